@@ -1,0 +1,107 @@
+"""From the text of an environment variable to its value: one parser per kind of setting.
+
+Each raises ValueError with the end of a sentence that begins with the variable and its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+def text(raw: str) -> str:
+    return raw
+
+
+def path(raw: str) -> Path:
+    return Path(raw).expanduser().absolute()
+
+
+def switch(raw: str) -> bool:
+    word = raw.strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("is neither on nor off; write on or off")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not raw.strip().isascii() or not raw.strip().isdigit() or len(raw) > 20:
+            raise ValueError(f"is not a whole number; give one from {low} to {high}")
+        number = int(raw)
+        if not low <= number <= high:
+            raise ValueError(f"is out of range; give a number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def size(raw: str) -> int:
+    text = raw.strip()
+    for unit, factor in (("KiB", KIB), ("MiB", MIB), ("GiB", GIB), ("", 1)):
+        digits = text.removesuffix(unit).strip()
+        if text.endswith(unit) and digits.isascii() and digits.isdigit() and len(digits) <= 15:
+            return int(digits) * factor
+    raise ValueError("is not a size; give bytes, or a number with KiB, MiB or GiB, such as 64MiB")
+
+
+def seconds(raw: str) -> float:
+    try:
+        number = float(raw)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 86_400:
+        raise ValueError("is not a time; give seconds, more than 0 and at most 86400")
+    return number
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(f"is not known; give one of {', '.join(words)}")
+        return raw
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        try:
+            parts = urlsplit(raw)
+            _ = parts.port
+        except ValueError:
+            raise ValueError("is not a URL that can be read") from None
+        if parts.scheme not in schemes:
+            raise ValueError(
+                f"is no usable URL; it must begin with {' or '.join(s + '://' for s in schemes)}"
+            )
+        if parts.scheme.startswith("http"):
+            if not parts.hostname:
+                raise ValueError("is a URL without a host name")
+            if parts.query or parts.fragment or parts.username:
+                raise ValueError(
+                    "must not carry a user, a query or a fragment; give scheme, host, port and path only"
+                )
+            return raw.rstrip("/")
+        return raw
+
+    return parse
+
+
+def secret(raw: str) -> str:
+    if len(raw) < 32:
+        raise ValueError(
+            "is too short; give at least 32 characters, for instance from `openssl rand -base64 32`"
+        )
+    return raw
+
+
+def prefix(raw: str) -> str:
+    if not raw.startswith("/") or raw.rstrip("/") in {"", "/v1"} or "//" in raw or set(raw) & set("?#% "):
+        raise ValueError("is no usable path prefix; give one such as /store")
+    return raw.rstrip("/")

@@ -1,0 +1,366 @@
+"""Every setting of Lapel, typed, with the words that `--help` and docs/settings.md show.
+
+This module is the only reader of the environment. A setting `rate_per_second` is the variable
+`LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from lapel import setting_parsers as parse
+from lapel.setting_parsers import GIB, KIB, MIB
+
+PREFIX = "LAPEL_"
+# Variables of ours that are no settings: how a parent talks to the child it starts.
+PROTOCOL_VARIABLES = frozenset({"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_CRASH"})
+
+Role = Literal["api", "worker", "store", "all"]
+Addressing = Literal["path", "virtual"]
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names the variable, the fault and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Doc:
+    """What is known of one setting: its words, how text becomes its value, whether it is secret,
+    and whether it is `internal` (set by `lapel serve` for its own children, not by people)."""
+
+    text: str
+    parse: Callable[[str], object]
+    secret: bool = False
+    internal: bool = False
+
+
+def _setting(
+    default: T, text: str, parser: Callable[[str], object], *, secret: bool = False, internal: bool = False
+) -> T:
+    return dataclasses.field(default=default, metadata={"doc": Doc(text, parser, secret, internal)})
+
+
+_DATABASE_URL = parse.url("postgresql", "postgres")
+_HTTP_URL = parse.url("http", "https")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Settings:
+    """All settings. Build it with `load` (this process) or `from_env` (any mapping)."""
+
+    data_dir: Path = _setting(
+        Path(),
+        "Folder that holds the embedded database, the stored objects and the secret. "
+        "Default: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel.",
+        parse.path,
+    )
+    host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parse.text)
+    port: int = _setting(8080, "Port to listen on; 0 takes a free one.", parse.whole(0, 65535))
+    role: Role = _setting(
+        "all",
+        "What this machine runs: api, worker, store, or all of them with the embedded database.",
+        parse.one_of("api", "worker", "store", "all"),
+    )
+    api_processes: int = _setting(1, "How many API processes share the port.", parse.whole(1, 64))
+    tls_cert: Path | None = _setting(None, "PEM file with the certificate chain; turns https on.", parse.path)
+    tls_key: Path | None = _setting(None, "PEM file with the private key of the certificate.", parse.path)
+    public_url: str | None = _setting(
+        None, "URL under which clients reach the API, when it is not the address listened on.", _HTTP_URL
+    )
+    store_public_url: str | None = _setting(
+        None,
+        "URL under which clients reach the embedded store. A host name of its own or the API's with a "
+        "path. Default: the public URL and the store's path prefix.",
+        _HTTP_URL,
+    )
+    store_path_prefix: str = _setting(
+        "/store", "Path below which the API's listener serves the embedded store.", parse.prefix
+    )
+
+    database_url: str | None = _setting(
+        None, "PostgreSQL to use instead of the embedded one; needs a secret too.", _DATABASE_URL, secret=True
+    )
+    listen_database_url: str | None = _setting(
+        None,
+        "Direct connection for LISTEN when the database URL goes through a transaction pooler.",
+        _DATABASE_URL,
+        secret=True,
+    )
+    embedded_database: bool = _setting(
+        False,
+        "The database URL names the embedded PostgreSQL; set by `lapel serve` for its children.",
+        parse.switch,
+        internal=True,
+    )
+
+    s3_endpoint: str | None = _setting(
+        None,
+        "S3 endpoint to use instead of the embedded store, such as https://s3.eu-west-1.amazonaws.com.",
+        _HTTP_URL,
+    )
+    s3_bucket: str = _setting("lapel", "Bucket that holds all objects.", parse.text)
+    s3_region: str = _setting("us-east-1", "Region of the bucket, as it is signed.", parse.text)
+    s3_access_key_id: str | None = _setting(
+        None,
+        "Access key of the store. Unset, the credentials come from the usual AWS chain and are refreshed.",
+        parse.text,
+    )
+    s3_secret_access_key: str | None = _setting(None, "Secret of that access key.", parse.text, secret=True)
+    s3_session_token: str | None = _setting(
+        None, "Session token that belongs to a temporary access key.", parse.text, secret=True
+    )
+    s3_addressing: Addressing = _setting(
+        "path",
+        "How the bucket is named in URLs: path (endpoint/bucket) or virtual (bucket.endpoint).",
+        parse.one_of("path", "virtual"),
+    )
+    s3_public_endpoint: str | None = _setting(
+        None, "S3 endpoint that signed links name, when clients reach the store by another URL.", _HTTP_URL
+    )
+    embedded_store: bool = _setting(
+        False,
+        "The S3 endpoint is the embedded store, which the API mounts; set by `lapel serve` for its children.",
+        parse.switch,
+        internal=True,
+    )
+
+    secret: str | None = _setting(
+        None,
+        "Key material for token hashes and sealed values. Made by itself with the embedded database, "
+        "required with a database URL; the same on every machine.",
+        parse.secret,
+        secret=True,
+    )
+    secret_previous: str | None = _setting(
+        None, "The secret before a change; values made with it stay readable.", parse.secret, secret=True
+    )
+    metrics_token: str | None = _setting(
+        None,
+        "Bearer token that lets another machine read /metrics. Unset: loopback only.",
+        parse.text,
+        secret=True,
+    )
+
+    rate_limits: bool | None = _setting(
+        None, "Whether requests are limited. Default: on, but off with the embedded database.", parse.switch
+    )
+    rate_per_second: int = _setting(
+        100, "Requests a project may make per second and world; 0 is no limit.", parse.whole(0, 10**9)
+    )
+    rate_per_minute: int = _setting(
+        1000, "Requests a project may make per minute and world; 0 is no limit.", parse.whole(0, 10**9)
+    )
+    upload_urls_per_minute: int = _setting(
+        30, "Upload URLs a project may ask for per minute and world; 0 is no limit.", parse.whole(0, 10**9)
+    )
+    transcriptions_per_minute: int = _setting(
+        10, "Transcriptions a project may start per minute and world; 0 is no limit.", parse.whole(0, 10**9)
+    )
+    device_per_minute: int = _setting(
+        60, "Requests one device token may make per minute; 0 is no limit.", parse.whole(0, 10**9)
+    )
+
+    inline_hash_bytes: int = _setting(
+        64 * MIB,
+        "Objects up to this size are hashed while upload-complete waits; larger ones in the background.",
+        parse.size,
+    )
+    max_audio_bytes: int = _setting(2 * GIB, "Largest audio a recording may hold.", parse.size)
+    max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parse.size)
+    max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parse.size)
+    body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parse.size)
+    header_limit: int = _setting(
+        64 * KIB, "Most bytes the request line and all headers may take.", parse.size
+    )
+    header_timeout: float = _setting(
+        10.0, "Seconds a client has to send its request line and headers.", parse.seconds
+    )
+    body_timeout: float = _setting(
+        30.0,
+        "Seconds a body may pause, and the time in which it must move at least 1 KiB per second.",
+        parse.seconds,
+    )
+    min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parse.size)
+
+    log_level: LogLevel = _setting(
+        "info", "Least important message that is logged.", parse.one_of("debug", "info", "warning", "error")
+    )
+    log_format: LogFormat = _setting(
+        "auto",
+        "json, console, or auto: console on a terminal, else json.",
+        parse.one_of("auto", "json", "console"),
+    )
+
+    @classmethod
+    def load(cls, **overrides: object) -> Settings:
+        """Settings of this process: its environment, and over it `overrides` that are not None."""
+        return cls.from_env(os.environ, **overrides)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], **overrides: object) -> Settings:
+        """Reads LAPEL_* from `env`; `overrides` (field name to value or None) win.
+
+        An empty variable counts as unset. Raises SettingsError.
+        """
+        values: dict[str, object] = {"data_dir": default_data_dir(env)}
+        for name, doc in docs().items():
+            given = overrides.pop(name, None)
+            raw = env.get(variable(name), "") if given is None else _as_text(given)
+            if raw != "":
+                values[name] = _parsed(name, raw, doc)
+        if overrides:
+            raise TypeError(f"no such setting: {', '.join(sorted(overrides))}")
+        settings = cls(**values)  # pyright: ignore[reportArgumentType]  # each value came from its field's own parser
+        _check_together(settings)
+        return settings
+
+    def to_env(self) -> dict[str, str]:
+        """The settings as LAPEL_* variables from which `from_env` builds an equal object."""
+        env: dict[str, str] = {}
+        for name in docs():
+            value = cast("object", getattr(self, name))
+            if value is not None:
+                env[variable(name)] = _as_text(value)
+        return env
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={'***' if doc.secret and getattr(self, name) else repr(getattr(self, name))}"
+            for name, doc in docs().items()
+        )
+        return f"Settings({shown})"
+
+    @property
+    def base_url(self) -> str:
+        """URL of the API as clients should use it, without a trailing slash."""
+        if self.public_url:
+            return self.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def store_url(self) -> str:
+        """URL that signed links begin with: of the given S3, or of the embedded store."""
+        if self.s3_endpoint and not self.embedded_store:
+            return self.s3_public_endpoint or self.s3_endpoint
+        return self.store_public_url or self.base_url + self.store_path_prefix
+
+    @property
+    def uses_embedded_database(self) -> bool:
+        """True when Lapel runs PostgreSQL itself."""
+        return self.embedded_database or self.database_url is None
+
+    @property
+    def uses_embedded_store(self) -> bool:
+        """True when Lapel's own S3 endpoint holds the objects."""
+        return self.embedded_store or self.s3_endpoint is None
+
+    @property
+    def rate_limits_on(self) -> bool:
+        """Whether limits apply: as told, else unless the database is the embedded one."""
+        return not self.uses_embedded_database if self.rate_limits is None else self.rate_limits
+
+
+def docs() -> dict[str, Doc]:
+    """Field name to its Doc, in the order of the class."""
+    return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}
+
+
+def variable(name: str) -> str:
+    """Environment variable of the setting `name`."""
+    return PREFIX + name.upper()
+
+
+def unknown_variables(env: Mapping[str, str]) -> list[str]:
+    """LAPEL_* variables that mean nothing to us: most likely misspelt ones."""
+    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES
+    return sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+
+
+def default_data_dir(env: Mapping[str, str]) -> Path:
+    """Data folder when none is given: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel."""
+    share = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "share")
+    return Path(share).absolute() / "lapel"
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _parsed(name: str, raw: str, doc: Doc) -> object:
+    try:
+        return doc.parse(raw)
+    except ValueError as fault:
+        shown = "(hidden)" if doc.secret else repr(raw)
+        raise SettingsError(f"{variable(name)} = {shown} {fault}.") from None
+
+
+def _check_together(s: Settings) -> None:
+    """Refuses settings that are fine alone and wrong together."""
+    alone = s.role in {"api", "worker"}
+    faults = (
+        (
+            (s.tls_cert is None) != (s.tls_key is None),
+            "LAPEL_TLS_CERT and LAPEL_TLS_KEY belong together: one is set and the other is not; set both.",
+        ),
+        (
+            (s.s3_access_key_id is None) != (s.s3_secret_access_key is None),
+            (
+                "LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY belong together: one is set and the "
+                "other is not; set both."
+            ),
+        ),
+        (
+            s.s3_public_endpoint is not None and s.s3_endpoint is None,
+            (
+                "LAPEL_S3_PUBLIC_ENDPOINT is set without LAPEL_S3_ENDPOINT; set the endpoint, or for the "
+                "embedded store LAPEL_STORE_PUBLIC_URL."
+            ),
+        ),
+        (
+            s.s3_access_key_id is not None and s.s3_endpoint is None and s.role != "store",
+            (
+                "LAPEL_S3_ACCESS_KEY_ID is set without LAPEL_S3_ENDPOINT; set the endpoint too, for AWS such "
+                "as https://s3.eu-west-1.amazonaws.com."
+            ),
+        ),
+        (
+            s.listen_database_url is not None and s.database_url is None,
+            "LAPEL_LISTEN_DATABASE_URL is set without LAPEL_DATABASE_URL; set both or neither.",
+        ),
+        (
+            alone and s.database_url is None,
+            f"LAPEL_ROLE = {s.role} runs without the embedded database; let LAPEL_DATABASE_URL name one.",
+        ),
+        (
+            alone and s.s3_endpoint is None,
+            f"LAPEL_ROLE = {s.role} runs without the embedded store; let LAPEL_S3_ENDPOINT name one.",
+        ),
+        (
+            s.role == "store" and s.s3_access_key_id is None,
+            (
+                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys that "
+                "it will accept."
+            ),
+        ),
+        (
+            s.database_url is not None and s.secret is None and s.role != "store",
+            (
+                "LAPEL_SECRET is not set, but LAPEL_DATABASE_URL is; give every machine the same secret of at "
+                "least 32 characters, for instance from `openssl rand -base64 32`."
+            ),
+        ),
+    )
+    for wrong, sentence in faults:
+        if wrong:
+            raise SettingsError(sentence)
