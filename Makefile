@@ -1,0 +1,99 @@
+# All that is done to Lapel while it is developed. `make help` lists it.
+# Works with GNU make 3.81 and newer, as root or not, from any folder.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?=
+ARGS   ?=
+# Tests run in this many processes; each has a server of its own.
+JOBS   ?= 2
+
+# A virtual environment that was made elsewhere (the clone was moved), or whose Python is gone, is made anew.
+ifneq ($(wildcard $(VENV)/.venv-ok),)
+ifneq ($(shell $(BIN)/python -c 'print("runs in", end=" ")' 2>/dev/null; cat $(VENV)/.venv-ok),runs in $(CURDIR))
+$(shell rm -f $(VENV)/.*-ok)
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev setup-bench demo serve test check lint types format bench lock clean
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@echo "  ARGS='…' is handed on to demo, serve, test and bench:  make demo ARGS=--keep"
+
+setup: $(VENV)/.runtime-ok ## make .venv with the lapel command in it
+	@echo "Ready: $(BIN)/lapel"
+
+setup-dev: $(VENV)/.dev-ok ## the same, with the tools that the tests and checks need
+
+setup-bench: $(VENV)/.bench-ok ## the same, with the programs that the benchmarks compare with
+
+demo: $(VENV)/.runtime-ok ## the main job on real speech: upload, complete, signed link, download
+	@$(BIN)/lapel demo $(ARGS)
+
+serve: $(VENV)/.runtime-ok ## run a server on this machine (stop it with Ctrl-C)
+	@$(BIN)/lapel serve $(ARGS)
+
+test: $(VENV)/.dev-ok ## run every test
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: lint types test ## all that must pass before a commit is published
+
+lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, and imports that cross a border
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "lapel: run 'make format'"; exit 1; }
+	@$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.dev-ok ## check the types, strictly
+	@$(BIN)/basedpyright
+
+format: $(VENV)/.dev-ok ## put the code into the one format, and mend what can be mended
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.bench-ok ## measure, against programs that do the same; prints ratios
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# Each file has every platform's versions and hashes, and no address: the index is the reader's own.
+# Existing versions stay unless UPGRADE=--upgrade (or --upgrade-package NAME) is given.
+UPGRADE ?=
+COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
+lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into requirements/*.txt
+	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
+	$(COMPILE) pyproject.toml --group dev --group bench -c requirements/bootstrap.txt -o requirements/bench.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements/bench.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/bench.txt -o requirements/runtime.txt
+
+clean: ## remove everything that make and the tools have made
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- how the virtual environment comes about; each stamp is older than what depends on it -----------
+
+$(VENV)/.venv-ok:
+	@python=$$(sh tools/find-python.sh $(PYTHON)) || exit 1; \
+	echo "Making $(VENV) with $$($$python -V)"; \
+	rm -rf $(VENV) && $$python -m venv $(VENV)
+	@echo '$(CURDIR)' > $@
+
+# pip and not a quicker tool: it is there, and it knows the reader's own index, proxy and certificates.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+HELP = { echo "lapel: pip failed; is the package index reachable from here? (pip config debug)" >&2; exit 1; }
+
+$(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproject.toml $(VENV)/.venv-ok
+	@echo "Installing lapel and what it needs"
+	@$(PIP) --require-hashes -r requirements/bootstrap.txt -r requirements/runtime.txt || $(HELP)
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
+	@echo "Installing what the tests and checks need"
+	@$(PIP) --require-hashes -r $< || $(HELP)
+	@touch $@
+
+$(VENV)/.bench-ok: requirements/bench.txt $(VENV)/.dev-ok
+	@echo "Installing what the benchmarks compare with"
+	@$(PIP) --require-hashes -r $< || $(HELP)
+	@touch $@
