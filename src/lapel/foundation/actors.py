@@ -1,0 +1,44 @@
+"""Who is calling: what a token stands for, and what it may touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ActorKind = Literal["key", "device", "upload", "end_user", "anonymous"]
+Mode = Literal["live", "test"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """The holder of a token, resolved to one world of one project.
+
+    `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key
+    that is scoped to one end user, for a bound device and for an end-user token.
+    """
+
+    kind: ActorKind
+    id: str
+    world_id: int
+    project_id: str
+    mode: Mode
+    scopes: frozenset[str] = frozenset()
+    end_user_id: str | None = None
+    binding_generation: int = 0
+    # A device token that was replaced may still do one thing: ask for the replacement again.
+    refresh_only: bool = False
+
+    @property
+    def scoped_to(self) -> str | None:
+        """The end user that a restricted key is scoped to; None for every other caller."""
+        return self.end_user_id if self.kind == "key" else None
+
+    @property
+    def principal(self) -> str:
+        """Whose idempotency keys these are: the project's keys share one space."""
+        if self.kind == "key" and self.end_user_id is None:
+            return "keys"
+        return f"end_user:{self.end_user_id}" if self.kind == "key" else f"{self.kind}:{self.id}"
+
+
+ANONYMOUS = Actor(kind="anonymous", id="", world_id=0, project_id="", mode="live")

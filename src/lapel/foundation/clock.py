@@ -1,0 +1,48 @@
+"""Time as an argument."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the present comes from. Tests hand in one that they turn themselves."""
+
+    def now(self) -> datetime:
+        """The present, UTC, timezone-aware."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """The present, UTC, timezone-aware."""
+        return datetime.now(UTC)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved; for tests and simulations."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        """The moment it was last moved to."""
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        """Move forward (or back, with a negative step)."""
+        self._now += by
+
+
+def timestamp(moment: datetime) -> str:
+    """`2026-01-15T12:00:00.000Z`: UTC, millisecond precision, as every answer writes it."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def timestamp_or_none(moment: datetime | None) -> str | None:
+    """`timestamp`, or None for None."""
+    return None if moment is None else timestamp(moment)

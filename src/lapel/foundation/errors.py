@@ -1,0 +1,172 @@
+"""Errors are values of one family: a status, a code, and a message that says what to do.
+
+A handler raises one; the request path turns it into the contract's envelope. Anything else
+that is raised is a 500 that shows nothing and is logged with its request id.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Detail(msgspec.Struct, frozen=True):
+    """One field that was wrong, and why."""
+
+    field: str
+    reason: str
+
+
+class ApiError(Exception):
+    """Base of all errors that a client may see."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        details: tuple[Detail, ...] = (),
+        resource_id: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.details = details
+        self.resource_id = resource_id
+        self.headers = headers
+
+
+class InvalidRequest(ApiError):
+    """The request is not what the operation takes."""
+
+    status, code = 400, "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None, reason: str | None = None) -> None:
+        details = (Detail(param or "body", reason or message),)
+        super().__init__(message, param=param, details=details)
+
+
+class Unauthorized(ApiError):
+    """No token, or one that is malformed, unknown, revoked or expired."""
+
+    status, code = 401, "unauthorized"
+
+    def __init__(self, message: str = "Give a valid token: `Authorization: Bearer <token>`.") -> None:
+        super().__init__(message, headers=(("WWW-Authenticate", "Bearer"),))
+
+
+class Forbidden(ApiError):
+    """A known token that may not do this."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(ApiError):
+    """No such thing in this project and world."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, the method does not."""
+
+    status, code = 405, "method_not_allowed"
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        listed = ", ".join(allowed)
+        super().__init__(f"This path takes {listed}.", headers=(("Allow", listed),))
+
+
+class ResourceAlreadyExists(ApiError):
+    """Something unique is taken; `resource_id` names the holder."""
+
+    status, code = 409, "resource_already_exists"
+
+
+class DeviceAlreadyBound(ApiError):
+    """The device belongs to somebody; unbind it first."""
+
+    status, code = 409, "device_already_bound"
+
+
+class Conflict(ApiError):
+    """The request contradicts what is stored."""
+
+    status, code = 409, "conflict"
+
+
+class MediaNotUploaded(ApiError):
+    """There is no object to complete or to download."""
+
+    status, code = 409, "media_not_uploaded"
+
+
+class IntegrityFailure(ApiError):
+    """The bytes in the store are not the bytes that were announced."""
+
+    status, code = 409, "integrity_failure"
+
+
+class IdempotencyKeyInUse(ApiError):
+    """The first request with this key is still running."""
+
+    status, code = 409, "idempotency_key_in_use"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A request with this Idempotency-Key is still running. Repeat it in a second.",
+            headers=(("Retry-After", "1"),),
+        )
+
+
+class PayloadTooLarge(ApiError):
+    """The body is over the limit."""
+
+    status, code = 413, "payload_too_large"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body's Content-Type is not JSON."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+class IdempotencyKeyReused(ApiError):
+    """The key was used for another request."""
+
+    status, code = 422, "idempotency_key_reused"
+
+
+class UploadVerificationPending(ApiError):
+    """The object is still being hashed; repeat the identical request."""
+
+    status, code = 425, "upload_verification_pending"
+
+    def __init__(self, message: str, *, retry_after: int = 2) -> None:
+        super().__init__(message, headers=(("Retry-After", str(retry_after)),))
+
+
+class RateLimitExceeded(ApiError):
+    """Too many requests; `Retry-After` says when to come back."""
+
+    status, code = 429, "rate_limit_exceeded"
+
+
+class InternalError(ApiError):
+    """A bug of ours."""
+
+    status, code = 500, "internal_error"
+
+
+class Unavailable(ApiError):
+    """A part that this request needs is away; it may be repeated."""
+
+    status, code = 503, "unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message, headers=(("Retry-After", str(retry_after)),))

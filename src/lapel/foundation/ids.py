@@ -1,0 +1,57 @@
+"""Ids: `prefix_` and 24 base-62 characters, ordered by the time they were made.
+
+The first 8 characters are milliseconds since 1970 (good until the year 8888), the other 16
+are 95 random bits; within one process ids of the same millisecond go up by at least one,
+so the order of making is the order of sorting.
+"""
+
+from __future__ import annotations
+
+import secrets
+from threading import Lock
+from typing import Literal, Protocol
+
+from lapel.foundation.base62 import encode
+from lapel.foundation.clock import Clock
+
+Prefix = Literal[
+    "org", "proj", "eu", "dev", "rec", "med", "txn", "sum", "tmpl", "chk", "as", "msg",
+    "cmd", "fw", "ota", "evt", "wh", "whd", "key", "req", "era", "aud", "att",
+]  # fmt: skip
+
+_RANDOM_SPACE = 62**16
+
+
+class Ids(Protocol):
+    """Where new ids come from."""
+
+    def new(self, prefix: Prefix) -> str:
+        """A fresh id, e.g. `rec_0VvP…`."""
+        ...
+
+
+class TimeOrderedIds:
+    """The real source of ids."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._last = (0, 0)
+
+    def new(self, prefix: Prefix) -> str:
+        """A fresh id; each is greater than the one before, also when the clock steps back."""
+        millisecond = int(self._clock.now().timestamp() * 1000)
+        # The top bit stays free, so that counting up never overflows in practice.
+        noise = secrets.randbelow(_RANDOM_SPACE >> 1)
+        with self._lock:
+            last_millisecond, last_noise = self._last
+            if millisecond <= last_millisecond:
+                millisecond, noise = last_millisecond, last_noise + 1 + (noise & 0xFFFF)
+            self._last = (millisecond, noise)
+        return f"{prefix}_{encode(millisecond, 8)}{encode(noise, 16)}"
+
+
+def is_id(value: str, prefix: Prefix) -> bool:
+    """Whether the text could be an id of this kind: `prefix_` and 1–64 of `[A-Za-z0-9]`."""
+    head, _, tail = value.partition("_")
+    return head == prefix and 1 <= len(tail) <= 64 and tail.isascii() and tail.isalnum()

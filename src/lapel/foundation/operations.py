@@ -1,0 +1,142 @@
+"""An operation is data: the product's spine.
+
+Every route is one `Operation`. From the list of them come the router, the one request path
+(`requests.py`), the OpenAPI document, the authorization matrix test and the schema check of
+every answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.actors import ActorKind
+from lapel.foundation.errors import ApiError
+from lapel.foundation.scopes import Scope
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Params: TypeAlias = Mapping[str, str]
+
+
+class NoBody(msgspec.Struct, frozen=True):
+    """The body of an operation that takes none: empty, or any JSON object."""
+
+
+class NoQuery(msgspec.Struct, frozen=True):
+    """The query of an operation that takes none; unknown parameters are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is more than a struct with the operation's usual status."""
+
+    body: msgspec.Struct | bytes | None
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Answer: TypeAlias = "msgspec.Struct | Reply | None"
+# `(actor, path parameters, query, body)`; with idempotency `stored`, the connection of the
+# transaction that also stores the answer comes first. The query and body are of the declared
+# structs, which the type system cannot follow through a list of mixed operations: hence `...`.
+Handler: TypeAlias = Callable[..., Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One route.
+
+    `scope` is what a key needs; None means no token at all. `callers` may also name device,
+    upload and end-user tokens; those need no scope. `end_user_keys` says what a key scoped to
+    one end user may do here: `filter` (lists and reads show that end user only), `imply`
+    (the end user is taken from the key), `deny` (403).
+    """
+
+    method: Method
+    path: str
+    name: str
+    summary: str
+    tag: str
+    handler: Handler
+    scope: Scope | None
+    callers: frozenset[ActorKind] = frozenset({"key"})
+    end_user_keys: Literal["filter", "imply", "deny"] = "deny"
+    query: type[msgspec.Struct] = NoQuery
+    body: type[msgspec.Struct] = NoBody
+    response: type[msgspec.Struct] | None = None
+    answer: Literal["json", "empty", "text", "html"] = "json"
+    status: int = 200
+    # Other statuses below 400 that a Reply may carry, and the refusals beyond the usual ones.
+    also: tuple[int, ...] = ()
+    errors: tuple[type[ApiError], ...] = ()
+    idempotency: Literal["stored", "natural", "none"] = "none"
+    # For `stored`: makes the stored answer fresh again (a replayed upload-url signs anew).
+    # Called as `(actor, path parameters, stored answer's struct)`.
+    replay: Callable[..., Awaitable[msgspec.Struct]] | None = None
+    # A rate bucket beside the usual ones.
+    bucket: Literal["upload_url", "transcription"] | None = None
+    # True when a device token whose replacement is not used yet may still call this.
+    refreshing_tokens: bool = False
+    description: str = ""
+
+    @property
+    def public(self) -> bool:
+        """Whether it asks for no token."""
+        return self.scope is None and not self.callers
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the path's parameters, in order."""
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
+
+@dataclass(slots=True)
+class _Node:
+    words: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
+    any: _Node | None = None
+    methods: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Router:
+    """A dict per path segment: half a microsecond for any of a hundred routes.
+
+    A literal segment wins over a parameter (`/devices/stats` over `/devices/{device_id}`).
+    """
+
+    def __init__(self, routes: Iterable[tuple[str, str, object]]) -> None:
+        """`routes` are (method, path template, what to return); GET also answers HEAD."""
+        self._root = _Node()
+        for method, path, target in routes:
+            node = self._root
+            for segment in path.strip("/").split("/"):
+                if segment.startswith("{"):
+                    node.any = node.any or _Node()
+                    node = node.any
+                else:
+                    node = node.words.setdefault(segment, _Node())
+            if method in node.methods:
+                raise ValueError(f"{method} {path} is declared twice")
+            node.methods[method] = target
+            if method == "GET":
+                node.methods["HEAD"] = target
+
+    def find(self, path: str) -> tuple[dict[str, Any], list[str]] | None:
+        """The methods of a path and the values of its parameters; None when it is unknown."""
+        return _walk(self._root, path[1:].split("/"), 0, [])
+
+
+def _walk(node: _Node, segments: list[str], at: int, values: list[str]) -> tuple[dict[str, Any], list[str]] | None:
+    if at == len(segments):
+        return (node.methods, values) if node.methods else None
+    segment = segments[at]
+    word = node.words.get(segment)
+    if word is not None:
+        found = _walk(word, segments, at + 1, values)
+        if found is not None:
+            return found
+    if node.any is None or not segment:
+        return None
+    return _walk(node.any, segments, at + 1, [*values, segment])

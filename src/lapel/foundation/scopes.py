@@ -1,0 +1,37 @@
+"""What a key may be allowed to do."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Scope = Literal[
+    "recordings:read",
+    "recordings:write",
+    "transcriptions:read",
+    "transcriptions:write",
+    "summaries:read",
+    "summaries:write",
+    "ask:read",
+    "ask:write",
+    "end_users:read",
+    "end_users:write",
+    "devices:read",
+    "devices:write",
+    "config:read",
+    "config:write",
+    "firmware:write",
+    "webhooks:read",
+    "webhooks:write",
+    "keys:write",
+    "audit:read",
+]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+# Clients made for the public API ask with `recordings:read`.
+IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
+
+
+def granted(scopes: list[str]) -> frozenset[str]:
+    """The scopes and what they imply."""
+    implied = [IMPLIED[scope] for scope in SCOPES if scope in scopes and scope in IMPLIED]
+    return frozenset(scopes).union(*implied)

@@ -1,0 +1,53 @@
+"""Pieces that the contract's structs share: checked types for bodies, and raw JSON out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from lapel.foundation.errors import InvalidRequest
+
+# A timestamp from a client: RFC 3339 with an offset; one without is refused.
+Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+# A JSON object of the client's own; its values are what JSON can hold.
+JsonObject: TypeAlias = dict[str, Any]
+Timestamp: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+        examples=["2026-01-15T12:00:00.000Z"],
+    ),
+]
+Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+# bigint columns, and integers every client language can hold.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_KEYS = 50
+MAX_METADATA_KEY_CHARACTERS = 64
+
+
+def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
+    """The JSON text to store for a client's metadata; None is `{}`.
+
+    Raises InvalidRequest when it has too many keys, a key that is too long, or is too large.
+    """
+    if not value:
+        return "{}"
+    if len(value) > MAX_METADATA_KEYS:
+        raise InvalidRequest(f"`{param}` may have at most {MAX_METADATA_KEYS} keys.", param=param)
+    if any(len(key) > MAX_METADATA_KEY_CHARACTERS for key in value):
+        raise InvalidRequest(
+            f"Keys of `{param}` may have at most {MAX_METADATA_KEY_CHARACTERS} characters.", param=param
+        )
+    encoded = msgspec.json.encode(value)
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise InvalidRequest(f"`{param}` may take at most {MAX_METADATA_BYTES} bytes as JSON.", param=param)
+    return encoded.decode()
+
+
+def raw(text: str | None) -> msgspec.Raw:
+    """A jsonb column's text as it goes out; None is `null`."""
+    return msgspec.Raw(b"null" if text is None else text.encode())
