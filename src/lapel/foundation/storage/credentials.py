@@ -1,0 +1,121 @@
+"""Where signer and store client get their keys from: fixed ones, or ones that expire and are renewed."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from lapel.foundation.clock import Clock
+from lapel.foundation.storage.errors import StoreUnavailable
+
+_EARLY = timedelta(minutes=10)
+_LOOK_AGAIN = timedelta(minutes=15)
+_RETRY = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One set of S3 keys. `session_token` and `expires_at` (aware) belong to temporary ones."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+
+
+class CredentialSource(Protocol):
+    """Hands out the credentials of this moment."""
+
+    def current(self) -> Credentials:
+        """Return what is valid now, without waiting; raise `StoreUnavailable` if nothing is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCredentials:
+    """Always the same credentials; their expiry, if they have one, is the caller's affair."""
+
+    credentials: Credentials
+
+    def current(self) -> Credentials:
+        """Return the credentials given at the start."""
+        return self.credentials
+
+
+class RefreshingCredentials:
+    """Credentials renewed before they end.
+
+    `fetch` may block (it asks a metadata service or STS); it runs in a thread of its own, at most once at
+    a time, while `current` keeps returning the old set as long as that is valid. Credentials without an
+    expiry are looked at again every 15 minutes, because files and environments are rotated too.
+    """
+
+    def __init__(self, fetch: Callable[[], Credentials], clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._credentials: Credentials | None = None
+        self._renew_at = clock.now()
+        self._problem = "no credentials were loaded yet"
+
+    def load(self) -> Credentials:
+        """Fetch now, blocking; call it once at start. Raises `StoreUnavailable` when `fetch` fails."""
+        with self._lock:
+            self._renew()
+        return self.current()
+
+    def current(self) -> Credentials:
+        """Return valid credentials at once; starts a renewal in the background when one is due."""
+        now = self._clock.now()
+        if now >= self._renew_at and self._lock.acquire(blocking=False):
+            threading.Thread(target=self._renew_and_release, name="s3-credentials", daemon=True).start()
+        held = self._credentials
+        if held is None or (held.expires_at is not None and held.expires_at <= now):
+            raise StoreUnavailable(f"no valid S3 credentials: {self._problem}")
+        return held
+
+    def _renew_and_release(self) -> None:
+        try:
+            self._renew()
+        finally:
+            self._lock.release()
+
+    def _renew(self) -> None:
+        now = self._clock.now()
+        try:
+            fresh = self._fetch()
+        except Exception as error:  # noqa: BLE001 - any provider's failure means the same: try again soon
+            self._problem = f"{type(error).__name__}: {error}"
+            self._renew_at = now + _RETRY
+            return
+        self._credentials = fresh
+        self._problem = "the provider returned expired ones"
+        due = now + _LOOK_AGAIN
+        if fresh.expires_at is not None:
+            due = max(min(due, fresh.expires_at - _EARLY), now + _RETRY)
+        self._renew_at = due
+
+
+def botocore_chain(clock: Clock) -> RefreshingCredentials:
+    """Return the AWS default chain: environment, files, SSO, web identity, container and instance roles.
+
+    Needs the extra `lapel[s3]` (botocore). Raises `StoreUnavailable` when it is not installed. Nothing is
+    fetched before `load`.
+    """
+    try:
+        from botocore.session import get_session  # noqa: PLC0415 - only an installation with the extra has it
+    except ImportError as error:
+        raise StoreUnavailable("the AWS credential chain needs botocore: pip install 'lapel[s3]'") from error
+
+    def fetch() -> Credentials:
+        found = get_session().get_credentials()
+        if found is None:
+            raise StoreUnavailable("no AWS credentials in the environment, files or instance metadata")
+        keys = found.get_frozen_credentials()
+        if not keys.access_key or not keys.secret_key:
+            raise StoreUnavailable("the AWS credential chain found an empty key")
+        expires_at: datetime | None = getattr(found, "_expiry_time", None)  # it has no public name
+        return Credentials(keys.access_key, keys.secret_key, keys.token or None, expires_at)
+
+    return RefreshingCredentials(fetch, clock)

@@ -1,0 +1,62 @@
+"""Object names: what is staged, what is served, and how one is read back into its parts.
+
+A client is only ever given links to staging names; download links only ever name final ones, so a link that
+outlives completion cannot change what was promised.
+"""
+
+from dataclasses import dataclass
+
+STAGING = "staging/"
+MEDIA = "media/"
+
+_EXTENSIONS = {
+    "audio/opus": "opus",
+    "audio/ogg": "ogg",
+    "audio/wav": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "audio/x-m4a": "m4a",
+    "audio/aac": "aac",
+    "audio/flac": "flac",
+    "audio/webm": "webm",
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "video/mp4": "mp4",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to upload one media: the four ids that every object name of it is made of."""
+
+    project_id: str
+    recording_id: str
+    media_id: str
+    attempt_id: str
+
+    def staging_key(self) -> str:
+        """Where the client puts the bytes."""
+        return f"{STAGING}{self.project_id}/{self.recording_id}/{self.media_id}/{self.attempt_id}"
+
+    def final_key(self, media_type: str, content_type: str) -> str:
+        """Where the verified copy lives; `media_type` is audio, image or video."""
+        name = f"{media_type}.{extension(content_type)}"
+        return f"{MEDIA}{self.project_id}/{self.recording_id}/{self.media_id}/{self.attempt_id}/{name}"
+
+
+def extension(content_type: str) -> str:
+    """Return the usual file extension of a content type, parameters ignored; `bin` when there is none."""
+    return _EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), "bin")
+
+
+def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str]:
+    """Return the two prefixes below which everything of a recording lies (staging, final)."""
+    return f"{STAGING}{project_id}/{recording_id}/", f"{MEDIA}{project_id}/{recording_id}/"
+
+
+def parse(key: str) -> Attempt | None:
+    """Return the attempt that a staging or final name belongs to, or None for any other name."""
+    parts = key.split("/")
+    if (parts[0] == "staging" and len(parts) == 5) or (parts[0] == "media" and len(parts) == 6):
+        return Attempt(*parts[1:5])
+    return None
