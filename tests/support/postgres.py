@@ -1,0 +1,40 @@
+"""One real PostgreSQL for a test session, and as many databases in it as tests want."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+
+
+def start_postgres(folder: Path) -> EmbeddedPostgres:
+    """A started server over `folder`; `.dsn(database="…")` names a database, `.stop()` ends it.
+
+    Call it in the main thread. Durability is switched off: a test that needs it starts its own.
+    """
+    server = EmbeddedPostgres(folder, extra={"fsync": "off", "max_connections": "100"})
+    server.start()
+    return server
+
+
+def create_database(server: EmbeddedPostgres, name: str, template: str | None = None) -> str:
+    """Makes the database `name`, owned by `lapel`, with vector or as a copy of `template`; gives its URL."""
+    _sql(
+        server,
+        "postgres",
+        f'CREATE DATABASE "{name}" OWNER lapel' + (f' TEMPLATE "{template}"' if template else ""),
+    )
+    if template is None:
+        _sql(server, name, "CREATE EXTENSION vector")
+    return server.dsn(database=name)
+
+
+def drop_database(server: EmbeddedPostgres, name: str) -> None:
+    """Drops the database `name`, whoever is connected to it."""
+    _sql(server, "postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _sql(server: EmbeddedPostgres, database: str, statement: str) -> None:
+    psql = [server.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement]
+    subprocess.run([*psql, server.dsn("postgres", database)], check=True, capture_output=True, timeout=60)
