@@ -1,0 +1,89 @@
+"""What a clone and a wheel hold: locks that everybody can use, targets that are listed, shipped data."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import lapel
+
+ROOT = Path(__file__).parents[2]
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("bootstrap", "runtime", "dev", "bench")}
+PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)(.*)$")
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package to version, of one lock file."""
+    found = (PIN.match(line) for line in LOCKS[name].read_text().splitlines())
+    return {match[1]: match[2] for match in found if match}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_hashes_and_no_address(name: str) -> None:
+    text = LOCKS[name].read_text()
+    assert "://" not in text
+    assert not re.search(r"(^|[\s'\"@=])(/|~|[A-Z]:\\)", text), "a path of somebody's machine"
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    packages = re.split(r"\n(?=\S)", "\n".join(lines))
+    assert len(packages) == len(pins(name)) > 0
+    for package in packages:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", package), package.splitlines()[0]
+
+
+def test_the_locks_agree_with_each_other_and_with_the_project() -> None:
+    runtime, dev, bench = pins("runtime"), pins("dev"), pins("bench")
+    assert runtime.items() <= dev.items()
+    assert dev.items() <= bench.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for wanted, locked in (
+        (project["project"]["dependencies"], runtime),
+        (project["dependency-groups"]["dev"], dev),
+        (project["dependency-groups"]["bench"], bench),
+        (project["dependency-groups"]["bootstrap"], pins("bootstrap")),
+    ):
+        names = {re.split(r"[\[<>=;~! ]", line, maxsplit=1)[0] for line in wanted}
+        assert names <= locked.keys(), "run `make lock`"
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = re.findall(r"^  make ([a-z-]+) +\S", told, re.MULTILINE)
+    assert sorted(listed) == sorted(phony[1].split())
+
+
+def test_a_missing_python_is_named_with_its_remedy() -> None:
+    script = ROOT / "tools" / "find-python.sh"
+    refused = subprocess.run(["sh", script, "no-such-python"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Python 3.11, 3.12 or 3.13 is needed" in refused.stderr
+    found = subprocess.run(["sh", script, sys.executable], capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()).samefile(sys.executable)
+
+
+def test_the_wheel_holds_what_is_needed_at_run_time(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob(f"lapel-{lapel.__version__}-py3-none-any.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = ROOT / "src" / "lapel"
+    needed = {
+        f"lapel/{path.relative_to(package).as_posix()}"
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert needed <= names
+    assert {"lapel/sample/librivox.opus", "lapel/sample/ATTRIBUTION.md", "lapel/py.typed"} <= names
+    assert f"lapel-{lapel.__version__}.dist-info/licenses/LICENSE" in names
