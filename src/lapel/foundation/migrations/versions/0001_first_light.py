@@ -73,9 +73,12 @@ CREATE TABLE api_keys (
     expires_at timestamptz,
     revoked_at timestamptz,
     last_used_at timestamptz,
+    -- The key that a rotation put in this one's place.
+    rotated_to text COLLATE "C",
     created_at timestamptz NOT NULL,
     PRIMARY KEY (world_id, id),
-    FOREIGN KEY (world_id, end_user_id) REFERENCES end_users (world_id, id)
+    FOREIGN KEY (world_id, end_user_id) REFERENCES end_users (world_id, id),
+    FOREIGN KEY (world_id, rotated_to) REFERENCES api_keys (world_id, id)
 );
 CREATE INDEX api_keys_newest ON api_keys (world_id, created_at DESC, id DESC);
 CREATE INDEX api_keys_of_end_user ON api_keys (world_id, end_user_id) WHERE end_user_id IS NOT NULL;
@@ -116,7 +119,10 @@ CREATE TABLE devices (
     FOREIGN KEY (world_id, end_user_id) REFERENCES end_users (world_id, id)
 );
 CREATE INDEX devices_newest ON devices (world_id, created_at DESC, id DESC);
-CREATE INDEX devices_of_end_user ON devices (world_id, end_user_id) WHERE end_user_id IS NOT NULL;
+CREATE INDEX devices_of_end_user ON devices (world_id, end_user_id, created_at DESC, id DESC)
+    WHERE end_user_id IS NOT NULL;
+CREATE INDEX devices_bound ON devices (world_id, created_at DESC, id DESC) WHERE end_user_id IS NOT NULL;
+CREATE INDEX devices_unbound ON devices (world_id, created_at DESC, id DESC) WHERE end_user_id IS NULL;
 
 -- state: 'current' may do everything; after a refresh the old one is 'refreshing' (only
 -- token/refresh) and the new one 'fresh' until it is first used, when the old one goes.
