@@ -1,0 +1,245 @@
+"""The main job against a running server: what a device and a backend do with one recording."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lapel.sample import Sample
+
+# Seconds that one answer may take before the demo gives up.
+ANSWER_TIMEOUT = 30
+FIRST_KIBIBYTE = "bytes=0-1023"
+JSON = "application/json"
+T = TypeVar("T")
+
+
+class DemoError(Exception):
+    """Something is not as promised; the message says at which step, and what was answered."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished step: its time in milliseconds, and the commands that do the same by hand."""
+
+    name: str
+    ms: float
+    commands: list[str]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What the job ended with. The link works for an hour, as long as the server runs."""
+
+    end_user_id: str
+    device_id: str
+    recording_id: str
+    media_id: str
+    download_url: str
+    expires_at: str
+    bytes: int
+    sha256: str
+
+
+class _Made(msgspec.Struct):
+    id: str
+
+
+class _Bound(msgspec.Struct):
+    device_token: str
+
+
+class _Upload(msgspec.Struct):
+    media_id: str
+    upload_url: str
+    headers: dict[str, str]
+
+
+class _Recording(msgspec.Struct):
+    status: str
+    content_sha256: str | None
+
+
+class _Download(msgspec.Struct):
+    download_url: str
+    content_type: str
+    file_size_bytes: int
+    expires_at: str
+
+
+class _Answer(msgspec.Struct):
+    status: int
+    content_type: str
+    body: bytes
+
+
+class MainJob:
+    """The steps, in order; each is handed to `report` when it has ended.
+
+    base_url: of the API, without a trailing slash. key: a secret key. clock: seconds.
+    Commands name the two as $LAPEL_URL and $LAPEL_KEY, the device's token as $LAPEL_DEVICE_TOKEN.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        sample: Sample,
+        report: Callable[[Step], None],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._base_url = base_url
+        self._tokens = {"LAPEL_KEY": key}
+        self._sample = sample
+        self._report = report
+        self._clock = clock
+
+    def run(self, serial_number: str) -> Outcome:
+        """Does the whole job with a device of that serial number. Raises DemoError."""
+        end_user, device = self._people_and_things(serial_number)
+        recording = self._post(
+            "create a recording", "/v1/recordings", {"name": "Chapter 1"}, _Made, by_device=True
+        )
+        media_id = self._upload(recording.id)
+        link = self._post(
+            "ask for a download URL",
+            f"/v1/recordings/{recording.id}/download-url",
+            {"media_id": media_id},
+            _Download,
+        )
+        self._read_back(link)
+        return Outcome(
+            end_user_id=end_user,
+            device_id=device,
+            recording_id=recording.id,
+            media_id=media_id,
+            download_url=link.download_url,
+            expires_at=link.expires_at,
+            bytes=link.file_size_bytes,
+            sha256=self._sample.sha256,
+        )
+
+    def _people_and_things(self, serial_number: str) -> tuple[str, str]:
+        end_user = self._post("make an end user", "/v1/end-users", {"name": "Jane"}, _Made)
+        facts = {"serial_number": serial_number, "model": "bota_pin"}
+        device = self._post("register a device", "/v1/devices", facts, _Made)
+        path = f"/v1/devices/{device.id}/bind"
+        bound = self._post("bind it to the end user", path, {"end_user_id": end_user.id}, _Bound)
+        self._tokens["LAPEL_DEVICE_TOKEN"] = bound.device_token
+        return end_user.id, device.id
+
+    def _upload(self, recording_id: str) -> str:
+        sample = self._sample
+        facts = {
+            "content_type": sample.content_type,
+            "file_size_bytes": sample.size,
+            "sha256": sample.sha256,
+        }
+        path = f"/v1/recordings/{recording_id}"
+        upload = self._post("ask for an upload URL", f"{path}/upload-url", facts, _Upload, by_device=True)
+        self._timed(
+            f"PUT the sample, {sample.size:,} bytes of speech",
+            _curl(upload.upload_url, upload.headers, "-T", str(sample.path)),
+            lambda: self._send("PUT", upload.upload_url, upload.headers, sample.data, {200}),
+        )
+        recording = self._post(
+            "complete the upload",
+            f"{path}/upload-complete",
+            {"content_sha256": sample.sha256},
+            _Recording,
+            by_device=True,
+        )
+        if recording.status != "uploaded" or recording.content_sha256 != sample.sha256:
+            raise DemoError(f"complete the upload: the recording reads {recording}")
+        return upload.media_id
+
+    def _read_back(self, link: _Download) -> None:
+        sample = self._sample
+        url, part_only = link.download_url, {"Range": FIRST_KIBIBYTE}
+        whole = self._timed(
+            "GET it",
+            _curl(url, {}, "-o", "lapel-demo.opus"),
+            lambda: self._send("GET", url, {}, None, {200}),
+        )
+        part = self._timed(
+            "GET its first 1,024 bytes",
+            _curl(url, part_only, "-o", "lapel-demo.part"),
+            lambda: self._send("GET", url, part_only, None, {206}),
+        )
+        digest = self._timed(
+            "compare SHA-256",
+            f"echo '{sample.sha256}  lapel-demo.opus' | sha256sum -c -",
+            lambda: hashlib.sha256(whole.body).hexdigest(),
+        )
+        if digest != sample.sha256 or part.body != sample.data[:1024]:
+            raise DemoError("compare SHA-256: what came back is not what went in")
+        if (whole.content_type, link.content_type) != (sample.content_type, sample.content_type):
+            raise DemoError(f"GET it: the type is {whole.content_type}, not {sample.content_type}")
+
+    def _post(
+        self,
+        name: str,
+        path: str,
+        facts: Mapping[str, object],
+        shape: type[T],
+        *,
+        by_device: bool = False,
+    ) -> T:
+        """One call of the API, with the key or as the device; its answer as `shape`."""
+        token = "LAPEL_DEVICE_TOKEN" if by_device else "LAPEL_KEY"
+        body = msgspec.json.encode(facts)
+        headers = {"Authorization": f"Bearer {self._tokens[token]}", "Content-Type": JSON}
+        curl = (
+            f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer ${token}" '
+            f"-H 'Content-Type: {JSON}' -d {shlex.quote(body.decode())}"
+        )
+
+        def call() -> T:
+            answer = self._send("POST", self._base_url + path, headers, body, {200, 201})
+            try:
+                return msgspec.json.decode(answer.body, type=shape)
+            except msgspec.DecodeError as fault:
+                raise DemoError(f"an answer of another shape: {fault}") from fault
+
+        return self._timed(name, curl, call)
+
+    def _timed(self, name: str, command: str, work: Callable[[], T]) -> T:
+        start = self._clock()
+        try:
+            result = work()
+        except DemoError as fault:
+            raise DemoError(f"{name}: {fault}") from fault
+        commands = [command]
+        if isinstance(result, _Bound):
+            commands.append(f"export LAPEL_DEVICE_TOKEN={result.device_token}")
+        self._report(Step(name=name, ms=(self._clock() - start) * 1000, commands=commands))
+        return result
+
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, expected: set[int]
+    ) -> _Answer:
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_TIMEOUT)
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            answer = _Answer(response.status, response.headers.get_content_type(), response.read())
+        except (OSError, http.client.HTTPException) as fault:
+            raise DemoError(f"no answer to {method} {parts.path}: {fault!r}") from fault
+        finally:
+            connection.close()
+        if answer.status not in expected:
+            shown = answer.body[:500].decode(errors="replace")
+            raise DemoError(f"{method} {parts.path} was answered {answer.status}: {shown}")
+        return answer
+
+
+def _curl(url: str, headers: Mapping[str, str], *options: str) -> str:
+    named = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+    return shlex.join(["curl", "-fsS", *options, *named, url])
