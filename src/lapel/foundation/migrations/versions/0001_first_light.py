@@ -161,7 +161,7 @@ CREATE TABLE recordings (
     recording_uuid text COLLATE "C",
     recording_generation bigint,
     encryption_version integer,
-    consent_obtained boolean,
+    consent_obtained boolean NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     uploaded_at timestamptz,
@@ -174,6 +174,7 @@ CREATE INDEX recordings_of_end_user ON recordings (world_id, end_user_id, create
 CREATE INDEX recordings_of_device ON recordings (world_id, device_id, created_at DESC, id DESC)
     WHERE device_id IS NOT NULL;
 CREATE INDEX recordings_by_status ON recordings (world_id, status, created_at DESC, id DESC);
+CREATE INDEX recordings_by_time ON recordings (world_id, recorded_at) WHERE recorded_at IS NOT NULL;
 CREATE UNIQUE INDEX recordings_device_uuid
     ON recordings (world_id, device_id, recording_uuid, recording_generation) NULLS NOT DISTINCT
     WHERE device_id IS NOT NULL AND recording_uuid IS NOT NULL;
@@ -193,13 +194,17 @@ CREATE TABLE media (
     created_at timestamptz NOT NULL,
     uploaded_at timestamptz,
     last_url_expires_at timestamptz NOT NULL,
+    -- When the reconciler looks at it next, while it is pending or being verified.
+    reconcile_at timestamptz NOT NULL,
     failure text,
     PRIMARY KEY (world_id, recording_id, id),
     UNIQUE (world_id, id),
     FOREIGN KEY (world_id, recording_id) REFERENCES recordings (world_id, id) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX media_one_audio ON media (world_id, recording_id) WHERE type = 'audio';
-CREATE INDEX media_unfinished ON media (last_url_expires_at) WHERE status IN ('pending', 'verifying');
+CREATE INDEX media_unfinished ON media (reconcile_at) WHERE status IN ('pending', 'verifying');
+-- Every copy belongs to one media; the reconciler walks rows and objects side by side in this order.
+CREATE UNIQUE INDEX media_object ON media (object_key) WHERE object_key IS NOT NULL;
 
 -- One row per upload URL. A verification (hash of a large object) is a state of the attempt.
 CREATE TABLE upload_attempts (
@@ -213,6 +218,7 @@ CREATE TABLE upload_attempts (
     state text NOT NULL CHECK (state IN ('issued', 'verifying', 'accepted', 'refused')),
     expected_sha256 text COLLATE "C",
     expected_size bigint,
+    expected_duration_ms bigint,
     url_expires_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (world_id, media_id, id),
@@ -248,17 +254,21 @@ CREATE TABLE erasures (
     id text COLLATE "C" NOT NULL,
     resource_type text NOT NULL CHECK (resource_type IN ('recording', 'end_user')),
     resource_id text COLLATE "C" NOT NULL,
+    -- Set on the entries of recordings that go with their end user.
+    end_user_id text COLLATE "C",
     prefixes text[] NOT NULL,
     links_expire_at timestamptz NOT NULL,
     state text NOT NULL CHECK (state IN ('open', 'erased', 'closed')),
     objects_erased bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL,
+    due_at timestamptz NOT NULL DEFAULT '-infinity',
     first_empty_at timestamptz,
     closed_at timestamptz,
     PRIMARY KEY (world_id, id),
     UNIQUE (world_id, resource_type, resource_id)
 );
-CREATE INDEX erasures_unfinished ON erasures (created_at) WHERE state <> 'closed';
+CREATE INDEX erasures_unfinished ON erasures (due_at) WHERE state <> 'closed';
+CREATE INDEX erasures_of_end_user ON erasures (world_id, end_user_id, id) WHERE end_user_id IS NOT NULL;
 CREATE INDEX erasures_newest ON erasures (world_id, created_at DESC, id DESC);
 """
 
@@ -309,6 +319,13 @@ CREATE UNLOGGED TABLE rate_windows (
     window_start bigint NOT NULL,
     used bigint NOT NULL,
     PRIMARY KEY (bucket, window_start)
+);
+
+-- Where the reconciler's long walks over the store go on.
+CREATE TABLE walks (
+    name text COLLATE "C" PRIMARY KEY,
+    position text COLLATE "C" NOT NULL,
+    moved_at timestamptz NOT NULL
 );
 
 -- What the reconciler found and counted since the beginning.

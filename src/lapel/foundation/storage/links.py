@@ -1,0 +1,108 @@
+"""Signed links as the API hands them out: computed here, without a word to the store.
+
+A link lives as long as it was asked to, or as the credentials that signed it if those end sooner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.foundation.storage.presign import Presigner
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.storage.credentials import CredentialSource
+    from lapel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link that GETs one object until `expires_at`; `expires_in` is that in whole seconds."""
+
+    url: str
+    expires_at: datetime
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutLink:
+    """A link that PUTs one object until `expires_at`, and the headers that must be sent with it."""
+
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+    expires_in: int
+
+
+class Links:
+    """Signs links for the endpoint that clients reach the store by."""
+
+    def __init__(self, presigner: Presigner) -> None:
+        self._presigner = presigner
+
+    def get(
+        self,
+        key: str,
+        *,
+        now: datetime,
+        expires_in: int,
+        content_type: str,
+        disposition: str,
+    ) -> Link:
+        """A link to read `key`, answered with this Content-Type and Content-Disposition.
+
+        `expires_in` is 1–604800 s from `now`. Raises StoreUnavailable without valid credentials.
+        """
+        url = self._presigner.get_url(
+            key,
+            now=now,
+            expires_in=expires_in,
+            response_content_type=content_type,
+            response_content_disposition=disposition,
+        )
+        ends, seconds = self._life(now, expires_in)
+        return Link(url, ends, seconds)
+
+    def put(
+        self,
+        key: str,
+        *,
+        now: datetime,
+        expires_in: int,
+        content_type: str,
+        content_length: int | None = None,
+        sha256: str | None = None,
+    ) -> PutLink:
+        """A link to write `key`; type, and size (bytes) and SHA-256 (hexadecimal) when given, are signed.
+
+        Raises StoreUnavailable without valid credentials.
+        """
+        signed = self._presigner.put_url(
+            key,
+            now=now,
+            expires_in=expires_in,
+            content_type=content_type,
+            content_length=content_length,
+            sha256=sha256,
+        )
+        ends, seconds = self._life(now, expires_in)
+        return PutLink(signed.url, signed.headers, ends, seconds)
+
+    def _life(self, now: datetime, expires_in: int) -> tuple[datetime, int]:
+        ends = self._presigner.expires_at(now, expires_in)
+        return ends, int((ends - now.replace(microsecond=0)).total_seconds())
+
+
+def links_for(settings: Settings, credentials: CredentialSource) -> Links:
+    """The links of this installation: public endpoint, bucket and region as set."""
+    return Links(
+        Presigner(
+            settings.store_url,
+            region=settings.s3_region,
+            bucket=settings.s3_bucket,
+            credentials=credentials,
+            addressing="path" if settings.uses_embedded_store else settings.s3_addressing,
+        )
+    )
