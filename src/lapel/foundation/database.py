@@ -6,8 +6,9 @@ session state behind: no `SET`, no session locks, no temporary tables, no `LISTE
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -127,8 +128,6 @@ async def _release(pool: Pool | None, connection: object) -> None:
 
 
 async def _close_within(pool: Pool, seconds: float) -> None:
-    import asyncio
-
     async with asyncio.timeout(seconds):
         await pool.close()
 
@@ -141,8 +140,3 @@ async def _register_json(connection: Connection) -> None:
 def affected(command_tag: str) -> int:
     """How many rows a command touched, from its tag (`UPDATE 3`)."""
     return int(command_tag.rpartition(" ")[2])
-
-
-def row_values(rows: Sequence[asyncpg.Record], column: str) -> list[str]:
-    """One column of many rows."""
-    return [str(row[column]) for row in rows]

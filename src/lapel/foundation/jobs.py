@@ -5,21 +5,67 @@ A job may run twice (a worker killed while it ends): every handler is idempotent
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-
-# PgQueuer reads its schema's name when it is first used, and caches it.
-os.environ.setdefault("PGQUEUER_SCHEMA", "jobs")
-
+from pgqueuer.adapters.persistence.qb import (
+    DBSettings,
+    QueryBuilderEnvironment,
+    QueryQueueBuilder,
+    QuerySchedulerBuilder,
+)
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from collections.abc import Awaitable, Callable
+
+    from pgqueuer.ports.driver import Driver
 
     from lapel.foundation.database import Connection
+
+    JobHandler: TypeAlias = Callable[..., Awaitable[None]]
+
+QUEUE_SCHEMA = DBSettings(db_schema="jobs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A kind of background work.
+
+    `handler` takes the decoded payload. It is stopped after `time_limit` and tried again with
+    backoff up to `attempts` times; then the job is held, counted in /metrics and shown by
+    `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound).
+    """
+
+    entrypoint: str
+    payload: type[msgspec.Struct]
+    handler: JobHandler
+    time_limit: timedelta = timedelta(minutes=5)
+    attempts: int = 8
+    concurrency: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Work that comes round: `expression` is cron, with seconds as an optional sixth field."""
+
+    name: str
+    expression: str
+    handler: Callable[[], Awaitable[object]]
+    time_limit: timedelta = timedelta(minutes=10)
+
+
+def queries(driver: Driver) -> Queries:
+    """PgQueuer's statements, on our schema."""
+    return Queries(
+        driver,
+        QueryBuilderEnvironment(QUEUE_SCHEMA),
+        QueryQueueBuilder(QUEUE_SCHEMA),
+        QuerySchedulerBuilder(QUEUE_SCHEMA),
+    )
 
 
 async def enqueue(
@@ -35,11 +81,11 @@ async def enqueue(
     `dedupe` (made unique per entrypoint) drops the job when an equal one is still waiting or
     running. `after` delays it.
     """
-    await Queries(AsyncpgDriver(connection)).enqueue(
+    await queries(AsyncpgDriver(connection)).enqueue(
         [entrypoint],
         [msgspec.json.encode(payload)],
         [0],
         [after],
-        dedupe_key=[f"{entrypoint}:{dedupe}" if dedupe else None],
+        [f"{entrypoint}:{dedupe}" if dedupe else None],
         on_conflict="skip",
     )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.foundation import seal
+from lapel.foundation.clock import Clock, SystemClock
+from lapel.foundation.database import Database
+from lapel.foundation.ids import Ids, TimeOrderedIds
+from lapel.foundation.revocation import Revocations
+from lapel.foundation.storage.credentials import (
+    Credentials,
+    CredentialSource,
+    StaticCredentials,
+    botocore_chain,
+)
+from lapel.foundation.storage.links import Links, links_for
+from lapel.foundation.storage.store import ObjectStore, open_store
+
 if TYPE_CHECKING:
-    from lapel.foundation.clock import Clock
-    from lapel.foundation.database import Database
-    from lapel.foundation.ids import Ids
-    from lapel.foundation.revocation import Revocations
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.seal import Sealer
-    from lapel.foundation.storage.links import Links
-    from lapel.foundation.storage.store import ObjectStore
     from lapel.foundation.tokens import TokenHasher
     from lapel.settings import Settings
 
@@ -30,3 +41,45 @@ class Kit:
     revocations: Revocations
     store: ObjectStore
     links: Links
+
+
+@asynccontextmanager
+async def open_kit(settings: Settings, *, clock: Clock | None = None) -> AsyncGenerator[Kit]:
+    """The kit of this process; closes what it opened.
+
+    `settings` must be complete: database, store endpoint and secret are known. Raises
+    StoreUnavailable without credentials, and what asyncpg raises without a database.
+    """
+    if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
+        raise ValueError("the database, the store and the secret must be known before a kit is opened")
+    clock = clock or SystemClock()
+    credentials = credential_source(settings, clock)
+    database = Database(settings.database_url)
+    await database.open()
+    revocations = Revocations(database, clock, listen_dsn=settings.listen_database_url)
+    try:
+        yield Kit(
+            settings=settings,
+            database=database,
+            clock=clock,
+            ids=TimeOrderedIds(clock),
+            hasher=seal.token_hasher(settings.secret, settings.secret_previous),
+            sealer=seal.sealer(settings.secret, settings.secret_previous),
+            revocations=revocations,
+            store=open_store(settings, credentials),
+            links=links_for(settings, credentials),
+        )
+    finally:
+        await revocations.stop()
+        await database.close()
+
+
+def credential_source(settings: Settings, clock: Clock) -> CredentialSource:
+    """The keys that were set, or the usual AWS chain, refreshed."""
+    if settings.s3_access_key_id and settings.s3_secret_access_key:
+        return StaticCredentials(
+            Credentials(settings.s3_access_key_id, settings.s3_secret_access_key, settings.s3_session_token)
+        )
+    chain = botocore_chain(clock)
+    chain.load()
+    return chain

@@ -128,7 +128,9 @@ class Router:
         return _walk(self._root, path[1:].split("/"), 0, [])
 
 
-def _walk(node: _Node, segments: list[str], at: int, values: list[str]) -> tuple[dict[str, Any], list[str]] | None:
+def _walk(
+    node: _Node, segments: list[str], at: int, values: list[str]
+) -> tuple[dict[str, Any], list[str]] | None:
     if at == len(segments):
         return (node.methods, values) if node.methods else None
     segment = segments[at]

@@ -37,7 +37,9 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What every list takes."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page.")] = 20
-    cursor: Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")] = ""
+    cursor: Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")] = (
+        ""
+    )
     offset: Annotated[
         int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to skip; older clients use it.")
     ] = 0
@@ -66,7 +68,9 @@ def window(query: PageQuery) -> Window:
     return Window(moment, row_id, query.limit, query.offset)
 
 
-def page(rows: Sequence[asyncpg.Record], asked: Window, build: Callable[[asyncpg.Record], T]) -> tuple[list[T], bool, str | None]:
+def page(
+    rows: Sequence[asyncpg.Record], asked: Window, build: Callable[[asyncpg.Record], T]
+) -> tuple[list[T], bool, str | None]:
     """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`."""
     shown = rows[: asked.limit]
     has_more = len(rows) > asked.limit
@@ -83,11 +87,14 @@ def write_cursor(created_at: datetime, row_id: str) -> str:
 
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     refused = InvalidRequest(
-        "This cursor was not made by this list. Pass `next_cursor` of the page before, unchanged.", param="cursor"
+        "This cursor was not made by this list. Pass `next_cursor` of the page before, unchanged.",
+        param="cursor",
     )
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        text, _, checksum = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").rpartition(".")
+        text, _, checksum = (
+            base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").rpartition(".")
+        )
         if f"{crc32(text.encode()):08x}" != checksum:
             raise refused
         microseconds, _, row_id = text.partition(".")

@@ -27,7 +27,8 @@ def _config(dsn: str = "") -> Config:
 def head() -> str:
     """The newest revision this code knows."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None, "there is always at least one migration"
+    if revision is None:
+        raise RuntimeError("the migrations are missing from this installation")
     return revision
 
 
@@ -75,5 +76,6 @@ def script(sql: str) -> None:
     only; its own `execute` takes a script.
     """
     connection = op.get_bind().connection.dbapi_connection
-    assert connection is not None
+    if connection is None:
+        raise RuntimeError("a revision runs on an open connection")
     connection.run_async(lambda raw: raw.execute(sql))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType] - SQLAlchemy types the adapter as a DBAPI connection

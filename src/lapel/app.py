@@ -1,0 +1,75 @@
+"""Puts the slices together; the only file that knows them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.devices import routes as device_routes
+from lapel.devices.service import Devices
+from lapel.end_users import routes as end_user_routes
+from lapel.end_users.service import EndUsers
+from lapel.erasure import jobs as erasure_jobs
+from lapel.erasure import routes as erasure_routes
+from lapel.erasure.service import Erasures
+from lapel.foundation import housekeeping, system
+from lapel.projects import routes as project_routes
+from lapel.projects.service import Keys, Projects
+from lapel.recordings import jobs as recording_jobs
+from lapel.recordings import routes as recording_routes
+from lapel.recordings.service import Recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.jobs import Job, Schedule
+    from lapel.foundation.kit import Kit
+    from lapel.foundation.operations import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """The services of one process."""
+
+    projects: Projects
+    keys: Keys
+    end_users: EndUsers
+    devices: Devices
+    recordings: Recordings
+    erasures: Erasures
+
+
+def slices(kit: Kit) -> Slices:
+    """All services on one kit; what happens to an end user's things is wired here."""
+    keys = Keys(kit)
+    devices = Devices(kit)
+    erasures = Erasures(kit)
+    recordings = Recordings(kit)
+    end_users = EndUsers(kit, on_delete=[keys.revoke_all_of, devices.unbind_all_of, recordings.erase_all_of])
+    return Slices(Projects(kit), keys, end_users, devices, recordings, erasures)
+
+
+def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
+    """Every route of the product."""
+    own = (
+        *project_routes.operations(parts.keys),
+        *end_user_routes.operations(parts.end_users),
+        *device_routes.operations(parts.devices),
+        *recording_routes.operations(parts.recordings),
+        *erasure_routes.operations(parts.erasures),
+    )
+    return (*own, *system.operations(kit, own))
+
+
+def jobs(parts: Slices) -> Sequence[Job]:
+    """Every kind of background work."""
+    return (*recording_jobs.handlers(parts.recordings), *erasure_jobs.handlers(parts.erasures))
+
+
+def schedules(kit: Kit, parts: Slices) -> Sequence[Schedule]:
+    """Everything that comes round."""
+    return (
+        *recording_jobs.schedules(parts.recordings),
+        *erasure_jobs.schedules(parts.erasures),
+        *housekeeping.schedules(kit),
+    )

@@ -1,0 +1,102 @@
+"""From a handler's answer, or its refusal, to status, headers and bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from lapel.foundation.errors import ApiError, Detail
+from lapel.foundation.operations import Answer, Operation, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+
+_TYPES: dict[str, Headers] = {
+    "json": ((b"content-type", b"application/json"),),
+    "empty": (),
+    "text": ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),),
+    "html": (
+        (b"content-type", b"text/html; charset=utf-8"),
+        (
+            b"content-security-policy",
+            b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+        ),
+        (b"x-content-type-options", b"nosniff"),
+    ),
+}
+_PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
+_encode = msgspec.json.Encoder().encode
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong, for programs (`code`, `param`) and for people (`message`)."""
+
+    code: str
+    message: str
+    request_id: str
+    param: str | None = None
+    details: tuple[Detail, ...] = ()
+    resource_id: str | None = None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """The body of every refusal."""
+
+    error: ErrorBody
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same facts as RFC 9457 wants them."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    param: str | None = None
+    details: tuple[Detail, ...] = ()
+    resource_id: str | None = None
+
+
+def encode(operation: Operation, answer: Answer) -> tuple[int, Headers, bytes]:
+    """Status, headers (Content-Type and the handler's own) and body of a handler's answer."""
+    if isinstance(answer, Reply):
+        own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)
+        content = answer.body if isinstance(answer.body, bytes) else _content(answer.body)
+        return answer.status or operation.status, (*_TYPES[operation.answer], *own), content
+    return operation.status, _TYPES[operation.answer], _content(answer)
+
+
+def _content(body: msgspec.Struct | None) -> bytes:
+    return b"" if body is None else _encode(body)
+
+
+def problem(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the client asked for `application/problem+json`."""
+    return b"application/problem+json" in headers.get(b"accept", b"")
+
+
+def refuse(error: ApiError, request_id: str, as_problem: bool) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a refusal."""
+    own = tuple((name.lower().encode(), value.encode()) for name, value in error.headers)
+    if as_problem:
+        body: msgspec.Struct = Problem(
+            type="about:blank",
+            title=error.code.replace("_", " ").capitalize(),
+            status=error.status,
+            detail=error.message,
+            code=error.code,
+            request_id=request_id,
+            param=error.param,
+            details=error.details,
+            resource_id=error.resource_id,
+        )
+        return error.status, (*_PROBLEM, *own), _encode(body)
+    body = ErrorEnvelope(
+        ErrorBody(error.code, error.message, request_id, error.param, error.details, error.resource_id)
+    )
+    return error.status, (*_TYPES["json"], *own), _encode(body)

@@ -1,0 +1,170 @@
+"""From `Authorization: Bearer …` to an actor.
+
+Keys (`sk_`, `rk_`) are cached in the process (`revocation.py` says how that stays right);
+device, upload and end-user tokens are read each time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lapel.foundation.actors import Actor, ActorKind
+from lapel.foundation.errors import Unauthorized
+from lapel.foundation.scopes import SCOPES, granted
+from lapel.foundation.tokens import TokenHasher, token_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.database import Connection, Database
+    from lapel.foundation.revocation import Revocations
+
+# Tokens name their world themselves: these statements are where a world comes from.
+FIND_KEY = """
+SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
+FROM api_keys k JOIN worlds w ON w.id = k.world_id
+WHERE k.secret_hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
+  AND (k.expires_at IS NULL OR k.expires_at > $2)
+"""
+
+FIND_DEVICE = """
+SELECT t.world_id, t.device_id AS id, t.state, t.token_hash, t.binding_generation, d.end_user_id,
+       w.project_id, w.mode
+FROM device_tokens t
+JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
+JOIN worlds w ON w.id = t.world_id
+WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation
+"""
+
+# The first use of a fresh token makes it the current one and ends the one before, which is
+# first told apart by its state: the unique index allows one token per state.
+END_REFRESHING = """
+DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 'refreshing'
+"""
+PROMOTE_FRESH = "UPDATE device_tokens SET state = 'current' WHERE token_hash = $1 AND state = 'fresh'"
+
+FIND_UPLOAD = """
+SELECT t.world_id, t.recording_id AS id, w.project_id, w.mode
+FROM upload_tokens t JOIN worlds w ON w.id = t.world_id
+WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2
+"""
+
+FIND_END_USER = """
+SELECT t.world_id, t.end_user_id AS id, w.project_id, w.mode
+FROM end_user_tokens t
+JOIN end_users e ON e.world_id = t.world_id AND e.id = t.end_user_id
+JOIN worlds w ON w.id = t.world_id
+WHERE t.token_hash = ANY($1::bytea[]) AND e.deleted_at IS NULL
+"""
+
+
+class Authenticator:
+    """Knows every kind of token."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        hasher: TokenHasher,
+        revocations: Revocations,
+        used: Callable[[int, str, datetime], None],
+    ) -> None:
+        """`used(world id, key id, now)` is told of each key that is used; it must not block."""
+        self._database = database
+        self._clock = clock
+        self._hasher = hasher
+        self._revocations = revocations
+        self._cache = revocations.cache
+        self._used = used
+
+    async def __call__(self, header: bytes | None) -> Actor:
+        """The actor of an Authorization header. Raises Unauthorized, or Unavailable."""
+        if header is None:
+            raise Unauthorized
+        scheme, _, credentials = header.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Unauthorized
+        try:
+            token = credentials.decode("ascii").strip(" ")
+        except UnicodeDecodeError as error:
+            raise Unauthorized from error
+        cached = self._cache.get(self._hasher.hash(token))
+        if cached is not None:
+            self._used(cached.world_id, cached.id, self._clock.now())
+            return cached
+        return await self._read(token)
+
+    async def _read(self, token: str) -> Actor:
+        match token_prefix(token):
+            case None:
+                raise Unauthorized("This token is malformed. Check that it was copied whole.")
+            case "dtok":
+                return await self._device(token)
+            case "up":
+                return await self._simple(FIND_UPLOAD, token, "upload")
+            case "eut":
+                return await self._simple(FIND_END_USER, token, "end_user")
+            case _:
+                return await self._key(token)
+
+    async def _key(self, token: str) -> Actor:
+        generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(FIND_KEY, self._hasher.candidates(token), now)
+        if row is None:
+            raise Unauthorized("This key is unknown, revoked or expired.")
+        scopes = granted(list(SCOPES if row["kind"] == "secret" else row["scopes"]))
+        actor = _actor(row, "key", scopes=scopes, end_user_id=row["end_user_id"])
+        if generation == self._revocations.generation:
+            expires_at: datetime | None = row["expires_at"]
+            lives = float("inf") if expires_at is None else (expires_at - now).total_seconds()
+            self._cache.put(self._hasher.hash(token), actor, read_at, lives)
+        self._used(actor.world_id, actor.id, now)
+        return actor
+
+    async def _device(self, token: str) -> Actor:
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(FIND_DEVICE, self._hasher.candidates(token))
+            if row is None:
+                raise Unauthorized("This device token is unknown or was revoked. Bind the device again.")
+            if row["state"] == "fresh":
+                await _promote(connection, row)
+        return _actor(
+            row,
+            "device",
+            end_user_id=row["end_user_id"],
+            binding_generation=row["binding_generation"],
+            refresh_only=row["state"] == "refreshing",
+        )
+
+    async def _simple(self, sql: str, token: str, kind: ActorKind) -> Actor:
+        arguments: list[object] = [self._hasher.candidates(token)]
+        if kind == "upload":
+            arguments.append(self._clock.now())
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(sql, *arguments)
+        if row is None:
+            raise Unauthorized("This token is unknown, revoked or expired.")
+        return _actor(row, kind, end_user_id=row["id"] if kind == "end_user" else None)
+
+
+async def _promote(connection: Connection, row: asyncpg.Record) -> None:
+    async with connection.transaction():
+        await connection.execute(END_REFRESHING, row["world_id"], row["id"])
+        await connection.execute(PROMOTE_FRESH, row["token_hash"])
+
+
+def _actor(row: asyncpg.Record, kind: ActorKind, **more: Any) -> Actor:  # noqa: ANN401 - Actor's own fields
+    return Actor(
+        kind=kind,
+        id=row["id"],
+        world_id=row["world_id"],
+        project_id=row["project_id"],
+        mode=row["mode"],
+        **more,
+    )

@@ -1,0 +1,127 @@
+"""From bytes and query strings to structs; everything hostile ends here as a 400."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from lapel.foundation.errors import InvalidRequest
+
+_MAX_QUERY_FIELDS = 100
+# PostgreSQL and Python agree on these; beyond them an offset overflows one or the other.
+_FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
+_VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+
+
+class BodyDecoder:
+    """Decodes one operation's JSON body into its struct."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self._decode = msgspec.json.Decoder(struct).decode
+        self._moments = moment_fields(struct)
+        self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
+
+    def __call__(self, body: bytes) -> msgspec.Struct:
+        """Raises InvalidRequest with `param` naming the field that was wrong."""
+        try:
+            value = self._decode(body or b"{}")
+        except msgspec.ValidationError as error:
+            raise from_validation(error) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"The body is not valid JSON: {_plain(error)}.") from error
+        except RecursionError as error:
+            raise InvalidRequest("The body is nested too deeply.") from error
+        if self._keeps_text and b"\\u0000" in body:
+            _refuse_nul(msgspec.json.decode(body), "")
+        check_moments(value, self._moments)
+        return value
+
+
+class QueryDecoder:
+    """Converts one operation's query string into its struct."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self._struct = struct
+        self._default = struct() if not struct.__struct_fields__ else None
+        self._moments = moment_fields(struct)
+
+    def __call__(self, query: bytes) -> msgspec.Struct:
+        """Raises InvalidRequest with `param` naming the parameter that was wrong."""
+        if self._default is not None:
+            return self._default
+        try:
+            pairs = parse_qsl(
+                query.decode("ascii"),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=_MAX_QUERY_FIELDS,
+            )
+        except ValueError as error:  # bad UTF-8 is one too
+            raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
+        values = dict(pairs)
+        _refuse_nul(values, "")
+        try:
+            value = msgspec.convert(values, self._struct, strict=False)
+        except msgspec.ValidationError as error:
+            raise from_validation(error) from error
+        check_moments(value, self._moments)
+        return value
+
+
+def moment_fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The struct's own fields that hold timestamps."""
+
+    def is_moment(kind: msgspec.inspect.Type) -> bool:
+        if isinstance(kind, msgspec.inspect.UnionType):
+            return any(is_moment(each) for each in kind.types)
+        return isinstance(kind, msgspec.inspect.DateTimeType)
+
+    described = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(struct))
+    return tuple(field.name for field in described.fields if is_moment(field.type))
+
+
+def check_moments(value: msgspec.Struct, fields: tuple[str, ...]) -> None:
+    """Raises InvalidRequest for a time that cannot be stored."""
+    for name in fields:
+        moment = getattr(value, name)
+        if isinstance(moment, datetime) and not _FIRST_MOMENT <= moment <= _LAST_MOMENT:
+            raise InvalidRequest(f"`{name}` is out of range.", param=name)
+
+
+def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
+    """The contract's 400 for what msgspec says of a value."""
+    match = _VALIDATION.match(str(error))
+    reason = match["reason"] if match else str(error)
+    path = (match["path"] if match else None) or ""
+    missing = _MISSING.search(reason)
+    if missing:
+        path = f"{path}.{missing['field']}" if path else missing["field"]
+        return InvalidRequest(f"`{path}` is required.", param=path, reason="required")
+    where = f"`{path}`" if path else "The body"
+    return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
+
+
+def _refuse_nul(value: object, path: str) -> None:
+    """PostgreSQL's text cannot hold NUL; the client hears where it was."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)
+    elif isinstance(value, dict):
+        for key, each in cast("dict[str, Any]", value).items():
+            _refuse_nul(key, path)
+            _refuse_nul(each, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for each in cast("list[Any]", value):
+            _refuse_nul(each, path)
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error).removeprefix("JSON is malformed: ")

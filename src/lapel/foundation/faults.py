@@ -1,0 +1,35 @@
+"""Named crash points: where a test may end the process as a power cut would.
+
+In production nothing is armed and a point costs one comparison.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_EXIT_CODE = 70
+
+
+class _Armed:
+    point: str | None = None
+    marker: Path | None = None
+
+
+def arm(instruction: str | None) -> None:
+    """`point@marker file`: end the process at that point, once, while the marker file exists."""
+    point, _, marker = (instruction or "").partition("@")
+    _Armed.point = point or None
+    _Armed.marker = Path(marker) if marker else None
+
+
+def crash_point(name: str) -> None:
+    """End the process here if this point is armed and its marker is still there."""
+    if _Armed.point != name:
+        return
+    if _Armed.marker is not None:
+        try:
+            _Armed.marker.unlink()  # whoever removes it is the one that ends
+        except FileNotFoundError:
+            return
+    os._exit(_EXIT_CODE)

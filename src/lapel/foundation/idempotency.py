@@ -1,0 +1,107 @@
+"""Idempotency keys: the stored answer lives and dies with the effect's own transaction.
+
+`pg_try_advisory_xact_lock` means "running": a request that is killed releases it by dying and
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.foundation.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.seal import Sealer
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
+
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+FIND = """
+SELECT fingerprint, status, sealed_body FROM idempotency_keys
+WHERE world_id = $1 AND principal = $2 AND key = $3 AND created_at > $4
+"""
+STORE = """
+INSERT INTO idempotency_keys (world_id, principal, key, fingerprint, status, sealed_body, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (world_id, principal, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, status = excluded.status,
+    sealed_body = excluded.sealed_body, created_at = excluded.created_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer given before."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request's claim on one key."""
+
+    world_id: int
+    principal: str
+    key: str
+    fingerprint: bytes
+
+    @property
+    def _context(self) -> bytes:
+        return f"idempotency:{self.world_id}:{self.principal}:{self.key}".encode()
+
+    @property
+    def _lock(self) -> int:
+        digest = hashlib.blake2b(self._context, digest_size=8).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
+    async def claim(
+        self, connection: Connection, sealer: Sealer, now: datetime, keep: timedelta
+    ) -> Stored | None:
+        """Inside the effect's transaction, before the effect: the answer of before, if any.
+
+        Raises IdempotencyKeyInUse while another request holds the key, IdempotencyKeyReused
+        when the key belongs to a different request.
+        """
+        if not await connection.fetchval(TRY_LOCK, self._lock):
+            raise IdempotencyKeyInUse
+        row = await connection.fetchrow(FIND, self.world_id, self.principal, self.key, now - keep)
+        if row is None:
+            return None
+        if row["fingerprint"] != self.fingerprint:
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used with another method, path or body. Use a new key."
+            )
+        return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
+
+    async def store(self, connection: Connection, sealer: Sealer, now: datetime, answer: Stored) -> None:
+        """In the same transaction, after the effect."""
+        sealed = sealer.seal(answer.body, self._context)
+        await connection.execute(
+            STORE, self.world_id, self.principal, self.key, self.fingerprint, answer.status, sealed, now
+        )
+
+
+def read_key(header: bytes | None) -> str | None:
+    """The key of an `Idempotency-Key` header. Raises InvalidRequest for a malformed one."""
+    if header is None:
+        return None
+    text = header.decode("latin-1")
+    if not _KEY.match(text):
+        raise InvalidRequest(
+            "`Idempotency-Key` takes 1 to 255 characters of A-Z, a-z, 0-9, _ and -.", param="Idempotency-Key"
+        )
+    return text
+
+
+def ticket(actor: Actor, key: str, method: str, path: str, body: bytes) -> Ticket:
+    """The claim that this request makes."""
+    fingerprint = hashlib.sha256(f"{method} {path}\n".encode() + body).digest()
+    return Ticket(actor.world_id, actor.principal, key, fingerprint)

@@ -1,0 +1,194 @@
+"""The worker's loop around PgQueuer.
+
+What PgQueuer leaves to us: a session that ends with the database is begun anew; running jobs
+are never cancelled (PgQueuer would delete them): a process that must go, goes, and the
+heartbeat hands its jobs to another; a job that kills its worker is held after a few starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+import structlog
+from pgqueuer import PgQueuer
+from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor
+from pgqueuer.db import AsyncpgPoolDriver
+
+from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.errors import Unavailable
+from lapel.foundation.jobs import Job, Schedule, queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgqueuer.models import Job as QueuedJob
+    from pgqueuer.models import Schedule as QueuedSchedule
+
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.database import Database, Pool
+
+_GRACE_SECONDS = 3.0
+_MAX_STARTS = 20
+_HEARTBEAT = timedelta(seconds=4)
+_DEQUEUE = timedelta(seconds=2)
+_BATCH = 10
+_SEEN_EVERY_SECONDS = 5.0
+# Told to the supervisor: jobs were still running when the grace period ended.
+EXIT_WITH_RUNNING_JOBS = 75
+
+COUNT_START = """
+INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, $2)
+ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
+RETURNING starts
+"""
+FORGET_STARTS = "DELETE FROM job_starts WHERE job_id = $1"
+SEEN = """
+INSERT INTO workers (process_id, seen_at) VALUES ($1, $2)
+ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < $2::timestamptz - interval '10 minutes'"
+WORKER_SEEN = "SELECT EXISTS (SELECT 1 FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds')"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class PoisonedJob(Exception):
+    """This job was started many times and never ended: it is held for a person to look at."""
+
+
+class QueueWorker:
+    """Runs jobs and schedules until it is told to stop."""
+
+    def __init__(
+        self,
+        dsn: str,
+        database: Database,
+        clock: Clock,
+        jobs: Sequence[Job],
+        schedules: Sequence[Schedule],
+    ) -> None:
+        self._dsn = dsn
+        self._database = database
+        self._clock = clock
+        self._jobs = jobs
+        self._schedules = schedules
+        self._process = secrets.token_hex(8)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then finish what runs within the grace period, or end the process."""
+        seen = asyncio.create_task(self._tell_we_are_here(), name="worker-seen")
+        try:
+            while not stop.is_set():
+                try:
+                    await self._session(stop)
+                except (*DATABASE_AWAY, asyncpg.PostgresError, Unavailable) as error:
+                    _log.warning("worker.session_lost", error=type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - the worker outlives every session
+                    # PgQueuer groups what its tasks raised; whatever it was, begin anew.
+                    _log.warning("worker.session_failed", error=repr(error), exc_info=error)
+                if not stop.is_set():
+                    await asyncio.sleep(0.3)
+        finally:
+            seen.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await seen
+            with contextlib.suppress(Unavailable):
+                async with self._database.acquire() as connection:
+                    await connection.execute(GONE, self._process, self._clock.now())
+
+    async def _session(self, stop: asyncio.Event) -> None:
+        """One life of the queue's own connections; raises when they are lost."""
+        # One connection stays with LISTEN, so there must be more.
+        pool: Pool = await asyncpg.create_pool(
+            self._dsn, min_size=2, max_size=6, timeout=3, command_timeout=15
+        )
+        try:
+            queue = self._register(pool)
+            running = asyncio.create_task(
+                queue.run(
+                    dequeue_timeout=_DEQUEUE,
+                    heartbeat_timeout=_HEARTBEAT,
+                    batch_size=_BATCH,
+                    max_concurrent_tasks=2 * _BATCH,
+                    shutdown_on_listener_failure=True,
+                )
+            )
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if stop.is_set():
+                queue.shutdown.set()
+                done, _ = await asyncio.wait({running}, timeout=_GRACE_SECONDS)
+                if not done:
+                    os._exit(EXIT_WITH_RUNNING_JOBS)
+            await running
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), 1)
+            except (TimeoutError, *DATABASE_AWAY):
+                pool.terminate()
+
+    def _register(self, pool: Pool) -> PgQueuer:
+        driver = AsyncpgPoolDriver(pool)
+        queue = PgQueuer(driver, queries=queries(driver))
+        for job in self._jobs:
+            retrying = partial(
+                DatabaseRetryEntrypointExecutor,
+                max_attempts=job.attempts - 1,
+                initial_delay=timedelta(seconds=1),
+                max_delay=timedelta(minutes=5),
+            )
+            queue.entrypoint(
+                job.entrypoint,
+                concurrency_limit=job.concurrency,
+                on_failure="hold",
+                executor_factory=retrying,
+            )(self._runner(job))
+        for schedule in self._schedules:
+            queue.schedule(schedule.name, schedule.expression, clean_old=True)(_scheduled(schedule))
+        return queue
+
+    def _runner(self, job: Job) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
+        decoder = msgspec.json.Decoder(job.payload)
+
+        async def run(queued: QueuedJob) -> None:
+            async with self._database.acquire() as connection:
+                starts: int = await connection.fetchval(COUNT_START, queued.id, self._clock.now())
+            if starts > _MAX_STARTS:
+                raise PoisonedJob(f"{job.entrypoint} was started {starts} times")
+            try:
+                async with asyncio.timeout(job.time_limit.total_seconds()):
+                    await job.handler(decoder.decode(queued.payload or b"{}"))
+            except Exception as error:
+                _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
+                raise
+            async with self._database.acquire() as connection:
+                await connection.execute(FORGET_STARTS, queued.id)
+
+        return run
+
+    async def _tell_we_are_here(self) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):
+                async with self._database.acquire() as connection:
+                    await connection.execute(SEEN, self._process, self._clock.now())
+            await asyncio.sleep(_SEEN_EVERY_SECONDS)
+
+
+def _scheduled(schedule: Schedule) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
+    async def run(_: QueuedSchedule) -> None:
+        try:
+            async with asyncio.timeout(schedule.time_limit.total_seconds()):
+                await schedule.handler()
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            _log.warning("schedule.failed", schedule=schedule.name, error=repr(error))
+
+    return run

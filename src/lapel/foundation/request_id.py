@@ -1,0 +1,7 @@
+"""The id of the request being answered, for whatever is logged meanwhile."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)

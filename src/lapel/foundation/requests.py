@@ -1,0 +1,328 @@
+"""The one request path, compiled once from the list of operations.
+
+route -> authenticate -> scope and world -> limit -> read and decode -> idempotency -> call -> encode
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import asyncpg
+import msgspec
+import structlog
+
+from lapel.foundation import idempotency
+from lapel.foundation.actors import ANONYMOUS, Actor
+from lapel.foundation.answers import encode, problem, refuse
+from lapel.foundation.bodies import BodyDecoder, QueryDecoder
+from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.errors import (
+    ApiError,
+    Forbidden,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from lapel.foundation.idempotency import Stored, Ticket
+from lapel.foundation.operations import Operation, Reply, Router
+from lapel.foundation.request_id import REQUEST_ID
+from lapel.foundation.storage.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+    from lapel.foundation.answers import Headers
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.database import Database
+    from lapel.foundation.disk import DiskGuard
+    from lapel.foundation.ids import Ids
+    from lapel.foundation.seal import Sealer
+
+_PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_VERSION = re.compile(rb"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\Z")
+_KEEP_ANSWERS = timedelta(hours=24)
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# A schema change under a cached statement, or a deadlock that PostgreSQL broke: once more.
+_AGAIN = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+
+
+class Limiter(Protocol):
+    """Counts requests; see `limits.py`."""
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:
+        """The headers to answer with. Raises RateLimitExceeded."""
+        ...
+
+
+class Observer(Protocol):
+    """Told of every answer: logs and metrics."""
+
+    def __call__(
+        self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
+    ) -> None: ...
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An operation and what was compiled from it."""
+
+    operation: Operation
+    body: BodyDecoder
+    query: QueryDecoder
+    parameters: tuple[str, ...]
+    writes: bool
+
+
+@dataclass(slots=True)
+class _Call:
+    """What is known of one request so far; read when it is answered, also if it failed."""
+
+    headers: dict[bytes, bytes]
+    operation: Operation | None = None
+    actor: Actor = ANONYMOUS
+    extra: Headers = ()
+
+
+class Api:
+    """The ASGI application of all operations."""
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        *,
+        authenticate: Callable[[bytes | None], Awaitable[Actor]],
+        database: Database,
+        sealer: Sealer,
+        clock: Clock,
+        ids: Ids,
+        limiter: Limiter,
+        observe: Observer,
+        body_limit: int,
+        disk: DiskGuard | None,
+    ) -> None:
+        self.operations = tuple(operations)
+        self._authenticate = authenticate
+        self._database = database
+        self._sealer = sealer
+        self._clock = clock
+        self._ids = ids
+        self._limiter = limiter
+        self._observe = observe
+        self._body_limit = body_limit
+        self._disk = disk
+        self._router = Router((each.method, each.path, _compile(each)) for each in operations)
+
+    async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answer one request; never raises."""
+        began = time.perf_counter()
+        request_id = self._ids.new("req")
+        REQUEST_ID.set(request_id)
+        call = _Call(dict(scope["headers"]))
+        try:
+            status, headers, body = await self._answer(scope, receive, call)
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - this is where every error ends
+            refusal = self._classify(error)
+            status, headers, body = refuse(refusal, request_id, problem(call.headers))
+        self._observe(call.operation, scope["method"], status, time.perf_counter() - began, call.actor)
+        version = call.headers.get(b"bota-version")
+        sent: list[tuple[bytes, bytes]] = [
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+            *call.extra,
+            *headers,
+        ]
+        if version is not None and _VERSION.match(version):
+            sent.append((b"bota-version", version))
+        if status != 204:
+            sent.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _answer(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, call: _Call
+    ) -> tuple[int, Headers, bytes]:
+        endpoint, params = self._route(scope["method"], scope["path"])
+        operation = call.operation = endpoint.operation
+        if not operation.public:
+            call.actor = await self._authenticate(call.headers.get(b"authorization"))
+            _admit(operation, call.actor)
+            call.extra = await self._limiter.take(call.actor, operation)
+        if endpoint.writes and self._disk is not None and self._disk.low():
+            raise Unavailable(
+                "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
+            )
+        content = await self._read(receive, call.headers, operation)
+        _check_version(call.headers.get(b"bota-version"))
+        query = endpoint.query(scope["query_string"])
+        body = endpoint.body(content)
+        if operation.idempotency == "stored":
+            key = idempotency.read_key(call.headers.get(b"idempotency-key"))
+            ticket = (
+                idempotency.ticket(call.actor, key, operation.method, scope["path"], content) if key else None
+            )
+            return await self._run_stored(operation, call.actor, params, query, body, ticket)
+        if operation.method == "POST":
+            idempotency.read_key(call.headers.get(b"idempotency-key"))
+        return encode(operation, await operation.handler(call.actor, params, query, body))
+
+    def _route(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
+        found = self._router.find(path)
+        if found is None:
+            raise NotFound("There is nothing at this path. The routes are listed at /v1/openapi.json.")
+        methods, values = found
+        endpoint: Endpoint | None = methods.get(method)
+        if endpoint is None:
+            raise MethodNotAllowed(tuple(sorted(methods)))
+        for value in values:
+            if not _PARAMETER.match(value):
+                raise NotFound("There is nothing with this id.")
+        return endpoint, dict(zip(endpoint.parameters, values, strict=True))
+
+    async def _read(
+        self, receive: ASGIReceiveCallable, headers: dict[bytes, bytes], operation: Operation
+    ) -> bytes:
+        """The whole body, never more than the limit of it."""
+        if operation.method == "GET":
+            return b""
+        too_large = PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
+        declared = headers.get(b"content-length")
+        if declared is not None and int(declared) > self._body_limit:
+            raise too_large
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._body_limit:
+                raise too_large
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        if size:
+            _check_content_type(headers.get(b"content-type"))
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _run_stored(
+        self,
+        operation: Operation,
+        actor: Actor,
+        params: Mapping[str, str],
+        query: msgspec.Struct,
+        body: msgspec.Struct,
+        ticket: Ticket | None,
+    ) -> tuple[int, Headers, bytes]:
+        try:
+            return await self._run_once(operation, actor, params, query, body, ticket)
+        except _AGAIN:
+            return await self._run_once(operation, actor, params, query, body, ticket)
+
+    async def _run_once(
+        self,
+        operation: Operation,
+        actor: Actor,
+        params: Mapping[str, str],
+        query: msgspec.Struct,
+        body: msgspec.Struct,
+        ticket: Ticket | None,
+    ) -> tuple[int, Headers, bytes]:
+        now = self._clock.now()
+        async with self._database.transaction() as connection:
+            if ticket is not None:
+                stored = await ticket.claim(connection, self._sealer, now, _KEEP_ANSWERS)
+                if stored is not None:
+                    return await _replay(operation, actor, params, stored)
+            status, headers, content = encode(
+                operation, await operation.handler(connection, actor, params, query, body)
+            )
+            if ticket is not None:
+                await ticket.store(connection, self._sealer, now, Stored(status, content))
+        return status, headers, content
+
+    def _classify(self, error: Exception) -> ApiError:
+        if isinstance(error, ApiError):
+            return error
+        if isinstance(error, StoreUnavailable):
+            _log.warning("store.away", error=str(error))
+            return Unavailable("The object store does not answer. Repeat the request.", retry_after=2)
+        if isinstance(error, DATABASE_AWAY):
+            _log.warning("database.away", error=type(error).__name__)
+            return Unavailable("The database went away. Repeat the request.")
+        if isinstance(error, asyncpg.InsufficientResourcesError):
+            _log.error("database.full", error=str(error))
+            return Unavailable("The database has no room. Repeat the request later.", retry_after=60)
+        _log.error("request.failed", exc_info=error)
+        return InternalError("Something went wrong on our side. The request id finds it in the server's log.")
+
+
+async def _replay(
+    operation: Operation, actor: Actor, params: Mapping[str, str], stored: Stored
+) -> tuple[int, Headers, bytes]:
+    body: msgspec.Struct | bytes = stored.body
+    if operation.replay is not None and operation.response is not None:
+        before: Any = msgspec.json.decode(stored.body, type=operation.response)
+        body = await operation.replay(actor, params, before)
+    return encode(operation, Reply(body, stored.status, (("Idempotent-Replayed", "true"),)))
+
+
+def _compile(operation: Operation) -> Endpoint:
+    return Endpoint(
+        operation,
+        BodyDecoder(operation.body),
+        QueryDecoder(operation.query),
+        operation.parameters,
+        # Deleting makes room; `none` means that nothing is stored.
+        writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",
+    )
+
+
+def _admit(operation: Operation, actor: Actor) -> None:
+    """Raises Forbidden when this kind of token, or this key, may not call the operation."""
+    if actor.kind not in operation.callers:
+        raise Forbidden(f"A token of this kind ({actor.kind}) may not call this route.")
+    if actor.kind == "key":
+        if operation.scope not in actor.scopes:
+            raise Forbidden(f"This key lacks the scope `{operation.scope}`.")
+        if actor.end_user_id is not None and operation.end_user_keys == "deny":
+            raise Forbidden("A key that is scoped to one end user may not call this route.")
+    elif actor.refresh_only and not operation.refreshing_tokens:
+        raise Unauthorized("This device token was replaced. Use the new one.")
+
+
+def _check_content_type(value: bytes | None) -> None:
+    if value is None:
+        return
+    media_type = value.partition(b";")[0].strip().lower()
+    if media_type != b"application/json" and not (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    ):
+        raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
+
+
+def _check_version(value: bytes | None) -> None:
+    if value is not None and not _VERSION.match(value):
+        raise InvalidRequest("`Bota-Version` is a date: YYYY-MM-DD.", param="Bota-Version")

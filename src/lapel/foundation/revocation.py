@@ -1,0 +1,214 @@
+"""The cache of keys, and revocation that holds on every process at once.
+
+A process may use a cached key only while its LISTEN connection is confirmed, and for
+`CACHE_SECONDS` at most. A revoking answer waits until every caching process has confirmed
+that it dropped the key, or until no entry of before can be alive any more, whichever is first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.database import Connection, Database
+
+CACHE_SECONDS = 3.0
+_CAPACITY = 10_000
+_REVOKED = "lapel_revoked"
+_CONFIRMED = "lapel_revocation_confirmed"
+_SEEN_EVERY_SECONDS = 10.0
+_FORGOTTEN_AFTER = timedelta(minutes=1)
+
+SEEN = """
+INSERT INTO key_caches (process_id, seen_at) VALUES ($1, $2)
+ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+GONE = "DELETE FROM key_caches WHERE process_id = $1 OR seen_at < $2::timestamptz - $3::interval"
+ALIVE = "SELECT process_id FROM key_caches WHERE seen_at >= $1::timestamptz - $2::interval"
+NOTIFY = "SELECT pg_notify($1, $2)"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class KeyCache:
+    """Actors by the hash of their key, as this process knows them."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, tuple[Actor, float]] = {}
+        self.confirmed = False
+
+    def get(self, token_hash: bytes) -> Actor | None:
+        """The actor, if it was read less than `CACHE_SECONDS` ago and LISTEN stands."""
+        if not self.confirmed:
+            return None
+        entry = self._entries.get(token_hash)
+        if entry is None or entry[1] < time.monotonic():
+            return None
+        return entry[0]
+
+    def put(self, token_hash: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
+        """Keep what was read at `read_at` (monotonic seconds, taken **before** the read)."""
+        if len(self._entries) >= _CAPACITY:
+            self._entries.clear()
+        self._entries[token_hash] = (actor, read_at + min(lives, CACHE_SECONDS))
+
+    def drop(self, token_hash: bytes) -> None:
+        """Forget one key."""
+        self._entries.pop(token_hash, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._entries.clear()
+
+
+class Revocations:
+    """Tells every caching process of revoked keys, and listens for what others revoke."""
+
+    def __init__(self, database: Database, clock: Clock, *, listen_dsn: str | None = None) -> None:
+        self.cache = KeyCache()
+        self._database = database
+        self._clock = clock
+        self._listen_dsn = listen_dsn or database.dsn
+        self._process = secrets.token_hex(8)
+        self._waiting: dict[str, set[str]] = {}
+        self._changed = asyncio.Event()
+        # A read that began before a revocation may not be cached after it.
+        self.generation = 0
+        self._task: asyncio.Task[None] | None = None
+        self._confirming: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen; until LISTEN stands the cache is empty and bypassed."""
+        self._task = asyncio.create_task(self._listen_for_ever(), name="revocations")
+
+    async def stop(self) -> None:
+        """Stop listening and leave the list of caching processes."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+        self._lost()
+
+    async def announce(self, token_hashes: Iterable[bytes]) -> None:
+        """Call after the revoking transaction committed; returns when no process uses the keys."""
+        hashes = [each.hex() for each in token_hashes]
+        if not hashes:
+            return
+        deadline = time.monotonic() + CACHE_SECONDS
+        for each in hashes:
+            self._drop(bytes.fromhex(each))
+        if not self.cache.confirmed:  # nobody can answer us: wait out the entries' lives
+            await self._notify_best(hashes, "")
+            await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+            return
+        name = secrets.token_hex(8)
+        try:
+            await self._ask_others(hashes, name, deadline)
+        finally:
+            self._waiting.pop(name, None)
+
+    async def _ask_others(self, hashes: list[str], name: str, deadline: float) -> None:
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(ALIVE, self._clock.now(), _FORGOTTEN_AFTER)
+        self._waiting[name] = {row["process_id"] for row in rows} - {self._process}
+        await self._notify_best(hashes, name)
+        while self._waiting[name] and time.monotonic() < deadline:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), max(0.001, deadline - time.monotonic()))
+
+    async def _notify_best(self, hashes: list[str], name: str) -> None:
+        async with self._database.acquire() as connection:
+            # A notification holds 8,000 bytes: 100 hashes of 64 characters fit.
+            for at in range(0, len(hashes), 100):
+                last = at + 100 >= len(hashes)
+                await connection.execute(
+                    NOTIFY, _REVOKED, f"{name if last else ''}:{','.join(hashes[at : at + 100])}"
+                )
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except DATABASE_AWAY as error:
+                _log.warning("revocations.listen_lost", error=type(error).__name__)
+            except asyncpg.PostgresError as error:
+                _log.warning("revocations.listen_failed", error=str(error))
+            finally:
+                self._lost()
+            await asyncio.sleep(0.2)
+
+    async def _listen_once(self) -> None:
+        """One connection's life: listen, then confirm, then keep telling that we are here."""
+        connection: Connection = await asyncpg.connect(self._listen_dsn, timeout=5, command_timeout=5)
+        ended = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda _: self._ended(ended))
+            await connection.execute(SEEN, self._process, self._clock.now())
+            await connection.add_listener(_REVOKED, self._on_revoked)
+            await connection.add_listener(_CONFIRMED, self._on_confirmed)
+            self.cache.clear()
+            self.cache.confirmed = True
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), _SEEN_EVERY_SECONDS)
+                if not ended.is_set():
+                    await connection.execute(SEEN, self._process, self._clock.now())
+        finally:
+            self._lost()
+            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
+                if not connection.is_closed():
+                    await connection.execute(GONE, self._process, self._clock.now(), _FORGOTTEN_AFTER)
+                await connection.close(timeout=1)
+
+    def _ended(self, ended: asyncio.Event) -> None:
+        self._lost()
+        ended.set()
+
+    def _lost(self) -> None:
+        self.cache.confirmed = False
+        self.cache.clear()
+        self.generation += 1
+
+    def _drop(self, token_hash: bytes) -> None:
+        self.generation += 1
+        self.cache.drop(token_hash)
+
+    def _on_revoked(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        name, _, hashes = str(payload).partition(":")
+        for each in hashes.split(","):
+            self._drop(bytes.fromhex(each))
+        if name:
+            task = asyncio.create_task(self._confirm(name))
+            self._confirming.add(task)
+            task.add_done_callback(self._confirming.discard)
+
+    async def _confirm(self, name: str) -> None:
+        # Without it the revoking request waits until our entries have died of age: still right.
+        with contextlib.suppress(Unavailable):
+            async with self._database.acquire() as connection:
+                await connection.execute(NOTIFY, _CONFIRMED, f"{name}:{self._process}")
+
+    def _on_confirmed(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        name, _, process = str(payload).partition(":")
+        waiting = self._waiting.get(name)
+        if waiting is not None:
+            waiting.discard(process)
+            self._changed.set()

@@ -1,0 +1,148 @@
+"""The ASGI application of one API process: the API, and the embedded store on the same listener."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lapel import app
+from lapel.foundation.auth import Authenticator
+from lapel.foundation.disk import DiskGuard
+from lapel.foundation.kit import open_kit
+from lapel.foundation.limits import limiter
+from lapel.foundation.requests import Api
+from lapel.foundation.storage.embedded import create_store_app
+from lapel.foundation.system import Metrics
+from lapel.foundation.telemetry import observe_request
+from lapel.projects.usage import KeyUse
+
+if TYPE_CHECKING:
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        HTTPScope,
+        Scope,
+    )
+
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.kit import Kit
+    from lapel.settings import Settings
+
+
+class Server:
+    """Opens everything at the lifespan's start and tells the API, the store and /metrics apart."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._open = AsyncExitStack()
+        self._api: Api | None = None
+        self._metrics: Metrics | None = None
+        self._store = mounted_store(settings)
+        self.kit: Kit | None = None
+        self.slices: app.Slices | None = None
+
+    async def start(self) -> None:
+        """Open the kit and compile the operations. Raises what the kit raises."""
+        kit = await self._open.enter_async_context(open_kit(self._settings, clock=self._clock))
+        self.kit = kit
+        await kit.revocations.start()
+        use = KeyUse(kit.database)
+        await self._open.enter_async_context(use)
+        self.slices = app.slices(kit)
+        settings = self._settings
+        self._api = Api(
+            app.operations(kit, self.slices),
+            authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, use.record),
+            database=kit.database,
+            sealer=kit.sealer,
+            clock=kit.clock,
+            ids=kit.ids,
+            limiter=limiter(kit),
+            observe=observe_request,
+            body_limit=settings.body_limit,
+            disk=DiskGuard(settings.data_dir, settings.min_free_bytes)
+            if settings.uses_embedded_database
+            else None,
+        )
+        self._metrics = Metrics(kit)
+
+    async def stop(self) -> None:
+        """Close what was opened."""
+        await self._open.aclose()
+
+    @property
+    def api(self) -> Api:
+        """The compiled operations; only between `start` and `stop`."""
+        if self._api is None:
+            raise RuntimeError("the server was not started")
+        return self._api
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """One request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._target(scope)(scope, receive, send)
+
+    def _target(self, scope: HTTPScope) -> ASGI3Application:
+        if self._store is not None and self._store.claims(scope):
+            return self._store.app
+        if scope["path"] == "/metrics" and self._metrics is not None:
+            return self._metrics
+        return self.api
+
+    async def _lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:  # noqa: BLE001 - uvicorn ends the process with this message
+                    await send(
+                        {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
+                    )
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class MountedStore:
+    """The embedded store beside the API: by host name when it has one of its own, else by path."""
+
+    def __init__(self, store: ASGI3Application, *, host: str | None, prefix: str) -> None:
+        self.app = store
+        self._host = host.encode() if host else None
+        self._prefix = prefix.rstrip("/") + "/"
+
+    def claims(self, scope: HTTPScope) -> bool:
+        """Whether this request is the store's."""
+        if self._host is not None:
+            return any(value.lower() == self._host for name, value in scope["headers"] if name == b"host")
+        return scope["path"].startswith(self._prefix)
+
+
+def mounted_store(settings: Settings) -> MountedStore | None:
+    """The embedded store as this process serves it; None when the objects are elsewhere."""
+    if not settings.uses_embedded_store or not settings.s3_access_key_id or not settings.s3_secret_access_key:
+        return None
+    store, api = urlsplit(settings.store_url), urlsplit(settings.base_url)
+    own_host = store.netloc.lower() != api.netloc.lower()
+    application = create_store_app(
+        settings.data_dir / "objects",
+        {settings.s3_access_key_id: settings.s3_secret_access_key},
+        region=settings.s3_region,
+        path_prefix=store.path.rstrip("/"),
+        min_free_bytes=settings.min_free_bytes,
+    )
+    return MountedStore(application, host=store.netloc.lower() if own_host else None, prefix=store.path)
+
+
+def create_app(settings: Settings) -> Server:
+    """The application for an ASGI server."""
+    return Server(settings)
