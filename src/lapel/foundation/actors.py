@@ -27,6 +27,8 @@ class Actor:
     binding_generation: int = 0
     # A device token that was replaced may still do one thing: ask for the replacement again.
     refresh_only: bool = False
+    # Which of a device's tokens this is, so that a refresh replaces that one and no other.
+    token_hash: bytes = b""
 
     @property
     def scoped_to(self) -> str | None:

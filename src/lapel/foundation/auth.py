@@ -41,10 +41,12 @@ JOIN worlds w ON w.id = t.world_id
 WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation
 """
 
-# The first use of a fresh token makes it the current one and ends the one before, which is
-# first told apart by its state: the unique index allows one token per state.
+# The first use of a fresh token makes it the current one and ends the one before. The device's
+# row is held meanwhile: a refresh with the one before may be replacing the fresh token just now.
+HOLD_DEVICE = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
 END_REFRESHING = """
 DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 'refreshing'
+  AND EXISTS (SELECT 1 FROM device_tokens f WHERE f.token_hash = $3 AND f.state = 'fresh')
 """
 PROMOTE_FRESH = "UPDATE device_tokens SET state = 'current' WHERE token_hash = $1 AND state = 'fresh'"
 
@@ -130,16 +132,18 @@ class Authenticator:
     async def _device(self, token: str) -> Actor:
         async with self._database.acquire() as connection:
             row = await connection.fetchrow(FIND_DEVICE, self._hasher.candidates(token))
-            if row is None:
-                raise Unauthorized("This device token is unknown or was revoked. Bind the device again.")
-            if row["state"] == "fresh":
+            if row is not None and row["state"] == "fresh":
                 await _promote(connection, row)
+                row = await connection.fetchrow(FIND_DEVICE, [row["token_hash"]])
+        if row is None:
+            raise Unauthorized("This device token is unknown or was revoked. Bind the device again.")
         return _actor(
             row,
             "device",
             end_user_id=row["end_user_id"],
             binding_generation=row["binding_generation"],
             refresh_only=row["state"] == "refreshing",
+            token_hash=row["token_hash"],
         )
 
     async def _simple(self, sql: str, token: str, kind: ActorKind) -> Actor:
@@ -155,7 +159,8 @@ class Authenticator:
 
 async def _promote(connection: Connection, row: asyncpg.Record) -> None:
     async with connection.transaction():
-        await connection.execute(END_REFRESHING, row["world_id"], row["id"])
+        await connection.execute(HOLD_DEVICE, row["world_id"], row["id"])
+        await connection.execute(END_REFRESHING, row["world_id"], row["id"], row["token_hash"])
         await connection.execute(PROMOTE_FRESH, row["token_hash"])
 
 

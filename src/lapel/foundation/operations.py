@@ -31,11 +31,15 @@ class NoQuery(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that is more than a struct with the operation's usual status."""
+    """An answer that is more than a struct with the operation's usual status.
+
+    `committed` is for `stored` operations: awaited after their transaction, before the answer.
+    """
 
     body: msgspec.Struct | bytes | None
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    committed: Callable[[], Awaitable[None]] | None = None
 
 
 Answer: TypeAlias = "msgspec.Struct | Reply | None"

@@ -256,11 +256,12 @@ class Api:
                 stored = await ticket.claim(connection, self._sealer, now, _KEEP_ANSWERS)
                 if stored is not None:
                     return await _replay(operation, actor, params, stored)
-            status, headers, content = encode(
-                operation, await operation.handler(connection, actor, params, query, body)
-            )
+            answer = await operation.handler(connection, actor, params, query, body)
+            status, headers, content = encode(operation, answer)
             if ticket is not None:
                 await ticket.store(connection, self._sealer, now, Stored(status, content))
+        if isinstance(answer, Reply) and answer.committed is not None:
+            await answer.committed()
         return status, headers, content
 
     def _classify(self, error: Exception) -> ApiError:
