@@ -1,0 +1,87 @@
+"""Fixtures for everything: one PostgreSQL a test process, one running server, a fresh project per test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lapel.foundation import migrations
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.kit import Kit
+from tests.support.client import api_client
+from tests.support.postgres import create_database, drop_database, start_postgres
+from tests.support.running import Running, running, working
+from tests.support.tenants import Tenant, make_tenant
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedPostgres]:
+    """A real PostgreSQL, with the database `template` migrated to the newest schema."""
+    server = start_postgres(tmp_path_factory.mktemp("postgres"))
+    try:
+        migrations.upgrade(create_database(server, "template"))
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def fresh_database(postgres: EmbeddedPostgres) -> Generator[str]:
+    """The URL of a migrated database of the test's own."""
+    name = f"fresh_{next(_numbers)}"
+    yield create_database(postgres, name, "template")
+    drop_database(postgres, name)
+
+
+@pytest.fixture(scope="session")
+async def live(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Running]:
+    """The server most tests share; they keep apart by having a project each."""
+    url = create_database(postgres, "shared", "template")
+    async with running(tmp_path_factory.mktemp("live"), url) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def worker(live: Running) -> AsyncGenerator[None]:
+    """A worker beside the shared server, from the first test that asks for it."""
+    async with working(live):
+        yield
+
+
+@pytest.fixture
+def kit(live: Running) -> Kit:
+    """The shared server's kit."""
+    return live.kit
+
+
+@pytest.fixture
+async def client(live: Running) -> AsyncGenerator[httpx.AsyncClient]:
+    """HTTP to the shared server, without credentials of its own."""
+    async with api_client(live.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def tenant(kit: Kit) -> Tenant:
+    """A project of the test's own."""
+    return await make_tenant(kit)
+
+
+@pytest.fixture
+async def stranger(kit: Kit) -> Tenant:
+    """Another project, which must never see or touch the first one."""
+    return await make_tenant(kit)
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Callable[[str], Path]:
+    """Folders below the test's own."""
+    return lambda name: tmp_path / name

@@ -1,0 +1,27 @@
+"""The client of the tests: plain httpx, with every answer of the API checked against the contract."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.support.schema_check import check_answer
+
+
+async def _check(response: httpx.Response) -> None:
+    if response.request.url.path.startswith("/store/"):
+        return  # the store speaks S3
+    await response.aread()
+    check_answer(
+        response.request.method,
+        response.request.url.path,
+        response.status_code,
+        response.headers.multi_items(),
+        response.content,
+    )
+
+
+def api_client(url: str) -> httpx.AsyncClient:
+    """A client of a running server. Close it."""
+    return httpx.AsyncClient(
+        base_url=url, timeout=30, trust_env=False, follow_redirects=False, event_hooks={"response": [_check]}
+    )

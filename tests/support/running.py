@@ -1,0 +1,105 @@
+"""A whole Lapel in this process, on real sockets: API and mounted store, real PostgreSQL, and a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lapel import app
+from lapel.foundation.clock import Clock
+from lapel.foundation.http_guard import HttpLimits
+from lapel.foundation.http_server import listen, serve
+from lapel.foundation.kit import Kit
+from lapel.foundation.queue_worker import QueueWorker
+from lapel.server import Server
+from lapel.settings import Settings
+
+ACCESS_KEY = "test-access-key"
+SECRET_KEY = "test-secret-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What tests hold of a running server."""
+
+    url: str
+    settings: Settings
+    server: Server
+    kit: Kit
+    parts: app.Slices
+
+    @property
+    def operations(self) -> tuple[app.Operation, ...]:
+        """Every operation it serves."""
+        return self.server.api.operations
+
+
+def settings_for(data_dir: Path, database_url: str, port: int, **more: str) -> Settings:
+    """Settings as `lapel serve` gives them to its children, with the store mounted in the API."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return Settings.from_env(
+        {
+            "LAPEL_DATA_DIR": str(data_dir),
+            "LAPEL_DATABASE_URL": database_url,
+            "LAPEL_EMBEDDED_DATABASE": "on",
+            "LAPEL_EMBEDDED_STORE": "on",
+            "LAPEL_S3_ENDPOINT": f"http://127.0.0.1:{port}/store",
+            "LAPEL_S3_ACCESS_KEY_ID": ACCESS_KEY,
+            "LAPEL_S3_SECRET_ACCESS_KEY": SECRET_KEY,
+            "LAPEL_SECRET": "a-secret-for-tests-that-is-long-enough",
+            "LAPEL_PORT": str(port),
+            **more,
+        }
+    )
+
+
+@asynccontextmanager
+async def running(
+    data_dir: Path, database_url: str, *, clock: Clock | None = None, **more: str
+) -> AsyncGenerator[Running]:
+    """Serve until the block ends. `more` are LAPEL_* variables."""
+    sockets = listen("127.0.0.1", int(more.get("LAPEL_PORT", "0")))
+    port = sockets[0].getsockname()[1]
+    settings = settings_for(data_dir, database_url, port, **more)
+    server = Server(settings, clock=clock)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    limits = HttpLimits(
+        settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: "req_refused"
+    )
+    serving = asyncio.create_task(serve(server, sockets, limits, stop, ready=ready.set))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if serving.done():
+        await serving
+    assert server.kit is not None
+    assert server.slices is not None
+    try:
+        yield Running(f"http://127.0.0.1:{port}", settings, server, server.kit, server.slices)
+    finally:
+        stop.set()
+        await serving
+
+
+@asynccontextmanager
+async def working(live: Running) -> AsyncGenerator[None]:
+    """A worker beside it, in this process."""
+    stop = asyncio.Event()
+    worker = QueueWorker(
+        live.kit.database.dsn,
+        live.kit.database,
+        live.kit.clock,
+        app.jobs(live.parts),
+        app.schedules(live.kit, live.parts),
+    )
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

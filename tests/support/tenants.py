@@ -1,0 +1,87 @@
+"""Projects to test with: each test has its own, and another one beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from lapel.foundation.kit import Kit
+from lapel.foundation.scopes import SCOPES
+from lapel.foundation.tokens import TokenPrefix, hint, new_token
+
+INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
+INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
+INSERT_WORLD = "INSERT INTO worlds (project_id, mode) VALUES ($1, $2) RETURNING id"
+INSERT_KEY = """
+INSERT INTO api_keys (world_id, id, secret_hash, kind, name, hint, scopes, end_user_id, expires_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A project with a secret key in each of its worlds."""
+
+    project_id: str
+    live_world: int
+    test_world: int
+    live_key: str
+    test_key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Authorization by the test world's secret key."""
+        return bearer(self.test_key)
+
+    @property
+    def live_headers(self) -> dict[str, str]:
+        """Authorization by the live world's secret key."""
+        return bearer(self.live_key)
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The Authorization header of a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def make_tenant(kit: Kit) -> Tenant:
+    """A fresh project, straight into the database: what other tests start from."""
+    now = kit.clock.now()
+    organization, project = kit.ids.new("org"), kit.ids.new("proj")
+    async with kit.database.transaction() as connection:
+        await connection.execute(INSERT_ORGANIZATION, organization, "Test", now)
+        await connection.execute(INSERT_PROJECT, project, organization, "Test", now)
+        live: int = await connection.fetchval(INSERT_WORLD, project, "live")
+        test: int = await connection.fetchval(INSERT_WORLD, project, "test")
+    live_key = await make_key(kit, live, "sk_live")
+    test_key = await make_key(kit, test, "sk_test")
+    return Tenant(project, live, test, live_key, test_key)
+
+
+async def make_key(
+    kit: Kit,
+    world_id: int,
+    prefix: TokenPrefix,
+    *,
+    scopes: tuple[str, ...] = SCOPES,
+    end_user_id: str | None = None,
+    expires_at: datetime | None = None,
+) -> str:
+    """A key of a world, with exactly these scopes (a secret key has all of them)."""
+    token = new_token(prefix)
+    kind = "secret" if prefix.startswith("sk") else "restricted"
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            INSERT_KEY,
+            world_id,
+            kit.ids.new("key"),
+            kit.hasher.hash(token),
+            kind,
+            None,
+            hint(token),
+            list(scopes),
+            end_user_id,
+            expires_at,
+            kit.clock.now(),
+        )
+    return token
