@@ -1,0 +1,1 @@
+"""Devices: the registry, and who wears what."""

@@ -1,0 +1,157 @@
+"""Devices over HTTP.
+
+A key scoped to one end user sees the devices bound to that end user and changes none: a device
+that it could bind might be somebody else's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.devices.wire import (
+    BindDevice,
+    BoundDevice,
+    CreateDevice,
+    Device,
+    DevicePage,
+    DeviceQuery,
+    RefreshedToken,
+)
+from lapel.foundation.errors import Conflict, DeviceAlreadyBound, Forbidden, NotFound
+from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
+
+if TYPE_CHECKING:
+    from lapel.devices.service import Devices
+    from lapel.foundation.actors import Actor, ActorKind
+    from lapel.foundation.database import Connection
+
+_READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
+
+
+class _Routes:
+    def __init__(self, service: Devices) -> None:
+        self._service = service
+
+    async def register(
+        self, connection: Connection, actor: Actor, _params: Params, _query: NoQuery, body: CreateDevice
+    ) -> Reply:
+        device, is_new = await self._service.register(connection, actor, body)
+        return Reply(device, status=201 if is_new else 200)
+
+    async def list(self, actor: Actor, _params: Params, query: DeviceQuery, _body: NoBody) -> DevicePage:
+        return await self._service.list(actor, query)
+
+    async def read(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Device:
+        return await self._service.read(actor, params["device_id"])
+
+    async def bind(
+        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: BindDevice
+    ) -> BoundDevice:
+        return await self._service.bind(connection, actor, params["device_id"], body)
+
+    async def unbind(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Device:
+        return await self._service.unbind(actor, params["device_id"])
+
+    async def refresh_token(
+        self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody
+    ) -> RefreshedToken:
+        return await self._service.refresh_token(actor, params["device_id"])
+
+
+def operations(service: Devices) -> tuple[Operation, ...]:
+    """All routes of devices."""
+    routes = _Routes(service)
+    return (
+        Operation(
+            method="POST",
+            path="/v1/devices",
+            name="create_device",
+            summary="Register a device",
+            description="The same serial number again answers 200 with the device as it is.",
+            tag="Devices",
+            handler=routes.register,
+            scope="devices:write",
+            body=CreateDevice,
+            response=Device,
+            status=201,
+            also=(200,),
+            errors=(Conflict,),
+            idempotency="stored",
+        ),
+        Operation(
+            method="GET",
+            path="/v1/devices",
+            name="list_devices",
+            summary="List devices, newest first",
+            tag="Devices",
+            handler=routes.list,
+            scope="devices:read",
+            callers=_READERS,
+            end_user_keys="filter",
+            query=DeviceQuery,
+            response=DevicePage,
+        ),
+        Operation(
+            method="GET",
+            path="/v1/devices/{device_id}",
+            name="get_device",
+            summary="Read a device",
+            tag="Devices",
+            handler=routes.read,
+            scope="devices:read",
+            callers=_READERS,
+            end_user_keys="filter",
+            response=Device,
+            errors=(NotFound,),
+        ),
+        Operation(
+            method="POST",
+            path="/v1/devices/{device_id}/bind",
+            name="bind_device",
+            summary="Bind a device to an end user",
+            description=(
+                "The device token is shown this once. A bound device is refused, also for the same end "
+                "user: repeat a lost answer with its Idempotency-Key, or unbind and bind again."
+            ),
+            tag="Devices",
+            handler=routes.bind,
+            scope="devices:write",
+            body=BindDevice,
+            response=BoundDevice,
+            errors=(NotFound, DeviceAlreadyBound),
+            idempotency="stored",
+        ),
+        Operation(
+            method="POST",
+            path="/v1/devices/{device_id}/unbind",
+            name="unbind_device",
+            summary="Unbind a device",
+            description=(
+                "Its token stops working at once; recordings keep their owner. No effect when unbound."
+            ),
+            tag="Devices",
+            handler=routes.unbind,
+            scope="devices:write",
+            response=Device,
+            errors=(NotFound,),
+            idempotency="natural",
+        ),
+        Operation(
+            method="POST",
+            path="/v1/devices/{device_id}/token/refresh",
+            name="refresh_device_token",
+            summary="Replace the calling device's token",
+            description=(
+                "`device_id` is the device's own, or `me`. The token called with may from now on only ask "
+                "again, and not even that once the new one was used: a lost answer can be repeated."
+            ),
+            tag="Devices",
+            handler=routes.refresh_token,
+            scope=None,
+            callers=frozenset({"device"}),
+            response=RefreshedToken,
+            errors=(Forbidden,),
+            idempotency="natural",
+            refreshing_tokens=True,
+        ),
+    )

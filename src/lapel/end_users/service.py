@@ -1,0 +1,201 @@
+"""The rules of end users: unique external ids, one token each, and deletion that leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import asyncpg
+import msgspec
+
+from lapel.end_users import queries
+from lapel.end_users.wire import EndUser, EndUserPage, EndUserToken
+from lapel.foundation.clock import timestamp, timestamp_or_none
+from lapel.foundation.errors import Conflict, NotFound, ResourceAlreadyExists
+from lapel.foundation.pages import page, window
+from lapel.foundation.tokens import new_token
+from lapel.foundation.wire import metadata_text, raw
+
+if TYPE_CHECKING:
+    from lapel.end_users.wire import CreateEndUser, EndUserQuery, UpdateEndUser
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+
+# `(connection, world id, end user id, now)`, in the deleting transaction. A hook gives the hashes
+# of cached keys that it revoked, to be announced once that has committed.
+OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[bytes] | None]]
+
+# A duplicate that is deleted between the refusal and the look at it: try again.
+_TRIES = 3
+
+T = TypeVar("T")
+
+
+def unknown() -> NotFound:
+    """What every caller hears of an end user that is not theirs, not there, or gone."""
+    return NotFound("There is no end user with this id.")
+
+
+async def hold_active(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Keep an active end user from being deleted until the transaction ends. Raises NotFound.
+
+    Whatever is tied to an end user calls this first, in the transaction that ties it: the
+    deletion then waits, and finds it. Lock order everywhere: the end user before the rest.
+    """
+    if not await queries.hold(connection, world_id, end_user_id):
+        raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
+
+
+class EndUsers:
+    """What can be done with end users."""
+
+    def __init__(self, kit: Kit, on_delete: Sequence[OnDelete] = ()) -> None:
+        """`on_delete`: what else goes with an end user; run in this order, inside the transaction."""
+        self._kit = kit
+        self._on_delete = tuple(on_delete)
+
+    async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
+        """Add one. Raises ResourceAlreadyExists with the id of who has the `external_id`."""
+        metadata = metadata_text(body.metadata)
+        for _ in range(_TRIES):
+            row = await queries.insert(
+                connection,
+                actor.world_id,
+                self._kit.ids.new("eu"),
+                body.external_id,
+                body.name,
+                body.email,
+                metadata,
+                self._kit.clock.now(),
+            )
+            if row is not None:
+                return _end_user(row, actor.project_id)
+            await _refuse_duplicate(connection, actor.world_id, body.external_id)
+        raise _changing()
+
+    async def replayed(self, actor: Actor, created: EndUser) -> EndUser:
+        """The answer of `create` for a repeat; an end user deleted since then shows nothing any more."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_also_deleted(connection, actor.world_id, created.id)
+        return created if row is None or row["deleted_at"] is None else _end_user(row, actor.project_id)
+
+    async def read(self, actor: Actor, end_user_id: str) -> EndUser:
+        """One end user. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, end_user_id, actor.end_user_id)
+        if row is None:
+            raise unknown()
+        return _end_user(row, actor.project_id)
+
+    async def list(self, actor: Actor, query: EndUserQuery) -> EndUserPage:
+        """Newest first."""
+        asked = window(query)
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(
+                connection, actor.world_id, asked, query.external_id, actor.end_user_id
+            )
+        data, has_more, next_cursor = page(rows, asked, lambda row: _end_user(row, actor.project_id))
+        return EndUserPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def update(self, actor: Actor, end_user_id: str, body: UpdateEndUser) -> EndUser:
+        """Change what is given. Raises NotFound, ResourceAlreadyExists."""
+        if not any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
+            return await self.read(actor, end_user_id)
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(_value(body.metadata)))
+        for _ in range(_TRIES):
+            async with self._kit.database.acquire() as connection:
+                try:
+                    row = await queries.update(
+                        connection,
+                        actor.world_id,
+                        end_user_id,
+                        self._kit.clock.now(),
+                        external_id=_given(body.external_id),
+                        name=_given(body.name),
+                        email=_given(body.email),
+                        metadata=metadata,
+                    )
+                except asyncpg.UniqueViolationError:
+                    await _refuse_duplicate(connection, actor.world_id, _value(body.external_id))
+                    continue
+            if row is None:
+                raise unknown()
+            return _end_user(row, actor.project_id)
+        raise _changing()
+
+    async def delete(self, actor: Actor, end_user_id: str) -> None:
+        """Forget a person: at once in every answer, in the store by the erasure job. Raises NotFound."""
+        now = self._kit.clock.now()
+        world_id = actor.world_id
+        revoked: list[bytes] = []
+        async with self._kit.database.transaction() as connection:
+            if not await queries.erase_person(connection, world_id, end_user_id, now):
+                raise unknown()
+            entry_id = self._kit.ids.new("era")
+            await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
+            await queries.delete_token(connection, world_id, end_user_id)
+            await queries.forget_answers(connection, world_id, end_user_id)
+            for hook in self._on_delete:
+                revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
+        await self._kit.revocations.announce(revoked)
+
+    async def issue_token(self, connection: Connection, actor: Actor, end_user_id: str) -> EndUserToken:
+        """A new token in the place of the one before. Raises NotFound."""
+        if not await queries.hold(connection, actor.world_id, end_user_id):
+            raise unknown()
+        token = new_token("eut")
+        token_hash = self._kit.hasher.hash(token)
+        await queries.put_token(connection, actor.world_id, end_user_id, token_hash, self._kit.clock.now())
+        return EndUserToken(
+            token=token,
+            connection_command=(
+                f"claude mcp add --transport http lapel {self._kit.settings.base_url}/mcp "
+                f'--header "Authorization: Bearer {token}"'
+            ),
+        )
+
+    async def revoke_token(self, actor: Actor, end_user_id: str) -> None:
+        """End the token, if there is one. Raises NotFound."""
+        async with self._kit.database.transaction() as connection:
+            if not await queries.hold(connection, actor.world_id, end_user_id):
+                raise unknown()
+            await queries.delete_token(connection, actor.world_id, end_user_id)
+
+
+async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:
+    """Raises ResourceAlreadyExists, unless the holder of the external id is gone meanwhile."""
+    holder = await queries.find_id_by_external_id(connection, world_id, external_id or "")
+    if holder is not None:
+        raise ResourceAlreadyExists(
+            "An end user with this `external_id` exists; `resource_id` is its id.",
+            param="external_id",
+            resource_id=holder,
+        )
+
+
+def _changing() -> Conflict:
+    return Conflict("The end user with this `external_id` is being changed. Repeat the request.")
+
+
+def _value(field: T | msgspec.UnsetType) -> T | None:
+    return None if isinstance(field, msgspec.UnsetType) else field
+
+
+def _given(field: str | msgspec.UnsetType | None) -> tuple[bool, str | None]:
+    return field is not msgspec.UNSET, _value(field)
+
+
+def _end_user(row: asyncpg.Record, project_id: str) -> EndUser:
+    return EndUser(
+        id=row["id"],
+        external_id=row["external_id"],
+        name=row["name"],
+        email=row["email"],
+        metadata=raw(row["metadata"]),
+        project_id=project_id,
+        created_at=timestamp(row["created_at"]),
+        updated_at=timestamp(row["updated_at"]),
+        deleted_at=timestamp_or_none(row["deleted_at"]),
+    )
