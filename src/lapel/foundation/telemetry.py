@@ -1,0 +1,142 @@
+"""Logs and metrics: structured lines with the request id, never a token or a signed link.
+
+`configure` is called once per process. Every line, whoever logs it and in which field, passes
+`redact` after it is rendered, so that a new field or a traceback cannot slip past.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import structlog
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from lapel.foundation.request_id import REQUEST_ID
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.operations import Operation
+    from lapel.settings import LogFormat, LogLevel
+
+METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_SECRETS = (
+    (re.compile(r"\b((?:sk|rk)_(?:live|test)|dtok|up|eut)_[A-Za-z0-9]{8,}"), r"\1_***"),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/=]{8,}"), "whsec_***"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
+    # A signed link is as good as the object: its whole query goes.
+    (re.compile(r"(?i)\?[^\s\"'<>\\]*X-Amz-(?:Signature|Credential|Security-Token)[^\s\"'<>\\]*"), "?***"),
+    (re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^\s\"'<>&\\]+"), r"\1***"),
+    (re.compile(r"(\bpostgres(?:ql)?://[^\s:/@]*:)[^\s\"']+@"), r"\1***@"),
+)
+
+_REQUESTS = Histogram(
+    "lapel_http_request_seconds",
+    "Time from the end of a request's head to its answer, by operation and status.",
+    ("operation", "status"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+_series: dict[tuple[str, int], Histogram] = {}
+_requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
+_requests_logger = logging.getLogger("lapel.requests")
+
+
+def redact(text: str) -> str:
+    """`text` without tokens, webhook secrets, signatures and passwords."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | None = None) -> None:
+    """Sends all logging of this process to `target` (default: stderr), one line each; in JSON a traceback is
+    part of its line. `process` names the process in every line: api, worker, store, supervisor."""
+    stream = target or sys.stderr
+    console = form == "console" or (form == "auto" and stream.isatty())
+
+    def stamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        request_id = REQUEST_ID.get()
+        if request_id is not None:
+            event["request_id"] = request_id
+        return event
+
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        stamp,
+    ]
+    ending: list[Processor] = (
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Redacting(processors=[remove, *ending], foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("lapel").setLevel(level.upper())
+    # A malformed request is the client's affair and has its own answer; a crash of the application is ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class _Redacting(structlog.stdlib.ProcessorFormatter):
+    """The last stop of every line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def observe_request(
+    operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
+) -> None:
+    """Counts one answer, and logs it: failures as warnings, the rest at level debug.
+
+    `method` is logged only: it comes from the client, and metrics must not grow with what clients send.
+    """
+    name = "none" if operation is None else operation.name
+    series = _series.get((name, status))
+    if series is None:
+        series = _series[name, status] = _REQUESTS.labels(name, status)
+    series.observe(seconds)
+    if status >= 500 or _requests_logger.isEnabledFor(logging.DEBUG):
+        write = _requests_log.warning if status >= 500 else _requests_log.debug
+        milliseconds = round(seconds * 1000, 1)
+        write(
+            "request", operation=name, method=method[:20], status=status, ms=milliseconds, caller=actor.kind
+        )
+
+
+def render_metrics() -> bytes:
+    """All metrics in Prometheus' text form: of every process under one supervisor, else of this one."""
+    registry = CollectorRegistry()
+    try:
+        MultiProcessCollector(registry)
+    except ValueError:  # PROMETHEUS_MULTIPROC_DIR is not set: we run alone
+        registry = REGISTRY
+    return generate_latest(registry)

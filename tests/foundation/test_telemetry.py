@@ -1,0 +1,103 @@
+"""What is logged and counted, and what must never be."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lapel.foundation import telemetry
+from lapel.foundation.actors import ANONYMOUS
+from lapel.foundation.request_id import REQUEST_ID
+from lapel.foundation.tokens import PREFIXES, new_token
+
+LINK = (
+    "https://h/lapel/media/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101&X-Amz-Date=1"
+    "&X-Amz-Signature=0123456789abcdef"
+)
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    root, ours = logging.getLogger(), logging.getLogger("lapel")
+    before = root.handlers, root.level, ours.level
+    stream = io.StringIO()
+    telemetry.configure("debug", "json", "api", stream)
+    yield stream
+    root.handlers, root.level = before[:2]
+    ours.setLevel(before[2])
+    structlog.reset_defaults()
+
+
+def test_a_line_is_json_with_process_level_and_request_id(lines: io.StringIO) -> None:
+    token = REQUEST_ID.set("req_1")
+    structlog.get_logger("lapel.x").info("thing.done", count=3)
+    REQUEST_ID.reset(token)
+    structlog.get_logger("lapel.x").info("thing.done")
+    first, second = map(json.loads, lines.getvalue().splitlines())
+    assert first["event"] == "thing.done"
+    assert (first["count"], first["process"], first["level"]) == (3, "api", "info")
+    assert first["request_id"] == "req_1"
+    assert first["timestamp"].endswith("Z")
+    assert "request_id" not in second
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_tokens_never_reach_the_log(lines: io.StringIO, prefix: str) -> None:
+    secret = new_token(prefix)  # pyright: ignore[reportArgumentType]
+    log = structlog.get_logger("lapel.x")
+    log.info(secret, field=secret, nested={"list": [secret]})
+    logging.getLogger("other.library").warning("header Authorization: Bearer %s", secret)
+    log.error("failed", exc_info=RuntimeError(f"bad {secret}"))
+    written = lines.getvalue()
+    assert len(written.splitlines()) == 3
+    assert secret.rpartition("_")[2] not in written
+    assert f"{prefix}_***" in written
+
+
+@given(st.text(alphabet="abcXYZ019+/=", min_size=8, max_size=60))
+def test_no_part_of_a_webhook_secret_stays(body: str) -> None:
+    assert telemetry.redact(f"x whsec_{body} y") == "x whsec_*** y"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"GET {LINK} 200", "GET https://h/lapel/media/a?*** 200"),
+        (json.dumps({"url": LINK, "next": 1}), '{"url": "https://h/lapel/media/a?***", "next": 1}'),
+        ("X-Amz-Security-Token=abc/def&x=1", "X-Amz-Security-Token=***&x=1"),
+        ("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://lapel@/lapel?host=/run/x", "postgresql://lapel@/lapel?host=/run/x"),
+        ("up_to_date up_link rec_0VvPabcdefgh", "up_to_date up_link rec_0VvPabcdefgh"),
+    ],
+)
+def test_redaction_takes_secrets_and_leaves_the_rest(text: str, shown: str) -> None:
+    assert telemetry.redact(text) == shown
+
+
+def test_answers_are_counted_by_operation_and_status_only(lines: io.StringIO) -> None:
+    telemetry.observe_request(None, "BREW" * 100, 404, 0.002, ANONYMOUS)
+    telemetry.observe_request(None, "GET", 503, 0.2, ANONYMOUS)
+    text = telemetry.render_metrics().decode()
+    assert 'lapel_http_request_seconds_count{operation="none",status="404"} ' in text
+    assert "BREW" not in text
+    levels = [json.loads(line)["level"] for line in lines.getvalue().splitlines()]
+    assert levels == ["debug", "warning"]
+
+
+def test_console_lines_are_for_people() -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    telemetry.configure("info", "console", "worker", stream)
+    structlog.get_logger("lapel.y").info("hello", key=new_token("sk_test"))
+    root.handlers, root.level = before
+    structlog.reset_defaults()
+    assert "hello" in stream.getvalue()
+    assert "sk_test_***" in stream.getvalue()
