@@ -13,7 +13,8 @@ INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES (
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
 INSERT_WORLD = "INSERT INTO worlds (project_id, mode) VALUES ($1, $2) RETURNING id"
 INSERT_KEY = """
-INSERT INTO api_keys (world_id, id, secret_hash, kind, name, hint, scopes, end_user_id, expires_at, created_at)
+INSERT INTO api_keys
+    (world_id, id, secret_hash, kind, name, hint, scopes, end_user_id, expires_at, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 

@@ -42,7 +42,7 @@ COMMAND_SECONDS = 15.0
 logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
 
-class PooledConnection(asyncpg.Connection):  # type: ignore[type-arg]
+class PooledConnection(asyncpg.Connection):
     """A connection that is given back without a round trip."""
 
     def get_reset_query(self) -> str:

@@ -78,4 +78,4 @@ def script(sql: str) -> None:
     connection = op.get_bind().connection.dbapi_connection
     if connection is None:
         raise RuntimeError("a revision runs on an open connection")
-    connection.run_async(lambda raw: raw.execute(sql))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType] - SQLAlchemy types the adapter as a DBAPI connection
+    connection.run_async(lambda raw: raw.execute(sql))  # pyright: ignore[reportUnknownMemberType, reportUnknownLambdaType] - SQLAlchemy types the adapter as a DBAPI connection
