@@ -1,0 +1,1 @@
+"""Organizations, projects, their two worlds, and the keys to them."""

@@ -1,0 +1,35 @@
+"""The first start: a project, and a key to begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.projects import issuing, queries
+from lapel.projects.issuing import Grant
+from lapel.projects.operator import DEFAULT_PROJECT
+from lapel.projects.service import create_project
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+    from lapel.projects.wire import CreatedApiKey
+
+FIRST_KEY_NAME = "first key"
+
+
+async def ensure_first_key(kit: Kit) -> CreatedApiKey | None:
+    """A secret key of the test world of the oldest project, when no key was ever made; else None.
+
+    Show it: only its hash is stored. Of several processes that start at once one gets it. Who
+    was killed before showing it makes another one with `lapel keys create`.
+    """
+    async with kit.database.transaction() as connection:
+        await queries.lock_tenancy(connection)
+        if await queries.any_key(connection):
+            return None
+        projects = await queries.list_projects(connection)
+        project_id = projects[0]["id"] if projects else None
+        if project_id is None:
+            project_id = (await create_project(connection, kit, DEFAULT_PROJECT)).id
+        world = await issuing.find_world(connection, project_id, "test")
+        grant = Grant(kind="secret", scopes=(), name=FIRST_KEY_NAME, end_user_id=None, expires_at=None)
+        return await issuing.issue(connection, kit, world, issuing.checked(grant, kit.clock.now()))

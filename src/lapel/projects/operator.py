@@ -1,0 +1,119 @@
+"""Keys, as the operator handles them: any project's, without a key of one's own.
+
+Used by the command line, with the server running or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lapel.foundation.errors import Conflict, InvalidRequest
+from lapel.foundation.pages import PageQuery, window
+from lapel.foundation.scopes import SCOPES
+from lapel.projects import issuing, queries
+from lapel.projects.issuing import Grant, World
+from lapel.projects.service import create_project
+from lapel.projects.wire import DAY_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from lapel.foundation.actors import Mode
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
+
+DEFAULT_PROJECT = "Default"
+_PAGE = PageQuery(limit=100)
+
+
+class OperatorKeys:
+    """Every key of the installation."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(
+        self,
+        *,
+        mode: Mode,
+        project_id: str | None = None,
+        scopes: Sequence[str] | None = None,
+        end_user_id: str | None = None,
+        expires_at: datetime | None = None,
+        name: str | None = None,
+    ) -> CreatedApiKey:
+        """A key: restricted to `scopes`, or secret when there are none.
+
+        Without a project it is the only one there is (made when there is none). Raises
+        InvalidRequest, NotFound, and Conflict when there are several projects to choose from.
+        """
+        strange = [scope for scope in scopes or () if scope not in SCOPES]
+        if strange:
+            raise InvalidRequest(
+                f"There is no scope {strange[0]!r}. The scopes are: {', '.join(SCOPES)}.", param="scopes"
+            )
+        kind = "restricted" if scopes or end_user_id is not None else "secret"
+        grant = Grant(
+            kind=kind, scopes=scopes or (), name=name, end_user_id=end_user_id, expires_at=expires_at
+        )
+        grant = issuing.checked(grant, self._kit.clock.now())
+        async with self._kit.database.transaction() as connection:
+            project_id = project_id or await self._only_project(connection)
+            world = await issuing.find_world(connection, project_id, mode)
+            return await issuing.issue(connection, self._kit, world, grant)
+
+    async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
+        """The keys of a project, or of all; world by world, newest first."""
+        async with self._kit.database.acquire() as connection:
+            worlds = await queries.list_worlds(connection, project_id)
+        for row in worlds:
+            world = World(row["id"], row["project_id"], row["mode"])
+            asked = window(_PAGE)
+            while True:
+                async with self._kit.database.acquire() as connection:
+                    rows = await queries.list_keys(connection, world.id, asked, None)
+                for key in rows[: asked.limit]:
+                    yield issuing.api_key(key, world)
+                if len(rows) <= asked.limit:
+                    break
+                last = rows[asked.limit - 1]
+                asked = replace(asked, before_time=last["created_at"], before_id=last["id"])
+
+    async def revoke(self, key_id: str) -> None:
+        """End a key on every process. Raises NotFound."""
+        async with self._kit.database.transaction() as connection:
+            world = await self._world_of(connection, key_id)
+            await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now())
+            row = await queries.read_key(connection, world.id, key_id)
+            if row is None:
+                raise issuing.unknown()
+        await self._kit.revocations.announce([row["secret_hash"]])
+
+    async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
+        """A key in another one's place. Raises NotFound, Conflict."""
+        async with self._kit.database.transaction() as connection:
+            world = await self._world_of(connection, key_id)
+            await issuing.hold_owner(connection, world, key_id)
+            row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
+            rotated = await issuing.replace(connection, self._kit, world, row, overlap_seconds)
+        await self._kit.revocations.announce([row["secret_hash"]])
+        return rotated
+
+    async def _only_project(self, connection: Connection) -> str:
+        await queries.lock_tenancy(connection)
+        projects = await queries.list_projects(connection)
+        if len(projects) > 1:
+            listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
+            raise Conflict(f"Name the project, there are several: {listed}.")
+        if projects:
+            return projects[0]["id"]
+        return (await create_project(connection, self._kit, DEFAULT_PROJECT)).id
+
+    async def _world_of(self, connection: Connection, key_id: str) -> World:
+        row = await queries.find_key_of_any_world(connection, key_id)
+        if row is None:
+            raise issuing.unknown()
+        return World(row["world_id"], row["project_id"], row["mode"])

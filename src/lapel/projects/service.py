@@ -1,0 +1,186 @@
+"""The rules of projects and keys."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lapel.foundation.clock import timestamp
+from lapel.foundation.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.operations import Reply
+from lapel.foundation.pages import page, window
+from lapel.projects import issuing, queries
+from lapel.projects.issuing import Grant, World
+from lapel.projects.wire import ApiKeyPage, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.foundation.pages import PageQuery
+    from lapel.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey
+
+_DEFAULT_ORGANIZATION = "Default"
+_NAME_CHARACTERS = 200
+
+
+class Projects:
+    """Projects, as the operator makes and lists them."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(self, name: str, organization_id: str | None = None) -> Project:
+        """A project with a live and a test world, in the oldest organization unless one is named.
+
+        Raises InvalidRequest for a bad name, NotFound for an unknown organization.
+        """
+        async with self._kit.database.transaction() as connection:
+            await queries.lock_tenancy(connection)
+            return await create_project(connection, self._kit, name, organization_id)
+
+    async def list(self) -> list[Project]:
+        """All projects, oldest first."""
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_projects(connection)
+        return [
+            Project(
+                id=row["id"],
+                organization_id=row["organization_id"],
+                name=row["name"],
+                created_at=timestamp(row["created_at"]),
+            )
+            for row in rows
+        ]
+
+
+async def create_project(
+    connection: Connection, kit: Kit, name: str, organization_id: str | None = None
+) -> Project:
+    """See `Projects.create`; for a caller that holds `queries.lock_tenancy`."""
+    if not 1 <= len(name) <= _NAME_CHARACTERS or "\0" in name:
+        raise InvalidRequest(f"A project's name has 1 to {_NAME_CHARACTERS} characters.", param="name")
+    now = kit.clock.now()
+    if organization_id is None:
+        organization_id = await queries.first_organization(connection)
+        if organization_id is None:
+            organization_id = kit.ids.new("org")
+            await queries.insert_organization(connection, organization_id, _DEFAULT_ORGANIZATION, now)
+    elif not await queries.organization_exists(connection, organization_id):
+        raise NotFound("There is no organization with this id.", param="organization_id")
+    project_id = kit.ids.new("proj")
+    await queries.insert_project(connection, project_id, organization_id, name, now)
+    return Project(id=project_id, organization_id=organization_id, name=name, created_at=timestamp(now))
+
+
+class Keys:
+    """Keys, as a caller who has a key with `keys:write` may handle them.
+
+    The keys of the caller's own world, and of its own end user when it is scoped to one; only
+    such as may do no more than the caller's; none that outlives it.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(self, connection: Connection, actor: Actor, body: CreateApiKey) -> CreatedApiKey:
+        """A new key. Raises InvalidRequest, Forbidden, NotFound."""
+        if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
+            raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
+        now = self._kit.clock.now()
+        # The caller's row is held: a revocation of it waits for us, and who lists then sees our key.
+        caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
+        caller = _still_working(caller, now)
+        grant = issuing.checked(
+            Grant(
+                kind=body.kind,
+                scopes=body.scopes or (),
+                name=body.name,
+                end_user_id=body.end_user_id or actor.scoped_to,
+                expires_at=body.expires_at or caller["expires_at"],
+            ),
+            now,
+        )
+        _may_handle(actor, caller, grant.kind, grant.scopes)
+        _may_outlive(caller, grant.expires_at)
+        return await issuing.issue(connection, self._kit, _world_of(actor), grant)
+
+    async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
+        """Newest first, ended ones too."""
+        asked, world = window(query), _world_of(actor)
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
+        data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))
+        return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def revoke(self, actor: Actor, key_id: str) -> None:
+        """End a key on every process. Raises NotFound, Forbidden."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            caller, target = await self._caller_and(connection, actor, key_id, now)
+            _may_handle(actor, caller, target["kind"], target["scopes"])
+            await queries.revoke_key(connection, actor.world_id, key_id, now)
+        # Also for one that was revoked before: that request may have died before it told the others.
+        await self._kit.revocations.announce([target["secret_hash"]])
+
+    async def rotate(self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey) -> Reply:
+        """A key in another one's place. Raises NotFound, Forbidden, Conflict."""
+        now = self._kit.clock.now()
+        world = _world_of(actor)
+        await issuing.hold_owner(connection, world, key_id)
+        caller, target = await self._caller_and(connection, actor, key_id, now)
+        _may_handle(actor, caller, target["kind"], target["scopes"])
+        if target["id"] != caller["id"]:
+            _may_outlive(caller, target["expires_at"])
+        rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
+        announce = partial(self._kit.revocations.announce, [target["secret_hash"]])
+        return Reply(rotated, committed=announce)
+
+    async def revoke_all_of(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> list[bytes]:
+        """What happens to keys when their end user is deleted; gives the hashes to announce."""
+        return await queries.revoke_keys_of_end_user(connection, world_id, end_user_id, now)
+
+    async def _caller_and(
+        self, connection: Connection, actor: Actor, key_id: str, now: datetime
+    ) -> tuple[asyncpg.Record, asyncpg.Record]:
+        """The locked rows of the caller's key and of the key that it names."""
+        rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
+        caller = _still_working(rows.get(actor.id), now)
+        target = rows.get(key_id)
+        if target is None or actor.scoped_to not in (None, target["end_user_id"]):
+            raise issuing.unknown()
+        return caller, target
+
+
+def _world_of(actor: Actor) -> World:
+    return World(actor.world_id, actor.project_id, actor.mode)
+
+
+def _still_working(caller: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
+    """The caller's own row; it may have been revoked since it was let in."""
+    if caller is None or not issuing.works(caller, now):
+        raise Unauthorized("This key is unknown, revoked or expired.")
+    return caller
+
+
+def _may_handle(actor: Actor, caller: asyncpg.Record, kind: str, scopes: Sequence[str]) -> None:
+    """Raises Forbidden for a key that may do more than the caller's."""
+    if kind == "secret" and caller["kind"] != "secret":
+        raise Forbidden("Only a secret key may handle secret keys.")
+    missing = [scope for scope in scopes if scope not in actor.scopes]
+    if missing:
+        raise Forbidden(f"Your key lacks scopes that the other one has: {', '.join(missing)}.")
+
+
+def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
+    """Raises Forbidden for a key that would work longer than the caller's."""
+    limit: datetime | None = caller["expires_at"]
+    if limit is not None and (expires_at is None or expires_at > limit):
+        raise Forbidden("Your key expires earlier than this one would.")

@@ -1,0 +1,79 @@
+"""When keys were last used: gathered in memory, written every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+import asyncpg
+import structlog
+
+from lapel.foundation.errors import Unavailable
+from lapel.projects import queries
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lapel.foundation.database import Database
+
+FLUSH_SECONDS = 5.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class KeyUse:
+    """Open it (`async with`) to have it written; `record` never blocks.
+
+    It holds one entry per key used since the last flush, so no more than there are keys. A
+    process that is killed forgets the last few seconds.
+    """
+
+    def __init__(self, database: Database, *, flush_seconds: float = FLUSH_SECONDS) -> None:
+        self._database = database
+        self._flush_seconds = flush_seconds
+        self._used: dict[tuple[int, str], datetime] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def record(self, world_id: int, key_id: str, now: datetime) -> None:
+        """Note that a key was used."""
+        self._used[world_id, key_id] = now
+
+    async def flush(self) -> None:
+        """Write what was noted. Raises Unavailable or PostgresError; what is not written is kept."""
+        if not self._used:
+            return
+        used, self._used = self._used, {}
+        try:
+            async with self._database.acquire() as connection:
+                await queries.record_use(connection, used)
+        except BaseException:  # also when cancelled: the last flush comes after that
+            self._used = {**used, **self._used}
+            raise
+
+    async def __aenter__(self) -> Self:
+        """Begin to write regularly."""
+        self._task = asyncio.create_task(self._flush_for_ever(), name="key use")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the rest."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._flush_or_log()
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._flush_seconds)
+            await self._flush_or_log()
+
+    async def _flush_or_log(self) -> None:
+        try:
+            await self.flush()
+        except (Unavailable, asyncpg.PostgresError) as error:
+            _log.warning("keys.use_not_written", error=str(error))
