@@ -1,0 +1,195 @@
+"""Jobs on the real queue: enqueued with the transaction, run, tried again, held, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from lapel.foundation.clock import SystemClock
+from lapel.foundation.database import Database
+from lapel.foundation.jobs import Job, Schedule, enqueue
+from lapel.foundation.queue_worker import WORKER_SEEN, QueueWorker
+
+
+class Payload(msgspec.Struct):
+    """What the jobs of these tests carry."""
+
+    word: str
+
+
+@pytest.fixture
+async def database(fresh_database: str) -> AsyncGenerator[Database]:
+    opened = Database(fresh_database)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def worker(
+    database: Database, *jobs: Job, schedules: tuple[Schedule, ...] = ()
+) -> AsyncGenerator[None]:
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        QueueWorker(database.dsn, database, SystemClock(), jobs, schedules).run(stop)
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the other side is a database
+            await asyncio.sleep(0.02)
+
+
+async def count(database: Database, sql: str, *arguments: object) -> int:
+    async with database.acquire() as connection:
+        return await connection.fetchval(sql, *arguments)
+
+
+async def test_a_job_runs_once_its_transaction_commits(database: Database) -> None:
+    seen: list[str] = []
+
+    async def handle(payload: Payload) -> None:
+        seen.append(payload.word)
+
+    async with worker(database, Job(entrypoint="say", payload=Payload, handler=handle)):
+        with pytest.raises(RuntimeError, match="rolled back"):
+            async with database.transaction() as connection:
+                await enqueue(connection, "say", Payload("never"))
+                raise RuntimeError("rolled back")
+        async with database.transaction() as connection:
+            await enqueue(connection, "say", Payload("now"))
+
+        async def done() -> bool:
+            return bool(seen) and not await count(database, "SELECT count(*) FROM jobs.pgqueuer")
+
+        await until(done)
+    assert seen == ["now"]
+    assert await count(database, "SELECT count(*) FROM job_starts") == 0
+
+
+async def test_equal_jobs_are_enqueued_once_and_leave_the_transaction_usable(database: Database) -> None:
+    async with database.transaction() as connection:
+        for _ in range(3):
+            await enqueue(connection, "say", Payload("once"), dedupe="one")
+        await enqueue(connection, "other", Payload("beside"), dedupe="one")
+    assert await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 2
+
+
+async def test_a_failing_job_is_tried_again_and_then_held(database: Database) -> None:
+    tries: list[str] = []
+
+    async def fail(payload: Payload) -> None:
+        tries.append(payload.word)
+        raise ValueError("no")
+
+    async with worker(database, Job(entrypoint="fail", payload=Payload, handler=fail, attempts=2)):
+        async with database.transaction() as connection:
+            await enqueue(connection, "fail", Payload("x"))
+
+        async def held() -> bool:
+            return await count(database, "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'") == 1
+
+        await until(held)
+    assert tries == ["x", "x"]
+
+
+async def test_a_job_over_its_time_limit_is_stopped(database: Database) -> None:
+    stopped = asyncio.Event()
+
+    async def sleep(_: Payload) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    job = Job(
+        entrypoint="sleep", payload=Payload, handler=sleep, attempts=1, time_limit=timedelta(seconds=0.2)
+    )
+    async with worker(database, job):
+        async with database.transaction() as connection:
+            await enqueue(connection, "sleep", Payload("x"))
+        await asyncio.wait_for(stopped.wait(), 20)
+
+
+async def test_a_job_that_always_kills_its_worker_is_held(database: Database) -> None:
+    ran: list[str] = []
+
+    async def handle(payload: Payload) -> None:
+        ran.append(payload.word)
+
+    async with database.transaction() as connection:
+        await enqueue(connection, "deadly", Payload("x"))
+        # Twenty workers began it and none of them lived to tell.
+        await connection.execute(
+            "INSERT INTO job_starts SELECT id, 20, now() FROM jobs.pgqueuer WHERE entrypoint = 'deadly'"
+        )
+    async with worker(database, Job(entrypoint="deadly", payload=Payload, handler=handle, attempts=1)):
+
+        async def held() -> bool:
+            return await count(database, "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'") == 1
+
+        await until(held)
+    assert ran == []
+
+
+async def test_jobs_outlive_a_database_that_cuts_every_connection(database: Database) -> None:
+    seen: set[str] = set()
+
+    async def handle(payload: Payload) -> None:
+        seen.add(payload.word)
+
+    cut = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    """
+    async with worker(database, Job(entrypoint="say", payload=Payload, handler=handle)):
+        for number in range(3):
+            async with database.transaction() as connection:
+                await enqueue(connection, "say", Payload(str(number)))
+            await count(database, cut)
+
+        async def all_seen() -> bool:
+            return len(seen) == 3
+
+        await until(all_seen)
+
+
+async def test_schedules_come_round_and_a_failing_one_is_tried_again(database: Database) -> None:
+    rounds: list[int] = []
+
+    async def tick() -> None:
+        rounds.append(len(rounds))
+        if len(rounds) == 1:
+            raise ValueError("the first round fails")
+
+    schedule = Schedule(name="tick", expression="* * * * * *", handler=tick)
+    async with worker(database, schedules=(schedule,)):
+
+        async def twice() -> bool:
+            return len(rounds) >= 2
+
+        await until(twice)
+
+
+async def test_the_api_can_tell_whether_a_worker_is_there(database: Database) -> None:
+    now = SystemClock().now
+    assert not await count(database, WORKER_SEEN, now())
+    async with worker(database):
+
+        async def here() -> bool:
+            return bool(await count(database, WORKER_SEEN, now()))
+
+        await until(here)
+    assert not await count(database, WORKER_SEEN, now())
