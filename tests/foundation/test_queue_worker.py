@@ -56,6 +56,12 @@ async def count(database: Database, sql: str, *arguments: object) -> int:
         return await connection.fetchval(sql, *arguments)
 
 
+async def _enqueue_and_roll_back(database: Database) -> None:
+    async with database.transaction() as connection:
+        await enqueue(connection, "say", Payload("never"))
+        raise RuntimeError("rolled back")
+
+
 async def test_a_job_runs_once_its_transaction_commits(database: Database) -> None:
     seen: list[str] = []
 
@@ -64,9 +70,7 @@ async def test_a_job_runs_once_its_transaction_commits(database: Database) -> No
 
     async with worker(database, Job(entrypoint="say", payload=Payload, handler=handle)):
         with pytest.raises(RuntimeError, match="rolled back"):
-            async with database.transaction() as connection:
-                await enqueue(connection, "say", Payload("never"))
-                raise RuntimeError("rolled back")
+            await _enqueue_and_roll_back(database)
         async with database.transaction() as connection:
             await enqueue(connection, "say", Payload("now"))
 
