@@ -10,7 +10,7 @@ from lapel import app
 from lapel.foundation.auth import Authenticator
 from lapel.foundation.disk import DiskGuard
 from lapel.foundation.kit import open_kit
-from lapel.foundation.limits import limiter
+from lapel.foundation.limits import open_limiter
 from lapel.foundation.requests import Api
 from lapel.foundation.storage.embedded import create_store_app
 from lapel.foundation.system import Metrics
@@ -60,7 +60,7 @@ class Server:
             sealer=kit.sealer,
             clock=kit.clock,
             ids=kit.ids,
-            limiter=limiter(kit),
+            limiter=await self._open.enter_async_context(open_limiter(kit)),
             observe=observe_request,
             body_limit=settings.body_limit,
             disk=DiskGuard(settings.data_dir, settings.min_free_bytes)

@@ -1,0 +1,287 @@
+"""Rate limits that hold over all processes together without a database write per request.
+
+Each bucket is counted in fixed windows. A process takes a small **lease** out of the window's
+shared counter (one upsert) and spends it in memory. Nothing is ever leased twice, so a limit is
+never exceeded. What a process leases and does not spend is lost to the others until the window
+ends; a lease is therefore a twentieth of what this process itself spent in this window and the
+one before, so that over any number of processes at most a tenth of the limit can be lost.
+
+The counter is a courtesy, not a gate: when it cannot be reached, or not in time, requests pass
+and `lapel_rate_limit_unreachable_total` counts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+from prometheus_client import Counter
+
+from lapel.foundation.database import DATABASE_AWAY, Database
+from lapel.foundation.errors import RateLimitExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.answers import Headers
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.kit import Kit
+    from lapel.foundation.operations import Operation
+    from lapel.settings import Settings
+
+_WAIT_SECONDS = 0.05
+_REST_SECONDS = 1.0  # after a failure, before the counter is asked again
+_LEASE_SHARE = 20
+_CAPACITY = 20_000
+_FORGET_SECONDS = 120
+
+# `used` may end above the limit; whoever got the last lease was granted only what was left of it.
+LEASE = """
+INSERT INTO rate_windows AS w (bucket, window_start, used) VALUES ($1, $2, $3)
+ON CONFLICT (bucket, window_start) DO UPDATE SET used = w.used + $3 WHERE w.used < $4
+RETURNING used
+"""
+FORGET = "DELETE FROM rate_windows WHERE window_start < $1"
+
+UNREACHABLE = Counter(
+    "lapel_rate_limit_unreachable_total",
+    "Requests that passed uncounted because the rate counter did not answer in time.",
+)
+REFUSED = Counter("lapel_rate_limit_refused_total", "Requests refused with 429.", ["limit"])
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Unlimited:
+    """No limits, no headers: the embedded single-machine mode."""
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:  # noqa: ARG002 - Limiter's shape
+        """Let everything pass."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """`limit` requests per `seconds`, for people called `name`."""
+
+    name: str
+    limit: int
+    seconds: int
+
+
+class _Bucket:
+    """One rule for one owner, as far as this process knows."""
+
+    __slots__ = (
+        "exhausted",
+        "key",
+        "known",
+        "left",
+        "previous",
+        "rule",
+        "spent",
+        "task",
+        "waiting",
+        "window",
+    )
+
+    def __init__(self, rule: _Rule, key: str) -> None:
+        self.rule = rule
+        self.key = key
+        self.window = 0  # Unix seconds of its start
+        self.left = 0  # leased and not spent yet
+        self.spent = 0  # spent here in this window
+        self.previous = 0  # spent here in the window before
+        self.known = 0  # leased by all processes, when last heard
+        self.exhausted = False
+        self.waiting = 0
+        self.task: asyncio.Task[bool] | None = None
+
+    def roll(self, window: int) -> None:
+        """Begin another window."""
+        self.previous = self.spent if window == self.window + self.rule.seconds else 0
+        self.window = window
+        self.left = self.spent = self.known = 0
+        self.exhausted = False
+
+    @property
+    def remaining(self) -> int:
+        """What is left of the limit, as far as this process knows."""
+        return max(0, self.rule.limit - self.known) + self.left
+
+    @property
+    def reset(self) -> int:
+        """When the window ends, Unix seconds."""
+        return self.window + self.rule.seconds
+
+
+class RateLimiter:
+    """The limits of contract section 6, counted by this process and the others together."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        usual = (
+            _Rule("second", settings.rate_per_second, 1),
+            _Rule("minute", settings.rate_per_minute, 60),
+        )
+        more = {
+            None: (),
+            "upload_url": (_Rule("upload_url", settings.upload_urls_per_minute, 60),),
+            "transcription": (_Rule("transcription", settings.transcriptions_per_minute, 60),),
+        }
+        self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
+        self._device = _active(_Rule("device", settings.device_per_minute, 60))
+        # Two generations: what was not asked for during a whole one is forgotten.
+        self._buckets: dict[tuple[str, int, str], _Bucket] = {}
+        self._older: dict[tuple[str, int, str], _Bucket] = {}
+        self._turned = 0
+        self._swept = 0
+        self._rest_until = 0.0
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:
+        """Count one request; the headers of its tightest bucket. Raises RateLimitExceeded."""
+        buckets = self._buckets_of(actor, operation)
+        for bucket in buckets:
+            if bucket.left < 1:
+                found = await self._fill(actor, operation)
+                if found is None:
+                    UNREACHABLE.inc()
+                    return ()
+                buckets = found
+                break
+        for bucket in buckets:
+            bucket.left -= 1
+            bucket.spent += 1
+        return _headers(buckets)
+
+    def _buckets_of(self, actor: Actor, operation: Operation) -> list[_Bucket]:
+        """The buckets that a request draws on, in the present window."""
+        if actor.kind == "device":
+            rules, owner = self._device, actor.id
+        else:  # a project's keys, upload tokens and end-user tokens share the project's
+            rules, owner = self._project[operation.bucket], ""
+        now = int(self._clock.now().timestamp())
+        found: list[_Bucket] = []
+        for rule in rules:
+            name = (rule.name, actor.world_id, owner)
+            bucket = self._buckets.get(name) or self._remember(name, rule, now)
+            window = now - now % rule.seconds
+            if window != bucket.window:
+                bucket.roll(window)
+            found.append(bucket)
+        return found
+
+    def _remember(self, name: tuple[str, int, str], rule: _Rule, now: int) -> _Bucket:
+        if len(self._buckets) >= _CAPACITY or not 0 <= now - self._turned < _FORGET_SECONDS:
+            self._older, self._buckets, self._turned = self._buckets, {}, now
+        bucket = self._older.pop(name, None) or _Bucket(rule, ":".join((name[0], str(name[1]), name[2])))
+        self._buckets[name] = bucket
+        return bucket
+
+    async def _fill(self, actor: Actor, operation: Operation) -> list[_Bucket] | None:
+        """Lease until every bucket has something left; None when the counter is out of reach."""
+        while True:
+            buckets = self._buckets_of(actor, operation)
+            empty = next((each for each in buckets if each.left < 1), None)
+            if empty is None:
+                return buckets
+            if empty.exhausted:
+                raise self._refusal(empty)
+            if not await self._lease(empty):
+                return None
+
+    async def _lease(self, bucket: _Bucket) -> bool:
+        """Wait for the bucket's next lease, of which only one is asked for at a time."""
+        if time.monotonic() < self._rest_until:
+            return False
+        bucket.waiting += 1
+        try:
+            if bucket.task is None:
+                bucket.task = asyncio.create_task(self._ask(bucket), name="rate-lease")
+            task = bucket.task
+            await asyncio.wait((task,), timeout=_WAIT_SECONDS)
+        finally:
+            bucket.waiting -= 1
+        if not task.done():
+            self._rest_until = time.monotonic() + _REST_SECONDS
+            return False
+        return task.result()
+
+    async def _ask(self, bucket: _Bucket) -> bool:
+        rule, window = bucket.rule, bucket.window
+        size = max(1, bucket.waiting, (bucket.spent + bucket.previous) // _LEASE_SHARE)
+        try:
+            async with self._database.acquire() as connection:
+                used: int | None = await connection.fetchval(LEASE, bucket.key, window, size, rule.limit)
+                if not 0 <= window - self._swept < _FORGET_SECONDS:
+                    self._swept = window
+                    await connection.execute(FORGET, window - _FORGET_SECONDS)
+        except (Unavailable, *DATABASE_AWAY, asyncpg.PostgresError) as error:
+            _log.warning("rate_limit.unreachable", error=type(error).__name__)
+            self._rest_until = time.monotonic() + _REST_SECONDS
+            return False
+        finally:
+            bucket.task = None
+        if window != bucket.window:
+            return True  # too late for that window; whoever waits asks again
+        if used is None:
+            bucket.exhausted, bucket.known = True, rule.limit
+        else:
+            bucket.known = used
+            bucket.left += min(size, rule.limit - (used - size))
+        return True
+
+    def _refusal(self, bucket: _Bucket) -> RateLimitExceeded:
+        REFUSED.labels(bucket.rule.name).inc()
+        wait = max(1, math.ceil(bucket.reset - self._clock.now().timestamp()))
+        described = f"{bucket.rule.limit} per {'second' if bucket.rule.seconds == 1 else 'minute'}"
+        headers = [(name.decode(), value.decode()) for name, value in _headers([bucket])]
+        return RateLimitExceeded(
+            f"Too many requests: the limit here is {described}. Repeat this in {wait} s.",
+            headers=(("Retry-After", str(wait)), *headers),
+        )
+
+
+@asynccontextmanager
+async def open_limiter(kit: Kit) -> AsyncGenerator[RateLimiter | Unlimited]:
+    """What the settings ask for.
+
+    The counter has connections of its own: it must not queue behind the very requests that it
+    is there to hold back.
+    """
+    if not kit.settings.rate_limits_on:
+        yield Unlimited()
+        return
+    database = Database(kit.database.dsn, min_size=0, max_size=2)
+    await database.open()
+    try:
+        yield RateLimiter(kit.settings, database, kit.clock)
+    finally:
+        await database.close()
+
+
+def _active(*rules: _Rule) -> tuple[_Rule, ...]:
+    return tuple(rule for rule in rules if rule.limit > 0)
+
+
+def _headers(buckets: list[_Bucket]) -> Headers:
+    if not buckets:
+        return ()
+    tightest = min(buckets, key=_tightness) if len(buckets) > 1 else buckets[0]
+    return (
+        (b"x-ratelimit-limit", b"%d" % tightest.rule.limit),
+        (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
+        (b"x-ratelimit-reset", b"%d" % tightest.reset),
+    )
+
+
+def _tightness(bucket: _Bucket) -> tuple[int, int]:
+    return bucket.remaining, -bucket.reset
