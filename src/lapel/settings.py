@@ -17,7 +17,7 @@ from lapel.setting_parsers import GIB, KIB, MIB
 
 PREFIX = "LAPEL_"
 # Variables of ours that are no settings: how a parent talks to the child it starts.
-PROTOCOL_VARIABLES = frozenset({"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_CRASH"})
+PROTOCOL_VARIABLES = frozenset({"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_CRASH"})
 
 Role = Literal["api", "worker", "store", "all"]
 Addressing = Literal["path", "virtual"]
@@ -269,6 +269,33 @@ class Settings:
         return not self.uses_embedded_database if self.rate_limits is None else self.rate_limits
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class FromParent:
+    """What a child process is told by the one that started it."""
+
+    ready_fd: int | None  # where to write `ready`
+    listen_fd: int | None  # a socket that is already listening
+    pid: int | None  # with whom to end
+    crash: str | None  # a crash point that a test has armed
+
+
+def from_parent() -> FromParent:
+    """Reads this process's part of the environment that is not settings."""
+    ready, listener, pid, crash = (
+        os.environ.get(f"{PREFIX}{name}") for name in ("READY_FD", "LISTEN_FD", "PARENT_PID", "CRASH")
+    )
+    return FromParent(
+        int(ready) if ready else None, int(listener) if listener else None, int(pid) if pid else None, crash
+    )
+
+
+def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a child with these settings: ours without its LAPEL_*, theirs, and `own`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    armed = {name: value for name, value in os.environ.items() if name == f"{PREFIX}CRASH"}
+    return {**kept, **armed, **settings.to_env(), **own}
+
+
 def docs() -> dict[str, Doc]:
     """Field name to its Doc, in the order of the class."""
     return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}
@@ -349,15 +376,15 @@ def _check_together(s: Settings) -> None:
         (
             s.role == "store" and s.s3_access_key_id is None,
             (
-                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys that "
-                "it will accept."
+                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys "
+                "that it will accept."
             ),
         ),
         (
             s.database_url is not None and s.secret is None and s.role != "store",
             (
-                "LAPEL_SECRET is not set, but LAPEL_DATABASE_URL is; give every machine the same secret of at "
-                "least 32 characters, for instance from `openssl rand -base64 32`."
+                "LAPEL_SECRET is not set, but LAPEL_DATABASE_URL is; give every machine the same secret of "
+                "at least 32 characters, for instance from `openssl rand -base64 32`."
             ),
         ),
     )

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -82,11 +82,11 @@ class EmbeddedPostgres:
         self._sockets: Path | None = None
         self._programs: Path | None = None
 
-    def start(self, *, patience: float = 120.0) -> None:
+    def start(self, *, patience: float = 120.0, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Starts the server and returns when it accepts connections, in seconds at most `patience`.
 
         Makes the data folder when there is none, and stops a server that a killed process left there.
-        Raises PostgresError.
+        Gives up, with the server stopped, as soon as `interrupted`. Raises PostgresError.
         """
         if threading.current_thread() is not threading.main_thread():
             raise PostgresError("PostgreSQL must be started by the main thread; it ends with its starter.")
@@ -103,7 +103,7 @@ class EmbeddedPostgres:
         self._sockets = install.socket_folder(self.folder, who)
         self._write_access(self.data, who)
         self._process = self._spawn(who, self.data, self._server_arguments(self._sockets))
-        self._await_ready(patience)
+        self._await_ready(patience, interrupted)
 
     def stop(self, *, grace: float = 5.0) -> None:
         """Stops the server (fast, then at once, then hard) and reaps it. `grace`: seconds for the first."""
@@ -235,13 +235,16 @@ class EmbeddedPostgres:
         ):
             _ = (data / file).write_text(content)
 
-    def _await_ready(self, patience: float) -> None:
+    def _await_ready(self, patience: float, interrupted: Callable[[], bool]) -> None:
         deadline = time.monotonic() + patience
         while not is_ready(self.data, self.pid):
             status = self.poll()
             if status is not None:
                 self._process = None
                 raise PostgresError(f"PostgreSQL ended while starting ({status}): {_tail(self.log)}")
+            if interrupted():
+                self.stop(grace=1.0)
+                raise PostgresError("PostgreSQL was told to stop while it started.")
             if time.monotonic() > deadline:
                 self.stop()
                 raise PostgresError(f"PostgreSQL was not ready within {patience:.0f} s: {_tail(self.log)}")

@@ -1,0 +1,144 @@
+"""One process of `lapel serve`: `python -m lapel.cli.child api|worker|store`. No command for people.
+
+It takes its settings from LAPEL_* alone, says `ready` on the descriptor it is given, drains and stops
+on SIGTERM, and never outlives the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from lapel.foundation import faults, telemetry
+from lapel.foundation.clock import SystemClock
+from lapel.foundation.http_guard import HttpLimits
+from lapel.foundation.http_server import listen, serve
+from lapel.foundation.ids import TimeOrderedIds
+from lapel.settings import Settings, from_parent
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from lapel.settings import FromParent
+
+_PR_SET_PDEATHSIG = 1
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.process")
+
+
+def main() -> None:
+    """Runs the role named on the command line until SIGTERM."""
+    role = sys.argv[1]
+    parent = from_parent()
+    end_with(parent.pid)
+    settings = Settings.load()
+    telemetry.configure(settings.log_level, settings.log_format, role)
+    faults.arm(parent.crash)
+    _raise_file_limit()
+    runs = {"api": _api, "store": _store, "worker": _worker}[role]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
+
+
+def end_with(parent: int | None) -> None:
+    """Makes sure that we end at once when the process `parent` does, however it ends."""
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(3)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(3)
+
+
+def _raise_file_limit() -> None:
+    """As many connections as the system allows: the usual soft limit is only 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _until_told(run: Callable[[asyncio.Event], asyncio.Future[None] | object]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    await run(stop)  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
+    from lapel.server import create_app  # noqa: PLC0415  # only this role needs it
+
+    await _serve(create_app(settings), settings, parent, stop, public=True)  # pyright: ignore[reportArgumentType]
+
+
+async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
+    from lapel.foundation.storage.embedded import create_store_app  # noqa: PLC0415  # only this role needs it
+
+    if settings.s3_access_key_id is None or settings.s3_secret_access_key is None:
+        raise SystemExit("the store has no access key")
+    application = create_store_app(
+        settings.data_dir / "objects",
+        {settings.s3_access_key_id: settings.s3_secret_access_key},
+        clock=SystemClock(),
+        region=settings.s3_region,
+        buckets=(settings.s3_bucket,),
+        min_free_bytes=settings.min_free_bytes,
+    )
+    await _serve(application, settings, parent, stop, public=settings.role == "store")
+
+
+async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
+    from lapel.worker import run_worker  # noqa: PLC0415  # only this role needs it
+
+    await run_worker(settings, stop, lambda: _say_ready(parent))
+
+
+async def _serve(
+    app: ASGIApp, settings: Settings, parent: FromParent, stop: asyncio.Event, *, public: bool
+) -> None:
+    """Serves on the supervisor's socket; `public`: with TLS, when there is a certificate."""
+    if parent.listen_fd is not None:
+        sockets = [socket.socket(fileno=parent.listen_fd)]
+    else:
+        sockets = listen(settings.host, settings.port)
+    ids = TimeOrderedIds(SystemClock())
+    limits = HttpLimits(
+        settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: ids.new("req")
+    )
+    tls = (settings.tls_cert, settings.tls_key) if public and settings.tls_cert and settings.tls_key else None
+    await serve(app, sockets, limits, stop, ready=lambda: _say_ready(parent), tls=tls)
+
+
+def _say_ready(parent: FromParent) -> None:
+    gc.collect()
+    gc.freeze()  # what was imported stays; the collector need not look at it again
+    if parent.ready_fd is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(parent.ready_fd, b"ready\n")
+        os.close(parent.ready_fd)
+    _log.debug("process.ready")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The data folder of one machine: who may use it now, what made it, and its secret.
+
+VERSION     which schema, PostgreSQL and layout the folder holds
+secret      key material of token hashes and sealed values, 0600
+postgres/   the embedded database        postgres.log   what it logs
+objects/    the embedded store           metrics/       counters of the running processes
+lapel.lock  held by the one process that uses the folder
+run.json    how to reach the running server, while it runs
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import importlib.util
+import os
+import secrets
+import stat
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from lapel.foundation.postgres_install import MAJOR
+
+LAYOUT = 1
+STORE_KEY_ID = "lapel"
+T = TypeVar("T")
+
+
+class DataFolderError(RuntimeError):
+    """The data folder cannot be used; the message says why and what to do."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What the folder holds: newest migration, PostgreSQL's major, layout of the folder."""
+
+    schema: str
+    postgres: int
+    layout: int
+
+
+class Running(msgspec.Struct, frozen=True):
+    """How to reach the server that runs on the folder."""
+
+    pid: int
+    base_url: str
+    host: str
+    port: int
+    database_url: str | None
+    store_endpoint: str | None
+
+
+class DataFolder:
+    """One folder, made by `prepare`; `lock` before use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.objects = path / "objects"
+        self.metrics = path / "metrics"
+        self.postgres = path / "postgres"
+        self._version = path / "VERSION"
+        self._secret = path / "secret"
+        self._run = path / "run.json"
+        self._lock: int | None = None
+
+    def prepare(self) -> None:
+        """Makes the folder (0700) when it is missing. Raises DataFolderError when it cannot be ours."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataFolderError(f"{self.path} is not a folder; choose another with --data-dir.") from None
+        except OSError as fault:
+            raise DataFolderError(
+                f"{self.path} cannot be made ({fault.strerror}); see --data-dir."
+            ) from fault
+        if self.path.stat().st_uid != os.geteuid() and os.geteuid() != 0:
+            raise DataFolderError(
+                f"{self.path} belongs to another user; run Lapel as that user, or choose another --data-dir."
+            )
+
+    def lock(self) -> None:
+        """Takes the folder for this process, until it ends. Raises DataFolderError when it is taken."""
+        handle = os.open(self.path / "lapel.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            running = self.running()
+            who = f"process {running.pid} at {running.base_url}" if running else "another process"
+            raise DataFolderError(
+                f"{self.path} is in use by {who}; stop it first, or choose another --data-dir."
+            ) from None
+        self._lock = handle
+
+    def unlock(self) -> None:
+        """Gives the folder back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextlib.contextmanager
+    def locked(self, patience: float = 0.0) -> Generator[None]:
+        """The lock for a block; tries for `patience` seconds, so that short commands queue up."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self.lock()
+                break
+            except DataFolderError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        try:
+            yield
+        finally:
+            self.unlock()
+
+    def is_taken(self) -> bool:
+        """Whether another process holds the folder now."""
+        try:
+            with self.locked():
+                return False
+        except DataFolderError:
+            return True
+
+    def version(self) -> Version | None:
+        """What VERSION says; None for a folder that was never finished. Raises DataFolderError."""
+        return _decoded(self._version, Version)
+
+    def check_version(self) -> None:
+        """Raises DataFolderError when a newer Lapel, or one with another PostgreSQL, made the folder."""
+        found = self.version()
+        if found is None:
+            return
+        if found.layout > LAYOUT or found.schema > newest_schema():
+            raise DataFolderError(
+                f"{self.path} was written by a newer Lapel (schema {found.schema}, layout {found.layout}; "
+                f"this one knows {newest_schema()}, {LAYOUT}). Use that Lapel, or restore a backup made by "
+                "this one with `lapel restore`."
+            )
+        if found.postgres != MAJOR:
+            raise DataFolderError(
+                f"{self.path} holds data of PostgreSQL {found.postgres}, and this Lapel runs PostgreSQL "
+                f"{MAJOR}. Run `lapel backup DIR` with the Lapel that made it, then `lapel restore DIR` "
+                "with this one into an empty folder."
+            )
+
+    def needs_migration(self) -> bool:
+        """Whether the database may lack a migration this code has."""
+        found = self.version()
+        return found is None or found.schema != newest_schema()
+
+    def write_version(self) -> None:
+        """Records that the folder is as this code makes it."""
+        write_durably(self._version, msgspec.json.encode(Version(newest_schema(), MAJOR, LAYOUT)) + b"\n")
+
+    def secret(self, *, make: bool = True) -> str:
+        """The folder's secret, made on the first call of all. Raises DataFolderError when it is lost."""
+        try:
+            found = self._secret.read_text().strip()
+        except FileNotFoundError:
+            if not make or self.postgres.exists():
+                raise DataFolderError(
+                    f"{self._secret} is missing, and without it no key of this folder works. Put it back "
+                    "from a backup, or begin with an empty --data-dir."
+                ) from None
+            found = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+            write_durably(self._secret, found.encode() + b"\n")
+        if stat.S_IMODE(self._secret.stat().st_mode) & 0o077:
+            self._secret.chmod(0o600)
+        if len(found) < 32:
+            raise DataFolderError(f"{self._secret} is damaged; put it back from a backup.")
+        return found
+
+    def put_secret(self, secret: str) -> None:
+        """Writes a secret that comes from a backup."""
+        write_durably(self._secret, secret.encode() + b"\n")
+
+    def running(self) -> Running | None:
+        """What run.json says, if anything."""
+        with contextlib.suppress(DataFolderError):
+            return _decoded(self._run, Running)
+        return None
+
+    def write_running(self, running: Running) -> None:
+        """Tells commands how to reach this server."""
+        write_durably(self._run, msgspec.json.encode(running) + b"\n")
+
+    def clear_running(self) -> None:
+        """The server is not to be reached any more."""
+        self._run.unlink(missing_ok=True)
+
+
+def store_credentials(secret: str) -> tuple[str, str]:
+    """Access key and its secret of the embedded store, the same in every process that knows `secret`."""
+    return STORE_KEY_ID, hmac.new(secret.encode(), b"embedded store", hashlib.sha256).hexdigest()
+
+
+def newest_schema() -> str:
+    """The newest migration, read from the files' names: importing Alembic takes most of a start."""
+    package = importlib.util.find_spec("lapel.foundation")
+    if package is None or not package.submodule_search_locations:
+        raise DataFolderError("This installation of Lapel is damaged; install it again.")
+    folder = Path(package.submodule_search_locations[0]) / "migrations" / "versions"
+    return max(file.name.split("_")[0] for file in folder.glob("[0-9]*.py"))
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replaces the file in one step, 0600; after a power cut it is the old or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, content)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _decoded(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as fault:
+        raise DataFolderError(f"{path} cannot be read ({fault}); put it back from a backup.") from fault

@@ -1,0 +1,139 @@
+"""From the user's settings to what every process needs: sockets, database, complete settings."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.http_server import listen
+from lapel.settings import Settings, SettingsError
+from lapel.supervisor.data_folder import DataFolder, DataFolderError, newest_schema, store_credentials
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sockets:
+    """Listening sockets, kept open here so that a restarted process finds its clients waiting."""
+
+    public: Sequence[socket.socket]
+    store: socket.socket | None
+
+    def close(self) -> None:
+        """New connections are refused from here on."""
+        for each in (*self.public, *([self.store] if self.store else [])):
+            each.close()
+
+
+def with_secret(settings: Settings, folder: DataFolder | None) -> Settings:
+    """The settings with the folder's secret, unless one was given. Raises DataFolderError when it is lost."""
+    if settings.secret is not None or folder is None or settings.role != "all":
+        return settings
+    return dataclasses.replace(settings, secret=folder.secret())
+
+
+def needs_folder(settings: Settings) -> bool:
+    """Whether this machine keeps anything."""
+    if settings.role == "store":
+        return True
+    return settings.role == "all" and (settings.uses_embedded_database or settings.uses_embedded_store)
+
+
+def open_sockets(settings: Settings) -> Sockets:
+    """The public sockets (API, or the store on its own) and the store's internal one. Raises AddressInUse."""
+    count = {"all": settings.api_processes, "api": settings.api_processes, "store": 1, "worker": 0}[
+        settings.role
+    ]
+    public = listen(settings.host, settings.port, count) if count else []
+    internal = settings.role == "all" and settings.uses_embedded_store
+    return Sockets(public, listen("127.0.0.1", 0)[0] if internal else None)
+
+
+def check_tls(settings: Settings) -> None:
+    """Raises SettingsError when certificate and key cannot be used together."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            settings.tls_cert, settings.tls_key
+        )
+    except OSError as fault:  # ssl.SSLError is one
+        raise SettingsError(
+            f"LAPEL_TLS_CERT ({settings.tls_cert}) and LAPEL_TLS_KEY ({settings.tls_key}) cannot be used "
+            f"({fault.strerror or fault}); give PEM files of one certificate chain and its private key."
+        ) from fault
+
+
+def complete(settings: Settings, database_url: str | None, store_endpoint: str | None) -> Settings:
+    """The settings with everything known that the embedded parts decide; the secret must be known.
+
+    `database_url` and `store_endpoint` are those of the embedded parts, None where they are not used.
+    """
+    changes: dict[str, object] = {}
+    if database_url is not None:
+        changes |= {"database_url": database_url, "embedded_database": True}
+    if store_endpoint is not None:
+        key_id, key = store_credentials(str(settings.secret))
+        changes |= {
+            "s3_endpoint": store_endpoint, "embedded_store": True, "s3_addressing": "path",
+            "s3_access_key_id": key_id, "s3_secret_access_key": key, "s3_session_token": None,
+        }  # fmt: skip
+    return dataclasses.replace(settings, **changes)
+
+
+def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
+    """The embedded database is brought to the newest schema; a given one must have it already.
+
+    Raises DataFolderError with the command to run.
+    """
+    if settings.embedded_database and folder is not None:
+        if folder.needs_migration():
+            from lapel.foundation import migrations  # noqa: PLC0415  # most of a start, and rarely needed
+
+            migrations.upgrade(str(settings.database_url))
+        return
+    if settings.role in {"all", "api", "worker"}:
+        check_schema(str(settings.database_url))
+
+
+def check_schema(database_url: str) -> None:
+    """Raises DataFolderError unless the database has the schema that this code needs."""
+    import asyncpg  # noqa: PLC0415  # not needed with the embedded database
+
+    async def ask() -> str | None:
+        connection = await asyncpg.connect(database_url, timeout=10)
+        try:
+            if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
+                return None
+            return await connection.fetchval("SELECT version_num FROM public.alembic_version")
+        finally:
+            await connection.close()
+
+    try:
+        found = asyncio.run(ask())
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        raise DataFolderError(
+            f"The database of LAPEL_DATABASE_URL cannot be reached ({type(fault).__name__}: {fault}). "
+            "Check the URL and that the server accepts this machine."
+        ) from fault
+    needed = newest_schema()
+    if found is None or found < needed:
+        raise DataFolderError(
+            f"The database has schema {found or 'none'}, and this Lapel needs {needed}. "
+            "Run `lapel migrate` once."
+        )
+    if found > needed:
+        raise DataFolderError(
+            f"The database has schema {found} of a newer Lapel; this one knows {needed}. Use the newer one."
+        )
+
+
+def embedded_postgres(settings: Settings, folder: DataFolder | None, say: Say) -> EmbeddedPostgres | None:
+    """The embedded server, not started; None when another one is used."""
+    if folder is None or settings.role != "all" or settings.database_url is not None:
+        return None
+    return EmbeddedPostgres(folder.path, say=say)

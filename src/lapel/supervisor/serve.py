@@ -1,0 +1,155 @@
+"""`lapel serve` from the first check to the last process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+
+import structlog
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.settings import Settings, child_environment
+from lapel.supervisor import prepare
+from lapel.supervisor.children import Child
+from lapel.supervisor.data_folder import DataFolder, Running
+from lapel.supervisor.prepare import Say, Sockets
+from lapel.supervisor.tree import Tree
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Serving:
+    """What is said once everything is up. `first_key` is set on the first start only."""
+
+    settings: Settings
+    folder: Path | None
+    first_key: str | None
+    seconds: float
+
+
+def serve(
+    settings: Settings, say: Say, announce: Callable[[Serving], None], clock: Callable[[], float]
+) -> None:
+    """Runs the process tree until a signal. `say`: sentences on the way; `announce`: once it is up;
+    `clock`: seconds, monotonic.
+
+    Raises SettingsError, DataFolderError, AddressInUse, PostgresError and StartFailed.
+    """
+    began = clock()
+    prepare.check_tls(settings)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_folder(settings))
+        settings = prepare.with_secret(settings, folder)
+        sockets = prepare.open_sockets(settings)
+        stack.callback(sockets.close)
+        postgres = prepare.embedded_postgres(settings, folder, say)
+        children: list[Child] = []
+        tree = Tree(postgres, children)
+        stack.enter_context(tree.signals())
+        stack.callback(tree.stop)
+        stack.callback(
+            sockets.close
+        )  # before the processes drain: what comes now is refused, not kept waiting
+        if postgres is not None:
+            postgres.start(interrupted=lambda: tree.stopping)
+        settings = _complete(settings, postgres, sockets)
+        prepare.prepare_database(settings, folder)
+        first_key = _first_key(settings) if folder is not None and folder.version() is None else None
+        if folder is not None:
+            folder.objects.mkdir(mode=0o700, exist_ok=True)
+            folder.write_version()
+        metrics = stack.enter_context(_metrics_folder(folder))
+        children.extend(_children(settings, sockets, metrics))
+
+        def up() -> None:
+            if folder is not None:
+                folder.write_running(_running(settings))
+                stack.callback(folder.clear_running)
+            announce(Serving(settings, folder.path if folder else None, first_key, clock() - began))
+
+        tree.run(up)
+
+
+@contextlib.contextmanager
+def _folder(settings: Settings) -> Generator[DataFolder | None]:
+    """The data folder, checked and locked; None when this machine keeps nothing."""
+    if not prepare.needs_folder(settings):
+        yield None
+        return
+    folder = DataFolder(settings.data_dir)
+    folder.prepare()
+    with folder.locked():
+        folder.check_version()
+        folder.clear_running()  # a killed server left it
+        yield folder
+
+
+def _complete(settings: Settings, postgres: EmbeddedPostgres | None, sockets: Sockets) -> Settings:
+    if sockets.public:
+        settings = dataclasses.replace(settings, port=sockets.public[0].getsockname()[1])
+    endpoint = f"http://127.0.0.1:{sockets.store.getsockname()[1]}" if sockets.store else None
+    return prepare.complete(settings, postgres.dsn() if postgres else None, endpoint)
+
+
+def _children(settings: Settings, sockets: Sockets, metrics: Path) -> list[Child]:
+    def environment(own: Mapping[str, str]) -> dict[str, str]:
+        return {**child_environment(settings, own), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+
+    children: list[Child] = []
+    if sockets.store is not None:
+        children.append(Child("store", "store", environment, sockets.store.fileno()))
+    if settings.role == "store":
+        children.append(Child("store", "store", environment, sockets.public[0].fileno()))
+    else:
+        for number, public in enumerate(sockets.public, 1):
+            name = "api" if len(sockets.public) == 1 else f"api-{number}"
+            children.append(Child("api", name, environment, public.fileno()))
+    if settings.role in {"all", "worker"}:
+        children.append(Child("worker", "worker", environment))
+    return children
+
+
+def _running(settings: Settings) -> Running:
+    return Running(
+        pid=os.getpid(),
+        base_url=settings.base_url,
+        host=settings.host,
+        port=settings.port,
+        # Where it was given, it is with its password in the caller's settings too, and not for a file.
+        database_url=settings.database_url if settings.embedded_database else None,
+        store_endpoint=settings.s3_endpoint if settings.embedded_store else None,
+    )
+
+
+@contextlib.contextmanager
+def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
+    """Where the processes keep their counters for each other, empty at the start."""
+    path = Path(tempfile.mkdtemp(prefix="lapel-metrics-")) if folder is None else folder.metrics
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _first_key(settings: Settings) -> str | None:
+    """A secret key for the test world of a new installation; None when it has keys already."""
+    if settings.role != "all":
+        return None
+    from lapel.foundation.kit import open_kit  # noqa: PLC0415  # only a first start needs it
+    from lapel.projects.bootstrap import ensure_first_key  # noqa: PLC0415
+
+    async def make() -> str | None:
+        async with open_kit(settings) as kit:
+            made = await ensure_first_key(kit)
+            return None if made is None else made.key
+
+    return asyncio.run(make())
