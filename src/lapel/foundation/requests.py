@@ -303,6 +303,8 @@ def _compile(operation: Operation) -> Endpoint:
 
 def _admit(operation: Operation, actor: Actor) -> None:
     """Raises Forbidden when this kind of token, or this key, may not call the operation."""
+    if actor.refresh_only and not operation.refreshing_tokens:
+        raise Unauthorized("This device token was replaced. Use the new one.")
     if actor.kind not in operation.callers:
         raise Forbidden(f"A token of this kind ({actor.kind}) may not call this route.")
     if actor.kind == "key":
@@ -310,8 +312,6 @@ def _admit(operation: Operation, actor: Actor) -> None:
             raise Forbidden(f"This key lacks the scope `{operation.scope}`.")
         if actor.end_user_id is not None and operation.end_user_keys == "deny":
             raise Forbidden("A key that is scoped to one end user may not call this route.")
-    elif actor.refresh_only and not operation.refreshing_tokens:
-        raise Unauthorized("This device token was replaced. Use the new one.")
 
 
 def _check_content_type(value: bytes | None) -> None:
