@@ -262,7 +262,9 @@ async def test_old_windows_are_swept_and_old_buckets_forgotten(processes: Proces
     assert len(limiter._buckets) + len(limiter._older) <= 5
 
 
-async def test_memory_is_bounded_whatever_calls(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_bounded_whatever_calls(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lapel.foundation.limits._CAPACITY", 20)
     limiter = processes.make(device_per_minute=2)
     for number in range(100):

@@ -16,7 +16,7 @@ import asyncio
 import math
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -74,6 +74,7 @@ class _Rule:
     name: str
     limit: int
     seconds: int
+    shown: bytes = b""
 
 
 class _Bucket:
@@ -85,6 +86,7 @@ class _Bucket:
         "known",
         "left",
         "previous",
+        "reset",
         "rule",
         "spent",
         "task",
@@ -96,6 +98,7 @@ class _Bucket:
         self.rule = rule
         self.key = key
         self.window = 0  # Unix seconds of its start
+        self.reset = 0  # and of its end
         self.left = 0  # leased and not spent yet
         self.spent = 0  # spent here in this window
         self.previous = 0  # spent here in the window before
@@ -108,6 +111,7 @@ class _Bucket:
         """Begin another window."""
         self.previous = self.spent if window == self.window + self.rule.seconds else 0
         self.window = window
+        self.reset = window + self.rule.seconds
         self.left = self.spent = self.known = 0
         self.exhausted = False
 
@@ -115,11 +119,6 @@ class _Bucket:
     def remaining(self) -> int:
         """What is left of the limit, as far as this process knows."""
         return max(0, self.rule.limit - self.known) + self.left
-
-    @property
-    def reset(self) -> int:
-        """When the window ends, Unix seconds."""
-        return self.window + self.rule.seconds
 
 
 class RateLimiter:
@@ -140,8 +139,10 @@ class RateLimiter:
         self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
         self._device = _active(_Rule("device", settings.device_per_minute, 60))
         # Two generations: what was not asked for during a whole one is forgotten.
-        self._buckets: dict[tuple[str, int, str], _Bucket] = {}
-        self._older: dict[tuple[str, int, str], _Bucket] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self._older: dict[str, _Bucket] = {}
+        # What one request draws on, found at once; made of the present generation's buckets.
+        self._groups: dict[tuple[int, str, str | None], list[_Bucket]] = {}
         self._turned = 0
         self._swept = 0
         self._rest_until = 0.0
@@ -164,27 +165,36 @@ class RateLimiter:
 
     def _buckets_of(self, actor: Actor, operation: Operation) -> list[_Bucket]:
         """The buckets that a request draws on, in the present window."""
-        if actor.kind == "device":
-            rules, owner = self._device, actor.id
-        else:  # a project's keys, upload tokens and end-user tokens share the project's
-            rules, owner = self._project[operation.bucket], ""
+        # A project's keys, upload tokens and end-user tokens share the project's buckets.
+        owner = actor.id if actor.kind == "device" else ""
         now = int(self._clock.now().timestamp())
-        found: list[_Bucket] = []
-        for rule in rules:
-            name = (rule.name, actor.world_id, owner)
-            bucket = self._buckets.get(name) or self._remember(name, rule, now)
-            window = now - now % rule.seconds
-            if window != bucket.window:
-                bucket.roll(window)
-            found.append(bucket)
+        if not 0 <= now - self._turned < _FORGET_SECONDS:
+            self._turn(now)
+        found = self._groups.get((actor.world_id, owner, operation.bucket))
+        if found is None:
+            if len(self._buckets) >= _CAPACITY:
+                self._turn(now)
+            found = self._group(actor.world_id, owner, operation.bucket)
+        for bucket in found:
+            if not bucket.window <= now < bucket.reset:
+                bucket.roll(now - now % bucket.rule.seconds)
         return found
 
-    def _remember(self, name: tuple[str, int, str], rule: _Rule, now: int) -> _Bucket:
-        if len(self._buckets) >= _CAPACITY or not 0 <= now - self._turned < _FORGET_SECONDS:
-            self._older, self._buckets, self._turned = self._buckets, {}, now
-        bucket = self._older.pop(name, None) or _Bucket(rule, ":".join((name[0], str(name[1]), name[2])))
-        self._buckets[name] = bucket
-        return bucket
+    def _turn(self, now: int) -> None:
+        """Forget what was not asked for during a whole generation."""
+        self._older, self._buckets, self._turned = self._buckets, {}, now
+        self._groups = {}
+
+    def _group(self, world_id: int, owner: str, kind: str | None) -> list[_Bucket]:
+        rules = self._device if owner else self._project[kind]
+        found: list[_Bucket] = []
+        for rule in rules:
+            key = f"{rule.name}:{world_id}:{owner}"
+            bucket = self._buckets.get(key) or self._older.pop(key, None) or _Bucket(rule, key)
+            self._buckets[key] = bucket
+            found.append(bucket)
+        self._groups[world_id, owner, kind] = found
+        return found
 
     async def _fill(self, actor: Actor, operation: Operation) -> list[_Bucket] | None:
         """Lease until every bucket has something left; None when the counter is out of reach."""
@@ -269,19 +279,20 @@ async def open_limiter(kit: Kit) -> AsyncGenerator[RateLimiter | Unlimited]:
 
 
 def _active(*rules: _Rule) -> tuple[_Rule, ...]:
-    return tuple(rule for rule in rules if rule.limit > 0)
+    return tuple(replace(rule, shown=b"%d" % rule.limit) for rule in rules if rule.limit > 0)
 
 
 def _headers(buckets: list[_Bucket]) -> Headers:
+    """Of the bucket with the least left."""
     if not buckets:
         return ()
-    tightest = min(buckets, key=_tightness) if len(buckets) > 1 else buckets[0]
+    tightest = buckets[0]
+    remaining = tightest.remaining
+    for bucket in buckets[1:]:
+        if bucket.remaining < remaining:
+            tightest, remaining = bucket, bucket.remaining
     return (
-        (b"x-ratelimit-limit", b"%d" % tightest.rule.limit),
-        (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
+        (b"x-ratelimit-limit", tightest.rule.shown),
+        (b"x-ratelimit-remaining", b"%d" % remaining),
         (b"x-ratelimit-reset", b"%d" % tightest.reset),
     )
-
-
-def _tightness(bucket: _Bucket) -> tuple[int, int]:
-    return bucket.remaining, -bucket.reset

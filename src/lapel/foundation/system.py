@@ -1,0 +1,326 @@
+"""Health, readiness, metrics, and the API's own description."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from functools import cache
+from http import HTTPStatus
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import asyncpg
+import msgspec
+import structlog
+
+from lapel.foundation import docs_page
+from lapel.foundation.answers import refuse
+from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized, Unavailable
+from lapel.foundation.openapi import document
+from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.foundation.telemetry import METRICS_TYPE, render_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.answers import Headers
+    from lapel.foundation.kit import Kit
+
+PROBE_SECONDS = 2.0
+_AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
+# A key that no recording can have: looking for it shows that the store answers.
+_NOWHERE = "health/nothing-is-ever-stored-here"
+
+ALIVE = "SELECT 1"
+REVISION = "SELECT version_num FROM alembic_version"
+JOBS = "SELECT entrypoint, status::text AS status, count(*) AS count FROM jobs.pgqueuer GROUP BY 1, 2"
+QUEUE_REACHABLE = "SELECT EXISTS (SELECT 1 FROM jobs.pgqueuer)"
+WORKERS = "SELECT count(*) FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds'"
+FINDINGS = "SELECT kind, found FROM findings"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether this server can work. Exactly these keys."""
+
+    status: Literal["healthy", "unhealthy"]
+    database: Literal["connected", "disconnected"]
+    billing: Literal["disabled"] = "disabled"
+
+
+class Migrations(msgspec.Struct, frozen=True):
+    """The database's revision, and the one this server was written for."""
+
+    applied: str | None
+    expected: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Part by part.
+
+    `degraded`: requests are worth sending, but what needs the missing part is refused with 503
+    or waits. `unready`: send none.
+    """
+
+    status: Literal["ready", "degraded", "unready"]
+    database: Literal["connected", "disconnected"]
+    store: Literal["connected", "disconnected"]
+    queue: Literal["running", "no_worker", "disconnected"]
+    migrations: Migrations
+
+
+class Probe:
+    """Looks at the parts. However many ask at once, each part is asked once."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._asking: asyncio.Task[bool] | None = None
+
+    async def database(self) -> bool:
+        """Whether the database answers in time."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_database(), name="health")
+        return await asyncio.shield(self._asking)
+
+    async def _ask_database(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
+                await connection.fetchval(ALIVE)
+        except _AWAY:
+            return False
+        return True
+
+    async def store(self) -> bool:
+        """Whether the store answers in time, and takes our credentials."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._kit.store.head(_NOWHERE)
+        except ObjectMissing:
+            return True
+        except (StoreUnavailable, TimeoutError):
+            return False
+        return True
+
+    async def queue(self) -> Literal["running", "no_worker", "disconnected"]:
+        """Whether jobs can be enqueued, and somebody runs them."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
+                await connection.fetchval(QUEUE_REACHABLE)
+                workers: int = await connection.fetchval(WORKERS, self._kit.clock.now())
+        except _AWAY:
+            return "disconnected"
+        return "running" if workers else "no_worker"
+
+    async def migrations(self) -> Migrations:
+        """The database's revision; None when it cannot be read."""
+        expected = newest_revision()
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
+                return Migrations(await connection.fetchval(REVISION), expected)
+        except _AWAY:
+            return Migrations(None, expected)
+
+
+@cache
+def newest_revision() -> str:
+    """The newest revision in this installation.
+
+    Read from the file names (`0001_first_light.py`), so that an API process need not load Alembic.
+    """
+    folder = Path(__file__).parent / "migrations" / "versions"
+    return max(each.name.partition("_")[0] for each in folder.glob("[0-9]*_*.py"))
+
+
+class _Routes:
+    def __init__(self, kit: Kit) -> None:
+        self._probe = Probe(kit)
+
+    async def health(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
+        if await self._probe.database():
+            return Reply(Health("healthy", "connected"))
+        return Reply(Health("unhealthy", "disconnected"), HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def ready(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
+        database, store, queue, migrations = await asyncio.gather(
+            self._probe.database(), self._probe.store(), self._probe.queue(), self._probe.migrations()
+        )
+        serves = database and migrations.applied == migrations.expected
+        whole = serves and store and queue == "running"
+        body = Readiness(
+            status="ready" if whole else "degraded" if serves else "unready",
+            database="connected" if database else "disconnected",
+            store="connected" if store else "disconnected",
+            queue=queue,
+            migrations=migrations,
+        )
+        return Reply(body, HTTPStatus.OK if serves else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:
+    """The public routes about the server itself; they describe `others` and themselves."""
+    routes = _Routes(kit)
+    texts: dict[str, bytes] = {}
+
+    async def described(_actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
+        return Reply(texts["json"])
+
+    async def read(_actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
+        return Reply(texts["html"])
+
+    own = (
+        Operation(
+            method="GET",
+            path="/health",
+            name="get_health",
+            summary="Whether the server and its database work",
+            tag="System",
+            handler=routes.health,
+            scope=None,
+            callers=frozenset(),
+            response=Health,
+            also=(503,),
+        ),
+        Operation(
+            method="GET",
+            path="/health/ready",
+            name="get_readiness",
+            summary="The state of every part: database, store, queue, migrations",
+            description=(
+                "503 only when no request can be served. A missing store or worker is `degraded`, 200: "
+                "taking every server out of rotation would mend neither."
+            ),
+            tag="System",
+            handler=routes.ready,
+            scope=None,
+            callers=frozenset(),
+            response=Readiness,
+            also=(503,),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/openapi.json",
+            name="get_openapi",
+            summary="This document",
+            tag="System",
+            handler=described,
+            scope=None,
+            callers=frozenset(),
+        ),
+        Operation(
+            method="GET",
+            path="/docs",
+            name="get_docs",
+            summary="This document, for people; one page that needs no network",
+            tag="System",
+            handler=read,
+            scope=None,
+            callers=frozenset(),
+            answer="html",
+        ),
+    )
+    whole = document((*others, *own), server_url=kit.settings.base_url)
+    texts["json"] = msgspec.json.encode(whole)
+    texts["html"] = docs_page.page(whole)
+    return own
+
+
+class Metrics:
+    """`GET /metrics` for Prometheus: an ASGI application of its own.
+
+    It is no operation, since it asks for what handlers never see: the client's address. It
+    answers the machine itself, or whoever knows `LAPEL_METRICS_TOKEN`. No metric names a tenant.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG002 - ASGI's shape
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request_id = self._kit.ids.new("req")
+        try:
+            if scope["method"] not in {"GET", "HEAD"}:
+                raise MethodNotAllowed(("GET", "HEAD"))
+            self._admit(scope["client"], dict(scope["headers"]))
+            content = await asyncio.to_thread(render_metrics) + await self._counted()
+            status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
+        except ApiError as error:
+            status, headers, content = refuse(error, request_id, as_problem=False)
+        await _send(send, status, ((b"x-request-id", request_id.encode()), *headers), content)
+
+    def _admit(self, client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> None:
+        token = self._kit.settings.metrics_token
+        given = headers.get(b"authorization")
+        if token is not None and given is not None:
+            if hmac.compare_digest(given, b"Bearer " + token.encode()):
+                return
+            raise Unauthorized("This is not the token of `LAPEL_METRICS_TOKEN`.")
+        if is_local(client, headers):
+            return
+        if token is not None:
+            raise Unauthorized("Give the token of `LAPEL_METRICS_TOKEN`: `Authorization: Bearer <token>`.")
+        raise Forbidden(
+            "Metrics are for this machine only. Set `LAPEL_METRICS_TOKEN` to read them elsewhere."
+        )
+
+    async def _counted(self) -> bytes:
+        """What only the database knows: jobs, workers and findings of all processes."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
+                jobs = await connection.fetch(JOBS)
+                workers: int = await connection.fetchval(WORKERS, self._kit.clock.now())
+                findings = await connection.fetch(FINDINGS)
+        except _AWAY as error:
+            _log.warning("metrics.database_away", error=type(error).__name__)
+            return _gauge("lapel_database_up", "Whether the database answered this request.", [("", 0)])
+        return b"".join(
+            (
+                _gauge("lapel_database_up", "Whether the database answered this request.", [("", 1)]),
+                _gauge("lapel_workers", "Workers seen in the last 30 seconds.", [("", workers)]),
+                _gauge(
+                    "lapel_jobs",
+                    "Jobs in the queue; `failed` ones are held for a person to look at.",
+                    [(f'job="{row["entrypoint"]}",state="{row["status"]}"', row["count"]) for row in jobs],
+                ),
+                _gauge(
+                    "lapel_findings_total",
+                    "What the reconciler found, since the beginning.",
+                    [(f'kind="{row["kind"]}"', row["found"]) for row in findings],
+                    kind="counter",
+                ),
+            )
+        )
+
+
+def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:
+    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    if client is None:  # a Unix socket
+        return False
+    if any(name in headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")):
+        return False
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _gauge(name: str, text: str, values: Sequence[tuple[str, int]], *, kind: str = "gauge") -> bytes:
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values]
+    return ("\n".join(lines) + "\n").encode()
+
+
+async def _send(send: ASGISendCallable, status: int, headers: Headers, content: bytes) -> None:
+    sent = [*headers, (b"cache-control", b"no-store"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
+    await send({"type": "http.response.body", "body": content, "more_body": False})

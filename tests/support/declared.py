@@ -1,0 +1,62 @@
+"""Every operation of the product, from services that are never called: no server is needed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lapel import app
+from lapel.foundation import seal
+from lapel.foundation.clock import SystemClock
+from lapel.foundation.database import Database
+from lapel.foundation.ids import TimeOrderedIds
+from lapel.foundation.kit import Kit, credential_source
+from lapel.foundation.openapi import document
+from lapel.foundation.operations import Operation
+from lapel.foundation.revocation import Revocations
+from lapel.foundation.storage.links import links_for
+from lapel.foundation.storage.store import open_store
+from lapel.settings import Settings
+
+
+@cache
+def declared_operations() -> tuple[Operation, ...]:
+    """All of them, in the order of the application."""
+    kit = _closed_kit()
+    return app.operations(kit, app.slices(kit))
+
+
+@cache
+def described_api() -> dict[str, Any]:
+    """The OpenAPI document of all of them."""
+    return document(declared_operations(), server_url="http://127.0.0.1")
+
+
+def _closed_kit() -> Kit:
+    """The real parts, none of them opened."""
+    secret = "a-secret-for-tests-that-is-long-enough"
+    settings = Settings.from_env(
+        {
+            "LAPEL_DATA_DIR": str(Path(__file__).parent),
+            "LAPEL_DATABASE_URL": "postgresql://localhost/nowhere",
+            "LAPEL_S3_ENDPOINT": "http://127.0.0.1:9/store",
+            "LAPEL_S3_ACCESS_KEY_ID": "key",
+            "LAPEL_S3_SECRET_ACCESS_KEY": "secret",
+            "LAPEL_SECRET": secret,
+        }
+    )
+    clock = SystemClock()
+    database = Database("postgresql://localhost/nowhere")
+    credentials = credential_source(settings, clock)
+    return Kit(
+        settings=settings,
+        database=database,
+        clock=clock,
+        ids=TimeOrderedIds(clock),
+        hasher=seal.token_hasher(secret, None),
+        sealer=seal.sealer(secret, None),
+        revocations=Revocations(database, clock),
+        store=open_store(settings, credentials),
+        links=links_for(settings, credentials),
+    )
