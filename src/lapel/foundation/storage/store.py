@@ -1,0 +1,207 @@
+"""The object store as the server uses it: copy, hash, delete, list; over any S3, through obstore.
+
+Clients' bytes never pass through here: they go by signed links (`links.py`). Large objects are
+read in ranges, never in one stream, and hashed in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Sequence
+
+    from obstore.store import RetryConfig, S3Credential
+
+    from lapel.foundation.storage.credentials import CredentialSource
+    from lapel.settings import Settings
+
+_RANGE_BYTES = 16 * 1024 * 1024
+_PAGE = 1000
+_QUICK = timedelta(seconds=30)
+# A store copies a large object by reading and writing it: minutes, on a slow one.
+_COPY = timedelta(minutes=15)
+# S3 deletes at most so many objects in one request.
+_DELETE_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing or a HEAD tells of an object; `size` is in bytes."""
+
+    key: str
+    size: int
+    last_modified: datetime
+
+
+class ObjectStore:
+    """One bucket. Every method raises StoreUnavailable when the store cannot be used now."""
+
+    def __init__(self, quick: S3Store, patient: S3Store) -> None:
+        self._quick = quick
+        self._patient = patient
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Size and time of an object. Raises ObjectMissing."""
+        with _translated(key):
+            found = await obstore.head_async(self._quick, key)
+        return ObjectInfo(found["path"], found["size"], found["last_modified"])
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy inside the bucket, type and metadata included. Raises ObjectMissing for the source."""
+        with _translated(source):
+            await obstore.copy_async(self._patient, source, target)
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a small object of ours."""
+        with _translated(key):
+            await obstore.put_async(self._quick, key, content, use_multipart=False)
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start`, fewer at the object's end. Raises ObjectMissing."""
+        with _translated(key):
+            return bytes(await obstore.get_range_async(self._quick, key, start=start, length=length))
+
+    async def sha256_of(self, key: str) -> tuple[int, str]:
+        """Size in bytes and SHA-256 (hexadecimal) of what the store reads back. Raises ObjectMissing."""
+        with _translated(key):
+            found = await obstore.get_async(self._quick, key)
+            size = found.meta["size"]
+            if size <= _RANGE_BYTES:
+                content = await found.bytes_async()
+                return len(content), await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+        del found  # a large object: its one stream is given up for ranges
+        digest = hashlib.sha256()
+        coming = self._read(key, 0, size)
+        try:
+            for start in range(0, size, _RANGE_BYTES):
+                chunk = await coming
+                coming = self._read(key, start + _RANGE_BYTES, size)
+                await asyncio.to_thread(digest.update, chunk)
+        finally:
+            coming.cancel()
+        return size, digest.hexdigest()
+
+    def _read(self, key: str, start: int, size: int) -> asyncio.Task[bytes]:
+        """The next range, already under way; nothing beyond the end."""
+
+        async def read() -> bytes:
+            length = min(_RANGE_BYTES, size - start)
+            if length <= 0:
+                return b""
+            chunk = await self.get_range(key, start, length)
+            if len(chunk) != length:
+                raise StoreUnavailable(f"the store gave {len(chunk)} of {length} bytes")
+            return chunk
+
+        return asyncio.create_task(read())
+
+    async def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is as good as deleted."""
+        try:
+            with _translated(key):
+                await obstore.delete_async(self._quick, key)
+        except ObjectMissing:
+            return
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete objects, there or not, a thousand a request."""
+        for at in range(0, len(keys), _DELETE_AT_ONCE):
+            part = list(keys[at : at + _DELETE_AT_ONCE])
+            try:
+                with _translated(part[0]):
+                    await obstore.delete_async(self._quick, part)
+            except ObjectMissing:
+                for key in part:
+                    await self.delete(key)
+
+    async def pages(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[list[ObjectInfo]]:
+        """All objects whose names begin with `prefix`, in the order of their names, a thousand at a time.
+
+        `after` begins behind that name. The store's own listing: consistent per page.
+        """
+        # The stub leaves the Arrow form of the answer, which is not asked for, untyped.
+        stream = obstore.list(  # pyright: ignore[reportUnknownMemberType]
+            self._quick, prefix=prefix or None, offset=after, chunk_size=_PAGE
+        )
+        while True:
+            try:
+                with _translated(prefix):
+                    async with asyncio.timeout(_QUICK.total_seconds()):
+                        found = await anext(stream)
+            except StopAsyncIteration:
+                return
+            yield [ObjectInfo(each["path"], each["size"], each["last_modified"]) for each in found]
+
+    async def list(self, prefix: str) -> AsyncGenerator[ObjectInfo]:
+        """All objects whose names begin with `prefix`, one by one."""
+        async for page in self.pages(prefix):
+            for each in page:
+                yield each
+
+
+@contextmanager
+def _translated(key: str) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(key) from error
+    except (BaseError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore:
+    """The store of this installation. Nothing is sent before it is used."""
+
+    def current() -> S3Credential:
+        keys = credentials.current()
+        return {
+            "access_key_id": keys.access_key_id,
+            "secret_access_key": keys.secret_access_key,
+            "token": keys.session_token,
+            "expires_at": keys.expires_at,
+        }
+
+    def client(limit: timedelta) -> S3Store:
+        retries: RetryConfig = {
+            "max_retries": 2,
+            "retry_timeout": timedelta(seconds=5),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=50),
+                "max_backoff": timedelta(seconds=1),
+                "base": 2,
+            },
+        }
+        return S3Store(
+            settings.s3_bucket,
+            config={
+                "endpoint": _endpoint(settings),
+                "region": settings.s3_region,
+                "virtual_hosted_style_request": settings.s3_addressing == "virtual",
+            },
+            client_options={"allow_http": True, "timeout": limit, "connect_timeout": timedelta(seconds=3)},
+            retry_config=retries,
+            credential_provider=current,
+        )
+
+    return ObjectStore(client(_QUICK), client(_COPY))
+
+
+def _endpoint(settings: Settings) -> str:
+    """For virtual addressing obstore wants the bucket's own host."""
+    endpoint = settings.s3_endpoint or ""
+    if settings.s3_addressing != "virtual":
+        return endpoint
+    scheme, _, host = endpoint.partition("://")
+    return f"{scheme}://{settings.s3_bucket}.{host}"
