@@ -1,0 +1,138 @@
+"""Deleting an end user: at once gone from every answer, and nothing is tied to them afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from lapel.foundation.kit import Kit
+from tests.support.tenants import Tenant, bearer, make_key
+
+LEFT_OF_PERSON = """
+SELECT external_id, name, email, metadata FROM end_users WHERE world_id = $1 AND id = $2
+"""
+LEDGER = """
+SELECT resource_type, state, prefixes FROM erasures WHERE world_id = $1 AND resource_id = $2
+"""
+TIED = """
+SELECT (SELECT count(*) FROM devices WHERE world_id = $1 AND end_user_id = $2)
+     + (SELECT count(*) FROM device_tokens t JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
+        WHERE t.world_id = $1 AND d.end_user_id IS NULL)
+     + (SELECT count(*) FROM end_user_tokens WHERE world_id = $1 AND end_user_id = $2)
+     + (SELECT count(*) FROM api_keys WHERE world_id = $1 AND end_user_id = $2 AND revoked_at IS NULL)
+"""
+
+
+async def post(client: httpx.AsyncClient, tenant: Tenant, path: str, **body: Any) -> dict[str, Any]:
+    answer = await client.post(path, json=body, headers=tenant.headers)
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()
+
+
+async def test_deletion_leaves_an_id_and_times_and_nothing_else(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    person = await post(
+        client,
+        tenant,
+        "/v1/end-users",
+        external_id="gone",
+        name="Jane",
+        email="j@example.com",
+        metadata={"a": 1},
+    )
+    path = f"/v1/end-users/{person['id']}"
+    own_token = (await post(client, tenant, path + "/token"))["token"]
+    scoped = await make_key(kit, tenant.test_world, "rk_test", end_user_id=person["id"])
+    device = await post(client, tenant, "/v1/devices", serial_number="PIN0001", model="bota_pin")
+    bound = await post(client, tenant, f"/v1/devices/{device['id']}/bind", end_user_id=person["id"])
+    assert (await client.get("/v1/devices", headers=bearer(scoped))).status_code == 200
+    assert (await client.get("/v1/devices", headers=bearer(own_token))).status_code == 200
+
+    answer = await client.delete(path, headers=tenant.headers)
+    assert (answer.status_code, answer.content) == (204, b"")
+
+    for token in (own_token, scoped, bound["device_token"]):
+        assert (await client.get("/v1/end-users", headers=bearer(token))).status_code == 401
+    for method, suffix in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/token")):
+        again = await client.request(method, path + suffix, headers=tenant.headers)
+        assert again.status_code == 404
+    for query in ("", "?external_id=gone"):
+        listed = await client.get(f"/v1/end-users{query}", headers=tenant.headers)
+        assert listed.json()["data"] == []
+    left = (await client.get(f"/v1/devices/{device['id']}", headers=tenant.headers)).json()
+    assert (left["status"], left["end_user_id"], left["bound_at"]) == ("unbound", None, None)
+    refused = await client.post(
+        f"/v1/devices/{device['id']}/bind", json={"end_user_id": person["id"]}, headers=tenant.headers
+    )
+    assert refused.status_code == 404
+    async with kit.database.acquire() as connection:
+        row = await connection.fetchrow(LEFT_OF_PERSON, tenant.test_world, person["id"])
+        assert row is not None
+        assert tuple(row) == (None, None, None, "{}")
+        ledger = await connection.fetch(LEDGER, tenant.test_world, person["id"])
+        assert [tuple(entry) for entry in ledger] == [("end_user", "open", [])]
+        assert await connection.fetchval(TIED, tenant.test_world, person["id"]) == 0
+        types = await connection.fetch(
+            "SELECT type FROM events WHERE world_id = $1 AND resource_id = $2 ORDER BY id",
+            tenant.test_world,
+            device["id"],
+        )
+        assert [row["type"] for row in types] == ["device.bound", "device.unbound"]
+
+
+async def test_a_repeated_creation_shows_nothing_of_a_deleted_person(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    headers = {**tenant.headers, "Idempotency-Key": "once"}
+    body = {"name": "Jane", "external_id": "u", "metadata": {"a": 1}}
+    first = await client.post("/v1/end-users", json=body, headers=headers)
+    repeat = await client.post("/v1/end-users", json=body, headers=headers)
+    assert repeat.json() == first.json()
+    await client.delete(f"/v1/end-users/{first.json()['id']}", headers=tenant.headers)
+    repeat = await client.post("/v1/end-users", json=body, headers=headers)
+    assert repeat.status_code == 201
+    assert repeat.headers["idempotent-replayed"] == "true"
+    shown = repeat.json()
+    assert shown["id"] == first.json()["id"]
+    assert (shown["name"], shown["external_id"], shown["metadata"]) == (None, None, {})
+    assert shown["deleted_at"] is not None
+
+
+async def test_of_many_deletions_one_happens(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    person = await post(client, tenant, "/v1/end-users")
+    answers = await asyncio.gather(
+        *(client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers) for _ in range(6))
+    )
+    assert sorted(answer.status_code for answer in answers) == [204] + [404] * 5
+
+
+async def test_whatever_is_tied_at_the_same_moment_is_tied_to_nobody_afterwards(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    for number in range(12):
+        person = await post(client, tenant, "/v1/end-users")
+        device = await post(client, tenant, "/v1/devices", serial_number=f"PIN{number:04}")
+        key = {"scopes": ["devices:read"], "end_user_id": person["id"]}
+        calls = [
+            client.post(
+                f"/v1/devices/{device['id']}/bind",
+                json={"end_user_id": person["id"]},
+                headers=tenant.headers,
+            ),
+            client.post("/v1/api-keys", json=key, headers=tenant.headers),
+            client.post(f"/v1/end-users/{person['id']}/token", headers=tenant.headers),
+        ]
+        calls.insert(number % 4, client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
+        answers = await asyncio.gather(*calls)
+        assert {answer.status_code for answer in answers} <= {200, 201, 204, 404}
+        async with kit.database.acquire() as connection:
+            assert await connection.fetchval(TIED, tenant.test_world, person["id"]) == 0
+        for answer in answers:
+            body = answer.json() if answer.content else {}
+            for secret in ("device_token", "key", "token"):
+                if secret in body:
+                    read = await client.get("/v1/end-users", headers=bearer(body[secret]))
+                    assert read.status_code == 401, secret
