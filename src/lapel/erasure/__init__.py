@@ -1,0 +1,1 @@
+"""The ledger of what was erased: written before anything is, closed when nothing came back."""

@@ -1,0 +1,176 @@
+"""The erasure ledger: what is to be erased is written first, then objects go, then the entry closes.
+
+An entry is `erased` when a listing of its prefixes was empty, and `closed` when a second one was
+that began later than the last upload URL's end plus a margin: an upload that was under way when
+the recording was deleted cannot bring anything back. Only upload URLs count: a download link to
+an erased object answers 404. An upload that is still being sent when the entry closes is caught
+by the reconciler's sweep of staging, where no row will know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.erasure import queries
+from lapel.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
+from lapel.erasure.wire import Erasure, ErasurePage
+from lapel.foundation import jobs
+from lapel.foundation.clock import timestamp, timestamp_or_none
+from lapel.foundation.faults import crash_point
+from lapel.foundation.pages import page, window
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.erasure.wire import ErasureQuery
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+
+MARGIN = timedelta(minutes=15)
+# How long the job has before the round takes an entry up.
+_JOB_PATIENCE = timedelta(minutes=5)
+_BATCH = 100
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Erasures:
+    """Writes the ledger, and does what it says."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def list(self, actor: Actor, query: ErasureQuery) -> ErasurePage:
+        """Newest first."""
+        asked = window(query)
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(connection, actor.world_id, asked)
+        data, has_more, next_cursor = page(rows, asked, lambda row: _erasure(row, actor.project_id))
+        return ErasurePage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def open_recordings(
+        self,
+        connection: Connection,
+        world_id: int,
+        recordings: Sequence[tuple[str, tuple[str, str], datetime | None]],
+        *,
+        end_user_id: str | None,
+        now: datetime,
+    ) -> None:
+        """Enter recordings in the transaction that deletes them: (id, prefixes, last upload URL's end).
+
+        With `end_user_id` they go with their end user, whose own job erases them; else each has one.
+        """
+        entries = [
+            (self._kit.ids.new("era"), recording_id, prefixes, links_expire_at or now)
+            for recording_id, prefixes, links_expire_at in recordings
+        ]
+        await queries.open_recordings(connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE)
+        if end_user_id is None:
+            for entry_id, _, _, _ in entries:
+                await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
+
+    async def start_end_user(self, connection: Connection, world_id: int, end_user_id: str) -> None:
+        """Enqueue the erasure of all recordings that were entered for an end user."""
+        await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
+
+    async def erase_recording(self, payload: EraseRecording) -> None:
+        """The job of one entry. Raises StoreUnavailable."""
+        await self._advance(payload.world_id, payload.entry_id)
+
+    async def erase_end_user(self, payload: EraseEndUser) -> None:
+        """The job of an end user: entry after entry; what was done stays done. Raises StoreUnavailable."""
+        last = ""
+        while True:
+            async with self._kit.database.acquire() as connection:
+                entries = await queries.find_open_of_end_user(
+                    connection, payload.world_id, payload.end_user_id, last, _BATCH
+                )
+            if not entries:
+                break
+            for entry_id in entries:
+                await self._advance(payload.world_id, entry_id)
+            last = entries[-1]
+        await self._follow()
+
+    async def run_due(self) -> int:
+        """One round: every entry whose time has come. Gives their number. Raises StoreUnavailable."""
+        done = 0
+        began = self._kit.clock.now()
+        while True:
+            async with self._kit.database.acquire() as connection:
+                due = await queries.find_due(connection, began, _BATCH)
+            if not due:
+                break
+            for world_id, entry_id in due:
+                await self._advance(world_id, entry_id)
+            done += len(due)
+        await self._follow()
+        return done
+
+    async def _follow(self) -> None:
+        async with self._kit.database.transaction() as connection:
+            await queries.follow(connection, self._kit.clock.now())
+
+    async def _advance(self, world_id: int, entry_id: str) -> None:
+        """Delete what is there; then one state further, if its time has come."""
+        async with self._kit.database.acquire() as connection:
+            entry = await queries.read_unfinished(connection, world_id, entry_id)
+        if entry is None:
+            return
+        crash_point("erase:begin")
+        for prefix in entry["prefixes"]:
+            await self._delete_below(world_id, entry_id, prefix)
+        listed_at = self._kit.clock.now()
+        if not await self._empty(entry["prefixes"]):
+            async with self._kit.database.transaction() as connection:
+                await queries.set_due(connection, world_id, entry_id, listed_at + timedelta(minutes=1))
+            return
+        no_links_after: datetime = entry["links_expire_at"] + MARGIN
+        crash_point("erase:before-close")
+        async with self._kit.database.transaction() as connection:
+            if entry["state"] == "open":
+                again = max(no_links_after, listed_at) + timedelta(seconds=1)
+                await queries.set_erased(connection, world_id, entry_id, listed_at, again)
+            elif listed_at > no_links_after:
+                await queries.set_closed(connection, world_id, entry_id, listed_at)
+                _log.info("erasure.closed", entry=entry_id)
+            else:
+                await queries.set_due(connection, world_id, entry_id, no_links_after + timedelta(seconds=1))
+        crash_point("erase:closed")
+
+    async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> None:
+        """Page after page, so that memory stays bounded however much lies there."""
+        async for listed in self._kit.store.pages(prefix):
+            crash_point("erase:listed")
+            await self._kit.store.delete_many([each.key for each in listed])
+            crash_point("erase:objects-deleted")
+            async with self._kit.database.transaction() as connection:
+                await queries.add_erased(connection, world_id, entry_id, len(listed))
+
+    async def _empty(self, prefixes: Sequence[str]) -> bool:
+        for prefix in prefixes:
+            async for listed in self._kit.store.pages(prefix):
+                if listed:
+                    return False
+        return True
+
+
+def _erasure(row: asyncpg.Record, project_id: str) -> Erasure:
+    return Erasure(
+        id=row["id"],
+        project_id=project_id,
+        resource_type=row["resource_type"],
+        resource_id=row["resource_id"],
+        state=row["state"],
+        objects_erased=row["objects_erased"],
+        links_expire_at=timestamp(row["links_expire_at"]),
+        created_at=timestamp(row["created_at"]),
+        erased_at=timestamp_or_none(row["first_empty_at"]),
+        closed_at=timestamp_or_none(row["closed_at"]),
+    )

@@ -1,0 +1,1 @@
+"""Recordings and their media: taken in, kept, handed back through signed links."""

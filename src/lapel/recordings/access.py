@@ -1,0 +1,40 @@
+"""Which recordings a caller can reach; everything else does not exist for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.foundation.errors import NotFound
+
+if TYPE_CHECKING:
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.operations import Params
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One recording as one caller may see it: of this end user only, of this device only (None: any)."""
+
+    world_id: int
+    recording_id: str
+    end_user_id: str | None = None
+    device_id: str | None = None
+
+
+def reach(actor: Actor, params: Params) -> Reach:
+    """How far this caller's token goes. Raises NotFound for an upload token of another recording."""
+    recording_id = params["recording_id"]
+    if actor.kind == "upload" and actor.id != recording_id:
+        raise unknown()
+    return Reach(
+        actor.world_id,
+        recording_id,
+        actor.end_user_id if actor.kind in ("key", "end_user") else None,
+        actor.id if actor.kind == "device" else None,
+    )
+
+
+def unknown() -> NotFound:
+    """What everybody hears of a recording that is not theirs, not there, or deleted."""
+    return NotFound("There is no recording with this id.")

@@ -1,0 +1,230 @@
+"""upload-complete and its promise.
+
+staging -> copy under a fresh key -> hash of the copy -> one transaction claims the rows.
+Killed between any two of these, the client's repeat or the reconciler finishes it; all that can
+be left behind is a copy without a row, which the sweep removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from lapel.foundation.errors import Conflict, IntegrityFailure, UploadVerificationPending
+from lapel.foundation.faults import crash_point
+from lapel.foundation.storage import keys
+from lapel.foundation.storage.errors import ObjectMissing
+from lapel.recordings import facts as judging
+from lapel.recordings.integrity import Integrity, Take, Trial
+from lapel.recordings.records import read_in
+from lapel.recordings.settling import Settled, Settling
+from lapel.recordings.snapshot import look
+from lapel.recordings.wire import CompleteUpload
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.access import Reach
+    from lapel.recordings.integrity import Verdict
+    from lapel.recordings.payloads import VerifyUpload
+    from lapel.recordings.snapshot import Attempt, MediaState, Snapshot
+    from lapel.recordings.wire import Recording
+
+# Each lost race means that somebody else finished something.
+_TRIES = 5
+# Objects of one recording that are copied and hashed side by side.
+_AT_ONCE = 4
+# A call hashes this many times the inline limit in all, at most.
+_INLINE_TOTAL = 4
+
+_NOTHING_SAID = CompleteUpload()
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Completion:
+    """Takes what was uploaded."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._integrity = Integrity(kit)
+        self._settling = Settling(kit)
+
+    async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
+        """Every pending media's newest uploaded object is verified and served from now on.
+
+        Raises NotFound, InvalidRequest, MediaNotUploaded, IntegrityFailure, Conflict,
+        UploadVerificationPending (repeat the identical request), Unavailable.
+        """
+        for _ in range(_TRIES):
+            if await self._try(at, body, due=None, ask_for_worker=True):
+                async with self._kit.database.acquire() as connection:
+                    return await read_in(connection, at, actor.project_id)
+        raise Conflict("Other requests complete this recording at the same time. Repeat the request.")
+
+    async def finish(self, at: Reach, due: frozenset[str]) -> None:
+        """The same for the media of `due` alone, on behalf of a client that died after its PUT.
+
+        Raises what `complete` raises; MediaNotUploaded whenever none of them has an object.
+        """
+        for _ in range(_TRIES):
+            if await self._try(at, _NOTHING_SAID, due=due, ask_for_worker=False):
+                return
+
+    async def _try(
+        self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None, ask_for_worker: bool
+    ) -> bool:
+        """Whether the call is answered; False after a lost race, when everything must be looked at anew."""
+        crash_point("complete:begin")
+        async with self._kit.database.acquire() as connection:
+            snapshot = await look(connection, at)
+        if snapshot.having("verifying"):
+            judging.check_pending(snapshot, judging.facts_of(body))
+            raise _still_verifying()
+        pending = tuple(each for each in snapshot.having("pending") if due is None or each.id in due)
+        found = await self._find_all(snapshot, pending)
+        crash_point("complete:found")
+        if not found:
+            if due is not None:
+                raise judging.nothing_uploaded()
+            _nothing_to_take(snapshot, body)
+            return True
+        taken = {media.id for media, _, _ in found}
+        subject = judging.subject_of(snapshot, pending, taken, body)
+        given = judging.facts_of(body)
+        takes = tuple(
+            Take(
+                media,
+                attempt,
+                size,
+                (given, attempt.declared) if media.id == subject else (attempt.declared,),
+            )
+            for media, attempt, size in found
+        )
+        if self._too_much_for_a_call(takes):
+            if not await self._settling.begin(snapshot, takes, ask_for_worker=ask_for_worker):
+                return False
+            raise _still_verifying()
+        return _answer(await self._take(snapshot, takes))
+
+    async def _take(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
+        began_at = self._kit.clock.now()
+
+        async def examine(take: Take) -> Verdict | None:
+            try:
+                return await self._integrity.examine(snapshot, take, "complete")
+            except ObjectMissing:  # a completion that was faster has deleted it
+                return None
+
+        verdicts = tuple(each for each in await _side_by_side(examine, takes) if each is not None)
+        if len(verdicts) < len(takes):
+            await self._settling.discard(verdicts)
+            return Settled()
+        return await self._settling.settle(snapshot, Trial(verdicts, began_at), "complete")
+
+    def _too_much_for_a_call(self, takes: tuple[Take, ...]) -> bool:
+        """Whether a job must hash this. What is over its type's limit is refused without hashing."""
+        sizes = [take.size for take in takes if self._integrity.too_large(take.media.type, take.size) is None]
+        limit = self._kit.settings.inline_hash_bytes
+        return any(size > limit for size in sizes) or sum(sizes) > _INLINE_TOTAL * limit
+
+    async def _find_all(
+        self, snapshot: Snapshot, pending: tuple[MediaState, ...]
+    ) -> list[tuple[MediaState, Attempt, int]]:
+        """The pending media that have an object, each with its newest attempt that has one, and its size."""
+
+        async def find(media: MediaState) -> tuple[MediaState, Attempt, int] | None:
+            found = await self._find(snapshot, media)
+            return None if found is None else (media, *found)
+
+        return [each for each in await _side_by_side(find, pending) if each is not None]
+
+    async def _find(self, snapshot: Snapshot, media: MediaState) -> tuple[Attempt, int] | None:
+        if not media.attempts:
+            return None
+        newest = media.attempts[0]
+        try:
+            return newest, (await self._kit.store.head(newest.staging_key)).size
+        except ObjectMissing:
+            if len(media.attempts) == 1:
+                return None
+        prefix, _ = keys.recording_prefixes(snapshot.project_id, snapshot.at.recording_id)
+        sizes = {each.key: each.size async for each in self._kit.store.list(f"{prefix}{media.id}/")}
+        for attempt in media.attempts:
+            if attempt.staging_key in sizes:
+                return attempt, sizes[attempt.staging_key]
+        return None
+
+    async def verify(self, payload: VerifyUpload) -> None:
+        """The job: what upload-complete found too large for a call. Running twice does no harm."""
+        crash_point("hash:begin")
+        async with self._kit.database.acquire() as connection:
+            snapshot = await look(connection, payload.at)
+        began_at = self._kit.clock.now()
+        verdicts: list[Verdict] = []
+        for media in snapshot.having("verifying"):
+            verdict = await self._verify_one(snapshot, media)
+            if verdict is not None:
+                verdicts.append(verdict)
+        if verdicts:
+            await self._settling.settle(snapshot, Trial(tuple(verdicts), began_at), "hash")
+
+    async def _verify_one(self, snapshot: Snapshot, media: MediaState) -> Verdict | None:
+        attempt = next((each for each in media.attempts if each.state == "verifying"), None)
+        if attempt is None:
+            return None
+        take = Take(media, attempt, 0, (attempt.expected, attempt.declared))
+        try:
+            size = (await self._kit.store.head(attempt.staging_key)).size
+            sized = Take(media, attempt, size, take.expected)
+            return await self._integrity.examine(snapshot, sized, "hash")
+        except ObjectMissing:
+            await self._settling.abandon(snapshot, take)
+            return None
+
+
+def _nothing_to_take(snapshot: Snapshot, body: CompleteUpload) -> None:
+    """Passes when this repeats a finished call; raises what else it may be."""
+    if snapshot.status == "uploaded":
+        judging.check_repeat(snapshot, judging.facts_of(body))
+        return
+    if snapshot.status == "integrity_failure" and not snapshot.having("pending"):
+        raise judging.refused()
+    raise judging.nothing_uploaded()
+
+
+def _answer(settled: Settled) -> bool:
+    """Raises IntegrityFailure for what was refused; False for a lost race."""
+    if settled.refused:
+        verdict = settled.refused[0]
+        raise IntegrityFailure(
+            f"{verdict.failure} Ask for a fresh upload URL and upload again.",
+            resource_id=verdict.take.media.id,
+        )
+    return not settled.lost
+
+
+def _still_verifying() -> UploadVerificationPending:
+    return UploadVerificationPending(
+        "The upload is being verified in the background. Repeat the identical request.", retry_after=2
+    )
+
+
+async def _side_by_side(work: Callable[[_T], Awaitable[_R]], items: tuple[_T, ...]) -> list[_R]:
+    """All results in order, a few at a time. The first error is raised once everything has ended."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: _T) -> _R:
+        async with gate:
+            return await work(item)
+
+    results = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
+    done: list[_R] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done

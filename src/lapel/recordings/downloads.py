@@ -1,0 +1,70 @@
+"""download-url: the hottest path. One statement, one signature; no word to the store, no write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.clock import timestamp
+from lapel.foundation.errors import MediaNotUploaded, NotFound
+from lapel.recordings import media_queries
+from lapel.recordings.access import unknown
+from lapel.recordings.file_names import content_disposition
+from lapel.recordings.wire import Download
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.access import Reach
+    from lapel.recordings.wire import DownloadQuery, DownloadRequest
+
+
+class Downloads:
+    """Links to what was uploaded."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def of_media(self, at: Reach, body: DownloadRequest) -> Download:
+        """A link to one media. Raises NotFound, MediaNotUploaded, StoreUnavailable (no credentials)."""
+        async with self._kit.database.acquire() as connection:
+            row = await media_queries.find_download(
+                connection, at.world_id, at.recording_id, body.media_id, at.end_user_id
+            )
+        if row is None:
+            raise NotFound("There is no media with this id in a recording with this id.")
+        return self._sign(row, body.media_id, at.recording_id, body)
+
+    async def of_audio(self, at: Reach, query: DownloadQuery) -> Download:
+        """A link to the one audio. Raises as `of_media`; without audio, MediaNotUploaded."""
+        async with self._kit.database.acquire() as connection:
+            row = await media_queries.find_audio_download(
+                connection, at.world_id, at.recording_id, at.end_user_id
+            )
+        if row is None:
+            raise unknown()
+        return self._sign(row, row["id"], at.recording_id, query)
+
+    def _sign(
+        self, row: asyncpg.Record, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
+    ) -> Download:
+        key, content_type, size, status, title = row[-5:]
+        if status != "uploaded":
+            raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")
+        link = self._kit.links.get(
+            key,
+            now=self._kit.clock.now(),
+            expires_in=asked.expires_in,
+            content_type=content_type,
+            disposition=content_disposition(
+                asked.disposition, asked.filename, title, recording_id, content_type
+            ),
+        )
+        return Download(
+            download_url=link.url,
+            media_id=media_id,
+            content_type=content_type,
+            file_size_bytes=size,
+            expires_at=timestamp(link.expires_at),
+            expires_in=link.expires_in,
+        )

@@ -1,0 +1,89 @@
+"""What this slice tells other systems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from lapel.foundation import outbox
+from lapel.foundation.clock import timestamp
+from lapel.recordings.content_types import format_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.ids import Ids
+    from lapel.recordings.wire import Recording
+
+
+class DeletedRecording(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is left of a deleted recording: its id and times."""
+
+    id: str
+    project_id: str
+    created_at: str
+    deleted_at: str
+
+
+def recording_body(recording: Recording) -> bytes:
+    """The object, its flat facts, and the object again under its own name."""
+    shown: dict[str, object] = {name: getattr(recording, name) for name in recording.__struct_fields__}
+    shown["format"] = format_of(recording.mime_type)
+    shown["recording"] = recording
+    return msgspec.json.encode(shown)
+
+
+def deleted_body(deleted: DeletedRecording) -> bytes:
+    """What `recording.deleted` says."""
+    return msgspec.json.encode({**msgspec.structs.asdict(deleted), "recording": deleted})
+
+
+async def publish(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    world_id: int,
+    kind: Literal["created", "uploaded", "failed"],
+    recording: Recording,
+    *,
+    occasion: str | None = None,
+) -> None:
+    """One event with the whole recording; once per recording, or once per `occasion` of it."""
+    await outbox.publish(
+        connection,
+        ids,
+        now,
+        world_id=world_id,
+        type=f"recording.{kind}",
+        resource_id=recording.id,
+        data=recording_body(recording),
+        dedupe=f"recording.{kind}:{recording.id}:{occasion}" if occasion else None,
+    )
+
+
+async def publish_deleted(
+    connection: Connection, ids: Ids, now: datetime, world_id: int, deleted: list[DeletedRecording]
+) -> None:
+    """One event each, and nothing else of them: what earlier events said is erased first."""
+    await outbox.erase(connection, world_id, [each.id for each in deleted])
+    for each in deleted:
+        await outbox.publish(
+            connection,
+            ids,
+            now,
+            world_id=world_id,
+            type="recording.deleted",
+            resource_id=each.id,
+            data=deleted_body(each),
+        )
+
+
+def deleted_recording(
+    recording_id: str, project_id: str, created_at: datetime, now: datetime
+) -> DeletedRecording:
+    """The body's struct, from times."""
+    return DeletedRecording(
+        id=recording_id, project_id=project_id, created_at=timestamp(created_at), deleted_at=timestamp(now)
+    )

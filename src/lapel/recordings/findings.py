@@ -1,0 +1,55 @@
+"""What the reconciler found: every finding is logged, and counted for ever and for Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter as Counting
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from prometheus_client import Counter
+
+from lapel.recordings import reconcile_queries
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+
+Kind = Literal[
+    "upload_finished",  # an object without a completion: its client died after the PUT
+    "upload_refused",  # the same, but it is not what was declared
+    "media_expired",  # no object came within a day of the last URL
+    "verification_requeued",  # a verification that takes long, or whose job was lost
+    "copy_swept",  # a copy that no row serves
+    "late_put_swept",  # a staged object that nobody will complete
+    "object_missing",  # a row that serves an object which is not there
+    "foreign_object",  # an object whose name is none of ours; left alone
+]
+
+_FOUND = Counter("lapel_findings", "What the reconciler found.", ("kind",))
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Findings:
+    """The findings of one run."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._unsaved: Counting[str] = Counting()
+        self.counts: Counting[str] = Counting()
+
+    def add(self, kind: Kind, **what: str | int | None) -> None:
+        """One more; `what` are ids and keys that let a person find it."""
+        log = _log.error if kind == "object_missing" else _log.info
+        log("finding", kind=kind, **what)
+        _FOUND.labels(kind).inc()
+        self._unsaved[kind] += 1
+        self.counts[kind] += 1
+
+    async def save(self) -> None:
+        """Add what is new to the table."""
+        if not self._unsaved:
+            return
+        async with self._kit.database.transaction() as connection:
+            await reconcile_queries.add_findings(
+                connection, sorted(self._unsaved.items()), self._kit.clock.now()
+            )
+        self._unsaved.clear()

@@ -1,0 +1,21 @@
+"""What this slice's jobs are called, and what they are told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lapel.recordings.access import Reach
+
+VERIFY = "recordings.verify-upload"
+
+
+class VerifyUpload(msgspec.Struct, frozen=True):
+    """Verify every media of this recording that is waiting for it."""
+
+    world_id: int
+    recording_id: str
+
+    @property
+    def at(self) -> Reach:
+        """The recording, for a caller without limits."""
+        return Reach(self.world_id, self.recording_id)

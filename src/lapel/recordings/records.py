@@ -1,0 +1,215 @@
+"""The rules of recordings: made once, listed, changed. Their bytes are the business of uploads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from lapel.end_users.service import hold_active
+from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.pages import page, window
+from lapel.foundation.wire import metadata_text
+from lapel.recordings import events, queries
+from lapel.recordings.access import Reach, unknown
+from lapel.recordings.views import recording_of
+from lapel.recordings.wire import Recording, RecordingPage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
+
+# The recording that a device announced before may be deleted between the refusal and the look at it.
+_TRIES = 3
+
+T = TypeVar("T")
+
+
+class Records:
+    """What can be done with recordings, apart from their bytes."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(
+        self, connection: Connection, actor: Actor, body: CreateRecording
+    ) -> tuple[Recording, bool]:
+        """The recording, and whether it is new.
+
+        A device that repeats `recording_uuid` and generation gets the recording of before.
+        Raises InvalidRequest, NotFound, Conflict.
+        """
+        _check_times(body.started_at, body.ended_at)
+        metadata = metadata_text(body.metadata)
+        end_user_id, device_id = await self._owner(connection, actor, body)
+        await hold_active(connection, actor.world_id, end_user_id)
+        new = queries.NewRecording(
+            end_user_id=end_user_id,
+            device_id=device_id,
+            name=body.name,
+            source=body.source or ("api_upload" if device_id is None else "device"),
+            upload_method=body.upload_method,
+            started_at=body.started_at,
+            ended_at=body.ended_at,
+            recorded_at=body.recorded_at or body.started_at,
+            metadata=metadata,
+            consent_obtained=body.consent_obtained or False,
+            recording_uuid=body.recording_uuid,
+            recording_generation=body.recording_generation,
+            encryption_version=body.encryption_version,
+        )
+        for _ in range(_TRIES):
+            recording_id = self._kit.ids.new("rec")
+            now = self._kit.clock.now()
+            if await queries.insert(connection, actor.world_id, recording_id, new, now):
+                recording = await read_in(connection, Reach(actor.world_id, recording_id), actor.project_id)
+                await events.publish(connection, self._kit.ids, now, actor.world_id, "created", recording)
+                return recording, True
+            if device_id is None or body.recording_uuid is None:
+                continue
+            row = await queries.find_by_uuid(
+                connection, actor.world_id, device_id, body.recording_uuid, body.recording_generation
+            )
+            if row is not None:
+                _check_agreement(row, end_user_id, body)
+                return recording_of(row, actor.project_id), False
+        raise Conflict("This recording is being changed by another request. Repeat the request.")
+
+    async def replayed(self, actor: Actor, stored: Recording) -> Recording:
+        """The answer of `create` for a repeat; one deleted since then is gone here too. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            if await queries.read(connection, Reach(actor.world_id, stored.id)) is None:
+                raise unknown()
+        return stored
+
+    async def read(self, actor: Actor, at: Reach) -> Recording:
+        """One recording with its media. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            return await read_in(connection, at, actor.project_id)
+
+    async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
+        """Newest first, with their media, in one statement."""
+        asked = window(query)
+        own = actor.end_user_id if actor.kind in ("key", "end_user") else None
+        if own is not None and query.end_user_id not in (None, own):
+            return RecordingPage(data=[], has_more=False, next_cursor=None)
+        filters = {
+            "end_user_id": own or query.end_user_id,
+            "device_id": query.device_id,
+            "status": query.status,
+            "recorded_after": query.recorded_after,
+            "recorded_before": query.recorded_before,
+        }
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(connection, actor.world_id, asked, filters)
+        data, has_more, next_cursor = page(rows, asked, lambda row: recording_of(row, actor.project_id))
+        return RecordingPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def update(self, actor: Actor, at: Reach, body: UpdateRecording) -> Recording:
+        """Change what is given. Raises NotFound, InvalidRequest."""
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(_value(body.metadata)))
+        async with self._kit.database.transaction() as connection:
+            row = await queries.lock(connection, at)
+            if row is None:
+                raise unknown()
+            started_at, ended_at = _given(body.started_at), _given(body.ended_at)
+            _check_times(
+                started_at[1] if started_at[0] else row["started_at"],
+                ended_at[1] if ended_at[0] else row["ended_at"],
+            )
+            if any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
+                await queries.update(
+                    connection,
+                    at,
+                    self._kit.clock.now(),
+                    name=_given(body.name),
+                    metadata=metadata,
+                    started_at=started_at,
+                    ended_at=ended_at,
+                )
+            return await read_in(connection, at, actor.project_id)
+
+    async def _owner(
+        self, connection: Connection, actor: Actor, body: CreateRecording
+    ) -> tuple[str, str | None]:
+        """Whose recording it is, and which device's. Raises InvalidRequest, NotFound."""
+        if actor.kind == "device":
+            if actor.end_user_id is None:
+                raise Conflict("This device is not bound to an end user.")
+            return actor.end_user_id, actor.id
+        own = actor.end_user_id
+        asked = body.end_user_id or own
+        if own is not None and asked != own:
+            raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
+        if body.device_id is None:
+            if asked is None:
+                raise InvalidRequest(
+                    "`end_user_id` is required, unless `device_id` names a bound device.",
+                    param="end_user_id",
+                    reason="required",
+                )
+            return asked, None
+        device = await queries.device_owner(connection, actor.world_id, body.device_id)
+        if device is None or (own is not None and device["end_user_id"] != own):
+            raise NotFound("There is no device with this `device_id`.", param="device_id")
+        bound_to: str | None = device["end_user_id"]
+        end_user_id = asked or bound_to
+        if end_user_id is None:
+            raise InvalidRequest(
+                "This device is not bound: `end_user_id` is required.",
+                param="end_user_id",
+                reason="required",
+            )
+        return end_user_id, body.device_id
+
+
+async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
+    """The recording as it is in this transaction. Raises NotFound."""
+    row = await queries.read(connection, at)
+    if row is None:
+        raise unknown()
+    return recording_of(row, project_id)
+
+
+def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None:
+    if started_at is not None and ended_at is not None and ended_at < started_at:
+        raise InvalidRequest("`ended_at` is before `started_at`.", param="ended_at")
+
+
+def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecording) -> None:
+    """A device's repeat must mean the same recording. Raises Conflict, naming what differs."""
+    given = {
+        "name": body.name,
+        "source": body.source,
+        "upload_method": body.upload_method,
+        "started_at": body.started_at,
+        "ended_at": body.ended_at,
+        "recorded_at": body.recorded_at,
+        "consent_obtained": body.consent_obtained,
+        "encryption_version": body.encryption_version,
+    }
+    differing = [name for name, value in given.items() if value is not None and row[name] != value]
+    if row["end_user_id"] != end_user_id:
+        differing.insert(0, "end_user_id")
+    if body.metadata is not None and msgspec.json.decode(row["metadata"]) != body.metadata:
+        differing.append("metadata")
+    if differing:
+        raise Conflict(
+            "This device announced a recording of this `recording_uuid` and generation before, with "
+            f"other facts: {', '.join(differing)}.",
+            resource_id=row["id"],
+        )
+
+
+def _given(value: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
+    return (False, None) if isinstance(value, msgspec.UnsetType) else (True, value)
+
+
+def _value(value: T | msgspec.UnsetType | None) -> T | None:
+    return None if isinstance(value, msgspec.UnsetType) else value

@@ -1,0 +1,38 @@
+"""Everything that can be done with recordings and their media, put together for routes and jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.erasure.service import Erasures
+from lapel.recordings.completion import Completion
+from lapel.recordings.deletion import Deletion
+from lapel.recordings.downloads import Downloads
+from lapel.recordings.reconciler import Reconciler
+from lapel.recordings.records import Records
+from lapel.recordings.uploads import Uploads
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+
+
+class Recordings:
+    """The parts of the slice: `records`, `uploads`, `completion`, `downloads`, `deletion`, `reconciler`."""
+
+    def __init__(self, kit: Kit) -> None:
+        erasures = Erasures(kit)
+        self.records = Records(kit)
+        self.uploads = Uploads(kit)
+        self.completion = Completion(kit)
+        self.downloads = Downloads(kit)
+        self.deletion = Deletion(kit, erasures)
+        self.reconciler = Reconciler(kit, self.completion, erasures)
+
+    async def erase_all_of(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> None:
+        """Everything of a deleted end user, in the transaction that deletes it."""
+        await self.deletion.erase_all_of(connection, world_id, end_user_id, now)

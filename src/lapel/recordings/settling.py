@@ -1,0 +1,281 @@
+"""The transactions of a completion: who claims a media, what is refused, what goes to the background.
+
+Every change names the state it expects to find. A completion that finds another has lost a
+race: it changes nothing, deletes its own copies and looks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation import jobs
+from lapel.foundation.errors import Unavailable
+from lapel.foundation.faults import crash_point
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.recordings import events, media_queries, queries
+from lapel.recordings.access import Reach
+from lapel.recordings.payloads import VERIFY, VerifyUpload
+from lapel.recordings.records import read_in
+from lapel.recordings.snapshot import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.integrity import Stage, Take, Trial, Verdict
+    from lapel.recordings.snapshot import Snapshot
+
+# A copy without a row is swept when it is a day old. A completion that slept longer than this
+# (a laptop was closed) may find its copy swept, so it does not claim: it starts over.
+MAX_TRIAL_AGE = timedelta(hours=6)
+# A worker shows itself every 5 s.
+WORKER_SILENCE = timedelta(seconds=30)
+# When the reconciler looks whether a verification is still under way.
+VERIFICATION_PATIENCE = timedelta(minutes=15)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class _Lost(Exception):
+    """Somebody else changed a row that this completion counted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a trial ended: what the rows now serve, what was refused, or (neither) a lost race."""
+
+    claimed: tuple[Verdict, ...] = ()
+    refused: tuple[Verdict, ...] = ()
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing was changed."""
+        return not self.claimed and not self.refused
+
+
+class Settling:
+    """Claims, refusals and hand-overs, each in one transaction."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def settle(self, snapshot: Snapshot, trial: Trial, stage: Stage) -> Settled:
+        """Claim what is good, refuse what is not, then delete what is of no more use.
+
+        Until a recording is uploaded, one bad media refuses the completion as a whole; afterwards
+        a bad one fails alone. When the database goes away in mid-commit nobody knows whether the
+        copies are served: then (Unavailable) they stay, and the sweep decides.
+        """
+        crash_point(f"{stage}:before-refusal" if trial.bad else f"{stage}:before-claim")
+        try:
+            async with self._kit.database.transaction() as connection:
+                settled = await self._settle_in(connection, snapshot, trial, stage)
+        except _Lost:
+            settled = Settled()
+        else:
+            crash_point(f"{stage}:refused" if settled.refused else f"{stage}:committed")
+        await self._clean(trial, settled, stage)
+        return settled
+
+    async def _settle_in(
+        self, connection: Connection, snapshot: Snapshot, trial: Trial, stage: Stage
+    ) -> Settled:
+        now, world_id, recording_id = self._kit.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
+        locked = await queries.lock(connection, Reach(world_id, recording_id))
+        if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
+            raise _Lost
+        uploaded_before = locked["status"] == "uploaded"
+        claims = trial.good if uploaded_before or not trial.bad else ()
+        for verdict in trial.bad:
+            await self._refuse(connection, snapshot, verdict)
+        for verdict in claims:
+            await self._claim(connection, snapshot, verdict, now)
+        if not claims and stage == "hash":
+            for verdict in trial.good:
+                await self._hand_back(connection, snapshot, verdict.take, "issued", now)
+        if claims:
+            await self._set_uploaded(connection, snapshot, claims, now)
+            if not uploaded_before:
+                recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
+                await events.publish(connection, self._kit.ids, now, world_id, "uploaded", recording)
+            crash_point(f"{stage}:claimed")
+        elif await queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
+            recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
+            occasion = trial.bad[0].take.attempt.id
+            await events.publish(
+                connection, self._kit.ids, now, world_id, "failed", recording, occasion=occasion
+            )
+        return Settled(claims, trial.bad)
+
+    async def _claim(
+        self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
+    ) -> None:
+        world_id, take = snapshot.at.world_id, verdict.take
+        if verdict.key is None:
+            raise _Lost
+        await self._move_attempt(connection, world_id, take, "accepted")
+        verified = media_queries.Verified(
+            object_key=verdict.key,
+            content_type=take.attempt.content_type,
+            size=verdict.size,
+            sha256=verdict.sha256,
+            duration_ms=verdict.duration_ms,
+        )
+        recording_id, before = snapshot.at.recording_id, take.media.status
+        if not await media_queries.claim_media(
+            connection, world_id, recording_id, take.media.id, before, verified, now
+        ):
+            raise _Lost
+
+    async def _refuse(self, connection: Connection, snapshot: Snapshot, verdict: Verdict) -> None:
+        await self._move_attempt(connection, snapshot.at.world_id, verdict.take, "refused")
+        await self._move_media(connection, snapshot, verdict.take, "failed", failure=verdict.failure)
+
+    async def _hand_back(
+        self, connection: Connection, snapshot: Snapshot, take: Take, attempt_state: str, now: datetime
+    ) -> None:
+        """Out of verification, undecided: pending again."""
+        await self._move_attempt(connection, snapshot.at.world_id, take, attempt_state)
+        again = max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)
+        await self._move_media(connection, snapshot, take, "pending", reconcile_at=again)
+
+    async def abandon(self, snapshot: Snapshot, take: Take) -> None:
+        """The staged object of a verification is gone: the client's repeat hears that nothing is uploaded."""
+        try:
+            async with self._kit.database.transaction() as connection:
+                await queries.lock(connection, snapshot.at)
+                await self._hand_back(connection, snapshot, take, "refused", self._kit.clock.now())
+        except _Lost:
+            return
+
+    async def _set_uploaded(
+        self, connection: Connection, snapshot: Snapshot, claims: Iterable[Verdict], now: datetime
+    ) -> None:
+        audio = next((each for each in claims if each.take.media.type == "audio"), None)
+        await queries.set_uploaded(
+            connection,
+            snapshot.at.world_id,
+            snapshot.at.recording_id,
+            now,
+            audio_sha256=None if audio is None else audio.sha256,
+            audio_size=None if audio is None else audio.size,
+            audio_type=None if audio is None else audio.take.attempt.content_type,
+            audio_duration_ms=None if audio is None else audio.duration_ms,
+        )
+
+    async def begin(self, snapshot: Snapshot, takes: tuple[Take, ...], *, ask_for_worker: bool) -> bool:
+        """Hand large objects to a job; False when the race was lost.
+
+        Raises Unavailable when no worker would do it, before anything is promised.
+        """
+        now = self._kit.clock.now()
+        crash_point("verify:before-begin")
+        try:
+            async with self._kit.database.transaction() as connection:
+                if ask_for_worker and not await media_queries.worker_seen(connection, now - WORKER_SILENCE):
+                    raise Unavailable(
+                        "No worker is running to verify this upload. Repeat the request later.",
+                        retry_after=10,
+                    )
+                await self._begin_in(connection, snapshot, takes, now)
+                crash_point("verify:begun")
+        except _Lost:
+            return False
+        crash_point("verify:committed")
+        return True
+
+    async def _begin_in(
+        self, connection: Connection, snapshot: Snapshot, takes: tuple[Take, ...], now: datetime
+    ) -> None:
+        at = Reach(snapshot.at.world_id, snapshot.at.recording_id)
+        if await queries.lock(connection, at) is None:
+            raise _Lost
+        for take in takes:
+            await self._begin_one(connection, snapshot, take, now)
+        await queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
+        payload = VerifyUpload(at.world_id, at.recording_id)
+        # The reconciler uses the same name, so that a job which is still there is not doubled.
+        newest = max(take.attempt.id for take in takes)
+        await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
+
+    async def _begin_one(self, connection: Connection, snapshot: Snapshot, take: Take, now: datetime) -> None:
+        expected = _merged(take.expected)
+        if not await media_queries.begin_attempt(
+            connection,
+            snapshot.at.world_id,
+            take.media.id,
+            take.attempt.id,
+            sha256=expected.sha256,
+            size=expected.size,
+            duration_ms=expected.duration_ms,
+        ):
+            raise _Lost
+        await self._move_media(
+            connection, snapshot, take, "verifying", reconcile_at=now + VERIFICATION_PATIENCE
+        )
+
+    async def _move_media(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        take: Take,
+        after: str,
+        *,
+        failure: str | None = None,
+        reconcile_at: datetime | None = None,
+    ) -> None:
+        if not await media_queries.move_media(
+            connection,
+            snapshot.at.world_id,
+            snapshot.at.recording_id,
+            take.media.id,
+            before=take.media.status,
+            after=after,
+            failure=failure,
+            reconcile_at=reconcile_at,
+        ):
+            raise _Lost
+
+    async def _move_attempt(self, connection: Connection, world_id: int, take: Take, after: str) -> None:
+        if not await media_queries.move_attempt(
+            connection, world_id, take.media.id, take.attempt.id, before=take.attempt.state, after=after
+        ):
+            raise _Lost
+
+    async def discard(self, verdicts: Iterable[Verdict]) -> None:
+        """Delete the copies of a trial that came to nothing."""
+        try:
+            await self._kit.store.delete_many([each.key for each in verdicts if each.key is not None])
+        except StoreUnavailable as error:
+            _log.warning("completion.left_for_sweep", error=str(error))
+
+    async def _clean(self, trial: Trial, settled: Settled, stage: Stage) -> None:
+        """Delete our copies that no row serves, and staged objects that were decided on.
+
+        Whatever stays here because the store is away or we are killed, the reconciler sweeps.
+        """
+        served = {each.key for each in settled.claimed}
+        copies = [each.key for each in trial.verdicts if each.key is not None and each.key not in served]
+        staged = [each.take.attempt.staging_key for each in (*settled.claimed, *settled.refused)]
+        try:
+            await self._kit.store.delete_many(copies)
+            crash_point(f"{stage}:copies-deleted")
+            await self._kit.store.delete_many(staged)
+            crash_point(f"{stage}:staging-deleted")
+        except StoreUnavailable as error:
+            _log.warning("completion.left_for_sweep", objects=len(copies) + len(staged), error=str(error))
+
+
+def _merged(expected: tuple[Facts, ...]) -> Facts:
+    """The facts to hold a large object to; the caller's stand before those of its URL."""
+    return Facts(
+        sha256=next((each.sha256 for each in expected if each.sha256 is not None), None),
+        size=next((each.size for each in expected if each.size is not None), None),
+        duration_ms=next((each.duration_ms for each in expected if each.duration_ms is not None), None),
+    )

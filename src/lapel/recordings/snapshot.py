@@ -1,0 +1,117 @@
+"""What a completion looks at: a recording's media and the attempts that may still be taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lapel.recordings import media_queries
+from lapel.recordings.access import unknown
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+    from lapel.recordings.access import Reach
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What somebody says of the bytes: SHA-256 (hexadecimal), size in bytes, duration in milliseconds."""
+
+    sha256: str | None = None
+    size: int | None = None
+    duration_ms: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is said at all."""
+        return self != NO_FACTS
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One upload URL: where its bytes would be, what was declared, and what a verification expects."""
+
+    id: str
+    media_id: str
+    staging_key: str
+    content_type: str
+    state: Literal["issued", "verifying"]
+    declared: Facts
+    expected: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class MediaState:
+    """One media, and its attempts that may still be taken, newest first."""
+
+    id: str
+    type: Literal["audio", "image", "video"]
+    status: Literal["pending", "verifying", "uploaded", "failed"]
+    known: Facts
+    last_url_expires_at: datetime
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A recording as one look found it."""
+
+    at: Reach
+    project_id: str
+    status: Literal["pending", "uploaded", "failed", "integrity_failure"]
+    media: tuple[MediaState, ...]
+
+    @property
+    def audio(self) -> MediaState | None:
+        """The one audio, if there is one."""
+        return next((each for each in self.media if each.type == "audio"), None)
+
+    def having(self, status: str) -> tuple[MediaState, ...]:
+        """The media of one status."""
+        return tuple(each for each in self.media if each.status == status)
+
+
+async def look(connection: Connection, at: Reach) -> Snapshot:
+    """Read a recording's state. Raises NotFound."""
+    recording = await media_queries.read_recording_state(connection, at)
+    if recording is None:
+        raise unknown()
+    media = await media_queries.read_media_states(connection, at)
+    attempts: dict[str, list[Attempt]] = {}
+    if any(row["status"] in ("pending", "verifying") for row in media):
+        for row in await media_queries.read_open_attempts(connection, at):
+            attempts.setdefault(row["media_id"], []).append(_attempt(row))
+    return Snapshot(
+        at,
+        recording["project_id"],
+        recording["status"],
+        tuple(_media(row, tuple(attempts.get(row["id"], ()))) for row in media),
+    )
+
+
+def _media(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> MediaState:
+    known = Facts(sha256=row["sha256"], size=row["file_size_bytes"], duration_ms=row["duration_ms"])
+    return MediaState(row["id"], row["type"], row["status"], known, row["last_url_expires_at"], attempts)
+
+
+def _attempt(row: asyncpg.Record) -> Attempt:
+    return Attempt(
+        row["id"],
+        row["media_id"],
+        row["staging_key"],
+        row["content_type"],
+        row["state"],
+        Facts(sha256=row["sha256"], size=row["file_size_bytes"]),
+        Facts(
+            sha256=row["expected_sha256"],
+            size=row["expected_size"],
+            duration_ms=row["expected_duration_ms"],
+        ),
+    )

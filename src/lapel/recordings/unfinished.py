@@ -1,0 +1,144 @@
+"""Uploads that nobody completes: finished if the object is there, explained if none came.
+
+Also verifications whose job was lost. Nobody has to tell us of an object: we look when its URL
+ends, and then every hour for a day.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation import jobs
+from lapel.foundation.errors import ApiError, MediaNotUploaded, NotFound, Unavailable
+from lapel.foundation.faults import crash_point
+from lapel.recordings import events, queries
+from lapel.recordings import reconcile_queries as rows
+from lapel.recordings.access import Reach
+from lapel.recordings.payloads import VERIFY, VerifyUpload
+from lapel.recordings.records import read_in
+from lapel.recordings.settling import VERIFICATION_PATIENCE
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.completion import Completion
+    from lapel.recordings.findings import Findings
+
+# Media without an object fail this long after their last URL ended.
+EXPIRY = timedelta(hours=24)
+_LOOK_AGAIN = timedelta(hours=1)
+_BATCH = 200
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Unfinished:
+    """Looks after media that are pending or being verified."""
+
+    def __init__(self, kit: Kit, completion: Completion, findings: Findings) -> None:
+        self._kit = kit
+        self._completion = completion
+        self._findings = findings
+
+    async def run(self) -> None:
+        """Every media whose time has come. Raises StoreUnavailable, Unavailable: the next run goes on."""
+        began = self._kit.clock.now()
+        while True:
+            async with self._kit.database.acquire() as connection:
+                due = await rows.find_unfinished(connection, began, _BATCH)
+            if not due:
+                return
+            due.sort(key=lambda row: (row["world_id"], row["recording_id"]))
+            for (world_id, recording_id), media in groupby(
+                due, key=lambda row: (row["world_id"], row["recording_id"])
+            ):
+                crash_point("reconcile:unfinished")
+                states = {row["id"]: row["status"] for row in media}
+                at = Reach(world_id, recording_id)
+                if "verifying" in states.values():
+                    await self._requeue(at, list(states))
+                else:
+                    await self._finish(at, list(states), began)
+                await self._findings.save()
+
+    async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
+        """Nothing happens if the job is still waiting or running: it has the same name."""
+        async with self._kit.database.transaction() as connection:
+            attempt_id = await rows.find_verifying(connection, at.world_id, at.recording_id)
+            if attempt_id is not None:
+                payload = VerifyUpload(at.world_id, at.recording_id)
+                await jobs.enqueue(connection, VERIFY, payload, dedupe=attempt_id)
+            again = self._kit.clock.now() + VERIFICATION_PATIENCE
+            await rows.postpone(connection, at.world_id, at.recording_id, media_ids, again)
+        if attempt_id is not None:
+            self._findings.add("verification_requeued", recording=at.recording_id, attempt=attempt_id)
+
+    async def _finish(self, at: Reach, media_ids: list[str], began: datetime) -> None:
+        expired: list[str] = []
+        try:
+            await self._completion.finish(at, frozenset(media_ids))
+        except NotFound:
+            return
+        except MediaNotUploaded:
+            expired = await self._expire(at, media_ids, began)
+        except Unavailable:
+            raise
+        except ApiError as error:  # refused, or handed to a job: the rows say which
+            _log.info("reconcile.completion", recording=at.recording_id, code=error.code)
+        others = [each for each in media_ids if each not in expired]
+        if others:
+            await self._tell(at, others, began)
+
+    async def _tell(self, at: Reach, media_ids: list[str], began: datetime) -> None:
+        """Say what became of them; those that are still pending are looked at again."""
+        async with self._kit.database.transaction() as connection:
+            after = await rows.read_statuses(connection, at.world_id, at.recording_id, media_ids)
+            pending = [row for row in after if row["status"] == "pending"]
+            if pending:
+                last_look = min(row["last_url_expires_at"] for row in pending) + EXPIRY
+                again = began + _LOOK_AGAIN
+                if began < last_look < again:
+                    again = last_look
+                ids = [row["id"] for row in pending]
+                await rows.postpone(connection, at.world_id, at.recording_id, ids, again)
+        for row in after:
+            if row["status"] in ("uploaded", "verifying"):
+                self._findings.add("upload_finished", recording=at.recording_id, media=row["id"])
+            elif row["status"] == "failed":
+                self._findings.add("upload_refused", recording=at.recording_id, media=row["id"])
+
+    async def _expire(self, at: Reach, media_ids: list[str], began: datetime) -> list[str]:
+        """Give up on those whose last URL ended a day ago; the ids of them."""
+        now = self._kit.clock.now()
+        crash_point("reconcile:before-expiry")
+        async with self._kit.database.transaction() as connection:
+            locked = await queries.lock(connection, at)
+            if locked is None:
+                return media_ids
+            expired = await rows.expire(
+                connection,
+                at.world_id,
+                at.recording_id,
+                media_ids,
+                "Nothing was uploaded within 24 hours of the last upload URL's end.",
+                began - EXPIRY,
+            )
+            # What an integrity failure says is more than that nothing came.
+            if (
+                expired
+                and locked["status"] == "pending"
+                and await rows.all_failed(connection, at.world_id, at.recording_id)
+            ):
+                await queries.set_status(connection, at.world_id, at.recording_id, "failed", now)
+                recording = await read_in(connection, at, locked["project_id"])
+                occasion = f"{expired[0]}:{int(now.timestamp())}"
+                await events.publish(
+                    connection, self._kit.ids, now, at.world_id, "failed", recording, occasion=occasion
+                )
+        crash_point("reconcile:expired")
+        for media_id in expired:
+            self._findings.add("media_expired", recording=at.recording_id, media=media_id)
+        return expired

@@ -1,0 +1,168 @@
+"""upload-url: one attempt, one staging key, one signed link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.clock import timestamp
+from lapel.foundation.errors import Conflict, InvalidRequest, UploadVerificationPending
+from lapel.foundation.faults import crash_point
+from lapel.foundation.storage import keys
+from lapel.foundation.tokens import new_token
+from lapel.recordings import media_queries, queries
+from lapel.recordings.access import unknown
+from lapel.recordings.content_types import content_type_for, largest
+from lapel.recordings.wire import Upload
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.access import Reach
+    from lapel.recordings.wire import StartUpload
+
+URL_SECONDS = 3600
+TOKEN_LIFE = timedelta(hours=24)
+# Keeps the answer of one recording, and the work of one completion, within bounds.
+MAX_MEDIA = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What one URL is signed for."""
+
+    content_type: str
+    size: int | None
+    sha256: str | None
+
+
+class Uploads:
+    """Where clients put their bytes."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
+        """A fresh URL: for the one audio always the same media, for images and videos a new one.
+
+        Raises NotFound, InvalidRequest, Conflict (the audio is uploaded, or there are too many
+        media), UploadVerificationPending, StoreUnavailable (no credentials to sign with).
+        """
+        declared = self._check(body)
+        now = self._kit.clock.now()
+        ends = now + timedelta(seconds=URL_SECONDS)
+        if await queries.lock(connection, at) is None:
+            raise unknown()
+        crash_point("upload-url:begin")
+        media_id: str | None = None
+        if body.type == "audio":
+            audio = await media_queries.find_audio(connection, at)
+            if audio is not None:
+                media_id = audio["id"]
+                _check_open(audio["status"])
+        if media_id is not None:
+            await media_queries.renew_media(
+                connection, at, media_id, declared.content_type, body.captured_at, ends
+            )
+        else:
+            if await media_queries.count_media(connection, at) >= MAX_MEDIA:
+                raise Conflict(f"A recording has {MAX_MEDIA} media at most.")
+            media_id = self._kit.ids.new("med")
+            await media_queries.insert_media(
+                connection, at, media_id, body.type, declared.content_type, body.captured_at, now, ends
+            )
+        crash_point("upload-url:media-written")
+        return await self._issue(connection, actor, at, media_id, declared, now)
+
+    async def replay(self, actor: Actor, at: Reach, stored: Upload) -> Upload:
+        """A repeat of `start` by its Idempotency-Key: the same media, a fresh URL and token.
+
+        Raises what `start` raises.
+        """
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            if await queries.lock(connection, at) is None:
+                raise unknown()
+            media = await media_queries.find_media(connection, at, stored.media_id)
+            attempt = await media_queries.read_attempt(
+                connection, at.world_id, stored.media_id, _attempt_id(stored.upload_url)
+            )
+            if media is None or attempt is None:
+                raise Conflict("What this key began is finished. Use a new Idempotency-Key.")
+            _check_open(media["status"])
+            declared = _Declared(attempt["content_type"], attempt["file_size_bytes"], attempt["sha256"])
+            ends = now + timedelta(seconds=URL_SECONDS)
+            await media_queries.renew_media(
+                connection, at, stored.media_id, declared.content_type, None, ends
+            )
+            return await self._issue(connection, actor, at, stored.media_id, declared, now)
+
+    def _check(self, body: StartUpload) -> _Declared:
+        content_type = content_type_for(body.type, body.content_type)
+        limit = largest(self._kit.settings, body.type)
+        if body.file_size_bytes is not None and body.file_size_bytes > limit:
+            raise InvalidRequest(f"{body.type} may have {limit} bytes at most.", param="file_size_bytes")
+        return _Declared(content_type, body.file_size_bytes, body.sha256)
+
+    async def _issue(
+        self,
+        connection: Connection,
+        actor: Actor,
+        at: Reach,
+        media_id: str,
+        declared: _Declared,
+        now: datetime,
+    ) -> Upload:
+        attempt_id = self._kit.ids.new("att")
+        staging_key = keys.Attempt(actor.project_id, at.recording_id, media_id, attempt_id).staging_key()
+        link = self._kit.links.put(
+            staging_key,
+            now=now,
+            expires_in=URL_SECONDS,
+            content_type=declared.content_type,
+            content_length=declared.size,
+            sha256=declared.sha256,
+        )
+        await media_queries.insert_attempt(
+            connection,
+            at.world_id,
+            media_id,
+            attempt_id,
+            staging_key,
+            declared.content_type,
+            declared.size,
+            declared.sha256,
+            now + timedelta(seconds=URL_SECONDS),
+            now,
+        )
+        crash_point("upload-url:attempt-written")
+        token = new_token("up")
+        await media_queries.keep_upload_access(connection, self._kit.hasher.hash(token), at, now + TOKEN_LIFE)
+        crash_point("upload-url:before-commit")
+        return Upload(
+            media_id=media_id,
+            upload_url=link.url,
+            headers=link.headers,
+            content_type=declared.content_type,
+            expires_at=timestamp(link.expires_at),
+            expires_in=link.expires_in,
+            upload_token=token,
+            complete_url=f"{self._kit.settings.base_url}/v1/recordings/{at.recording_id}/upload-complete",
+        )
+
+
+def _check_open(status: str) -> None:
+    """Raises for a media that takes no more uploads."""
+    if status == "verifying":
+        raise UploadVerificationPending("This upload is being verified. Ask again when it is.")
+    if status == "uploaded":
+        raise Conflict("This media is uploaded and cannot change.")
+
+
+def _attempt_id(upload_url: str) -> str:
+    """The last segment of the staging key, which is the URL's path."""
+    return upload_url.partition("?")[0].rpartition("/")[2]
