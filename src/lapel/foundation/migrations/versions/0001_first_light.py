@@ -81,7 +81,8 @@ CREATE TABLE api_keys (
     FOREIGN KEY (world_id, rotated_to) REFERENCES api_keys (world_id, id)
 );
 CREATE INDEX api_keys_newest ON api_keys (world_id, created_at DESC, id DESC);
-CREATE INDEX api_keys_of_end_user ON api_keys (world_id, end_user_id) WHERE end_user_id IS NOT NULL;
+CREATE INDEX api_keys_of_end_user ON api_keys (world_id, end_user_id, created_at DESC, id DESC)
+    WHERE end_user_id IS NOT NULL;
 
 -- Processes that cache keys; a revocation waits for each of them (foundation/revocation.py).
 CREATE TABLE key_caches (

@@ -1,0 +1,29 @@
+"""Lists of devices stay one walk along an index, however many there are."""
+
+from __future__ import annotations
+
+from lapel.devices import queries
+from tests.support.plans import filled, indexes_of
+
+# 50,000 devices in one world; every tenth is unbound, the others belong to 450 people.
+FILL = """
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects VALUES ('proj_1', 'org_1', 'x', now());
+INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'live');
+INSERT INTO end_users (world_id, id, created_at, updated_at)
+    SELECT w.id, 'eu_' || n, now(), now() FROM worlds w, generate_series(1, 450) n;
+INSERT INTO devices (world_id, id, serial_number, model, end_user_id, created_at, updated_at)
+    SELECT w.id, 'dev_' || n, 's' || n, 'm', CASE WHEN n % 10 > 0 THEN 'eu_' || (n % 450 + 1) END,
+           now() - make_interval(secs => n), now()
+    FROM worlds w, generate_series(1, 50000) n;
+"""
+
+
+async def test_each_list_has_its_index(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        assert await indexes_of(connection, queries.LIST) == ["devices_newest"]
+        assert await indexes_of(connection, queries.LIST_BOUND) == ["devices_bound"]
+        assert await indexes_of(connection, queries.LIST_UNBOUND) == ["devices_unbound"]
+        assert await indexes_of(connection, queries.LIST_OF_END_USER) == ["devices_of_end_user"]
+        assert await indexes_of(connection, queries.READ) == ["devices_pkey"]
+        assert await indexes_of(connection, queries.READ_BY_SERIAL) == ["devices_world_id_serial_number_key"]

@@ -1,0 +1,28 @@
+"""Lists of end users stay one walk along an index, however many there are."""
+
+from __future__ import annotations
+
+from lapel.end_users import queries
+from tests.support.plans import filled, indexes_of
+
+# 50,000 end users in one world; every fifth is deleted.
+FILL = """
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects VALUES ('proj_1', 'org_1', 'x', now());
+INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'live');
+INSERT INTO end_users (world_id, id, external_id, created_at, updated_at, deleted_at)
+    SELECT w.id, 'eu_' || n, 'u' || n, now() - make_interval(secs => n), now(),
+           CASE WHEN n % 5 = 0 THEN now() END
+    FROM worlds w, generate_series(1, 50000) n;
+"""
+
+
+async def test_each_list_has_its_index(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        assert await indexes_of(connection, queries.LIST) == ["end_users_newest"]
+        # These sort the one row that they may find.
+        assert await indexes_of(connection, queries.LIST_OWN, may_sort=True) == ["end_users_pkey"]
+        for sql in (queries.LIST_BY_EXTERNAL_ID, queries.FIND_ID_BY_EXTERNAL_ID):
+            assert await indexes_of(connection, sql, may_sort=True) == ["end_users_active_external_id"]
+        for sql in (queries.READ, queries.HOLD):
+            assert await indexes_of(connection, sql) == ["end_users_pkey"]

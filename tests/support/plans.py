@@ -1,0 +1,47 @@
+"""How PostgreSQL would run a statement, whatever its parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+
+@asynccontextmanager
+async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
+    """A connection to a database that a script has filled, with statistics of its tables."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(script)
+        await connection.execute("VACUUM ANALYZE")
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort: bool = False) -> list[str]:
+    """The indexes that a prepared statement reads, in order.
+
+    Raises AssertionError where it reads a whole table, or sorts although it may not.
+    """
+    count = len((await connection.prepare(sql)).get_parameters())
+    async with connection.transaction():
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE asked AS {sql}")
+        values = ", ".join(["NULL"] * count)
+        text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({values})")
+    await connection.execute("DEALLOCATE asked")
+    nodes = list(_nodes(json.loads(text)[0]["Plan"]))
+    kinds = {node["Node Type"] for node in nodes}
+    refused = {"Seq Scan"} | (set() if may_sort else {"Sort", "Incremental Sort"})
+    assert not kinds & refused, text
+    return [node["Index Name"] for node in nodes if "Index Name" in node]
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
