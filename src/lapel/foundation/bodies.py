@@ -31,14 +31,14 @@ class BodyDecoder:
         """Raises InvalidRequest with `param` naming the field that was wrong."""
         try:
             value = self._decode(body or b"{}")
+            if self._keeps_text:
+                _check_text(body)
         except msgspec.ValidationError as error:
             raise from_validation(error) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The body is not valid JSON: {_plain(error)}.") from error
         except RecursionError as error:
             raise InvalidRequest("The body is nested too deeply.") from error
-        if self._keeps_text and b"\\u0000" in body:
-            _refuse_nul(msgspec.json.decode(body), "")
         check_moments(value, self._moments)
         return value
 
@@ -105,6 +105,14 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
         return InvalidRequest(f"`{path}` is required.", param=path, reason="required")
     where = f"`{path}`" if path else "The body"
     return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
+
+
+def _check_text(body: bytes) -> None:
+    """All strings, also those of unknown fields, which decoding to a struct passes over unread."""
+    if not body.isascii():
+        body.decode("utf-8")
+    if b"\\u" in body:
+        _refuse_nul(msgspec.json.decode(body), "")
 
 
 def _refuse_nul(value: object, path: str) -> None:

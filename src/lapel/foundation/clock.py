@@ -39,8 +39,7 @@ class ManualClock:
 
 def timestamp(moment: datetime) -> str:
     """`2026-01-15T12:00:00.000Z`: UTC, millisecond precision, as every answer writes it."""
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def timestamp_or_none(moment: datetime | None) -> str | None:

@@ -18,6 +18,7 @@ from lapel.foundation.tokens import TokenHasher
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
 
 
 class SealBroken(Exception):
@@ -42,7 +43,7 @@ class Sealer:
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """The plain bytes. Raises SealBroken."""
-        if sealed[:1] != _VERSION:
+        if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_BYTES + _TAG_BYTES:
             raise SealBroken
         nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         for key in self.keys:

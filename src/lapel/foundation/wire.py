@@ -42,7 +42,10 @@ def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
         raise InvalidRequest(
             f"Keys of `{param}` may have at most {MAX_METADATA_KEY_CHARACTERS} characters.", param=param
         )
-    encoded = msgspec.json.encode(value)
+    try:
+        encoded = msgspec.json.encode(value)
+    except RecursionError as error:  # it was read at a shallower point of the stack
+        raise InvalidRequest(f"`{param}` is nested too deeply.", param=param) from error
     if len(encoded) > MAX_METADATA_BYTES:
         raise InvalidRequest(f"`{param}` may take at most {MAX_METADATA_BYTES} bytes as JSON.", param=param)
     return encoded.decode()

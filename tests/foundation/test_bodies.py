@@ -1,0 +1,274 @@
+"""Every hostile body and query ends as a 400 that names what was wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lapel.foundation.bodies import BodyDecoder, QueryDecoder
+from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.operations import NoBody, NoQuery
+from lapel.foundation.wire import Count, JsonObject, Moment, metadata_text
+
+
+class Inner(msgspec.Struct):
+    size: Count
+
+
+class Body(msgspec.Struct, kw_only=True):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=8)] = "x"
+    when: Moment | None = None
+    size: Count | None = None
+    ready: bool = False
+    inner: Inner | None = None
+    tags: list[str] = []
+    metadata: JsonObject | None = None
+    change: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Needed(msgspec.Struct):
+    media_id: str
+
+
+class Query(msgspec.Struct):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    after: Moment | None = None
+    name: str | None = None
+
+
+decode = BodyDecoder(Body)
+
+
+def refused(decoder: BodyDecoder | QueryDecoder, raw: bytes) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        decoder(raw)
+    error = caught.value
+    assert error.status == 400
+    assert len(error.details) == 1
+    json.dumps(error.message).encode()  # it can be sent
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raw", "param"),
+    [
+        (b'{"name":1}', "name"),
+        (b'{"name":null}', "name"),
+        (b'{"name":""}', "name"),
+        (b'{"name":"123456789"}', "name"),
+        (b'{"size":"1"}', "size"),
+        (b'{"size":1.5}', "size"),
+        (b'{"size":1.0}', "size"),
+        (b'{"size":true}', "size"),
+        (b'{"size":-1}', "size"),
+        (b'{"size":9007199254740992}', "size"),
+        (b'{"size":123456789012345678901234567890}', "size"),
+        (b'{"size":1e999}', "size"),
+        (b'{"ready":1}', "ready"),
+        (b'{"ready":"true"}', "ready"),
+        (b'{"inner":{}}', "inner.size"),
+        (b'{"inner":{"size":-1}}', "inner.size"),
+        (b'{"inner":[]}', "inner"),
+        (b'{"tags":[1]}', "tags[0]"),
+        (b'{"metadata":[]}', "metadata"),
+        (b'{"when":"2026-01-15T12:00:00"}', "when"),
+        (b'{"when":"2026-01-15"}', "when"),
+        (b'{"when":"yesterday"}', "when"),
+        (b'{"when":1768478400}', "when"),
+        (b'{"when":"0001-01-01T00:00:00Z"}', "when"),
+        (b'{"when":"9999-12-31T23:59:59-12:00"}', "when"),
+        (b'{"change":1}', "change"),
+        (b'{"name":"a\\u0000b"}', "name"),
+        (b'{"metadata":{"a":{"b":["\\u0000"]}}}', "metadata.a.b"),
+        (b'{"metadata":{"\\u0000":1}}', "metadata"),
+        (b'{"unknown":"\\u0000"}', "unknown"),
+    ],
+)
+def test_a_wrong_field_is_named(raw: bytes, param: str) -> None:
+    error = refused(decode, raw)
+    assert error.param == param
+    assert error.details[0].field == param
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{", b"}", b"[", b"nonsense", b"{'a':1}", b'{"a":}', b'{"a":1,}', b'{"name":"x"} trailing', b"{}{}",
+        b'{"size":NaN}', b'{"size":Infinity}', b'{"size":-Infinity}', b'{"size":01}', b'{"size":1.}',
+        b'{"name":"\xff"}', b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b'{"name":"a\x00b"}', b"\x00",
+        b'{"name":"\\ud800"}', b'{"name":"\\udc00\\ud800"}', b'{"name":"\\ud800x"}', b'{"name":"\\x41"}',
+        b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000,
+        b'{"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"metadata":' + b'{"a":' * 2000 + b"1" + b"}" * 2000 + b"}",
+        b"1" * 100_000, b'{"unknown":"\xed\xa0\x80"}',
+        b'{"unknown":"\xff"}', b'{"unknown":"\\ud800"}',
+    ],
+    ids=lambda raw: repr(raw[:24]),
+)  # fmt: skip
+def test_what_is_no_json_is_refused(raw: bytes) -> None:
+    assert refused(decode, raw).details[0].field in ("body", "metadata", "unknown", "a")
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"x"', b"true"])
+def test_another_kind_of_json_is_refused(raw: bytes) -> None:
+    assert refused(decode, raw).param is None
+    assert refused(BodyDecoder(NoBody), raw).param is None
+
+
+@pytest.mark.parametrize("depth", [900, 980, 985, 990, 993])
+def test_no_depth_breaks_the_search_for_nul(depth: int) -> None:
+    raw = b'{"metadata":{"a":' + b"[" * depth + b'"\\u0000"' + b"]" * depth + b"}}"
+    refused(decode, raw)
+
+
+@given(st.integers(min_value=800, max_value=1100))
+def test_metadata_is_stored_or_refused_at_any_depth(depth: int) -> None:
+    raw = b'{"metadata":{"a":' + b"[" * depth + b"]" * depth + b"}}"
+
+    def store(below: int) -> None:
+        if below:
+            store(below - 1)
+        else:
+            metadata_text({"a": value})
+
+    try:
+        body = decode(raw)
+        assert isinstance(body, Body)
+        assert body.metadata is not None
+        value = body.metadata["a"]
+        store(20)
+    except InvalidRequest as error:
+        assert "nested too deeply" in error.message  # noqa: PT017 - either outcome is right
+
+
+def test_a_missing_field_says_that_it_is_required() -> None:
+    error = refused(BodyDecoder(Needed), b"")
+    assert error.param == "media_id"
+    assert error.message == "`media_id` is required."
+    assert error.details[0].reason == "required"
+
+
+def test_an_empty_body_is_an_empty_object() -> None:
+    assert decode(b"") == decode(b"{}") == Body()
+    assert BodyDecoder(NoBody)(b"") == NoBody()
+
+
+def test_unknown_fields_are_ignored_and_the_last_of_two_wins() -> None:
+    assert decode(b'{"nobody":{"knows":[1]},"name":"a","name":"b"}') == Body(name="b")
+    assert BodyDecoder(NoBody)(b'{"anything":"\\u0000"}') == NoBody()
+
+
+def test_null_clears_and_absent_keeps() -> None:
+    cleared, kept = decode(b'{"change":null}'), decode(b"{}")
+    assert isinstance(cleared, Body)
+    assert isinstance(kept, Body)
+    assert cleared.change is None
+    assert kept.change is msgspec.UNSET
+
+
+def test_an_escaped_backslash_before_u0000_is_text() -> None:
+    assert decode(b'{"name":"\\\\u0000"}') == Body(name="\\u0000")
+
+
+@pytest.mark.parametrize("offset", ["Z", "+00:00", "-11:30", "+14:00"])
+def test_times_take_any_offset(offset: str) -> None:
+    body = decode(f'{{"when":"2026-01-15T12:00:00.123{offset}"}}'.encode())
+    assert isinstance(body, Body)
+    assert body.when is not None
+    assert body.when.utcoffset() is not None
+    assert abs(body.when - datetime(2026, 1, 15, 12, tzinfo=UTC)) < timedelta(hours=15)
+
+
+@given(st.binary(max_size=200))
+@example(b'{"name":"\\u0000')
+def test_no_bytes_break_the_body(raw: bytes) -> None:
+    try:
+        decode(raw)
+    except InvalidRequest as error:
+        assert error.message  # noqa: PT017 - either outcome is right; anything else fails
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Body.__struct_fields__, "other"]), JSON_VALUES, max_size=6))
+def test_no_json_breaks_the_body(value: dict[str, Any]) -> None:
+    raw = json.dumps(value).encode()
+    try:
+        body = decode(raw)
+    except InvalidRequest:
+        return
+    assert isinstance(body, Body)
+    metadata = body.metadata
+    if metadata is not None:
+        assert "\0" not in json.dumps(metadata)
+
+
+query = QueryDecoder(Query)
+
+
+@pytest.mark.parametrize(
+    ("raw", "param"),
+    [
+        (b"limit=0", "limit"),
+        (b"limit=101", "limit"),
+        (b"limit=abc", "limit"),
+        (b"limit=", "limit"),
+        (b"limit=1.5", "limit"),
+        (b"limit=99999999999999999999999999", "limit"),
+        (b"after=2026-01-15T12:00:00", "after"),
+        (b"after=0001-01-01T00:00:00Z", "after"),
+        (b"name=%00", "name"),
+        (b"unknown=%00", "unknown"),
+        (b"name=%ff", None),
+        (b"name=%ed%a0%80", None),
+        (b"name=\xc3\xa4", None),
+        ("&".join(f"a{n}=1" for n in range(200)).encode(), None),
+    ],
+    ids=lambda raw: repr(raw)[:30],
+)
+def test_a_wrong_query_is_refused(raw: bytes, param: str | None) -> None:
+    assert refused(query, raw).param == param
+
+
+def test_a_query_is_converted() -> None:
+    value = query(b"limit=5&name=a%20b&name=c&after=2026-01-15T12:00:00%2B02:00&unknown=1")
+    assert value == Query(5, datetime(2026, 1, 15, 10, tzinfo=UTC), "c")
+    assert query(b"") == Query()
+    assert QueryDecoder(NoQuery)(b"limit=\xff") == NoQuery()
+
+
+@given(st.dictionaries(st.sampled_from(["limit", "after", "name", "other"]), st.text(max_size=20)))
+def test_no_query_breaks_it(values: dict[str, str]) -> None:
+    try:
+        value = query(urlencode(values, errors="surrogatepass").encode())
+    except InvalidRequest:
+        return
+    assert isinstance(value, Query)
+    assert 1 <= value.limit <= 100
+
+
+def test_metadata_has_bounds() -> None:
+    assert metadata_text(None) == "{}"
+    assert metadata_text({"ä": [1, None]}) == '{"ä":[1,null]}'
+    for value, words in (
+        ({str(n): 1 for n in range(51)}, "at most 50 keys"),
+        ({"k" * 65: 1}, "at most 64 characters"),
+        ({"a": "x" * 16_384}, "at most 16384 bytes"),
+    ):
+        with pytest.raises(InvalidRequest, match=words) as caught:
+            metadata_text(value, param="settings")
+        assert caught.value.param == "settings"
+    assert metadata_text({str(n).rjust(64, "k"): 1 for n in range(50)})
+    assert len(metadata_text({"a": "x" * (16_384 - 8)})) == 16_384
