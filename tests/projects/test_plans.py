@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lapel.foundation.auth import FIND_KEY
 from lapel.projects import queries
 from tests.support.plans import filled, indexes_of
 
@@ -25,5 +24,3 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_KEYS) == ["api_keys_newest"]
         assert await indexes_of(connection, queries.LIST_KEYS_OF_END_USER) == ["api_keys_of_end_user"]
         assert await indexes_of(connection, queries.READ_KEY) == ["api_keys_pkey"]
-        found = await indexes_of(connection, FIND_KEY)
-        assert "api_keys_secret_hash_key" in found
