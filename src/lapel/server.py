@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from lapel import app
 from lapel.foundation.auth import Authenticator
+from lapel.foundation.clock import SystemClock
 from lapel.foundation.disk import DiskGuard
 from lapel.foundation.kit import open_kit
 from lapel.foundation.limits import open_limiter
@@ -136,8 +137,10 @@ def mounted_store(settings: Settings) -> MountedStore | None:
     application = create_store_app(
         settings.data_dir / "objects",
         {settings.s3_access_key_id: settings.s3_secret_access_key},
+        clock=SystemClock(),  # the store's other callers sign by the real time
         region=settings.s3_region,
         path_prefix=store.path.rstrip("/"),
+        buckets=(settings.s3_bucket,),
         min_free_bytes=settings.min_free_bytes,
     )
     return MountedStore(application, host=store.netloc.lower() if own_host else None, prefix=store.path)
