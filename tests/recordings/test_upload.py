@@ -1,0 +1,245 @@
+"""The main job: a recording goes in, is kept, and comes back."""
+
+from __future__ import annotations
+
+import json
+
+from lapel.foundation.kit import Kit
+from tests.recordings.support import Device, events_of, objects, sha256
+from tests.support.tenants import bearer
+
+OGG = b"OggS" + bytes(range(256)) * 40
+OTHER = bytes(reversed(OGG))
+
+
+async def test_a_recording_goes_in_and_comes_back(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording(name="Planning")
+    upload = await device.start(recording_id, file_size_bytes=len(OGG), sha256=sha256(OGG))
+    assert upload["method"] == "PUT"
+    assert set(upload["headers"]) == {"Content-Type", "x-amz-checksum-sha256"}
+    assert upload["expires_in"] == 3600
+    assert upload["complete_url"].endswith(f"/v1/recordings/{recording_id}/upload-complete")
+    await device.put(upload, OGG)
+    done = await device.complete(
+        recording_id, content_sha256=sha256(OGG), file_size_bytes=len(OGG), duration_seconds=25.4
+    )
+    assert done["status"] == "uploaded"
+    assert done["content_sha256"] == sha256(OGG)
+    assert done["file_size_bytes"] == len(OGG)
+    assert (done["duration_ms"], done["duration_seconds"]) == (25400, 25)
+    assert done["mime_type"] == "audio/opus"
+    (media,) = done["media"]
+    assert (media["id"], media["status"], media["sha256"]) == (upload["media_id"], "uploaded", sha256(OGG))
+    assert await device.read(recording_id) == done
+    assert await device.download(recording_id, upload["media_id"]) == OGG
+    assert await events_of(kit, device.tenant.test_world, recording_id) == [
+        "recording.created",
+        "recording.uploaded",
+    ]
+    assert await objects(kit, f"staging/{device.tenant.project_id}/{recording_id}/") == []
+    assert len(await objects(kit, f"media/{device.tenant.project_id}/{recording_id}/")) == 1
+
+
+async def test_the_event_holds_the_whole_object_its_flat_facts_and_the_object_nested(
+    device: Device, kit: Kit
+) -> None:
+    recording_id, _ = await device.upload(OGG)
+    async with kit.database.acquire() as connection:
+        body: bytes = await connection.fetchval(
+            "SELECT body FROM events WHERE world_id = $1 AND resource_id = $2 AND type = 'recording.uploaded'",
+            device.tenant.test_world,
+            recording_id,
+        )
+    data = json.loads(body)["data"]
+    nested = data.pop("recording")
+    assert data.pop("format") == "opus"
+    assert data == nested == await device.read(recording_id)
+
+
+async def test_what_download_serves_does_not_change_when_the_old_url_is_used_again(device: Device) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OGG)
+    await device.complete(recording_id)
+    await device.put(upload, OTHER)
+    assert await device.download(recording_id, upload["media_id"]) == OGG
+    again = await device.complete(recording_id, content_sha256=sha256(OGG))
+    assert again["content_sha256"] == sha256(OGG)
+
+
+async def test_the_last_of_two_puts_counts(device: Device) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OTHER)
+    await device.put(upload, OGG)
+    done = await device.complete(recording_id, content_sha256=sha256(OGG))
+    assert done["content_sha256"] == sha256(OGG)
+
+
+async def test_the_newest_attempt_that_has_an_object_is_taken(device: Device) -> None:
+    recording_id = await device.recording()
+    first = await device.start(recording_id, content_type="audio/wav")
+    second = await device.start(recording_id, content_type="audio/ogg")
+    third = await device.start(recording_id, content_type="audio/flac")
+    assert first["media_id"] == second["media_id"] == third["media_id"]
+    await device.put(second, OGG)
+    await device.put(first, OTHER)
+    done = await device.complete(recording_id)
+    assert done["content_sha256"] == sha256(OGG)
+    assert done["mime_type"] == done["media"][0]["mime_type"] == "audio/ogg"
+
+
+async def test_completion_before_put_says_so_and_harms_nothing(device: Device) -> None:
+    recording_id = await device.recording()
+    refusal = await device.complete(recording_id, 409)
+    assert refusal["error"]["code"] == "media_not_uploaded"
+    upload = await device.start(recording_id)
+    assert (await device.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
+    await device.put(upload, OGG)
+    assert (await device.complete(recording_id))["status"] == "uploaded"
+
+
+async def test_a_finished_call_may_be_repeated_with_facts_that_agree(device: Device) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OGG)
+    facts = {"content_sha256": sha256(OGG), "file_size_bytes": len(OGG), "duration_seconds": 25}
+    done = await device.complete(recording_id, **facts)
+    assert await device.complete(recording_id, **facts) == done
+    assert await device.complete(recording_id) == done
+    for wrong in (
+        {"content_sha256": sha256(OTHER)},
+        {"file_size_bytes": len(OGG) + 1},
+        {"duration_seconds": 26},
+    ):
+        refusal = await device.complete(recording_id, 409, **{**facts, **wrong})
+        assert refusal["error"]["code"] == "conflict"
+    assert await device.read(recording_id) == done
+
+
+async def test_a_fact_unknown_before_does_not_conflict_on_repeat(device: Device) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OGG)
+    done = await device.complete(recording_id)
+    assert done["duration_ms"] is None
+    assert await device.complete(recording_id, duration_seconds=3.0) == done
+
+
+async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OTHER)
+    refusal = await device.complete(recording_id, 409, content_sha256=sha256(OGG))
+    assert refusal["error"]["code"] == "integrity_failure"
+    shown = await device.read(recording_id)
+    assert (shown["status"], shown["media"][0]["status"]) == ("integrity_failure", "failed")
+    # A lost answer: the repeat hears the same.
+    repeated = await device.complete(recording_id, 409, content_sha256=sha256(OGG))
+    assert repeated["error"]["code"] == "integrity_failure"
+    assert await objects(kit, f"media/{device.tenant.project_id}/{recording_id}/") == []
+    # The refused URL is of no use any more, whatever is put there.
+    await device.put(upload, OGG)
+    assert (await device.complete(recording_id, 409))["error"]["code"] == "integrity_failure"
+
+    fresh = await device.start(recording_id)
+    assert fresh["media_id"] == upload["media_id"]
+    assert (await device.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
+    await device.put(fresh, OGG)
+    done = await device.complete(recording_id, content_sha256=sha256(OGG))
+    assert (done["status"], done["content_sha256"]) == ("uploaded", sha256(OGG))
+    assert await events_of(kit, device.tenant.test_world, recording_id) == [
+        "recording.created",
+        "recording.failed",
+        "recording.uploaded",
+    ]
+
+
+async def test_a_wrong_size_refuses(device: Device) -> None:
+    recording_id = await device.recording()
+    await device.put(await device.start(recording_id), OGG)
+    refusal = await device.complete(recording_id, 409, file_size_bytes=len(OGG) - 1)
+    assert refusal["error"]["code"] == "integrity_failure"
+
+
+async def test_an_uploaded_audio_takes_no_more_urls(device: Device) -> None:
+    recording_id, _ = await device.upload(OGG)
+    refusal = await device.start(recording_id, 409)
+    assert refusal["error"]["code"] == "conflict"
+
+
+async def test_the_signed_size_and_hash_are_enforced_by_the_store(device: Device) -> None:
+    recording_id = await device.recording()
+    sized = await device.start(recording_id, file_size_bytes=len(OGG))
+    await device.put(sized, OGG + b"x", 403)
+    hashed = await device.start(recording_id, sha256=sha256(OGG))
+    await device.put(hashed, OTHER, 400)
+    assert (await device.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
+
+
+async def test_content_types_fit_the_type(device: Device) -> None:
+    recording_id = await device.recording()
+    for body in (
+        {"content_type": "image/png"},
+        {"type": "image", "content_type": "audio/opus"},
+        {"type": "video", "content_type": "video/webm"},
+        {"content_type": "text/html"},
+    ):
+        refusal = await device.start(recording_id, 400, **body)
+        assert refusal["error"]["param"] == "content_type"
+    refusal = await device.start(recording_id, 400, file_size_bytes=3 * 2**30)
+    assert refusal["error"]["param"] == "file_size_bytes"
+    assert (await device.start(recording_id, type="image"))["content_type"] == "image/jpeg"
+    assert (await device.start(recording_id, type="video"))["content_type"] == "video/mp4"
+
+
+async def test_a_replayed_upload_url_keeps_its_media_and_signs_a_fresh_url(device: Device) -> None:
+    recording_id = await device.recording()
+    path = f"/v1/recordings/{recording_id}/upload-url"
+    body = {"type": "image", "sha256": sha256(OGG)}
+    first = await device.post(path, 200, body, **{"Idempotency-Key": "one"})
+    second = await device.post(path, 200, body, **{"Idempotency-Key": "one"})
+    assert first["media_id"] == second["media_id"]
+    assert first["upload_url"] != second["upload_url"]
+    assert first["headers"] == second["headers"]
+    other = await device.post(path, 200, body, **{"Idempotency-Key": "two"})
+    assert other["media_id"] != first["media_id"]
+    await device.put(second, OGG)
+    done = await device.complete(recording_id)
+    assert [media["status"] for media in done["media"]] == ["uploaded", "pending"]
+    refusal = await device.post(path, 409, body, **{"Idempotency-Key": "one"})
+    assert refusal["error"]["code"] == "conflict"
+
+
+async def test_the_upload_token_uploads_this_recording_and_nothing_else(device: Device) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    token = bearer(upload["upload_token"])
+    path = f"/v1/recordings/{recording_id}"
+    fresh = await device.post(f"{path}/upload-url", 200, {}, **token)
+    await device.put(fresh, OGG)
+    done = await device.post(f"{path}/upload-complete", 200, {}, **token)
+    assert await device.post(f"{path}/upload-complete", 200, {}, **token) == done
+    other = await device.recording()
+    await device.post(f"/v1/recordings/{other}/upload-url", 404, {}, **token)
+    await device.post(f"/v1/recordings/{other}/upload-complete", 404, {}, **token)
+    await device.call("GET", path, 403, **token)
+    await device.post(f"{path}/download-url", 403, {"media_id": fresh["media_id"]}, **token)
+
+
+async def test_a_device_uploads_its_own_recordings_only(device: Device) -> None:
+    person = await device.end_user()
+    made = await device.post("/v1/devices", 201, {"serial_number": "OWNREC01"})
+    bound = await device.post(f"/v1/devices/{made['id']}/bind", 200, {"end_user_id": person})
+    token = bearer(bound["device_token"])
+    body = {"end_user_id": "eu_ignored", "device_id": "dev_ignored"}
+    own = await device.post("/v1/recordings", 201, body, **token)
+    assert (own["device_id"], own["end_user_id"], own["source"]) == (made["id"], person, "device")
+    upload = await device.post(f"/v1/recordings/{own['id']}/upload-url", 200, {}, **token)
+    await device.put(upload, OGG)
+    done = await device.post(f"/v1/recordings/{own['id']}/upload-complete", 200, {}, **token)
+    assert done["status"] == "uploaded"
+    another = await device.recording(end_user_id=person)
+    await device.post(f"/v1/recordings/{another}/upload-url", 404, {}, **token)
+    await device.post(f"/v1/recordings/{another}/upload-complete", 404, {}, **token)
+    await device.call("GET", f"/v1/recordings/{own['id']}", 403, **token)
