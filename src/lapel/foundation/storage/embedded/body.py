@@ -1,0 +1,133 @@
+"""Receiving bodies: large ones into a file, small ones into memory, none of them for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from lapel.foundation.storage.embedded.call import Call
+from lapel.foundation.storage.embedded.checksums import Digests, verify_document
+from lapel.foundation.storage.embedded.chunked import ChunkedDecoder
+from lapel.foundation.storage.embedded.errors import ClientGone, S3Error
+from lapel.foundation.storage.embedded.objects import ObjectWriter
+from lapel.foundation.storage.embedded.request import Request
+from lapel.foundation.storage.embedded.signature import Signed
+
+MAX_OBJECT = 5 << 30
+"""Bytes of one PUT or one part at most, as in S3."""
+MAX_DOCUMENT = 2 << 20
+_BATCH = 1 << 20  # bytes handed to a thread at once
+_LOOK_AT_DISK = 64 << 20
+
+
+async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
+    """Yield the body as it comes. Raises `ClientGone`, and `S3Error` when nothing comes for too long."""
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(call.stall):
+                message = await call.request.receive()
+        except TimeoutError:
+            raise S3Error(
+                "RequestTimeout", "The body stopped coming.", ((b"connection", b"close"),)
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if body := message.get("body", b""):
+            yield body
+        more = message.get("more_body", False)
+
+
+async def read_document(call: Call) -> bytes:
+    """Read a small body (an XML document) whole, and check its hashes. Raises `S3Error`."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in receive_pieces(call):
+        size += len(piece)
+        if size > MAX_DOCUMENT:
+            raise S3Error("EntityTooLarge", f"A document has at most {MAX_DOCUMENT} bytes.")
+        pieces.append(piece)
+    body = b"".join(pieces)
+    verify_document(call.request, call.signed, body)
+    return body
+
+
+def declared_length(request: Request, signed: Signed) -> int | None:
+    """Return the length of the object to come, or None where it is neither signed nor sent."""
+    if signed.payload.startswith("STREAMING-"):
+        text = request.header("x-amz-decoded-content-length")
+        if text is None:
+            raise S3Error("MissingContentLength", "x-amz-decoded-content-length is missing.")
+    else:
+        text = request.header("content-length")
+        if text is None:
+            return None
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise S3Error("InvalidArgument", "The length is not a number.")
+    return int(text)
+
+
+class Upload:
+    """One body on its way into one file; writes and hashes in a thread while the next bytes come in."""
+
+    def __init__(self, call: Call) -> None:
+        request, signed = call.request, call.signed
+        self._call = call
+        self._folder = call.folder
+        self.digests = Digests(request, signed)
+        self._decoder = ChunkedDecoder(signed) if signed.payload.startswith("STREAMING-") else None
+        self._expected = declared_length(request, signed)
+        if (self._expected or 0) > MAX_OBJECT:
+            raise S3Error("EntityTooLarge", f"One upload has at most {MAX_OBJECT} bytes.")
+        self.size = 0
+        self._look_at = _LOOK_AT_DISK
+
+    async def receive(self) -> ObjectWriter:
+        """Take the whole body; return the unfinished file. Leaves nothing behind when it raises."""
+        self._folder.require_space(self._expected or 0)
+        writer = await self._folder.in_thread(ObjectWriter, self._call.bucket.temporary)
+        try:
+            await self._fill(writer)
+        except BaseException:
+            await self._folder.in_thread(writer.close)
+            raise
+        return writer
+
+    async def _fill(self, writer: ObjectWriter) -> None:
+        batch: list[bytes] = []
+        waiting = 0
+        running: asyncio.Task[None] | None = None
+        try:
+            async for piece in receive_pieces(self._call):
+                batch.append(piece)
+                waiting += len(piece)
+                if waiting >= _BATCH:
+                    if running is not None:
+                        await running
+                    running = asyncio.create_task(self._folder.in_thread(self._consume, writer, batch))
+                    batch, waiting = [], 0
+        finally:
+            if running is not None:
+                await running
+        if batch:
+            await self._folder.in_thread(self._consume, writer, batch)
+        if self._decoder is not None:
+            self._decoder.finish()
+        if self._expected is not None and self.size != self._expected:
+            raise S3Error("IncompleteBody", "The body has not the length that was announced.")
+
+    def _consume(self, writer: ObjectWriter, batch: list[bytes]) -> None:
+        """Decode, write and hash; runs in a thread, one call at a time."""
+        pieces: list[bytes] | list[memoryview] = batch
+        if self._decoder is not None:
+            pieces = [piece for received in batch for piece in self._decoder.feed(received)]
+        self.size += sum(map(len, pieces))
+        if self.size > (MAX_OBJECT if self._expected is None else self._expected):
+            raise S3Error("EntityTooLarge", "The body is longer than announced or allowed.")
+        if self.size >= self._look_at:  # others write too: what was free at the start may be gone
+            self._look_at = self.size + _LOOK_AT_DISK
+            self._folder.require_space((self._expected or self.size) - self.size)
+        writer.write(pieces)
+        self.digests.update(pieces)
+
+    def verified_checksums(self) -> dict[str, str]:
+        """Compare all hashes with what the client sent; return those to keep. Raises `S3Error`."""
+        return self.digests.verify({} if self._decoder is None else self._decoder.trailers)
