@@ -312,6 +312,11 @@ def unknown_variables(env: Mapping[str, str]) -> list[str]:
     return sorted(name for name in env if name.startswith(PREFIX) and name not in known)
 
 
+def unknown_variables_here() -> list[str]:
+    """`unknown_variables` of this process."""
+    return unknown_variables(os.environ)
+
+
 def default_data_dir(env: Mapping[str, str]) -> Path:
     """Data folder when none is given: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel."""
     share = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "share")

@@ -31,7 +31,7 @@ LOG_LIMIT = 4 << 20
 
 _INITDB = (
     "-U", SUPERUSER, "-A", "peer", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
-    "--no-instructions",
+    "--no-instructions", "--no-sync",
 )  # fmt: skip
 _CONFIGURATION = {
     "listen_addresses": "",  # no TCP at all: the socket's folder is the door
@@ -174,10 +174,14 @@ class EmbeddedPostgres:
         building = self.folder / "postgres.new"
         building.mkdir(mode=0o700)
         self._give(building, who)
-        self._run(who, building, "initdb", ["-D", self._as_seen(building, who), *_INITDB])
+        seen = self._as_seen(building, who)
+        self._run(who, building, "initdb", ["-D", seen, *_INITDB])
         for database, statements in ((SUPERUSER, _ROLES), (SUPERUSER, _DATABASE), (OWNER, _EXTENSIONS)):
-            arguments = ["--single", "-D", self._as_seen(building, who), "-c", "exit_on_error=on", database]
+            arguments = ["--single", "-D", seen, "-c", "exit_on_error=on", "-c", "fsync=off", database]
             self._run(who, building, "postgres", arguments, statements)
+        # Everything is written out once, here, and not after each of the steps above.
+        method = ["--sync-method=syncfs"] if sys.platform == "linux" else []
+        self._run(who, building, "initdb", ["--sync-only", *method, "-D", seen])
         building.rename(self.data)
         _sync_folder(self.folder)
 

@@ -67,6 +67,7 @@ class DataFolder:
         self._version = path / "VERSION"
         self._secret = path / "secret"
         self._run = path / "run.json"
+        self._restoring = path / "restoring"
         self._lock: int | None = None
 
     def prepare(self) -> None:
@@ -134,7 +135,12 @@ class DataFolder:
         return _decoded(self._version, Version)
 
     def check_version(self) -> None:
-        """Raises DataFolderError when a newer Lapel, or one with another PostgreSQL, made the folder."""
+        """Raises DataFolderError when a newer Lapel, or one with another PostgreSQL, made the folder, or
+        when a restore into it was broken off."""
+        if self._restoring.exists():
+            raise DataFolderError(
+                f"A restore into {self.path} was broken off. Empty the folder and run `lapel restore` again."
+            )
         found = self.version()
         if found is None:
             return
@@ -181,6 +187,16 @@ class DataFolder:
     def put_secret(self, secret: str) -> None:
         """Writes a secret that comes from a backup."""
         write_durably(self._secret, secret.encode() + b"\n")
+
+    @contextlib.contextmanager
+    def restoring(self) -> Generator[None]:
+        """Marks the folder as half restored until the block ends well. Raises DataFolderError unless it is
+        empty."""
+        if any(entry.name != "lapel.lock" for entry in self.path.iterdir()):
+            raise DataFolderError(f"{self.path} is not empty; restore into a new --data-dir.")
+        write_durably(self._restoring, b"")
+        yield
+        self._restoring.unlink()
 
     def running(self) -> Running | None:
         """What run.json says, if anything."""

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
@@ -57,19 +58,23 @@ def serve(
         stack.callback(
             sockets.close
         )  # before the processes drain: what comes now is refused, not kept waiting
+        if folder is not None and folder.needs_migration():
+            threading.Thread(target=_import_early, daemon=True).start()
         if postgres is not None:
             postgres.start(interrupted=lambda: tree.stopping)
         settings = _complete(settings, postgres, sockets)
         prepare.prepare_database(settings, folder)
-        first_key = _first_key(settings) if folder is not None and folder.version() is None else None
         if folder is not None:
             folder.objects.mkdir(mode=0o700, exist_ok=True)
-            folder.write_version()
         metrics = stack.enter_context(_metrics_folder(folder))
         children.extend(_children(settings, sockets, metrics))
 
         def up() -> None:
+            first_key = None
             if folder is not None:
+                # Only now that all is up: a key that nobody was shown would be lost.
+                first_key = _first_key(settings) if folder.version() is None else None
+                folder.write_version()
                 folder.write_running(_running(settings))
                 stack.callback(folder.clear_running)
             announce(Serving(settings, folder.path if folder else None, first_key, clock() - began))
@@ -138,6 +143,12 @@ def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _import_early() -> None:
+    """A first start needs modules that take a second to import; PostgreSQL is made meanwhile."""
+    with contextlib.suppress(ImportError):  # it is raised again where the module is used
+        from lapel.foundation import kit, migrations  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
 
 
 def _first_key(settings: Settings) -> str | None:

@@ -1,0 +1,36 @@
+"""What of all that can go wrong is for the person at the terminal, and in which words."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.errors import ApiError
+from lapel.foundation.http_server import AddressInUse
+from lapel.foundation.postgres_install import PostgresError
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.telemetry import redact
+from lapel.settings import SettingsError
+from lapel.supervisor.data_folder import DataFolderError
+from lapel.supervisor.tree import StartFailed
+
+
+class CommandError(RuntimeError):
+    """A command cannot do its work; the message says why and what to do."""
+
+
+_PLAIN = (SettingsError, DataFolderError, AddressInUse, PostgresError, StartFailed, CommandError)
+
+
+def explain(fault: BaseException) -> str | None:
+    """One sentence for what a person can mend; None for a defect of ours, which keeps its traceback."""
+    if isinstance(fault, _PLAIN):
+        return str(fault)
+    if isinstance(fault, ApiError):
+        return fault.message
+    if isinstance(fault, StoreUnavailable):
+        return f"the store does not answer: {redact(str(fault))}. `lapel doctor` looks closer."
+    if isinstance(fault, (*DATABASE_AWAY, asyncpg.PostgresError)):
+        shown = f"{type(fault).__name__}: {redact(str(fault))}"
+        return f"the database does not answer ({shown}). `lapel doctor` looks closer."
+    return None

@@ -1,0 +1,67 @@
+"""`lapel init`: makes an installation ready, without serving it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lapel.cli.bucket import prepare_bucket
+from lapel.cli.options import DataDir, Json, emit
+from lapel.cli.reach import reachable, settings_of
+from lapel.foundation.kit import Kit, open_kit
+from lapel.projects.bootstrap import ensure_first_key
+
+
+class Initialized(msgspec.Struct, frozen=True):
+    """What `--json` prints; `key` is there when the installation had none."""
+
+    data_dir: str | None
+    schema: str
+    bucket: str
+    bucket_made: bool
+    cors: str
+    key: str | None
+
+
+def init(*, data_dir: DataDir = None, json: Json = False) -> None:
+    """Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.
+
+    `lapel serve` does the same by itself for the embedded database and store. With LAPEL_DATABASE_URL and
+    LAPEL_S3_ENDPOINT run this once before the first start.
+
+    Examples:
+
+        lapel init
+        lapel init --data-dir /srv/lapel --json
+        LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=https://s3.eu-west-1.amazonaws.com lapel init
+    """
+    import asyncio  # noqa: PLC0415
+
+    from lapel.supervisor.data_folder import newest_schema  # noqa: PLC0415
+
+    with reachable(settings_of(data_dir), store=True, migrate=True) as settings:
+
+        async def work() -> Initialized:
+            async with open_kit(settings) as kit:
+                made, cors = await prepare_bucket(kit)
+                return Initialized(
+                    str(settings.data_dir) if settings.uses_embedded_database else None,
+                    newest_schema(), settings.s3_bucket, made, cors, await _key(kit),
+                )  # fmt: skip
+
+        done = asyncio.run(work())
+    emit(done, json, lambda: _lines(done))
+
+
+async def _key(kit: Kit) -> str | None:
+    first = await ensure_first_key(kit)
+    return None if first is None else first.key
+
+
+def _lines(done: Initialized) -> str:
+    lines = [
+        f"Database     schema {done.schema}" + (f" in {done.data_dir}" if done.data_dir else ""),
+        f"Bucket       {done.bucket} ({'made' if done.bucket_made else 'was there'}), CORS {done.cors}",
+    ]
+    if done.key is not None:
+        lines.append(f"Secret key   {done.key}   (shown this once)")
+    return "\n".join(lines)

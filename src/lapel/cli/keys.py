@@ -1,0 +1,215 @@
+"""`lapel keys create|list|revoke|rotate`: with the server running or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.faults import CommandError
+from lapel.cli.options import DataDir, Json, emit, is_piped, table
+from lapel.cli.reach import settings_of, with_kit
+from lapel.projects.operator import OperatorKeys
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+    from lapel.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
+    from lapel.settings import Settings
+
+T = TypeVar("T")
+Mode = Annotated[Literal["test", "live"], Parameter(help="Which world of the project the key opens.")]
+Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
+Scopes = Annotated[
+    str | None,
+    Parameter(help="Scopes of a restricted key, by comma, such as recordings:read. Default: a secret key."),
+]
+EndUser = Annotated[str | None, Parameter(help="Id of the one end user whose data the key may touch.")]
+Expires = Annotated[
+    str | None,
+    Parameter(help="When it ends: 90d, 12h, 30m from now, or a time such as 2027-01-31T12:00:00Z."),
+]
+KeyName = Annotated[str | None, Parameter(help="What people call it.")]
+KeyId = Annotated[str, Parameter(help="Id of the key, key_….")]
+Overlap = Annotated[
+    str, Parameter(help="How long the old key goes on working: 24h, 30m, or 0 for not at all.")
+]
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LISTENING = 3.0  # seconds to wait for the connection by which servers confirm a revocation
+
+
+class NewKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A key that was made; `key` is the secret, shown this once."""
+
+    key: str
+    id: str
+    project_id: str
+    mode: str
+    scopes: list[str] | None
+    end_user_id: str | None = None
+    expires_at: str | None = None
+    replaced_id: str | None = None
+    replaced_works_until: str | None = None
+
+
+def create(
+    *,
+    mode: Mode = "test",
+    project: Project = None,
+    scopes: Scopes = None,
+    end_user: EndUser = None,
+    expires: Expires = None,
+    name: KeyName = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Make a key and print it, this once. Into a pipe it prints JSON, as with --json.
+
+    Examples:
+
+        lapel keys create --mode live
+        lapel keys create --mode test --scopes recordings:read,recordings:write --expires 90d
+        LAPEL_KEY=$(lapel keys create --data-dir /srv/lapel | jq -r .key)
+    """
+    wanted = [each.strip() for each in scopes.split(",") if each.strip()] if scopes else None
+
+    async def work(kit: Kit) -> CreatedApiKey:
+        return await OperatorKeys(kit).create(
+            mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
+            expires_at=_moment(expires, kit.clock.now()) if expires else None,
+        )  # fmt: skip
+
+    made = _new(with_kit(settings_of(data_dir), work))
+    emit(made, json or is_piped(), lambda: _shown(made))
+
+
+def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """List keys, ended ones too; never their secrets.
+
+    Examples:
+
+        lapel keys list
+        lapel keys list --project proj_… --json
+    """
+
+    async def work(kit: Kit) -> list[ApiKey]:
+        return [key async for key in OperatorKeys(kit).list(project)]
+
+    found = with_kit(settings_of(data_dir), work)
+    rows = [
+        (key.id, key.hint, key.mode, key.kind, _state(key), key.last_used_at or "never", key.name or "")
+        for key in found
+    ]
+    head = ("ID", "KEY", "MODE", "KIND", "STATE", "LAST USED", "NAME")
+    emit({"data": found}, json, lambda: table(head, rows))
+
+
+def revoke(key_id: KeyId, /, *, data_dir: DataDir = None, json: Json = False) -> None:
+    """End a key: when this returns, no server accepts it any more.
+
+    Examples:
+
+        lapel keys revoke key_…
+        lapel keys revoke key_… --data-dir /srv/lapel --json
+    """
+
+    async def work(kit: Kit) -> None:
+        await OperatorKeys(kit).revoke(key_id)
+
+    _revoking(settings_of(data_dir), work)
+    emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")
+
+
+def rotate(
+    key_id: KeyId, /, *, overlap: Overlap = "24h", data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.
+
+    Examples:
+
+        lapel keys rotate key_…
+        lapel keys rotate key_… --overlap 0 --json
+    """
+    seconds = int(_seconds(overlap))
+
+    async def work(kit: Kit) -> RotatedApiKey:
+        return await OperatorKeys(kit).rotate(key_id, seconds)
+
+    rotated = _revoking(settings_of(data_dir), work)
+    made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
+    emit(made, json or is_piped(), lambda: _shown(made))
+
+
+def _revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
+    """Runs `work` as a process that hears the confirmations of the servers."""
+
+    async def listening(kit: Kit) -> T:
+        await kit.revocations.start()
+        deadline = time.monotonic() + _LISTENING
+        while not kit.revocations.cache.confirmed and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return await work(kit)
+
+    return with_kit(settings, listening)
+
+
+def _new(key: CreatedApiKey, replaced: str | None = None, until: str | None = None) -> NewKey:
+    scopes: list[str] = list(key.scopes)
+    return NewKey(
+        key.key, key.id, key.project_id, key.mode, scopes, key.end_user_id, key.expires_at, replaced, until
+    )
+
+
+def _shown(made: NewKey) -> str:
+    lines = [
+        f"Key      {made.key}   (shown this once)",
+        f"Id       {made.id}",
+        f"Project  {made.project_id}, {made.mode}",
+        f"Scopes   {', '.join(made.scopes or [])}",
+    ]
+    if made.end_user_id:
+        lines.append(f"Only     {made.end_user_id}")
+    if made.expires_at:
+        lines.append(f"Until    {made.expires_at}")
+    if made.replaced_id:
+        lines.append(f"Replaces {made.replaced_id}, which works until {made.replaced_works_until}")
+    return "\n".join(lines)
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at}"
+    return f"until {key.expires_at}" if key.expires_at else "active"
+
+
+def _seconds(text: str) -> float:
+    if text == "0":
+        return 0
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise CommandError(f"{text!r} is no length of time; write it as 90d, 12h, 30m or 45s.")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """A time given as such, or as a distance from `now`. Raises CommandError."""
+    if _DURATION.fullmatch(text):
+        return now + timedelta(seconds=_seconds(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(
+            f"--expires {text!r} is no time; write it as 90d or 2027-01-31T12:00:00Z."
+        ) from None
+    if moment.tzinfo is None:
+        raise CommandError(
+            f"--expires {text!r} has no time zone; add Z for UTC, or an offset such as +01:00."
+        )
+    return moment

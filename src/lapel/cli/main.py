@@ -1,0 +1,101 @@
+"""The command `lapel`. Each command is a file of its own, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from lapel import __version__
+
+app = App(
+    name="lapel",
+    help="The cloud behind devices that record conversations. Begin with `lapel demo` or `lapel serve`.",
+    version=__version__,
+    help_format="markdown",
+)
+projects = App(name="projects", help="Make and list projects.")
+keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether the server runs or not.")
+
+# Where each command is, and the first line of its help: the overview must not import them all.
+_COMMANDS = (
+    (app, "serve", "lapel.cli.serve:serve", "Run the server: database, store, API and worker, until Ctrl-C."),
+    (
+        app,
+        "demo",
+        "lapel.cli.demo:demo",
+        "Start a server, and take one real recording through the whole main job.",
+    ),
+    (
+        app,
+        "init",
+        "lapel.cli.init:init",
+        "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",
+    ),
+    (
+        app,
+        "migrate",
+        "lapel.cli.migrate:migrate",
+        "Bring the database to this Lapel's schema. Safe to repeat, and from several machines at once.",
+    ),
+    (
+        app,
+        "backup",
+        "lapel.cli.backup:backup",
+        "Write database, objects and secret into a folder, while the server runs or not.",
+    ),
+    (app, "restore", "lapel.cli.restore:restore", "Bring a backup back into an empty data folder."),
+    (
+        app,
+        "doctor",
+        "lapel.cli.doctor:doctor",
+        "Check every part and say how to mend it. Status 1 when something is broken.",
+    ),
+    (
+        projects,
+        "create",
+        "lapel.cli.projects:create",
+        "Make a project, with a live and a test world that share nothing.",
+    ),
+    (projects, "list", "lapel.cli.projects:list_", "List all projects, oldest first."),
+    (
+        keys,
+        "create",
+        "lapel.cli.keys:create",
+        "Make a key and print it, this once. Into a pipe it prints JSON, as with --json.",
+    ),
+    (keys, "list", "lapel.cli.keys:list_", "List keys, ended ones too; never their secrets."),
+    (keys, "revoke", "lapel.cli.keys:revoke", "End a key: when this returns, no server accepts it any more."),
+    (
+        keys,
+        "rotate",
+        "lapel.cli.keys:rotate",
+        "Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.",
+    ),
+)
+for _parent, _name, _place, _help in _COMMANDS:
+    _parent.command(_place, name=_name, help=_help)
+app.command(projects)
+app.command(keys)
+
+
+def main() -> None:
+    """Runs the command line; what a person can mend ends in one line on stderr and status 1."""
+    if sys.platform == "win32":
+        raise SystemExit("lapel: Windows is not supported; use Linux or macOS, or WSL on Windows.")
+    try:
+        app()
+    except Exception as fault:
+        from lapel.cli.faults import explain  # noqa: PLC0415  # imports what can fail; only needed then
+
+        sentence = explain(fault)
+        if sentence is None:
+            raise
+        sys.stderr.write(f"lapel: {sentence}\n")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""`lapel migrate`: brings the database to the schema of this Lapel."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lapel.cli.options import DataDir, Json, emit
+from lapel.cli.reach import reachable, settings_of
+from lapel.supervisor.data_folder import newest_schema
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """What `--json` prints."""
+
+    schema: str
+
+
+def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
+    """Bring the database to this Lapel's schema. Safe to repeat, and from several machines at once.
+
+    `lapel serve` does it by itself for the embedded database. With LAPEL_DATABASE_URL run it once after an
+    upgrade, before the servers start.
+
+    Examples:
+
+        lapel migrate
+        LAPEL_DATABASE_URL=postgresql://lapel@db/lapel LAPEL_SECRET=… lapel migrate --json
+    """
+    with reachable(settings_of(data_dir), migrate=True):
+        pass
+    emit(Migrated(newest_schema()), json, lambda: f"The database has schema {newest_schema()}.")

@@ -1,0 +1,43 @@
+"""The flags that commands share, and how they print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.settings import docs
+
+DataDir: TypeAlias = Annotated[Path | None, Parameter(help=docs()["data_dir"].text)]
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document.")]
+
+
+def say(sentence: str) -> None:
+    """Tells a person something on the way; never mixed with what a program reads."""
+    sys.stderr.write(f"lapel: {sentence}\n")
+    sys.stderr.flush()
+
+
+def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
+    """Prints the result: as one JSON document, or as lines for people."""
+    text = msgspec.json.encode(value).decode() if as_json else lines()
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def is_piped() -> bool:
+    """Whether another program reads our output."""
+    return not sys.stdout.isatty()
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )

@@ -1,0 +1,106 @@
+"""SQL of the commands that look at the whole installation: backup, restore and doctor.
+
+They act for the operator, in no tenant's name, and only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lapel.foundation.database import Connection
+
+# Everything that an upload-complete has promised, in the order of the objects' names.
+PROMISED = """
+SELECT world_id, object_key, file_size_bytes, sha256, content_type
+FROM media
+WHERE status = 'uploaded' AND object_key IS NOT NULL
+ORDER BY object_key
+"""
+STILL_PROMISED = """
+SELECT true FROM media WHERE world_id = $1 AND object_key = $2 AND status = 'uploaded'
+"""
+SNAPSHOT = "SELECT pg_export_snapshot()"
+SCHEMA = "SELECT version_num FROM public.alembic_version"
+IS_EMPTY = "SELECT to_regclass('public.alembic_version') IS NULL"
+VECTOR = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+NOW = "SELECT clock_timestamp()"
+WORKERS = "SELECT count(*) FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds'"
+HELD_JOBS = """
+SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint
+"""
+WAITING_JOBS = """
+SELECT count(*), min(execute_after) FROM jobs.pgqueuer WHERE status = 'queued' AND execute_after <= $1
+"""
+FINDINGS = "SELECT kind, found FROM findings WHERE found > 0 ORDER BY kind"
+
+
+class PromisedObject(NamedTuple):
+    """An object that must be there: bytes, SHA-256 (hexadecimal), type."""
+
+    world_id: int
+    key: str
+    size: int
+    sha256: str
+    content_type: str
+
+
+async def promised(connection: Connection) -> AsyncIterator[PromisedObject]:
+    """Every promised object, through a cursor of the connection's transaction."""
+    async for row in connection.cursor(PROMISED, prefetch=1000):
+        yield PromisedObject(*row)
+
+
+async def still_promised(connection: Connection, world_id: int, key: str) -> bool:
+    """Whether the object has not been erased meanwhile."""
+    return bool(await connection.fetchval(STILL_PROMISED, world_id, key))
+
+
+async def export_snapshot(connection: Connection) -> str:
+    """Name of the transaction's snapshot, for pg_dump to see the same rows."""
+    return str(await connection.fetchval(SNAPSHOT))
+
+
+async def schema(connection: Connection) -> str:
+    """The newest migration in the database."""
+    return str(await connection.fetchval(SCHEMA))
+
+
+async def is_empty(connection: Connection) -> bool:
+    """Whether Lapel was never installed in the database."""
+    return bool(await connection.fetchval(IS_EMPTY))
+
+
+async def vector_version(connection: Connection) -> str | None:
+    """Version of pgvector in the database, None without it."""
+    return await connection.fetchval(VECTOR)
+
+
+async def database_now(connection: Connection) -> datetime:
+    """The database server's clock."""
+    return await connection.fetchval(NOW)
+
+
+async def workers_seen(connection: Connection, now: datetime) -> int:
+    """How many workers were seen within the last half minute."""
+    return int(await connection.fetchval(WORKERS, now))
+
+
+async def held_jobs(connection: Connection) -> list[tuple[str, int]]:
+    """Kinds of jobs that were given up, with their numbers."""
+    return [(row[0], row[1]) for row in await connection.fetch(HELD_JOBS)]
+
+
+async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, timedelta]:
+    """How many jobs are due and waiting, and how long the oldest has been."""
+    row = await connection.fetchrow(WAITING_JOBS, now)
+    if row is None or row[1] is None:
+        return 0, timedelta()
+    return row[0], now - row[1]
+
+
+async def findings(connection: Connection) -> list[tuple[str, int]]:
+    """What the reconciler found so far, by kind."""
+    return [(row[0], row[1]) for row in await connection.fetch(FINDINGS)]

@@ -1,0 +1,167 @@
+"""How a command reaches the database and the store: of the running server, or started for the moment.
+
+The embedded database of a stopped server is started for the length of the command, under the data
+folder's lock; that of a running server is reached through its run.json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import select
+import signal
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lapel.cli.faults import CommandError
+from lapel.cli.options import say
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.http_server import listen
+from lapel.settings import Settings, child_environment
+from lapel.supervisor import prepare
+from lapel.supervisor.children import Child
+from lapel.supervisor.data_folder import DataFolder, DataFolderError, Running
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another command
+
+
+def settings_of(data_dir: Path | None) -> Settings:
+    """Settings for a command about the whole installation, whatever this machine's role is."""
+    return Settings.load(data_dir=data_dir, role="all")
+
+
+def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
+    """Runs `work` on a kit of this installation. `store`: the store must answer, too."""
+    with reachable(settings, store=store) as complete:
+        from lapel.foundation.kit import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
+
+        async def run() -> T:
+            async with open_kit(complete) as kit:
+                return await work(kit)
+
+        return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def reachable(
+    settings: Settings, *, store: bool = False, migrate: bool = False, begin: bool = True
+) -> Generator[Settings]:
+    """Complete settings, with the database (and with `store` the store) running while the block lasts.
+
+    `migrate` brings the schema up to date; else an older one is refused. `begin`: an empty data folder is
+    made into an installation; else it is refused. Raises DataFolderError, PostgresError, CommandError.
+    """
+    if not prepare.needs_folder(settings):
+        _check_given(settings, migrate=migrate)
+        yield settings
+        return
+    folder = DataFolder(settings.data_dir)
+    if begin:
+        folder.prepare()
+    elif not folder.path.is_dir():
+        raise DataFolderError(f"{folder.path} does not exist; name the data folder with --data-dir.")
+    with contextlib.ExitStack() as stack:
+        running = _locked_or_running(folder, stack)
+        folder.check_version()
+        settings = prepare.with_secret(settings, folder)
+        if settings.database_url is not None:
+            _check_given(settings, migrate=migrate)
+        elif running is not None and running.database_url is not None:
+            settings = prepare.complete(settings, running.database_url, None)
+        else:
+            settings = _with_own_postgres(settings, folder, stack, migrate=migrate)
+        if settings.uses_embedded_store:
+            if store and (running is None or running.store_endpoint is None):
+                settings = with_store(settings, folder, stack)
+            else:
+                settings = _with_store_of(settings, running)
+        yield settings
+
+
+def _check_given(settings: Settings, *, migrate: bool) -> None:
+    if migrate:
+        from lapel.foundation import migrations  # noqa: PLC0415  # slow to import
+
+        migrations.upgrade(str(settings.database_url))
+    prepare.check_schema(str(settings.database_url))
+
+
+def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Running | None:
+    """Takes the folder's lock, or finds the server that holds it; waits while it is only starting."""
+    deadline = time.monotonic() + PATIENCE
+    told = False
+    while True:
+        try:
+            stack.enter_context(folder.locked())
+        except DataFolderError:
+            running = folder.running()
+            if running is not None:
+                return running
+            if time.monotonic() > deadline:
+                raise
+        else:
+            folder.clear_running()
+            return None
+        if not told:
+            say("waiting for another lapel on this data folder")
+            told = True
+        time.sleep(0.1)
+
+
+def _with_own_postgres(
+    settings: Settings, folder: DataFolder, stack: contextlib.ExitStack, *, migrate: bool
+) -> Settings:
+    fresh = folder.version() is None
+    if folder.needs_migration() and not (fresh or migrate):
+        raise DataFolderError(
+            f"{folder.path} has an older schema. Run `lapel migrate --data-dir {folder.path}`, or "
+            "`lapel serve`, which does it too."
+        )
+    server = EmbeddedPostgres(folder.path, say=say)
+    server.start()
+    stack.callback(server.stop)
+    settings = prepare.complete(settings, server.dsn(), None)
+    prepare.prepare_database(settings, folder)
+    folder.write_version()
+    return settings
+
+
+def _with_store_of(settings: Settings, running: Running | None) -> Settings:
+    """Settings that name the running server's store, or a place where nobody listens: a command that did
+    not ask for the store does not use it either."""
+    if running is None or running.store_endpoint is None:
+        return prepare.complete(settings, None, "http://127.0.0.1:9")
+    return dataclasses.replace(
+        prepare.complete(settings, None, running.store_endpoint), port=running.port, host=running.host
+    )
+
+
+def with_store(settings: Settings, folder: DataFolder, stack: contextlib.ExitStack) -> Settings:
+    """Settings with the embedded store of a stopped server, started until the stack unwinds."""
+    listener = listen("127.0.0.1", 0)[0]
+    stack.callback(listener.close)
+    complete = prepare.complete(settings, None, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    folder.objects.mkdir(mode=0o700, exist_ok=True)
+
+    def environment(own: Mapping[str, str]) -> dict[str, str]:
+        return child_environment(complete, own)
+
+    child = Child("store", "store", environment, listener.fileno())
+    child.start()
+    stack.callback(_stop, child)
+    if child.ready_fd is None or not select.select([child.ready_fd], [], [], PATIENCE)[0] or not child.hear():
+        raise CommandError("the embedded store does not start; the lines above say why.")
+    return complete
+
+
+def _stop(child: Child) -> None:
+    if child.process is not None:
+        child.send(signal.SIGTERM)
+        child.process.wait()

@@ -1,0 +1,144 @@
+"""`lapel restore DIR`: a backup becomes an installation again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import asyncpg
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli import queries
+from lapel.cli.archive import Archive, Manifest, in_parallel, run_tool
+from lapel.cli.bucket import BucketClient, prepare_bucket
+from lapel.cli.faults import CommandError
+from lapel.cli.options import DataDir, Json, emit, say
+from lapel.cli.reach import settings_of, with_store
+from lapel.foundation import migrations
+from lapel.foundation.clock import SystemClock
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.kit import open_kit
+from lapel.settings import Settings
+from lapel.supervisor import prepare
+from lapel.supervisor.data_folder import DataFolder, newest_schema
+
+Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What `--json` prints."""
+
+    data_dir: str | None
+    schema: str
+    objects: int
+    bytes: int
+
+
+def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = False) -> None:
+    """Bring a backup back into an empty data folder.
+
+    With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty and
+    LAPEL_SECRET must be the one in the backup. Every object's hash is compared on the way.
+
+    Examples:
+
+        lapel restore /backups/2027-01-31 --data-dir /srv/lapel-new
+        lapel restore /backups/today --json
+    """
+    archive = Archive(directory)
+    manifest = archive.manifest()
+    if manifest.schema > newest_schema():
+        raise CommandError(
+            f"the backup has schema {manifest.schema} of a newer Lapel; this one knows {newest_schema()}. "
+            "Use the Lapel that made it, or a newer one."
+        )
+    with _target(settings_of(data_dir), archive) as settings:
+        run_tool(
+            settings, "pg_restore",
+            ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments",
+             str(archive.dump)],
+        )  # fmt: skip
+        say("database restored; copying objects")
+        migrations.upgrade(str(settings.database_url))
+        count, size = _load_objects(settings, archive, manifest)
+        folder = (
+            str(settings.data_dir)
+            if settings.uses_embedded_database or settings.uses_embedded_store
+            else None
+        )
+    done = Restored(folder, newest_schema(), count, size)
+    emit(
+        done,
+        json,
+        lambda: f"{done.objects} objects, {done.bytes:,} bytes and the database are back: `lapel serve`",
+    )
+
+
+@contextlib.contextmanager
+def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
+    """Complete settings of an empty installation that has the backup's secret."""
+    secret = archive.secret()
+    if settings.secret is not None and settings.secret != secret:
+        raise CommandError(
+            f"LAPEL_SECRET is not the secret of the backup; set it to what {archive.path}/secret holds."
+        )
+    settings = dataclasses.replace(settings, secret=secret)
+    with contextlib.ExitStack() as stack:
+        if settings.database_url is not None:
+            _check_empty(settings.database_url)
+        if prepare.needs_folder(settings):
+            folder = DataFolder(settings.data_dir)
+            folder.prepare()
+            stack.enter_context(folder.locked())
+            stack.enter_context(folder.restoring())
+            if settings.database_url is None:
+                folder.put_secret(secret)
+                server = EmbeddedPostgres(folder.path, say=say)
+                server.start()
+                stack.callback(server.stop)
+                settings = prepare.complete(settings, server.dsn(), None)
+            if settings.uses_embedded_store:
+                settings = with_store(settings, folder, stack)
+            yield settings
+            folder.write_version()
+        else:
+            yield settings
+
+
+def _check_empty(database_url: str) -> None:
+    async def ask() -> bool:
+        connection = await asyncpg.connect(database_url, timeout=10)
+        try:
+            return await queries.is_empty(connection)
+        finally:
+            await connection.close()
+
+    if not asyncio.run(ask()):
+        raise CommandError(
+            "the database of LAPEL_DATABASE_URL holds a Lapel already; restore into an empty one."
+        )
+
+
+def _load_objects(settings: Settings, archive: Archive, manifest: Manifest) -> tuple[int, int]:
+    """Puts every object into the store; gives their number and bytes."""
+
+    async def make_bucket() -> None:
+        async with open_kit(settings) as kit:
+            await prepare_bucket(kit)
+
+    asyncio.run(make_bucket())
+    client = BucketClient(settings, SystemClock())
+    count, size = 0, 0
+    for entry, _ in in_parallel(lambda entry: archive.load(client, entry), archive.entries()):
+        count, size = count + 1, size + entry.size
+    if (count, size) != (manifest.objects, manifest.bytes):
+        raise CommandError(
+            f"the backup lists {count} objects of {size} bytes, but was made with {manifest.objects} of "
+            f"{manifest.bytes}: it is damaged."
+        )
+    return count, size
