@@ -1,0 +1,35 @@
+"""Everything that is measured, in one table.
+
+`make bench`, or `make bench ARGS="growth start"` for some of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from benchmarks import load
+from benchmarks.report import Row, show
+
+# Modules here; each has `measure() -> list[Row]`.
+BENCHMARKS = ("presign", "download_url", "store", "growth", "start", "complete")
+
+
+def main() -> int:
+    """Run what was named, or everything; 1 when a goal was missed."""
+    names = sys.argv[1:] or BENCHMARKS
+    unknown = set(names) - set(BENCHMARKS)
+    if unknown:
+        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        return 2
+    print(f"The load generator is {load.generator()}. This takes some minutes and wants the machine alone.")
+    rows: list[Row] = []
+    for name in names:
+        print(f"measuring {name} ...", flush=True)
+        rows += importlib.import_module(f"benchmarks.{name}").measure()
+    show(rows)
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Other ways to answer `download-url`, written to compare with."""

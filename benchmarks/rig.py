@@ -1,0 +1,204 @@
+"""Real processes to measure.
+
+Embedded PostgreSQL, Lapel's API and store as `lapel serve` starts them, and the peers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from benchmarks.fill import Filled, fill
+from lapel.foundation import migrations
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.http_server import listen
+from lapel.settings import Settings, child_environment
+from lapel.supervisor.children import Child, Role, stop_all
+
+ACCESS_KEY = "benchmark"
+SECRET_KEY = "benchmark-secret-key"
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that listens on 127.0.0.1."""
+
+    name: str
+    port: int
+    process: psutil.Process
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time it has used so far."""
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """(RSS, PSS) in MiB; PSS counts shared pages by their share, and is the RSS where there is none."""
+        info = self.process.memory_full_info()
+        return info.rss / 2**20, getattr(info, "pss", info.rss) / 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Api(Server):
+    """A Lapel API process, its settings, and what its database holds."""
+
+    settings: Settings
+    filled: Filled
+
+
+class Rig:
+    """One PostgreSQL in `folder`, and what is started on it. Everything ends with `rig()`'s block."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self._postgres = stack.enter_context(EmbeddedPostgres(folder))
+        self._secret = secrets.token_urlsafe(32)
+
+    def database(self, name: str, recordings: int) -> tuple[str, Filled]:
+        """URL of a fresh database with so many recordings, and what clients need to know of it."""
+        asyncio.run(_create(self._postgres, name))
+        url = self._postgres.dsn(database=name)
+        migrations.upgrade(url)
+        superuser = self._postgres.dsn("postgres", name)
+        return url, asyncio.run(fill(superuser, self._secret, recordings))
+
+    def lapel(self, database: tuple[str, Filled]) -> Api:
+        """A store process, and an API process on the database, that share one folder of objects."""
+        url, filled = database
+        internal, public = listen("127.0.0.1", 0)[0], listen("127.0.0.1", 0)[0]
+        self._stack.callback(internal.close)
+        self._stack.callback(public.close)
+        port: int = public.getsockname()[1]
+        data = self.folder / f"lapel-{port}"
+        (data / "objects").mkdir(parents=True)
+        (data / "metrics").mkdir()
+        settings = Settings.from_env(
+            {
+                "LAPEL_DATA_DIR": str(data),
+                "LAPEL_PORT": str(port),
+                "LAPEL_DATABASE_URL": url,
+                "LAPEL_EMBEDDED_DATABASE": "on",
+                "LAPEL_EMBEDDED_STORE": "on",
+                "LAPEL_S3_ENDPOINT": f"http://127.0.0.1:{internal.getsockname()[1]}",
+                "LAPEL_S3_ACCESS_KEY_ID": ACCESS_KEY,
+                "LAPEL_S3_SECRET_ACCESS_KEY": SECRET_KEY,
+                "LAPEL_SECRET": self._secret,
+                "LAPEL_RATE_LIMITS": "off",
+                "LAPEL_LOG_LEVEL": "warning",
+            }
+        )
+        self._child("store", settings, internal)
+        pid = self._child("api", settings, public)
+        return Api("lapel", port, psutil.Process(pid), settings, filled)
+
+    def peer(self, module: str, api: Api, *, name: str | None = None, **environment: str) -> Server:
+        """A peer on the database of `api`, signing links for its store."""
+        port = free_port()
+        own = {
+            "BENCH_DATABASE_URL": str(api.settings.database_url),
+            "BENCH_STORE_URL": api.settings.store_url,
+            "BENCH_ACCESS_KEY": ACCESS_KEY,
+            "BENCH_SECRET_KEY": SECRET_KEY,
+            "BENCH_KEY": api.filled.key,
+            "BENCH_WORLD": str(api.filled.world_id),
+            **environment,
+        }
+        command = [sys.executable, "-m", "benchmarks.peers.serve", module, str(port)]
+        process = subprocess.Popen(command, env={**os.environ, **own})
+        self._stack.callback(_end, process)
+        wait_for_port(port, process)
+        return Server(name or module, port, psutil.Process(process.pid))
+
+    def _child(self, role: Role, settings: Settings, listener: socket.socket) -> int:
+        metrics = str(settings.data_dir / "metrics")
+
+        def environment(own: Mapping[str, str]) -> dict[str, str]:
+            return {**child_environment(settings, own), "PROMETHEUS_MULTIPROC_DIR": metrics}
+
+        child = Child(role, role, environment, listener.fileno())
+        child.start()
+        self._stack.callback(stop_all, [child], 5.0, lambda: False)
+        if not child.hear() or child.process is None:
+            raise RuntimeError(f"the {role} process does not start; the lines above say why")
+        return child.process.pid
+
+
+@contextmanager
+def rig() -> Generator[Rig]:
+    """A rig in a temporary folder, gone at the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
+    try:
+        with ExitStack() as stack:
+            yield Rig(folder, stack)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return when something listens. Raises RuntimeError when the process ends or takes too long."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+def ask(port: int, method: str, path: str, token: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Status and body of one request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        headers = {"Authorization": f"Bearer {token}"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        connection.request(method, path, body or None, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+async def _create(postgres: EmbeddedPostgres, name: str) -> None:
+    for database, statement in (
+        ("postgres", f'CREATE DATABASE "{name}" OWNER lapel'),
+        (name, "CREATE EXTENSION vector"),
+    ):
+        connection = await asyncpg.connect(postgres.dsn("postgres", database))
+        await connection.execute(statement)
+        await connection.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,108 @@
+"""From `lapel serve` to the first healthy answer: on a new data folder, and on the same one again.
+
+Run `python -m benchmarks.start`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.report import Row, show
+from benchmarks.rig import free_port
+
+FIRST_STARTS = 3
+LATER_STARTS = 5
+_PATIENCE = 60.0
+
+
+def measure() -> list[Row]:
+    """Medians of first and later starts and of the stop, and the memory of the whole tree after a start."""
+    firsts: list[float] = []
+    laters: list[float] = []
+    stops: list[float] = []
+    sizes: dict[str, float] = {}
+    for _ in range(FIRST_STARTS):
+        folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
+        try:
+            first, stop, _ = _start(folder)
+            firsts.append(first)
+            stops.append(stop)
+            for _ in range(LATER_STARTS):
+                later, stop, sizes = _start(folder)
+                laters.append(later)
+                stops.append(stop)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    each = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
+    return [
+        Row("first start to healthy", statistics.median(firsts), "s", at_most=6, detail=_spread(firsts)),
+        Row("later start to healthy", statistics.median(laters), "s", at_most=2.5, detail=_spread(laters)),
+        Row("Ctrl-C to gone", statistics.median(stops), "s", at_most=5, detail=_spread(stops)),
+        Row("whole process tree, idle: PSS", sum(sizes.values()), "MiB", detail=f"MiB each: {each}"),
+    ]
+
+
+def _spread(values: list[float]) -> str:
+    return f"{len(values)} times, {min(values):.2f}-{max(values):.2f} s"
+
+
+def _start(folder: Path) -> tuple[float, float, dict[str, float]]:
+    """Seconds to healthy, seconds from the interrupt to the end, and PSS in MiB by kind of process."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lapel.cli.main", "serve", "--data-dir", str(folder), "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not _healthy(port):
+            if process.poll() is not None or time.perf_counter() - began > _PATIENCE:
+                raise RuntimeError("`lapel serve` does not get healthy")
+            time.sleep(0.01)
+        healthy = time.perf_counter() - began
+        sizes = _sizes(process.pid)
+    finally:
+        began = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    return healthy, time.perf_counter() - began, sizes
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    return False
+
+
+def _sizes(pid: int) -> dict[str, float]:
+    supervisor = psutil.Process(pid)
+    sizes: dict[str, float] = {}
+    for process in (supervisor, *supervisor.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = process.cmdline()
+            kind = words[-1] if "lapel.cli.child" in words else "postgres"
+            name = "supervisor" if process.pid == pid else kind
+            info = process.memory_full_info()
+            sizes[name] = sizes.get(name, 0.0) + getattr(info, "pss", info.rss) / 2**20
+    return sizes
+
+
+if __name__ == "__main__":
+    show(measure())
