@@ -1,0 +1,202 @@
+"""One of everything in a project, made over HTTP, and a good request for any operation.
+
+A new operation is covered by the tests here on the day it is declared. Should it need a kind of
+thing that nobody made yet, the tests say so: teach `populate` to make it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from lapel.foundation.kit import Kit
+from lapel.foundation.operations import NoBody, Operation
+from lapel.foundation.scopes import SCOPES
+from tests.support.declared import described_api
+from tests.support.tenants import Tenant, bearer, make_key, make_tenant
+
+SOUND = b"OggS" + bytes(range(256))
+
+# The state in which an operation finds its recording or device; `plain` when not named.
+_STATES = {
+    "bind_device": "unbound",
+    "complete_upload": "sent",
+    "create_download_url": "uploaded",
+    "get_download_url": "uploaded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An id with the tokens that belong to it."""
+
+    id: str
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a project's test world holds; `other_…` belong to a second end user of the same world."""
+
+    tenant: Tenant
+    end_user: Thing
+    other_end_user: Thing
+    device: Thing
+    other_device: Thing
+    unbound_device: Thing
+    recordings: dict[str, Thing]
+    media_id: str
+    key_id: str
+    other_scoped_key: str
+
+    def ids(self, operation: Operation) -> dict[str, str]:
+        """Ids by the names of path parameters and body fields."""
+        state = _STATES.get(operation.name, "plain")
+        device = self.unbound_device if state == "unbound" else self.device
+        recording = self.recordings.get(state, self.recordings["plain"])
+        return {
+            "end_user_id": self.end_user.id,
+            "device_id": device.id,
+            "recording_id": recording.id,
+            "media_id": self.media_id,
+            "key_id": self.key_id,
+        }
+
+    def token(self, kind: str, operation: Operation) -> str:
+        """The token of a kind of caller to which the operation's things belong."""
+        state = _STATES.get(operation.name, "plain")
+        return {
+            "key": self.tenant.test_key,
+            "device": self.device.token,
+            "upload": self.recordings.get(state, self.recordings["plain"]).token,
+            "end_user": self.end_user.token,
+        }[kind]
+
+    def foreign_token(self, kind: str, operation: Operation) -> str:
+        """A token of the same kind in the same world, whose holder none of it is."""
+        state = _STATES.get(operation.name, "plain")
+        elsewhere = "uploaded" if state != "uploaded" else "plain"
+        return {
+            "key": self.other_scoped_key,
+            "device": self.other_device.token,
+            "upload": self.recordings[elsewhere].token,
+            "end_user": self.other_end_user.token,
+        }[kind]
+
+    @property
+    def everything(self) -> set[str]:
+        """All ids that only callers of this world may ever read."""
+        return {
+            self.end_user.id,
+            self.device.id,
+            self.unbound_device.id,
+            self.media_id,
+            self.key_id,
+            *(each.id for each in self.recordings.values()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request ready to be sent with any token."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    names_things: bool
+
+    async def send(self, client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
+        """Send it with this Authorization header."""
+        headers = {} if authorization is None else {"Authorization": authorization}
+        return await client.request(self.method, self.path, json=self.body, headers=headers)
+
+
+def call(operation: Operation, resources: Resources) -> Call:
+    """A request that the operation accepts from whoever may make it."""
+    ids = resources.ids(operation)
+    path = operation.path
+    for name in operation.parameters:
+        assert name in ids, f"teach tests/contract/resources.py to make a {{{name}}} for {operation.name}"
+        path = path.replace(f"{{{name}}}", ids[name])
+    if operation.body is NoBody:
+        return Call(operation.method, path, None, bool(operation.parameters))
+    described = described_api()["paths"][operation.path][operation.method.lower()]
+    content = described["requestBody"]["content"]["application/json"]
+    body: dict[str, Any] = dict(content["examples"]["usual"]["value"])
+    fields = set(operation.body.__struct_fields__)
+    # A device's own recording takes both from its token; a key names the end user.
+    named = {name: ids[name] for name in ("end_user_id", "media_id") if name in fields}
+    if operation.name == "create_api_key":
+        named = {}
+        body["scopes"] = ["recordings:read"]
+    return Call(operation.method, path, {**body, **named}, bool(operation.parameters or named))
+
+
+async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
+    """A fresh project with one of everything."""
+    tenant = await make_tenant(kit)
+    maker = _Maker(client, tenant.headers)
+    one, other = await maker.end_user("one"), await maker.end_user("other")
+    device = await maker.device("ONE0", one.id)
+    recordings = {
+        state: await maker.recording(device.token, state) for state in ("plain", "sent", "uploaded")
+    }
+    key = await maker.post("/v1/api-keys", {"scopes": ["recordings:read"]}, 201)
+    uploaded = await maker.get(f"/v1/recordings/{recordings['uploaded'].id}")
+    return Resources(
+        tenant=tenant,
+        end_user=one,
+        other_end_user=other,
+        device=device,
+        other_device=await maker.device("TWO0", other.id),
+        unbound_device=await maker.device("NONE", None),
+        recordings=recordings,
+        media_id=uploaded["media"][0]["id"],
+        key_id=key["id"],
+        other_scoped_key=await make_key(
+            kit, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    client: httpx.AsyncClient
+    headers: dict[str, str]
+
+    async def post(self, path: str, body: dict[str, Any], status: int) -> dict[str, Any]:
+        answer = await self.client.post(path, json=body, headers=self.headers)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        answer = await self.client.get(path, headers=self.headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def end_user(self, name: str) -> Thing:
+        made = await self.post("/v1/end-users", {"external_id": name}, 201)
+        given = await self.post(f"/v1/end-users/{made['id']}/token", {}, 201)
+        return Thing(made["id"], given["token"])
+
+    async def device(self, serial: str, end_user_id: str | None) -> Thing:
+        made = await self.post("/v1/devices", {"serial_number": serial, "model": "bota_pin"}, 201)
+        if end_user_id is None:
+            return Thing(made["id"])
+        bound = await self.post(f"/v1/devices/{made['id']}/bind", {"end_user_id": end_user_id}, 200)
+        return Thing(made["id"], bound["device_token"])
+
+    async def recording(self, device_token: str, state: str) -> Thing:
+        """A device's recording: `plain` (an URL was asked for), `sent` (and used), or `uploaded`."""
+        own = replace(self, headers=bearer(device_token))
+        made = await own.post("/v1/recordings", {"name": state}, 201)
+        path = f"/v1/recordings/{made['id']}"
+        upload = await own.post(f"{path}/upload-url", {"content_type": "audio/ogg"}, 200)
+        if state != "plain":
+            sent = await self.client.put(upload["upload_url"], content=SOUND, headers=upload["headers"])
+            assert sent.status_code == 200, sent.text
+        if state == "uploaded":
+            await own.post(f"{path}/upload-complete", {}, 200)
+        return Thing(made["id"], upload["upload_token"])

@@ -1,0 +1,289 @@
+"""Every operation, called by everybody who may and by everybody who may not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from lapel.foundation.kit import Kit
+from lapel.foundation.operations import Operation
+from lapel.foundation.scopes import IMPLIED, SCOPES
+from tests.contract.resources import Call, Resources, call, populate
+from tests.support.client import api_client
+from tests.support.declared import declared_operations
+from tests.support.running import Running
+from tests.support.tenants import Tenant, make_key, make_tenant
+
+OPERATIONS = declared_operations()
+PRIVATE = [each for each in OPERATIONS if not each.public]
+KINDS = ("device", "upload", "end_user")
+
+
+def named(operations: list[Operation]) -> pytest.MarkDecorator:
+    """One case per operation, called by its name."""
+    return pytest.mark.parametrize("operation", operations, ids=lambda each: each.name)
+
+
+@pytest.fixture(scope="module")
+async def shared(live: Running) -> AsyncGenerator[Resources]:
+    """One of everything, which no refused call may change."""
+    async with api_client(live.url) as client:
+        yield await populate(client, live.kit)
+
+
+@pytest.fixture(scope="module")
+async def outsider(live: Running) -> Tenant:
+    """Another project."""
+    return await make_tenant(live.kit)
+
+
+# What a world holds, but for when its keys were last used.
+TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id' ORDER BY 1"
+
+
+async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
+    """A digest of each table's rows of a world."""
+    async with kit.database.acquire() as connection:
+        tables = [row["table_name"] for row in await connection.fetch(TABLES)]
+        return {
+            table: await connection.fetchval(
+                f"SELECT md5(string_agg(row, ',' ORDER BY row)) FROM"
+                f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t WHERE world_id = $1) s",
+                world_id,
+            )
+            for table in tables
+        }
+
+
+async def refused(
+    client: httpx.AsyncClient, kit: Kit, resources: Resources, request: Call, token: str, status: int
+) -> httpx.Response:
+    """The answer to a call that must be refused, and that must leave the world as it was."""
+    before = await contents(kit, resources.tenant.test_world)
+    answer = await request.send(client, f"Bearer {token}")
+    assert answer.status_code == status, answer.text
+    assert await contents(kit, resources.tenant.test_world) == before
+    return answer
+
+
+# --- those who may ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [(each, kind) for each in PRIVATE for kind in sorted(each.callers)],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
+async def test_who_may_call_it_succeeds(
+    client: httpx.AsyncClient, kit: Kit, operation: Operation, kind: str
+) -> None:
+    resources = await populate(client, kit)
+    answer = await call(operation, resources).send(client, f"Bearer {resources.token(kind, operation)}")
+    assert answer.status_code in (operation.status, *operation.also), answer.text
+
+
+@named([each for each in PRIVATE if each.scope is not None])
+async def test_a_restricted_key_with_just_the_scope_succeeds(
+    client: httpx.AsyncClient, kit: Kit, operation: Operation
+) -> None:
+    resources = await populate(client, kit)
+    assert operation.scope is not None
+    # A key may hand out no scope that it lacks itself: these operations need one to give.
+    scopes = {operation.scope, "recordings:read"} if "api_key" in operation.name else {operation.scope}
+    token = await make_key(kit, resources.tenant.test_world, "rk_test", scopes=tuple(scopes))
+    answer = await call(operation, resources).send(client, f"Bearer {token}")
+    assert answer.status_code in (operation.status, *operation.also), answer.text
+
+
+@named([each for each in OPERATIONS if each.public])
+async def test_a_public_operation_asks_for_no_token(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    for authorization in (None, "Bearer nonsense", f"Bearer {shared.tenant.test_key}"):
+        answer = await call(operation, shared).send(client, authorization)
+        assert answer.status_code in (operation.status, *operation.also)
+
+
+# --- 401 -------------------------------------------------------------------------------------------
+
+
+def wrong_tokens(good: str) -> dict[str, str | None]:
+    """Authorization headers that nobody may come in with."""
+    return {
+        "none": None,
+        "empty": "",
+        "scheme only": "Bearer",
+        "no token": "Bearer -",
+        "another scheme": f"Basic {good}",
+        "no scheme": good,
+        "nonsense": "Bearer nonsense",
+        "cut": f"Bearer {good[:-1]}",
+        "longer": f"Bearer {good}0",
+        "mistyped": f"Bearer {good[:-1]}{'0' if good[-1] != '0' else '1'}",
+        "other world": f"Bearer {good.replace('test', 'live')}",
+        "two": f"Bearer {good} {good}",
+        "latin": "Bearer sk_test_\xe4\xf6\xfc",
+    }
+
+
+@named(PRIVATE)
+async def test_without_a_good_token_it_is_401(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+) -> None:
+    before = await contents(kit, shared.tenant.test_world)
+    for name, authorization in wrong_tokens(shared.tenant.test_key).items():
+        request = call(operation, shared)
+        headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
+        answer = await client.request(request.method, request.path, json=request.body, headers=headers)
+        assert answer.status_code == 401, f"{name}: {answer.text}"
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["error"]["code"] == "unauthorized"
+    assert await contents(kit, shared.tenant.test_world) == before
+
+
+@named(PRIVATE)
+async def test_a_revoked_or_expired_key_is_401(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+) -> None:
+    revoked = await make_key(kit, shared.tenant.test_world, "sk_test")
+    expired = await make_key(kit, shared.tenant.test_world, "sk_test", expires_at=kit.clock.now())
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE api_keys SET revoked_at = created_at WHERE world_id = $1 AND secret_hash = $2",
+            shared.tenant.test_world,
+            kit.hasher.hash(revoked),
+        )
+    for token in (revoked, expired):
+        await refused(client, kit, shared, call(operation, shared), token, 401)
+
+
+# --- 403 -------------------------------------------------------------------------------------------
+
+
+@named(PRIVATE)
+async def test_without_the_scope_it_is_403_and_the_message_names_it(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+) -> None:
+    scopes = [
+        each
+        for each in SCOPES
+        if each != operation.scope and operation.scope not in IMPLIED.get(each, frozenset())
+    ]
+    token = await make_key(kit, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
+    answer = await refused(client, kit, shared, call(operation, shared), token, 403)
+    assert answer.json()["error"]["code"] == "forbidden"
+    if operation.scope is not None:
+        assert operation.scope in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@named(PRIVATE)
+async def test_tokens_of_another_kind_are_403(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation, kind: str
+) -> None:
+    if kind in operation.callers:
+        assert kind in ("device", "upload", "end_user")
+        return
+    await refused(client, kit, shared, call(operation, shared), shared.token(kind, operation), 403)
+
+
+# --- 404: what belongs to somebody else is not there ----------------------------------------------------
+
+
+async def sees_nothing(
+    client: httpx.AsyncClient, kit: Kit, resources: Resources, operation: Operation, token: str
+) -> None:
+    """A call by somebody who may call the operation, but whose none of these things are."""
+    request = call(operation, resources)
+    if request.names_things:
+        answer = await refused(client, kit, resources, request, token, 404)
+        assert answer.json()["error"]["code"] == "not_found"
+        return
+    before = await contents(kit, resources.tenant.test_world)
+    answer = await request.send(client, f"Bearer {token}")
+    assert answer.status_code in (operation.status, *operation.also), answer.text
+    seen = {each for each in resources.everything if each in answer.text}
+    assert not seen
+    after = await contents(kit, resources.tenant.test_world)
+    if operation.method == "GET":
+        assert after == before
+
+
+@named([each for each in PRIVATE if "key" in each.callers])
+async def test_another_projects_key_sees_nothing(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, outsider: Tenant, operation: Operation
+) -> None:
+    await sees_nothing(client, kit, shared, operation, outsider.test_key)
+
+
+@named([each for each in PRIVATE if "key" in each.callers])
+async def test_the_other_worlds_key_sees_nothing(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+) -> None:
+    await sees_nothing(client, kit, shared, operation, shared.tenant.live_key)
+
+
+@named([each for each in PRIVATE if "key" in each.callers])
+async def test_another_end_users_key_sees_nothing(
+    client: httpx.AsyncClient, kit: Kit, operation: Operation
+) -> None:
+    resources = await populate(client, kit)
+    token = resources.other_scoped_key
+    if operation.end_user_keys == "deny":
+        await refused(client, kit, resources, call(operation, resources), token, 403)
+    else:
+        await sees_nothing(client, kit, resources, operation, token)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [(each, kind) for each in PRIVATE for kind in KINDS if kind in each.callers],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
+async def test_another_holder_of_the_same_kind_sees_nothing(
+    client: httpx.AsyncClient, kit: Kit, operation: Operation, kind: str
+) -> None:
+    resources = await populate(client, kit)
+    token = resources.foreign_token(kind, operation)
+    if operation.name == "refresh_device_token":  # says so, since the device knows the other one's id
+        await refused(client, kit, resources, call(operation, resources), token, 403)
+    elif operation.name == "create_recording":  # takes both from the token, whatever the body says
+        answer = await call(operation, resources).send(client, f"Bearer {token}")
+        assert answer.json()["end_user_id"] == resources.other_end_user.id
+        assert answer.json()["device_id"] == resources.other_device.id
+    else:
+        await sees_nothing(client, kit, resources, operation, token)
+
+
+@named([each for each in PRIVATE if each.parameters])
+async def test_ids_that_nobody_has_are_404(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    request = call(operation, shared)
+    kind = "key" if "key" in operation.callers else min(operation.callers)
+    if operation.name == "refresh_device_token":
+        return  # 403 for any id but its own: see above
+    for value in (
+        "nothing",
+        "rec_0",
+        "dev_0",
+        "x" * 128,
+        "x" * 129,
+        "%00",
+        "%2e%2e",
+        "a%2Fb",
+        "%F0%9F%8E%99",
+        "~",
+    ):
+        path = operation.path
+        for name in operation.parameters:
+            path = path.replace(f"{{{name}}}", value)
+        answer = await client.request(
+            request.method,
+            path,
+            json=request.body,
+            headers={"Authorization": f"Bearer {shared.token(kind, operation)}"},
+        )
+        assert answer.status_code == 404, f"{value}: {answer.text}"
