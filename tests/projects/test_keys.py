@@ -12,6 +12,8 @@ import pytest
 from lapel.foundation.kit import Kit
 from lapel.foundation.scopes import SCOPES
 from lapel.foundation.tokens import hint
+from lapel.projects import queries
+from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
 
 FIELDS = {
@@ -300,14 +302,15 @@ async def test_an_impossible_overlap_is_refused(
 
 
 async def test_of_many_rotations_at_once_one_happens(client: httpx.AsyncClient, tenant: Tenant) -> None:
-    old = await create(client, tenant.test_key, scopes=["keys:write"])
-    answers = await asyncio.gather(
-        *(
-            client.post(f"/v1/api-keys/{old['id']}/rotate", headers=bearer(caller))
-            for caller in (old["key"], tenant.test_key) * 3
+    for _ in range(6):
+        old = await create(client, tenant.test_key, scopes=["keys:write"])
+        answers = await asyncio.gather(
+            *(
+                client.post(f"/v1/api-keys/{old['id']}/rotate", headers=bearer(caller))
+                for caller in (old["key"], tenant.test_key) * 3
+            )
         )
-    )
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
 async def test_a_scoped_key_handles_the_keys_of_its_end_user(
@@ -338,17 +341,26 @@ async def test_a_scoped_key_handles_the_keys_of_its_end_user(
 
 
 async def test_rotation_while_the_end_user_is_deleted_leaves_no_key(
-    client: httpx.AsyncClient, tenant: Tenant
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
 ) -> None:
-    for _ in range(6):
+    """Neither waits for the other in a circle, and neither leaves a key behind."""
+    for rotation_first in (True, False):
         person = (await client.post("/v1/end-users", headers=tenant.headers)).json()["id"]
         made = await create(client, tenant.test_key, scopes=["devices:read"], end_user_id=person)
-        rotated, deleted = await asyncio.gather(
+        calls = [
             client.post(f"/v1/api-keys/{made['id']}/rotate", headers=tenant.headers),
             client.delete(f"/v1/end-users/{person}", headers=tenant.headers),
-        )
+        ]
+        tasks: list[asyncio.Task[httpx.Response]] = []
+        async with kit.database.transaction() as connection:
+            await queries.lock_keys(connection, tenant.test_world, [made["id"]])
+            for number, call in enumerate(calls if rotation_first else calls[::-1], 1):
+                tasks.append(asyncio.create_task(call))
+                await until_waiting(kit, number)
+        first, second = await asyncio.gather(*tasks)
+        rotated, deleted = (first, second) if rotation_first else (second, first)
         assert deleted.status_code == 204
-        assert rotated.status_code in (201, 404, 409)
+        assert rotated.status_code == (201 if rotation_first else 404)
         for key in (made["key"], rotated.json().get("key")):
             if key is not None:
                 assert await status(client, key) == 401

@@ -154,11 +154,7 @@ class Devices:
         async with self._kit.database.transaction() as connection:
             generation = await queries.hold(connection, world_id, actor.id)
             # Between authentication and here the device may have been unbound, or its new token used.
-            if (
-                generation is None
-                or generation != actor.binding_generation
-                or not await queries.token_lives(connection, world_id, actor.id, caller)
-            ):
+            if generation is None or not await queries.token_lives(connection, world_id, actor.id, caller):
                 raise Unauthorized("This device token was revoked or replaced.")
             await queries.delete_other_tokens(connection, world_id, actor.id, caller)
             await queries.keep_for_refresh(connection, world_id, actor.id, caller)

@@ -1,0 +1,21 @@
+"""To see what happens when two requests meet, one of them is made to wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+from lapel.foundation.kit import Kit
+
+WAITING = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+async def until_waiting(kit: Kit, count: int) -> None:
+    """Returns once this many statements wait for a lock in the database."""
+    for _ in range(1000):
+        async with kit.database.acquire() as connection:
+            if await connection.fetchval(WAITING) >= count:
+                return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"no {count} statements came to wait for a lock")
