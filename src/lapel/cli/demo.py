@@ -13,14 +13,16 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 from urllib.parse import urlsplit
 
 import msgspec
+from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from lapel.cli.demo_job import DemoError, MainJob, Outcome, Step
+from lapel.cli.options import Json
 from lapel.sample import speech
 
 START_TIMEOUT = 90
@@ -46,26 +48,29 @@ class _Key(msgspec.Struct):
     key: str
 
 
-def demo(*, data_dir: Path | None = None, keep: bool = False, json: bool = False) -> None:
+def demo(
+    *,
+    data_dir: Annotated[
+        Path | None,
+        Parameter(help="Folder for the data. Default: a temporary one that is removed at the end."),
+    ] = None,
+    keep: Annotated[
+        bool, Parameter(negative=(), help="Leave the server running when all is done, until Ctrl-C.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Start a server, and take one real recording through the whole main job.
+
+    Every step is printed with its time and with the commands that do the same by hand.
 
     Examples:
 
         lapel demo
         lapel demo --keep
         lapel demo --data-dir ./demo-data --json
-
-    Parameters
-    ----------
-    data_dir
-        Folder for the server's data. Default: a temporary one that is removed at the end.
-    keep
-        Leave the server running when the job is done, until Ctrl-C.
-    json
-        Print one JSON object with every step instead of lines.
     """
     signal.signal(signal.SIGTERM, _leave)
-    console = Console(stderr=True) if json else Console()
+    console = Console()
     steps: list[Step] = []
 
     def report(step: Step) -> None:
@@ -87,7 +92,7 @@ def demo(*, data_dir: Path | None = None, keep: bool = False, json: bool = False
             if keep:
                 server.wait()
     except DemoError as fault:
-        console.print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
+        Console(stderr=True).print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
         raise SystemExit(1) from fault
     except KeyboardInterrupt:
         raise SystemExit(0 if keep else 130) from None
@@ -159,7 +164,7 @@ def _await_healthy(server: subprocess.Popen[bytes], folder: Path, log: IO[bytes]
 def _run_file(folder: Path) -> _Running | None:
     try:
         return msgspec.json.decode((folder / "run.json").read_bytes(), type=_Running)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError):
         return None
 
 
@@ -207,8 +212,7 @@ def _conclude(console: Console, base_url: str, outcome: Outcome, *, keep: bool) 
     ):
         console.print(Text(f"  {name:<5} {url}"), soft_wrap=True)
     if keep:
-        console.print("The server goes on; Ctrl-C stops it.")
+        end = "The server goes on, and the link works for an hour; Ctrl-C stops it."
     else:
-        console.print(
-            "The server is stopped and its data removed: run it with --keep to try the lines above."
-        )
+        end = "The server stops now; with --keep it goes on, for the link and the lines above to be tried."
+    console.print(end, soft_wrap=True)

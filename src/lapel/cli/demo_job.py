@@ -82,7 +82,7 @@ class MainJob:
     """The steps, in order; each is handed to `report` when it has ended.
 
     base_url: of the API, without a trailing slash. key: a secret key. clock: seconds.
-    Commands name the two as $LAPEL_URL and $LAPEL_KEY, the device's token as $LAPEL_DEVICE_TOKEN.
+    The commands of a step rely on shell variables that the commands of earlier steps export.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class MainJob:
         upload = self._post("ask for an upload URL", f"{path}/upload-url", facts, _Upload, by_device=True)
         self._timed(
             f"PUT the sample, {sample.size:,} bytes of speech",
-            _curl(upload.upload_url, upload.headers, "-T", str(sample.path)),
+            _curl("$LAPEL_UPLOAD_URL", upload.headers, "-T", str(sample.path)),
             lambda: self._send("PUT", upload.upload_url, upload.headers, sample.data, {200}),
         )
         recording = self._post(
@@ -163,12 +163,12 @@ class MainJob:
         url, part_only = link.download_url, {"Range": FIRST_KIBIBYTE}
         whole = self._timed(
             "GET it",
-            _curl(url, {}, "-o", "lapel-demo.opus"),
+            _curl("$LAPEL_LINK", {}, "-o", "lapel-demo.opus"),
             lambda: self._send("GET", url, {}, None, {200}),
         )
         part = self._timed(
             "GET its first 1,024 bytes",
-            _curl(url, part_only, "-o", "lapel-demo.part"),
+            _curl("$LAPEL_LINK", part_only, "-o", "lapel-demo.part"),
             lambda: self._send("GET", url, part_only, None, {206}),
         )
         digest = self._timed(
@@ -214,10 +214,8 @@ class MainJob:
             result = work()
         except DemoError as fault:
             raise DemoError(f"{name}: {fault}") from fault
-        commands = [command]
-        if isinstance(result, _Bound):
-            commands.append(f"export LAPEL_DEVICE_TOKEN={result.device_token}")
-        self._report(Step(name=name, ms=(self._clock() - start) * 1000, commands=commands))
+        ms = (self._clock() - start) * 1000
+        self._report(Step(name=name, ms=ms, commands=[command, *_exports(result)]))
         return result
 
     def _send(
@@ -240,6 +238,19 @@ class MainJob:
         return answer
 
 
-def _curl(url: str, headers: Mapping[str, str], *options: str) -> str:
+def _exports(result: object) -> list[str]:
+    """What later commands take from this answer, as shell variables."""
+    match result:
+        case _Bound(device_token=token):
+            return [f"export LAPEL_DEVICE_TOKEN={token}"]
+        case _Upload(upload_url=url):
+            return [f"export LAPEL_UPLOAD_URL={shlex.quote(url)}"]
+        case _Download(download_url=url):
+            return [f"export LAPEL_LINK={shlex.quote(url)}"]
+        case _:
+            return []
+
+
+def _curl(variable: str, headers: Mapping[str, str], *options: str) -> str:
     named = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-    return shlex.join(["curl", "-fsS", *options, *named, url])
+    return f'{shlex.join(["curl", "-fsS", *options, *named])} "{variable}"'

@@ -1,0 +1,148 @@
+"""`lapel demo` as a person runs it, and the lines that it and the README print, run by hand."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from lapel.sample import speech
+
+ROOT = Path(__file__).parents[2]
+DEMO = [sys.executable, "-m", "lapel.cli.main", "demo"]
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+
+
+def is_reachable(base_url: str) -> bool:
+    where = urlsplit(base_url)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except ConnectionRefusedError:
+        return False
+    finally:
+        connection.close()
+
+
+class Kept:
+    """A demo that was told to leave its server running, and what it printed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        command = [*DEMO, "--keep", "--json", "--data-dir", str(self.data_dir)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.base_url: str = self.told["base_url"]
+
+    def shell(self, script: str, folder: Path) -> str:
+        """Runs the lines as a person would who pastes them, with `lapel` on the path; their output."""
+        paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,
+            env=os.environ | {"PATH": paths, "LAPEL_DATA_DIR": str(self.data_dir)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(30)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    kept = Kept(tmp_path_factory.mktemp("demo"))
+    yield kept
+    assert kept.end() == 128 + signal.SIGTERM
+    assert not is_reachable(kept.base_url)
+
+
+def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        DEMO, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{speech().size:,} bytes came back as they went in" in done.stdout
+    assert re.findall(r"^✓ (.+?)  +[\d,.]+ ms$", done.stdout, re.MULTILINE) == [
+        "start the server",
+        "make a secret key",
+        "make an end user",
+        "register a device",
+        "bind it to the end user",
+        "create a recording",
+        "ask for an upload URL",
+        "PUT the sample, 76,728 bytes of speech",
+        "complete the upload",
+        "ask for a download URL",
+        "GET it",
+        "GET its first 1,024 bytes",
+        "compare SHA-256",
+    ]
+    base_url = re.search(r"export LAPEL_URL=(\S+)", done.stdout)
+    assert base_url
+    assert not is_reachable(base_url[1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_tells_every_step_and_the_outcome(kept: Kept) -> None:
+    told = kept.told
+    assert told["data_dir"] == str(kept.data_dir)
+    assert len(told["steps"]) == 13
+    assert all(step["ms"] > 0 and step["commands"] for step in told["steps"])
+    sample = speech()
+    outcome = told["outcome"]
+    assert (outcome["sha256"], outcome["bytes"]) == (sample.sha256, sample.size)
+    assert is_reachable(kept.base_url)
+
+
+@needs_curl
+def test_the_printed_lines_do_the_same_by_hand(kept: Kept, tmp_path: Path) -> None:
+    lines = [line for step in kept.told["steps"] for line in step["commands"]]
+    assert lines[0].startswith("lapel serve --data-dir")
+    # Done already, and not to be done twice: the server, the binding, and uploading what is uploaded.
+    by_hand = [line for line in lines[1:] if "/bind" not in line and "/upload-url" not in line]
+    assert len(by_hand) == len(lines) - 3
+    said = kept.shell("\n".join(by_hand), tmp_path)
+    assert '"status":"uploaded"' in said
+    assert "lapel-demo.opus: OK" in said
+    assert (tmp_path / "lapel-demo.opus").read_bytes() == speech().data
+    assert (tmp_path / "lapel-demo.part").read_bytes() == speech().data[:1024]
+
+
+@needs_curl
+def test_the_main_job_in_the_readme_works_as_it_stands(kept: Kept, tmp_path: Path) -> None:
+    block = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block
+    assert "http://127.0.0.1:8080" in block[1]
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    said = kept.shell(block[1].replace("http://127.0.0.1:8080", kept.base_url), tmp_path)
+    assert said.splitlines() == ["uploaded", "what came back is what went in"]
+    assert (tmp_path / "first-kibibyte").read_bytes() == speech().data[:1024]
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = subprocess.run(
+        [*DEMO, "--data-dir", str(tmp_path / "file")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "lapel demo: the server ended at once" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
