@@ -34,14 +34,14 @@ class Device:
     headers: dict[str, str]
 
     async def call(
-        self, method: str, path: str, expect: int, json: Json | None = None, **headers: str
+        self, method: str, path: str, expect: int, json: Json | None = None, /, **headers: str
     ) -> Json:
         """The decoded answer of one call that is answered as expected."""
         answer = await self.client.request(method, path, json=json, headers={**self.headers, **headers})
         assert answer.status_code == expect, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else {}
 
-    async def post(self, path: str, expect: int, json: Json | None = None, **headers: str) -> Json:
+    async def post(self, path: str, expect: int, json: Json | None = None, /, **headers: str) -> Json:
         """A POST."""
         return await self.call("POST", path, expect, json, **headers)
 

@@ -46,9 +46,10 @@ async def test_the_event_holds_the_whole_object_its_flat_facts_and_the_object_ne
     recording_id, _ = await device.upload(OGG)
     async with kit.database.acquire() as connection:
         body: bytes = await connection.fetchval(
-            "SELECT body FROM events WHERE world_id = $1 AND resource_id = $2 AND type = 'recording.uploaded'",
+            "SELECT body FROM events WHERE world_id = $1 AND resource_id = $2 AND type = $3",
             device.tenant.test_world,
             recording_id,
+            "recording.uploaded",
         )
     data = json.loads(body)["data"]
     nested = data.pop("recording")

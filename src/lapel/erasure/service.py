@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MARGIN = timedelta(minutes=15)
 # How long the job has before the round takes an entry up.
 _JOB_PATIENCE = timedelta(minutes=5)
+_LOOK_AGAIN = timedelta(minutes=1)
 _BATCH = 100
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -124,13 +125,16 @@ class Erasures:
         if entry is None:
             return
         crash_point("erase:begin")
-        for prefix in entry["prefixes"]:
-            await self._delete_below(world_id, entry_id, prefix)
         listed_at = self._kit.clock.now()
-        if not await self._empty(entry["prefixes"]):
-            async with self._kit.database.transaction() as connection:
-                await queries.set_due(connection, world_id, entry_id, listed_at + timedelta(minutes=1))
-            return
+        found = 0
+        for prefix in entry["prefixes"]:
+            found += await self._delete_below(world_id, entry_id, prefix)
+        if found:
+            listed_at = self._kit.clock.now()
+            if not await self._empty(entry["prefixes"]):
+                async with self._kit.database.transaction() as connection:
+                    await queries.set_due(connection, world_id, entry_id, listed_at + _LOOK_AGAIN)
+                return
         no_links_after: datetime = entry["links_expire_at"] + MARGIN
         crash_point("erase:before-close")
         async with self._kit.database.transaction() as connection:
@@ -144,14 +148,17 @@ class Erasures:
                 await queries.set_due(connection, world_id, entry_id, no_links_after + timedelta(seconds=1))
         crash_point("erase:closed")
 
-    async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> None:
-        """Page after page, so that memory stays bounded however much lies there."""
+    async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> int:
+        """How many there were. Page after page, so that memory stays bounded however much lies there."""
+        found = 0
         async for listed in self._kit.store.pages(prefix):
             crash_point("erase:listed")
             await self._kit.store.delete_many([each.key for each in listed])
             crash_point("erase:objects-deleted")
             async with self._kit.database.transaction() as connection:
                 await queries.add_erased(connection, world_id, entry_id, len(listed))
+            found += len(listed)
+        return found
 
     async def _empty(self, prefixes: Sequence[str]) -> bool:
         for prefix in prefixes:

@@ -12,6 +12,7 @@ import msgspec
 from lapel.foundation.clock import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database import Connection
@@ -30,6 +31,13 @@ class Envelope(msgspec.Struct, frozen=True):
 INSERT_EVENT = """
 INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (world_id, dedupe) DO NOTHING
+"""
+
+INSERT_EVENTS = """
+INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
+SELECT $1, event.id, $2, event.resource_id, $2 || ':' || event.resource_id, event.body, $6
+FROM unnest($3::text[], $4::text[], $5::bytea[]) AS event (id, resource_id, body)
 ON CONFLICT (world_id, dedupe) DO NOTHING
 """
 
@@ -53,11 +61,33 @@ async def publish(
     second event of the same name in a world is dropped.
     """
     event_id = ids.new("evt")
-    body = msgspec.json.encode(
-        Envelope(id=event_id, type=type, created_at=timestamp(now), data=msgspec.Raw(data))
-    )
+    body = _frozen(event_id, type, now, data)
     await connection.execute(
         INSERT_EVENT, world_id, event_id, type, resource_id, dedupe or f"{type}:{resource_id}", body, now
+    )
+
+
+async def publish_many(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    *,
+    world_id: int,
+    type: str,  # noqa: A002 - the contract's word
+    resources: Sequence[tuple[str, bytes]],
+) -> None:
+    """`publish` for many resources in one statement: (resource id, data), once each."""
+    event_ids = [ids.new("evt") for _ in resources]
+    bodies = [
+        _frozen(event_id, type, now, data) for event_id, (_, data) in zip(event_ids, resources, strict=True)
+    ]
+    resource_ids = [resource_id for resource_id, _ in resources]
+    await connection.execute(INSERT_EVENTS, world_id, type, event_ids, resource_ids, bodies, now)
+
+
+def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
+    return msgspec.json.encode(
+        Envelope(id=event_id, type=type_, created_at=timestamp(now), data=msgspec.Raw(data))
     )
 
 

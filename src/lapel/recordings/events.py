@@ -68,16 +68,14 @@ async def publish_deleted(
 ) -> None:
     """One event each, and nothing else of them: what earlier events said is erased first."""
     await outbox.erase(connection, world_id, [each.id for each in deleted])
-    for each in deleted:
-        await outbox.publish(
-            connection,
-            ids,
-            now,
-            world_id=world_id,
-            type="recording.deleted",
-            resource_id=each.id,
-            data=deleted_body(each),
-        )
+    await outbox.publish_many(
+        connection,
+        ids,
+        now,
+        world_id=world_id,
+        type="recording.deleted",
+        resources=[(each.id, deleted_body(each)) for each in deleted],
+    )
 
 
 def deleted_recording(

@@ -40,8 +40,8 @@ def content_disposition(
         return f'{disposition}; filename="{name}"'
     # Old clients read the ASCII form only; all others prefer `filename*`.
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = _UNSAFE.sub("_", plain).strip(" .")
-    if not plain.removesuffix(suffix).strip(" ._-"):
+    plain = _UNSAFE.sub("_", plain)
+    if not plain.rpartition(".")[0].strip(" ._-"):
         plain = fallback + suffix
     return f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"
 

@@ -1,0 +1,166 @@
+"""Deleted means: 404 at once, gone from the store soon, and nothing comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from lapel.erasure.service import Erasures
+from lapel.foundation.clock import ManualClock
+from lapel.foundation.kit import Kit
+from tests.recordings.support import Device, events_of, objects
+from tests.support.tenants import Tenant, bearer
+
+WORDS = b"to be forgotten" * 200
+MORE_THAN_MARGIN = timedelta(minutes=76)
+
+
+@pytest.fixture
+def device(client: httpx.AsyncClient, tenant: Tenant) -> Device:
+    """Somebody with a secret key of the test world."""
+    return Device(client, tenant, tenant.headers)
+
+
+def rounds(kit: Kit, by: timedelta) -> Erasures:
+    """The erasures as they will be run after some time."""
+    return Erasures(replace(kit, clock=ManualClock(kit.clock.now() + by)))
+
+
+async def entry(device: Device, resource_id: str) -> dict[str, Any]:
+    page = await device.call("GET", "/v1/erasures", 200)
+    return next(each for each in page["data"] if each["resource_id"] == resource_id)
+
+
+async def everything(device: Device, kit: Kit, recording_id: str) -> list[str]:
+    project = device.tenant.project_id
+    return [
+        *await objects(kit, f"staging/{project}/{recording_id}/"),
+        *await objects(kit, f"media/{project}/{recording_id}/"),
+    ]
+
+
+async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, kit: Kit) -> None:
+    recording_id, media_id = await device.upload(WORDS, name="Secret name")
+    path = f"/v1/recordings/{recording_id}"
+    upload = await device.start(recording_id, type="image")
+    await device.call("DELETE", path, 204)
+    for method, more, body in (
+        ("GET", "", None),
+        ("PATCH", "", {"name": "x"}),
+        ("DELETE", "", None),
+        ("POST", "/upload-url", {}),
+        ("POST", "/upload-complete", {}),
+        ("POST", "/download-url", {"media_id": media_id}),
+        ("GET", "/download-url", None),
+    ):
+        await device.call(method, path + more, 404, body)
+    assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
+    await device.post(f"{path}/upload-complete", 401, {}, **bearer(upload["upload_token"]))
+    assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
+    async with kit.database.acquire() as connection:
+        event: bytes = await connection.fetchval(
+            "SELECT body FROM events WHERE resource_id = $1", recording_id
+        )
+        kept = await connection.fetchrow("SELECT * FROM tombstones WHERE id = $1", recording_id)
+    data = json.loads(event)["data"]
+    assert set(data) == {"id", "project_id", "created_at", "deleted_at", "recording"}
+    assert kept is not None
+    assert set(kept.keys()) == {"world_id", "id", "created_at", "deleted_at"}
+
+
+async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
+    device: Device, kit: Kit
+) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    upload = await device.start(recording_id, type="image")
+    await device.put(upload, WORDS)
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    opened = await entry(device, recording_id)
+    assert (opened["state"], opened["erased_at"], opened["closed_at"]) == ("open", None, None)
+    assert opened["links_expire_at"][:16] == upload["expires_at"][:16]
+
+    await rounds(kit, timedelta(minutes=6)).run_due()
+    erased = await entry(device, recording_id)
+    assert (erased["state"], erased["objects_erased"]) == ("erased", 2)
+    assert await everything(device, kit, recording_id) == []
+
+    await device.put(upload, WORDS)  # its URL is still good
+    await rounds(kit, timedelta(minutes=74)).run_due()
+    assert (await entry(device, recording_id))["state"] == "erased"
+    await rounds(kit, MORE_THAN_MARGIN).run_due()
+    closed = await entry(device, recording_id)
+    assert (closed["state"], closed["objects_erased"]) == ("closed", 3)
+    assert closed["closed_at"] > closed["links_expire_at"]
+    assert await everything(device, kit, recording_id) == []
+
+
+async def test_the_job_erases_without_waiting_for_a_round(device: Device, kit: Kit, worker: None) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    for _ in range(200):
+        if (await entry(device, recording_id))["state"] != "open":
+            break
+        await asyncio.sleep(0.05)
+    assert await everything(device, kit, recording_id) == []
+    assert (await entry(device, recording_id))["state"] == "erased"
+
+
+async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit) -> None:
+    person = await device.end_user()
+    mine = [(await device.upload(WORDS, end_user_id=person))[0] for _ in range(3)]
+    other, media = await device.upload(WORDS)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    for recording_id in mine:
+        await device.call("GET", f"/v1/recordings/{recording_id}", 404)
+        assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
+    assert [each["id"] for each in (await device.call("GET", "/v1/recordings", 200))["data"]] == [other]
+
+    await rounds(kit, timedelta(minutes=6)).run_due()
+    assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["erased"] * 4
+    for recording_id in mine:
+        assert await everything(device, kit, recording_id) == []
+    await rounds(kit, MORE_THAN_MARGIN).run_due()
+    assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["closed"] * 4
+    assert await device.download(other, media) == WORDS
+
+
+async def test_an_end_user_with_very_many_recordings(device: Device, kit: Kit) -> None:
+    """More than one set of statements deletes, all in one transaction."""
+    person = await device.end_user()
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO recordings (world_id, id, end_user_id, status, source, consent_obtained, created_at,"
+            " updated_at) SELECT $1, 'rec_' || n || $2, $2, 'pending', 'device', false, now(), now()"
+            " FROM generate_series(1, 600) n",
+            device.tenant.test_world,
+            person,
+        )
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
+    async with kit.database.acquire() as connection:
+        for table in ("tombstones", "events"):
+            count = f"SELECT count(*) FROM {table} WHERE world_id = $1"
+            assert await connection.fetchval(count, device.tenant.test_world) == 600
+    first = rounds(kit, timedelta(minutes=6))
+    await first.run_due()
+    async with kit.database.acquire() as connection:
+        states = await connection.fetch(
+            "SELECT DISTINCT state FROM erasures WHERE world_id = $1", device.tenant.test_world
+        )
+    assert [row["state"] for row in states] == ["erased"]
+
+
+async def test_the_ledger_needs_its_scope_and_shows_one_world(
+    device: Device, tenant: Tenant, stranger: Tenant
+) -> None:
+    recording_id = await device.recording()
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    assert (await entry(device, recording_id))["project_id"] == tenant.project_id
+    for headers in (stranger.headers, tenant.live_headers):
+        assert (await device.call("GET", "/v1/erasures", 200, **headers))["data"] == []

@@ -1,0 +1,153 @@
+"""Links to what was uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from lapel.foundation.kit import Kit
+from lapel.recordings.file_names import content_disposition
+from tests.recordings.support import Device
+from tests.support.client import api_client
+from tests.support.running import running
+from tests.support.tenants import make_tenant
+
+WORDS = bytes(range(256)) * 16
+
+
+async def test_the_link_is_good_for_an_hour_and_serves_the_verified_bytes(device: Device, kit: Kit) -> None:
+    recording_id, media_id = await device.upload(WORDS, name="Planning")
+    before = kit.clock.now()
+    link = await device.link(recording_id, media_id)
+    expected = {"media_id": media_id, "content_type": "audio/opus", "file_size_bytes": len(WORDS)}
+    assert {name: link[name] for name in expected} == expected
+    lives = datetime.fromisoformat(link["expires_at"]) - before
+    assert timedelta(minutes=59, seconds=58) < lives < timedelta(minutes=60, seconds=5)
+    served = await device.client.get(link["download_url"])
+    assert (served.status_code, served.content) == (200, WORDS)
+    assert served.headers["content-type"] == "audio/opus"
+    assert served.headers["content-length"] == str(len(WORDS))
+    assert served.headers["content-disposition"] == 'inline; filename="Planning.opus"'
+    part = await device.client.get(link["download_url"], headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, WORDS[10:20])
+
+
+async def test_the_newer_form_links_the_audio(device: Device) -> None:
+    recording_id, media_id = await device.upload(WORDS)
+    path = f"/v1/recordings/{recording_id}/download-url"
+    link = await device.call("GET", path, 200)
+    assert (link["media_id"], link["expires_in"]) == (media_id, 3600)
+    assert (await device.client.get(link["download_url"])).content == WORDS
+    empty = await device.recording()
+    refusal = await device.call("GET", f"/v1/recordings/{empty}/download-url", 409)
+    assert refusal["error"]["code"] == "media_not_uploaded"
+    await device.call("GET", "/v1/recordings/rec_none/download-url", 404)
+
+
+async def test_disposition_name_and_life_can_be_chosen(device: Device) -> None:
+    recording_id, media_id = await device.upload(WORDS)
+    link = await device.link(
+        recording_id, media_id, disposition="attachment", filename="Gespräch.opus", expires_in=604_800
+    )
+    assert link["expires_in"] == 604_800
+    served = await device.client.get(link["download_url"])
+    assert served.status_code == 200
+    assert served.headers["content-disposition"] == (
+        "attachment; filename=\"Gesprach.opus\"; filename*=UTF-8''Gespr%C3%A4ch.opus"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "media_id"),
+        ({"media_id": None}, "media_id"),
+        ({"media_id": "med_x", "expires_in": 59}, "expires_in"),
+        ({"media_id": "med_x", "expires_in": 604_801}, "expires_in"),
+        ({"media_id": "med_x", "disposition": "both"}, "disposition"),
+    ],
+)
+async def test_what_is_refused(device: Device, body: dict[str, object], param: str) -> None:
+    recording_id = await device.recording()
+    refusal = await device.post(f"/v1/recordings/{recording_id}/download-url", 400, body)
+    assert refusal["error"]["param"] == param
+
+
+async def test_media_of_another_recording_and_media_that_are_not_there(device: Device) -> None:
+    recording_id, media_id = await device.upload(WORDS)
+    other = await device.recording()
+    await device.post(f"/v1/recordings/{other}/download-url", 404, {"media_id": media_id})
+    await device.post(f"/v1/recordings/{recording_id}/download-url", 404, {"media_id": "med_none"})
+    pending = (await device.start(other))["media_id"]
+    refusal = await device.post(f"/v1/recordings/{other}/download-url", 409, {"media_id": pending})
+    assert refusal["error"]["code"] == "media_not_uploaded"
+
+
+async def test_with_the_store_away_writes_are_503_and_links_are_still_given(
+    fresh_database: str, data_folder: Callable[[str], Path]
+) -> None:
+    """The server's own way to the store is closed; links are computed without it."""
+    async with running(
+        data_folder("away"), fresh_database, LAPEL_S3_ENDPOINT="http://127.0.0.1:9/store"
+    ) as started:
+        tenant = await make_tenant(started.kit)
+        async with api_client(started.url) as client:
+            device = Device(client, tenant, tenant.headers)
+            recording_id = await device.recording()
+            upload = await device.start(recording_id)
+            answer = await client.post(
+                f"/v1/recordings/{recording_id}/upload-complete", json={}, headers=device.headers
+            )
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+            async with started.kit.database.acquire() as connection:
+                await connection.execute(
+                    "UPDATE media SET status = 'uploaded', object_key = 'media/p/r/m/a/audio.opus',"
+                    " file_size_bytes = 3 WHERE id = $1",
+                    upload["media_id"],
+                )
+            link = await device.link(recording_id, upload["media_id"])
+            assert "X-Amz-Signature=" in link["download_url"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "title", "expected"),
+    [
+        (None, None, "rec_1.opus"),
+        (None, "Weekly planning", "Weekly planning.opus"),
+        ("talk", "Weekly planning", "talk.opus"),
+        ("talk.mp3", None, "talk.mp3"),
+        ('a"b\\c/d;e', None, "a_b_c_d_e.opus"),
+        ("../../etc/passwd", None, "_.._etc_passwd.opus"),
+        ("\r\nX-Injected: 1", None, "_X-Injected_ 1.opus"),
+        ("con", None, "_con.opus"),
+        ("exe\u202esupo", None, "exesupo.opus"),
+        ("  .hidden  ", None, "hidden.opus"),
+        ("＂quoted＂", None, "_quoted_.opus"),
+        ("\u200b", "", "rec_1.opus"),
+        ("x" * 255, None, "x" * 100 + ".opus"),
+    ],
+)
+def test_file_names_are_safe(asked: str | None, title: str | None, expected: str) -> None:
+    header = content_disposition("inline", asked, title, "rec_1", "audio/opus")
+    assert header == f'inline; filename="{expected}"'
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "full"),
+    [
+        ("Café", "Cafe.opus", "Café.opus"),
+        ("会議", "rec_1.opus", "会議.opus"),
+        ("≮b≯ é", "_b_ e.opus", "≮b≯ é.opus"),
+    ],
+)
+def test_names_beyond_ascii_come_in_both_forms(name: str, plain: str, full: str) -> None:
+    header = content_disposition("attachment", None, name, "rec_1", "audio/opus")
+    start = f"attachment; filename=\"{plain}\"; filename*=UTF-8''"
+    assert header.startswith(start)
+    assert header.isascii()
+    assert unquote(header.removeprefix(start)) == full

@@ -1,0 +1,185 @@
+"""Objects above the inline limit: 425 until a job has verified them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lapel.recordings.jobs import handlers
+from lapel.recordings.payloads import VerifyUpload
+from tests.recordings.support import Device, events_of, later, objects, sha256
+from tests.support.client import api_client
+from tests.support.running import Running, running, working
+from tests.support.tenants import make_tenant
+
+LARGE, OTHER, SMALL = b"a long talk " * 2000, b"another one " * 2000, b"short"
+
+
+@pytest.fixture
+async def small_limit(fresh_database: str, data_folder: Callable[[str], Path]) -> AsyncGenerator[Running]:
+    """A server that hashes no more than 4 KiB in a call, without a worker."""
+    async with running(data_folder("large"), fresh_database, LAPEL_INLINE_HASH_BYTES="4096") as started:
+        yield started
+
+
+@pytest.fixture
+async def recorder(small_limit: Running) -> AsyncGenerator[Device]:
+    """A client of it."""
+    tenant = await make_tenant(small_limit.kit)
+    async with api_client(small_limit.url) as client:
+        yield Device(client, tenant, tenant.headers)
+
+
+@pytest.fixture
+async def idle_worker(small_limit: Running) -> None:
+    """A worker that was seen just now and has not come round to anything yet."""
+    async with small_limit.kit.database.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO workers (process_id, seen_at) VALUES ('idle', $1)", small_limit.kit.clock.now()
+        )
+
+
+async def uploaded(recorder: Device, content: bytes) -> tuple[str, str]:
+    recording_id = await recorder.recording()
+    upload = await recorder.start(recording_id)
+    await recorder.put(upload, content)
+    return recording_id, upload["media_id"]
+
+
+async def until_verified(recorder: Device, recording_id: str, **facts: object) -> int:
+    for _ in range(200):
+        answer = await recorder.client.post(
+            f"/v1/recordings/{recording_id}/upload-complete", json=facts, headers=recorder.headers
+        )
+        if answer.status_code != 425:
+            return answer.status_code
+        assert answer.json()["error"]["code"] == "upload_verification_pending"
+        await asyncio.sleep(0.05)
+    raise AssertionError("it is never verified")
+
+
+async def test_the_client_repeats_the_identical_request_until_it_is_verified(
+    small_limit: Running, recorder: Device
+) -> None:
+    async with working(small_limit):
+        recording_id, media_id = await uploaded(recorder, LARGE)
+        for _ in range(200):
+            async with small_limit.kit.database.acquire() as connection:
+                if await connection.fetchval("SELECT count(*) FROM workers"):
+                    break
+            await asyncio.sleep(0.05)
+        await recorder.complete(recording_id, 425, content_sha256=sha256(LARGE))
+        assert await until_verified(recorder, recording_id, content_sha256=sha256(LARGE)) == 200
+        done = await recorder.read(recording_id)
+        assert (done["status"], done["content_sha256"]) == ("uploaded", sha256(LARGE))
+        assert await recorder.download(recording_id, media_id) == LARGE
+        kit, project = small_limit.kit, recorder.tenant.project_id
+        assert await events_of(kit, recorder.tenant.test_world, recording_id) == [
+            "recording.created",
+            "recording.uploaded",
+        ]
+        assert len(await objects(kit, f"media/{project}/{recording_id}/")) == 1
+        assert await objects(kit, f"staging/{project}/{recording_id}/") == []
+
+        refused, _ = await uploaded(recorder, OTHER)
+        assert await until_verified(recorder, refused, content_sha256=sha256(LARGE)) == 409
+        repeat = await recorder.complete(refused, 409, content_sha256=sha256(LARGE))
+        assert repeat["error"]["code"] == "integrity_failure"
+        assert (await recorder.read(refused))["status"] == "integrity_failure"
+
+
+async def test_without_a_worker_nothing_is_promised(recorder: Device) -> None:
+    recording_id, _ = await uploaded(recorder, LARGE)
+    refusal = await recorder.complete(recording_id, 503)
+    assert refusal["error"]["code"] == "unavailable"
+    small, _ = await uploaded(recorder, SMALL)
+    assert (await recorder.complete(small))["status"] == "uploaded"
+
+
+async def test_a_worker_that_was_not_seen_for_30_seconds_does_not_count(
+    small_limit: Running, recorder: Device
+) -> None:
+    recording_id, _ = await uploaded(recorder, LARGE)
+    kit = small_limit.kit
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO workers (process_id, seen_at) VALUES ('gone', $1)",
+            kit.clock.now() - timedelta(seconds=31),
+        )
+    await recorder.complete(recording_id, 503)
+
+
+@pytest.mark.usefixtures("idle_worker")
+async def test_while_it_is_verified(small_limit: Running, recorder: Device) -> None:
+    recording_id, media_id = await uploaded(recorder, LARGE)
+    facts = {"content_sha256": sha256(LARGE), "duration_seconds": 4}
+    await recorder.complete(recording_id, 425, **facts)
+    await recorder.complete(recording_id, 425, **facts)
+    await recorder.complete(recording_id, 425)
+    assert (await recorder.start(recording_id, 425))["error"]["code"] == "upload_verification_pending"
+    conflict = await recorder.complete(recording_id, 409, content_sha256=sha256(OTHER))
+    assert conflict["error"]["code"] == "conflict"
+    shown = await recorder.read(recording_id)
+    assert (shown["status"], shown["media"][0]["status"]) == ("pending", "pending")
+    path = f"/v1/recordings/{recording_id}/download-url"
+    refusal = await recorder.post(path, 409, {"media_id": media_id})
+    assert refusal["error"]["code"] == "media_not_uploaded"
+
+    payload = VerifyUpload(recorder.tenant.test_world, recording_id)
+    # Two workers at once, and once more: a job runs at least once.
+    verify = small_limit.parts.recordings.completion.verify
+    await asyncio.gather(verify(payload), verify(payload))
+    await verify(payload)
+    done = await recorder.complete(recording_id, **facts)
+    assert (done["status"], done["duration_ms"]) == ("uploaded", 4000)
+    project = recorder.tenant.project_id
+    assert len(await objects(small_limit.kit, f"media/{project}/{recording_id}/")) == 1
+    assert await recorder.download(recording_id, media_id) == LARGE
+
+
+@pytest.mark.usefixtures("idle_worker")
+async def test_an_object_that_vanishes_before_it_is_verified(small_limit: Running, recorder: Device) -> None:
+    recording_id, _ = await uploaded(recorder, LARGE)
+    await recorder.complete(recording_id, 425)
+    for key in await objects(small_limit.kit, f"staging/{recorder.tenant.project_id}/{recording_id}/"):
+        await small_limit.kit.store.delete(key)
+    payload = VerifyUpload(recorder.tenant.test_world, recording_id)
+    await small_limit.parts.recordings.completion.verify(payload)
+    assert (await recorder.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
+    await recorder.put(await recorder.start(recording_id), SMALL)
+    assert (await recorder.complete(recording_id))["status"] == "uploaded"
+
+
+@pytest.mark.usefixtures("idle_worker")
+async def test_a_verification_whose_job_was_lost_is_enqueued_again(
+    small_limit: Running, recorder: Device
+) -> None:
+    recording_id, _ = await uploaded(recorder, LARGE)
+    await recorder.complete(recording_id, 425)
+    kit = small_limit.kit
+    count = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = 'recordings.verify-upload'"
+    async with kit.database.acquire() as connection:
+        assert await connection.fetchval(count) == 1
+    soon = await later(kit, timedelta(minutes=14)).reconciler.run_unfinished()
+    assert "verification_requeued" not in soon
+    assert (await later(kit, timedelta(minutes=16)).reconciler.run_unfinished())["verification_requeued"] == 1
+    async with kit.database.acquire() as connection:
+        assert await connection.fetchval(count) == 1, "the job that is still there is not doubled"
+        await connection.execute("DELETE FROM jobs.pgqueuer")
+    await later(kit, timedelta(minutes=40)).reconciler.run_unfinished()
+    async with kit.database.acquire() as connection:
+        assert await connection.fetchval(count) == 1
+
+
+@pytest.mark.usefixtures("idle_worker")
+async def test_deleted_while_it_is_verified(small_limit: Running, recorder: Device) -> None:
+    recording_id, _ = await uploaded(recorder, LARGE)
+    await recorder.complete(recording_id, 425)
+    await recorder.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    (job,) = handlers(small_limit.parts.recordings)
+    await job.handler(VerifyUpload(recorder.tenant.test_world, recording_id))
+    assert await objects(small_limit.kit, f"media/{recorder.tenant.project_id}/{recording_id}/") == []

@@ -1,0 +1,208 @@
+"""What nobody completes is finished or explained; what nobody needs is swept; what is missing is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+
+from lapel.foundation.kit import Kit
+from tests.recordings.support import Device, events_of, later, objects, sha256
+
+WORDS, OTHER = b"left behind" * 300, b"not the same" * 300
+URL_OVER = timedelta(minutes=61)
+DAY_AFTER = timedelta(hours=25, minutes=1)
+LONG_AFTER = timedelta(hours=50)
+
+
+def staging(device: Device, recording_id: str) -> str:
+    return f"staging/{device.tenant.project_id}/{recording_id}/"
+
+
+def final(device: Device, recording_id: str) -> str:
+    return f"media/{device.tenant.project_id}/{recording_id}/"
+
+
+async def found(kit: Kit, kind: str) -> int:
+    async with kit.database.acquire() as connection:
+        return await connection.fetchval("SELECT found FROM findings WHERE kind = $1", kind) or 0
+
+
+async def test_an_upload_whose_client_died_is_finished(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id, sha256=sha256(WORDS))
+    await device.put(upload, WORDS)
+    await later(kit, timedelta(minutes=59)).reconciler.run_unfinished()
+    assert (await device.read(recording_id))["status"] == "pending", "its client may still be alive"
+    before = await found(kit, "upload_finished")
+    counts = await later(kit, URL_OVER).reconciler.run_unfinished()
+    assert counts["upload_finished"] >= 1
+    assert await found(kit, "upload_finished") == before + counts["upload_finished"]
+    shown = await device.read(recording_id)
+    assert (shown["status"], shown["content_sha256"]) == ("uploaded", sha256(WORDS))
+    assert await device.download(recording_id, upload["media_id"]) == WORDS
+    assert (await device.complete(recording_id, content_sha256=sha256(WORDS)))["status"] == "uploaded"
+    assert await events_of(kit, device.tenant.test_world, recording_id) == [
+        "recording.created",
+        "recording.uploaded",
+    ]
+
+
+async def test_only_media_whose_url_is_over_are_finished(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    audio = await device.start(recording_id)
+    await device.put(audio, WORDS)
+    image = await device.start(recording_id, type="image")
+    await device.put(image, OTHER)
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE media SET reconcile_at = reconcile_at + interval '1 day' WHERE id = $1",
+            image["media_id"],
+        )
+    await later(kit, URL_OVER).reconciler.run_unfinished()
+    shown = await device.read(recording_id)
+    assert [media["status"] for media in shown["media"]] == ["uploaded", "pending"]
+
+
+async def test_media_that_nobody_uploads_expire_a_day_after_their_url(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await later(kit, timedelta(hours=24, minutes=30)).reconciler.run_unfinished()
+    assert (await device.read(recording_id))["media"][0]["status"] == "pending"
+    counts = await later(kit, DAY_AFTER).reconciler.run_unfinished()
+    assert counts["media_expired"] >= 1
+    shown = await device.read(recording_id)
+    assert (shown["status"], shown["media"][0]["status"]) == ("failed", "failed")
+    assert (await events_of(kit, device.tenant.test_world, recording_id))[-1] == "recording.failed"
+    async with kit.database.acquire() as connection:
+        why = await connection.fetchval("SELECT failure FROM media WHERE id = $1", upload["media_id"])
+    assert "24 hours" in why
+    # It is not too late for a fresh start.
+    await device.put(await device.start(recording_id), WORDS)
+    assert (await device.complete(recording_id))["status"] == "uploaded"
+
+
+async def test_an_expired_image_leaves_an_uploaded_recording_as_it_is(device: Device, kit: Kit) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    await device.start(recording_id, type="image")
+    before = await device.read(recording_id)
+    await later(kit, DAY_AFTER).reconciler.run_unfinished()
+    after = await device.read(recording_id)
+    assert after["status"] == "uploaded"
+    assert [media["status"] for media in after["media"]] == ["uploaded", "failed"]
+    assert after["updated_at"] == before["updated_at"]
+
+
+async def test_an_object_that_is_not_what_was_declared_is_refused(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OTHER)
+    async with kit.database.acquire() as connection:  # declared, but by a store that does not check
+        await connection.execute(
+            "UPDATE upload_attempts SET sha256 = $2 WHERE media_id = $1", upload["media_id"], sha256(WORDS)
+        )
+    counts = await later(kit, URL_OVER).reconciler.run_unfinished()
+    assert counts["upload_refused"] >= 1
+    assert (await device.read(recording_id))["status"] == "integrity_failure"
+    assert await objects(kit, final(device, recording_id)) == []
+
+
+async def test_a_copy_that_no_row_serves_is_swept_when_it_is_a_day_old(device: Device, kit: Kit) -> None:
+    recording_id, media_id = await device.upload(WORDS)
+    (served,) = await objects(kit, final(device, recording_id))
+    stray = served.replace("/audio.opus", "x/audio.opus")
+    await kit.store.copy(served, stray)
+    await later(kit, timedelta(hours=23)).reconciler.run_walks()
+    assert await objects(kit, final(device, recording_id)) == sorted([served, stray])
+    counts = await later(kit, DAY_AFTER).reconciler.run_walks()
+    assert counts["copy_swept"] >= 1
+    assert await objects(kit, final(device, recording_id)) == [served]
+    assert await device.download(recording_id, media_id) == WORDS
+
+
+async def test_a_row_whose_object_is_gone_is_told_and_kept(device: Device, kit: Kit) -> None:
+    recording_id, media_id = await device.upload(WORDS)
+    (served,) = await objects(kit, final(device, recording_id))
+    assert "object_missing" not in await later(kit, timedelta()).reconciler.run_walks()
+    await kit.store.delete(served)
+    assert (await later(kit, timedelta()).reconciler.run_walks())["object_missing"] == 1
+    assert (await device.read(recording_id))["media"][0]["status"] == "uploaded"
+    await device.link(recording_id, media_id)
+    await kit.store.put(served, WORDS)
+    assert "object_missing" not in await later(kit, timedelta()).reconciler.run_walks()
+
+
+async def test_late_puts_are_swept_a_day_after_their_url_and_no_sooner(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, WORDS)
+    await device.complete(recording_id)
+    await device.put(upload, OTHER)
+    assert len(await objects(kit, staging(device, recording_id))) == 1
+    await later(kit, timedelta(hours=24, minutes=59)).reconciler.run_walks()
+    assert len(await objects(kit, staging(device, recording_id))) == 1
+    counts = await later(kit, DAY_AFTER).reconciler.run_walks()
+    assert counts["late_put_swept"] >= 1
+    assert await objects(kit, staging(device, recording_id)) == []
+    assert await device.download(recording_id, upload["media_id"]) == WORDS
+
+
+async def test_staged_objects_that_may_still_be_taken_are_never_swept(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    await device.put(await device.start(recording_id), WORDS)
+    await later(kit, LONG_AFTER).reconciler.run_walks()
+    assert len(await objects(kit, staging(device, recording_id))) == 1
+    assert (await device.complete(recording_id))["status"] == "uploaded"
+
+
+async def test_a_late_put_of_a_deleted_recording_is_swept(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    await device.put(upload, WORDS)
+    await later(kit, timedelta(hours=24)).reconciler.run_walks()
+    assert len(await objects(kit, staging(device, recording_id))) == 1
+    await later(kit, DAY_AFTER).reconciler.run_walks()
+    assert await objects(kit, staging(device, recording_id)) == []
+
+
+async def test_what_time_makes_useless_is_pruned(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, WORDS)
+    await device.complete(recording_id)
+    count = "SELECT (SELECT count(*) FROM upload_tokens WHERE recording_id = $1),"
+    count += " (SELECT count(*) FROM upload_attempts WHERE media_id = $2)"
+    for when, expected in ((timedelta(hours=23), (1, 1)), (LONG_AFTER, (0, 0))):
+        await later(kit, when).reconciler.run_unfinished()
+        async with kit.database.acquire() as connection:
+            left = await connection.fetchrow(count, recording_id, upload["media_id"])
+        assert left is not None
+        assert tuple(left) == expected
+    assert (await device.complete(recording_id, content_sha256=sha256(WORDS)))["status"] == "uploaded"
+
+
+async def test_two_reconcilers_at_once_do_no_harm(device: Device, kit: Kit) -> None:
+    ids: list[str] = []
+    for _ in range(5):
+        recording_id = await device.recording()
+        await device.put(await device.start(recording_id), WORDS)
+        ids.append(recording_id)
+    at_once = later(kit, URL_OVER).reconciler
+    await asyncio.gather(at_once.run_once(), later(kit, URL_OVER).reconciler.run_once())
+    for recording_id in ids:
+        assert (await device.read(recording_id))["status"] == "uploaded"
+        assert len(await objects(kit, final(device, recording_id))) == 1
+        events = await events_of(kit, device.tenant.test_world, recording_id)
+        assert events == ["recording.created", "recording.uploaded"]
+
+
+async def test_the_failed_event_says_what_the_recording_shows(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    await device.put(await device.start(recording_id), OTHER)
+    await device.complete(recording_id, 409, content_sha256=sha256(WORDS))
+    async with kit.database.acquire() as connection:
+        body: bytes = await connection.fetchval(
+            "SELECT body FROM events WHERE resource_id = $1 AND type = 'recording.failed'", recording_id
+        )
+    assert json.loads(body)["data"]["recording"] == await device.read(recording_id)
