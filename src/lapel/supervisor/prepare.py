@@ -6,12 +6,16 @@ import asyncio
 import dataclasses
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.http_server import listen
+from lapel.foundation.http_server import AddressInUse, listen
 from lapel.settings import Settings, SettingsError
 from lapel.supervisor.data_folder import DataFolder, DataFolderError, newest_schema, store_credentials
+
+# Seconds. The kernel ends them at once; on a busy machine their sockets close a little later.
+_KILLED_ONES_END = 2.0
 
 Say = Callable[[str], None]
 
@@ -48,9 +52,21 @@ def open_sockets(settings: Settings) -> Sockets:
     count = {"all": settings.api_processes, "api": settings.api_processes, "store": 1, "worker": 0}[
         settings.role
     ]
-    public = listen(settings.host, settings.port, count) if count else []
+    public = _listen(settings.host, settings.port, count) if count else []
     internal = settings.role == "all" and settings.uses_embedded_store
     return Sockets(public, listen("127.0.0.1", 0)[0] if internal else None)
+
+
+def _listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """`listen`, with patience for the children of a killed supervisor, which are just ending."""
+    deadline = time.monotonic() + _KILLED_ONES_END
+    while True:
+        try:
+            return listen(host, port, count)
+        except AddressInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def check_tls(settings: Settings) -> None:
