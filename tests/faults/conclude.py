@@ -1,0 +1,28 @@
+"""The last look: bring everything to rest, read everything back, and judge."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.faults.checker import Finding, judge
+from tests.faults.evidence import Evidence, collect, read_back, statuses
+from tests.faults.journal import Journal, Told, read
+from tests.faults.rest import come_to_rest
+from tests.support.running import Running
+from tests.support.tenants import Tenant
+
+
+async def conclude(live: Running, tenant: Tenant, journal: Journal) -> list[Finding]:
+    """Bring the system to rest, with no other worker running; then every disagreement."""
+    await come_to_rest(live.settings)
+    told = read(journal.path)
+    return judge(told, await look(live, tenant, told))
+
+
+async def look(live: Running, tenant: Tenant, told: Told) -> Evidence:
+    """Everything that is there now, promised media read through their own links."""
+    there = await collect(live.settings)
+    async with httpx.AsyncClient(base_url=live.url, timeout=30, trust_env=False) as client:
+        there.served = await read_back(client, tenant, told.standing)
+        there.answers_of_deleted = await statuses(client, tenant, told.deleted)
+    return there

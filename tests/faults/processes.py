@@ -1,0 +1,119 @@
+"""API and worker as processes of their own, forked from one that has imported everything: quick to start.
+
+They run what `lapel serve` runs as its children, `lapel.cli.child`, with settings from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from lapel import app
+from lapel.cli import child
+from lapel.foundation import faults
+from lapel.foundation.clock import ManualClock
+from lapel.foundation.kit import open_kit
+from lapel.settings import Settings
+
+CRASHED = 70
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__, "lapel.app", "lapel.server", "lapel.worker"])
+
+
+def _run(role: str, environment: Mapping[str, str], listener: socket.socket | None) -> None:
+    """In the new process: become `lapel.cli.child`."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # end with the fork server
+    for name in [name for name in os.environ if name.startswith("LAPEL_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    if listener is not None:
+        os.environ["LAPEL_LISTEN_FD"] = str(listener.detach())
+    sys.argv = ["lapel", role]
+    child.main()
+
+
+class Process:
+    """One role that is started again whenever it dies, until `stop`."""
+
+    def __init__(
+        self, role: str, settings: Settings, crash: str | None, listener: socket.socket | None
+    ) -> None:
+        self.exits: list[int | None] = []
+        self._role = role
+        self._environment = settings.to_env() | ({"LAPEL_CRASH": crash} if crash else {})
+        self._listener = listener
+        self._process: ForkServerProcess | None = None
+        self._stopping = False
+
+    async def keep(self) -> None:
+        """Start, wait for the end, start again."""
+        while not self._stopping:
+            self._process = _FORKS.Process(
+                target=_run, args=(self._role, self._environment, self._listener), daemon=True
+            )
+            await asyncio.to_thread(self._process.start)
+            await asyncio.to_thread(self._process.join)
+            self.exits.append(self._process.exitcode)
+
+    def stop(self) -> None:
+        """End it for good."""
+        self._stopping = True
+        if self._process is not None:
+            self._process.kill()
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended at a crash point."""
+        return CRASHED in self.exits
+
+
+@asynccontextmanager
+async def process(
+    role: str, settings: Settings, *, crash: str | None = None, listener: socket.socket | None = None
+) -> AsyncGenerator[Process]:
+    """A role's process for a block. `crash`: `point@marker file`; `listener` stays open over restarts."""
+    kept = Process(role, settings, crash, listener)
+    task = asyncio.create_task(kept.keep())
+    try:
+        yield kept
+    finally:
+        kept.stop()
+        await task
+
+
+def _errand(environment: Mapping[str, str], ahead: timedelta) -> None:
+    faults.arm(environment["LAPEL_CRASH"])
+    asyncio.run(run_schedules(Settings.from_env(environment), ahead))
+
+
+async def run_schedules(settings: Settings, ahead: timedelta) -> None:
+    """Everything that comes round does so once, as if it were `ahead` of now."""
+    async with open_kit(settings, clock=ManualClock(datetime.now(UTC) + ahead)) as kit:
+        for schedule in app.schedules(kit, app.slices(kit)):
+            await schedule.handler()
+
+
+async def errand(settings: Settings, crash: str, ahead: timedelta) -> int | None:
+    """`run_schedules` in a process with a crash point armed; gives its exit status."""
+    forked = _FORKS.Process(target=_errand, args=(settings.to_env() | {"LAPEL_CRASH": crash}, ahead))
+    await asyncio.to_thread(forked.start)
+    await asyncio.to_thread(forked.join)
+    return forked.exitcode
+
+
+def armed(folder: Path, point: str) -> tuple[str, Path]:
+    """A crash instruction that works once, and the marker file that is gone when it has."""
+    marker = folder / point.replace(":", "-")
+    marker.touch()
+    return f"{point}@{marker}", marker

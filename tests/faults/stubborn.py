@@ -1,0 +1,100 @@
+"""A client that does not give up: a dropped call, a 503 and a 425 are repeated, identically."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from tests.faults.journal import Journal, Surprise
+from tests.support.tenants import bearer
+
+# What a client may meet while processes die and come back; anything else is an answer.
+REPEATED = {425, 503}
+PATIENCE = 60.0
+PAUSE = 0.05
+
+
+class GaveUp(Exception):
+    """Repeated for a long time, or answered as the contract does not allow; it is in the journal."""
+
+
+class Stubborn:
+    """Calls one of `addresses`, the next one when it does not answer. Safe to share between tasks."""
+
+    def __init__(self, http: httpx.AsyncClient, addresses: Sequence[str], journal: Journal) -> None:
+        self.http = http
+        self.journal = journal
+        self.repeats = 0
+        self._addresses = tuple(addresses)
+
+    async def api(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        allowed: Collection[int] = (200,),
+    ) -> httpx.Response:
+        """The first final answer. Raises GaveUp when it is not `allowed`, or none comes."""
+        headers = bearer(token) | ({"Idempotency-Key": key} if key else {})
+        call = f"{method} {path} {body or ''}"
+        return await self._repeat(
+            call,
+            allowed,
+            [(method, f"{address}/v1{path}", headers, body, None) for address in self._addresses],
+        )
+
+    async def put(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
+        """PUT to a signed link until it is stored. Raises GaveUp."""
+        call = f"PUT {httpx.URL(url).path} {len(content)}"
+        return await self._repeat(call, (200,), [("PUT", url, dict(headers), None, content)])
+
+    async def get(self, url: str, allowed: Collection[int] = (200,)) -> httpx.Response:
+        """GET a signed link. Raises GaveUp."""
+        return await self._repeat(f"GET {httpx.URL(url).path}", allowed, [("GET", url, {}, None, None)])
+
+    async def _repeat(
+        self,
+        call: str,
+        allowed: Collection[int],
+        targets: Sequence[tuple[str, str, Mapping[str, str], Mapping[str, Any] | None, bytes | None]],
+    ) -> httpx.Response:
+        last = "no answer"
+        tries = 0
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    method, url, headers, body, content = targets[tries % len(targets)]
+                    tries += 1
+                    try:
+                        answer = await self.http.request(
+                            method, url, headers=headers, json=body, content=content
+                        )
+                    except httpx.TransportError as dropped:
+                        last = repr(dropped)
+                    else:
+                        last = f"{answer.status_code} {answer.text[:300]}"
+                        if not _is_to_be_repeated(answer):
+                            break
+                    self.repeats += 1
+                    await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise self._surprise(call, f"gave up after {tries} tries: {last}") from None
+        if answer.status_code not in allowed:
+            raise self._surprise(call, last)
+        return answer
+
+    def _surprise(self, call: str, answer: str) -> GaveUp:
+        self.journal.write(Surprise(call, answer))
+        return GaveUp(f"{call}: {answer}")
+
+
+def _is_to_be_repeated(answer: httpx.Response) -> bool:
+    if answer.status_code == 409 and "idempotency_key_in_use" in answer.text:
+        return True  # our dropped call is still running
+    return answer.status_code in REPEATED

@@ -1,0 +1,172 @@
+"""Every named crash point is hit once by a hard exit; the client repeats, and everything agrees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.http_server import listen
+from lapel.recordings.crash_points import CRASH_POINTS
+from tests.faults import bucket
+from tests.faults.checker import Finding
+from tests.faults.conclude import conclude
+from tests.faults.journal import Journal
+from tests.faults.lives import (
+    INLINE_BYTES,
+    Life,
+    abandoned,
+    deleted,
+    illustrated,
+    large,
+    plain,
+    refused_first,
+    refused_later,
+)
+from tests.faults.processes import CRASHED, armed, errand, process
+from tests.faults.rest import AHEAD
+from tests.faults.stubborn import Stubborn
+from tests.support.postgres import create_database, drop_database
+from tests.support.running import Running, running, settings_for
+from tests.support.tenants import Tenant, make_tenant
+
+AT_ONCE = 5
+WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
+STAGES = sorted({point.partition(":")[0] for point in CRASH_POINTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A server that stays, beside which another process dies; one database and one bucket for both."""
+
+    haven: Running
+    tenant: Tenant
+    journal: Journal
+    crash: str
+    marker: Path
+    http: httpx.AsyncClient
+
+    async def live(self, addresses: list[str], *lives: Callable[[Life], Awaitable[None]]) -> None:
+        """Live these lives, one after the other, against the first address that answers."""
+        client = Stubborn(self.http, addresses, self.journal)
+        random = Random(self.crash.partition("@")[0])
+        answer = await client.api(
+            "POST",
+            "/end-users",
+            self.tenant.test_key,
+            body={},
+            key=f"k{random.getrandbits(64)}",
+            allowed=(201,),
+        )
+        for each in lives:
+            await each(Life(client, self.tenant.test_key, answer.json()["id"], random))
+
+
+async def in_api(scene: Scene, *lives: Callable[[Life], Awaitable[None]], worker: bool = False) -> None:
+    """An API process dies; the repeat finds the other one."""
+    listener = listen("127.0.0.1", 0)[0]
+    port: int = listener.getsockname()[1]
+    kept = scene.haven.settings
+    settings = settings_for(
+        kept.data_dir,
+        kept.database_url or "",
+        port,
+        LAPEL_S3_ENDPOINT=kept.s3_endpoint or "",
+        LAPEL_PUBLIC_URL=scene.haven.url,
+        LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES),
+    )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(listener)
+        await stack.enter_async_context(process("api", settings, crash=scene.crash, listener=listener))
+        if worker:
+            await stack.enter_async_context(process("worker", settings))
+            await worker_seen(scene.haven)
+        await scene.live([f"http://127.0.0.1:{port}", scene.haven.url], *lives)
+
+
+async def worker_seen(haven: Running) -> None:
+    """Until then completions of large objects are refused with 503, and the repeat goes elsewhere."""
+    async with asyncio.timeout(30), haven.kit.database.acquire() as connection:
+        while not await connection.fetchval(WORKING):  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.05)
+
+
+async def in_worker(scene: Scene, *lives: Callable[[Life], Awaitable[None]]) -> None:
+    """The worker dies in the middle of a job, and is started again."""
+    async with process("worker", scene.haven.settings, crash=scene.crash):
+        await scene.live([scene.haven.url], *lives)
+        async with asyncio.timeout(30):
+            while scene.marker.exists():  # noqa: ASYNC110 - another process removes it
+                await asyncio.sleep(0.05)
+
+
+async def in_reconciler(scene: Scene) -> None:
+    """What comes round dies in the middle of it, days later, with all kinds of things to find."""
+
+    async def unused(life: Life) -> None:
+        await life.create()
+        await life.link(life.content())
+
+    await scene.live([scene.haven.url], plain, unused, abandoned, abandoned, abandoned)
+    settings = scene.haven.settings
+    project = scene.tenant.project_id
+    for name in (f"staging/{project}/rec_0/med_0/att_0", f"media/{project}/rec_0/med_0/att_0/audio.opus"):
+        await asyncio.to_thread(bucket.put, settings, name, b"nobody's")
+    for _ in range(3):
+        if await errand(settings, scene.crash, AHEAD) == CRASHED:
+            return
+
+
+SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
+    "upload-url": lambda scene: in_api(scene, plain, illustrated),
+    "complete": lambda scene: in_api(scene, plain, refused_first),
+    "verify": lambda scene: in_api(scene, large, worker=True),
+    "hash": lambda scene: in_worker(scene, large, refused_later),
+    "delete": lambda scene: in_api(scene, deleted),
+    "erase": lambda scene: in_worker(scene, deleted),
+    "reconcile": in_reconciler,
+}
+
+
+async def crash_at(point: str, postgres: EmbeddedPostgres, folder: Path) -> list[Finding]:
+    """A world of its own, in which this point is hit; what is wrong afterwards."""
+    folder.mkdir()  # noqa: ASYNC240
+    crash, marker = armed(folder, point)
+    journal = Journal(folder / "journal.jsonl")
+    database = f"crash_{point}"
+    dsn = await asyncio.to_thread(create_database, postgres, database, "template")
+    async with AsyncExitStack() as stack:
+        haven = await stack.enter_async_context(
+            running(folder / "data", dsn, clock=None, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
+        )
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=20, trust_env=False))
+        tenant = await make_tenant(haven.kit)
+        scene = Scene(haven, tenant, journal, crash, marker, http)
+        await SCENARIOS[point.partition(":")[0]](scene)
+        journal.close()
+        findings = await conclude(haven, tenant, journal)
+    await asyncio.to_thread(drop_database, postgres, database)
+    return [*findings, Finding("point-not-reached", point)] if marker.exists() else findings
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("stage", STAGES)
+async def test_a_crash_at_any_step_breaks_no_promise(
+    stage: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    gate = asyncio.Semaphore(AT_ONCE)
+    points = [point for point in CRASH_POINTS if point.partition(":")[0] == stage]
+
+    async def one(point: str) -> list[Finding]:
+        async with gate:
+            return await crash_at(point, postgres, tmp_path / point.replace(":", "-"))
+
+    outcomes = await asyncio.gather(*map(one, points))
+    assert dict(zip(points, outcomes, strict=True)) == {point: [] for point in points}

@@ -1,0 +1,126 @@
+"""200 random SIGKILLs of API, worker, store and PostgreSQL under load: no promise is broken.
+
+LAPEL_FAULT_KILLS says how many; LAPEL_FAULT_SEED repeats the choices of a run (its seed is printed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.kit import open_kit
+from lapel.settings import Settings
+from lapel.supervisor.data_folder import store_credentials
+from tests.faults.conclude import conclude
+from tests.faults.journal import Journal, read
+from tests.faults.lives import INLINE_BYTES
+from tests.faults.load import Load
+from tests.faults.stubborn import Stubborn
+from tests.faults.tree import ROLES, Role, Run, ServeTree
+from tests.support.running import running, settings_for
+from tests.support.tenants import Tenant, make_tenant
+
+KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "200"))
+SEED = os.environ.get("LAPEL_FAULT_SEED") or secrets.token_hex(4)
+CLIENTS = 6
+# Seconds between two kills.
+PAUSE = (0.2, 0.7)
+# As if all of it were one machine's: the tests' own server reads what `lapel serve` wrote.
+SECRET = "the-secret-of-a-tree-that-is-killed-all-the-time"
+
+
+def store_keys() -> dict[str, str]:
+    """The embedded store's keys, as the tree derives them."""
+    key_id, key = store_credentials(SECRET)
+    return {"LAPEL_SECRET": SECRET, "LAPEL_S3_ACCESS_KEY_ID": key_id, "LAPEL_S3_SECRET_ACCESS_KEY": key}
+
+
+async def torment(tree: ServeTree, random: Random, kills: int) -> Counter[str]:
+    """Kill so many processes, one at a time, wherever they are."""
+    killed: Counter[str] = Counter()
+    while killed.total() < kills:
+        role: Role = random.choice(ROLES)
+        which, pause = random.random(), random.uniform(*PAUSE)
+        async with asyncio.timeout(60):
+            while not (alive := tree.pids()[role]):  # noqa: ASYNC110 - the supervisor tells nobody
+                await asyncio.sleep(0.02)
+        os.kill(sorted(alive)[int(which * len(alive))], signal.SIGKILL)
+        killed[role] += 1
+        await asyncio.sleep(pause)
+    return killed
+
+
+async def make_tenant_of(settings: Settings) -> Tenant:
+    """A project on a database that some other process serves."""
+    async with open_kit(settings) as kit:
+        return await make_tenant(kit)
+
+
+async def all_back(run: Run, tree: ServeTree) -> None:
+    """Wait until everything that was killed serves again."""
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+        while True:
+            try:
+                answer = await client.get(f"{run.base_url}/health/ready")
+                if answer.status_code == 200 and all(tree.pids().values()):
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(600)
+async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(tmp_path: Path) -> None:
+    print(f"LAPEL_FAULT_SEED={SEED} LAPEL_FAULT_KILLS={KILLS}")
+    tree = ServeTree(
+        tmp_path / "data",
+        tmp_path / "serve.log",
+        {"LAPEL_INLINE_HASH_BYTES": str(INLINE_BYTES), "LAPEL_SECRET": SECRET, "LAPEL_LOG_FORMAT": "json"},
+    )
+    journal = Journal(tmp_path / "journal.jsonl")
+    try:
+        run = await tree.start()
+        tenant = await make_tenant_of(settings_for(tree.data_dir, run.database_url, run.port, **store_keys()))
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+            client = Stubborn(http, [run.base_url], journal)
+            load = Load(client, tenant.test_key, SEED, CLIENTS)
+            stop = asyncio.Event()
+            loading = asyncio.create_task(load.run(stop))
+            killed = await torment(tree, Random(SEED), KILLS)
+            # And all of them at once: what a killed tree left is taken over.
+            tree.stop(signal.SIGKILL)
+            run = await tree.start(run.port)
+            stop.set()
+            await loading
+        await all_back(run, tree)
+        print(f"killed {dict(killed)}; lived {dict(load.lived)}; repeated {client.repeats} calls")
+        assert tree.stop() == 0, tree.tail()
+        journal.close()
+        findings = await conclude_at_rest(tree.data_dir, tenant, journal)
+    finally:
+        tree.end()
+        journal.close()
+    told = read(journal.path)
+    print(f"{len(told.created)} created, {len(told.promised)} promised, {len(told.deleted)} deleted")
+    assert findings == [], f"replay with LAPEL_FAULT_SEED={SEED} LAPEL_FAULT_KILLS={KILLS}; {tmp_path}"
+    assert len(told.standing) >= KILLS // 4, "so little was promised that nothing is proven"
+
+
+async def conclude_at_rest(data_dir: Path, tenant: Tenant, journal: Journal) -> list[object]:
+    """The same folder under a server of the test's own, with nobody else working on it."""
+    postgres = EmbeddedPostgres(data_dir)
+    postgres.start()
+    try:
+        async with running(data_dir, postgres.dsn(), clock=None, **store_keys()) as live:
+            return list(await conclude(live, tenant, journal))
+    finally:
+        postgres.stop()

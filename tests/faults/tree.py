@@ -1,0 +1,106 @@
+"""`lapel serve` as a user runs it, and its processes by role."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import psutil
+
+Role = Literal["api", "worker", "store", "postgres"]
+ROLES: tuple[Role, ...] = ("api", "worker", "store", "postgres")
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What `run.json` says."""
+
+    pid: int
+    base_url: str
+    port: int
+    database_url: str
+    store_endpoint: str
+
+
+class ServeTree:
+    """One `lapel serve` over `data_dir`. `environment` is what the user has set."""
+
+    def __init__(self, data_dir: Path, log: Path, environment: dict[str, str]) -> None:
+        self.data_dir = data_dir
+        self.log = log
+        self._environment = environment
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    async def start(self, port: int = 0) -> Run:
+        """Start it, and wait until it says where it is."""
+        self._spawn(port)
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                run = self._run()
+                if run is not None:
+                    return run
+                await asyncio.sleep(0.05)
+
+    def _spawn(self, port: int) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
+        command = [sys.executable, "-m", "tests.faults.impatient", "serve", "--data-dir", str(self.data_dir)]
+        with self.log.open("ab") as log:
+            self._supervisor = subprocess.Popen(
+                [*command, "--port", str(port), "--api-processes", "2"],
+                cwd=ROOT,
+                env=kept | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _run(self) -> Run | None:
+        """What `run.json` says of this supervisor; one that was killed may have left another."""
+        assert self._supervisor is not None
+        assert self._supervisor.poll() is None, self.tail()
+        try:
+            run = msgspec.json.decode((self.data_dir / "run.json").read_bytes(), type=Run)
+        except FileNotFoundError:
+            return None
+        return run if run.pid == self._supervisor.pid else None
+
+    def pids(self) -> dict[Role, list[int]]:
+        """The living children, now."""
+        assert self._supervisor is not None
+        found: dict[Role, list[int]] = {role: [] for role in ROLES}
+        for child in psutil.Process(self._supervisor.pid).children():
+            try:
+                words = child.cmdline()
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if "lapel.cli.child" in words:
+                    found[words[-1]].append(child.pid)  # pyright: ignore[reportArgumentType]
+                elif words and Path(words[0]).name == "postgres":
+                    found["postgres"].append(child.pid)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the tree, in order or (SIGKILL) not; gives the exit status."""
+        assert self._supervisor is not None
+        self._supervisor.send_signal(number)
+        return self._supervisor.wait(30)
+
+    def end(self) -> None:
+        """Whatever happened: nothing of it stays."""
+        if self._supervisor is not None and self._supervisor.poll() is None:
+            self._supervisor.kill()
+            self._supervisor.wait()
+
+    def tail(self, lines: int = 60) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,419 @@
+"""Random calls in random order against a whole server, compared with a small model after each of them.
+
+LAPEL_STATEFUL_EXAMPLES says how many walks (default: about a minute's worth), LAPEL_STATEFUL_STEPS how
+long each may be. A failing walk is printed as a program, and kept in .hypothesis to be tried first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from tests.stateful.background import Background, background
+from tests.stateful.caller import Caller, answered
+from tests.stateful.checks import Checks
+from tests.stateful.model import (
+    INLINE_BYTES,
+    NOT_FOUND,
+    OK,
+    UNAUTHORIZED,
+    Answer,
+    Attempt,
+    Device,
+    Facts,
+    Key,
+    Recording,
+    World,
+    sha256,
+)
+from tests.support.postgres import create_database
+from tests.support.tenants import Tenant
+
+EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "25"))
+STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
+ALL = frozenset({"recordings:read", "recordings:write"})
+
+picks = st.integers(0, 10**6)
+# Few different ones, so that the right, the wrong and the same bytes meet; some are hashed by a job.
+contents = st.sampled_from([b"a", b"b" * 10, b"c" * INLINE_BYTES, b"d" * (INLINE_BYTES + 1), b"e" * 5000])
+types = st.sampled_from(
+    [("audio", "audio/opus"), ("audio", "audio/wav"), ("image", "image/png"), ("video", "video/mp4")]
+)
+declarations = st.sampled_from(["", "s", "h", "sh"])  # size and hash
+names = st.sampled_from([None, "Weekly", "Réunion 🎙", "a/b\\c\"'"])
+external_ids = st.sampled_from([None, "one", "two"])
+numbers = count(1)
+
+
+class Machine(RuleBasedStateMachine):
+    """One project's test world from the first end user on."""
+
+    served: ClassVar[Background]
+    call: ClassVar[Caller]
+    stranger: ClassVar[Tenant]
+
+    @initialize()
+    def begin(self) -> None:
+        self.tenant = self.served.tenant()
+        self.world = World()
+        self.checks = Checks(self.served, self.call, self.tenant, self.stranger, self.world)
+        self.touched: str | None = None
+        self.stored: list[tuple[str, dict[str, Any], str, str]] = []
+        self.create_end_user("zero", None)
+
+    # ---- choosing ---------------------------------------------------------------------------
+
+    @property
+    def token(self) -> str:
+        return self.tenant.test_key
+
+    @staticmethod
+    def pick(items: Any, number: int) -> Any:
+        chosen = list(items)
+        return chosen[number % len(chosen)]
+
+    def fresh(self) -> str:
+        return f"key-{next(numbers)}"
+
+    def somebody(self, recording_id: str, number: int, scope: str) -> tuple[str, bool]:
+        """A token that might do something with a recording, and whether it may see it."""
+        recording = self.world.recordings[recording_id]
+        tokens = [(self.token, True)]
+        if scope == "recordings:write":
+            tokens += [(token, True) for token in recording.tokens]
+        tokens += [
+            (token, key.end_user in (None, recording.end_user))
+            for token, key in self.world.keys.items()
+            if key.works and key.may(scope)
+        ]
+        return self.pick(tokens, number)
+
+    # ---- end users --------------------------------------------------------------------------
+
+    @rule(external_id=external_ids, name=names)
+    def create_end_user(self, external_id: str | None, name: str | None) -> None:
+        body = {"external_id": external_id, "name": name}
+        key = self.fresh()
+        answer = self.call("POST", "/end-users", self.token, body, key=key)
+        holder = self.world.holder(external_id)
+        if holder is not None:
+            assert answered(answer) == Answer(409, "resource_already_exists")
+            assert answer.json()["error"]["resource_id"] == holder
+            return
+        assert answer.status_code == 201, answer.text
+        self.world.end_users[answer.json()["id"]] = body
+        self.stored.append(("/end-users", body, key, answer.json()["id"]))
+
+    @precondition(lambda self: len(self.world.end_users) > 1)
+    @rule(number=picks)
+    def delete_end_user(self, number: int) -> None:
+        end_user_id = self.pick(self.world.end_users, number)
+        answer = self.call("DELETE", f"/end-users/{end_user_id}", self.token)
+        assert answer.status_code == 204, answer.text
+        self.world.delete_end_user(end_user_id)
+        assert self.call("GET", f"/end-users/{end_user_id}", self.token).status_code == 404
+
+    # ---- devices ----------------------------------------------------------------------------
+
+    @rule(serial=st.sampled_from(["PIN4G0001", "PIN4G0002"]))
+    def register_device(self, serial: str) -> None:
+        answer = self.call("POST", "/devices", self.token, {"serial_number": serial, "model": "bota_pin"})
+        known = next((one for one, each in self.world.devices.items() if each.serial == serial), None)
+        assert answer.status_code == (201 if known is None else 200), answer.text
+        assert known in (None, answer.json()["id"])
+        self.world.devices.setdefault(answer.json()["id"], Device(serial))
+
+    @precondition(lambda self: self.world.devices)
+    @rule(number=picks, other=picks)
+    def bind(self, number: int, other: int) -> None:
+        device_id = self.pick(self.world.devices, number)
+        end_user_id = self.pick(self.world.end_users, other)
+        answer = self.call("POST", f"/devices/{device_id}/bind", self.token, {"end_user_id": end_user_id})
+        if self.world.devices[device_id].end_user is not None:
+            assert answered(answer) == Answer(409, "device_already_bound")
+            return
+        assert answer.status_code == 200, answer.text
+        self.world.bind(device_id, end_user_id, answer.json()["device_token"])
+
+    @precondition(lambda self: self.world.devices)
+    @rule(number=picks)
+    def unbind(self, number: int) -> None:
+        device_id = self.pick(self.world.devices, number)
+        assert self.call("POST", f"/devices/{device_id}/unbind", self.token).status_code == 200
+        self.world.unbind(device_id)
+
+    @precondition(lambda self: any(each.tokens for each in self.world.devices.values()))
+    @rule(number=picks)
+    def refresh(self, number: int) -> None:
+        device_id, token = self.device_token(number)
+        device = self.world.devices[device_id]
+        before = set(device.tokens)
+        assert device.use(token, to_refresh=True)
+        answer = self.call("POST", f"/devices/{device_id}/token/refresh", token)
+        assert answer.status_code == 200, answer.text
+        device.refreshed(token, answer.json()["device_token"])
+        self.world.dead_tokens += sorted(before - device.tokens.keys())
+
+    def device_token(self, number: int) -> tuple[str, str]:
+        tokens = [(one, token) for one, each in self.world.devices.items() for token in each.tokens]
+        return self.pick(tokens, number)
+
+    # ---- keys -------------------------------------------------------------------------------
+
+    @rule(
+        number=picks,
+        scoped=st.booleans(),
+        scopes=st.sampled_from([ALL, ALL - {"recordings:write"}, frozenset({"devices:read"})]),
+    )
+    def create_key(self, number: int, scoped: bool, scopes: frozenset[str]) -> None:
+        end_user_id = self.pick(self.world.end_users, number) if scoped else None
+        body = {"scopes": sorted(scopes), "end_user_id": end_user_id}
+        answer = self.call("POST", "/api-keys", self.token, body)
+        assert answer.status_code == 201, answer.text
+        self.world.keys[answer.json()["key"]] = Key(answer.json()["id"], scopes, end_user_id)
+
+    @precondition(lambda self: any(each.works for each in self.world.keys.values()))
+    @rule(number=picks)
+    def revoke_key(self, number: int) -> None:
+        token, key = self.pick([item for item in self.world.keys.items() if item[1].works], number)
+        assert self.call("DELETE", f"/api-keys/{key.id}", self.token).status_code == 204
+        key.works = False
+        self.world.dead_tokens.append(token)
+
+    # ---- recordings -------------------------------------------------------------------------
+
+    @rule(number=picks, name=names)
+    def create_recording(self, number: int, name: str | None) -> None:
+        end_user_id = self.pick(self.world.end_users, number)
+        body: dict[str, Any] = {"end_user_id": end_user_id, "name": name, "metadata": {"n": number}}
+        key = self.fresh()
+        answer = self.call("POST", "/recordings", self.token, body, key=key)
+        assert answer.status_code == 201, answer.text
+        self.created(answer.json()["id"], Recording(end_user_id, None, name, body["metadata"]))
+        self.stored.append(("/recordings", body, key, answer.json()["id"]))
+
+    @precondition(lambda self: any(each.tokens for each in self.world.devices.values()))
+    @rule(number=picks, uuid=st.sampled_from([None, "uuid-1", "uuid-2"]))
+    def create_recording_by_device(self, number: int, uuid: str | None) -> None:
+        device_id, token = self.device_token(number)
+        device = self.world.devices[device_id]
+        answer = self.call("POST", "/recordings", token, {"recording_uuid": uuid})
+        before = set(device.tokens)
+        works = device.use(token)
+        self.world.dead_tokens += sorted(before - device.tokens.keys())
+        if not works:
+            assert answered(answer) == UNAUTHORIZED
+            return
+        known = [
+            (one, each)
+            for one, each in self.world.recordings.items()
+            if uuid is not None and (each.device, each.uuid) == (device_id, uuid)
+        ]
+        if not known:
+            assert answer.status_code == 201, answer.text
+            assert device.end_user is not None
+            self.created(answer.json()["id"], Recording(device.end_user, device_id, None, {}, uuid=uuid))
+        elif known[0][1].end_user == device.end_user:
+            assert (answer.status_code, answer.json()["id"]) == (200, known[0][0])
+        else:
+            assert answered(answer) == Answer(409, "conflict")
+
+    def created(self, recording_id: str, recording: Recording) -> None:
+        self.world.create(recording_id, recording)
+        self.touched = recording_id
+
+    @precondition(lambda self: self.world.recordings)
+    @rule(number=picks, name=names, who=picks)
+    def update_recording(self, number: int, name: str | None, who: int) -> None:
+        recording_id = self.touch(number)
+        recording = self.world.recordings[recording_id]
+        keys = [(self.token, True)] + [
+            (token, key.end_user in (None, recording.end_user))
+            for token, key in self.world.keys.items()
+            if key.works and key.may("recordings:write")
+        ]
+        token, sees = self.pick(keys, who)
+        answer = self.call("PATCH", f"/recordings/{recording_id}", token, {"name": name})
+        assert answered(answer) == (OK if sees else NOT_FOUND)
+        if sees:
+            recording.name = name
+
+    @precondition(lambda self: self.world.recordings)
+    @rule(number=picks)
+    def delete_recording(self, number: int) -> None:
+        recording_id = self.pick(self.world.recordings, number)
+        assert self.call("DELETE", f"/recordings/{recording_id}", self.token).status_code == 204
+        self.world.delete(recording_id)
+
+    @precondition(lambda self: self.stored)
+    @rule(number=picks, same=st.booleans())
+    def repeat_creation(self, number: int, same: bool) -> None:
+        path, body, key, created = self.pick(self.stored, number)
+        sent = body if same else body | {"name": "another"}
+        answer = self.call("POST", path, self.token, sent, key=key)
+        if not same:
+            assert answered(answer) == Answer(422, "idempotency_key_reused")
+        elif path == "/recordings" and created not in self.world.recordings:
+            assert answered(answer) == NOT_FOUND
+        elif created in self.world.recordings or created in self.world.end_users:
+            assert (answer.status_code, answer.json()["id"]) == (201, created), answer.text
+            assert answer.headers["idempotent-replayed"] == "true"
+
+    # ---- uploads ----------------------------------------------------------------------------
+
+    def touch(self, number: int) -> str:
+        self.touched = self.pick(self.world.recordings, number)
+        assert self.touched is not None
+        return self.touched
+
+    @precondition(lambda self: self.world.recordings)
+    @rule(
+        number=picks, who=picks, types=types, content=contents, declared=st.sampled_from(["", "s", "h", "sh"])
+    )
+    def upload_url(
+        self, number: int, who: int, types: tuple[str, str], content: bytes, declared: str
+    ) -> None:
+        recording_id = self.touch(number)
+        recording = self.world.recordings[recording_id]
+        token, sees = self.somebody(recording_id, who, "recordings:write")
+        size = len(content) if "s" in declared else None
+        digest = sha256(content) if "h" in declared else None
+        body = {"type": types[0], "content_type": types[1], "file_size_bytes": size, "sha256": digest}
+        answer = self.call("POST", f"/recordings/{recording_id}/upload-url", token, body)
+        assert answered(answer) == (recording.upload_url(types[0]) if sees else NOT_FOUND), answer.text
+        if answer.status_code != 200:
+            return
+        got = answer.json()
+        if types[0] == "audio" and recording.audio is not None:
+            assert recording.media.get(got["media_id"]) is recording.audio
+        attempt = Attempt(got["upload_url"], got["headers"], types[1], size, digest)
+        recording.attempt(got["media_id"], types[0], attempt)
+        recording.tokens.append(got["upload_token"])
+        # Most uploads follow at once; the others stay behind for `put`.
+        if number % 3:
+            self.put_to(attempt, content)
+
+    @precondition(lambda self: any(each.media for each in self.world.recordings.values()))
+    @rule(number=picks, which=picks, content=contents)
+    def put(self, number: int, which: int, content: bytes) -> None:
+        """Also to old URLs, also after the promise."""
+        self.touched = recording_id = self.pick(
+            [one for one, each in self.world.recordings.items() if each.media], number
+        )
+        media = self.world.recordings[recording_id].media.values()
+        self.put_to(self.pick([each for one in media for each in one.attempts], which), content)
+
+    def put_to(self, attempt: Attempt, content: bytes) -> None:
+        status = self.call.put(attempt.url, attempt.headers, content)
+        if attempt.takes(content):
+            assert status == 200
+            attempt.content = content
+        else:
+            assert status in (400, 403)
+
+    @precondition(lambda self: self.world.recordings)
+    @rule(
+        number=picks,
+        who=picks,
+        content=st.none() | contents,
+        seconds=st.sampled_from([None, None, 3, 4]),
+        twice=st.booleans(),
+    )
+    def complete(
+        self, number: int, who: int, content: bytes | None, seconds: int | None, twice: bool
+    ) -> None:
+        recording_id = self.touch(number)
+        if number % 2:  # what was really uploaded last, else only luck completes anything
+            content = self.likely(recording_id)
+        token, sees = self.somebody(recording_id, who, "recordings:write")
+        body: dict[str, Any] = {"duration_seconds": seconds}
+        if content is not None:
+            body |= {"content_sha256": sha256(content), "file_size_bytes": len(content)}
+        for _ in range(1 + twice):
+            answer = self.call("POST", f"/recordings/{recording_id}/upload-complete", token, body)
+            if not sees:
+                assert answered(answer) == NOT_FOUND
+                continue
+            expected = self.world.complete(recording_id, Facts(content, seconds))
+            assert answered(answer) == expected, answer.text
+
+    def likely(self, recording_id: str) -> bytes | None:
+        audio = self.world.recordings[recording_id].audio
+        if audio is None:
+            return None
+        return audio.content if audio.newest is None else audio.newest.content
+
+    # ---- what always holds --------------------------------------------------------------------
+
+    @invariant()
+    def the_server_shows_the_model(self) -> None:
+        self.checks.lists()
+        self.checks.events()
+        if self.touched in self.world.recordings:
+            self.checks.recording(self.touched)
+        if self.world.deleted:
+            self.checks.gone(self.world.deleted[-1])
+        if self.world.dead_tokens:
+            self.checks.dead(self.world.dead_tokens[-1])
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for recording_id in self.world.recordings:
+            self.checks.recording(recording_id)
+        for recording_id in self.world.deleted:
+            self.checks.gone(recording_id)
+        for token in self.world.dead_tokens:
+            self.checks.dead(token)
+        for device_id, device in self.world.devices.items():
+            self.checks.device(device_id, device)
+        self.checks.walks()
+        self.checks.queue()
+
+
+@pytest.fixture
+def served(postgres: EmbeddedPostgres, tmp_path: Path) -> Generator[Background]:
+    url = create_database(postgres, f"stateful_{next(numbers)}", "template")
+    with background(tmp_path, url, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES)) as started:
+        yield started
+
+
+@pytest.mark.timeout(900)
+def test_the_server_and_the_model_never_disagree(served: Background) -> None:
+    Machine.served = served
+    Machine.call = Caller(served.live.url)
+    Machine.stranger = served.tenant()
+    try:
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=STEPS,
+                deadline=None,
+                print_blob=True,
+                phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+                suppress_health_check=[
+                    HealthCheck.too_slow,
+                    HealthCheck.filter_too_much,
+                    HealthCheck.data_too_large,
+                ],
+            ),
+        )
+    finally:
+        Machine.call.close()
