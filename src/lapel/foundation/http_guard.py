@@ -197,6 +197,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._turn += 1
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+            started = True  # garbage behind a body, in one packet with it: its request awaits an answer
             if cycle.response_started:
                 self.transport.abort()
                 return

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lapel.foundation.asgi import Receive, Scope, Send
 from lapel.foundation.clock import Clock
 from lapel.foundation.storage.embedded import bucket_calls, cors, multipart, read, write
 from lapel.foundation.storage.embedded.call import Call
@@ -17,7 +18,7 @@ from lapel.foundation.storage.embedded.errors import ClientGone, S3Error
 from lapel.foundation.storage.embedded.folder import Folder, valid_bucket
 from lapel.foundation.storage.embedded.metadata import OVERRIDES
 from lapel.foundation.storage.embedded.paths import check_key
-from lapel.foundation.storage.embedded.request import Receive, Request, Scope, Send
+from lapel.foundation.storage.embedded.request import Request
 from lapel.foundation.storage.embedded.signature import Verifier
 
 _log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ _LOOK_AT_DISK = 64 << 20
 
 async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
     """Yield the body as it comes. Raises `ClientGone`, and `S3Error` when nothing comes for too long."""
+    call.request.body_wanted = True
     more = True
     while more:
         try:

