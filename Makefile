@@ -36,7 +36,7 @@ serve: $(VENV)/.runtime-ok ## run a server on this machine (stop it with Ctrl-C)
 	@$(BIN)/lapel serve $(ARGS)
 
 test: $(VENV)/.dev-ok ## run every test
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: lint types test ## all that must pass before a commit is published
 
