@@ -17,7 +17,7 @@ from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+    from lapel.foundation.asgi import Receive, Scope, Send
 
 _FIND = """
 SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
@@ -69,7 +69,7 @@ class Bare:
             ),
         )
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the lifespan."""
         if scope["type"] == "lifespan":
             await receive()

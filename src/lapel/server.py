@@ -19,14 +19,7 @@ from lapel.foundation.telemetry import observe_request
 from lapel.projects.usage import KeyUse
 
 if TYPE_CHECKING:
-    from uvicorn._types import (
-        ASGI3Application,
-        ASGIReceiveCallable,
-        ASGISendCallable,
-        HTTPScope,
-        Scope,
-    )
-
+    from lapel.foundation.asgi import App, Receive, Scope, Send
     from lapel.foundation.clock import Clock
     from lapel.foundation.kit import Kit
     from lapel.settings import Settings
@@ -81,21 +74,21 @@ class Server:
             raise RuntimeError("the server was not started")
         return self._api
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the lifespan."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._target(scope)(scope, receive, send)
 
-    def _target(self, scope: HTTPScope) -> ASGI3Application:
+    def _target(self, scope: Scope) -> App:
         if self._store is not None and self._store.claims(scope):
             return self._store.app
         if scope["path"] == "/metrics" and self._metrics is not None:
             return self._metrics
         return self.api
 
-    async def _lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -116,12 +109,12 @@ class Server:
 class MountedStore:
     """The embedded store beside the API: by host name when it has one of its own, else by path."""
 
-    def __init__(self, store: ASGI3Application, *, host: str | None, prefix: str) -> None:
+    def __init__(self, store: App, *, host: str | None, prefix: str) -> None:
         self.app = store
         self._host = host.encode() if host else None
         self._prefix = prefix.rstrip("/") + "/"
 
-    def claims(self, scope: HTTPScope) -> bool:
+    def claims(self, scope: Scope) -> bool:
         """Whether this request is the store's."""
         if self._host is not None:
             return any(value.lower() == self._host for name, value in scope["headers"] if name == b"host")

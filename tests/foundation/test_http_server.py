@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from starlette.types import Receive, Scope, Send
 
+from lapel.foundation.asgi import Receive, Scope, Send
 from lapel.foundation.http_guard import HttpLimits
 from lapel.foundation.http_server import AddressInUse, listen, serve
 

@@ -31,8 +31,7 @@ from lapel.foundation.ids import TimeOrderedIds
 from lapel.settings import Settings, from_parent
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
+    from lapel.foundation.asgi import App
     from lapel.settings import FromParent
 
 _PR_SET_PDEATHSIG = 1
@@ -89,7 +88,7 @@ async def _until_told(run: Callable[[asyncio.Event], asyncio.Future[None] | obje
 async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
     from lapel.server import create_app  # noqa: PLC0415  # only this role needs it
 
-    await _serve(create_app(settings), settings, parent, stop, public=True)  # pyright: ignore[reportArgumentType]
+    await _serve(create_app(settings), settings, parent, stop, public=True)
 
 
 async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
@@ -115,7 +114,7 @@ async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -
 
 
 async def _serve(
-    app: ASGIApp, settings: Settings, parent: FromParent, stop: asyncio.Event, *, public: bool
+    app: App, settings: Settings, parent: FromParent, stop: asyncio.Event, *, public: bool
 ) -> None:
     """Serves on the supervisor's socket; `public`: with TLS, when there is a certificate."""
     if parent.listen_fd is not None:

@@ -18,7 +18,7 @@ from uvicorn import Config, Server
 from lapel.foundation.http_guard import HttpLimits, guarded
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from lapel.foundation.asgi import App
 
 BACKLOG = 2048
 DRAIN = 3.0  # seconds that requests under way get when the server stops
@@ -96,7 +96,7 @@ class _Server(Server):
 
 
 async def serve(
-    app: ASGIApp,
+    app: App,
     sockets: Sequence[socket.socket],
     limits: HttpLimits,
     stop: asyncio.Event,

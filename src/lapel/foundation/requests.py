@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -40,9 +40,8 @@ from lapel.foundation.storage.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
-
     from lapel.foundation.answers import Headers
+    from lapel.foundation.asgi import Receive, Scope, Send
     from lapel.foundation.clock import Clock
     from lapel.foundation.database import Database
     from lapel.foundation.disk import DiskGuard
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from lapel.foundation.seal import Sealer
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-_VERSION = re.compile(rb"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\Z")
+_VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _KEEP_ANSWERS = timedelta(hours=24)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -132,7 +131,7 @@ class Api:
         self._disk = disk
         self._router = Router((each.method, each.path, _compile(each)) for each in operations)
 
-    async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; never raises."""
         began = time.perf_counter()
         request_id = self._ids.new("req")
@@ -153,16 +152,14 @@ class Api:
             *call.extra,
             *headers,
         ]
-        if version is not None and _VERSION.match(version):
+        if version is not None and _is_date(version):
             sent.append((b"bota-version", version))
         if status != 204:
             sent.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _answer(
-        self, scope: HTTPScope, receive: ASGIReceiveCallable, call: _Call
-    ) -> tuple[int, Headers, bytes]:
+    async def _answer(self, scope: Scope, receive: Receive, call: _Call) -> tuple[int, Headers, bytes]:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
         if not operation.public:
@@ -200,9 +197,7 @@ class Api:
                 raise NotFound("There is nothing with this id.")
         return endpoint, dict(zip(endpoint.parameters, values, strict=True))
 
-    async def _read(
-        self, receive: ASGIReceiveCallable, headers: dict[bytes, bytes], operation: Operation
-    ) -> bytes:
+    async def _read(self, receive: Receive, headers: dict[bytes, bytes], operation: Operation) -> bytes:
         """The whole body, never more than the limit of it."""
         if operation.method == "GET":
             return b""
@@ -325,5 +320,15 @@ def _check_content_type(value: bytes | None) -> None:
 
 
 def _check_version(value: bytes | None) -> None:
-    if value is not None and not _VERSION.match(value):
+    if value is not None and not _is_date(value):
         raise InvalidRequest("`Bota-Version` is a date: YYYY-MM-DD.", param="Bota-Version")
+
+
+def _is_date(value: bytes) -> bool:
+    if not _VERSION.match(value):
+        return False
+    try:
+        date.fromisoformat(value.decode())
+    except ValueError:
+        return False
+    return True

@@ -26,10 +26,9 @@ from lapel.foundation.telemetry import METRICS_TYPE, render_metrics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
-
     from lapel.foundation.actors import Actor
     from lapel.foundation.answers import Headers
+    from lapel.foundation.asgi import Receive, Scope, Send
     from lapel.foundation.kit import Kit
 
 PROBE_SECONDS = 2.0
@@ -241,7 +240,7 @@ class Metrics:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG002 - ASGI's shape
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
         """Answer one request."""
         if scope["type"] != "http":
             return
@@ -320,7 +319,7 @@ def _gauge(name: str, text: str, values: Sequence[tuple[str, int]], *, kind: str
     return ("\n".join(lines) + "\n").encode()
 
 
-async def _send(send: ASGISendCallable, status: int, headers: Headers, content: bytes) -> None:
+async def _send(send: Send, status: int, headers: Headers, content: bytes) -> None:
     sent = [*headers, (b"cache-control", b"no-store"), (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
     await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol
 
 from lapel.foundation.clock import Clock
 from lapel.foundation.storage.errors import StoreUnavailable
@@ -104,15 +105,15 @@ def botocore_chain(clock: Clock) -> RefreshingCredentials:
     fetched before `load`.
     """
     try:
-        from botocore.session import get_session  # noqa: PLC0415 - only an installation with the extra has it
+        session: Any = import_module("botocore.session")  # has no types, and only the extra brings it
     except ImportError as error:
         raise StoreUnavailable("the AWS credential chain needs botocore: pip install 'lapel[s3]'") from error
 
     def fetch() -> Credentials:
-        found = get_session().get_credentials()
+        found: Any = session.get_session().get_credentials()
         if found is None:
             raise StoreUnavailable("no AWS credentials in the environment, files or instance metadata")
-        keys = found.get_frozen_credentials()
+        keys: Any = found.get_frozen_credentials()
         if not keys.access_key or not keys.secret_key:
             raise StoreUnavailable("the AWS credential chain found an empty key")
         expires_at: datetime | None = getattr(found, "_expiry_time", None)  # it has no public name
