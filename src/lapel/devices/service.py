@@ -45,8 +45,6 @@ class Devices:
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a known one is left as it is."""
-        if body.model and body.device_type and body.model != body.device_type:
-            raise InvalidRequest("`model` and `device_type` name the same thing and differ.", param="model")
         if body.name is not None and len(body.name.encode("utf-16-le")) // 2 > _NAME_UNITS:
             raise InvalidRequest(f"`name` may have at most {_NAME_UNITS} UTF-16 units.", param="name")
         row = await queries.insert(
