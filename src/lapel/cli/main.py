@@ -18,7 +18,7 @@ projects = App(name="projects", help="Make and list projects.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether the server runs or not.")
 
 # Where each command is, and the first line of its help: the overview must not import them all.
-_COMMANDS = (
+COMMANDS = (
     (app, "serve", "lapel.cli.serve:serve", "Run the server: database, store, API and worker, until Ctrl-C."),
     (
         app,
@@ -73,8 +73,9 @@ _COMMANDS = (
         "Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.",
     ),
 )
-for _parent, _name, _place, _help in _COMMANDS:
-    _parent.command(_place, name=_name, help=_help)
+for _parent, _name, _place, _help in COMMANDS:
+    # A help given here would take the place of the docstring in the command's own help.
+    _parent.command(_place, name=_name, help=None if _name in sys.argv else _help)
 app.command(projects)
 app.command(keys)
 

@@ -24,9 +24,9 @@ POLL = 0.01
 def escalate(send: Callable[[signal.Signals], None], gone: Callable[[float], bool], grace: float) -> bool:
     """Sends each stop signal and waits for `gone` (seconds to wait at most -> ended); True when ended.
 
-    SIGINT has `grace` seconds to work, SIGQUIT two, SIGKILL five.
+    SIGINT has `grace` seconds to work, SIGQUIT as many but 0.3 to 2, SIGKILL five.
     """
-    for number, patience in zip(STOP_SIGNALS, (grace, 2.0, 5.0), strict=True):
+    for number, patience in zip(STOP_SIGNALS, (grace, max(0.3, min(2.0, grace)), 5.0), strict=True):
         with contextlib.suppress(ProcessLookupError):
             send(number)
         if gone(patience):

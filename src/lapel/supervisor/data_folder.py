@@ -62,7 +62,6 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.objects = path / "objects"
-        self.metrics = path / "metrics"
         self.postgres = path / "postgres"
         self._version = path / "VERSION"
         self._secret = path / "secret"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from lapel.supervisor.data_folder import DataFolder, Running
 from lapel.supervisor.prepare import Say, Sockets
 from lapel.supervisor.tree import Tree
 
+_MEMORY = Path("/dev/shm")  # noqa: S108  # the folder in it is made 0700 or not used
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 
@@ -50,6 +52,7 @@ def serve(
         settings = prepare.with_secret(settings, folder)
         sockets = prepare.open_sockets(settings)
         stack.callback(sockets.close)
+        metrics = stack.enter_context(_metrics_folder(folder))
         postgres = prepare.embedded_postgres(settings, folder, say)
         children: list[Child] = []
         tree = Tree(postgres, children)
@@ -66,7 +69,6 @@ def serve(
         prepare.prepare_database(settings, folder)
         if folder is not None:
             folder.objects.mkdir(mode=0o700, exist_ok=True)
-        metrics = stack.enter_context(_metrics_folder(folder))
         children.extend(_children(settings, sockets, metrics))
 
         def up() -> None:
@@ -135,10 +137,21 @@ def _running(settings: Settings) -> Running:
 
 @contextlib.contextmanager
 def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
-    """Where the processes keep their counters for each other, empty at the start."""
-    path = Path(tempfile.mkdtemp(prefix="lapel-metrics-")) if folder is None else folder.metrics
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(mode=0o700)
+    """Where the processes keep their counters for each other, empty at the start.
+
+    In memory where there is such a place: the files are mapped, and a full disk would kill their users.
+    """
+    base = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    path = base / f"lapel-metrics-{hashlib.sha256(bytes(folder.path)).hexdigest()[:10]}" if folder else None
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)  # a killed server's
+    try:
+        if path is None:
+            path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
+        else:
+            path.mkdir(mode=0o700)
+    except FileExistsError:  # somebody else's
+        path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
     try:
         yield path
     finally:

@@ -1,0 +1,119 @@
+"""`lapel serve` as a person runs it, and what tests do to its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+LAPEL = [sys.executable, "-m", "lapel.cli.main"]
+PATIENCE = 60.0
+
+
+def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Calls until the answer is true (or at least not an error of the network), and gives it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(httpx.HTTPError, psutil.NoSuchProcess, FileNotFoundError):
+            found = what()
+            if found:
+                return found
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.03)
+
+
+class Served:
+    """One `lapel serve`; `told` is what it printed when everything was up."""
+
+    def __init__(self, process: subprocess.Popen[str], data_dir: Path, told: dict[str, Any]) -> None:
+        self.process = process
+        self.data_dir = data_dir
+        self.told = told
+        self.url: str = told["base_url"]
+
+    @property
+    def run_file(self) -> dict[str, Any]:
+        return json.loads((self.data_dir / "run.json").read_text())
+
+    def pids(self, role: str) -> list[int]:
+        """Processes of a role (`postgres` is the server's first) that are alive now."""
+        found: list[int] = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                line = child.cmdline()
+                if (role == "postgres" and line[0].endswith("/postgres")) or line[-2:] == [
+                    "lapel.cli.child",
+                    role,
+                ]:
+                    found.append(child.pid)
+        return found
+
+    def pid(self, role: str) -> int:
+        return eventually(lambda: self.pids(role))[0]
+
+    def health(self) -> int:
+        return httpx.get(f"{self.url}/health", timeout=5).status_code
+
+    def await_healthy(self) -> None:
+        eventually(lambda: self.health() == 200)
+
+    def all_pids(self) -> set[int]:
+        return {child.pid for child in psutil.Process(self.process.pid).children(recursive=True)}
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """One command to its end."""
+    return subprocess.run(
+        [*LAPEL, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | (env or {}), stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def told(*arguments: str | Path, env: dict[str, str] | None = None) -> Any:
+    """What a command prints with --json; it must succeed."""
+    done = run(*arguments, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def serving(
+    data_dir: Path, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
+) -> Generator[Served]:
+    """A server on a free port, until the block ends; its log is printed when it does not come up."""
+    with (log or data_dir.with_name(f"{data_dir.name}.log")).open("a+") as output:
+        process = subprocess.Popen(
+            [*LAPEL, "serve", "--json", "--data-dir", str(data_dir), "--port", "0", *flags],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True,
+            env=os.environ | (env or {}),
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                output.seek(0)
+                raise AssertionError(f"the server did not come up:\n{output.read()[-4000:]}")
+            yield Served(process, data_dir, json.loads(line))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            process.stdout.close()
+            process.wait()
