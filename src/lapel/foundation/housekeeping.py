@@ -18,33 +18,34 @@ if TYPE_CHECKING:
 
 _BATCH = 5000
 
-# Each statement takes the moment before which rows are useless, and how many to take at once.
+# Each statement takes the moment before which rows are useless, and how many to take at once: as an
+# array, because a join would read the whole table for a batch of it.
 PRUNE_ANSWERS = """
-DELETE FROM idempotency_keys WHERE (world_id, principal, key) IN (
-    SELECT world_id, principal, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)
+DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2))
 """
 # `window_start` counts seconds since 1970.
 PRUNE_WINDOWS = """
-DELETE FROM rate_windows WHERE (bucket, window_start) IN (
-    SELECT bucket, window_start FROM rate_windows WHERE window_start < extract(epoch FROM $1::timestamptz)
-    LIMIT $2)
+DELETE FROM rate_windows WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM rate_windows WHERE window_start < extract(epoch FROM $1::timestamptz) LIMIT $2))
 """
 # Three rows per job, and PgQueuer itself never deletes them; those that it has not yet folded
 # into its statistics stay.
 PRUNE_QUEUE_LOG = """
-DELETE FROM jobs.pgqueuer_log WHERE id IN (
-    SELECT id FROM jobs.pgqueuer_log WHERE created < $1 AND aggregated ORDER BY created LIMIT $2)
+DELETE FROM jobs.pgqueuer_log WHERE id = ANY(ARRAY(
+    SELECT id FROM jobs.pgqueuer_log WHERE created < $1 AND aggregated ORDER BY created LIMIT $2))
 """
 # Of jobs that are no longer in the queue.
 PRUNE_STARTS = """
-DELETE FROM job_starts WHERE job_id IN (
+DELETE FROM job_starts WHERE job_id = ANY(ARRAY(
     SELECT s.job_id FROM job_starts s
     WHERE s.last_started_at < $1 AND NOT EXISTS (SELECT 1 FROM jobs.pgqueuer q WHERE q.id = s.job_id)
-    LIMIT $2)
+    LIMIT $2))
 """
 # Left by workers that were killed.
 PRUNE_WORKERS = """
-DELETE FROM workers WHERE process_id IN (SELECT process_id FROM workers WHERE seen_at < $1 LIMIT $2)
+DELETE FROM workers WHERE process_id = ANY(ARRAY(
+    SELECT process_id FROM workers WHERE seen_at < $1 LIMIT $2))
 """
 
 _KEPT = (

@@ -65,17 +65,18 @@ FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.medi
 WHERE a.staging_key = ANY($1::text[])
 """
 
+# An array of what to delete, because a join would read the whole table for a batch of it.
 PRUNE_ATTEMPTS = """
-DELETE FROM upload_attempts WHERE (world_id, media_id, id) IN (
-    SELECT a.world_id, a.media_id, a.id
+DELETE FROM upload_attempts WHERE ctid = ANY(ARRAY(
+    SELECT a.ctid
     FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.media_id
     WHERE a.url_expires_at < $1 AND a.state <> 'verifying' AND m.status IN ('uploaded', 'failed')
-    ORDER BY a.url_expires_at LIMIT $2)
+    ORDER BY a.url_expires_at LIMIT $2))
 """
 
 PRUNE_TOKENS = """
-DELETE FROM upload_tokens WHERE token_hash IN (
-    SELECT token_hash FROM upload_tokens WHERE expires_at < $1 LIMIT $2)
+DELETE FROM upload_tokens WHERE token_hash = ANY(ARRAY(
+    SELECT token_hash FROM upload_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2))
 """
 
 READ_WALK = "SELECT position FROM walks WHERE name = $1"

@@ -1,0 +1,42 @@
+"""Rows that only time makes useless go, the others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from lapel.foundation import housekeeping
+from lapel.foundation.clock import ManualClock
+from tests.support.running import running
+
+FILL = """
+INSERT INTO idempotency_keys
+    SELECT 1, 'keys', 'k' || n, '', 200, '', now() - make_interval(hours => 20 + n)
+    FROM generate_series(0, 7) n;
+INSERT INTO rate_windows SELECT 'b', extract(epoch FROM now())::bigint - 600 * n, 1
+    FROM generate_series(1, 10) n;
+INSERT INTO jobs.pgqueuer_log (created, job_id, status, priority, entrypoint, aggregated)
+    SELECT now() - make_interval(days => n), n, 'successful', 0, 'x', n <> 9 FROM generate_series(1, 10) n;
+INSERT INTO job_starts SELECT n, 1, now() - make_interval(days => n) FROM generate_series(1, 10) n;
+INSERT INTO workers SELECT 'w' || n, now() - make_interval(hours => 10 * n) FROM generate_series(1, 4) n;
+"""
+
+
+async def test_what_is_old_goes_and_what_is_young_stays(
+    fresh_database: str, data_folder: Callable[[str], Path]
+) -> None:
+    async with running(data_folder("old"), fresh_database) as started:
+        kit = replace(started.kit, clock=ManualClock(started.kit.clock.now() + timedelta(seconds=30)))
+        async with kit.database.acquire() as connection:
+            await connection.execute(FILL)
+        expected = {"answers": 4, "rate_windows": 5, "queue_log": 3, "job_starts": 4, "workers": 2}
+        assert await housekeeping.prune(kit) == expected
+        assert not any((await housekeeping.prune(kit)).values())
+        async with kit.database.acquire() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM idempotency_keys") == 4
+            # Not folded into the statistics yet.
+            assert (
+                await connection.fetchval("SELECT count(*) FROM jobs.pgqueuer_log WHERE NOT aggregated") == 1
+            )

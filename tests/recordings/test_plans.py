@@ -1,0 +1,92 @@
+"""What is asked often, and what walks everything, stays a walk along an index however many rows there are."""
+
+from __future__ import annotations
+
+from lapel.erasure import queries as erasure
+from lapel.recordings import deletion_queries, media_queries, queries
+from lapel.recordings import reconcile_queries as reconcile
+from tests.support.plans import filled, indexes_of
+
+# One world of 2,000 has 20,000 recordings of 200 end users and 50 devices, each with an audio and an attempt.
+FILL = """
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects SELECT 'proj_' || n, 'org_1', 'x', now() FROM generate_series(1, 2000) n;
+INSERT INTO worlds (project_id, mode) SELECT id, 'live' FROM projects;
+CREATE TEMPORARY TABLE first AS SELECT min(id) AS id FROM worlds;
+INSERT INTO end_users (world_id, id, created_at, updated_at)
+    SELECT w.id, 'eu_' || n, now(), now() FROM first w, generate_series(1, 200) n;
+INSERT INTO devices (world_id, id, serial_number, model, created_at, updated_at)
+    SELECT w.id, 'dev_' || n, 's' || n, 'x', now(), now() FROM first w, generate_series(1, 50) n;
+INSERT INTO recordings (world_id, id, end_user_id, device_id, status, source, recorded_at, consent_obtained,
+        recording_uuid, created_at, updated_at)
+    SELECT w.id, 'rec_' || n, 'eu_' || (1 + n % 200), CASE WHEN n % 2 = 0 THEN 'dev_' || (1 + n % 50) END,
+        CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'uploaded' END, 'device', now() - make_interval(mins => n),
+        false, 'u' || n, now() - make_interval(secs => n), now()
+    FROM first w, generate_series(1, 20000) n;
+INSERT INTO media (world_id, id, recording_id, type, status, content_type, file_size_bytes, object_key,
+        created_at, last_url_expires_at, reconcile_at)
+    SELECT r.world_id, replace(r.id, 'rec', 'med'), r.id, 'audio', r.status, 'audio/opus', 1,
+        CASE WHEN r.status = 'uploaded' THEN 'media/proj_1/' || r.id END, r.created_at, now(), now()
+    FROM recordings r;
+INSERT INTO upload_attempts (world_id, media_id, id, staging_key, content_type, state,
+        url_expires_at, created_at)
+    SELECT m.world_id, m.id, replace(m.id, 'med', 'att'), 'staging/' || m.id, 'audio/opus', 'issued',
+        m.created_at, m.created_at
+    FROM media m;
+INSERT INTO upload_tokens (token_hash, world_id, recording_id, expires_at)
+    SELECT sha256(r.id::bytea), r.world_id, r.id, r.created_at FROM recordings r;
+INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, prefixes, links_expire_at, state,
+        created_at, due_at)
+    SELECT w.id, 'era_' || n, 'recording', 'gone_' || n,
+        CASE WHEN n % 2 = 0 THEN 'eu_' || (n % 100) END, '{}',
+        now(), CASE WHEN n % 100 = 0 THEN 'open' ELSE 'closed' END, now() - make_interval(secs => n), now()
+    FROM first w, generate_series(1, 20000) n;
+"""
+
+LISTS = {
+    (): "recordings_newest",
+    ("end_user_id",): "recordings_of_end_user",
+    ("device_id",): "recordings_of_device",
+    ("status",): "recordings_by_status",
+    ("recorded_after", "recorded_before"): "recordings_by_time",
+}
+
+
+SINGLE = {
+    queries.READ: ["recordings_pkey", "media_pkey"],
+    queries.LOCK: ["recordings_pkey", "worlds_pkey"],
+    queries.FIND_BY_UUID: ["recordings_device_uuid", "media_pkey"],
+    media_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey"],
+    media_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio"],
+    media_queries.FIND_AUDIO: ["media_one_audio"],
+    media_queries.READ_RECORDING_STATE: ["recordings_pkey", "worlds_pkey"],
+    media_queries.READ_MEDIA_STATES: ["media_pkey"],
+    media_queries.READ_OPEN_ATTEMPTS: ["media_pkey", "upload_attempts_pkey"],
+    media_queries.CLAIM_MEDIA: ["media_world_id_id_key"],
+    media_queries.MOVE_ATTEMPT: ["upload_attempts_pkey"],
+    deletion_queries.LOCK_OF_END_USER: ["recordings_of_end_user"],
+    reconcile.FIND_UNFINISHED: ["media_unfinished"],
+    reconcile.ROWS_BETWEEN: ["media_object"],
+    reconcile.ROW_OF_OBJECT: ["media_object"],
+    reconcile.LOCK_BY_PROJECT: ["worlds_project_id_mode_key", "recordings_pkey"],
+    erasure.LIST: ["erasures_newest"],
+    erasure.FIND_DUE: ["erasures_unfinished"],
+}
+
+
+async def test_lists_and_hot_statements_have_their_index(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        for filters, index in LISTS.items():
+            # What is sorted are the media of one recording.
+            plan = await indexes_of(connection, queries.LISTS[filters], may_sort=True)
+            assert plan == [index, "media_pkey"], filters
+        for sql, expected in SINGLE.items():
+            assert await indexes_of(connection, sql, may_sort=True) == expected, sql
+        for sql in (
+            reconcile.READ_STAGED,
+            reconcile.PRUNE_ATTEMPTS,
+            reconcile.PRUNE_TOKENS,
+            deletion_queries.READ_LOCKED,
+            erasure.FIND_OPEN_OF_END_USER,
+        ):
+            await indexes_of(connection, sql, may_sort=True)
