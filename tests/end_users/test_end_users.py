@@ -191,6 +191,12 @@ async def test_patch_keeps_what_is_absent_and_clears_what_is_null(
     assert (await client.get(path, headers=tenant.headers)).json() == cleared
 
 
+async def test_what_is_not_there_cannot_be_changed(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    for body in ({}, {"name": "Jane"}):
+        answer = await client.patch("/v1/end-users/eu_nobody", json=body, headers=tenant.headers)
+        assert answer.status_code == 404
+
+
 async def test_patch_refuses_a_taken_external_id(client: httpx.AsyncClient, tenant: Tenant) -> None:
     holder = await add(client, tenant, external_id="taken")
     other = await add(client, tenant, name="other")
