@@ -16,7 +16,7 @@ from lapel.foundation.clock import Clock
 
 Prefix = Literal[
     "org", "proj", "eu", "dev", "rec", "med", "txn", "sum", "tmpl", "chk", "as", "msg",
-    "cmd", "fw", "ota", "evt", "wh", "whd", "key", "req", "era", "aud", "att",
+    "cmd", "fw", "ota", "evt", "wh", "whd", "key", "req", "era", "att",
 ]  # fmt: skip
 
 _RANDOM_SPACE = 62**16

@@ -301,19 +301,6 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
-CREATE TABLE audit_log (
-    world_id bigint NOT NULL REFERENCES worlds (id),
-    id text COLLATE "C" NOT NULL,
-    actor text NOT NULL,
-    action text NOT NULL,
-    resource_id text COLLATE "C" NOT NULL,
-    request_id text,
-    details jsonb NOT NULL DEFAULT '{}',
-    created_at timestamptz NOT NULL,
-    PRIMARY KEY (world_id, id)
-);
-CREATE INDEX audit_log_newest ON audit_log (world_id, created_at DESC, id DESC);
-
 -- Counters that processes lease from in batches (foundation/limits.py); losing them is harmless.
 CREATE UNLOGGED TABLE rate_windows (
     bucket text COLLATE "C" NOT NULL,
