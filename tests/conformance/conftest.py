@@ -1,5 +1,6 @@
 """Every test that asks for `store` runs against our own store and against SeaweedFS."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def client(store: Endpoint) -> Any:
 @pytest.fixture
 def key(request: pytest.FixtureRequest) -> str:
     """A key below a prefix that no other test uses."""
-    return f"{request.node.name.replace('[', '-').rstrip(']')}/object"
+    return f"{re.sub('[^A-Za-z0-9_]+', '-', request.node.name)}/object"
 
 
 class Curl:

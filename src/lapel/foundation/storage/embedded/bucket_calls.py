@@ -1,7 +1,7 @@
 """The calls on the service and on a bucket: create, find, list, delete many, CORS."""
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def _entries(page: Page, encoding: str | None) -> list[str]:
 
 def _read_token(token: str) -> str:
     try:
-        return urlsafe_b64decode(token.encode()).decode()
+        return b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (Base64Error, ValueError):
         raise S3Error("InvalidArgument", "The continuation token is none of ours.") from None
 

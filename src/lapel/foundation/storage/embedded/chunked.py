@@ -62,6 +62,8 @@ class ChunkedDecoder:
                 if self._remaining == 0:
                     self._expect = "end"
                 continue
+            if self._expect == "nothing":
+                raise _broken()
             end = received.find(b"\n", position)
             stop = len(view) if end < 0 else end + 1
             self._line += view[position:stop]
@@ -118,6 +120,8 @@ class ChunkedDecoder:
         if match is None or not self._trailer_allowed or len(self.trailers) >= _MAX_TRAILERS:
             raise _broken()
         name, value = match[1].decode(), match[2].decode().strip()
+        if name in self.trailers:
+            raise _broken()
         if name == "x-amz-trailer-signature":
             self._trailer_signature = value
         else:

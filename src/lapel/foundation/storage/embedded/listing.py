@@ -41,22 +41,28 @@ class Walk:
 
     def __iter__(self) -> Iterator[tuple[bytes, str]]:
         """Yield key and path of each object."""
-        yield from self._folder(self._tree, b"")
+        # A stack, not recursion: a key of slashes alone lies a thousand folders deep.
+        open_folders = [self._folder(self._tree, b"")]
+        while open_folders:
+            key, path = next(open_folders[-1], (None, ""))
+            if key is None:
+                open_folders.pop()
+            elif self.skip is not None and key.startswith(self.skip):
+                continue
+            elif path.endswith(".o"):
+                yield key, path
+            else:
+                open_folders.append(self._folder(path, key))
 
     def _folder(self, path: str, start: bytes) -> Iterator[tuple[bytes, str]]:
-        """Yield what lies in one folder, all of whose keys begin with `start`."""
+        """Yield what lies directly in one folder, all of whose keys begin with `start`, in order."""
         try:
             with os.scandir(path) as entries:
                 found = sorted(filter(self._wanted, (_entry(start, each.name) for each in entries)))
         except (FileNotFoundError, NotADirectoryError):  # pruned meanwhile
-            return
+            found = []
         for key, name in found:
-            if self.skip is not None and key.startswith(self.skip):
-                continue
-            if name.endswith(".o"):
-                yield key, f"{path}/{name}"
-            else:
-                yield from self._folder(f"{path}/{name}", key)
+            yield key, f"{path}/{name}"
 
     def _wanted(self, entry: tuple[bytes, str]) -> bool:
         key, name = entry

@@ -1,0 +1,142 @@
+"""Object files: whole or not there, and damage is noticed."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lapel.foundation.clock import ManualClock
+from lapel.foundation.storage.embedded.app import create_store_app
+from lapel.foundation.storage.embedded.errors import S3Error
+from lapel.foundation.storage.embedded.multipart import KEEP_UPLOADS
+from lapel.foundation.storage.embedded.objects import (
+    SMALL,
+    DamagedObject,
+    Facts,
+    ObjectWriter,
+    open_object,
+    sweep_temporary,
+)
+
+FACTS = Facts(
+    size=5,
+    etag="e",
+    modified=1_768_478_400_123,
+    content_type="audio/ogg",
+    headers={"cache-control": "private"},
+    user={"a": "ü"},
+    checksums={"sha256": "x"},
+)
+
+
+def write(path: Path, body: bytes, facts: Facts = FACTS) -> None:
+    with ObjectWriter(path.parent) as writer:
+        writer.write([body])
+        writer.commit(path, facts)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, SMALL - 400, SMALL, SMALL + 1, 3 * SMALL])
+@pytest.mark.parametrize("talk", [1, 6000])
+def test_objects_of_all_sizes_are_read_back(tmp_path: Path, size: int, talk: int) -> None:
+    body = os.urandom(size)
+    facts = Facts(size=size, etag="e", modified=1, content_type="a/b", user={"x": "y" * talk})
+    write(tmp_path / "a.o", body, facts)
+    for wait in (True, False):
+        stored = open_object(str(tmp_path / "a.o"), wait=wait)
+        assert stored is not None
+        with stored:
+            assert stored.facts == facts
+            assert stored.read(0, size + 100) == body
+            assert stored.read(size // 2, 10) == body[size // 2 : size // 2 + 10]
+            assert stored.data is None or bytes(stored.data) == body
+
+
+def test_a_missing_object_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file.o").write_bytes(b"")
+    for name in ("a.o", "a.d/b.o", "file.o/b.o", "x" * 300 + ".o"):
+        assert open_object(str(tmp_path / name)) is None
+
+
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.o"
+    write(path, b"hello")
+    whole = path.read_bytes()
+    marks = [
+        b"",
+        whole[:-1],
+        whole[1:],
+        whole + b"x",
+        b"xx" + whole,
+        whole[:10] + b"?" + whole[11:],
+        b"\0" * 90,
+    ]
+    for damaged in marks:
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedObject):
+            open_object(str(path))
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with ObjectWriter(tmp_path) as writer:
+            writer.write([b"half"])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_new_means_only_new(tmp_path: Path) -> None:
+    write(tmp_path / "a.o", b"hello")
+    with ObjectWriter(tmp_path) as writer:
+        writer.write([b"other"])
+        with pytest.raises(S3Error, match="exists"):
+            writer.commit(tmp_path / "a.o", FACTS, only_new=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.o"]
+    assert (tmp_path / "a.o").read_bytes().startswith(b"hello")
+
+
+def test_a_reader_keeps_what_it_opened(tmp_path: Path) -> None:
+    write(tmp_path / "a.o", b"first")
+    stored = open_object(str(tmp_path / "a.o"))
+    assert stored is not None
+    write(tmp_path / "a.o", b"other")
+    with stored:
+        assert stored.read(0, 5) == b"first"
+
+
+def test_copies_are_whole(tmp_path: Path) -> None:
+    body = os.urandom(3 << 20)
+    facts = Facts(size=len(body), etag="e", modified=1, content_type="a/b")
+    write(tmp_path / "a.o", body, facts)
+    stored = open_object(str(tmp_path / "a.o"))
+    assert stored is not None
+    with stored, ObjectWriter(tmp_path) as writer:
+        writer.copy_from(stored)
+        writer.commit(tmp_path / "b.o", facts)
+    assert (tmp_path / "b.o").read_bytes() == (tmp_path / "a.o").read_bytes()
+
+
+def test_a_sweep_takes_leftovers_and_spares_the_living(tmp_path: Path) -> None:
+    with ObjectWriter(tmp_path) as writer:
+        writer.write([b"hello"])
+        (tmp_path / "left.tmp").write_bytes(b"killed")
+        assert sweep_temporary(tmp_path) == 1
+        writer.commit(tmp_path / "a.o", FACTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.o"]
+
+
+def test_uploads_in_parts_that_nobody_completes_end(tmp_path: Path) -> None:
+    clock = ManualClock(datetime.now(UTC))
+
+    def start() -> list[Path]:
+        create_store_app(tmp_path, {}, clock=clock, buckets=("abc",))
+        return list((tmp_path / "abc" / "uploads").iterdir())
+
+    start()
+    (tmp_path / "abc" / "uploads" / ("0" * 32)).mkdir()
+    assert len(start()) == 1
+    clock.advance(timedelta(milliseconds=KEEP_UPLOADS + 60_000))
+    assert start() == []
