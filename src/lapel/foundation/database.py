@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
 from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.errors import Unavailable
+from lapel.foundation.turnstile import Turnstile
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     Connection = asyncpg.Connection[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
+    PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 # What asyncpg raises while the database restarts, is gone, or does not answer in time.
 DATABASE_AWAY: tuple[type[BaseException], ...] = (
@@ -37,6 +43,7 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
 
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
+IDLE_SECONDS = 300.0
 
 # With the database away, asyncpg tells of every retry with a traceback; /health says it once.
 logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
@@ -57,7 +64,7 @@ class Database:
         self._dsn = dsn
         self._min_size = min_size
         self._max_size = max_size
-        self._pool: Pool | None = None
+        self._connections: _Connections | None = None
 
     @property
     def dsn(self) -> str:
@@ -66,14 +73,14 @@ class Database:
 
     async def open(self) -> None:
         """Make the pool. Raises what asyncpg raises when the database is not there."""
-        self._pool = await asyncpg.create_pool(
+        pool = await asyncpg.create_pool(
             self._dsn,
             min_size=self._min_size,
             max_size=self._max_size,
             connection_class=PooledConnection,
             timeout=ACQUIRE_SECONDS,
             command_timeout=COMMAND_SECONDS,
-            max_inactive_connection_lifetime=300,
+            max_inactive_connection_lifetime=IDLE_SECONDS,
             server_settings={
                 "application_name": "lapel",
                 "statement_timeout": "15000",
@@ -83,32 +90,24 @@ class Database:
             },
             init=_register_json,
         )
+        self._connections = _Connections(pool, self._max_size)
 
     async def close(self) -> None:
         """Give all connections back; those still busy after a second are cut."""
-        if self._pool is None:
+        if self._connections is None:
             return
-        pool, self._pool = self._pool, None
+        connections, self._connections = self._connections, None
         try:
-            await _close_within(pool, 1.0)
+            async with asyncio.timeout(1.0):
+                await connections.close()
         except TimeoutError:
-            pool.terminate()
+            connections.terminate()
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncGenerator[Connection]:
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """A connection outside a transaction. Raises Unavailable when the database is away."""
-        if self._pool is None:
+        if self._connections is None:
             raise Unavailable("The database is not open.")
-        try:
-            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-        except DATABASE_AWAY as error:
-            raise Unavailable("The database does not answer. Repeat the request.") from error
-        try:
-            yield connection  # pyright: ignore[reportReturnType] - a proxy with the connection's methods
-        except DATABASE_AWAY as error:
-            raise Unavailable("The database went away. Repeat the request.") from error
-        finally:
-            await _release(self._pool, connection)
+        return _Lease(self._connections)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -117,19 +116,95 @@ class Database:
             yield connection
 
 
-async def _release(pool: Pool | None, connection: object) -> None:
-    """Give a connection back. One that died is dropped by the pool itself, so errors end here."""
-    if pool is None:
-        return
+class _Connections:
+    """Lends the pool's connections in the order of asking, and keeps those that come back clean at hand.
+
+    The pool makes them and cleans up after errors. What it does on every way in and out besides
+    (timers, tasks, a line in which who waits may be overtaken for ever) costs more than a
+    statement, so a connection only goes back to it after an error, or unused for a while.
+    """
+
+    def __init__(self, pool: Pool, places: int) -> None:
+        self._pool = pool
+        self._turnstile = Turnstile(places, ACQUIRE_SECONDS)
+        self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
+        self._closing = False
+
+    async def take(self) -> PoolConnectionProxy:
+        """A connection; `give_back` must follow. Raises one of DATABASE_AWAY."""
+        await self._turnstile.enter()
+        try:
+            while self._at_hand:
+                _, connection = self._at_hand.pop()
+                if _clean(connection):
+                    return connection
+                await self._release(connection)
+            return await self._pool.acquire()
+        except BaseException:
+            self._turnstile.leave()
+            raise
+
+    async def give_back(self, connection: PoolConnectionProxy, *, failed: bool) -> None:
+        """Take a connection back, after an error (`failed`) or without."""
+        try:
+            if failed or self._closing or not _clean(connection):
+                await self._release(connection)
+                return
+            now = time.monotonic()
+            self._at_hand.append((now, connection))
+            if self._at_hand[0][0] < now - IDLE_SECONDS:
+                await self._release(self._at_hand.popleft()[1])
+        finally:
+            self._turnstile.leave()
+
+    async def close(self) -> None:
+        """Close them all, waiting for those that are lent."""
+        self._closing = True
+        while self._at_hand:
+            await self._release(self._at_hand.pop()[1])
+        await self._pool.close()
+
+    def terminate(self) -> None:
+        """Cut them all."""
+        self._pool.terminate()
+
+    async def _release(self, connection: PoolConnectionProxy) -> None:
+        """To the pool, which first cancels what still runs: that may take its time, within limits."""
+        try:
+            await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+        except DATABASE_AWAY:
+            return  # the pool drops a connection that died
+
+
+class _Lease:
+    """One connection for one `async with` block."""
+
+    __slots__ = ("_connection", "_connections")
+
+    def __init__(self, connections: _Connections) -> None:
+        self._connections = connections
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection = await self._connections.take()
+        except DATABASE_AWAY as error:
+            raise Unavailable("The database does not answer. Repeat the request.") from error
+        return self._connection  # pyright: ignore[reportReturnType] - a proxy with the connection's methods
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connections.give_back(self._connection, failed=error is not None)
+        if isinstance(error, DATABASE_AWAY):
+            raise Unavailable("The database went away. Repeat the request.") from error
+
+
+def _clean(connection: PoolConnectionProxy) -> bool:
+    """Whether the connection is alive and nothing is open on it."""
     try:
-        await pool.release(connection)  # type: ignore[arg-type]
-    except DATABASE_AWAY:
-        return
-
-
-async def _close_within(pool: Pool, seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        await pool.close()
+        return not connection.is_closed() and not connection.is_in_transaction()
+    except asyncpg.InterfaceError:  # it died, and the pool has taken it back
+        return False
 
 
 async def _register_json(connection: Connection) -> None:

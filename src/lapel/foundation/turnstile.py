@@ -1,0 +1,62 @@
+"""A limited number of places, given in the order in which they were asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Turnstile:
+    """At most `places` are inside at once; the others wait in line, `patience` seconds at most.
+
+    A semaphore with a time limit would do the same for four times the price: here all who wait
+    share one timer, because whoever came first is also the first whose patience ends.
+    """
+
+    def __init__(self, places: int, patience: float) -> None:
+        self._free = places
+        self._patience = patience
+        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def enter(self) -> None:
+        """Take a place; `leave` must follow. Raises TimeoutError, and then there is nothing to leave."""
+        if self._free:  # then nobody waits
+            self._free -= 1
+            return
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        deadline = loop.time() + self._patience
+        self._line.append((deadline, turn))
+        if self._timer is None:
+            self._timer = loop.call_at(deadline, self._send_away)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.leave()  # the place had been given just before
+            raise
+
+    def leave(self) -> None:
+        """Give the place to whoever waits longest."""
+        while self._line:
+            _, turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _send_away(self) -> None:
+        """Those whose time is over hear it; the timer goes on with the first who still waits."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._line:
+            deadline, turn = self._line[0]
+            if turn.done():
+                self._line.popleft()
+            elif deadline <= loop.time():
+                self._line.popleft()
+                turn.set_exception(TimeoutError())
+            else:
+                self._timer = loop.call_at(deadline, self._send_away)
+                return
