@@ -79,8 +79,7 @@ class Completion:
     ) -> bool:
         """Whether the call is answered; False after a lost race, when everything must be looked at anew."""
         crash_point("complete:begin")
-        async with self._kit.database.acquire() as connection:
-            snapshot = await look(connection, at)
+        snapshot = await self._look(at)
         if snapshot.having("verifying"):
             judging.check_pending(snapshot, judging.facts_of(body))
             raise _still_verifying()
@@ -88,6 +87,8 @@ class Completion:
         found = await self._find_all(snapshot, pending)
         crash_point("complete:found")
         if not found:
+            if pending and await self._look(at) != snapshot:
+                return False  # a completion that was faster has taken, and removed, what we looked for
             if due is not None:
                 raise judging.nothing_uploaded()
             _nothing_to_take(snapshot, body)
@@ -109,6 +110,10 @@ class Completion:
                 return False
             raise _still_verifying()
         return _answer(await self._take(snapshot, takes))
+
+    async def _look(self, at: Reach) -> Snapshot:
+        async with self._kit.database.acquire() as connection:
+            return await look(connection, at)
 
     async def _take(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
         began_at = self._kit.clock.now()
@@ -161,8 +166,7 @@ class Completion:
     async def verify(self, payload: VerifyUpload) -> None:
         """The job: what upload-complete found too large for a call. Running twice does no harm."""
         crash_point("hash:begin")
-        async with self._kit.database.acquire() as connection:
-            snapshot = await look(connection, payload.at)
+        snapshot = await self._look(payload.at)
         began_at = self._kit.clock.now()
         verdicts: list[Verdict] = []
         for media in snapshot.having("verifying"):

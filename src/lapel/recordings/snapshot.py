@@ -79,15 +79,20 @@ class Snapshot:
 
 
 async def look(connection: Connection, at: Reach) -> Snapshot:
-    """Read a recording's state. Raises NotFound."""
-    recording = await media_queries.read_recording_state(connection, at)
-    if recording is None:
-        raise unknown()
-    media = await media_queries.read_media_states(connection, at)
+    """Read a recording's state, outside of any transaction. Raises NotFound.
+
+    All of it is of one moment: a completion that commits between two of the statements would
+    else leave a recording that is pending and has nothing pending.
+    """
     attempts: dict[str, list[Attempt]] = {}
-    if any(row["status"] in ("pending", "verifying") for row in media):
-        for row in await media_queries.read_open_attempts(connection, at):
-            attempts.setdefault(row["media_id"], []).append(_attempt(row))
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        recording = await media_queries.read_recording_state(connection, at)
+        if recording is None:
+            raise unknown()
+        media = await media_queries.read_media_states(connection, at)
+        if any(row["status"] in ("pending", "verifying") for row in media):
+            for row in await media_queries.read_open_attempts(connection, at):
+                attempts.setdefault(row["media_id"], []).append(_attempt(row))
     return Snapshot(
         at,
         recording["project_id"],
