@@ -111,7 +111,11 @@ class QueueWorker:
             self._dsn, min_size=2, max_size=6, timeout=3, command_timeout=15
         )
         try:
-            queue = self._register(pool)
+            driver = AsyncpgPoolDriver(pool)
+            queue = self._register(driver)
+            # PgQueuer sends its first probe while it is about to LISTEN. A probe that is faster is never
+            # heard, and the session would end after ten seconds: so LISTEN comes first.
+            await driver.add_listener(queue.channel, _ignore)
             running = asyncio.create_task(
                 queue.run(
                     dequeue_timeout=_DEQUEUE,
@@ -136,8 +140,7 @@ class QueueWorker:
             except (TimeoutError, *DATABASE_AWAY):
                 pool.terminate()
 
-    def _register(self, pool: Pool) -> PgQueuer:
-        driver = AsyncpgPoolDriver(pool)
+    def _register(self, driver: AsyncpgPoolDriver) -> PgQueuer:
         queue = PgQueuer(driver, queries=queries(driver))
         for job in self._jobs:
             retrying = partial(
@@ -181,6 +184,10 @@ class QueueWorker:
                 async with self._database.acquire() as connection:
                     await connection.execute(SEEN, self._process, self._clock.now())
             await asyncio.sleep(_SEEN_EVERY_SECONDS)
+
+
+def _ignore(_: str | bytes | bytearray) -> None:
+    """What is heard is for PgQueuer's own listener."""
 
 
 def _scheduled(schedule: Schedule) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
