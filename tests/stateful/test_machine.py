@@ -7,6 +7,7 @@ long each may be. A failing walk is printed as a program, and kept in .hypothesi
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from itertools import count
 from pathlib import Path
@@ -67,6 +68,8 @@ class Machine(RuleBasedStateMachine):
     served: ClassVar[Background]
     call: ClassVar[Caller]
     stranger: ClassVar[Tenant]
+    # What completions were answered, over all walks.
+    seen: ClassVar[Counter[Answer]] = Counter()
 
     @initialize()
     def begin(self) -> None:
@@ -120,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         self.world.end_users[answer.json()["id"]] = body
         self.stored.append(("/end-users", body, key, answer.json()["id"]))
 
-    @precondition(lambda self: len(self.world.end_users) > 1)
+    @precondition(lambda self: len(self.world.end_users) > 2)
     @rule(number=picks)
     def delete_end_user(self, number: int) -> None:
         end_user_id = self.pick(self.world.end_users, number)
@@ -290,6 +293,14 @@ class Machine(RuleBasedStateMachine):
         self, number: int, who: int, types: tuple[str, str], content: bytes, declared: str
     ) -> None:
         recording_id = self.touch(number)
+        attempt = self.ask_to_upload(recording_id, who, types, content, declared)
+        # Most uploads follow at once; the others stay behind for `put`.
+        if attempt is not None and number % 3:
+            self.put_to(attempt, content)
+
+    def ask_to_upload(
+        self, recording_id: str, who: int, types: tuple[str, str], content: bytes, declared: str
+    ) -> Attempt | None:
         recording = self.world.recordings[recording_id]
         token, sees = self.somebody(recording_id, who, "recordings:write")
         size = len(content) if "s" in declared else None
@@ -298,16 +309,14 @@ class Machine(RuleBasedStateMachine):
         answer = self.call("POST", f"/recordings/{recording_id}/upload-url", token, body)
         assert answered(answer) == (recording.upload_url(types[0]) if sees else NOT_FOUND), answer.text
         if answer.status_code != 200:
-            return
+            return None
         got = answer.json()
         if types[0] == "audio" and recording.audio is not None:
             assert recording.media.get(got["media_id"]) is recording.audio
         attempt = Attempt(got["upload_url"], got["headers"], types[1], size, digest)
         recording.attempt(got["media_id"], types[0], attempt)
         recording.tokens.append(got["upload_token"])
-        # Most uploads follow at once; the others stay behind for `put`.
-        if number % 3:
-            self.put_to(attempt, content)
+        return attempt
 
     @precondition(lambda self: any(each.media for each in self.world.recordings.values()))
     @rule(number=picks, which=picks, content=contents)
@@ -327,7 +336,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert status in (400, 403)
 
-    @precondition(lambda self: self.world.recordings)
+    @precondition(lambda self: any(each.media for each in self.world.recordings.values()))
     @rule(
         number=picks,
         who=picks,
@@ -338,26 +347,51 @@ class Machine(RuleBasedStateMachine):
     def complete(
         self, number: int, who: int, content: bytes | None, seconds: int | None, twice: bool
     ) -> None:
-        recording_id = self.touch(number)
+        withs = [one for one, each in self.world.recordings.items() if each.media]
+        unfinished = [one for one in withs if self.world.recordings[one].having("pending")]
+        recording_id = self.touched = self.pick(unfinished or withs, number)
         if number % 2:  # what was really uploaded last, else only luck completes anything
             content = self.likely(recording_id)
         token, sees = self.somebody(recording_id, who, "recordings:write")
-        body: dict[str, Any] = {"duration_seconds": seconds}
-        if content is not None:
-            body |= {"content_sha256": sha256(content), "file_size_bytes": len(content)}
         for _ in range(1 + twice):
-            answer = self.call("POST", f"/recordings/{recording_id}/upload-complete", token, body)
-            if not sees:
-                assert answered(answer) == NOT_FOUND
-                continue
-            expected = self.world.complete(recording_id, Facts(content, seconds))
-            assert answered(answer) == expected, answer.text
+            self.complete_by(token, recording_id, Facts(content, seconds), sees)
+
+    def complete_by(self, token: str, recording_id: str, facts: Facts, sees: bool) -> None:
+        body: dict[str, Any] = {"duration_seconds": facts.seconds}
+        if facts.content is not None:
+            body |= {"content_sha256": sha256(facts.content), "file_size_bytes": len(facts.content)}
+        answer = self.call("POST", f"/recordings/{recording_id}/upload-complete", token, body)
+        expected = self.world.complete(recording_id, facts) if sees else NOT_FOUND
+        assert answered(answer) == expected, answer.text
+        self.seen[expected] += 1
 
     def likely(self, recording_id: str) -> bytes | None:
         audio = self.world.recordings[recording_id].audio
         if audio is None:
             return None
         return audio.content if audio.newest is None else audio.newest.content
+
+    @precondition(lambda self: self.world.recordings)
+    @rule(number=picks, which=types, sent=contents, said=contents)
+    def upload(self, number: int, which: tuple[str, str], sent: bytes, said: bytes) -> None:
+        """One whole upload, with the right facts, the wrong ones or none."""
+        self.upload_to(self.touch(number), number, which, sent, said)
+
+    def upload_to(
+        self, recording_id: str, number: int, which: tuple[str, str], sent: bytes, said: bytes
+    ) -> None:
+        attempt = self.ask_to_upload(recording_id, 0, which, sent, "")
+        if attempt is not None:
+            self.put_to(attempt, sent)
+        content = (said, sent, None)[number % 3]
+        self.complete_by(self.token, recording_id, Facts(content), sees=True)
+
+    @rule(number=picks, which=types, sent=contents, said=contents)
+    def record(self, number: int, which: tuple[str, str], sent: bytes, said: bytes) -> None:
+        """A recording from nothing to its promise, or to the refusal of it."""
+        self.create_recording(number, None)
+        assert self.touched is not None
+        self.upload_to(self.touched, number, which, sent, said)
 
     # ---- what always holds --------------------------------------------------------------------
 
@@ -417,3 +451,4 @@ def test_the_server_and_the_model_never_disagree(served: Background) -> None:
         )
     finally:
         Machine.call.close()
+    print(f"completions: {dict(Machine.seen)}")
