@@ -39,7 +39,7 @@ class Needed(msgspec.Struct):
 
 class Query(msgspec.Struct):
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
-    after: Moment | None = None
+    after: Annotated[Moment, msgspec.Meta(description="Inclusive.")] | None = None
     name: str | None = None
 
 
@@ -246,6 +246,11 @@ def test_a_query_is_converted() -> None:
     value = query(b"limit=5&name=a%20b&name=c&after=2026-01-15T12:00:00%2B02:00&unknown=1")
     assert value == Query(5, datetime(2026, 1, 15, 10, tzinfo=UTC), "c")
     assert query(b"") == Query()
+    # As text, `null` is a name like any other, and no number.
+    assert query(b"name=null") == Query(name="null")
+    refused(query, b"after=null")
+    for number in (b"0", b"0.5", b"1768478400", b"-1"):
+        assert refused(query, b"after=" + number).param == "after"
     assert QueryDecoder(NoQuery)(b"limit=\xff") == NoQuery()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, cast
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -48,6 +49,7 @@ class QueryDecoder:
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
+        self._texts = _as_text(struct)
         self._default = struct() if not struct.__struct_fields__ else None
         self._moments = moment_fields(struct)
 
@@ -67,17 +69,37 @@ class QueryDecoder:
         values = dict(pairs)
         _refuse_nul(values, "")
         try:
-            value = msgspec.convert(values, self._struct, strict=False)
+            given = msgspec.convert(values, self._texts, strict=False)
+            value = msgspec.convert(msgspec.structs.asdict(given), self._struct)
         except msgspec.ValidationError as error:
             raise from_validation(error) from error
         check_moments(value, self._moments)
         return value
 
 
+def _as_text(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The struct as a query string may fill it, from which the real one is made strictly.
+
+    Read loosely, so that `1` is a number; but the text `null` is text, and no number is a time.
+    """
+    hints = get_type_hints(struct, include_extras=True)
+    moments = moment_fields(struct)
+    fields: list[Any] = []
+    for each in msgspec.structs.fields(struct):
+        hint = hints[each.name]
+        if get_origin(hint) in (Union, UnionType):
+            hint = Union[tuple(kind for kind in get_args(hint) if kind is not NoneType)]  # noqa: UP007
+        kind = str if each.name in moments else hint
+        fields.append((each.name, kind) if each.required else (each.name, kind, each.default))
+    return msgspec.defstruct(struct.__name__, fields, kw_only=True)
+
+
 def moment_fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
     """The struct's own fields that hold timestamps."""
 
     def is_moment(kind: msgspec.inspect.Type) -> bool:
+        if isinstance(kind, msgspec.inspect.Metadata):  # a description or an example
+            return is_moment(kind.type)
         if isinstance(kind, msgspec.inspect.UnionType):
             return any(is_moment(each) for each in kind.types)
         return isinstance(kind, msgspec.inspect.DateTimeType)

@@ -73,11 +73,7 @@ _PARAMETERS: dict[str, Schema] = {
         "name": "Bota-Version",
         "in": "header",
         "description": "The date of the API that the client was written for; echoed.",
-        "schema": {
-            "type": "string",
-            "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
-            "examples": ["2026-01-15"],
-        },
+        "schema": {"type": "string", "format": "date", "examples": ["2026-01-15"]},
     },
 }
 
@@ -185,14 +181,10 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
         reference = schemas.reference(operation.body)
         example: Any = example_of(reference, schemas.components)
         made["requestBody"] = {
-            "required": bool(schemas.properties(operation.body) and _needs_body(operation, schemas)),
+            "required": schemas.asks_for_something(operation.body),
             "content": {"application/json": {"schema": reference, "examples": {"usual": {"value": example}}}},
         }
     return made
-
-
-def _needs_body(operation: Operation, schemas: Schemas) -> bool:
-    return any(required for _, _, required in schemas.properties(operation.body))
 
 
 def _description(operation: Operation) -> str:

@@ -29,8 +29,10 @@ class Schemas:
         references, components = msgspec.json.schema_components(structs, ref_template=_TEMPLATE)
         self._references = dict(zip(structs, references, strict=True))
         self.components: dict[str, Schema] = {name: _polish(each) for name, each in components.items()}
-        for struct in sent:
-            if struct not in received:
+        for struct in structs:
+            # Rules across fields (`json_rules: ClassVar[…]`), which types cannot say.
+            self._of(struct).update(getattr(struct, "json_rules", {}))
+            if struct in sent and struct not in received:
                 self._of(struct)["required"] = always_sent(struct)
 
     def reference(self, struct: type[msgspec.Struct]) -> Schema:
@@ -44,6 +46,11 @@ class Schemas:
             (name, _without_null(each), name in schema["required"])
             for name, each in schema["properties"].items()
         ]
+
+    def asks_for_something(self, struct: type[msgspec.Struct]) -> bool:
+        """Whether an empty object would be refused."""
+        schema = self._of(struct)
+        return bool(schema["required"] or "anyOf" in schema)
 
     def drop(self, struct: type[msgspec.Struct]) -> None:
         """Leave out a struct that nothing refers to, such as a query that became parameters."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Database
     from lapel.foundation.disk import DiskGuard
     from lapel.foundation.ids import Ids
+    from lapel.foundation.operations import Answer
     from lapel.foundation.seal import Sealer
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
@@ -245,19 +246,36 @@ class Api:
         body: msgspec.Struct,
         ticket: Ticket | None,
     ) -> tuple[int, Headers, bytes]:
+        done = await self._run_or_find(operation, actor, params, query, body, ticket)
+        if isinstance(done, Stored):
+            # It asks for a connection of its own: holding one meanwhile, repeats could starve each other.
+            return await _replay(operation, actor, params, done)
+        answer, encoded = done
+        if isinstance(answer, Reply) and answer.committed is not None:
+            await answer.committed()
+        return encoded
+
+    async def _run_or_find(
+        self,
+        operation: Operation,
+        actor: Actor,
+        params: Mapping[str, str],
+        query: msgspec.Struct,
+        body: msgspec.Struct,
+        ticket: Ticket | None,
+    ) -> Stored | tuple[Answer, tuple[int, Headers, bytes]]:
+        """The effect and its answer, in one transaction; or the answer that was given before."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             if ticket is not None:
                 stored = await ticket.claim(connection, self._sealer, now, _KEEP_ANSWERS)
                 if stored is not None:
-                    return await _replay(operation, actor, params, stored)
+                    return stored
             answer = await operation.handler(connection, actor, params, query, body)
-            status, headers, content = encode(operation, answer)
+            encoded = encode(operation, answer)
             if ticket is not None:
-                await ticket.store(connection, self._sealer, now, Stored(status, content))
-        if isinstance(answer, Reply) and answer.committed is not None:
-            await answer.committed()
-        return status, headers, content
+                await ticket.store(connection, self._sealer, now, Stored(encoded[0], encoded[2]))
+            return answer, encoded
 
     def _classify(self, error: Exception) -> ApiError:
         if isinstance(error, ApiError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -12,7 +12,9 @@ from lapel.foundation.wire import Moment, Timestamp
 
 Kind: TypeAlias = Literal["secret", "restricted"]
 KeyName: TypeAlias = Annotated[str, msgspec.Meta(max_length=128, examples=["ingest server"])]
-Scopes: TypeAlias = Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=100)]
+Scopes: TypeAlias = Annotated[
+    list[Scope], msgspec.Meta(min_length=1, max_length=100, examples=[["recordings:read"]])
+]
 
 DAY_SECONDS = 24 * 60 * 60
 
@@ -67,6 +69,23 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key to create: `scopes` for a restricted one, or `kind: secret` for everything."""
+
+    json_rules: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {
+                "required": ["scopes"],
+                "properties": {"kind": {"const": "restricted"}, "scopes": {"type": "array"}},
+            },
+            {
+                "required": ["kind"],
+                "properties": {
+                    "kind": {"const": "secret"},
+                    "scopes": {"type": "null"},
+                    "end_user_id": {"type": "null"},
+                },
+            },
+        ]
+    }
 
     kind: Kind = "restricted"
     scopes: Scopes | None = None
