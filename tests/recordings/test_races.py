@@ -142,3 +142,16 @@ async def test_one_recording_for_a_uuid_that_a_device_announces_many_times_at_on
     ids = {answer.json()["id"] for answer in answers}
     assert len(ids) == 1
     assert await events_of(kit, device.tenant.test_world, ids.pop()) == ["recording.created"]
+
+
+async def test_more_repeats_at_once_than_there_are_connections(device: Device) -> None:
+    recording_id = await device.recording()
+    path = f"/v1/recordings/{recording_id}/upload-url"
+    first = await device.post(path, 200, {}, **{"Idempotency-Key": "crowd"})
+    headers = {**device.headers, "Idempotency-Key": "crowd"}
+    answers = await asyncio.gather(*(device.client.post(path, json={}, headers=headers) for _ in range(40)))
+    # While one of them looks whether it is a repeat, another hears that the key is in use.
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    repeated = [answer.json() for answer in answers if answer.status_code == 200]
+    assert repeated
+    assert {each["media_id"] for each in repeated} == {first["media_id"]}

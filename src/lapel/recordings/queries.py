@@ -22,7 +22,7 @@ _COLUMNS = """
 r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms, r.started_at,
 r.ended_at, r.recorded_at, r.transcription_id, r.metadata, r.content_sha256, r.content_sha256_verified_at,
 r.file_size_bytes, r.mime_type, r.recording_uuid, r.recording_generation, r.encryption_version,
-r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at, own.media
+r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at
 """
 
 _WITH_MEDIA = """
@@ -44,7 +44,7 @@ r.world_id = $1 AND r.id = $2
     AND ($3::text IS NULL OR r.end_user_id = $3) AND ($4::text IS NULL OR r.device_id = $4)
 """
 
-READ = f"SELECT {_COLUMNS} FROM recordings r {_WITH_MEDIA} WHERE {_REACHED}"
+READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {_REACHED}"
 
 # Held until the transaction ends; referring rows (transcriptions) may still be written.
 LOCK = f"""
@@ -63,7 +63,7 @@ RETURNING id
 
 # The same columns as the unique index, where two absent generations are equal.
 FIND_BY_UUID = f"""
-SELECT {_COLUMNS} FROM recordings r {_WITH_MEDIA}
+SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4
 """
@@ -116,8 +116,8 @@ def _list(names: tuple[str, ...]) -> str:
         f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
     )
     return f"""
-SELECT {_COLUMNS} FROM (
-    SELECT * FROM recordings r
+SELECT {_COLUMNS}, own.media FROM (
+    SELECT r.world_id, {_COLUMNS} FROM recordings r
     WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters}
     ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
 ) r {_WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC
