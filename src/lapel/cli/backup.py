@@ -45,7 +45,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
     one promised: what was accepted before the backup began is in it, whole. Keep the folder safe: it holds
     everything, keys included.
 
-    Examples:
+    For example:
 
         lapel backup /backups/2027-01-31
         lapel backup --data-dir /srv/lapel /backups/today --json

@@ -63,7 +63,7 @@ def demo(
 
     Every step is printed with its time and with the commands that do the same by hand.
 
-    Examples:
+    For example:
 
         lapel demo
         lapel demo --keep

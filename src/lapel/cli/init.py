@@ -28,7 +28,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
     `lapel serve` does the same by itself for the embedded database and store. With LAPEL_DATABASE_URL and
     LAPEL_S3_ENDPOINT run this once before the first start.
 
-    Examples:
+    For example:
 
         lapel init
         lapel init --data-dir /srv/lapel --json
@@ -36,7 +36,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
     """
     import asyncio  # noqa: PLC0415
 
-    from lapel.supervisor.data_folder import newest_schema  # noqa: PLC0415
+    from lapel.foundation.revisions import newest_revision  # noqa: PLC0415
 
     with reachable(settings_of(data_dir), store=True, migrate=True) as settings:
 
@@ -45,7 +45,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
                 made, cors = await prepare_bucket(kit)
                 return Initialized(
                     str(settings.data_dir) if settings.uses_embedded_database else None,
-                    newest_schema(), settings.s3_bucket, made, cors, await _key(kit),
+                    newest_revision(), settings.s3_bucket, made, cors, await _key(kit),
                 )  # fmt: skip
 
         done = asyncio.run(work())

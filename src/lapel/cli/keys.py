@@ -72,7 +72,7 @@ def create(
 ) -> None:
     """Make a key and print it, this once. Into a pipe it prints JSON, as with --json.
 
-    Examples:
+    For example:
 
         lapel keys create --mode live
         lapel keys create --mode test --scopes recordings:read,recordings:write --expires 90d
@@ -93,7 +93,7 @@ def create(
 def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = False) -> None:
     """List keys, ended ones too; never their secrets.
 
-    Examples:
+    For example:
 
         lapel keys list
         lapel keys list --project proj_… --json
@@ -114,7 +114,7 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
 def revoke(key_id: KeyId, /, *, data_dir: DataDir = None, json: Json = False) -> None:
     """End a key: when this returns, no server accepts it any more.
 
-    Examples:
+    For example:
 
         lapel keys revoke key_…
         lapel keys revoke key_… --data-dir /srv/lapel --json
@@ -132,7 +132,7 @@ def rotate(
 ) -> None:
     """Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.
 
-    Examples:
+    For example:
 
         lapel keys rotate key_…
         lapel keys rotate key_… --overlap 0 --json

@@ -6,7 +6,7 @@ import msgspec
 
 from lapel.cli.options import DataDir, Json, emit
 from lapel.cli.reach import reachable, settings_of
-from lapel.supervisor.data_folder import newest_schema
+from lapel.foundation.revisions import newest_revision
 
 
 class Migrated(msgspec.Struct, frozen=True):
@@ -21,11 +21,11 @@ def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
     `lapel serve` does it by itself for the embedded database. With LAPEL_DATABASE_URL run it once after an
     upgrade, before the servers start.
 
-    Examples:
+    For example:
 
         lapel migrate
         LAPEL_DATABASE_URL=postgresql://lapel@db/lapel LAPEL_SECRET=… lapel migrate --json
     """
     with reachable(settings_of(data_dir), migrate=True):
         pass
-    emit(Migrated(newest_schema()), json, lambda: f"The database has schema {newest_schema()}.")
+    emit(Migrated(newest_revision()), json, lambda: f"The database has schema {newest_revision()}.")

@@ -19,7 +19,7 @@ def create(
 ) -> None:
     """Make a project, with a live and a test world that share nothing.
 
-    Examples:
+    For example:
 
         lapel projects create "Acme wearables"
         lapel projects create Acme --data-dir /srv/lapel --json
@@ -31,7 +31,7 @@ def create(
 def list_(*, data_dir: DataDir = None, json: Json = False) -> None:
     """List all projects, oldest first.
 
-    Examples:
+    For example:
 
         lapel projects list
         lapel projects list --json

@@ -27,6 +27,9 @@ SCHEMA = "SELECT version_num FROM public.alembic_version"
 IS_EMPTY = "SELECT to_regclass('public.alembic_version') IS NULL"
 VECTOR = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
 NOW = "SELECT clock_timestamp()"
+FORGETS = """
+SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
+"""
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds'"
 HELD_JOBS = """
 SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint
@@ -81,6 +84,11 @@ async def vector_version(connection: Connection) -> str | None:
 async def database_now(connection: Connection) -> datetime:
     """The database server's clock."""
     return await connection.fetchval(NOW)
+
+
+async def forgets(connection: Connection) -> bool:
+    """Whether a power cut could take back what was committed."""
+    return bool(await connection.fetchval(FORGETS))
 
 
 async def workers_seen(connection: Connection, now: datetime) -> int:

@@ -23,9 +23,10 @@ from lapel.foundation import migrations
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.kit import open_kit
+from lapel.foundation.revisions import newest_revision
 from lapel.settings import Settings
 from lapel.supervisor import prepare
-from lapel.supervisor.data_folder import DataFolder, newest_schema
+from lapel.supervisor.data_folder import DataFolder
 
 Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
 
@@ -45,16 +46,16 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
     With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty and
     LAPEL_SECRET must be the one in the backup. Every object's hash is compared on the way.
 
-    Examples:
+    For example:
 
         lapel restore /backups/2027-01-31 --data-dir /srv/lapel-new
         lapel restore /backups/today --json
     """
     archive = Archive(directory)
     manifest = archive.manifest()
-    if manifest.schema > newest_schema():
+    if manifest.schema > newest_revision():
         raise CommandError(
-            f"the backup has schema {manifest.schema} of a newer Lapel; this one knows {newest_schema()}. "
+            f"the backup has schema {manifest.schema} of a newer Lapel; this one knows {newest_revision()}. "
             "Use the Lapel that made it, or a newer one."
         )
     with _target(settings_of(data_dir), archive) as settings:
@@ -71,7 +72,7 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
             if settings.uses_embedded_database or settings.uses_embedded_store
             else None
         )
-    done = Restored(folder, newest_schema(), count, size)
+    done = Restored(folder, newest_revision(), count, size)
     emit(
         done,
         json,

@@ -56,7 +56,7 @@ def serve(
     Every flag has an environment variable of the same name, such as LAPEL_PORT; docs/settings.md lists the
     others. The first start makes the data folder and prints a secret key, once.
 
-    Examples:
+    For example:
 
         lapel serve
         lapel serve --data-dir /srv/lapel --host 0.0.0.0 --public-url https://api.example.com

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from functools import cache
 from http import HTTPStatus
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import asyncpg
@@ -20,6 +18,7 @@ from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized, Unavailable
 from lapel.foundation.openapi import document
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.foundation.revisions import newest_revision
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.foundation.telemetry import METRICS_TYPE, render_metrics
 
@@ -125,16 +124,6 @@ class Probe:
                 return Migrations(await connection.fetchval(REVISION), expected)
         except _AWAY:
             return Migrations(None, expected)
-
-
-@cache
-def newest_revision() -> str:
-    """The newest revision in this installation.
-
-    Read from the file names (`0001_first_light.py`), so that an API process need not load Alembic.
-    """
-    folder = Path(__file__).parent / "migrations" / "versions"
-    return max(each.name.partition("_")[0] for each in folder.glob("[0-9]*_*.py"))
 
 
 class _Routes:

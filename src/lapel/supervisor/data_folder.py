@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
-import importlib.util
 import os
 import secrets
 import stat
@@ -27,6 +26,7 @@ from typing import TypeVar
 import msgspec
 
 from lapel.foundation.postgres_install import MAJOR
+from lapel.foundation.revisions import newest_revision
 
 LAYOUT = 1
 STORE_KEY_ID = "lapel"
@@ -143,10 +143,10 @@ class DataFolder:
         found = self.version()
         if found is None:
             return
-        if found.layout > LAYOUT or found.schema > newest_schema():
+        if found.layout > LAYOUT or found.schema > newest_revision():
             raise DataFolderError(
                 f"{self.path} was written by a newer Lapel (schema {found.schema}, layout {found.layout}; "
-                f"this one knows {newest_schema()}, {LAYOUT}). Use that Lapel, or restore a backup made by "
+                f"this one knows {newest_revision()}, {LAYOUT}). Use that Lapel, or restore a backup made by "
                 "this one with `lapel restore`."
             )
         if found.postgres != MAJOR:
@@ -159,11 +159,11 @@ class DataFolder:
     def needs_migration(self) -> bool:
         """Whether the database may lack a migration this code has."""
         found = self.version()
-        return found is None or found.schema != newest_schema()
+        return found is None or found.schema != newest_revision()
 
     def write_version(self) -> None:
         """Records that the folder is as this code makes it."""
-        write_durably(self._version, msgspec.json.encode(Version(newest_schema(), MAJOR, LAYOUT)) + b"\n")
+        write_durably(self._version, msgspec.json.encode(Version(newest_revision(), MAJOR, LAYOUT)) + b"\n")
 
     def secret(self, *, make: bool = True) -> str:
         """The folder's secret, made on the first call of all. Raises DataFolderError when it is lost."""
@@ -215,15 +215,6 @@ class DataFolder:
 def store_credentials(secret: str) -> tuple[str, str]:
     """Access key and its secret of the embedded store, the same in every process that knows `secret`."""
     return STORE_KEY_ID, hmac.new(secret.encode(), b"embedded store", hashlib.sha256).hexdigest()
-
-
-def newest_schema() -> str:
-    """The newest migration, read from the files' names: importing Alembic takes most of a start."""
-    package = importlib.util.find_spec("lapel.foundation")
-    if package is None or not package.submodule_search_locations:
-        raise DataFolderError("This installation of Lapel is damaged; install it again.")
-    folder = Path(package.submodule_search_locations[0]) / "migrations" / "versions"
-    return max(file.name.split("_")[0] for file in folder.glob("[0-9]*.py"))
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import AddressInUse, listen
+from lapel.foundation.revisions import newest_revision
 from lapel.settings import Settings, SettingsError
-from lapel.supervisor.data_folder import DataFolder, DataFolderError, newest_schema, store_credentials
+from lapel.supervisor.data_folder import DataFolder, DataFolderError, store_credentials
 
 # Seconds. The kernel ends them at once; on a busy machine their sockets close a little later.
 _KILLED_ONES_END = 2.0
@@ -136,7 +137,7 @@ def check_schema(database_url: str) -> None:
             f"The database of LAPEL_DATABASE_URL cannot be reached ({type(fault).__name__}: {fault}). "
             "Check the URL and that the server accepts this machine."
         ) from fault
-    needed = newest_schema()
+    needed = newest_revision()
     if found is None or found < needed:
         raise DataFolderError(
             f"The database has schema {found or 'none'}, and this Lapel needs {needed}. "

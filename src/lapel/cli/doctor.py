@@ -1,0 +1,100 @@
+"""`lapel doctor`: looks at every part and says how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import sys
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lapel.cli import checks
+from lapel.cli.checks import Finding
+from lapel.cli.faults import explain
+from lapel.cli.options import DataDir, Json, emit
+from lapel.cli.reach import reachable, settings_of
+from lapel.foundation.kit import open_kit
+from lapel.settings import Settings, SettingsError
+from lapel.supervisor import prepare
+from lapel.supervisor.data_folder import DataFolder, Running
+
+_MARKS = {"ok": ("✓", "32"), "warning": ("!", "33"), "broken": ("✗", "31")}
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `--json` prints; `healthy` means that nothing is broken."""
+
+    healthy: bool
+    findings: list[Finding]
+
+
+def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
+    """Check every part and say how to mend it. Status 1 when something is broken.
+
+    The database and store of a stopped server are started for the moment.
+
+    For example:
+
+        lapel doctor
+        lapel doctor --data-dir /srv/lapel --json
+    """
+    try:
+        findings = list(_examine(settings_of(data_dir)))
+    except SettingsError as fault:
+        findings = [Finding("settings", "broken", str(fault), "See docs/settings.md.")]
+    report = Report(all(each.state != "broken" for each in findings), findings)
+    emit(report, json, lambda: "\n".join(_line(each) for each in findings))
+    if not report.healthy:
+        raise SystemExit(1)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield from checks.local(settings)
+    folder = DataFolder(settings.data_dir) if prepare.needs_folder(settings) else None
+    if folder is not None and settings.database_url is None and folder.version() is None:
+        return  # nothing was begun, or the folder's own finding says what is wrong
+    running = folder.running() if folder is not None and folder.is_taken() else None
+    if running is not None:
+        yield _server(running)
+    try:
+        with reachable(settings, store=True, begin=False) as complete:
+            yield from asyncio.run(_remote(complete, is_served=running is not None or folder is None))
+    except Exception as fault:
+        sentence = explain(fault)
+        if sentence is None:
+            raise
+        yield Finding("database", "broken", sentence, "See postgres.log in the data folder.")
+
+
+async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
+    async with open_kit(settings) as kit:
+        return [finding async for finding in checks.remote(kit, is_served=is_served)]
+
+
+def _server(running: Running) -> Finding:
+    """Whether the running server answers on its own address."""
+    scheme = urlsplit(running.base_url).scheme
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    where = urlsplit(running.base_url)
+    connection = kind(where.hostname or running.host, where.port, timeout=10)
+    try:
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as fault:
+        detail = f"{running.base_url} does not answer ({type(fault).__name__}: {fault})"
+        return Finding("server", "broken", detail, "Look into the log of `lapel serve`.")
+    finally:
+        connection.close()
+    if status != 200:
+        return Finding("server", "broken", f"{running.base_url}/health is {status}", "Look into its log.")
+    return Finding("server", "ok", f"{running.base_url} is healthy")
+
+
+def _line(finding: Finding) -> str:
+    mark, colour = _MARKS[finding.state]
+    if sys.stdout.isatty():
+        mark = f"\x1b[{colour}m{mark}\x1b[0m"
+    remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
+    return f"{mark} {finding.part:<12} {finding.detail}{remedy}"

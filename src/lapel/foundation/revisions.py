@@ -1,0 +1,13 @@
+"""The newest migration of this installation, without loading Alembic (most of a start)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def newest_revision() -> str:
+    """Its name, read from the files' names: `0001_first_light.py` is revision 0001."""
+    folder = Path(__file__).parent / "migrations" / "versions"
+    return max(file.name.partition("_")[0] for file in folder.glob("[0-9]*_*.py"))

@@ -1,0 +1,147 @@
+"""A backup made of a running server, restored elsewhere, and a recording read back from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from lapel.cli.demo_job import MainJob, Outcome
+from lapel.sample import speech
+from tests.support.serving import run, serving, told
+
+
+class Backed(NamedTuple):
+    """A stopped installation with a finished and an unfinished upload, and the backup made while it ran."""
+
+    data: Path
+    backup: Path
+    key: str
+    outcome: Outcome
+    pending: str
+
+
+def start_upload(url: str, key: str) -> str:
+    """A recording whose bytes are in the store, but not completed; gives its id."""
+    auth = {"authorization": f"Bearer {key}"}
+    end_user = httpx.post(f"{url}/v1/end-users", json={}, headers=auth).json()["id"]
+    recording = httpx.post(f"{url}/v1/recordings", json={"end_user_id": end_user}, headers=auth).json()["id"]
+    asked = {"content_type": "audio/opus", "file_size_bytes": 5}
+    upload = httpx.post(f"{url}/v1/recordings/{recording}/upload-url", json=asked, headers=auth).json()
+    sent = httpx.put(upload["upload_url"], content=b"bytes", headers=upload["headers"])
+    assert sent.status_code == 200, sent.text
+    return recording
+
+
+@pytest.fixture(scope="module")
+def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
+    folder = tmp_path_factory.mktemp("backup")
+    with serving(folder / "data") as server:
+        key = server.told["key"]
+        outcome = MainJob(server.url, key, speech(), lambda _: None).run("BACKUP01")
+        pending = start_upload(server.url, key)
+        made = told("backup", folder / "copy", "--data-dir", folder / "data")
+    assert made["objects"] == 2
+    assert made["bytes"] == outcome.bytes + 5
+    return Backed(folder / "data", folder / "copy", key, outcome, pending)
+
+
+def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_path: Path) -> None:
+    data = tmp_path / "restored"
+    done = told("restore", backed.backup, "--data-dir", data)
+    assert done["objects"] == 2
+    with serving(data) as server:
+        assert server.told["key"] is None  # its keys came back: no first one is made
+        auth = {"authorization": f"Bearer {backed.key}"}
+        where = f"{server.url}/v1/recordings/{backed.outcome.recording_id}"
+        recording = httpx.get(where, headers=auth).json()
+        assert recording["status"] == "uploaded"
+        asked = {"media_id": backed.outcome.media_id}
+        link = httpx.post(f"{where}/download-url", json=asked, headers=auth).json()["download_url"]
+        answer = httpx.get(link)
+        assert answer.headers["content-type"] == "audio/opus"
+        assert hashlib.sha256(answer.content).hexdigest() == backed.outcome.sha256
+        # The upload that was under way can be finished, too.
+        finish = f"{server.url}/v1/recordings/{backed.pending}/upload-complete"
+        assert httpx.post(finish, json={}, headers=auth).json()["status"] == "uploaded"
+
+
+def test_a_backup_is_for_its_owner_alone(backed: Backed) -> None:
+    assert stat.S_IMODE(backed.backup.stat().st_mode) == 0o700
+    assert stat.S_IMODE((backed.backup / "secret").stat().st_mode) == 0o600
+
+
+def test_a_backup_goes_into_an_empty_folder_only(backed: Backed) -> None:
+    done = run("backup", backed.backup, "--data-dir", backed.data)
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+
+
+def test_a_restore_goes_into_an_empty_folder_only(backed: Backed) -> None:
+    done = run("restore", backed.backup, "--data-dir", backed.data)
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+
+
+def copy_of(backed: Backed, tmp_path: Path) -> Path:
+    shutil.copytree(backed.backup, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_backup_that_was_broken_off_is_refused(backed: Backed, tmp_path: Path) -> None:
+    copy = copy_of(backed, tmp_path)
+    (copy / "backup.json").unlink()
+    done = run("restore", copy, "--data-dir", tmp_path / "new")
+    assert done.returncode == 1
+    assert "broken off" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_object_stops_the_restore_and_the_half_is_not_served(
+    backed: Backed, tmp_path: Path
+) -> None:
+    copy = copy_of(backed, tmp_path)
+    victim = next(path for path in copy.rglob("*.opus"))
+    victim.write_bytes(victim.read_bytes()[:-1] + b"\0")
+    done = run("restore", copy, "--data-dir", tmp_path / "new")
+    assert done.returncode == 1
+    assert "is damaged: its SHA-256" in done.stderr
+    served = run("serve", "--data-dir", tmp_path / "new", "--port", "0")
+    assert served.returncode == 1
+    assert "was broken off" in served.stderr
+
+
+def test_names_that_lead_out_of_the_backup_are_refused(backed: Backed, tmp_path: Path) -> None:
+    copy = copy_of(backed, tmp_path)
+    lines = [json.loads(line) for line in (copy / "objects.jsonl").read_text().splitlines()]
+    lines[0]["key"] = "../../etc/passwd"
+    (copy / "objects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run("restore", copy, "--data-dir", tmp_path / "new")
+    assert done.returncode == 1
+    assert "tampered" in done.stderr
+
+
+def test_a_backup_of_a_newer_schema_is_refused(backed: Backed, tmp_path: Path) -> None:
+    copy = copy_of(backed, tmp_path)
+    manifest = json.loads((copy / "backup.json").read_text())
+    (copy / "backup.json").write_text(json.dumps(manifest | {"schema": "9999"}))
+    done = run("restore", copy, "--data-dir", tmp_path / "new")
+    assert done.returncode == 1
+    assert "newer Lapel" in done.stderr
+
+
+def test_a_promised_object_that_is_lost_turns_the_backup_red(backed: Backed, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(backed.data, data)
+    lost = next((data / "objects").rglob("*.opus*"))
+    lost.unlink()
+    done = run("backup", tmp_path / "copy", "--data-dir", data)
+    assert done.returncode == 1
+    assert "promised are not in the store" in done.stderr
+    assert not (tmp_path / "copy" / "backup.json").exists()

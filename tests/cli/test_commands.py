@@ -1,0 +1,302 @@
+"""The commands as a person calls them, on a stopped installation; what they say when they cannot work."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapel.cli.main import COMMANDS
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.revisions import newest_revision
+from lapel.foundation.scopes import SCOPES
+from tests.support.postgres import create_database
+from tests.support.serving import LAPEL, run, serving, told
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+SECRET = "a-secret-for-tests-that-is-long-enough"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation that `lapel init` made and nobody serves."""
+    folder = tmp_path_factory.mktemp("commands") / "data"
+    made = told("init", "--data-dir", folder)
+    assert made["key"].startswith("sk_test_")
+    assert made["schema"] == newest_revision()
+    assert (made["bucket"], made["cors"]) == ("lapel", "built in")
+    return folder
+
+
+def test_init_may_be_repeated_and_shows_a_key_once(data: Path) -> None:
+    again = told("init", "--data-dir", data)
+    assert again["key"] is None
+    assert again["bucket_made"] is False
+
+
+def test_keys_live_their_life_while_the_server_is_stopped(data: Path) -> None:
+    place = ("--data-dir", data)
+    flags = (
+        "--mode",
+        "live",
+        "--scopes",
+        "recordings:read, devices:write",
+        "--expires",
+        "90d",
+        "--name",
+        "ci",
+    )
+    made = told("keys", "create", *flags, *place)
+    assert made["key"].startswith("rk_live_")
+    assert made["scopes"] == ["recordings:read", "devices:write"]
+    assert made["expires_at"].endswith("Z")
+    rotated = told("keys", "rotate", made["id"], "--overlap", "1h", *place)
+    assert rotated["replaced_id"] == made["id"]
+    assert rotated["key"] != made["key"]
+    told("keys", "revoke", made["id"], *place)
+    listed = {key["id"]: key for key in told("keys", "list", "--project", made["project_id"], *place)["data"]}
+    assert listed[made["id"]]["revoked_at"] is not None
+    assert listed[rotated["id"]]["revoked_at"] is None
+    shown = run("keys", "list", *place).stdout
+    assert rotated["id"] in shown
+    assert rotated["key"] not in shown
+
+
+def test_a_secret_key_has_every_scope(data: Path) -> None:
+    made = told("keys", "create", "--data-dir", data)
+    assert made["key"].startswith("sk_test_")
+    assert made["scopes"] == list(SCOPES)
+
+
+def test_a_new_key_is_json_for_the_next_program(data: Path) -> None:
+    done = run("keys", "create", "--data-dir", data)  # into a pipe, without --json
+    assert set(json.loads(done.stdout)) == {"key", "id", "project_id", "mode", "scopes"}
+
+
+def test_projects_are_made_and_listed_and_must_then_be_named(tmp_path: Path) -> None:
+    place = ("--data-dir", tmp_path / "data")
+    first = told("projects", "create", "Acme wearables", *place)
+    second = told("projects", "create", "Other", *place)
+    listed = told("projects", "list", *place)["data"]
+    assert [each["id"] for each in listed] == [first["id"], second["id"]]
+    refused = run("keys", "create", *place)
+    assert refused.returncode == 1
+    assert first["id"] in refused.stderr
+    assert told("keys", "create", "--project", second["id"], *place)["project_id"] == second["id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("keys", "create", "--scopes", "recording:read"), "There is no scope 'recording:read'"),
+        (("keys", "create", "--expires", "soon"), "write it as 90d or 2027-01-31T12:00:00Z"),
+        (("keys", "create", "--expires", "2027-01-31T12:00:00"), "has no time zone"),
+        (("keys", "create", "--project", "proj_none"), "project"),
+        (("keys", "revoke", "key_none"), "There is no key with this id."),
+        (("keys", "rotate", "key_none"), "There is no key with this id."),
+        (("keys", "rotate", "key_none", "--overlap", "long"), "is no length of time"),
+        (("backup", "/proc/none"), "lapel: "),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    data: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = run(*arguments, "--data-dir", data)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert done.stderr.startswith("lapel: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_setting_is_one_line_too() -> None:
+    done = run("projects", "list", env={"LAPEL_PORT": "eighty"})
+    assert done.returncode == 1
+    assert done.stderr == "lapel: LAPEL_PORT = 'eighty' is not a whole number; give one from 0 to 65535.\n"
+
+
+def test_commands_wait_for_each_other(data: Path) -> None:
+    """Two at once: the second finds the folder taken and no server, waits, and works."""
+    with (data / "lapel.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        timer = threading.Timer(1.0, fcntl.flock, (lock, fcntl.LOCK_UN))
+        timer.start()
+        done = run("projects", "list", "--json", "--data-dir", data)
+        timer.join()
+    assert done.returncode == 0
+    assert "waiting for another lapel" in done.stderr
+    assert len(json.loads(done.stdout)["data"]) == 1
+
+
+def test_a_folder_of_a_newer_lapel_is_refused(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "newer"
+    folder.mkdir()
+    version = json.loads((data / "VERSION").read_text())
+    for change, words in (({"schema": "9999"}, "newer Lapel"), ({"postgres": 17}, "lapel backup")):
+        (folder / "VERSION").write_text(json.dumps(version | change))
+        for command in (("serve", "--port", "0"), ("projects", "list"), ("migrate",)):
+            done = run(*command, "--data-dir", folder)
+            assert done.returncode == 1
+            assert words in done.stderr
+
+
+def test_an_older_schema_is_refused_with_the_command_that_mends_it(data: Path) -> None:
+    version = data / "VERSION"
+    current = version.read_text()
+    version.write_text(json.dumps(json.loads(current) | {"schema": "0001"}))
+    done = run("keys", "create", "--data-dir", data)
+    assert done.returncode == 1
+    assert f"Run `lapel migrate --data-dir {data}`" in done.stderr
+    assert told("migrate", "--data-dir", data) == {"schema": newest_revision()}
+    assert json.loads(version.read_text()) == json.loads(current)
+
+
+def test_a_lost_secret_is_not_replaced_by_a_new_one(data: Path) -> None:
+    secret = data / "secret"
+    kept = secret.read_text()
+    secret.unlink()
+    try:
+        done = run("keys", "create", "--data-dir", data)
+        assert done.returncode == 1
+        assert "Put it back from a backup" in done.stderr
+        assert not secret.exists()
+    finally:
+        secret.write_text(kept)
+
+
+@pytest.fixture
+def given(postgres: EmbeddedPostgres, tmp_path: Path) -> dict[str, str]:
+    """The environment of an installation on a given PostgreSQL, without a schema yet."""
+    url = create_database(postgres, f"given_{tmp_path.name}"[:60])
+    return {"LAPEL_DATABASE_URL": url, "LAPEL_SECRET": SECRET, "LAPEL_DATA_DIR": str(tmp_path / "data")}
+
+
+def test_a_given_database_is_served_only_after_migrate(given: dict[str, str], tmp_path: Path) -> None:
+    refused = run("serve", "--port", "0", env=given)
+    assert refused.returncode == 1
+    assert "Run `lapel migrate` once." in refused.stderr
+    assert told("migrate", env=given) == {"schema": newest_revision()}
+    with serving(tmp_path / "data", env=given) as server:
+        assert server.pids("postgres") == []
+        assert told("keys", "create", env=given)["key"].startswith("sk_test_")
+        found = {each["part"]: each for each in report(env=given)["findings"]}
+        assert [found[part]["state"] for part in ("server", "worker", "store")] == ["ok"] * 3
+        # The tests' own PostgreSQL is fast because it forgets: doctor must not call that healthy.
+        assert "fsync" in found["database"]["detail"]
+
+
+def test_a_given_database_that_is_away_is_named(tmp_path: Path) -> None:
+    env = {"LAPEL_DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/db", "LAPEL_SECRET": SECRET}
+    done = run("serve", "--port", "0", "--data-dir", tmp_path, env=env)
+    assert done.returncode == 1
+    assert "The database of LAPEL_DATABASE_URL cannot be reached" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def report(*arguments: str | Path, env: dict[str, str] | None = None) -> Any:
+    return json.loads(run("doctor", "--json", *arguments, env=env).stdout)
+
+
+def test_doctor_finds_a_whole_installation_healthy(data: Path) -> None:
+    done = run("doctor", "--data-dir", data)
+    assert done.returncode == 0, done.stdout
+    for part in ("settings", "postgresql", "data folder", "disk", "database", "store", "jobs"):
+        assert f"✓ {part}" in done.stdout
+
+
+def broken(*arguments: str | Path, env: dict[str, str] | None = None) -> dict[str, dict[str, str]]:
+    found = report(*arguments, env=env)
+    assert found["healthy"] is False
+    return {each["part"]: each for each in found["findings"] if each["state"] == "broken"}
+
+
+def test_doctor_names_what_is_broken_and_how_to_mend_it(data: Path, tmp_path: Path) -> None:
+    place = ("--data-dir", data)
+    assert "LAPEL_PORT" in broken(*place, env={"LAPEL_PORT": "x"})["settings"]["detail"]
+    full = broken(*place, env={"LAPEL_MIN_FREE_BYTES": "1000000GiB"})
+    assert "LAPEL_MIN_FREE_BYTES" in full["disk"]["remedy"]
+    away = {"LAPEL_DATABASE_URL": "postgresql://u@127.0.0.1:1/db", "LAPEL_SECRET": SECRET}
+    assert "cannot be reached" in broken(*place, env=away)["database"]["detail"]
+    certificate = tmp_path / "c.pem"
+    certificate.write_text("no certificate")
+    env = {"LAPEL_TLS_CERT": str(certificate), "LAPEL_TLS_KEY": str(certificate)}
+    assert "PEM" in broken(*place, env=env)["certificate"]["detail"]
+
+
+def test_doctor_tells_of_a_store_that_refuses_us(data: Path) -> None:
+    env = {
+        "LAPEL_S3_ENDPOINT": "http://127.0.0.1:1",
+        "LAPEL_S3_ACCESS_KEY_ID": "someone",
+        "LAPEL_S3_SECRET_ACCESS_KEY": "something",
+    }
+    assert "LAPEL_S3_" in broken("--data-dir", data, env=env)["store"]["remedy"]
+
+
+def test_doctor_warns_of_misspelt_settings_and_open_folders(data: Path) -> None:
+    data.chmod(0o755)
+    try:
+        found = report("--data-dir", data, env={"LAPEL_DATABSE_URL": "x"})
+    finally:
+        data.chmod(0o700)
+    warnings = {each["part"]: each for each in found["findings"] if each["state"] == "warning"}
+    assert "LAPEL_DATABSE_URL" in warnings["settings"]["detail"]
+    assert warnings["data folder"]["remedy"] == f"chmod 700 {data}"
+    assert found["healthy"] is True
+
+
+def _function(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each[2])
+def test_every_command_has_examples_json_and_its_line_in_the_overview(command: Any) -> None:
+    parent, name, place, summary = command
+    function = _function(place)
+    text = inspect.getdoc(function) or ""
+    assert text.splitlines()[0] == summary
+    assert re.search(r"^For example:$", text, re.MULTILINE), "no examples"
+    assert "json" in inspect.signature(function).parameters
+    full = " ".join(["lapel", *([parent.name[0]] if parent.name[0] != "lapel" else []), name])
+    assert f"`{full}" in DOCS.read_text(), f"docs/cli.md does not tell of `{full}`"
+    assert f"    {full}" in text, "no example calls it"
+
+
+def test_help_shows_the_examples() -> None:
+    done = run("keys", "create", "--help")
+    assert "lapel keys create --mode live" in done.stdout
+    assert "--end-user" in done.stdout
+
+
+def test_the_overview_is_quick_and_names_every_command() -> None:
+    script = "import sys; sys.argv = ['lapel', '--help']; from lapel.cli.main import main\n"
+    script += "try:\n    main()\nfinally:\n    assert not {'asyncpg', 'alembic'} & set(sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("serve", "demo", "init", "projects", "keys", "migrate", "backup", "restore", "doctor"):
+        assert re.search(rf"^│ {name} ", done.stdout, re.MULTILINE)
+
+
+def test_ctrl_c_in_a_command_is_quiet(data: Path) -> None:
+    with (data / "lapel.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [*LAPEL, "projects", "list", "--data-dir", str(data)]
+        waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        with waiting:
+            assert waiting.stderr is not None
+            assert "waiting" in waiting.stderr.readline()
+            time.sleep(0.1)
+            os.kill(waiting.pid, 2)
+            assert waiting.wait(20) == 130
+            assert waiting.stderr.read() == ""
