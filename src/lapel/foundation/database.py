@@ -136,7 +136,7 @@ class _Connections:
         try:
             while self._at_hand:
                 _, connection = self._at_hand.pop()
-                if _clean(connection):
+                if _alive(connection):
                     return connection
                 await self._release(connection)
             return await self._pool.acquire()
@@ -147,7 +147,7 @@ class _Connections:
     async def give_back(self, connection: PoolConnectionProxy, *, failed: bool) -> None:
         """Take a connection back, after an error (`failed`) or without."""
         try:
-            if failed or self._closing or not _clean(connection):
+            if failed or self._closing or not _alive(connection) or connection.is_in_transaction():
                 await self._release(connection)
                 return
             now = time.monotonic()
@@ -199,10 +199,10 @@ class _Lease:
             raise Unavailable("The database went away. Repeat the request.") from error
 
 
-def _clean(connection: PoolConnectionProxy) -> bool:
-    """Whether the connection is alive and nothing is open on it."""
+def _alive(connection: PoolConnectionProxy) -> bool:
+    """Whether the connection is open, as far as is known."""
     try:
-        return not connection.is_closed() and not connection.is_in_transaction()
+        return not connection.is_closed()
     except asyncpg.InterfaceError:  # it died, and the pool has taken it back
         return False
 

@@ -1,13 +1,13 @@
 """Ids: `prefix_` and 24 base-62 characters, ordered by the time they were made.
 
 The first 8 characters are milliseconds since 1970 (good until the year 8888), the other 16
-are 95 random bits; within one process ids of the same millisecond go up by at least one,
+are 94 random bits; within one process ids of the same millisecond go up by at least one,
 so the order of making is the order of sorting.
 """
 
 from __future__ import annotations
 
-import secrets
+import os
 from threading import Lock
 from typing import Literal, Protocol
 
@@ -19,7 +19,7 @@ Prefix = Literal[
     "cmd", "fw", "ota", "evt", "wh", "whd", "key", "req", "era", "att",
 ]  # fmt: skip
 
-_RANDOM_SPACE = 62**16
+_HALF = 62**8
 
 
 class Ids(Protocol):
@@ -41,14 +41,15 @@ class TimeOrderedIds:
     def new(self, prefix: Prefix) -> str:
         """A fresh id; each is greater than the one before, also when the clock steps back."""
         millisecond = int(self._clock.now().timestamp() * 1000)
-        # The top bit stays free, so that counting up never overflows in practice.
-        noise = secrets.randbelow(_RANDOM_SPACE >> 1)
+        # 94 bits are less than half of 62**16, so that counting up never overflows in practice.
+        noise = int.from_bytes(os.urandom(12), "big") >> 2
         with self._lock:
             last_millisecond, last_noise = self._last
             if millisecond <= last_millisecond:
                 millisecond, noise = last_millisecond, last_noise + 1 + (noise & 0xFFFF)
             self._last = (millisecond, noise)
-        return f"{prefix}_{encode(millisecond, 8)}{encode(noise, 16)}"
+        high, low = divmod(noise, _HALF)  # small numbers divide faster
+        return f"{prefix}_{encode(millisecond, 8)}{encode(high, 8)}{encode(low, 8)}"
 
 
 def is_id(value: str, prefix: Prefix) -> bool:

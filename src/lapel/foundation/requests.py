@@ -202,10 +202,9 @@ class Api:
         """The whole body, never more than the limit of it."""
         if operation.method == "GET":
             return b""
-        too_large = PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
         declared = headers.get(b"content-length")
         if declared is not None and int(declared) > self._body_limit:
-            raise too_large
+            raise self._too_large()
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -215,13 +214,16 @@ class Api:
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > self._body_limit:
-                raise too_large
+                raise self._too_large()
             chunks.append(chunk)
             if not message.get("more_body", False):
                 break
         if size:
             _check_content_type(headers.get(b"content-type"))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
 
     async def _run_stored(
         self,
