@@ -183,6 +183,7 @@ def test_a_second_process_disturbs_no_upload_of_the_first(tmp_path: Path) -> Non
                     first.client().head_object(Bucket=BUCKET, Key="big")
 
 
+@pytest.mark.usefixtures("curl")
 def test_only_one_of_many_becomes_new(tmp_path: Path) -> None:
     """If-None-Match: * holds across processes, also when all come at once."""
     with embedded(tmp_path) as first, embedded(tmp_path) as second:
@@ -240,6 +241,7 @@ def test_the_bytes_are_in_the_file_as_they_are(ours: Endpoint, key: str) -> None
     assert [path.read_bytes()[: len(BODY)] for path in files] == [BODY]
 
 
+@pytest.mark.usefixtures("curl")
 def test_a_large_object_streams_through_little_memory(ours: Endpoint, key: str, tmp_path: Path) -> None:
     size = 200 << 20
     upload = tmp_path / "upload"
