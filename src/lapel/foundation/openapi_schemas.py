@@ -83,7 +83,7 @@ def example_of(schema: Schema, components: dict[str, Schema]) -> Any:  # noqa: A
     if schema.get("examples"):
         return schema["examples"][0]
     for choice in ("enum", "anyOf"):
-        if choice in schema:
+        if choice in schema and "properties" not in schema:
             first = schema[choice][0]
             return first if choice == "enum" else example_of(first, components)
     if schema.get("default") is not None:

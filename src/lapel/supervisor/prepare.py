@@ -18,6 +18,9 @@ from lapel.supervisor.data_folder import DataFolder, DataFolderError, store_cred
 # Seconds. The kernel ends them at once; on a busy machine their sockets close a little later.
 _KILLED_ONES_END = 2.0
 
+HAS_REVISION = "SELECT to_regclass('public.alembic_version')"
+REVISION = "SELECT version_num FROM public.alembic_version"
+
 Say = Callable[[str], None]
 
 
@@ -124,9 +127,9 @@ def check_schema(database_url: str) -> None:
     async def ask() -> str | None:
         connection = await asyncpg.connect(database_url, timeout=10)
         try:
-            if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
+            if await connection.fetchval(HAS_REVISION) is None:
                 return None
-            return await connection.fetchval("SELECT version_num FROM public.alembic_version")
+            return await connection.fetchval(REVISION)
         finally:
             await connection.close()
 

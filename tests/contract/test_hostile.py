@@ -1,0 +1,343 @@
+"""Bad input over HTTP: a clear answer each time, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from lapel.foundation.operations import NoBody, NoQuery, Operation
+from tests.contract.resources import Resources, call, populate
+from tests.support.client import api_client
+from tests.support.declared import declared_operations
+from tests.support.running import Running
+from tests.support.tenants import Tenant
+
+OPERATIONS = declared_operations()
+TAKING_BODIES = [each for each in OPERATIONS if each.body is not NoBody]
+WRITING = [each for each in OPERATIONS if each.method != "GET"]
+LIMIT = 1024 * 1024
+
+NO_JSON = {
+    "cut": b'{"name":',
+    "no json": b"name=x",
+    "bad utf-8": b'{"name":"\xff\xfe"}',
+    "bad utf-8 in an unknown field": b'{"nobody_knows":"\xff"}',
+    "encoded surrogate": b'{"name":"\xed\xa0\x80"}',
+    "lone surrogate": b'{"name":"\\ud800"}',
+    "nul": b'{"name":"a\\u0000b"}',
+    "nul in an unknown field": b'{"nobody_knows":{"a":["\\u0000"]}}',
+    "raw nul": b'{"name":"a\x00b"}',
+    "utf-16": '{"name":"x"}'.encode("utf-16"),
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "nan": b'{"nobody_knows":NaN}',
+    "infinity": b'{"nobody_knows":Infinity}',
+    "huge number": b'{"metadata":{"a":1e999}}',
+    "5000 digits": b'{"metadata":{"a":' + b"9" * 5000 + b"}}",
+    "100,000 lists": b"[" * 100_000 + b"]" * 100_000,
+    "100,000 lists in a field": b'{"nobody_knows":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "100,000 objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"1",
+    "a string": b'"{}"',
+    "two": b"{}{}",
+}
+
+
+def named(operations: list[Operation]) -> pytest.MarkDecorator:
+    """One case per operation, called by its name."""
+    return pytest.mark.parametrize("operation", operations, ids=lambda each: each.name)
+
+
+@pytest.fixture(scope="module")
+async def shared(live: Running) -> AsyncGenerator[Resources]:
+    """One of everything, which no refused request may change."""
+    async with api_client(live.url) as client:
+        yield await populate(client, live.kit)
+
+
+def bearer_of(operation: Operation, resources: Resources) -> dict[str, str]:
+    """The header of a token that may call it."""
+    if operation.public:
+        return {}
+    kind = "key" if "key" in operation.callers else min(operation.callers)
+    return {"Authorization": f"Bearer {resources.token(kind, operation)}"}
+
+
+async def send(
+    client: httpx.AsyncClient,
+    operation: Operation,
+    resources: Resources,
+    content: bytes,
+    **headers: str,
+) -> httpx.Response:
+    """Send these bytes with a token that may call the operation."""
+    request = call(operation, resources)
+    named_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent = {"Content-Type": "application/json", **bearer_of(operation, resources), **named_headers}
+    return await client.request(request.method, request.path, content=content, headers=sent)
+
+
+@named(TAKING_BODIES)
+async def test_a_body_that_is_no_json_object_is_400(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    keeps_numbers = "metadata" in operation.body.__struct_fields__
+    for name, content in NO_JSON.items():
+        if not keeps_numbers and name in ("huge number", "5000 digits"):
+            continue  # in a field that nobody reads
+        answer = await send(client, operation, shared, content)
+        assert answer.status_code == 400, f"{name}: {answer.text[:300]}"
+        error = answer.json()["error"]
+        assert error["code"] == "invalid_request"
+        assert len(error["details"]) == 1
+        assert set(error["details"][0]) == {"field", "reason"}
+
+
+@named(WRITING)
+async def test_a_body_of_1_mib_and_a_byte_is_413(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    answer = await send(client, operation, shared, b" " * (LIMIT + 1))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "payload_too_large"
+
+
+async def test_a_chunked_body_of_1_mib_and_a_byte_is_413(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    async def chunks() -> AsyncGenerator[bytes]:
+        for _ in range(16):
+            yield b" " * (LIMIT // 16)
+        yield b" "
+
+    answer = await client.post("/v1/end-users", content=chunks(), headers=tenant.headers)
+    assert answer.status_code == 413
+
+
+async def test_a_body_of_exactly_1_mib_is_read(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    body = b'{"external_id":"big"' + b" " * (LIMIT - 21) + b"}"
+    answer = await client.post("/v1/end-users", content=body, headers=tenant.headers)
+    assert len(body) == LIMIT
+    assert answer.status_code == 201
+
+
+@named(WRITING)
+async def test_another_content_type_is_415(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    for content_type in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "json",
+        "*/*",
+    ):
+        answer = await send(client, operation, shared, b"{}", Content_Type=content_type)
+        assert answer.status_code == 415, content_type
+        assert answer.json()["error"]["code"] == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "APPLICATION/JSON",
+        "application/json; charset=utf-8",
+        "application/merge-patch+json",
+    ],
+)
+async def test_kinds_of_json_are_taken(client: httpx.AsyncClient, tenant: Tenant, content_type: str) -> None:
+    headers = {**tenant.headers, "Content-Type": content_type}
+    answer = await client.post("/v1/end-users", content=b"{}", headers=headers)
+    assert answer.status_code == 201
+
+
+async def test_no_content_type_is_json_and_no_body_an_empty_object(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    for content in (b'{"name":"Jane"}', b""):
+        request = client.build_request("POST", "/v1/end-users", content=content, headers=tenant.headers)
+        request.headers.pop("content-type", None)
+        answer = await client.send(request)
+        assert answer.status_code == 201
+        assert answer.json()["name"] == ("Jane" if content else None)
+
+
+@named([each for each in OPERATIONS if each.query is not NoQuery])
+async def test_a_bad_query_is_400(client: httpx.AsyncClient, shared: Resources, operation: Operation) -> None:
+    request = call(operation, shared)
+    for query in ("x=%ff", "x=%ed%a0%80", "x=%00", "&".join(f"a{n}=1" for n in range(200))):
+        answer = await client.request(
+            request.method, f"{request.path}?{query}", headers=bearer_of(operation, shared)
+        )
+        assert answer.status_code == 400, query
+        assert answer.json()["error"]["code"] == "invalid_request"
+    if "limit" in operation.query.__struct_fields__:
+        for query in ("limit=0", "limit=101", "limit=x", "limit=", "offset=-1", "cursor=x", "cursor=%C3%A4"):
+            answer = await client.get(f"{request.path}?{query}", headers=bearer_of(operation, shared))
+            assert answer.status_code == 400, query
+            assert answer.json()["error"]["param"] == query.partition("=")[0]
+
+
+@named([each for each in OPERATIONS if each.method == "POST"])
+async def test_a_malformed_idempotency_key_is_400(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    content = json.dumps(call(operation, shared).body or {}).encode()
+    for key in ("", "a b", "a.b", "x" * 256, "\xe4"):
+        answer = await client.request(
+            "POST",
+            call(operation, shared).path,
+            content=content,
+            headers={**bearer_of(operation, shared), b"Idempotency-Key": key.encode("latin-1")},  # pyright: ignore[reportArgumentType]
+        )
+        assert answer.status_code == 400, key
+        assert answer.json()["error"]["param"] == "Idempotency-Key"
+
+
+@named(OPERATIONS)
+async def test_a_version_that_is_no_date_is_400_and_a_date_is_echoed(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    request = call(operation, shared)
+    headers = bearer_of(operation, shared)
+    for version in (
+        "",
+        "yesterday",
+        "2026-1-15",
+        "2026-02-30",
+        "20260115",
+        "0000-01-01",
+        "2026-01-15T00:00:00Z",
+    ):
+        answer = await client.request(
+            request.method, request.path, json=request.body, headers={**headers, "Bota-Version": version}
+        )
+        assert answer.status_code == 400, version
+        assert answer.json()["error"]["param"] == "Bota-Version"
+        assert "bota-version" not in answer.headers
+    if operation.method == "GET":
+        answer = await client.get(request.path, headers={**headers, "Bota-Version": "2026-01-15"})
+        assert answer.status_code == operation.status
+        assert answer.headers["bota-version"] == "2026-01-15"
+
+
+@named([each for each in OPERATIONS if each.method == "GET"])
+async def test_head_answers_as_get_does_without_a_body(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    request = call(operation, shared)
+    headers = bearer_of(operation, shared)
+    got, head = (
+        await client.get(request.path, headers=headers),
+        await client.head(request.path, headers=headers),
+    )
+    assert head.status_code == got.status_code == operation.status
+    assert head.content == b""
+    for name in ("content-type", "content-length", "cache-control"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+@named(OPERATIONS)
+async def test_methods_that_a_path_lacks_are_405_with_allow(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    there = {each.method for each in OPERATIONS if each.path == operation.path}
+    allowed = sorted({*there, *(["HEAD"] if "GET" in there else [])})
+    path = call(operation, shared).path
+    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - {*allowed}:
+        answer = await client.request(method, path, headers=bearer_of(operation, shared))
+        # Whatever is a method at all is 405; what is not is refused before it gets to us.
+        assert answer.status_code == 405 or (method == "BREW" and answer.status_code == 400), method
+        if answer.status_code == 405:
+            assert answer.headers["allow"] == ", ".join(allowed)
+            if method != "HEAD":
+                assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1", "/v1/", "/v2/recordings", "/v1/recordings/", "/v1//recordings", "/v1/nothing",
+     "/v1/recordings/a/b/c", "/v1/%72ecordings/", "/favicon.ico", "/..", "/v1/../health/", "/%00", "/\xe4"],
+)  # fmt: skip
+async def test_unknown_routes_are_404_with_or_without_a_token(
+    client: httpx.AsyncClient, tenant: Tenant, path: str
+) -> None:
+    for headers in ({}, tenant.headers, {"Authorization": "nonsense"}):
+        for method in ("GET", "POST", "DELETE"):
+            answer = await client.request(method, path, headers=headers)
+            assert answer.status_code == 404
+            assert answer.json()["error"]["code"] == "not_found"
+
+
+async def test_errors_come_as_problems_to_who_asks(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    headers = {**tenant.headers, "Accept": "application/problem+json"}
+    answer = await client.post("/v1/devices", json={"serial_number": 1}, headers=headers)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == 400
+    assert problem["code"] == "invalid_request"
+    assert problem["param"] == "serial_number"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert {"type", "title", "detail", "details"} <= set(problem)
+    for method, path in (("GET", "/v1/nothing"), ("BREW", "/v1/devices"), ("GET", "/v1/devices/dev_1")):
+        refused = await client.request(method, path, headers=headers)
+        if refused.status_code != 400:
+            assert refused.headers["content-type"] == "application/problem+json"
+    fine = await client.get("/v1/devices", headers=headers)
+    assert fine.headers["content-type"] == "application/json"
+
+
+async def test_the_order_of_checks_is_route_token_scope_then_body(
+    client: httpx.AsyncClient, shared: Resources
+) -> None:
+    bad = {"content": b"\xff", "headers": {"Content-Type": "text/plain"}}
+    assert (await client.post("/v1/nothing", **bad)).status_code == 404
+    assert (await client.put("/v1/devices", **bad)).status_code == 405
+    assert (await client.post("/v1/devices", **bad)).status_code == 401
+    bad["headers"]["Authorization"] = f"Bearer {shared.device.token}"
+    assert (await client.post("/v1/devices", **bad)).status_code == 403
+    bad["headers"]["Authorization"] = f"Bearer {shared.tenant.test_key}"
+    assert (await client.post("/v1/devices", **bad)).status_code == 415
+    bad["headers"]["Content-Type"] = "application/json"
+    assert (await client.post("/v1/devices", **bad)).status_code == 400
+
+
+async def test_of_two_equal_keys_the_last_one_wins(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    headers = {**tenant.headers, "Content-Type": "application/json"}
+    answer = await client.post("/v1/end-users", content=b'{"name":"a","name":"b"}', headers=headers)
+    assert answer.json()["name"] == "b"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "br, gzip;q=0.5", "*"])
+async def test_answers_are_never_compressed(client: httpx.AsyncClient, tenant: Tenant, encoding: str) -> None:
+    for path in ("/v1/openapi.json", "/docs", "/v1/recordings"):
+        answer = await client.get(path, headers={**tenant.headers, "Accept-Encoding": encoding})
+        assert answer.status_code == 200
+        assert "content-encoding" not in answer.headers
+
+
+async def test_whatever_text_a_client_stores_comes_back_unchanged(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    texts = [
+        "é",
+        "e\u0301",
+        "\U0001f399",
+        "\u202e\u200b",
+        "\x01\x1f\x7f",
+        "  ",
+        "'; DROP TABLE end_users; --",
+        "\\u0000",
+    ]
+    for text in texts:
+        body = {"name": text, "metadata": {text[:64]: [text, 1.5, 12345678901234567890, None, True, {}]}}
+        made = await client.post("/v1/end-users", json=body, headers=tenant.headers)
+        assert made.status_code == 201, made.text
+        read = await client.get(f"/v1/end-users/{made.json()['id']}", headers=tenant.headers)
+        assert read.json() == made.json()
+        assert read.json()["name"] == text
+        assert read.json()["metadata"] == body["metadata"]

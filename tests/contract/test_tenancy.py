@@ -1,0 +1,247 @@
+"""Tenancy is in the key: of every statement and of every table."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import lapel
+
+# Statements that touch a tenant's table without naming a world, and why that is right.
+_REASONS = {
+    "a token names its world itself": (
+        "lapel.foundation.auth.FIND_KEY",
+        "lapel.foundation.auth.FIND_DEVICE",
+        "lapel.foundation.auth.FIND_UPLOAD",
+        "lapel.foundation.auth.FIND_END_USER",
+        "lapel.foundation.auth.PROMOTE_FRESH",
+    ),
+    "the reconciler looks after all worlds, and passes each row's own world on": (
+        "lapel.erasure.queries.FIND_DUE",
+        "lapel.erasure.queries.FOLLOW_ERASED",
+        "lapel.erasure.queries.FOLLOW_CLOSED",
+        "lapel.recordings.reconcile_queries.FIND_UNFINISHED",
+        "lapel.recordings.reconcile_queries.ROWS_BETWEEN",
+        "lapel.recordings.reconcile_queries.ROW_OF_OBJECT",
+        "lapel.recordings.reconcile_queries.READ_STAGED",
+    ),
+    "an object's key names the project, and the recording's id is unique in it": (
+        "lapel.recordings.reconcile_queries.LOCK_BY_PROJECT",
+    ),
+    "old rows of all worlds go by age": (
+        "lapel.foundation.housekeeping.PRUNE_ANSWERS",
+        "lapel.recordings.reconcile_queries.PRUNE_ATTEMPTS",
+        "lapel.recordings.reconcile_queries.PRUNE_TOKENS",
+    ),
+    "the worlds and ids are the arguments' rows": ("lapel.projects.queries.RECORD_USE",),
+    "the operator's command, about the whole installation": (
+        "lapel.cli.queries.PROMISED",
+        "lapel.projects.queries.ANY_KEY",
+        "lapel.projects.queries.FIND_KEY_OF_ANY_WORLD",
+    ),
+}
+EXCEPTIONS = {name: reason for reason, names in _REASONS.items() for name in names}
+
+# Tables that belong to no world.
+SHARED_TABLES = {
+    "alembic_version": "the schema's revision",
+    "findings": "counts of what the reconciler found",
+    "job_starts": "counts per job, without content",
+    "key_caches": "the processes that cache keys",
+    "organizations": "above worlds",
+    "projects": "above worlds",
+    "rate_windows": "counters; the bucket's name carries the world",
+    "workers": "the processes that work",
+    "walks": "how far the reconciler's walks over the store have come",
+    "worlds": "the worlds themselves",
+}
+
+_SQL = re.compile(
+    r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|TRUNCATE|COPY|MERGE)\b(?s:.*)", re.IGNORECASE
+)
+_TOUCHED = re.compile(
+    r"\b(?P<verb>FROM|JOIN|UPDATE(?!\s+SET\b)|INTO|USING)\s+(?:ONLY\s+)?(?P<table>[a-z_][a-z_.]*)"
+    r"(?:\s+(?:AS\s+)?(?P<alias>(?!(?:where|on|set|order|group|join|left|inner|cross|limit|values|select|for|using"
+    r"|returning|default|natural|full|right|union|offset|having)\b)[a-z_]+))?",
+    re.IGNORECASE,
+)
+
+
+def modules() -> list[str]:
+    """Every module of the package, but for the migrations: those are about tables, not tenants."""
+    found = [each.name for each in pkgutil.walk_packages(lapel.__path__, "lapel.")]
+    return [name for name in found if ".migrations.versions" not in name and not name.endswith(".env")]
+
+
+@cache
+def statements() -> dict[str, str]:
+    """Every SQL statement that is a constant of a module, by its full name."""
+    found: dict[str, str] = {}
+    for name in modules():
+        module = importlib.import_module(name)
+        for constant, value in vars(module).items():
+            if constant.isupper() and isinstance(value, str) and _SQL.match(value):
+                found.setdefault(f"{name}.{constant}", value)
+    return found
+
+
+async def rows(url: str, statement: str) -> list[asyncpg.Record]:
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(statement)
+    finally:
+        await connection.close()
+
+
+async def tenant_tables(url: str) -> set[str]:
+    """The tables that have a world."""
+    found = await rows(
+        url,
+        "SELECT c.table_name FROM information_schema.columns c WHERE c.table_schema = 'public' "
+        "AND c.column_name = 'world_id'",
+    )
+    return {row["table_name"] for row in found}
+
+
+_ARGUMENT = r"(?:ANY\s*\(\s*)?(?:ARRAY\s*\[\s*)?\$\d"
+# `world_id = $1`, `world_id = ANY($1)`, `(world_id, id) = ($1, $2)`, `(world_id, id) IN (SELECT … unnest($1…`
+_GIVEN = re.compile(
+    rf"world_id\s*=\s*{_ARGUMENT}|\([^()]*world_id[^()]*\)\s*(?:=\s*\(\s*\$\d|(?:IN|=\s*ANY)\s*\(\s*SELECT[^;]*\$\d)",
+    re.IGNORECASE,
+)
+
+
+def faults(statement: str, tables: set[str]) -> Iterator[str]:
+    """The tenant tables that a statement touches without tying them to a world."""
+    text = re.sub(r"--[^\n]*", "", statement)
+    touched = [each for each in _TOUCHED.finditer(text) if each["table"].lower() in tables]
+    for each in touched:
+        table = each["table"].lower()
+        if each["verb"].upper() == "INTO":
+            columns = re.match(r"[^(]*\(([^)]*)\)", text[each.end("table") :])
+            if columns is None or "world_id" not in columns[1]:
+                yield f"INSERT INTO {table} names no world_id"
+        elif not _tied(text, (each["alias"] or table).lower()):
+            yield f"{each['verb']} {table} is tied to no world_id"
+    if any(each["verb"].upper() != "INTO" for each in touched) and not _GIVEN.search(text):
+        yield "no world_id is compared with an argument"
+
+
+def _tied(text: str, alias: str) -> bool:
+    """Whether the world of this table is compared with anything."""
+    own = rf"(?:\b{alias}\.|(?<![.\w]))world_id"
+    return bool(
+        re.search(rf"{own}\s*=|=\s*{own}\b", text)
+        or re.search(rf"\([^()]*{own}[^()]*\)\s*(?:=|<|>|IN\b)", text, re.IGNORECASE)
+        or re.search(r"USING\s*\(\s*world_id\b", text, re.IGNORECASE)
+    )
+
+
+async def test_every_statement_names_its_world(fresh_database: str) -> None:
+    tables = await tenant_tables(fresh_database)
+    found = {name: list(faults(sql, tables)) for name, sql in statements().items()}
+    wrong = {name: each for name, each in found.items() if each and name not in EXCEPTIONS}
+    assert not wrong, "\n".join(f"{name}: {'; '.join(each)}" for name, each in wrong.items())
+
+
+async def test_every_exception_is_one(fresh_database: str) -> None:
+    tables = await tenant_tables(fresh_database)
+    for name in EXCEPTIONS:
+        assert name in statements(), f"{name} is no statement any more"
+        assert list(faults(statements()[name], tables)), f"{name} needs no exception"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT id FROM recordings WHERE id = $1",
+        "SELECT r.id FROM recordings r JOIN media m ON m.recording_id = r.id WHERE r.world_id = $1",
+        "UPDATE devices SET name = $1 WHERE id = $2",
+        "DELETE FROM media WHERE id = $1",
+        "INSERT INTO end_users (id, name) VALUES ($1, $2)",
+        "SELECT id, world_id FROM devices WHERE id = $1",
+        "WITH gone AS (DELETE FROM media WHERE id = $1 RETURNING id) SELECT id FROM gone",
+    ],
+)
+async def test_a_forgotten_world_is_noticed(fresh_database: str, statement: str) -> None:
+    assert list(faults(statement, await tenant_tables(fresh_database)))
+
+
+def test_there_are_statements_of_every_slice() -> None:
+    slices = {name.rpartition(".queries.")[0] for name in statements() if ".queries." in name}
+    assert {
+        "lapel.devices",
+        "lapel.end_users",
+        "lapel.projects",
+        "lapel.recordings",
+        "lapel.erasure",
+    } <= slices
+    assert len(statements()) > 60
+
+
+def test_all_sql_is_a_named_constant() -> None:
+    """A statement written in the middle of a function escapes the test above."""
+    for path in sorted(Path(lapel.__file__).parent.rglob("*.py")):
+        if "migrations" in path.parts:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            id(part)
+            for node in tree.body
+            if isinstance(node, (ast.Assign, ast.AnnAssign))
+            for part in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in constants:
+                text = node.value
+                sql = re.match(
+                    r"\s*(SELECT\s.+|INSERT INTO\s.+|UPDATE\s.+\sSET\s.+|DELETE FROM\s.+)", text, re.DOTALL
+                )
+                assert not sql, f"{path}:{node.lineno}: {text[:60]!r} is SQL; give it a name in queries.py"
+
+
+async def test_every_table_belongs_to_a_world_or_says_why_not(fresh_database: str) -> None:
+    every = await rows(fresh_database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    assert {row["tablename"] for row in every} - await tenant_tables(fresh_database) == set(SHARED_TABLES)
+
+
+async def test_references_between_tenants_tables_carry_the_world(fresh_database: str) -> None:
+    tables = await tenant_tables(fresh_database)
+    references = await rows(
+        fresh_database,
+        """
+        SELECT c.conrelid::regclass::text AS source, c.confrelid::regclass::text AS target,
+               array_agg(a.attname::text ORDER BY k.at) AS columns
+        FROM pg_constraint c
+        CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k (number, at)
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number
+        WHERE c.contype = 'f' GROUP BY c.oid, 1, 2
+        """,
+    )
+    between = [row for row in references if row["target"] in tables]
+    assert len(between) > 5
+    for row in between:
+        assert row["columns"][0] == "world_id", f"{row['source']} -> {row['target']}: {row['columns']}"
+
+
+async def test_ids_and_hashes_compare_byte_by_byte(fresh_database: str) -> None:
+    loose = await rows(
+        fresh_database,
+        """
+        SELECT c.relname || '.' || a.attname AS column
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_collation l ON l.oid = a.attcollation
+        WHERE n.nspname = 'public' AND c.relkind = 'r' AND (a.attname = 'id' OR a.attname LIKE '%_id')
+          AND l.collname <> 'C' AND c.relname <> 'alembic_version'
+        """,
+    )
+    # A request's id is written down and never looked for.
+    assert {row["column"] for row in loose} - {"audit_log.request_id"} == set()
