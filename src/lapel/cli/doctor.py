@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import ssl
 import sys
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -74,22 +74,29 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
 
 
 def _server(running: Running) -> Finding:
-    """Whether the running server answers on its own address."""
-    scheme = urlsplit(running.base_url).scheme
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    where = urlsplit(running.base_url)
-    connection = kind(where.hostname or running.host, where.port, timeout=10)
+    """Whether the running server answers on its own socket: its public URL may lead through a proxy."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
+    if running.tls:
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = (
+            False,
+            ssl.CERT_NONE,
+        )  # we ask ourselves, and only for health
+        connection = http.client.HTTPSConnection(host, running.port, timeout=10, context=trust)
+    else:
+        connection = http.client.HTTPConnection(host, running.port, timeout=10)
+    where, remedy = f"{host}:{running.port}", "Look into the log of `lapel serve`."
     try:
         connection.request("GET", "/health")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as fault:
-        detail = f"{running.base_url} does not answer ({type(fault).__name__}: {fault})"
-        return Finding("server", "broken", detail, "Look into the log of `lapel serve`.")
+        detail = f"{where} does not answer ({type(fault).__name__}: {fault})"
+        return Finding("server", "broken", detail, remedy)
     finally:
         connection.close()
     if status != 200:
-        return Finding("server", "broken", f"{running.base_url}/health is {status}", "Look into its log.")
-    return Finding("server", "ok", f"{running.base_url} is healthy")
+        return Finding("server", "broken", f"{where}/health is {status}", remedy)
+    return Finding("server", "ok", f"{where} is healthy, for clients {running.base_url}")
 
 
 def _line(finding: Finding) -> str:

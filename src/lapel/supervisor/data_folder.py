@@ -52,6 +52,7 @@ class Running(msgspec.Struct, frozen=True):
     base_url: str
     host: str
     port: int
+    tls: bool
     database_url: str | None
     store_endpoint: str | None
 

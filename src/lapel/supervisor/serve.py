@@ -129,6 +129,7 @@ def _running(settings: Settings) -> Running:
         base_url=settings.base_url,
         host=settings.host,
         port=settings.port,
+        tls=settings.tls_cert is not None,
         # Where it was given, it is with its password in the caller's settings too, and not for a file.
         database_url=settings.database_url if settings.embedded_database else None,
         store_endpoint=settings.s3_endpoint if settings.embedded_store else None,
