@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ PRIVATE = [each for each in OPERATIONS if not each.public]
 KINDS = ("device", "upload", "end_user")
 
 
-def named(operations: list[Operation]) -> pytest.MarkDecorator:
+def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
     """One case per operation, called by its name."""
     return pytest.mark.parametrize("operation", operations, ids=lambda each: each.name)
 

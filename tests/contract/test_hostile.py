@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import httpx
 import pytest
@@ -47,7 +47,7 @@ NO_JSON = {
 }
 
 
-def named(operations: list[Operation]) -> pytest.MarkDecorator:
+def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
     """One case per operation, called by its name."""
     return pytest.mark.parametrize("operation", operations, ids=lambda each: each.name)
 
@@ -244,8 +244,8 @@ async def test_head_answers_as_get_does_without_a_body(
 async def test_methods_that_a_path_lacks_are_405_with_allow(
     client: httpx.AsyncClient, shared: Resources, operation: Operation
 ) -> None:
-    there = {each.method for each in OPERATIONS if each.path == operation.path}
-    allowed = sorted({*there, *(["HEAD"] if "GET" in there else [])})
+    there: set[str] = {each.method for each in OPERATIONS if each.path == operation.path}
+    allowed = sorted(there | ({"HEAD"} if "GET" in there else set()))
     path = call(operation, shared).path
     for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - {*allowed}:
         answer = await client.request(method, path, headers=bearer_of(operation, shared))

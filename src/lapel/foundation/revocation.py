@@ -164,6 +164,8 @@ class Revocations:
             await connection.execute(SEEN, self._process, self._clock.now())
             await connection.add_listener(_REVOKED, self._on_revoked)
             await connection.add_listener(_CONFIRMED, self._on_confirmed)
+            # What was read before we listened may have been revoked meanwhile: it is not kept either.
+            self.generation += 1
             self.cache.clear()
             self.cache.confirmed = True
             while not ended.is_set():
