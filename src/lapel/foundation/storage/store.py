@@ -156,9 +156,12 @@ def _translated(key: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if "<Code>NoSuchBucket</Code>" in str(error):  # nothing is lost, somebody set it up wrongly
+            raise StoreUnavailable("the store has no such bucket") from error
         raise ObjectMissing(key) from error
     except (BaseError, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+        reason, _, _ = str(error).partition("\n")  # empty for a time-out
+        raise StoreUnavailable(f"{type(error).__name__}: {reason}") from error
 
 
 def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore:

@@ -2,6 +2,7 @@
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 
 from lapel.foundation.storage.embedded.errors import S3Error
 from lapel.foundation.storage.embedded.objects import Facts
@@ -63,12 +64,9 @@ def kept_headers(request: Request) -> tuple[str, dict[str, str], dict[str, str]]
 
 def answer_headers(request: Request, facts: Facts) -> Headers:
     """Return the headers that describe the object, with the response-* overrides of the query."""
-    query = request.query
     content_type = facts.content_type
     kept = facts.headers
-    if len(query) > 6:  # a link has six parameters of its own, a signed header none
-        kept = dict(kept)
-    for name, value in query.items():
+    for name, value in request.query.items():
         if name in OVERRIDES:
             if _CONTROL.search(value):
                 raise S3Error("InvalidArgument", f"{name} has control characters.")
@@ -79,7 +77,7 @@ def answer_headers(request: Request, facts: Facts) -> Headers:
     headers: Headers = [
         (b"content-type", content_type.encode()),
         (b"etag", b'"%s"' % facts.etag.encode()),
-        (b"last-modified", http_date(facts.modified).encode()),
+        (b"last-modified", http_date(facts.modified // 1000)),
         (b"accept-ranges", b"bytes"),
     ]
     headers += [(name.encode(), value.encode()) for name, value in kept.items()]
@@ -93,6 +91,7 @@ def checksum_headers(checksums: dict[str, str]) -> Headers:
     return [*headers, (b"x-amz-checksum-type", b"FULL_OBJECT")] if headers else []
 
 
-def http_date(milliseconds: int) -> str:
-    """Return `Thu, 15 Jan 2026 12:00:00 GMT`."""
-    return formatdate(milliseconds // 1000, usegmt=True)
+@lru_cache(maxsize=4096)
+def http_date(seconds: int) -> bytes:
+    """Return seconds since 1970 as `Thu, 15 Jan 2026 12:00:00 GMT`."""
+    return formatdate(seconds, usegmt=True).encode()

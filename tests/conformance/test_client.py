@@ -1,0 +1,107 @@
+"""The server's own client, against both stores: what it does, and what it says when it cannot."""
+
+import asyncio
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lapel.foundation.storage.credentials import Credentials, StaticCredentials
+from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.foundation.storage.store import ObjectStore, open_store
+from lapel.settings import Settings
+from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint, free_ports
+
+MIB = 1 << 20
+
+
+def opened(url: str, folder: Path, secret: str = SECRET, bucket: str = BUCKET) -> ObjectStore:
+    settings = Settings.from_env({}, data_dir=folder, s3_endpoint=url, s3_bucket=bucket)
+    return open_store(settings, StaticCredentials(Credentials(ACCESS_KEY, secret)))
+
+
+@pytest.fixture
+def objects(store: Endpoint, tmp_path: Path) -> ObjectStore:
+    return opened(store.url, tmp_path)
+
+
+async def test_write_look_copy_delete(objects: ObjectStore, key: str) -> None:
+    await objects.put(key, b"hello")
+    found = await objects.head(key)
+    assert (found.key, found.size, found.last_modified.tzinfo is not None) == (key, 5, True)
+    await objects.copy(key, f"{key}-copy")
+    await objects.delete(key)
+    await objects.delete(key)
+    with pytest.raises(ObjectMissing):
+        await objects.head(key)
+    assert await objects.get_range(f"{key}-copy", 1, 3) == b"ell"
+    assert await objects.get_range(f"{key}-copy", 3, 100) == b"lo"
+
+
+async def test_what_is_missing_is_said_to_be(objects: ObjectStore, key: str) -> None:
+    for call in (
+        objects.head(key),
+        objects.copy(key, f"{key}-copy"),
+        objects.get_range(key, 0, 10),
+        objects.sha256_of(key),
+    ):
+        with pytest.raises(ObjectMissing):
+            await call
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * MIB, 16 * MIB + 1, 40 * MIB])
+async def test_hashes_are_of_what_is_read_back(objects: ObjectStore, key: str, size: int) -> None:
+    body = os.urandom(size)
+    await objects.put(key, body)
+    assert await objects.sha256_of(key) == (size, hashlib.sha256(body).hexdigest())
+    await objects.delete(key)
+
+
+async def test_more_than_a_page_is_listed_and_deleted(objects: ObjectStore, key: str) -> None:
+    names = [f"{key}/{number:04d}" for number in range(1005)]
+    for start in range(0, len(names), 16):
+        await asyncio.gather(*(objects.put(name, b"x") for name in names[start : start + 16]))
+    await objects.put(f"{key}-neighbour", b"x")
+    assert [each.key async for each in objects.list(f"{key}/")] == names
+    after = [each.key async for page in objects.pages(f"{key}/", after=names[1000]) for each in page]
+    assert after == names[1001:]
+    await objects.delete_many([*names[:-1], f"{key}/never"])
+    assert [each.key async for each in objects.list(f"{key}/")] == names[-1:]
+    assert (await objects.head(f"{key}-neighbour")).size == 1
+
+
+async def test_an_empty_listing(objects: ObjectStore, key: str) -> None:
+    assert [each async for each in objects.list(f"{key}/nothing/")] == []
+
+
+async def test_a_wrong_secret_is_no_missing_object(store: Endpoint, tmp_path: Path, key: str) -> None:
+    stranger = opened(store.url, tmp_path, "wrong-secret")
+    for call in (stranger.head(key), stranger.put(key, b"x"), stranger.delete(key), stranger.sha256_of(key)):
+        with pytest.raises(StoreUnavailable):
+            await call
+    with pytest.raises(StoreUnavailable):
+        [each async for each in stranger.list("")]
+
+
+async def test_a_store_that_is_away_is_said_to_be_in_bounded_time(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    away = opened(f"http://127.0.0.1:{port}", tmp_path)
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await away.head("key")
+    with pytest.raises(StoreUnavailable):
+        [each async for each in away.list("")]
+    with pytest.raises(StoreUnavailable):
+        await away.delete_many(["a", "b"])
+    assert time.monotonic() - start < 40  # five seconds of trying each, and a slow machine
+
+
+async def test_a_bucket_that_is_away_is_no_missing_object(ours: Endpoint, tmp_path: Path) -> None:
+    away = opened(ours.url, tmp_path, bucket="no-such-bucket")
+    for call in (away.put("key", b"x"), away.copy("a", "b"), away.get_range("a", 0, 1), away.delete("a")):
+        with pytest.raises(StoreUnavailable, match="bucket"):
+            await call
+    with pytest.raises(StoreUnavailable, match="bucket"):
+        [each async for each in away.list("")]
