@@ -4,10 +4,12 @@ import hashlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 from botocore.exceptions import ClientError
@@ -265,3 +267,36 @@ def test_a_large_object_streams_through_little_memory(ours: Endpoint, key: str, 
         assert hashlib.file_digest(file, "sha256").digest() == hashlib.sha256(bytes(size)).digest()
     assert peak - before < 64 << 20
     ours.client().delete_object(Bucket=BUCKET, Key=key)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB and few files."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=24", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_meanwhile(tiny_disk: Path) -> None:
+    with embedded(tiny_disk, "--min-free=0") as store:
+        signer = store.signer()
+        put = signer.put_url("stream", now=now(), expires_in=60, content_type="a/b")
+        chunks = (bytes(1 << 16) for _ in range(200))  # 13 MB whose size nobody knew
+        assert httpx.put(put.url, content=chunks, headers=put.headers).status_code == 507
+        assert leftovers(store) == []
+        statuses: list[int] = []
+        for number in range(20):  # no file can be made any more, though there is room
+            put = signer.put_url(f"{number}", now=now(), expires_in=60, content_type="a/b")
+            statuses.append(httpx.put(put.url, content=b"x", headers=put.headers).status_code)
+        assert statuses[0] == 200
+        assert set(statuses) == {200, 507}
+        assert leftovers(store) == []
+        kept = [f"{number}" for number, status in enumerate(statuses) if status == 200]
+        listed = store.client().list_objects_v2(Bucket=BUCKET)["Contents"]
+        assert sorted(each["Key"] for each in listed) == sorted(kept)

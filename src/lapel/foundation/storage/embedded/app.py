@@ -4,6 +4,7 @@ Every request is checked in the same order: its path and query, its signature, w
 a call, then what it asks for. What is not served is refused, never half done.
 """
 
+import errno
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -121,11 +122,13 @@ class StoreApp:
             _log.debug("client gone", extra={"request_id": request.id})
         except S3Error as error:
             await _refuse(request, error)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                refusal = S3Error("InsufficientStorage", "The disk is full; nothing was kept.")
+            else:
+                refusal = S3Error("InternalError", "The store could not do this; try again.")
             _log.exception("store request failed", extra={"request_id": request.id})
-            if request.started:
-                raise
-            await _refuse(request, S3Error("InternalError", "The store could not do this; try again."))
+            await _refuse(request, refusal)
 
     async def _serve(self, request: Request) -> None:
         request.read_target(self._prefix)

@@ -15,7 +15,6 @@ MAX_OBJECT = 5 << 30
 """Bytes of one PUT or one part at most, as in S3."""
 MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
-_LOOK_AT_DISK = 64 << 20
 
 
 async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
@@ -79,7 +78,6 @@ class Upload:
         if (self._expected or 0) > MAX_OBJECT:
             raise S3Error("EntityTooLarge", f"One upload has at most {MAX_OBJECT} bytes.")
         self.size = 0
-        self._look_at = _LOOK_AT_DISK
 
     async def receive(self) -> ObjectWriter:
         """Take the whole body; return the unfinished file. Leaves nothing behind when it raises."""
@@ -123,9 +121,7 @@ class Upload:
         self.size += sum(map(len, pieces))
         if self.size > (MAX_OBJECT if self._expected is None else self._expected):
             raise S3Error("EntityTooLarge", "The body is longer than announced or allowed.")
-        if self.size >= self._look_at:  # others write too: what was free at the start may be gone
-            self._look_at = self.size + _LOOK_AT_DISK
-            self._folder.require_space((self._expected or self.size) - self.size)
+        self._folder.require_space((self._expected or self.size) - self.size)  # others write too
         writer.write(pieces)
         self.digests.update(pieces)
 

@@ -202,7 +202,8 @@ class ObjectWriter:
                 break
         else:
             raise FileNotFoundError(destination)
-        sync_folder(destination.parent)
+        with suppress(FileNotFoundError):  # already deleted by somebody else, and its folder pruned
+            sync_folder(destination.parent)
         self.close()
 
     def _place(self, destination: Path, *, only_new: bool) -> None:
