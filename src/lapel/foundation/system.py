@@ -133,7 +133,7 @@ class _Routes:
     async def health(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
         if await self._probe.database():
             return Reply(Health("healthy", "connected"))
-        return Reply(Health("unhealthy", "disconnected"), HTTPStatus.SERVICE_UNAVAILABLE)
+        return _unavailable(Health("unhealthy", "disconnected"))
 
     async def ready(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
         database, store, queue, migrations = await asyncio.gather(
@@ -148,7 +148,11 @@ class _Routes:
             queue=queue,
             migrations=migrations,
         )
-        return Reply(body, HTTPStatus.OK if serves else HTTPStatus.SERVICE_UNAVAILABLE)
+        return Reply(body) if serves else _unavailable(body)
+
+
+def _unavailable(body: msgspec.Struct) -> Reply:
+    return Reply(body, HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),))
 
 
 def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:

@@ -1,4 +1,4 @@
-"""What the reconciler found: every finding is logged, and counted for ever and for Prometheus."""
+"""What the reconciler found: every finding is logged, and counted in a table that /metrics shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter as Counting
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from prometheus_client import Counter
 
 from lapel.recordings import reconcile_queries
 
@@ -24,7 +23,6 @@ Kind = Literal[
     "foreign_object",  # an object whose name is none of ours; left alone
 ]
 
-_FOUND = Counter("lapel_findings", "What the reconciler found.", ("kind",))
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -40,7 +38,6 @@ class Findings:
         """One more; `what` are ids and keys that let a person find it."""
         log = _log.error if kind == "object_missing" else _log.info
         log("finding", kind=kind, **what)
-        _FOUND.labels(kind).inc()
         self._unsaved[kind] += 1
         self.counts[kind] += 1
 
