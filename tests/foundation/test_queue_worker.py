@@ -12,8 +12,10 @@ import pytest
 
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.database import Database
+from lapel.foundation.errors import Unavailable
 from lapel.foundation.jobs import Job, Schedule, enqueue
 from lapel.foundation.queue_worker import WORKER_SEEN, QueueWorker
+from lapel.foundation.storage.errors import StoreUnavailable
 
 
 class Payload(msgspec.Struct):
@@ -106,6 +108,27 @@ async def test_a_failing_job_is_tried_again_and_then_held(database: Database) ->
 
         await until(held)
     assert tries == ["x", "x"]
+
+
+@pytest.mark.parametrize("outage", [Unavailable("the database"), StoreUnavailable("the store")])
+async def test_an_outage_uses_up_no_tries(database: Database, outage: Exception) -> None:
+    tries: list[str] = []
+
+    async def need(payload: Payload) -> None:
+        tries.append(payload.word)
+        if len(tries) == 1:
+            raise outage
+
+    async with worker(database, Job(entrypoint="need", payload=Payload, handler=need, attempts=1)):
+        async with database.transaction() as connection:
+            await enqueue(connection, "need", Payload("x"))
+
+        async def done() -> bool:
+            return not await count(database, "SELECT count(*) FROM jobs.pgqueuer")
+
+        await until(done)
+    assert tries == ["x", "x"]
+    assert await count(database, "SELECT count(*) FROM job_starts") == 0
 
 
 async def test_a_job_over_its_time_limit_is_stopped(database: Database) -> None:

@@ -58,9 +58,9 @@ class Schedule:
     time_limit: timedelta = timedelta(minutes=10)
 
 
-def queries(driver: Driver) -> Queries:
+def queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
     """PgQueuer's statements, on our schema."""
-    return Queries(
+    return kind(
         driver,
         QueryBuilderEnvironment(QUEUE_SCHEMA),
         QueryQueueBuilder(QUEUE_SCHEMA),

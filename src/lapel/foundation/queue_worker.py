@@ -21,16 +21,20 @@ import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor
 from pgqueuer.db import AsyncpgPoolDriver
+from pgqueuer.errors import RetryRequested
+from pgqueuer.queries import Queries
 
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.jobs import Job, Schedule, queries
+from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule as QueuedSchedule
+    from pgqueuer.models import TracebackRecord
 
     from lapel.foundation.clock import Clock
     from lapel.foundation.database import Database, Pool
@@ -41,6 +45,8 @@ _HEARTBEAT = timedelta(seconds=4)
 _DEQUEUE = timedelta(seconds=2)
 _BATCH = 10
 _SEEN_EVERY_SECONDS = 5.0
+# Between the tries of a job that needs a part which is away.
+_LONGEST_OUTAGE_DELAY = 30.0
 # Told to the supervisor: jobs were still running when the grace period ended.
 EXIT_WITH_RUNNING_JOBS = 75
 
@@ -62,6 +68,21 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 class PoisonedJob(Exception):
     """This job was started many times and never ended: it is held for a person to look at."""
+
+
+class _PatientQueries(Queries):
+    """PgQueuer holds a job as failed when the database is away at the moment of putting it back."""
+
+    async def retry_job(
+        self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None
+    ) -> None:
+        """Put a job back into the queue, once the database is there."""
+        while True:
+            try:
+                return await super().retry_job(job, delay, traceback_record)
+            except DATABASE_AWAY as error:
+                _log.warning("job.retry_waits", job=job.id, error=type(error).__name__)
+                await asyncio.sleep(0.3)
 
 
 class QueueWorker:
@@ -141,7 +162,7 @@ class QueueWorker:
                 pool.terminate()
 
     def _register(self, driver: AsyncpgPoolDriver) -> PgQueuer:
-        queue = PgQueuer(driver, queries=queries(driver))
+        queue = PgQueuer(driver, queries=queries(driver, _PatientQueries))
         for job in self._jobs:
             retrying = partial(
                 DatabaseRetryEntrypointExecutor,
@@ -163,20 +184,33 @@ class QueueWorker:
         decoder = msgspec.json.Decoder(job.payload)
 
         async def run(queued: QueuedJob) -> None:
-            async with self._database.acquire() as connection:
-                starts: int = await connection.fetchval(COUNT_START, queued.id, self._clock.now())
-            if starts > _MAX_STARTS:
-                raise PoisonedJob(f"{job.entrypoint} was started {starts} times")
             try:
-                async with asyncio.timeout(job.time_limit.total_seconds()):
-                    await job.handler(decoder.decode(queued.payload or b"{}"))
-            except Exception as error:
-                _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
-                raise
-            async with self._database.acquire() as connection:
-                await connection.execute(FORGET_STARTS, queued.id)
+                await self._run_job(job, queued, decoder)
+            except (Unavailable, StoreUnavailable) as error:
+                # An outage is no fault of the job: it waits as long as that lasts, and is never held.
+                delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
+                raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
 
         return run
+
+    async def _run_job(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
+        async with self._database.acquire() as connection:
+            starts: int = await connection.fetchval(COUNT_START, queued.id, self._clock.now())
+        if starts > _MAX_STARTS:
+            raise PoisonedJob(f"{job.entrypoint} was started {starts} times")
+        try:
+            async with asyncio.timeout(job.time_limit.total_seconds()):
+                await job.handler(decoder.decode(queued.payload or b"{}"))
+        except Exception as error:
+            _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
+            with contextlib.suppress(Unavailable):  # it ended, though not well: it killed nobody
+                await self._forget_starts(queued)
+            raise
+        await self._forget_starts(queued)
+
+    async def _forget_starts(self, queued: QueuedJob) -> None:
+        async with self._database.acquire() as connection:
+            await connection.execute(FORGET_STARTS, queued.id)
 
     async def _tell_we_are_here(self) -> None:
         while True:
