@@ -10,7 +10,7 @@ from lapel import app
 from lapel.foundation.auth import Authenticator
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.disk import DiskGuard
-from lapel.foundation.kit import open_kit
+from lapel.foundation.kit import RESTART_PATIENCE, open_kit
 from lapel.foundation.limits import open_limiter
 from lapel.foundation.requests import Api
 from lapel.foundation.storage.embedded import create_store_app
@@ -40,7 +40,9 @@ class Server:
 
     async def start(self) -> None:
         """Open the kit and compile the operations. Raises what the kit raises."""
-        kit = await self._open.enter_async_context(open_kit(self._settings, clock=self._clock))
+        kit = await self._open.enter_async_context(
+            open_kit(self._settings, clock=self._clock, patience=RESTART_PATIENCE)
+        )
         self.kit = kit
         await kit.revocations.start()
         use = KeyUse(kit.database)

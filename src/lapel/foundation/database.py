@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
+import structlog
 from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.errors import Unavailable
@@ -45,6 +46,8 @@ ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
 IDLE_SECONDS = 300.0
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
 # With the database away, asyncpg tells of every retry with a traceback; /health says it once.
 logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
@@ -71,8 +74,24 @@ class Database:
         """Where it is; for connections outside the pool (LISTEN)."""
         return self._dsn
 
-    async def open(self) -> None:
-        """Make the pool. Raises what asyncpg raises when the database is not there."""
+    async def open(self, *, patience: float = 0.0) -> None:
+        """Make the pool; a database that is away may take `patience` seconds to come.
+
+        Raises what asyncpg raises when the database is not there.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                await self._open()
+            except DATABASE_AWAY as error:
+                if time.monotonic() >= deadline:
+                    raise
+                _log.warning("database.awaited", error=type(error).__name__)
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    async def _open(self) -> None:
         pool = await asyncpg.create_pool(
             self._dsn,
             min_size=self._min_size,

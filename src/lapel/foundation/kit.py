@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 
+# A process that ends because the database restarts would only be started again, and again.
+RESTART_PATIENCE = 30.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
     """Made once per process (`app.py`, the worker, a command); tests make their own."""
@@ -44,10 +48,13 @@ class Kit:
 
 
 @asynccontextmanager
-async def open_kit(settings: Settings, *, clock: Clock | None = None) -> AsyncGenerator[Kit]:
+async def open_kit(
+    settings: Settings, *, clock: Clock | None = None, patience: float = 0.0
+) -> AsyncGenerator[Kit]:
     """The kit of this process; closes what it opened.
 
-    `settings` must be complete: database, store endpoint and secret are known. Raises
+    `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds
+    that a database which is away may take to come back. Raises
     StoreUnavailable without credentials, and what asyncpg raises without a database.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
@@ -55,7 +62,7 @@ async def open_kit(settings: Settings, *, clock: Clock | None = None) -> AsyncGe
     clock = clock or SystemClock()
     credentials = credential_source(settings, clock)
     database = Database(settings.database_url)
-    await database.open()
+    await database.open(patience=patience)
     revocations = Revocations(database, clock, listen_dsn=settings.listen_database_url)
     try:
         yield Kit(
