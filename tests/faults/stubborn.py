@@ -13,7 +13,8 @@ from tests.support.tenants import bearer
 
 # What a client may meet while processes die and come back; anything else is an answer.
 REPEATED = {425, 503}
-PATIENCE = 60.0
+# Also after a minute of killing, when a job waits for its next try.
+PATIENCE = 120.0
 PAUSE = 0.05
 
 

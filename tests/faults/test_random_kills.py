@@ -6,6 +6,7 @@ LAPEL_FAULT_KILLS says how many; LAPEL_FAULT_SEED repeats the choices of a run (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -33,7 +34,9 @@ KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "200"))
 SEED = os.environ.get("LAPEL_FAULT_SEED") or secrets.token_hex(4)
 CLIENTS = 6
 # Seconds between two kills.
-PAUSE = (0.2, 0.7)
+PAUSE = (0.2, 0.6)
+# Most victims have lived so many seconds, and so have done something; the others may still be starting.
+LIVED = 1.0
 # As if all of it were one machine's: the tests' own server reads what `lapel serve` wrote.
 SECRET = "the-secret-of-a-tree-that-is-killed-all-the-time"
 
@@ -49,11 +52,12 @@ async def torment(tree: ServeTree, random: Random, kills: int) -> Counter[str]:
     killed: Counter[str] = Counter()
     while killed.total() < kills:
         role: Role = random.choice(ROLES)
-        which, pause = random.random(), random.uniform(*PAUSE)
+        which, pause, any_age = random.random(), random.uniform(*PAUSE), random.random() < 0.25
         async with asyncio.timeout(60):
-            while not (alive := tree.pids()[role]):  # noqa: ASYNC110 - the supervisor tells nobody
+            while not (alive := tree.pids(0.0 if any_age else LIVED)[role]):  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(0.02)
-        os.kill(sorted(alive)[int(which * len(alive))], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(sorted(alive)[int(which * len(alive))], signal.SIGKILL)
         killed[role] += 1
         await asyncio.sleep(pause)
     return killed

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -72,14 +73,14 @@ class ServeTree:
             return None
         return run if run.pid == self._supervisor.pid else None
 
-    def pids(self) -> dict[Role, list[int]]:
-        """The living children, now."""
+    def pids(self, age: float = 0.0) -> dict[Role, list[int]]:
+        """The living children that are at least so many seconds old."""
         assert self._supervisor is not None
         found: dict[Role, list[int]] = {role: [] for role in ROLES}
         for child in psutil.Process(self._supervisor.pid).children():
             try:
                 words = child.cmdline()
-                if child.status() == psutil.STATUS_ZOMBIE:
+                if child.status() == psutil.STATUS_ZOMBIE or time.time() - child.create_time() < age:
                     continue
                 if "lapel.cli.child" in words:
                     found[words[-1]].append(child.pid)  # pyright: ignore[reportArgumentType]

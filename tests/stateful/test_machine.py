@@ -46,7 +46,7 @@ from tests.stateful.model import (
 from tests.support.postgres import create_database
 from tests.support.tenants import Tenant
 
-EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "40"))
 STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
 ALL = frozenset({"recordings:read", "recordings:write"})
 
