@@ -16,7 +16,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench demo serve test check lint types format bench lock clean
+.PHONY: help setup setup-dev demo serve test check lint types format bench lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -25,9 +25,7 @@ help: ## list what can be made
 setup: $(VENV)/.runtime-ok ## make .venv with the lapel command in it
 	@echo "Ready: $(BIN)/lapel"
 
-setup-dev: $(VENV)/.dev-ok ## the same, with the tools that the tests and checks need
-
-setup-bench: $(VENV)/.bench-ok ## the same, with the programs that the benchmarks compare with
+setup-dev: $(VENV)/.dev-ok ## the same, with what tests, checks and benchmarks need
 
 demo: $(VENV)/.runtime-ok ## the main job on real speech: upload, complete, signed link, download
 	@$(BIN)/lapel demo $(ARGS)
@@ -52,7 +50,7 @@ format: $(VENV)/.dev-ok ## put the code into the one format, and mend what can b
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench-ok ## measure, against programs that do the same; prints ratios
+bench: $(VENV)/.dev-ok ## measure, against programs that do the same; prints ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Each file has every platform's versions and hashes, and no address: the index is the reader's own.
@@ -62,9 +60,8 @@ COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
 lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into requirements/*.txt
 	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
-	$(COMPILE) pyproject.toml --group dev --group bench -c requirements/bootstrap.txt -o requirements/bench.txt
-	$(COMPILE) pyproject.toml --group dev -c requirements/bench.txt -o requirements/dev.txt
-	$(COMPILE) pyproject.toml -c requirements/bench.txt -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements/bootstrap.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
@@ -89,11 +86,6 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 	@touch $@
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
-	@echo "Installing what the tests and checks need"
-	@$(PIP) --require-hashes -r $< || $(HELP)
-	@touch $@
-
-$(VENV)/.bench-ok: requirements/bench.txt $(VENV)/.dev-ok
-	@echo "Installing what the benchmarks compare with"
+	@echo "Installing what tests, checks and benchmarks need"
 	@$(PIP) --require-hashes -r $< || $(HELP)
 	@touch $@

@@ -12,7 +12,7 @@ import pytest
 import lapel
 
 ROOT = Path(__file__).parents[2]
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("bootstrap", "runtime", "dev", "bench")}
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("bootstrap", "runtime", "dev")}
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)(.*)$")
 
 
@@ -35,14 +35,12 @@ def test_a_lock_has_hashes_and_no_address(name: str) -> None:
 
 
 def test_the_locks_agree_with_each_other_and_with_the_project() -> None:
-    runtime, dev, bench = pins("runtime"), pins("dev"), pins("bench")
+    runtime, dev = pins("runtime"), pins("dev")
     assert runtime.items() <= dev.items()
-    assert dev.items() <= bench.items()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for wanted, locked in (
         (project["project"]["dependencies"], runtime),
         (project["dependency-groups"]["dev"], dev),
-        (project["dependency-groups"]["bench"], bench),
         (project["dependency-groups"]["bootstrap"], pins("bootstrap")),
     ):
         names = {re.split(r"[\[<>=;~! ]", line, maxsplit=1)[0] for line in wanted}
