@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -128,15 +127,16 @@ def test_a_bad_setting_is_one_line_too() -> None:
 
 def test_commands_wait_for_each_other(data: Path) -> None:
     """Two at once: the second finds the folder taken and no server, waits, and works."""
+    command = [*LAPEL, "projects", "list", "--json", "--data-dir", str(data)]
     with (data / "lapel.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        timer = threading.Timer(1.0, fcntl.flock, (lock, fcntl.LOCK_UN))
-        timer.start()
-        done = run("projects", "list", "--json", "--data-dir", data)
-        timer.join()
-    assert done.returncode == 0
-    assert "waiting for another lapel" in done.stderr
-    assert len(json.loads(done.stdout)["data"]) == 1
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as second:
+            assert second.stderr is not None
+            assert "waiting for another lapel" in second.stderr.readline()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            listed, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert len(json.loads(listed)["data"]) == 1
 
 
 def test_a_folder_of_a_newer_lapel_is_refused(data: Path, tmp_path: Path) -> None:
@@ -160,6 +160,19 @@ def test_an_older_schema_is_refused_with_the_command_that_mends_it(data: Path) -
     assert f"Run `lapel migrate --data-dir {data}`" in done.stderr
     assert told("migrate", "--data-dir", data) == {"schema": newest_revision()}
     assert json.loads(version.read_text()) == json.loads(current)
+
+
+def test_a_running_server_of_an_older_lapel_is_not_touched_before_migrate(data: Path) -> None:
+    with serving(data):
+        version = data / "VERSION"
+        current = version.read_text()
+        version.write_text(json.dumps(json.loads(current) | {"schema": "0001"}))
+        done = run("keys", "create", "--data-dir", data)
+        assert done.returncode == 1
+        assert "has an older schema" in done.stderr
+        told("migrate", "--data-dir", data)
+        assert json.loads(version.read_text()) == json.loads(current)
+        told("keys", "create", "--data-dir", data)
 
 
 def test_a_lost_secret_is_not_replaced_by_a_new_one(data: Path) -> None:

@@ -253,39 +253,33 @@ def test_programs_that_its_account_cannot_reach_are_copied(
         shutil.rmtree(shared)
 
 
+ORDINARY = """
+import pathlib, subprocess, sys
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:
+    query = [server.program("psql"), "-XAt", server.dsn(), "-c", "select current_user"]
+    subprocess.run(query, check=True)
+"""
+
+
 @pytest.mark.skipif(not ROOT, reason="only root can become an ordinary user")
 def test_it_works_as_an_ordinary_user_too() -> None:
     """The whole life as `nobody`, in a folder of that user."""
-    user = pwd.getpwnam("nobody")
     python = next((p for p in (sys.executable, "/usr/bin/python3") if enterable(Path(p).resolve())), None)
-    if python is None or not install.may_enter(install.package_folder()):
-        pytest.skip("no Python or no PostgreSQL here that an ordinary user may run")
+    code, package = Path(install.__file__).parents[2], install.package_folder()
+    if python is None or not all(map(install.may_enter, (code, package))):
+        pytest.skip("no Python, Lapel or PostgreSQL here that an ordinary user may run")
+    user = pwd.getpwnam("nobody")
     base = Path("/tmp") / f"lapel-nobody-{os.getpid()}"
     base.mkdir(mode=0o700)
     os.chown(base, user.pw_uid, user.pw_gid)
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
-            sys.executable = python
-            with EmbeddedPostgres(base / "data") as server:
-                query = [server.program("psql"), "-XAt", server.dsn(), "-c", "select current_user"]
-                os.write(send, subprocess.run(query, capture_output=True, check=True, cwd="/").stdout)
-            status = 0
-        except BaseException as error:  # noqa: BLE001
-            os.write(send, repr(error).encode())
-        finally:
-            os._exit(status)
-    os.close(send)
     try:
-        _, status = os.waitpid(child, 0)
-        assert (os.read(receive, 4096), status) == (b"lapel\n", 0)
+        done = subprocess.run(
+            [python, "-c", ORDINARY, base / "data"], env={"PYTHONPATH": f"{code}:{package.parent}"}, cwd="/",
+            user=user.pw_uid, group=user.pw_gid, extra_groups=[], capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.returncode) == ("lapel\n", 0), done.stderr
     finally:
-        os.close(receive)
         shutil.rmtree(base)
 
 

@@ -94,7 +94,7 @@ def test_a_half_written_file_is_never_seen(folder: DataFolder) -> None:
 def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(DataFolderError, match="not a folder|cannot be made"):
+        with pytest.raises(DataFolderError, match=r"not a folder|cannot be made"):
             DataFolder(path).prepare()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from lapel.cli.bucket import prepare_bucket
 from lapel.cli.options import DataDir, Json, emit
 from lapel.cli.reach import reachable, settings_of
 from lapel.foundation.kit import Kit, open_kit
+from lapel.foundation.revisions import newest_revision
 from lapel.projects.bootstrap import ensure_first_key
 
 
@@ -34,10 +37,6 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel init --data-dir /srv/lapel --json
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=https://s3.eu-west-1.amazonaws.com lapel init
     """
-    import asyncio  # noqa: PLC0415
-
-    from lapel.foundation.revisions import newest_revision  # noqa: PLC0415
-
     with reachable(settings_of(data_dir), store=True, migrate=True) as settings:
 
         async def work() -> Initialized:

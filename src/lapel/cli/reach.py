@@ -74,7 +74,7 @@ def reachable(
         if settings.database_url is not None:
             _check_given(settings, migrate=migrate)
         elif running is not None and running.database_url is not None:
-            settings = prepare.complete(settings, running.database_url, None)
+            settings = _with_running_postgres(settings, folder, running.database_url, migrate=migrate)
         else:
             settings = _with_own_postgres(settings, folder, stack, migrate=migrate)
         if settings.uses_embedded_store:
@@ -115,15 +115,31 @@ def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Runni
         time.sleep(0.1)
 
 
-def _with_own_postgres(
-    settings: Settings, folder: DataFolder, stack: contextlib.ExitStack, *, migrate: bool
-) -> Settings:
-    fresh = folder.version() is None
-    if folder.needs_migration() and not (fresh or migrate):
+def _check_not_older(folder: DataFolder) -> None:
+    if folder.version() is not None and folder.needs_migration():
         raise DataFolderError(
             f"{folder.path} has an older schema. Run `lapel migrate --data-dir {folder.path}`, or "
             "`lapel serve`, which does it too."
         )
+
+
+def _with_running_postgres(
+    settings: Settings, folder: DataFolder, database_url: str, *, migrate: bool
+) -> Settings:
+    settings = prepare.complete(settings, database_url, None)
+    if migrate:
+        prepare.prepare_database(settings, folder)
+        folder.write_version()
+    else:
+        _check_not_older(folder)  # the server is an older Lapel
+    return settings
+
+
+def _with_own_postgres(
+    settings: Settings, folder: DataFolder, stack: contextlib.ExitStack, *, migrate: bool
+) -> Settings:
+    if not migrate:
+        _check_not_older(folder)
     server = EmbeddedPostgres(folder.path, say=say)
     server.start()
     stack.callback(server.stop)

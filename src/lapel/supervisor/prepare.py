@@ -156,4 +156,6 @@ def embedded_postgres(settings: Settings, folder: DataFolder | None, say: Say) -
     """The embedded server, not started; None when another one is used."""
     if folder is None or settings.role != "all" or settings.database_url is not None:
         return None
-    return EmbeddedPostgres(folder.path, say=say)
+    # An API process holds a dozen connections at most, the worker more; the rest is for commands.
+    connections = 40 + 20 * settings.api_processes
+    return EmbeddedPostgres(folder.path, say=say, extra={"max_connections": str(connections)})
