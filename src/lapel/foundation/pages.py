@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _END_OF_TIME = datetime(9999, 12, 30, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_ID = "~"
+_ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
 T = TypeVar("T")
 
@@ -98,6 +100,9 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         if f"{crc32(text.encode()):08x}" != checksum:
             raise refused
         microseconds, _, row_id = text.partition(".")
+        # Anybody can compute a checksum: what the database is given must be an id.
+        if not _ROW_ID.match(row_id):
+            raise refused
         return _EPOCH + timedelta(microseconds=int(microseconds)), row_id
     except (ValueError, binascii.Error, OverflowError) as error:
         raise refused from error

@@ -1,0 +1,112 @@
+"""Rate limits over HTTP, on two servers that share one database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lapel.foundation.clock import ManualClock
+from tests.contract.resources import Resources, populate
+from tests.support.client import api_client
+from tests.support.running import Running, running
+from tests.support.tenants import bearer
+
+LIMITS = {
+    "LAPEL_RATE_LIMITS": "on",
+    "LAPEL_RATE_PER_SECOND": "0",
+    "LAPEL_RATE_PER_MINUTE": "40",
+    "LAPEL_UPLOAD_URLS_PER_MINUTE": "4",
+    "LAPEL_DEVICE_PER_MINUTE": "12",
+}
+
+
+@pytest.fixture
+async def two(fresh_database: str, tmp_path: Path) -> AsyncGenerator[tuple[Running, Running, ManualClock]]:
+    """Two API processes, and the clock of both."""
+    # Near the present: the store, which checks links, has the machine's clock.
+    clock = ManualClock(datetime.now(UTC).replace(second=0, microsecond=0))
+    async with (
+        running(tmp_path / "one", fresh_database, clock=clock, **LIMITS) as one,
+        running(tmp_path / "two", fresh_database, clock=clock, **LIMITS) as two,
+    ):
+        yield one, two, clock
+
+
+async def made(live: Running, clock: ManualClock) -> Resources:
+    """One of everything, and a fresh minute."""
+    async with api_client(live.url) as client:
+        resources = await populate(client, live.kit)
+    clock.advance(timedelta(minutes=1))
+    return resources
+
+
+async def test_a_projects_keys_share_a_limit_over_both_processes(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, other, clock = two
+    resources = await made(one, clock)
+    statuses: list[int] = []
+    async with api_client(one.url) as here, api_client(other.url) as there:
+        for number in range(60):
+            token = resources.tenant.test_key if number % 3 else resources.other_scoped_key
+            answer = await (there if number % 2 else here).get("/v1/devices", headers=bearer(token))
+            statuses.append(answer.status_code)
+            assert answer.headers["x-ratelimit-limit"] == "40"
+            assert answer.headers["x-ratelimit-reset"] == str(int(clock.now().timestamp()) + 60)
+        refused = await here.get("/v1/devices", headers=resources.tenant.headers)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        assert refused.headers["retry-after"] == "60"
+        assert refused.headers["x-ratelimit-remaining"] == "0"
+        # The other world, and the device, have limits of their own.
+        assert (await here.get("/v1/devices", headers=resources.tenant.live_headers)).status_code == 200
+        path = f"/v1/recordings/{resources.recordings['plain'].id}/upload-url"
+        device = bearer(resources.device.token)
+        assert (await here.post(path, json={}, headers=device)).status_code == 200
+        # Before the token is known nothing is counted, and what is public has no limit.
+        assert (await here.get("/v1/devices")).status_code == 401
+        assert "x-ratelimit-limit" not in (await here.get("/health")).headers
+        clock.advance(timedelta(minutes=1))
+        again = await here.get("/v1/devices", headers=resources.tenant.headers)
+        assert (again.status_code, again.headers["x-ratelimit-remaining"]) == (200, "39")
+    assert set(statuses) == {200, 429}
+    assert 36 <= statuses.count(200) <= 40
+
+
+async def test_upload_urls_have_a_limit_that_upload_tokens_draw_on(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, _, clock = two
+    resources = await made(one, clock)
+    recording = resources.recordings["plain"]
+    path = f"/v1/recordings/{recording.id}/upload-url"
+    statuses: list[int] = []
+    async with api_client(one.url) as client:
+        for number in range(8):
+            token = recording.token if number % 2 else resources.tenant.test_key
+            answer = await client.post(path, json={}, headers=bearer(token))
+            statuses.append(answer.status_code)
+            assert answer.headers["x-ratelimit-limit"] == "4"
+        # Other calls of the project go on.
+        assert (await client.get("/v1/recordings", headers=resources.tenant.headers)).status_code == 200
+    assert statuses == [200] * 4 + [429] * 4
+
+
+async def test_every_device_has_a_limit_of_its_own(two: tuple[Running, Running, ManualClock]) -> None:
+    one, other, clock = two
+    resources = await made(one, clock)
+    async with api_client(one.url) as here, api_client(other.url) as there:
+        for device in (resources.device, resources.other_device):
+            statuses: list[int] = []
+            for number in range(20):
+                answer = await (here if number % 2 else there).post(
+                    "/v1/recordings", json={}, headers=bearer(device.token)
+                )
+                statuses.append(answer.status_code)
+                assert answer.headers["x-ratelimit-limit"] == "12"
+            assert 10 <= statuses.count(201) <= 12
+        fine = await here.get("/v1/recordings", headers=resources.tenant.headers)
+        assert fine.headers["x-ratelimit-remaining"] == "39"
