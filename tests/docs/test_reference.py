@@ -1,0 +1,47 @@
+"""The reference pages leave nothing out: a code, a limit or a kind without a line fails here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from lapel.foundation.errors import ApiError
+from lapel.settings import Settings, variable
+from tests.support.declared import declared_operations
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def kinds(error: type[ApiError]) -> Iterator[type[ApiError]]:
+    for each in error.__subclasses__():
+        if each.__module__.startswith("lapel."):
+            yield each
+            yield from kinds(each)
+
+
+def test_every_error_has_a_line_and_every_line_an_error() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `([a-z_]+)` \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
+    documented = {(int(status), code) for status, code in rows}
+    assert documented == {(each.status, each.code) for each in kinds(ApiError)}
+    assert len(rows) == len(documented)
+
+
+def test_every_limit_is_told_with_its_default() -> None:
+    text = (DOCS / "limits.md").read_text()
+    settings = Settings.from_env({})
+    for name in (
+        "rate_per_second",
+        "rate_per_minute",
+        "upload_urls_per_minute",
+        "transcriptions_per_minute",
+        "device_per_minute",
+    ):
+        row = next(line for line in text.splitlines() if f"`{variable(name)}`" in line)
+        assert f"| {getattr(settings, name):,} a " in row
+
+
+def test_every_kind_of_idempotency_is_told() -> None:
+    text = (DOCS / "api.md").read_text()
+    for kind in {each.idempotency for each in declared_operations()}:
+        assert f"\n| `{kind}` |" in text
