@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from lapel.foundation.errors import Conflict, NotFound
 from lapel.foundation.kit import Kit
+from lapel.foundation.storage.store import ObjectInfo, ObjectStore
 from lapel.recordings.access import Reach
+from lapel.recordings.completion import Completion
 from lapel.recordings.wire import CompleteUpload
-from tests.recordings.support import Device, actor_of, events_of, held, objects, sha256
+from tests.recordings.support import Device, HeldStore, actor_of, events_of, held, objects, sha256
 
 CONTENT, OTHER = b"what was said" * 1000, b"something else" * 1000
 
@@ -155,3 +159,34 @@ async def test_more_repeats_at_once_than_there_are_connections(device: Device) -
     repeated = [answer.json() for answer in answers if answer.status_code == 200]
     assert repeated
     assert {each["media_id"] for each in repeated} == {first["media_id"]}
+
+
+async def test_facts_of_an_audio_that_a_faster_completion_took_are_compared_not_refused(
+    device: Device, kit: Kit
+) -> None:
+    """Between our look and our search the other one takes the audio; an image is there for us."""
+    recording_id = await device.recording()
+    await device.put(await device.start(recording_id), CONTENT)
+    image = await device.start(recording_id, type="image")
+    store = SlowHead(kit.store)
+    slow = Completion(replace(kit, store=cast("ObjectStore", store)))
+    at = Reach(device.tenant.test_world, recording_id)
+    going = asyncio.create_task(
+        slow.complete(actor_of(device.tenant), at, CompleteUpload(content_sha256=sha256(CONTENT)))
+    )
+    await store.reached.wait()
+    await device.complete(recording_id, content_sha256=sha256(CONTENT))
+    await device.put(image, OTHER)
+    store.let_go.set()
+    done = await going
+    assert [media.status for media in done.media] == ["uploaded", "uploaded"]
+
+
+class SlowHead(HeldStore):
+    """The real store, whose HEAD waits until it is let go."""
+
+    async def head(self, key: str) -> ObjectInfo:
+        """As of the real store, later."""
+        self.reached.set()
+        await self.let_go.wait()
+        return await self._store.head(key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from lapel.foundation.errors import Conflict, IntegrityFailure, UploadVerificationPending
+from lapel.foundation.errors import IntegrityFailure, Unavailable, UploadVerificationPending
 from lapel.foundation.faults import crash_point
 from lapel.foundation.storage import keys
 from lapel.foundation.storage.errors import ObjectMissing
@@ -63,7 +63,7 @@ class Completion:
             if await self._try(at, body, due=None, ask_for_worker=True):
                 async with self._kit.database.acquire() as connection:
                     return await read_in(connection, at, actor.project_id)
-        raise Conflict("Other requests complete this recording at the same time. Repeat the request.")
+        raise Unavailable("Other requests change this recording at the same time. Repeat the request.")
 
     async def finish(self, at: Reach, due: frozenset[str]) -> None:
         """The same for the media of `due` alone, on behalf of a client that died after its PUT.
@@ -86,9 +86,9 @@ class Completion:
         pending = tuple(each for each in snapshot.having("pending") if due is None or each.id in due)
         found = await self._find_all(snapshot, pending)
         crash_point("complete:found")
+        if len(found) < len(pending) and await self._look(at) != snapshot:
+            return False  # a completion that was faster has taken, and removed, what we looked for
         if not found:
-            if pending and await self._look(at) != snapshot:
-                return False  # a completion that was faster has taken, and removed, what we looked for
             if due is not None:
                 raise judging.nothing_uploaded()
             _nothing_to_take(snapshot, body)
