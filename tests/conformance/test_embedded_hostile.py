@@ -111,7 +111,7 @@ def test_keys_that_cannot_be(ours: Endpoint, key: str) -> None:
         "k" * 1024,
         "ü" * 512,
         "/" * 1024,
-        "a/" * 512,
+        "a/" * 60,
         ".",
         "..",
         "../..",

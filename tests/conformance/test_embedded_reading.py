@@ -1,0 +1,150 @@
+"""How our own store reads: conditions and ranges to the letter of RFC 9110, and web pages."""
+
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conformance.servers import BUCKET, Endpoint, embedded, now
+
+BODY = b"0123456789"
+ANYBODY = {"Origin": "https://anybody.example.org"}
+PREFLIGHT = {
+    **ANYBODY,
+    "Access-Control-Request-Method": "PUT",
+    "Access-Control-Request-Headers": "Content-Type,x-amz-checksum-sha256",
+}
+
+
+@pytest.fixture
+def link(ours: Endpoint, key: str) -> str:
+    ours.client().put_object(Bucket=BUCKET, Key=key, Body=BODY, ContentType="audio/ogg")
+    return ours.signer().get_url(key, now=now(), expires_in=60)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "bytes=0-1,3-4",
+        "bytes=5-3",
+        "bytes=-",
+        "bytes=a-b",
+        "lines=1-2",
+        "bytes 1-2",
+        "bytes=1-2-3",
+        "",
+        "bytes=+1-2",
+    ],
+)
+def test_a_range_that_is_none_gives_the_whole(link: str, header: str) -> None:
+    answer = httpx.get(link, headers={"Range": header})
+    assert (answer.status_code, answer.content) == (200, BODY)
+    assert "content-range" not in answer.headers
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-11", "bytes=-0", f"bytes={10**17}-"])
+def test_a_range_behind_the_end_says_where_the_end_is(link: str, header: str) -> None:
+    answer = httpx.get(link, headers={"Range": header})
+    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10")
+
+
+def test_a_range_of_an_empty_object(ours: Endpoint, key: str) -> None:
+    ours.client().put_object(Bucket=BUCKET, Key=key, Body=b"")
+    link = ours.signer().get_url(key, now=now(), expires_in=60)
+    assert httpx.get(link, headers={"Range": "bytes=0-"}).status_code == 416
+    assert httpx.get(link).content == b""
+
+
+def test_if_range(link: str) -> None:
+    etag = httpx.get(link).headers["etag"]
+    part = {"Range": "bytes=2-3"}
+    assert httpx.get(link, headers={**part, "If-Range": etag}).content == b"23"
+    assert httpx.get(link, headers={**part, "If-Range": '"other"'}).content == BODY
+
+
+def test_conditions_on_time(link: str) -> None:
+    past, future = (format_datetime(now() + timedelta(hours=h), usegmt=True) for h in (-1, 1))
+    last = httpx.get(link).headers["last-modified"]
+    for header, value, status in (
+        ("If-Modified-Since", past, 200),
+        ("If-Modified-Since", future, 304),
+        ("If-Modified-Since", last, 304),
+        ("If-Unmodified-Since", past, 412),
+        ("If-Unmodified-Since", last, 200),
+        ("If-Modified-Since", "yesterday", 200),
+    ):
+        answer = httpx.get(link, headers={header: value})
+        assert (header, value, answer.status_code) == (header, value, status)
+        assert answer.content == (BODY if status == 200 else b"") or status == 412
+
+
+def test_etags_win_over_times_and_lists_are_read(link: str) -> None:
+    etag = httpx.get(link).headers["etag"]
+    future = format_datetime(now() + timedelta(hours=1), usegmt=True)
+    both = {"If-None-Match": '"other"', "If-Modified-Since": future}
+    assert httpx.get(link, headers=both).status_code == 200
+    assert httpx.get(link, headers={"If-None-Match": f'"a", W/{etag}'}).status_code == 304
+    assert httpx.get(link, headers={"If-None-Match": "*"}).status_code == 304
+    assert httpx.get(link, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_a_304_has_no_body_and_keeps_the_connection(link: str) -> None:
+    with httpx.Client() as client:
+        etag = client.get(link).headers["etag"]
+        answer = client.get(link, headers={"If-None-Match": etag})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == etag
+        assert client.get(link).content == BODY
+
+
+def test_without_rules_any_page_may_use_a_link(ours: Endpoint, link: str, key: str) -> None:
+    asked = httpx.options(f"{ours.url}/{BUCKET}/{key}", headers=PREFLIGHT)
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-origin"] == "*"
+    assert "PUT" in asked.headers["access-control-allow-methods"]
+    assert asked.headers["access-control-allow-headers"] == "content-type, x-amz-checksum-sha256"
+    assert int(asked.headers["access-control-max-age"]) > 0
+    read = httpx.get(link, headers=ANYBODY)
+    assert read.headers["access-control-allow-origin"] == "*"
+    assert "ETag" in read.headers["access-control-expose-headers"]
+    assert "access-control-allow-credentials" not in read.headers
+    refused = httpx.get(link + "0", headers=ANYBODY)  # the page may read why
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (403, "*")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Access-Control-Request-Method": "DELETE"},
+        {"Access-Control-Request-Method": "PATCH"},
+        {"Access-Control-Request-Headers": "authorization"},
+    ],
+)
+def test_a_page_may_not_do_more(ours: Endpoint, change: dict[str, str]) -> None:
+    answer = httpx.options(f"{ours.url}/{BUCKET}/x", headers={**PREFLIGHT, **change})
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_rules_hold_in_every_process_at_once(tmp_path: Path) -> None:
+    rules = [
+        {"AllowedOrigins": ["https://*.example.org"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+    ]
+    with embedded(tmp_path) as first, embedded(tmp_path) as second:
+        target = f"{second.url}/{BUCKET}/x"
+        assert httpx.options(target, headers=PREFLIGHT).headers["access-control-allow-origin"] == "*"
+        first.client().put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": rules})
+        answer = httpx.options(target, headers=PREFLIGHT)
+        assert answer.headers["access-control-allow-origin"] == ANYBODY["Origin"]
+        assert answer.headers["vary"] == "Origin"
+        stranger = {**PREFLIGHT, "Origin": "https://example.org.evil.com"}
+        assert httpx.options(target, headers=stranger).status_code == 403
+        first.client().delete_bucket_cors(Bucket=BUCKET)
+        assert httpx.options(target, headers=stranger).status_code == 200
+
+
+def test_an_options_request_that_is_no_preflight(ours: Endpoint) -> None:
+    assert httpx.options(f"{ours.url}/{BUCKET}/x").status_code == 403
+    assert httpx.options(f"{ours.url}/no-such/x", headers={"Origin": "https://a.example"}).status_code == 403
