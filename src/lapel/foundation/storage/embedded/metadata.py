@@ -7,6 +7,7 @@ from functools import lru_cache
 from lapel.foundation.storage.embedded.errors import S3Error
 from lapel.foundation.storage.embedded.objects import Facts
 from lapel.foundation.storage.embedded.request import Headers, Request
+from lapel.foundation.storage.embedded.signature import Signed
 
 _KEPT = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 _USER = "x-amz-meta-"
@@ -37,13 +38,19 @@ def refuse_unserved(request: Request) -> None:
             raise S3Error("NotImplemented", f"This store does not serve the header {name}.")
 
 
-def kept_headers(request: Request) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Return content type, other headers and user metadata of a PUT. Raises `S3Error`."""
+def kept_headers(request: Request, signed: Signed) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Return content type, other headers and user metadata of a PUT. Raises `S3Error`.
+
+    Whoever holds a link may send what it does not cover, but not decide how the object is answered to others.
+    """
+    by_link = b"authorization" not in request.headers
     headers: dict[str, str] = {}
     for name in _KEPT:
         value = request.header(name)
-        if value is not None:
+        if value is not None and not (by_link and name not in signed.headers):
             headers[name] = value
+        elif value is not None and name == "content-encoding":
+            raise S3Error("AccessDenied", "A Content-Encoding that is sent must be signed.")
     if "content-encoding" in headers:  # aws-chunked describes the transfer, not the object
         codings = [part.strip() for part in headers["content-encoding"].split(",")]
         headers["content-encoding"] = ",".join(part for part in codings if part.lower() != "aws-chunked")

@@ -67,7 +67,7 @@ async def create_upload(call: Call) -> None:
     request, folder, bucket = call.request, call.folder, call.bucket
     refuse_unserved(request)
     await read_document(call)
-    plan = _Plan(call.key, folder.now(), *kept_headers(request))
+    plan = _Plan(call.key, folder.now(), *kept_headers(request, call.signed))
     upload_id = secrets.token_hex(16)
 
     def create() -> None:

@@ -29,7 +29,7 @@ async def put_object(call: Call) -> None:
     """Store the body. Nothing is visible before everything about it was checked and is on the disk."""
     request, folder, bucket = call.request, call.folder, call.bucket
     refuse_unserved(request)
-    content_type, headers, user = kept_headers(request)
+    content_type, headers, user = kept_headers(request, call.signed)
     must_be_new = only_new(request)
     destination = Path(bucket.path_of(call.key))
     upload = Upload(call)
@@ -84,7 +84,7 @@ async def copy_object(call: Call) -> None:
         old = source.facts
         content_type, headers, user = old.content_type, old.headers, old.user
         if directive == "REPLACE":
-            content_type, headers, user = kept_headers(request)
+            content_type, headers, user = kept_headers(request, call.signed)
         facts = Facts(
             size=old.size,
             etag=old.etag,
