@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -28,6 +29,9 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_KEYS = 50
 MAX_METADATA_KEY_CHARACTERS = 64
 
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXPONENT = re.compile(rb"e[+-]?([0-9]+)")
+
 
 def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
     """The JSON text to store for a client's metadata; None is `{}`.
@@ -46,9 +50,16 @@ def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
         encoded = msgspec.json.encode(value)
     except RecursionError as error:  # it was read at a shallower point of the stack
         raise InvalidRequest(f"`{param}` is nested too deeply.", param=param) from error
-    if len(encoded) > MAX_METADATA_BYTES:
+    if len(encoded) + _unfolded(encoded) > MAX_METADATA_BYTES:
         raise InvalidRequest(f"`{param}` may take at most {MAX_METADATA_BYTES} bytes as JSON.", param=param)
     return encoded.decode()
+
+
+def _unfolded(encoded: bytes) -> int:
+    """How many bytes longer the JSON comes back: jsonb writes `1e300` out with all its zeros."""
+    if b"e" not in encoded:
+        return 0
+    return sum(int(digits) for digits in _EXPONENT.findall(_JSON_STRING.sub(b"", encoded)))
 
 
 def raw(text: str | None) -> msgspec.Raw:
