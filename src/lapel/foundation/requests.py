@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempotency-key"))
 _KEEP_ANSWERS = timedelta(hours=24)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -163,6 +164,8 @@ class Api:
     async def _answer(self, scope: Scope, receive: Receive, call: _Call) -> tuple[int, Headers, bytes]:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
+        if len(call.headers) != len(scope["headers"]):
+            _refuse_repeated(scope["headers"])
         if not operation.public:
             call.actor = await self._authenticate(call.headers.get(b"authorization"))
             _admit(operation, call.actor)
@@ -327,6 +330,16 @@ def _admit(operation: Operation, actor: Actor) -> None:
             raise Forbidden(f"This key lacks the scope `{operation.scope}`.")
         if actor.end_user_id is not None and operation.end_user_keys == "deny":
             raise Forbidden("A key that is scoped to one end user may not call this route.")
+
+
+def _refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
+    """Two values for one thing: a proxy in front may have read the other one."""
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in _ONCE and name in seen:
+            title = name.decode().title()
+            raise InvalidRequest(f"A request may have one `{title}` header.", param=title)
+        seen.add(name)
 
 
 def _check_content_type(value: bytes | None) -> None:
