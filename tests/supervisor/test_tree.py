@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -15,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.serving import Served, eventually, run, serving, told
+from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +200,27 @@ def test_a_terminal_ctrl_c_reaches_the_supervisor_alone(data: Path) -> None:
         group = os.getpgid(server.process.pid)
         assert all(os.getpgid(pid) != group for pid in server.all_pids())
         assert server.stop(signal.SIGHUP) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs a process namespace")
+def test_as_process_1_of_a_container_it_leaves_no_zombies(data: Path) -> None:
+    contain = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*contain, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("process namespaces are not allowed here")
+    command = [*contain, *LAPEL, "serve", "--json", "--port", "0", "--data-dir", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as outer:
+        assert outer.stdout is not None
+        url = json.loads(outer.stdout.readline())["base_url"]
+        (first,) = psutil.Process(outer.pid).children()
+        (before,) = [each for each in first.children() if each.cmdline()[0].endswith("/postgres")]
+        before.kill()
+        eventually(
+            lambda: [each for each in first.children() if each.name() == "postgres" and each != before]
+        )
+        eventually(lambda: httpx.get(f"{url}/health", timeout=5).status_code == 200)
+        eventually(lambda: not [each for each in first.children() if each.status() == "zombie"])
+        first.send_signal(signal.SIGTERM)
+        assert outer.wait(30) == 0
 
 
 def test_the_store_alone_serves_with_the_keys_it_was_given(tmp_path: Path) -> None:

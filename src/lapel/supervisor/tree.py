@@ -79,8 +79,7 @@ class Tree:
     def run(self, announce: Callable[[], None]) -> None:
         """Starts the children and keeps all alive until a signal; `announce` once all are ready.
 
-        Raises StartFailed when a process never gets ready, and PostgresError when PostgreSQL does not
-        come back because its data are unusable.
+        Raises StartFailed when a process never gets ready.
         """
         for child in self._children:
             child.start()
@@ -91,6 +90,7 @@ class Tree:
                 announced = True
             self._wait()
             self._reap()
+            self._reap_orphans()
             self._restart_due()
 
     def stop(self) -> None:
@@ -127,6 +127,17 @@ class Tree:
                 else:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._wake_read, 4096)
+
+    def _reap_orphans(self) -> None:
+        """In a container we are often process 1, to whom the children of a killed PostgreSQL fall."""
+        known = {child.process.pid for child in self._children if child.process is not None}
+        if self._postgres is not None and self._postgres.poll() is None:
+            known.add(self._postgres.pid)
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if found.si_pid in known:  # it ended just now, and is for the next `_reap`
+                    return
+                os.waitpid(found.si_pid, 0)
 
     def _reap(self) -> None:
         for child in self._children:
