@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.clock import ManualClock
+from lapel.foundation.clock import ManualClock, SystemClock
 from lapel.foundation.storage.embedded.app import create_store_app
 from lapel.foundation.storage.embedded.errors import S3Error
+from lapel.foundation.storage.embedded.folder import Folder
 from lapel.foundation.storage.embedded.multipart import KEEP_UPLOADS
 from lapel.foundation.storage.embedded.objects import (
     SMALL,
@@ -18,6 +19,7 @@ from lapel.foundation.storage.embedded.objects import (
     open_object,
     sweep_temporary,
 )
+from lapel.foundation.storage.embedded.read import open_existing
 
 FACTS = Facts(
     size=5,
@@ -140,3 +142,22 @@ def test_uploads_in_parts_that_nobody_completes_end(tmp_path: Path) -> None:
     assert len(start()) == 1
     clock.advance(timedelta(milliseconds=KEEP_UPLOADS + 60_000))
     assert start() == []
+
+
+async def test_what_is_not_in_memory_is_read_all_the_same(tmp_path: Path) -> None:
+    """The quick way takes the page cache alone; what it lacks is asked of the disk, in a thread."""
+    folder = Folder(tmp_path, SystemClock(), 0, 1)
+    bucket = folder.bucket("bucket")
+    bucket.create()
+    body = os.urandom(200_000)
+    path = bucket.path_of("k")
+    with ObjectWriter(bucket.temporary) as writer:
+        writer.write([body])
+        writer.commit(Path(path), Facts(size=len(body), etag="e", modified=1, content_type="a/b"))
+    if hasattr(os, "posix_fadvise"):
+        fd = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # out of the page cache, where the system obeys
+        os.close(fd)
+    with await open_existing(folder, bucket, "k") as stored:
+        assert stored.data is not None
+        assert bytes(stored.data) == body
