@@ -24,6 +24,9 @@ class _Routes:
     ) -> CreatedApiKey:
         return await self._service.create(connection, actor, body)
 
+    async def created_again(self, actor: Actor, _params: Params, created: CreatedApiKey) -> CreatedApiKey:
+        return await self._service.replayed(actor, created)
+
     async def list(self, actor: Actor, _params: Params, query: PageQuery, _body: NoBody) -> ApiKeyPage:
         return await self._service.list(actor, query)
 
@@ -34,6 +37,9 @@ class _Routes:
         self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: RotateApiKey
     ) -> Reply:
         return await self._service.rotate(connection, actor, params["key_id"], body)
+
+    async def rotated_again(self, actor: Actor, params: Params, created: RotatedApiKey) -> CreatedApiKey:
+        return await self._service.replayed(actor, created, of_caller=params["key_id"] == actor.id)
 
 
 def operations(service: Keys) -> tuple[Operation, ...]:
@@ -58,6 +64,7 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             status=201,
             errors=(NotFound, Forbidden),
             idempotency="stored",
+            replay=routes.created_again,
         ),
         Operation(
             method="GET",
@@ -104,5 +111,6 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             status=201,
             errors=(NotFound, Forbidden, Conflict),
             idempotency="stored",
+            replay=routes.rotated_again,
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from lapel.projects.wire import ApiKeyPage, Project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     import asyncpg
 
@@ -140,6 +140,22 @@ class Keys:
         rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
         announce = partial(self._kit.revocations.announce, [target["secret_hash"]])
         return Reply(rotated, committed=announce)
+
+    async def replayed(
+        self, actor: Actor, created: CreatedApiKey, *, of_caller: bool = False
+    ) -> CreatedApiKey:
+        """A key that is shown again to who repeats the request, which may be another key than the one before.
+
+        `of_caller`: it took the caller's own place. Raises Forbidden where that key could not have asked.
+        """
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_key(connection, actor.world_id, actor.id)
+        caller = _still_working(row, self._kit.clock.now())
+        _may_handle(actor, caller, created.kind, created.scopes)
+        if not of_caller:
+            ends = created.expires_at
+            _may_outlive(caller, None if ends is None else datetime.fromisoformat(ends))
+        return created
 
     async def revoke_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
