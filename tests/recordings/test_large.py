@@ -183,3 +183,23 @@ async def test_deleted_while_it_is_verified(small_limit: Running, recorder: Devi
     (job,) = handlers(small_limit.parts.recordings)
     await job.handler(VerifyUpload(recorder.tenant.test_world, recording_id))
     assert await objects(small_limit.kit, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
+
+
+@pytest.mark.usefixtures("idle_worker")
+async def test_what_was_good_waits_for_the_next_completion_when_the_audio_is_refused(
+    small_limit: Running, recorder: Device
+) -> None:
+    recording_id, _ = await uploaded(recorder, OTHER)
+    image = await recorder.start(recording_id, type="image")
+    await recorder.put(image, SMALL)
+    await recorder.complete(recording_id, 425, content_sha256=sha256(LARGE))
+    payload = VerifyUpload(recorder.tenant.test_world, recording_id)
+    await small_limit.parts.recordings.completion.verify(payload)
+    shown = await recorder.read(recording_id)
+    assert shown["status"] == "integrity_failure"
+    assert [media["status"] for media in shown["media"]] == ["failed", "pending"]
+    assert await objects(small_limit.kit, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
+    await recorder.put(await recorder.start(recording_id), SMALL)
+    done = await recorder.complete(recording_id, content_sha256=sha256(SMALL))
+    assert [media["status"] for media in done["media"]] == ["uploaded", "uploaded"]
+    assert await recorder.download(recording_id, image["media_id"]) == SMALL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.errors import Conflict, IntegrityFailure, InvalidRequest, MediaNotUploaded
-from lapel.recordings.snapshot import NO_FACTS, Facts
+from lapel.recordings.snapshot import Facts
 from lapel.recordings.views import whole_seconds
 
 if TYPE_CHECKING:
@@ -87,11 +87,6 @@ def subject_of(
     if audio.id not in taken:
         raise refused() if audio.status == "failed" else nothing_uploaded()
     return audio.id
-
-
-def expected_of(facts: Facts, declared: Facts) -> tuple[Facts, ...]:
-    """Everything that the bytes must agree with."""
-    return tuple(each for each in (facts, declared) if each != NO_FACTS)
 
 
 def nothing_uploaded() -> MediaNotUploaded:

@@ -1,0 +1,124 @@
+"""What goes wrong between two steps of a completion, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from lapel.foundation.clock import ManualClock
+from lapel.foundation.errors import MediaNotUploaded
+from lapel.foundation.kit import Kit
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.store import ObjectStore
+from lapel.recordings.access import Reach
+from lapel.recordings.completion import Completion
+from lapel.recordings.uploads import MAX_MEDIA
+from lapel.recordings.wire import CompleteUpload
+from tests.recordings.support import Device, HeldStore, actor_of, later, objects
+
+WORDS = b"as it was said" * 100
+
+
+class Store:
+    """The real store, but for what a test takes over."""
+
+    def __init__(self, store: ObjectStore, **instead: Any) -> None:
+        self._store = store
+        self._instead = instead
+
+    def __getattr__(self, name: str) -> Any:
+        return self._instead.get(name) or getattr(self._store, name)
+
+
+def completion_on(kit: Kit, store: object) -> Completion:
+    return Completion(replace(kit, store=cast("ObjectStore", store)))
+
+
+async def staged(device: Device) -> tuple[Reach, str]:
+    """A recording whose bytes are in the store, and its media."""
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, WORDS)
+    return Reach(device.tenant.test_world, recording_id), upload["media_id"]
+
+
+async def test_a_store_that_goes_away_after_the_claim_does_not_take_the_answer_back(
+    device: Device, kit: Kit
+) -> None:
+    async def away(keys: list[str]) -> None:
+        raise StoreUnavailable("gone")
+
+    at, media_id = await staged(device)
+    done = await completion_on(kit, Store(kit.store, delete_many=away)).complete(
+        actor_of(device.tenant), at, CompleteUpload()
+    )
+    assert done.status == "uploaded"
+    prefix = f"staging/{device.tenant.project_id}/{at.recording_id}/"
+    assert len(await objects(kit, prefix)) == 1
+    await later(kit, timedelta(hours=25, minutes=1)).reconciler.run_walks()
+    assert await objects(kit, prefix) == []
+    assert await device.download(at.recording_id, media_id) == WORDS
+
+
+async def test_an_object_that_vanishes_before_it_is_copied(device: Device, kit: Kit) -> None:
+    async def vanished(source: str, target: str) -> None:
+        await kit.store.delete(source)
+        await kit.store.copy(source, target)
+
+    at, _ = await staged(device)
+    with pytest.raises(MediaNotUploaded):
+        await completion_on(kit, Store(kit.store, copy=vanished)).complete(
+            actor_of(device.tenant), at, CompleteUpload()
+        )
+    await device.put(await device.start(at.recording_id), WORDS)
+    assert (await device.complete(at.recording_id))["status"] == "uploaded"
+
+
+async def test_a_completion_that_slept_for_hours_does_not_claim_a_copy_that_may_be_swept(
+    device: Device, kit: Kit
+) -> None:
+    at, media_id = await staged(device)
+    clock, store = ManualClock(kit.clock.now()), HeldStore(kit.store)
+    sleepy = Completion(replace(kit, clock=clock, store=cast("ObjectStore", store)))
+    going = asyncio.create_task(sleepy.complete(actor_of(device.tenant), at, CompleteUpload()))
+    await store.reached.wait()
+    prefix = f"media/{device.tenant.project_id}/{at.recording_id}/"
+    old = await objects(kit, prefix)
+    clock.advance(timedelta(hours=7))
+    store.let_go.set()
+    assert (await going).status == "uploaded"
+    served = await objects(kit, prefix)
+    assert len(served) == 1
+    assert served != old, "it was copied anew"
+    assert await device.download(at.recording_id, media_id) == WORDS
+
+
+async def test_a_recording_has_a_bounded_number_of_media(device: Device, kit: Kit) -> None:
+    recording_id = await device.recording()
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO media (world_id, id, recording_id, type, status, content_type, created_at,"
+            " last_url_expires_at, reconcile_at) SELECT $1, $2 || '_' || n, $2, 'image', 'failed',"
+            " 'image/png', now(), now(), now() FROM generate_series(1, $3::int) n",
+            device.tenant.test_world,
+            recording_id,
+            MAX_MEDIA - 1,
+        )
+    await device.start(recording_id)
+    await device.start(recording_id)
+    assert (await device.start(recording_id, 409, type="image"))["error"]["code"] == "conflict"
+    assert len((await device.read(recording_id))["media"]) == MAX_MEDIA
+
+
+async def test_an_object_whose_name_is_none_of_ours_is_told_and_left_alone(kit: Kit) -> None:
+    await kit.store.put("media/notes.txt", b"somebody's")
+    try:
+        counts = await later(kit, timedelta(hours=25)).reconciler.run_walks()
+        assert counts["foreign_object"] == 1
+        assert (await kit.store.head("media/notes.txt")).size == 10
+    finally:
+        await kit.store.delete("media/notes.txt")
