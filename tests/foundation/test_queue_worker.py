@@ -38,7 +38,7 @@ async def worker(
 ) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     running = asyncio.create_task(
-        QueueWorker(database.dsn, database, SystemClock(), jobs, schedules).run(stop)
+        QueueWorker(database.dsn, database, SystemClock(), jobs, schedules, grace=60).run(stop)
     )
     try:
         yield

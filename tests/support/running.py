@@ -95,6 +95,7 @@ async def working(live: Running) -> AsyncGenerator[None]:
         live.kit.clock,
         app.jobs(live.parts),
         app.schedules(live.kit, live.parts),
+        grace=60,  # on a busy machine; at its end the process ends, and here that is the tests' own
     )
     task = asyncio.create_task(worker.run(stop))
     try:

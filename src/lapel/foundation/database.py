@@ -227,7 +227,7 @@ def _alive(connection: PoolConnectionProxy) -> bool:
 
 
 async def _register_json(connection: Connection) -> None:
-    """jsonb travels as text that msgspec wrote and reads; see `foundation/jsonb.py`."""
+    """jsonb travels as text that msgspec wrote and reads; see `foundation/wire.py`."""
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
 
 

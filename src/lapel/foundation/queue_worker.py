@@ -95,12 +95,16 @@ class QueueWorker:
         clock: Clock,
         jobs: Sequence[Job],
         schedules: Sequence[Schedule],
+        *,
+        grace: float = _GRACE_SECONDS,
     ) -> None:
+        """`grace`: seconds that running jobs get when it stops, before the process is ended."""
         self._dsn = dsn
         self._database = database
         self._clock = clock
         self._jobs = jobs
         self._schedules = schedules
+        self._grace = grace
         self._process = secrets.token_hex(8)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -151,7 +155,7 @@ class QueueWorker:
             stopping.cancel()
             if stop.is_set():
                 queue.shutdown.set()
-                done, _ = await asyncio.wait({running}, timeout=_GRACE_SECONDS)
+                done, _ = await asyncio.wait({running}, timeout=self._grace)
                 if not done:
                     os._exit(EXIT_WITH_RUNNING_JOBS)
             await running
