@@ -30,7 +30,7 @@ async def come_to_rest(settings: Settings) -> None:
         parts = app.slices(kit)
         stop = asyncio.Event()
         jobs = app.jobs(parts)
-        worker = QueueWorker(kit.database.dsn, kit.database, kit.clock, jobs, ())
+        worker = QueueWorker(kit.database.dsn, kit.database, kit.clock, jobs, (), grace=60)
         working = asyncio.create_task(worker.run(stop))
         try:
             await _empty(kit)
