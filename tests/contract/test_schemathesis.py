@@ -127,7 +127,7 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
 
 @schema.parametrize()
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[

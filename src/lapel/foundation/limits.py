@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lapel.foundation.operations import Operation
     from lapel.settings import Settings
 
-_WAIT_SECONDS = 0.05
+PATIENCE_SECONDS = 0.05
 _REST_SECONDS = 1.0  # after a failure, before the counter is asked again
 _LEASE_SHARE = 20
 _CAPACITY = 20_000
@@ -124,9 +124,11 @@ class _Bucket:
 class RateLimiter:
     """The limits of contract section 6, counted by this process and the others together."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+    def __init__(self, settings: Settings, database: Database, clock: Clock, *, patience: float) -> None:
+        """`patience`: how many seconds a request waits for the counter before it passes uncounted."""
         self._database = database
         self._clock = clock
+        self._patience = patience
         usual = (
             _Rule("second", settings.rate_per_second, 1),
             _Rule("minute", settings.rate_per_minute, 60),
@@ -217,7 +219,7 @@ class RateLimiter:
             if bucket.task is None:
                 bucket.task = asyncio.create_task(self._ask(bucket), name="rate-lease")
             task = bucket.task
-            await asyncio.wait((task,), timeout=_WAIT_SECONDS)
+            await asyncio.wait((task,), timeout=self._patience)
         finally:
             bucket.waiting -= 1
         if not task.done():
@@ -240,6 +242,7 @@ class RateLimiter:
             return False
         finally:
             bucket.task = None
+        self._rest_until = 0.0  # an answer, be it late
         if window != bucket.window:
             return True  # too late for that window; whoever waits asks again
         if used is None:
@@ -270,10 +273,10 @@ async def open_limiter(kit: Kit) -> AsyncGenerator[RateLimiter | Unlimited]:
     if not kit.settings.rate_limits_on:
         yield Unlimited()
         return
-    database = Database(kit.database.dsn, min_size=0, max_size=2)
+    database = Database(kit.database.dsn, min_size=1, max_size=2)
     await database.open()
     try:
-        yield RateLimiter(kit.settings, database, kit.clock)
+        yield RateLimiter(kit.settings, database, kit.clock, patience=PATIENCE_SECONDS)
     finally:
         await database.close()
 
