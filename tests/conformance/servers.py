@@ -1,6 +1,8 @@
 """The two servers that the suite compares, each a real process on ports of its own."""
 
 import contextlib
+import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -92,12 +94,28 @@ def _answers(url: str) -> bool:
     return True
 
 
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Leave no server behind when the tests are killed (Linux)."""
+    if _libc is not None:
+        _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
 @contextlib.contextmanager
 def _process(
     command: list[str], folder: Path, env: dict[str, str], grace: float = 5
 ) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "output.txt").open("ab") as output:
-        process = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=folder)
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it calls prctl alone
+        )
         try:
             yield process
         finally:
