@@ -10,7 +10,8 @@ import pytest
 
 from lapel.foundation import migrations
 from lapel.foundation.revisions import newest_revision
-from lapel.supervisor.children import LONGEST_DELAY, STABLE, Backoff
+from lapel.supervisor import children
+from lapel.supervisor.children import LONGEST_DELAY, STABLE, Backoff, Child
 from lapel.supervisor.data_folder import DataFolder, DataFolderError, store_credentials
 
 
@@ -118,3 +119,13 @@ def test_restarts_wait_longer_each_time_and_begin_anew_after_a_stable_life() -> 
     assert max(backoff.after(0.0) for _ in range(100)) == LONGEST_DELAY
     assert backoff.after(STABLE) == 0.1
     assert backoff.failures == 1
+
+
+def test_a_system_without_room_for_a_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "command", lambda role: ["/nonexistent/program"])
+    child = Child("worker", "worker", dict)
+    child.start()
+    assert child.process is None
+    assert child.restart_at is not None
+    assert child.ready_fd is None
+    assert child.failures == 1

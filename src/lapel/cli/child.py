@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 import structlog
@@ -77,12 +77,12 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _until_told(run: Callable[[asyncio.Event], asyncio.Future[None] | object]) -> None:
+async def _until_told(run: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    await run(stop)  # pyright: ignore[reportGeneralTypeIssues]
+    await run(stop)
 
 
 async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:

@@ -102,7 +102,7 @@ class EmbeddedPostgres:
         self._give(self.data, who)
         self._sockets = install.socket_folder(self.folder, who)
         self._write_access(self.data, who)
-        self._process = self._spawn(who, self.data, self._server_arguments(self._sockets))
+        self._process = self._spawn(who, self.data, self._server_arguments(who, self._sockets))
         self._await_ready(patience, interrupted)
 
     def stop(self, *, grace: float = 5.0) -> None:
@@ -214,8 +214,7 @@ class EmbeddedPostgres:
             raise PostgresError(f"{who.name} cannot enter {data.parent}; choose another data folder.")
         return "/proc/self/cwd" if hidden else str(data)
 
-    def _server_arguments(self, sockets: Path) -> list[str]:
-        who = install.account(self._say)
+    def _server_arguments(self, who: Account, sockets: Path) -> list[str]:
         settings = {**_CONFIGURATION, **self._extra, "unix_socket_directories": str(sockets)}
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return ["-D", self._as_seen(self.data, who), *flags]

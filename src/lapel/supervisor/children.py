@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import structlog
+
 Role = Literal["api", "worker", "store"]
 
 FIRST_DELAY = 0.1  # seconds before the first restart; doubled by each further one
 LONGEST_DELAY = 10.0
 STABLE = 30.0  # seconds of life after which a death counts as the first one again
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 
 class Backoff:
@@ -58,7 +62,8 @@ class Child:
         return self._backoff.failures
 
     def start(self) -> None:
-        """Starts the process; it will write to `ready_fd` once it serves."""
+        """Starts the process; it will write to `ready_fd` once it serves. When the system has no room
+        for another process, that is a death like any other, and there will be another try."""
         self._close_ready()
         self.restart_at, self.ready = None, False
         self.ready_fd, write = os.pipe()
@@ -73,6 +78,10 @@ class Child:
                 command(self.role), env=self._environment(own), pass_fds=passed,
                 stdin=subprocess.DEVNULL, process_group=0,
             )  # fmt: skip
+        except OSError as fault:
+            _log.error("process.start_failed", name=self.name, error=str(fault))
+            self._close_ready()
+            self.restart_at = time.monotonic() + self._backoff.after(0.0)
         finally:
             os.close(write)
         self._started = time.monotonic()
