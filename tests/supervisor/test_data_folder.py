@@ -122,7 +122,7 @@ def test_restarts_wait_longer_each_time_and_begin_anew_after_a_stable_life() -> 
 
 
 def test_a_system_without_room_for_a_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "command", lambda role: ["/nonexistent/program"])
+    monkeypatch.setattr(children, "command", lambda _role: ["/nonexistent/program"])
     child = Child("worker", "worker", dict)
     child.start()
     assert child.process is None

@@ -176,7 +176,7 @@ class EmbeddedPostgres:
         self._give(building, who)
         seen = self._as_seen(building, who)
         self._run(who, building, "initdb", ["-D", seen, *_INITDB])
-        for database, statements in ((SUPERUSER, _ROLES), (SUPERUSER, _DATABASE), (OWNER, _EXTENSIONS)):
+        for database, statements in ((SUPERUSER, _ROLES + _DATABASE), (OWNER, _EXTENSIONS)):
             arguments = ["--single", "-D", seen, "-c", "exit_on_error=on", "-c", "fsync=off", database]
             self._run(who, building, "postgres", arguments, statements)
         # Everything is written out once, here, and not after each of the steps above.
