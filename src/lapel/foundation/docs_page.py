@@ -254,6 +254,8 @@ class _Page:
             return " or ".join(self._kind(each) for each in schema["anyOf"])
         if schema.get("format") == "date-time":
             return "time"
+        if "enum" in schema:
+            return "string"
         kind = str(schema.get("type", "any"))
         return f"array of {self._kind(schema['items'])}s" if kind == "array" and "items" in schema else kind
 
@@ -285,7 +287,8 @@ def _rules(schema: Schema) -> str:
         told.append("one of " + " ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"]))
     if "pattern" in schema:
         told.append(f"like <code>{escape(schema['pattern'])}</code>")
-    told += [rules for each in schema.get("anyOf", []) if (rules := _rules(each))]
+    inner = [*schema.get("anyOf", []), *([schema["items"]] if "items" in schema else [])]
+    told += [rules for each in inner if (rules := _rules(each))]
     return ", ".join(told)
 
 
