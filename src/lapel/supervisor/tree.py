@@ -10,6 +10,7 @@ import contextlib
 import os
 import selectors
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import FrameType
@@ -131,8 +132,9 @@ class Tree:
     def _reap_orphans(self) -> None:
         """In a container we are often process 1, to whom the children of a killed PostgreSQL fall."""
         known = {child.process.pid for child in self._children if child.process is not None}
-        if self._postgres is not None and self._postgres.poll() is None:
-            known.add(self._postgres.pid)
+        if self._postgres is not None:
+            with contextlib.suppress(PostgresError):  # it failed to start, and waits for its next try
+                known.add(self._postgres.pid)
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if found.si_pid in known:  # it ended just now, and is for the next `_reap`
@@ -172,7 +174,7 @@ class Tree:
         self._postgres_started = time.monotonic()
         try:
             self._postgres.start(interrupted=lambda: self.stopping)
-        except PostgresError as fault:
+        except (OSError, RuntimeError, subprocess.SubprocessError) as fault:  # PostgresError is the usual one
             if self.stopping:
                 return
             self._postgres_restart_at = time.monotonic() + self._postgres_backoff.after(0.0)
