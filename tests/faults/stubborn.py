@@ -29,6 +29,7 @@ class Stubborn:
         self.http = http
         self.journal = journal
         self.repeats = 0
+        self.answers = 0
         self._addresses = tuple(addresses)
 
     async def api(
@@ -86,6 +87,7 @@ class Stubborn:
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
             raise self._surprise(call, f"gave up after {tries} tries: {last}") from None
+        self.answers += 1
         if answer.status_code not in allowed:
             raise self._surprise(call, last)
         return answer

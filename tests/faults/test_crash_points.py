@@ -159,14 +159,14 @@ async def crash_at(point: str, postgres: EmbeddedPostgres, folder: Path) -> list
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_crash_at_any_step_breaks_no_promise(
-    stage: str, postgres: EmbeddedPostgres, tmp_path: Path
+    stage: str, postgres: EmbeddedPostgres, quick_folder: Path
 ) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
     points = [point for point in CRASH_POINTS if point.partition(":")[0] == stage]
 
     async def one(point: str) -> list[Finding]:
         async with gate:
-            return await crash_at(point, postgres, tmp_path / point.replace(":", "-"))
+            return await crash_at(point, postgres, quick_folder / point.replace(":", "-"))
 
     outcomes = await asyncio.gather(*map(one, points))
     assert dict(zip(points, outcomes, strict=True)) == {point: [] for point in points}

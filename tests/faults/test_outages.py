@@ -177,9 +177,9 @@ async def test_a_half_sent_put_is_nothing(fresh_database: str, tmp_path: Path) -
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Generator[EmbeddedPostgres]:
+def own_postgres(quick_folder: Path) -> Generator[EmbeddedPostgres]:
     """A server that the test may stop; it must be started in the main thread."""
-    server = EmbeddedPostgres(tmp_path / "database")
+    server = EmbeddedPostgres(quick_folder / "database")
     server.start()
     try:
         migrations.upgrade(server.dsn())

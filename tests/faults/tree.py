@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -73,14 +72,14 @@ class ServeTree:
             return None
         return run if run.pid == self._supervisor.pid else None
 
-    def pids(self, age: float = 0.0) -> dict[Role, list[int]]:
-        """The living children that are at least so many seconds old."""
+    def pids(self) -> dict[Role, list[int]]:
+        """The living children, now."""
         assert self._supervisor is not None
         found: dict[Role, list[int]] = {role: [] for role in ROLES}
         for child in psutil.Process(self._supervisor.pid).children():
             try:
                 words = child.cmdline()
-                if child.status() == psutil.STATUS_ZOMBIE or time.time() - child.create_time() < age:
+                if child.status() == psutil.STATUS_ZOMBIE:
                     continue
                 if "lapel.cli.child" in words:
                     found[words[-1]].append(child.pid)  # pyright: ignore[reportArgumentType]
