@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
@@ -37,13 +38,24 @@ _SECRETS = (
     (re.compile(r"(\bpostgres(?:ql)?://[^\s:/@]*:)[^\s\"']+@"), r"\1***@"),
 )
 
+
+@dataclass(slots=True)
+class _Series:
+    """One operation and status: its histogram, and how many answers it has seen."""
+
+    histogram: Histogram
+    seen: int = 0
+
+
 _REQUESTS = Histogram(
     "lapel_http_request_seconds",
     "Time from the end of a request's head to its answer, by operation and status.",
     ("operation", "status"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-_series: dict[tuple[str, int], Histogram] = {}
+_series: dict[tuple[str, int], _Series] = {}
+# Of the answers of one operation with one status, the first is logged and then every so many.
+_SAMPLE = 100
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
 
@@ -115,20 +127,29 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 def observe_request(
     operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
 ) -> None:
-    """Counts one answer, and logs it: failures as warnings, the rest at level debug.
+    """Counts one answer, and logs it: our failures as warnings, of the rest a sample (all, at level debug).
 
     `method` is logged only: it comes from the client, and metrics must not grow with what clients send.
     """
     name = "none" if operation is None else operation.name
     series = _series.get((name, status))
     if series is None:
-        series = _series[name, status] = _REQUESTS.labels(name, status)
-    series.observe(seconds)
-    if status >= 500 or _requests_logger.isEnabledFor(logging.DEBUG):
-        write = _requests_log.warning if status >= 500 else _requests_log.debug
-        milliseconds = round(seconds * 1000, 1)
+        series = _series[name, status] = _Series(_REQUESTS.labels(name, status))
+    series.histogram.observe(seconds)
+    sampled = series.seen % _SAMPLE == 0
+    series.seen += 1
+    if status >= 500 or sampled or _requests_logger.isEnabledFor(logging.DEBUG):
+        write = (
+            _requests_log.warning if status >= 500 else _requests_log.info if sampled else _requests_log.debug
+        )
         write(
-            "request", operation=name, method=method[:20], status=status, ms=milliseconds, caller=actor.kind
+            "request",
+            operation=name,
+            method=method[:20],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            caller=actor.kind,
+            caller_id=actor.id,
         )
 
 
