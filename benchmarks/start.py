@@ -62,11 +62,12 @@ def _start(folder: Path) -> tuple[float, float, dict[str, float]]:
     """Seconds to healthy, seconds from the interrupt to the end, and PSS in MiB by kind of process."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
+    command = [sys.executable, "-m", "lapel.cli.main", "serve"]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lapel.cli.main", "serve", "--data-dir", str(folder), "--port", str(port)],
+        [*command, "--data-dir", str(folder), "--port", str(port), "--json"],
         env=environment,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -75,6 +76,8 @@ def _start(folder: Path) -> tuple[float, float, dict[str, float]]:
                 raise RuntimeError("`lapel serve` does not get healthy")
             time.sleep(0.01)
         healthy = time.perf_counter() - began
+        if process.stdout is not None:  # it speaks when the worker is up too, and the key is made
+            process.stdout.readline()
         sizes = _sizes(process.pid)
     finally:
         began = time.perf_counter()
