@@ -52,6 +52,8 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
     """
     archive = Archive(directory)
     with reachable(settings_of(data_dir), store=True, begin=False) as settings:
+        if archive.path.resolve().is_relative_to(settings.data_dir.resolve()):
+            raise CommandError(f"{archive.path} lies in the data folder; write the backup somewhere else.")
         archive.begin()
         promised = archive.path / "promised.jsonl"
         schema = asyncio.run(_dump(settings, archive, promised))

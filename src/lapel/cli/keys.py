@@ -78,7 +78,9 @@ def create(
         lapel keys create --mode test --scopes recordings:read,recordings:write --expires 90d
         LAPEL_KEY=$(lapel keys create --data-dir /srv/lapel | jq -r .key)
     """
-    wanted = [each.strip() for each in scopes.split(",") if each.strip()] if scopes else None
+    wanted = [each.strip() for each in scopes.split(",") if each.strip()] if scopes is not None else None
+    if wanted == []:
+        raise CommandError("--scopes names no scope; leave it out for a secret key, which has all of them.")
 
     async def work(kit: Kit) -> CreatedApiKey:
         return await OperatorKeys(kit).create(

@@ -80,10 +80,29 @@ app.command(projects)
 app.command(keys)
 
 
+def _check_arguments(arguments: list[str]) -> None:
+    """Ends with status 2 for an empty argument, which is a shell variable that was not set.
+
+    Taken for one that was left out, it would make a key with every scope, or one that never ends.
+    """
+    flag = ""
+    for each in arguments:
+        name, _, value = each.partition("=")
+        if not each or (each.startswith("--") and each.endswith("=") and not value):
+            where = f"{name or flag}: " if name or flag else ""
+            sys.stderr.write(f"lapel: {where}the value is empty; give one, or leave the flag out.\n")
+            raise SystemExit(2)
+        if any("\ud800" <= character <= "\udfff" for character in each):
+            sys.stderr.write(f"lapel: {each!a} is not UTF-8.\n")
+            raise SystemExit(2)
+        flag = each if each.startswith("--") else ""
+
+
 def main() -> None:
     """Runs the command line; what a person can mend ends in one line on stderr and status 1."""
     if sys.platform == "win32":
         raise SystemExit("lapel: Windows is not supported; use Linux or macOS, or WSL on Windows.")
+    _check_arguments(sys.argv[1:])
     try:
         app()
     except Exception as fault:

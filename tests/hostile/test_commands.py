@@ -1,0 +1,80 @@
+"""What a shell hands over when a variable was not set or a file name is no text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.serving import LAPEL, run, told
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation that nobody serves."""
+    folder = tmp_path_factory.mktemp("hostile") / "data"
+    told("init", "--data-dir", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--scopes", ""),
+        ("--scopes=",),
+        ("--expires", ""),
+        ("--expires=",),
+        ("--end-user", ""),
+        ("--project", ""),
+        ("--data-dir", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_flag_is_refused_and_makes_no_key(data: Path, flags: tuple[str, ...]) -> None:
+    before = told("keys", "list", "--data-dir", data)
+    done = run("keys", "create", "--data-dir", data, *flags)
+    assert done.returncode == 2
+    assert flags[0].rstrip("=") in done.stderr
+    assert done.stdout == ""
+    assert told("keys", "list", "--data-dir", data) == before
+
+
+@pytest.mark.parametrize("scopes", [",", " ", " , ,"])
+def test_scopes_without_a_scope_make_no_secret_key(data: Path, scopes: str) -> None:
+    done = run("keys", "create", "--data-dir", data, "--scopes", scopes)
+    assert done.returncode == 1
+    assert "--scopes" in done.stderr
+    assert "sk_" not in done.stdout
+
+
+def test_an_empty_data_folder_name_is_not_the_current_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*LAPEL, "init", "--data-dir", ""],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", [("projects", "create"), ("keys", "revoke"), ("keys", "create", "--name")], ids=" ".join
+)
+def test_an_argument_that_is_no_text_is_called_that(data: Path, command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [*map(os.fsencode, (*LAPEL, *command)), b"a\xffb", b"--data-dir", os.fsencode(data)],
+        env=os.environ, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "is not UTF-8" in done.stderr
+    assert "database" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["backup", "objects/backup", "objects/lapel/objects/backup", "../data/x"])
+def test_a_backup_into_the_data_folder_is_refused(data: Path, place: str) -> None:
+    before = sorted(str(path) for path in (data / "objects").rglob("*"))
+    done = run("backup", data / place, "--data-dir", data)
+    assert done.returncode == 1
+    assert "data folder" in done.stderr
+    assert sorted(str(path) for path in (data / "objects").rglob("*")) == before
