@@ -15,7 +15,7 @@ from tests.support.tenants import bearer
 REPEATED = {425, 503}
 # Also after a minute of killing, when a job waits for its next try.
 PATIENCE = 120.0
-PAUSE = 0.05
+PAUSE = 0.1
 
 
 class GaveUp(Exception):

