@@ -10,6 +10,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from lapel.foundation import queue_worker
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.database import Database
 from lapel.foundation.errors import Unavailable
@@ -220,3 +221,25 @@ async def test_the_api_can_tell_whether_a_worker_is_there(database: Database) ->
 
         await until(here)
     assert not await count(database, WORKER_SEEN, now())
+
+
+async def test_a_worker_whose_sign_of_life_was_refused_shows_itself_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_worker, "_SEEN_EVERY_SECONDS", 0.05)
+    now = SystemClock().now
+    refuse = "ALTER TABLE workers ADD CONSTRAINT full_disk CHECK (process_id = '') NOT VALID"
+    async with worker(database):
+
+        async def here() -> bool:
+            return bool(await count(database, WORKER_SEEN, now()))
+
+        await until(here)
+        async with database.acquire() as connection:
+            await connection.execute(refuse)
+            await connection.execute("DELETE FROM workers")
+        await asyncio.sleep(0.3)  # some signs of life are refused meanwhile
+        assert not await here()
+        async with database.acquire() as connection:
+            await connection.execute("ALTER TABLE workers DROP CONSTRAINT full_disk")
+        await until(here)

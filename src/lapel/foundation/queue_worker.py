@@ -125,7 +125,7 @@ class QueueWorker:
             seen.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await seen
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(Unavailable, asyncpg.PostgresError):
                 async with self._database.acquire() as connection:
                     await connection.execute(GONE, self._process, self._clock.now())
 
@@ -218,9 +218,11 @@ class QueueWorker:
 
     async def _tell_we_are_here(self) -> None:
         while True:
-            with contextlib.suppress(Unavailable):
+            try:
                 async with self._database.acquire() as connection:
                     await connection.execute(SEEN, self._process, self._clock.now())
+            except (Unavailable, asyncpg.PostgresError) as error:  # a full disk passes too
+                _log.warning("worker.not_seen", error=str(error))
             await asyncio.sleep(_SEEN_EVERY_SECONDS)
 
 
