@@ -7,6 +7,8 @@ PYTHON ?=
 ARGS   ?=
 # Tests run in this many processes; each has a server of its own.
 JOBS   ?= 2
+# A file's tests share what they start; long ones come early; a test process that dies ends the run.
+SPREAD := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # A virtual environment that was made elsewhere (the clone was moved), or whose Python is gone, is made anew.
 ifneq ($(wildcard $(VENV)/.venv-ok),)
@@ -34,7 +36,7 @@ serve: $(VENV)/.runtime-ok ## run a server on this machine (stop it with Ctrl-C)
 	@$(BIN)/lapel serve $(ARGS)
 
 test: $(VENV)/.dev-ok ## run every test
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
 
 check: lint types test ## all that must pass before a commit is published
 
