@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -14,11 +14,30 @@ import pytest
 from lapel.erasure.service import Erasures
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.store import ObjectStore
 from tests.recordings.support import Device, events_of, objects
 from tests.support.tenants import Tenant, bearer
 
 WORDS = b"to be forgotten" * 200
 MORE_THAN_MARGIN = timedelta(minutes=76)
+
+
+class HoldingOn:
+    """The real store, but it deletes nothing of one recording."""
+
+    def __init__(self, store: ObjectStore, recording_id: str) -> None:
+        self._store = store
+        self._recording_id = recording_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def delete_many(self, keys: list[str]) -> None:
+        """As of the real store, unless that recording's are among them."""
+        if any(self._recording_id in key for key in keys):
+            raise StoreUnavailable("PermissionDeniedError: this object is held")
+        await self._store.delete_many(keys)
 
 
 @pytest.fixture
@@ -109,6 +128,24 @@ async def test_the_job_erases_without_waiting_for_a_round(device: Device, kit: K
         await asyncio.sleep(0.05)
     assert await everything(device, kit, recording_id) == []
     assert (await entry(device, recording_id))["state"] == "erased"
+
+
+async def test_one_recording_that_the_store_will_not_erase_does_not_keep_the_others(
+    device: Device, kit: Kit
+) -> None:
+    """Such as one under a legal hold of S3."""
+    first, second = [(await device.upload(WORDS))[0] for _ in range(2)]
+    for recording_id in (first, second):
+        await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    store = HoldingOn(kit.store, first)
+    held = replace(kit, store=cast("ObjectStore", store))
+    with pytest.raises(StoreUnavailable):
+        await rounds(held, timedelta(minutes=6)).run_due()
+    with pytest.raises(StoreUnavailable):
+        await rounds(held, timedelta(minutes=7, seconds=1)).run_due()
+    assert [(await entry(device, each))["state"] for each in (first, second)] == ["open", "erased"]
+    await rounds(kit, timedelta(minutes=9)).run_due()
+    assert (await entry(device, first))["state"] == "erased"
 
 
 async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit) -> None:

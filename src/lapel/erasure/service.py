@@ -22,6 +22,7 @@ from lapel.foundation import jobs
 from lapel.foundation.clock import timestamp, timestamp_or_none
 from lapel.foundation.faults import crash_point
 from lapel.foundation.pages import page, window
+from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -109,10 +110,20 @@ class Erasures:
             if not due:
                 break
             for world_id, entry_id in due:
-                await self._advance(world_id, entry_id)
+                try:
+                    await self._advance(world_id, entry_id)
+                except StoreUnavailable:
+                    # Perhaps the store refuses this one only: to the end of the line with it, so that
+                    # the next round begins with the others.
+                    await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
+                    raise
             done += len(due)
         await self._follow()
         return done
+
+    async def _postpone(self, world_id: int, entry_id: str, until: datetime) -> None:
+        async with self._kit.database.transaction() as connection:
+            await queries.set_due(connection, world_id, entry_id, until)
 
     async def _follow(self) -> None:
         async with self._kit.database.transaction() as connection:
@@ -132,8 +143,7 @@ class Erasures:
         if found:
             listed_at = self._kit.clock.now()
             if not await self._empty(entry["prefixes"]):
-                async with self._kit.database.transaction() as connection:
-                    await queries.set_due(connection, world_id, entry_id, listed_at + _LOOK_AGAIN)
+                await self._postpone(world_id, entry_id, listed_at + _LOOK_AGAIN)
                 return
         no_links_after: datetime = entry["links_expire_at"] + MARGIN
         crash_point("erase:before-close")
