@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
+
+import pytest
 
 from lapel.foundation.kit import Kit
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.store import ObjectInfo, ObjectStore
 from tests.recordings.support import Device, events_of, later, objects, sha256
 
 WORDS, OTHER = b"left behind" * 300, b"not the same" * 300
 URL_OVER = timedelta(minutes=61)
 DAY_AFTER = timedelta(hours=25, minutes=1)
 LONG_AFTER = timedelta(hours=50)
+
+
+class Refusing:
+    """The real store, but it tells nothing of one recording's objects."""
+
+    def __init__(self, store: ObjectStore, recording_id: str) -> None:
+        self._store = store
+        self._recording_id = recording_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """As of the real store, unless it is that recording's."""
+        if self._recording_id in key:
+            raise StoreUnavailable("PermissionDeniedError: access denied")
+        return await self._store.head(key)
 
 
 def staging(device: Device, recording_id: str) -> str:
@@ -46,6 +69,21 @@ async def test_an_upload_whose_client_died_is_finished(device: Device, kit: Kit)
         "recording.created",
         "recording.uploaded",
     ]
+
+
+async def test_one_object_that_the_store_refuses_does_not_keep_the_others(device: Device, kit: Kit) -> None:
+    """Such as one whose key was taken from us: its recording is looked at again an hour later."""
+    first, second = [await device.recording() for _ in range(2)]
+    for recording_id in (first, second):
+        await device.put(await device.start(recording_id), WORDS)
+    refusing = replace(kit, store=cast("ObjectStore", Refusing(kit.store, first)))
+    with pytest.raises(StoreUnavailable):
+        await later(refusing, URL_OVER).reconciler.run_unfinished()
+    await later(refusing, URL_OVER + timedelta(minutes=5)).reconciler.run_unfinished()
+    assert (await device.read(first))["status"] == "pending"
+    assert (await device.read(second))["status"] == "uploaded"
+    await later(kit, 2 * URL_OVER).reconciler.run_unfinished()
+    assert (await device.read(first))["status"] == "uploaded"
 
 
 async def test_only_media_whose_url_is_over_are_finished(device: Device, kit: Kit) -> None:

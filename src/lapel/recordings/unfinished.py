@@ -15,6 +15,7 @@ import structlog
 from lapel.foundation import jobs
 from lapel.foundation.errors import ApiError, MediaNotUploaded, NotFound, Unavailable
 from lapel.foundation.faults import crash_point
+from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.recordings import events, queries
 from lapel.recordings import reconcile_queries as rows
 from lapel.recordings.access import Reach
@@ -58,11 +59,21 @@ class Unfinished:
                 crash_point("reconcile:unfinished")
                 states = {row["id"]: row["status"] for row in media}
                 at = Reach(world_id, recording_id)
-                if "verifying" in states.values():
-                    await self._requeue(at, list(states))
-                else:
-                    await self._finish(at, list(states), began)
+                try:
+                    if "verifying" in states.values():
+                        await self._requeue(at, list(states))
+                    else:
+                        await self._finish(at, list(states), began)
+                except StoreUnavailable:
+                    # Perhaps the store refuses this one only: to the end of the line with it, so that
+                    # the next run begins with the others.
+                    await self._postpone(at, list(states), began + _LOOK_AGAIN)
+                    raise
                 await self._findings.save()
+
+    async def _postpone(self, at: Reach, media_ids: list[str], until: datetime) -> None:
+        async with self._kit.database.transaction() as connection:
+            await rows.postpone(connection, at.world_id, at.recording_id, media_ids, until)
 
     async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
         """Nothing happens if the job is still waiting or running: it has the same name."""
