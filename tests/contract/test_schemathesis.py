@@ -103,22 +103,31 @@ def resources(served: Served) -> Resources:
     return served.populate()
 
 
+def _storable(value: Any) -> Any:
+    """The first and the last days of all are times that not every language and database can hold."""
+    edges = ("0001-01-0", "9999-12-3")
+    return "2026-01-15T12:00:00Z" if isinstance(value, str) and value.startswith(edges) else value
+
+
 def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> None:
     """Mend of a valid request what no schema can say."""
     ids = resources.ids(operation)
     case.path_parameters = {name: ids[name] for name in case.path_parameters or {}}
-    if "cursor" in (case.query or {}):  # opaque: one that no list gave is 400
-        case.query = {name: value for name, value in case.query.items() if name != "cursor"}
+    # A cursor is opaque: one that no list gave is 400.
+    case.query = {name: _storable(value) for name, value in (case.query or {}).items() if name != "cursor"}
     if operation.name == "create_recording" and not isinstance(case.body, dict):
         case.media_type, case.body = "application/json", {}
     if isinstance(case.body, dict):
         # JSON Schema takes 7.0 for an integer, the contract does not.
-        whole = {name: int(v) if isinstance(v, float) and v == int(v) else v for name, v in case.body.items()}
+        whole = {
+            name: int(value) if isinstance(value, float) and value == int(value) else _storable(value)
+            for name, value in case.body.items()
+        }
         body = {**whole, **{name: ids[name] for name in whole if name in ids}}
         if operation.name == "create_recording":
             body["end_user_id"] = ids["end_user_id"]  # a key must say; a device's token knows
-        if body.get("started_at") and body.get("ended_at"):  # the end comes after the start
-            del body["ended_at"]
+        # The end comes after the start, also when one of them was set before.
+        body = {name: value for name, value in body.items() if name != "ended_at"}
         if isinstance(body.get("file_size_bytes"), int):  # the server's own limits, which are settings
             body["file_size_bytes"] = min(body["file_size_bytes"], 2**20)
         if "expires_at" in body:  # in the future

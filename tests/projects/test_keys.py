@@ -99,6 +99,7 @@ async def test_a_secret_key_has_every_scope(client: httpx.AsyncClient, tenant: T
         ({"scopes": ["devices:read"], "expires_at": "2999-01-01T00:00:00"}, "expires_at"),
         ({"scopes": ["devices:read"], "name": "n" * 129}, "name"),
         ({"kind": "secret", "end_user_id": "eu_x"}, "end_user_id"),
+        ({"scopes": ["devices:read"], "end_user_id": ""}, "end_user_id"),
     ],
 )
 async def test_a_wrong_value_is_named(

@@ -50,7 +50,7 @@ class Schemas:
     def asks_for_something(self, struct: type[msgspec.Struct]) -> bool:
         """Whether an empty object would be refused."""
         schema = self._of(struct)
-        return bool(schema["required"] or "anyOf" in schema)
+        return bool(schema["required"]) or all("required" in each for each in schema.get("anyOf", [{}]))
 
     def drop(self, struct: type[msgspec.Struct]) -> None:
         """Leave out a struct that nothing refers to, such as a query that became parameters."""

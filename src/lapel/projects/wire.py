@@ -90,7 +90,8 @@ class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "restricted"
     scopes: Scopes | None = None
     end_user_id: (
-        Annotated[str, msgspec.Meta(description="Restricts the key to one end user's data.")] | None
+        Annotated[str, msgspec.Meta(min_length=1, description="Restricts the key to one end user's data.")]
+        | None
     ) = None
     expires_at: Moment | None = None
     name: KeyName | None = None

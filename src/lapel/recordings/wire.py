@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
 from lapel.foundation.pages import PageQuery
 from lapel.foundation.wire import Count, JsonObject, Moment, Sha256, Timestamp
-from lapel.recordings.content_types import MediaType
+from lapel.recordings.content_types import CONTENT_TYPES, MediaType
 from lapel.recordings.file_names import Disposition
 
 Source = Literal["device", "app_import", "api_upload"]
@@ -121,6 +121,16 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
 
 class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
     """What is going to be uploaded. Size and SHA-256, when given, are signed into the URL."""
+
+    json_rules: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {
+                "properties": {"type": {"const": kind}, "content_type": {"enum": [*known, None]}},
+                **({} if kind == "audio" else {"required": ["type"]}),
+            }
+            for kind, known in CONTENT_TYPES.items()
+        ]
+    }
 
     type: MediaType = "audio"
     content_type: Annotated[str, msgspec.Meta(max_length=127, examples=["audio/opus"])] | None = None
