@@ -1,5 +1,6 @@
 """Object files: whole or not there, and damage is noticed."""
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,6 +120,25 @@ def test_copies_are_whole(tmp_path: Path) -> None:
         writer.copy_from(stored)
         writer.commit(tmp_path / "b.o", facts)
     assert (tmp_path / "b.o").read_bytes() == (tmp_path / "a.o").read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="this system never copies inside the kernel")
+def test_copies_are_whole_where_the_kernel_does_not_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a sandbox without the call, or between mounts; perhaps only after a first part."""
+    copy, calls = os.copy_file_range, 0
+
+    def once(source: int, target: int, _count: int, offset: int, end: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        return copy(source, target, 1 << 20, offset, end)
+
+    monkeypatch.setattr(os, "copy_file_range", once)
+    test_copies_are_whole(tmp_path)
+    assert calls == 2
 
 
 def test_a_sweep_takes_leftovers_and_spares_the_living(tmp_path: Path) -> None:

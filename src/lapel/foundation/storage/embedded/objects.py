@@ -32,6 +32,8 @@ SMALL = 256 * 1024
 _MAGIC = b"LAPELOB1"
 _END = struct.Struct("<8sII")
 _TAIL = 4096  # read in one go; holds the facts of all but the most talkative objects
+# What copy_file_range says where a file system, a sandbox or an old kernel does not have it.
+_NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM})
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -176,9 +178,16 @@ class ObjectWriter:
         """Append all bytes of another object, inside the kernel where it can."""
         offset, size = 0, source.facts.size
         end = os.lseek(self.fd, 0, os.SEEK_END)
+        in_kernel = hasattr(os, "copy_file_range")
         while offset < size:
-            if hasattr(os, "copy_file_range"):
-                done = os.copy_file_range(source.fd, self.fd, min(size - offset, 1 << 26), offset, end)
+            if in_kernel:
+                try:
+                    done = os.copy_file_range(source.fd, self.fd, min(size - offset, 1 << 26), offset, end)
+                except OSError as error:
+                    if error.errno not in _NOT_IN_KERNEL:
+                        raise
+                    in_kernel = False
+                    continue
             else:
                 done = os.pwrite(self.fd, source.read(offset, 1 << 20), end)
             if done == 0:
