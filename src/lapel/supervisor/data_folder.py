@@ -3,7 +3,7 @@
 VERSION     which schema, PostgreSQL and layout the folder holds
 secret      key material of token hashes and sealed values, 0600
 postgres/   the embedded database        postgres.log   what it logs
-objects/    the embedded store           metrics/       counters of the running processes
+objects/    the embedded store           restoring      while a restore into the folder is under way
 lapel.lock  held by the one process that uses the folder
 run.json    how to reach the running server, while it runs
 """
