@@ -50,12 +50,14 @@ class QueryDecoder:
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
         self._texts = _as_text(struct)
-        self._default = struct() if not struct.__struct_fields__ else None
+        self._takes_none = not struct.__struct_fields__
+        needs_one = any(field.required for field in msgspec.structs.fields(struct))
+        self._default = None if needs_one else struct()
         self._moments = moment_fields(struct)
 
     def __call__(self, query: bytes) -> msgspec.Struct:
         """Raises InvalidRequest with `param` naming the parameter that was wrong."""
-        if self._default is not None:
+        if self._default is not None and (self._takes_none or not query):
             return self._default
         try:
             pairs = parse_qsl(
