@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +13,8 @@ import httpx
 import pytest
 
 from lapel.foundation.actors import Actor
-from lapel.foundation.revocation import KeyCache, Revocations
+from lapel.foundation.clock import ManualClock
+from lapel.foundation.revocation import ALIVE, KeyCache, Revocations
 from tests.support.client import api_client
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_tenant
@@ -135,15 +137,35 @@ async def test_a_process_that_is_gone_does_not_hold_a_revocation_up_for_ever(
     key, key_id = await new_key(one, tenant)
     assert await status(one, key) == 200
     async with one.kit.database.acquire() as connection:  # as one that was killed leaves it
-        await connection.execute(
-            "INSERT INTO key_caches (process_id, seen_at) VALUES ('gone', $1)", one.kit.clock.now()
-        )
+        await connection.execute("INSERT INTO key_caches (process_id, seen_at) VALUES ('gone', now())")
     assert (await revoke(one, tenant, key_id)).status_code == 204
     assert await status(one, key) == 401
 
 
+@pytest.mark.parametrize("skew", [timedelta(minutes=4), timedelta(minutes=-4)])
+async def test_a_process_whose_clock_is_wrong_waits_for_the_others_and_they_for_it(
+    fresh_database: str, tmp_path: Path, skew: timedelta
+) -> None:
+    wrong = ManualClock(datetime.now(UTC) + skew)
+    async with (
+        running(tmp_path / "one", fresh_database, clock=None) as one,
+        running(tmp_path / "two", fresh_database, clock=wrong) as two,
+    ):
+        await confirmed(one)
+        await confirmed(two)
+        for each in (one, two):
+            async with each.kit.database.acquire() as connection:
+                awaited = await connection.fetch(ALIVE, timedelta(minutes=1))
+            assert len(awaited) == 2
+        tenant = await make_tenant(one.kit)
+        key, key_id = await new_key(one, tenant)
+        assert [await status(one, key), await status(two, key)] == [200, 200]
+        assert (await revoke(two, tenant, key_id)).status_code == 204
+        assert [await status(one, key), await status(two, key)] == [401, 401]
+
+
 async def test_what_was_read_before_listening_is_not_kept(live: Running) -> None:
-    revocations = Revocations(live.kit.database, live.kit.clock)
+    revocations = Revocations(live.kit.database)
     reading = revocations.generation
     await revocations.start()
     try:

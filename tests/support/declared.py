@@ -56,7 +56,7 @@ def _closed_kit() -> Kit:
         ids=TimeOrderedIds(clock),
         hasher=seal.token_hasher(secret, None),
         sealer=seal.sealer(secret, None),
-        revocations=Revocations(database, clock),
+        revocations=Revocations(database),
         store=open_store(settings, credentials),
         links=links_for(settings, credentials),
     )

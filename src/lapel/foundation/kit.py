@@ -63,7 +63,7 @@ async def open_kit(
     credentials = credential_source(settings, clock)
     database = Database(settings.database_url)
     await database.open(patience=patience)
-    revocations = Revocations(database, clock, listen_dsn=settings.listen_database_url)
+    revocations = Revocations(database, listen_dsn=settings.listen_database_url)
     try:
         yield Kit(
             settings=settings,

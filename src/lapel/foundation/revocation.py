@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lapel.foundation.actors import Actor
-    from lapel.foundation.clock import Clock
     from lapel.foundation.database import Connection, Database
 
 CACHE_SECONDS = 3.0
@@ -34,12 +33,13 @@ _CONFIRMED = "lapel_revocation_confirmed"
 _SEEN_EVERY_SECONDS = 10.0
 _FORGOTTEN_AFTER = timedelta(minutes=1)
 
+# By the database's clock: the machines' own may differ by more than a process may be silent.
 SEEN = """
-INSERT INTO key_caches (process_id, seen_at) VALUES ($1, $2)
+INSERT INTO key_caches (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
 """
-GONE = "DELETE FROM key_caches WHERE process_id = $1 OR seen_at < $2::timestamptz - $3::interval"
-ALIVE = "SELECT process_id FROM key_caches WHERE seen_at >= $1::timestamptz - $2::interval"
+GONE = "DELETE FROM key_caches WHERE process_id = $1 OR seen_at < now() - $2::interval"
+ALIVE = "SELECT process_id FROM key_caches WHERE seen_at >= now() - $1::interval"
 NOTIFY = "SELECT pg_notify($1, $2)"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -79,10 +79,9 @@ class KeyCache:
 class Revocations:
     """Tells every caching process of revoked keys, and listens for what others revoke."""
 
-    def __init__(self, database: Database, clock: Clock, *, listen_dsn: str | None = None) -> None:
+    def __init__(self, database: Database, *, listen_dsn: str | None = None) -> None:
         self.cache = KeyCache()
         self._database = database
-        self._clock = clock
         self._listen_dsn = listen_dsn or database.dsn
         self._process = secrets.token_hex(8)
         self._waiting: dict[str, set[str]] = {}
@@ -126,7 +125,7 @@ class Revocations:
 
     async def _ask_others(self, hashes: list[str], name: str, deadline: float) -> None:
         async with self._database.acquire() as connection:
-            rows = await connection.fetch(ALIVE, self._clock.now(), _FORGOTTEN_AFTER)
+            rows = await connection.fetch(ALIVE, _FORGOTTEN_AFTER)
         self._waiting[name] = {row["process_id"] for row in rows} - {self._process}
         await self._notify_best(hashes, name)
         while self._waiting[name] and time.monotonic() < deadline:
@@ -161,7 +160,7 @@ class Revocations:
         ended = asyncio.Event()
         try:
             connection.add_termination_listener(lambda _: self._ended(ended))
-            await connection.execute(SEEN, self._process, self._clock.now())
+            await connection.execute(SEEN, self._process)
             await connection.add_listener(_REVOKED, self._on_revoked)
             await connection.add_listener(_CONFIRMED, self._on_confirmed)
             # What was read before we listened may have been revoked meanwhile: it is not kept either.
@@ -172,12 +171,12 @@ class Revocations:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), _SEEN_EVERY_SECONDS)
                 if not ended.is_set():
-                    await connection.execute(SEEN, self._process, self._clock.now())
+                    await connection.execute(SEEN, self._process)
         finally:
             self._lost()
             with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
                 if not connection.is_closed():
-                    await connection.execute(GONE, self._process, self._clock.now(), _FORGOTTEN_AFTER)
+                    await connection.execute(GONE, self._process, _FORGOTTEN_AFTER)
                 await connection.close(timeout=1)
 
     def _ended(self, ended: asyncio.Event) -> None:
