@@ -88,6 +88,7 @@ def test_every_operation_says_what_it_is(each: Operation) -> None:
         assert each.answer == "json"
     # A creation or an effect that must not happen twice can be repeated safely.
     assert each.method != "POST" or each.idempotency in ("stored", "natural", "none")
+    assert each.query.__struct_config__.frozen  # requests without a query string share one
     for error in each.errors:
         assert (error.__doc__ or "").strip()
 
