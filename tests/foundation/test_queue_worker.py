@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from lapel.foundation import queue_worker
-from lapel.foundation.clock import SystemClock
+from lapel.foundation.clock import Clock, ManualClock, SystemClock
 from lapel.foundation.database import Database
 from lapel.foundation.errors import Unavailable
-from lapel.foundation.jobs import Job, Schedule, enqueue
-from lapel.foundation.queue_worker import WORKER_SEEN, QueueWorker
+from lapel.foundation.jobs import WORKERS, Job, Schedule, enqueue
+from lapel.foundation.queue_worker import QueueWorker
 from lapel.foundation.storage.errors import StoreUnavailable
 
 
@@ -35,11 +35,11 @@ async def database(fresh_database: str) -> AsyncGenerator[Database]:
 
 @asynccontextmanager
 async def worker(
-    database: Database, *jobs: Job, schedules: tuple[Schedule, ...] = ()
+    database: Database, *jobs: Job, schedules: tuple[Schedule, ...] = (), clock: Clock | None = None
 ) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     running = asyncio.create_task(
-        QueueWorker(database.dsn, database, SystemClock(), jobs, schedules, grace=60).run(stop)
+        QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60).run(stop)
     )
     try:
         yield
@@ -211,28 +211,29 @@ async def test_schedules_come_round_and_a_failing_one_is_tried_again(database: D
         await until(twice)
 
 
-async def test_the_api_can_tell_whether_a_worker_is_there(database: Database) -> None:
-    now = SystemClock().now
-    assert not await count(database, WORKER_SEEN, now())
-    async with worker(database):
+@pytest.mark.parametrize("skew", [timedelta(0), timedelta(minutes=4), timedelta(minutes=-4)])
+async def test_the_api_can_tell_whether_a_worker_is_there(database: Database, skew: timedelta) -> None:
+    """Also when the clocks of the two machines differ by minutes."""
+    clock = ManualClock(SystemClock().now() + skew)
+    assert not await count(database, WORKERS)
+    async with worker(database, clock=clock):
 
         async def here() -> bool:
-            return bool(await count(database, WORKER_SEEN, now()))
+            return bool(await count(database, WORKERS))
 
         await until(here)
-    assert not await count(database, WORKER_SEEN, now())
+    assert not await count(database, WORKERS)
 
 
 async def test_a_worker_whose_sign_of_life_was_refused_shows_itself_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_worker, "_SEEN_EVERY_SECONDS", 0.05)
-    now = SystemClock().now
     refuse = "ALTER TABLE workers ADD CONSTRAINT full_disk CHECK (process_id = '') NOT VALID"
     async with worker(database):
 
         async def here() -> bool:
-            return bool(await count(database, WORKER_SEEN, now()))
+            return bool(await count(database, WORKERS))
 
         await until(here)
         async with database.acquire() as connection:

@@ -38,9 +38,7 @@ async def recorder(small_limit: Running) -> AsyncGenerator[Device]:
 async def idle_worker(small_limit: Running) -> None:
     """A worker that was seen just now and has not come round to anything yet."""
     async with small_limit.kit.database.acquire() as connection:
-        await connection.execute(
-            "INSERT INTO workers (process_id, seen_at) VALUES ('idle', $1)", small_limit.kit.clock.now()
-        )
+        await connection.execute("INSERT INTO workers (process_id, seen_at) VALUES ('idle', now())")
 
 
 async def uploaded(recorder: Device, content: bytes) -> tuple[str, str]:
@@ -107,8 +105,7 @@ async def test_a_worker_that_was_not_seen_for_30_seconds_does_not_count(
     kit = small_limit.kit
     async with kit.database.acquire() as connection:
         await connection.execute(
-            "INSERT INTO workers (process_id, seen_at) VALUES ('gone', $1)",
-            kit.clock.now() - timedelta(seconds=31),
+            "INSERT INTO workers (process_id, seen_at) VALUES ('gone', now() - interval '31 seconds')"
         )
     await recorder.complete(recording_id, 503)
 

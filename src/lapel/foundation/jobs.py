@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
 
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
+# Each shows itself every five seconds; by the database's clock, since the machines' own may differ.
+WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,11 @@ def queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
         QueryQueueBuilder(QUEUE_SCHEMA),
         QuerySchedulerBuilder(QUEUE_SCHEMA),
     )
+
+
+async def count_workers(connection: Connection) -> int:
+    """How many workers were seen in the last 30 seconds."""
+    return await connection.fetchval(WORKERS)
 
 
 async def enqueue(

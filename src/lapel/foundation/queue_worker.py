@@ -57,11 +57,10 @@ RETURNING starts
 """
 FORGET_STARTS = "DELETE FROM job_starts WHERE job_id = $1"
 SEEN = """
-INSERT INTO workers (process_id, seen_at) VALUES ($1, $2)
+INSERT INTO workers (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
 """
-GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < $2::timestamptz - interval '10 minutes'"
-WORKER_SEEN = "SELECT EXISTS (SELECT 1 FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds')"
+GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < now() - interval '10 minutes'"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -127,7 +126,7 @@ class QueueWorker:
                 await seen
             with contextlib.suppress(Unavailable, asyncpg.PostgresError):
                 async with self._database.acquire() as connection:
-                    await connection.execute(GONE, self._process, self._clock.now())
+                    await connection.execute(GONE, self._process)
 
     async def _session(self, stop: asyncio.Event) -> None:
         """One life of the queue's own connections; raises when they are lost."""
@@ -220,7 +219,7 @@ class QueueWorker:
         while True:
             try:
                 async with self._database.acquire() as connection:
-                    await connection.execute(SEEN, self._process, self._clock.now())
+                    await connection.execute(SEEN, self._process)
             except (Unavailable, asyncpg.PostgresError) as error:  # a full disk passes too
                 _log.warning("worker.not_seen", error=str(error))
             await asyncio.sleep(_SEEN_EVERY_SECONDS)

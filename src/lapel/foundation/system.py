@@ -16,6 +16,7 @@ from lapel.foundation import docs_page
 from lapel.foundation.answers import refuse
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized, Unavailable
+from lapel.foundation.jobs import count_workers
 from lapel.foundation.openapi import document
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.foundation.revisions import newest_revision
@@ -39,7 +40,6 @@ ALIVE = "SELECT 1"
 REVISION = "SELECT version_num FROM alembic_version"
 JOBS = "SELECT entrypoint, status::text AS status, count(*) AS count FROM jobs.pgqueuer GROUP BY 1, 2"
 QUEUE_REACHABLE = "SELECT EXISTS (SELECT 1 FROM jobs.pgqueuer)"
-WORKERS = "SELECT count(*) FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds'"
 FINDINGS = "SELECT kind, found FROM findings"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -111,7 +111,7 @@ class Probe:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
                 await connection.fetchval(QUEUE_REACHABLE)
-                workers: int = await connection.fetchval(WORKERS, self._kit.clock.now())
+                workers = await count_workers(connection)
         except _AWAY:
             return "disconnected"
         return "running" if workers else "no_worker"
@@ -268,7 +268,7 @@ class Metrics:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
                 jobs = await connection.fetch(JOBS)
-                workers: int = await connection.fetchval(WORKERS, self._kit.clock.now())
+                workers = await count_workers(connection)
                 findings = await connection.fetch(FINDINGS)
         except _AWAY as error:
             _log.warning("metrics.database_away", error=type(error).__name__)

@@ -102,8 +102,6 @@ WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status = $4
 RETURNING id
 """
 
-WORKER_SEEN = "SELECT EXISTS (SELECT 1 FROM workers WHERE seen_at > $1)"
-
 # ---- download-url -----------------------------------------------------------------------
 
 # The hottest statement there is: two primary keys. $4: the one end user a caller may see.
@@ -310,11 +308,6 @@ async def claim_media(
         now,
     )
     return claimed is not None
-
-
-async def worker_seen(connection: Connection, since: datetime) -> bool:
-    """Whether any worker has shown itself since then."""
-    return await connection.fetchval(WORKER_SEEN, since)
 
 
 async def find_download(

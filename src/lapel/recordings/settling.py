@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 # A copy without a row is swept when it is a day old. A completion that slept longer than this
 # (a laptop was closed) may find its copy swept, so it does not claim: it starts over.
 MAX_TRIAL_AGE = timedelta(hours=6)
-# A worker shows itself every 5 s.
-WORKER_SILENCE = timedelta(seconds=30)
 # When the reconciler looks whether a verification is still under way.
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
@@ -178,7 +176,7 @@ class Settling:
         crash_point("verify:before-begin")
         try:
             async with self._kit.database.transaction() as connection:
-                if ask_for_worker and not await media_queries.worker_seen(connection, now - WORKER_SILENCE):
+                if ask_for_worker and not await jobs.count_workers(connection):
                     raise Unavailable(
                         "No worker is running to verify this upload. Repeat the request later.",
                         retry_after=10,
