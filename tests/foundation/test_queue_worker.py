@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -111,7 +112,10 @@ async def test_a_failing_job_is_tried_again_and_then_held(database: Database) ->
     assert tries == ["x", "x"]
 
 
-@pytest.mark.parametrize("outage", [Unavailable("the database"), StoreUnavailable("the store")])
+@pytest.mark.parametrize(
+    "outage",
+    [Unavailable("the database"), StoreUnavailable("the store"), asyncpg.DiskFullError("no room")],
+)
 async def test_an_outage_uses_up_no_tries(database: Database, outage: Exception) -> None:
     tries: list[str] = []
 

@@ -70,7 +70,7 @@ class PoisonedJob(Exception):
 
 
 class _PatientQueries(Queries):
-    """PgQueuer holds a job as failed when the database is away at the moment of putting it back."""
+    """PgQueuer holds a job as failed when the database is away, or full, at the moment of putting it back."""
 
     async def retry_job(
         self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None
@@ -79,7 +79,7 @@ class _PatientQueries(Queries):
         while True:
             try:
                 return await super().retry_job(job, delay, traceback_record)
-            except DATABASE_AWAY as error:
+            except (*DATABASE_AWAY, asyncpg.InsufficientResourcesError) as error:
                 _log.warning("job.retry_waits", job=job.id, error=type(error).__name__)
                 await asyncio.sleep(0.3)
 
@@ -189,8 +189,9 @@ class QueueWorker:
         async def run(queued: QueuedJob) -> None:
             try:
                 await self._run_job(job, queued, decoder)
-            except (Unavailable, StoreUnavailable) as error:
-                # An outage is no fault of the job: it waits as long as that lasts, and is never held.
+            except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
+                # An outage (or a full disk) is no fault of the job: it waits as long as that lasts, and
+                # is never held.
                 delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
                 raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
 
