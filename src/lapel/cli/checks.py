@@ -60,7 +60,6 @@ def local(settings: Settings) -> Iterator[Finding]:
     if prepare.needs_folder(settings):
         yield from _folder(settings)
     yield from _certificate(settings)
-    yield from _address(settings)
 
 
 def _programs() -> Finding:
@@ -129,7 +128,8 @@ def _ends(chain: Path) -> datetime:
     return x509.load_pem_x509_certificate(chain.read_bytes()).not_valid_after_utc
 
 
-def _address(settings: Settings) -> Iterator[Finding]:
+def address(settings: Settings) -> Iterator[Finding]:
+    """What links of a server with these settings would name; one that runs tells that itself."""
     remedy = "Set LAPEL_PUBLIC_URL to what clients call this server."
     if settings.public_url is None and settings.host in {"0.0.0.0", "::"}:  # noqa: S104
         yield Finding(

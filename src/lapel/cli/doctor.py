@@ -53,9 +53,11 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.local(settings)
     folder = DataFolder(settings.data_dir) if prepare.needs_folder(settings) else None
+    running = folder.running() if folder is not None and folder.is_taken() else None
+    if running is None:
+        yield from checks.address(settings)
     if folder is not None and settings.database_url is None and folder.version() is None:
         return  # nothing was begun, or the folder's own finding says what is wrong
-    running = folder.running() if folder is not None and folder.is_taken() else None
     if running is not None:
         yield _server(running)
     try:

@@ -64,6 +64,8 @@ def reachable(
         return
     folder = DataFolder(settings.data_dir)
     if begin:
+        if not folder.path.exists():
+            say(f"making a new installation in {folder.path}")
         folder.prepare()
     elif not folder.path.is_dir():
         raise DataFolderError(f"{folder.path} does not exist; name the data folder with --data-dir.")
