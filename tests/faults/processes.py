@@ -59,12 +59,15 @@ class Process:
     async def keep(self) -> None:
         """Start, wait for the end, start again."""
         while not self._stopping:
-            self._process = _FORKS.Process(
+            started = _FORKS.Process(
                 target=_run, args=(self._role, self._environment, self._listener), daemon=True
             )
-            await asyncio.to_thread(self._process.start)
-            await asyncio.to_thread(self._process.join)
-            self.exits.append(self._process.exitcode)
+            await asyncio.to_thread(started.start)
+            self._process = started
+            if self._stopping:  # it was told while we were starting
+                started.kill()
+            await asyncio.to_thread(started.join)
+            self.exits.append(started.exitcode)
 
     def stop(self) -> None:
         """End it for good."""

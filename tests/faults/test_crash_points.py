@@ -143,6 +143,7 @@ async def crash_at(point: str, postgres: EmbeddedPostgres, folder: Path) -> list
     database = f"crash_{point}"
     dsn = await asyncio.to_thread(create_database, postgres, database, "template")
     async with AsyncExitStack() as stack:
+        stack.callback(journal.close)
         haven = await stack.enter_async_context(
             running(folder / "data", dsn, clock=None, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
         )
