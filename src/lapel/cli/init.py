@@ -35,7 +35,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
 
         lapel init
         lapel init --data-dir /srv/lapel --json
-        LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=https://s3.eu-west-1.amazonaws.com lapel init
+        LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=… lapel init
     """
     with reachable(settings_of(data_dir), store=True, migrate=True) as settings:
 

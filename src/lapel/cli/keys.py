@@ -75,7 +75,7 @@ def create(
     For example:
 
         lapel keys create --mode live
-        lapel keys create --mode test --scopes recordings:read,recordings:write --expires 90d
+        lapel keys create --scopes recordings:read,devices:read --expires 90d
         LAPEL_KEY=$(lapel keys create --data-dir /srv/lapel | jq -r .key)
     """
     wanted = [each.strip() for each in scopes.split(",") if each.strip()] if scopes is not None else None

@@ -24,7 +24,7 @@ def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
     For example:
 
         lapel migrate
-        LAPEL_DATABASE_URL=postgresql://lapel@db/lapel LAPEL_SECRET=… lapel migrate --json
+        LAPEL_DATABASE_URL=… LAPEL_SECRET=… lapel migrate --json
     """
     with reachable(settings_of(data_dir), migrate=True):
         pass

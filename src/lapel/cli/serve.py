@@ -59,9 +59,10 @@ def serve(
     For example:
 
         lapel serve
-        lapel serve --data-dir /srv/lapel --host 0.0.0.0 --public-url https://api.example.com
-        lapel serve --host 0.0.0.0 --port 443 --tls-cert chain.pem --tls-key key.pem
-        LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=… lapel serve --role api --api-processes 4
+        lapel serve --host 0.0.0.0 --public-url https://api.example.com
+        lapel serve --port 8443 --tls-cert chain.pem --tls-key key.pem
+        export LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=…
+        lapel serve --role api --api-processes 4
     """
     settings = Settings.load(
         data_dir=data_dir, host=host, port=port, role=role, api_processes=api_processes, tls_cert=tls_cert,

@@ -107,7 +107,7 @@ class OperatorKeys:
         projects = await queries.list_projects(connection)
         if len(projects) > 1:
             listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
-            raise Conflict(f"Name the project, there are several: {listed}.")
+            raise Conflict(f"Name the project (--project), there are several: {listed}.")
         if projects:
             return projects[0]["id"]
         return (await create_project(connection, self._kit, DEFAULT_PROJECT)).id
