@@ -180,7 +180,7 @@ async def _database(connection: Connection, kit: Kit) -> Finding:
 
 async def _work(connection: Connection, kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
     now = kit.clock.now()
-    workers = await queries.workers_seen(connection, now)
+    workers = await queries.workers_seen(connection)
     if is_served and not workers:
         yield Finding("worker", "broken", "none was seen for 30 s", "Start one: `lapel serve --role worker`.")
     elif is_served:

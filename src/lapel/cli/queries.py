@@ -30,7 +30,8 @@ NOW = "SELECT clock_timestamp()"
 FORGETS = """
 SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
 """
-WORKERS = "SELECT count(*) FROM workers WHERE seen_at > $1::timestamptz - interval '30 seconds'"
+# As `foundation.jobs` counts them, whose import brings the whole queue with it.
+WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 HELD_JOBS = """
 SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint
 """
@@ -91,9 +92,9 @@ async def forgets(connection: Connection) -> bool:
     return bool(await connection.fetchval(FORGETS))
 
 
-async def workers_seen(connection: Connection, now: datetime) -> int:
+async def workers_seen(connection: Connection) -> int:
     """How many workers were seen within the last half minute."""
-    return int(await connection.fetchval(WORKERS, now))
+    return int(await connection.fetchval(WORKERS))
 
 
 async def held_jobs(connection: Connection) -> list[tuple[str, int]]:
