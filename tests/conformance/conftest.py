@@ -14,9 +14,9 @@ import pytest
 from tests.conformance.servers import Endpoint, embedded, seaweedfs
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Endpoint]]:
-    """Starts each server when the first test needs it."""
+    """Starts each server when a file first needs it; SeaweedFS is never idle and would slow other files."""
     started: dict[str, Endpoint] = {}
     with ExitStack() as running:
 
