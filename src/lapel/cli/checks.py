@@ -163,9 +163,6 @@ async def _database(connection: Connection, kit: Kit) -> Finding:
     if found != needed:
         remedy = "Run `lapel migrate`." if found < needed else "Use the newer Lapel."
         return Finding("database", "broken", f"schema {found}, this Lapel needs {needed}", remedy)
-    vector = await queries.vector_version(connection)
-    if vector is None:
-        return Finding("database", "broken", "pgvector is missing", "As superuser: CREATE EXTENSION vector;")
     if await queries.forgets(connection):
         return Finding(
             "database", "broken", "it answers before it writes to disk (fsync or synchronous_commit is off)",
@@ -175,7 +172,9 @@ async def _database(connection: Connection, kit: Kit) -> Finding:
     if skew > _SKEW:
         detail = f"its clock and ours are {skew.total_seconds():.0f} s apart"
         return Finding("database", "warning", detail, "Run a time service such as chrony on both machines.")
-    return Finding("database", "ok", f"schema {found}, pgvector {vector}")
+    vector = await queries.vector_version(connection)
+    extension = "no pgvector, which nothing needs yet" if vector is None else f"pgvector {vector}"
+    return Finding("database", "ok", f"schema {found}, {extension}")
 
 
 async def _work(connection: Connection, kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:

@@ -107,7 +107,9 @@ def botocore_chain(clock: Clock) -> RefreshingCredentials:
     try:
         session: Any = import_module("botocore.session")  # has no types, and only the extra brings it
     except ImportError as error:
-        raise StoreUnavailable("the AWS credential chain needs botocore: `pip install botocore` where Lapel is installed") from error
+        raise StoreUnavailable(
+            "the AWS credential chain needs botocore: `pip install botocore` where Lapel is installed"
+        ) from error
 
     def fetch() -> Credentials:
         found: Any = session.get_session().get_credentials()
