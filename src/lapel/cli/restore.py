@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Generator
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, TypeAlias
 
 import asyncpg
@@ -76,7 +77,10 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
     emit(
         done,
         json,
-        lambda: f"{done.objects} objects, {done.bytes:,} bytes and the database are back: `lapel serve`",
+        lambda: (
+            f"{done.objects} objects, {done.bytes:,} bytes and the database are back: `lapel serve"
+            + (f" --data-dir {quote(str(data_dir))}`" if data_dir is not None else "`")
+        ),
     )
 
 
