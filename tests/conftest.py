@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncGenerator, Callable, Generator
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,13 @@ from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """What runs in the background of a script ignores Ctrl-C, and what nohup runs a closed terminal; the
+    programs that the tests start would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ def test_a_killed_postgresql_is_started_again_and_loses_nothing(served: Served) 
 
 
 def test_a_frozen_postgresql_backend_crash_is_survived(served: Served) -> None:
-    backends = psutil.Process(served.pid("postgres")).children()
+    backends = eventually(lambda: psutil.Process(served.pid("postgres")).children())
     os.kill(backends[-1].pid, signal.SIGKILL)  # the server restarts all its processes by itself
     served.await_healthy()
     assert eventually(lambda: write_something(served, served.told["key"]).status_code == 201)

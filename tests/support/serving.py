@@ -51,10 +51,9 @@ class Served:
         for child in psutil.Process(self.process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 line = child.cmdline()
-                if (role == "postgres" and line[0].endswith("/postgres")) or line[-2:] == [
-                    "lapel.cli.child",
-                    role,
-                ]:
+                # A process that has just ended has an empty command line.
+                is_postgres = bool(line) and line[0].endswith("/postgres")
+                if (role == "postgres" and is_postgres) or line[-2:] == ["lapel.cli.child", role]:
                     found.append(child.pid)
         return found
 
