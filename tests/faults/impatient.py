@@ -1,7 +1,6 @@
 """`lapel`, with a supervisor that does not wait longer and longer: no test can wait for 200 backoffs."""
 
 from lapel.cli.main import main
-
 from lapel.supervisor import children
 
 children.LONGEST_DELAY = children.FIRST_DELAY
