@@ -49,7 +49,7 @@ def run(requests: Path, port: int, *, seconds: float, connections: int = CONNECT
     """
     if generator() == "wrk":
         command = [
-            "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(_LUA),
+            "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(_LUA),
             f"http://127.0.0.1:{port}", "--", str(requests),
         ]  # fmt: skip
     else:

@@ -104,7 +104,7 @@ class Rig:
                 "LAPEL_S3_SECRET_ACCESS_KEY": SECRET_KEY,
                 "LAPEL_SECRET": self._secret,
                 "LAPEL_RATE_LIMITS": "off",
-                "LAPEL_LOG_LEVEL": "warning",
+                "LAPEL_LOG_FORMAT": "json",
             }
         )
         self._child("store", settings, internal)
@@ -136,10 +136,12 @@ class Rig:
             return {**child_environment(settings, own), "PROMETHEUS_MULTIPROC_DIR": metrics}
 
         child = Child(role, role, environment, listener.fileno())
-        child.start()
+        log = self.folder / f"{role}-{settings.port}.log"
+        with _errors_to(log):
+            child.start()
         self._stack.callback(stop_all, [child], 5.0, lambda: False)
         if not child.hear() or child.process is None:
-            raise RuntimeError(f"the {role} process does not start; the lines above say why")
+            raise RuntimeError(f"the {role} process does not start: {log.read_text()}")
         return child.process.pid
 
 
@@ -152,6 +154,19 @@ def rig() -> Generator[Rig]:
             yield Rig(folder, stack)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _errors_to(path: Path) -> Generator[None]:
+    """Processes that are started meanwhile write their log to this file."""
+    saved = os.dup(2)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def free_port() -> int:
