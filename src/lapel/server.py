@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from lapel import app
 from lapel.foundation.auth import Authenticator
@@ -128,7 +128,8 @@ def mounted_store(settings: Settings) -> MountedStore | None:
     if not settings.uses_embedded_store or not settings.s3_access_key_id or not settings.s3_secret_access_key:
         return None
     store, api = urlsplit(settings.store_url), urlsplit(settings.base_url)
-    own_host = store.netloc.lower() != api.netloc.lower()
+    host = _host(store)
+    own_host = host != _host(api)
     application = create_store_app(
         settings.data_dir / "objects",
         {settings.s3_access_key_id: settings.s3_secret_access_key},
@@ -138,7 +139,13 @@ def mounted_store(settings: Settings) -> MountedStore | None:
         buckets=(settings.s3_bucket,),
         min_free_bytes=settings.min_free_bytes,
     )
-    return MountedStore(application, host=store.netloc.lower() if own_host else None, prefix=store.path)
+    return MountedStore(application, host=host if own_host else None, prefix=store.path)
+
+
+def _host(url: SplitResult) -> str:
+    """What a client sends as Host: without the port that its scheme has anyway."""
+    usual = {"http": ":80", "https": ":443"}.get(url.scheme, "")
+    return url.netloc.lower().removesuffix(usual) if usual else url.netloc.lower()
 
 
 def create_app(settings: Settings) -> Server:

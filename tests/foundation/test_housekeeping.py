@@ -10,6 +10,7 @@ from pathlib import Path
 from lapel.foundation import housekeeping
 from lapel.foundation.clock import ManualClock
 from tests.support.running import running
+from tests.support.tenants import make_tenant
 
 FILL = """
 INSERT INTO idempotency_keys
@@ -23,15 +24,30 @@ INSERT INTO job_starts SELECT n, 1, now() - make_interval(days => n) FROM genera
 INSERT INTO workers SELECT 'w' || n, now() - make_interval(hours => 10 * n) FROM generate_series(1, 4) n;
 """
 
+EVENTS = """
+INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
+SELECT $1, 'evt_' || n, 'recording.created', 'rec_' || n, n::text, '', now() - make_interval(days => 30 * n)
+FROM generate_series(1, 4) n
+"""
+
 
 async def test_what_is_old_goes_and_what_is_young_stays(
     fresh_database: str, data_folder: Callable[[str], Path]
 ) -> None:
     async with running(data_folder("old"), fresh_database) as started:
+        tenant = await make_tenant(started.kit)
         kit = replace(started.kit, clock=ManualClock(started.kit.clock.now() + timedelta(seconds=30)))
         async with kit.database.acquire() as connection:
             await connection.execute(FILL)
-        expected = {"answers": 4, "rate_windows": 5, "queue_log": 3, "job_starts": 4, "workers": 2}
+            await connection.execute(EVENTS, tenant.test_world)
+        expected = {
+            "answers": 4,
+            "events": 2,
+            "rate_windows": 5,
+            "queue_log": 3,
+            "job_starts": 4,
+            "workers": 2,
+        }
         assert await housekeeping.prune(kit) == expected
         assert not any((await housekeeping.prune(kit)).values())
         async with kit.database.acquire() as connection:

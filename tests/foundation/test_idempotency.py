@@ -13,6 +13,7 @@ import pytest
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit
 from lapel.foundation.scopes import SCOPES
+from lapel.foundation.seal import sealer
 from tests.support.client import api_client
 from tests.support.locks import until_waiting
 from tests.support.running import running
@@ -209,3 +210,18 @@ async def test_a_natural_operation_ignores_the_key(client: httpx.AsyncClient, te
         answer = await client.post(path, json=body, headers={**tenant.headers, "Idempotency-Key": "k"})
         assert answer.status_code == 200
         assert "idempotent-replayed" not in answer.headers
+
+
+async def test_an_answer_that_no_secret_opens_any_more_asks_for_a_new_key(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    await create(client, tenant.headers, "order-9")
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE idempotency_keys SET sealed_body = $2 WHERE world_id = $1",
+            tenant.test_world,
+            sealer("a secret that was changed twice since", None).seal(b"{}", b""),
+        )
+    repeated = await create(client, tenant.headers, "order-9")
+    assert repeated.status_code == 422
+    assert repeated.json()["error"]["code"] == "idempotency_key_reused"

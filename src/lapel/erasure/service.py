@@ -20,6 +20,7 @@ from lapel.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser
 from lapel.erasure.wire import Erasure, ErasurePage
 from lapel.foundation import jobs
 from lapel.foundation.clock import timestamp, timestamp_or_none
+from lapel.foundation.errors import Unavailable
 from lapel.foundation.faults import crash_point
 from lapel.foundation.pages import page, window
 from lapel.foundation.storage.errors import StoreUnavailable
@@ -117,6 +118,11 @@ class Erasures:
                     # the next round begins with the others.
                     await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
                     raise
+                except Unavailable:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one that cannot be erased must not hold up the others
+                    _log.error("erasure.stuck", entry=entry_id, exc_info=error)
+                    await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
             done += len(due)
         await self._follow()
         return done

@@ -1,4 +1,4 @@
-"""Rows that only time makes useless: kept answers, rate windows, the queue's log."""
+"""Rows that only time makes useless: kept answers, old events, rate windows, the queue's log."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _BATCH = 5000
 PRUNE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2))
+"""
+PRUNE_EVENTS = """
+DELETE FROM events WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2))
 """
 # `window_start` counts seconds since 1970.
 PRUNE_WINDOWS = """
@@ -50,6 +54,7 @@ DELETE FROM workers WHERE process_id = ANY(ARRAY(
 
 _KEPT = (
     ("answers", PRUNE_ANSWERS, timedelta(hours=24)),
+    ("events", PRUNE_EVENTS, timedelta(days=90)),
     ("rate_windows", PRUNE_WINDOWS, timedelta(hours=1)),
     ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7)),
     ("job_starts", PRUNE_STARTS, timedelta(days=7)),

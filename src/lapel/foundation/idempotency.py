@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.foundation.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest
+from lapel.foundation.seal import SealBroken
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -79,7 +80,12 @@ class Ticket:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used with another method, path or body. Use a new key."
             )
-        return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
+        try:
+            return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
+        except SealBroken as error:  # the server's secret was changed twice since
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used, and its answer can no longer be read. Use a new key."
+            ) from error
 
     async def store(self, connection: Connection, sealer: Sealer, now: datetime, answer: Stored) -> None:
         """In the same transaction, after the effect."""

@@ -291,6 +291,8 @@ class Api:
         if isinstance(error, DATABASE_AWAY):
             _log.warning("database.away", error=type(error).__name__)
             return Unavailable("The database went away. Repeat the request.")
+        if isinstance(error, _AGAIN):
+            return Unavailable("Another request changed the same at the same moment. Repeat the request.")
         if isinstance(error, asyncpg.InsufficientResourcesError):
             _log.error("database.full", error=str(error))
             return Unavailable("The database has no room. Repeat the request later.", retry_after=60)

@@ -38,7 +38,7 @@ def check_repeat(snapshot: Snapshot, facts: Facts) -> None:
     audio = snapshot.audio
     if audio is not None and audio.status != "uploaded":
         # The facts speak of an audio that is not here: 200 would tell its owner to let go of it.
-        raise nothing_uploaded()
+        raise refused() if audio.status == "failed" else nothing_uploaded()
     known = (audio,) if audio is not None else snapshot.having("uploaded")
     if not any(agree(facts, each.known) for each in known):
         raise differing()

@@ -69,6 +69,11 @@ class Unfinished:
                     # the next run begins with the others.
                     await self._postpone(at, list(states), began + _LOOK_AGAIN)
                     raise
+                except Unavailable:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one that cannot be finished must not hold up the others
+                    _log.error("reconcile.stuck", recording=recording_id, exc_info=error)
+                    await self._postpone(at, list(states), began + _LOOK_AGAIN)
                 await self._findings.save()
 
     async def _postpone(self, at: Reach, media_ids: list[str], until: datetime) -> None:

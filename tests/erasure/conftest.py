@@ -1,0 +1,28 @@
+"""A server of their own: a worker runs only where a test asks for one, the others do its rounds themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from tests.support.postgres import create_database
+from tests.support.running import Running, running, working
+
+
+@pytest.fixture(scope="session")
+async def live(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Running]:
+    """The server of the tests of erasure."""
+    url = create_database(postgres, "erasure", "template")
+    async with running(tmp_path_factory.mktemp("erasure"), url) as started:
+        yield started
+
+
+@pytest.fixture
+async def worker(live: Running) -> AsyncGenerator[None]:
+    """A worker for the length of one test."""
+    async with working(live):
+        yield
