@@ -15,7 +15,7 @@ from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.kit import Kit
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database, start_postgres
-from tests.support.running import Running, running, working
+from tests.support.running import Running, running
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
@@ -55,13 +55,6 @@ async def live(
     url = create_database(postgres, "shared", "template")
     async with running(tmp_path_factory.mktemp("live"), url) as started:
         yield started
-
-
-@pytest.fixture(scope="session")
-async def worker(live: Running) -> AsyncGenerator[None]:
-    """A worker beside the shared server, from the first test that asks for it."""
-    async with working(live):
-        yield
 
 
 @pytest.fixture

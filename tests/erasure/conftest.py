@@ -1,4 +1,4 @@
-"""A server of their own: a worker runs only where a test asks for one, the others do its rounds themselves."""
+"""A server of their own: a worker runs only where a test asks for it; the others do its rounds themselves."""
 
 from __future__ import annotations
 
