@@ -89,3 +89,23 @@ async def test_a_completion_that_comes_second_promises_what_the_first_one_took(
     answer = await slow.complete(actor, at, CompleteUpload())
     assert answer.status == "uploaded"
     assert answer.content_sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+async def test_a_refused_audio_beside_a_promised_picture_stays_refused_on_repeat(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    """The first refusal may have been lost: its repeat tells the owner to upload again, not to wait."""
+    owner = (await client.post("/v1/end-users", json={}, headers=tenant.headers)).json()["id"]
+    body = {"end_user_id": owner}
+    recording = (await client.post("/v1/recordings", json=body, headers=tenant.headers)).json()["id"]
+    for kind, facts, codes in (
+        ("image", {}, [None]),
+        ("audio", {"content_sha256": "0" * 64}, ["integrity_failure"] * 2),
+    ):
+        path = f"/v1/recordings/{recording}"
+        asked = await client.post(f"{path}/upload-url", json={"type": kind}, headers=tenant.headers)
+        link = asked.json()
+        await client.put(link["upload_url"], content=CONTENT, headers=link["headers"])
+        for code in codes:
+            answer = await client.post(f"{path}/upload-complete", json=facts, headers=tenant.headers)
+            assert answer.json().get("error", {}).get("code") == code

@@ -39,7 +39,7 @@ CLIENTS = 6
 PAUSE = (0.1, 0.5)
 # Three of four kills wait until a client has heard something since the last one, or they would only hit
 # what is still starting; all of them together wait so many seconds at most.
-PATIENCE = 50.0
+PATIENCE = 25.0
 # As if all of it were one machine's: the tests' own server reads what `lapel serve` wrote.
 SECRET = "the-secret-of-a-tree-that-is-killed-all-the-time"
 
