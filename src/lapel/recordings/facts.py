@@ -32,7 +32,10 @@ def agree(given: Facts, known: Facts) -> bool:
 
 
 def check_repeat(snapshot: Snapshot, facts: Facts) -> None:
-    """A finished call may be repeated with the same facts. Raises Conflict, MediaNotUploaded, IntegrityFailure."""
+    """A finished call may be repeated with the same facts.
+
+    Raises Conflict, MediaNotUploaded, IntegrityFailure.
+    """
     if not facts.any:
         return
     audio = snapshot.audio
