@@ -38,6 +38,7 @@ _REASONS = {
     ),
     "old rows of all worlds go by age": (
         "lapel.foundation.housekeeping.PRUNE_ANSWERS",
+        "lapel.foundation.housekeeping.PRUNE_EVENTS",
         "lapel.recordings.reconcile_queries.PRUNE_ATTEMPTS",
         "lapel.recordings.reconcile_queries.PRUNE_TOKENS",
     ),
