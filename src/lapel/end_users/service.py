@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 import msgspec
@@ -15,7 +15,7 @@ from lapel.foundation.clock import timestamp, timestamp_or_none
 from lapel.foundation.errors import Conflict, NotFound, ResourceAlreadyExists
 from lapel.foundation.pages import page, window
 from lapel.foundation.tokens import new_token
-from lapel.foundation.wire import metadata_text, raw
+from lapel.foundation.wire import given, metadata_text, raw, value_of
 
 if TYPE_CHECKING:
     from lapel.end_users.wire import CreateEndUser, EndUserQuery, UpdateEndUser
@@ -29,8 +29,6 @@ OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Seq
 
 # A duplicate that is deleted between the refusal and the look at it: try again.
 _TRIES = 3
-
-T = TypeVar("T")
 
 
 def unknown() -> NotFound:
@@ -103,7 +101,7 @@ class EndUsers:
         """Change what is given. Raises NotFound, ResourceAlreadyExists."""
         if not any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, end_user_id)
-        metadata = (body.metadata is not msgspec.UNSET, metadata_text(_value(body.metadata)))
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         for _ in range(_TRIES):
             async with self._kit.database.acquire() as connection:
                 try:
@@ -112,13 +110,13 @@ class EndUsers:
                         actor.world_id,
                         end_user_id,
                         self._kit.clock.now(),
-                        external_id=_given(body.external_id),
-                        name=_given(body.name),
-                        email=_given(body.email),
+                        external_id=given(body.external_id),
+                        name=given(body.name),
+                        email=given(body.email),
                         metadata=metadata,
                     )
                 except asyncpg.UniqueViolationError:
-                    await _refuse_duplicate(connection, actor.world_id, _value(body.external_id))
+                    await _refuse_duplicate(connection, actor.world_id, value_of(body.external_id))
                     continue
             if row is None:
                 raise unknown()
@@ -177,14 +175,6 @@ async def _refuse_duplicate(connection: Connection, world_id: int, external_id: 
 
 def _changing() -> Conflict:
     return Conflict("The end user with this `external_id` is being changed. Repeat the request.")
-
-
-def _value(field: T | msgspec.UnsetType) -> T | None:
-    return None if isinstance(field, msgspec.UnsetType) else field
-
-
-def _given(field: str | msgspec.UnsetType | None) -> tuple[bool, str | None]:
-    return field is not msgspec.UNSET, _value(field)
 
 
 def _end_user(row: asyncpg.Record, project_id: str) -> EndUser:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
 
+T = TypeVar("T")
 # A timestamp from a client: RFC 3339 with an offset; one without is refused.
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 # A JSON object of the client's own; its values are what JSON can hold.
@@ -65,3 +66,13 @@ def _unfolded(encoded: bytes) -> int:
 def raw(text: str | None) -> msgspec.Raw:
     """A jsonb column's text as it goes out; None is `null`."""
     return msgspec.Raw(b"null" if text is None else text.encode())
+
+
+def value_of(field: T | msgspec.UnsetType | None) -> T | None:
+    """What a PATCH says of a field; None also when it says nothing."""
+    return None if field is msgspec.UNSET else field
+
+
+def given(field: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
+    """Whether a PATCH names a field, and what it says of it: null clears, absent keeps."""
+    return field is not msgspec.UNSET, value_of(field)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.end_users.service import hold_active
 from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.pages import page, window
-from lapel.foundation.wire import metadata_text
+from lapel.foundation.wire import given, metadata_text, value_of
 from lapel.recordings import events, queries
 from lapel.recordings.access import Reach, unknown
 from lapel.recordings.views import recording_of
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 # The recording that a device announced before may be deleted between the refusal and the look at it.
 _TRIES = 3
-
-T = TypeVar("T")
 
 
 class Records:
@@ -113,12 +111,12 @@ class Records:
 
     async def update(self, actor: Actor, at: Reach, body: UpdateRecording) -> Recording:
         """Change what is given. Raises NotFound, InvalidRequest."""
-        metadata = (body.metadata is not msgspec.UNSET, metadata_text(_value(body.metadata)))
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         async with self._kit.database.transaction() as connection:
             row = await queries.lock(connection, at)
             if row is None:
                 raise unknown()
-            started_at, ended_at = _given(body.started_at), _given(body.ended_at)
+            started_at, ended_at = given(body.started_at), given(body.ended_at)
             _check_times(
                 started_at[1] if started_at[0] else row["started_at"],
                 ended_at[1] if ended_at[0] else row["ended_at"],
@@ -128,7 +126,7 @@ class Records:
                     connection,
                     at,
                     self._kit.clock.now(),
-                    name=_given(body.name),
+                    name=given(body.name),
                     metadata=metadata,
                     started_at=started_at,
                     ended_at=ended_at,
@@ -205,11 +203,3 @@ def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecordin
             f"other facts: {', '.join(differing)}.",
             resource_id=row["id"],
         )
-
-
-def _given(value: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
-    return (False, None) if isinstance(value, msgspec.UnsetType) else (True, value)
-
-
-def _value(value: T | msgspec.UnsetType | None) -> T | None:
-    return None if isinstance(value, msgspec.UnsetType) else value
