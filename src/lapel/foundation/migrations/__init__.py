@@ -6,7 +6,6 @@ once, one of them works and the others wait.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import asyncpg
@@ -54,19 +53,6 @@ async def current(connection: asyncpg.Connection[asyncpg.Record]) -> str | None:
         return None
     value = await connection.fetchval("SELECT version_num FROM alembic_version")
     return None if value is None else str(value)
-
-
-def current_of(dsn: str) -> str | None:
-    """`current` for callers without a connection or an event loop."""
-
-    async def ask() -> str | None:
-        connection = await asyncpg.connect(dsn, timeout=10)
-        try:
-            return await current(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
 
 
 def script(sql: str) -> None:
