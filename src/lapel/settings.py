@@ -89,7 +89,8 @@ class Settings:
     )
     listen_database_url: str | None = _setting(
         None,
-        "Direct connection for LISTEN when the database URL goes through a transaction pooler.",
+        "Direct connection for LISTEN, backup and restore when the database URL goes through a transaction "
+        "pooler.",
         _DATABASE_URL,
         secret=True,
     )

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from lapel.cli.archive import run_tool
 from lapel.cli.demo_job import MainJob, Outcome
 from lapel.sample import speech
+from lapel.settings import Settings
 from tests.support.serving import run, serving, told
 
 
@@ -145,3 +147,12 @@ def test_a_promised_object_that_is_lost_turns_the_backup_red(backed: Backed, tmp
     assert done.returncode == 1
     assert "promised are not in the store" in done.stderr
     assert not (tmp_path / "copy" / "backup.json").exists()
+
+
+def test_the_dump_goes_past_a_pooler(fresh_database: str, tmp_path: Path) -> None:
+    """pg_dump keeps state between its transactions, so it needs the direct URL as LISTEN does."""
+    through = {"LAPEL_DATABASE_URL": "postgresql://u@127.0.0.1:1/pooler", "LAPEL_SECRET": "s" * 40}
+    settings = Settings.from_env(through | {"LAPEL_LISTEN_DATABASE_URL": fresh_database})
+    dump = tmp_path / "database.dump"
+    run_tool(settings, "pg_dump", ["--format=custom", "--schema-only", f"--file={dump}"])
+    assert dump.stat().st_size > 0

@@ -158,9 +158,10 @@ def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, 
 def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
     """Runs pg_dump or pg_restore of our PostgreSQL (or else the system's) on the database of the settings.
 
-    Raises CommandError with what the tool said.
+    It connects directly: a pooler takes away the session that the tools build on. Raises CommandError with
+    what the tool said.
     """
-    url, password = _without_password(str(settings.database_url))
+    url, password = _without_password(str(settings.listen_database_url or settings.database_url))
     environment = {"PATH": "/usr/bin:/bin"} | ({"PGPASSWORD": password} if password else {})
     done = subprocess.run(
         [tool(name), *arguments, "--dbname", url],
