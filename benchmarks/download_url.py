@@ -127,10 +127,10 @@ def _during_uploads(api: Api, requests: Path) -> list[Row]:
     alone: list[Load] = []
     beside: list[Load] = []
     put_rates: list[float] = []
-    for number in range(PUT_ROUNDS):
+    for _ in range(PUT_ROUNDS):
         alone.append(load.run(requests, api.port, seconds=SECONDS))
         stop = threading.Event()
-        uploads = threading.Thread(target=_upload, args=(api, number, stop, put_rates), daemon=True)
+        uploads = threading.Thread(target=_upload, args=(api, stop, put_rates), daemon=True)
         uploads.start()
         try:
             beside.append(load.run(requests, api.port, seconds=SECONDS))
@@ -152,33 +152,31 @@ def _during_uploads(api: Api, requests: Path) -> list[Row]:
     ]
 
 
-def _upload(api: Api, number: int, stop: threading.Event, rates: list[float]) -> None:
-    """PUT 1 GB objects one after the other until told to stop; the one under way is finished."""
+def _upload(api: Api, stop: threading.Event, rates: list[float]) -> None:
+    """PUT 1 GB one time after the other until told to stop; the one under way is finished."""
     signer = Presigner(
         api.settings.store_url,
         region=api.settings.s3_region,
         bucket=api.settings.s3_bucket,
         credentials=StaticCredentials(Credentials(ACCESS_KEY, SECRET_KEY)),
     )
-    key = f"staging/benchmark/{number}"
     while not stop.is_set():
         signed = signer.put_url(
-            key,
+            "staging/benchmark",
             now=datetime.now(UTC),
             expires_in=600,
             content_type="audio/ogg",
             content_length=PUT_BYTES,
         )
         began = datetime.now(UTC)
-        _send(signed.url, signed.headers, "PUT", PUT_BYTES)
+        _put(signed.url, signed.headers, PUT_BYTES)
         rates.append(PUT_BYTES / (datetime.now(UTC) - began).total_seconds())
-    _send(signer.delete_url(key, now=datetime.now(UTC), expires_in=600), {}, "DELETE", 0)
 
 
-def _send(url: str, headers: dict[str, str], method: str, size: int) -> None:
+def _put(url: str, headers: dict[str, str], size: int) -> None:
     link = urlsplit(url)
     connection = http.client.HTTPConnection(link.netloc, timeout=120)
-    connection.putrequest(method, f"{link.path}?{link.query}")
+    connection.putrequest("PUT", f"{link.path}?{link.query}")
     for name, value in {**headers, "Content-Length": str(size)}.items():
         connection.putheader(name, value)
     connection.endheaders()
@@ -188,7 +186,7 @@ def _send(url: str, headers: dict[str, str], method: str, size: int) -> None:
     content = answer.read()
     connection.close()
     if answer.status >= 300:
-        raise RuntimeError(f"{method} answers {answer.status}: {content[:500]!r}")
+        raise RuntimeError(f"PUT answers {answer.status}: {content[:500]!r}")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_keys_that_can_be(ours: Endpoint, key: str) -> None:
     assert send("GET", ours.signer().get_url(key, now=now(), expires_in=60)) == (200, key.encode())
     listed = ours.client().list_objects_v2(Bucket=BUCKET, Prefix=key, MaxKeys=1)
     assert [each["Key"] for each in listed["Contents"]] == [key]
-    assert send("DELETE", ours.signer().delete_url(key, now=now(), expires_in=60))[0] == 204
+    ours.client().delete_object(Bucket=BUCKET, Key=key)
     assert send("GET", ours.signer().get_url(key, now=now(), expires_in=60))[0] == 404
 
 

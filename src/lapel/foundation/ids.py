@@ -50,9 +50,3 @@ class TimeOrderedIds:
             self._last = (millisecond, noise)
         high, low = divmod(noise, _HALF)  # small numbers divide faster
         return f"{prefix}_{encode(millisecond, 8)}{encode(high, 8)}{encode(low, 8)}"
-
-
-def is_id(value: str, prefix: Prefix) -> bool:
-    """Whether the text could be an id of this kind: `prefix_` and 1–64 of `[A-Za-z0-9]`."""
-    head, _, tail = value.partition("_")
-    return head == prefix and 1 <= len(tail) <= 64 and tail.isascii() and tail.isalnum()

@@ -143,23 +143,6 @@ def test_get_links_equal_botocore(
     ) == pair.client.generate_presigned_url("get_object", Params=params, ExpiresIn=life)
 
 
-@settings(max_examples=15, deadline=None)
-@given(key=keys, now=moments, life=lives, token=tokens)
-def test_head_and_delete_links_equal_botocore(
-    pair: Pair, at: Callable[[datetime], None], key: str, now: datetime, life: int, token: str | None
-) -> None:
-    ours = pair.use(Credentials("AKID", "secret", token))
-    at(now)
-    params = {"Bucket": "recordings", "Key": key}
-    theirs = pair.client.generate_presigned_url
-    assert ours.head_url(key, now=now, expires_in=life) == theirs(
-        "head_object", Params=params, ExpiresIn=life
-    )
-    assert ours.delete_url(key, now=now, expires_in=life) == theirs(
-        "delete_object", Params=params, ExpiresIn=life
-    )
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     key=keys,

@@ -114,14 +114,6 @@ class Presigner:
             query = f"{query}response-content-type={_encode_common(response_content_type)}&"
         return self._url("GET", key, now, expires_in, query, f"host:{self._host}\n", "host")
 
-    def head_url(self, key: str, *, now: datetime, expires_in: int) -> str:
-        """Return a link that HEADs `key`; life and errors as in `get_url`."""
-        return self._url("HEAD", key, now, expires_in, "", f"host:{self._host}\n", "host")
-
-    def delete_url(self, key: str, *, now: datetime, expires_in: int) -> str:
-        """Return a link that DELETEs `key`; life and errors as in `get_url`."""
-        return self._url("DELETE", key, now, expires_in, "", f"host:{self._host}\n", "host")
-
     def put_url(
         self,
         key: str,
