@@ -115,6 +115,25 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
     drop_database(postgres, "roles_restored")
 
 
+def test_a_restore_leaves_the_rules_of_a_bucket_that_was_there(
+    given: Given, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    told("backup", tmp_path / "copy", env=given.env)
+    rule = {"AllowedOrigins": ["https://app.example.com"], "AllowedMethods": ["GET"]}
+    s3 = given.store.client()
+    s3.create_bucket(Bucket="third-light")
+    s3.put_bucket_cors(Bucket="third-light", CORSConfiguration={"CORSRules": [rule]})
+    there = environment(create_database(postgres, "roles_there"), given.store, "third-light")
+    told("restore", tmp_path / "copy", env=there)
+    (kept,) = s3.get_bucket_cors(Bucket="third-light")["CORSRules"]
+    assert (kept["AllowedOrigins"], kept["AllowedMethods"]) == (rule["AllowedOrigins"], ["GET"])
+    made = environment(create_database(postgres, "roles_made"), given.store, "fourth-light")
+    told("restore", tmp_path / "copy", env=made)
+    assert s3.get_bucket_cors(Bucket="fourth-light")["CORSRules"][0]["AllowedOrigins"] == ["*"]
+    drop_database(postgres, "roles_there")
+    drop_database(postgres, "roles_made")
+
+
 def told_by_doctor(env: dict[str, str]) -> list[dict[str, str]]:
     return json.loads(run("doctor", "--json", env=env).stdout)["findings"]
 

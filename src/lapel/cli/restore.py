@@ -16,14 +16,13 @@ from cyclopts import Parameter
 
 from lapel.cli import queries
 from lapel.cli.archive import Archive, Manifest, in_parallel, run_tool
-from lapel.cli.bucket import BucketClient, prepare_bucket
+from lapel.cli.bucket import BucketClient
 from lapel.cli.faults import CommandError
 from lapel.cli.options import DataDir, Json, emit, say
 from lapel.cli.reach import settings_of, with_store
 from lapel.foundation import migrations
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.kit import open_kit
 from lapel.foundation.revisions import newest_revision
 from lapel.settings import Settings
 from lapel.supervisor import prepare
@@ -131,13 +130,10 @@ def _check_empty(database_url: str) -> None:
 
 def _load_objects(settings: Settings, archive: Archive, manifest: Manifest) -> tuple[int, int]:
     """Puts every object into the store; gives their number and bytes."""
-
-    async def make_bucket() -> None:
-        async with open_kit(settings) as kit:
-            await prepare_bucket(kit)
-
-    asyncio.run(make_bucket())
     client = BucketClient(settings, SystemClock())
+    if not client.exists():
+        client.make()
+        client.open_to_browsers()  # the rules of a bucket that was there are its owner's
     count, size = 0, 0
     for entry, _ in in_parallel(lambda entry: archive.load(client, entry), archive.entries()):
         count, size = count + 1, size + entry.size
