@@ -117,7 +117,8 @@ async def in_reconciler(scene: Scene) -> None:
     await scene.live([scene.haven.url], plain, unused, abandoned, abandoned, abandoned)
     settings = scene.haven.settings
     project = scene.tenant.project_id
-    for name in (f"staging/{project}/rec_0/med_0/att_0", f"media/{project}/rec_0/med_0/att_0/audio.opus"):
+    copy = f"att_{'0' * 24}-{'0' * 24}"  # begun long ago
+    for name in (f"staging/{project}/rec_0/med_0/att_0", f"media/{project}/rec_0/med_0/{copy}/audio.opus"):
         await asyncio.to_thread(bucket.put, settings, name, b"nobody's")
     for _ in range(3):
         if await errand(settings, scene.crash, AHEAD) == CRASHED:

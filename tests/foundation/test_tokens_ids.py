@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.foundation.base62 import ALPHABET, encode
+from lapel.foundation.base62 import ALPHABET, decode, encode
 from lapel.foundation.clock import ManualClock, SystemClock, timestamp
-from lapel.foundation.ids import TimeOrderedIds
+from lapel.foundation.ids import TimeOrderedIds, made_at
 from lapel.foundation.tokens import PREFIXES, TokenHasher, TokenPrefix, hint, new_token, token_prefix
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -80,6 +80,7 @@ def test_hashes_depend_on_the_pepper_and_both_peppers_find() -> None:
 def test_base_62_keeps_the_order(one: int, other: int) -> None:
     assert (encode(one, 8) < encode(other, 8)) == (one < other)
     assert set(encode(one, 8)) <= set(ALPHABET)
+    assert decode(encode(one, 8)) == one
 
 
 def test_base_62_says_when_it_does_not_fit() -> None:
@@ -91,6 +92,19 @@ def test_base_62_says_when_it_does_not_fit() -> None:
 def test_an_id_is_its_prefix_and_24_characters() -> None:
     made = TimeOrderedIds(SystemClock()).new("rec")
     assert re.fullmatch(r"rec_[0-9A-Za-z]{24}", made)
+
+
+def test_an_id_tells_when_it_was_made() -> None:
+    made = TimeOrderedIds(ManualClock(START)).new("att")
+    assert made_at(made) == START
+    assert made_at(made.removeprefix("att_")) == START
+
+
+@pytest.mark.parametrize(
+    "value", ["", "att_", "att_0", "att_" + "0" * 25, "att_" + "-" * 24, "att_" + "é" * 24]
+)
+def test_what_is_no_id_was_made_at_no_time(value: str) -> None:
+    assert made_at(value) is None
 
 
 @given(st.lists(st.integers(-5000, 5000), max_size=50))

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import pytest
 
+from lapel.foundation.clock import Clock, ManualClock
+from lapel.foundation.ids import TimeOrderedIds
 from lapel.foundation.kit import Kit
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.store import ObjectInfo, ObjectStore
@@ -44,6 +46,13 @@ def staging(device: Device, recording_id: str) -> str:
 
 def final(device: Device, recording_id: str) -> str:
     return f"media/{device.tenant.project_id}/{recording_id}/"
+
+
+def copy_of(served: str, clock: Clock) -> str:
+    """The name of another copy of a served object, begun now."""
+    folder, _, name = served.rpartition("/")
+    attempt = folder.rpartition("-")[0]
+    return f"{attempt}-{TimeOrderedIds(clock).new('att').removeprefix('att_')}/{name}"
 
 
 async def found(kit: Kit, kind: str) -> int:
@@ -148,7 +157,7 @@ async def test_an_object_that_is_not_what_was_declared_is_refused(device: Device
 async def test_a_copy_that_no_row_serves_is_swept_when_it_is_a_day_old(device: Device, kit: Kit) -> None:
     recording_id, media_id = await device.upload(WORDS)
     (served,) = await objects(kit, final(device, recording_id))
-    stray = served.replace("/audio.opus", "x/audio.opus")
+    stray = copy_of(served, kit.clock)
     await kit.store.copy(served, stray)
     await later(kit, timedelta(hours=23)).reconciler.run_walks()
     assert await objects(kit, final(device, recording_id)) == sorted([served, stray])
@@ -156,6 +165,27 @@ async def test_a_copy_that_no_row_serves_is_swept_when_it_is_a_day_old(device: D
     assert counts["copy_swept"] >= 1
     assert await objects(kit, final(device, recording_id)) == [served]
     assert await device.download(recording_id, media_id) == WORDS
+
+
+async def test_a_copy_that_only_the_stores_clock_calls_old_is_not_swept(device: Device, kit: Kit) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    (served,) = await objects(kit, final(device, recording_id))
+    fresh = copy_of(served, ManualClock(kit.clock.now() + DAY_AFTER))
+    await kit.store.copy(served, fresh)
+    await later(kit, DAY_AFTER).reconciler.run_walks()
+    assert await objects(kit, final(device, recording_id)) == sorted([served, fresh])
+    await later(kit, 2 * DAY_AFTER).reconciler.run_walks()
+    assert await objects(kit, final(device, recording_id)) == [served]
+
+
+async def test_an_object_with_a_name_that_we_never_give_is_told_and_kept(device: Device, kit: Kit) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    (served,) = await objects(kit, final(device, recording_id))
+    foreign = served.replace("/audio.opus", "x/audio.opus")
+    await kit.store.put(foreign, WORDS)
+    assert (await later(kit, DAY_AFTER).reconciler.run_walks())["foreign_object"] == 1
+    assert await objects(kit, final(device, recording_id)) == sorted([served, foreign])
+    await kit.store.delete(foreign)
 
 
 async def test_a_row_whose_object_is_gone_is_told_and_kept(device: Device, kit: Kit) -> None:

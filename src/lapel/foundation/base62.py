@@ -20,3 +20,11 @@ def encode(number: int, width: int) -> str:
         raise OverflowError(f"{width} base-62 characters are too few")
     parts.reverse()
     return "".join(parts)
+
+
+def decode(text: str) -> int:
+    """The number that `encode` was given. Raises ValueError for any other character."""
+    number = 0
+    for character in text:
+        number = number * 62 + ALPHABET.index(character)
+    return number

@@ -8,11 +8,13 @@ so the order of making is the order of sorting.
 from __future__ import annotations
 
 import os
+import re
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Literal, Protocol
 
-from lapel.foundation.base62 import encode
-from lapel.foundation.clock import Clock
+from lapel.foundation.base62 import decode, encode
+from lapel.foundation.clock import EPOCH, Clock
 
 Prefix = Literal[
     "org", "proj", "eu", "dev", "rec", "med", "txn", "sum", "tmpl", "chk", "as", "msg",
@@ -20,6 +22,7 @@ Prefix = Literal[
 ]  # fmt: skip
 
 _HALF = 62**8
+_ID = re.compile(r"(?:[a-z]+_)?([0-9A-Za-z]{8})[0-9A-Za-z]{16}\Z")
 
 
 class Ids(Protocol):
@@ -50,3 +53,9 @@ class TimeOrderedIds:
             self._last = (millisecond, noise)
         high, low = divmod(noise, _HALF)  # small numbers divide faster
         return f"{prefix}_{encode(millisecond, 8)}{encode(high, 8)}{encode(low, 8)}"
+
+
+def made_at(value: str) -> datetime | None:
+    """When an id (prefix or not) was made, by the clock of who made it; None for what is no id."""
+    found = _ID.match(value)
+    return None if found is None else EPOCH + timedelta(milliseconds=decode(found[1]))

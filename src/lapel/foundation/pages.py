@@ -21,6 +21,7 @@ from zlib import crc32
 
 import msgspec
 
+from lapel.foundation.clock import EPOCH
 from lapel.foundation.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 # Before the first page: a moment after every row, and an id after every id.
 _END_OF_TIME = datetime(9999, 12, 30, tzinfo=UTC)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_ID = "~"
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
@@ -82,7 +82,7 @@ def page(
 
 def write_cursor(created_at: datetime, row_id: str) -> str:
     """Opaque, printable, without spaces; carries a checksum so that a made-up one is refused."""
-    microseconds = (created_at - _EPOCH) // timedelta(microseconds=1)
+    microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
     text = f"{microseconds}.{row_id}"
     return base64.urlsafe_b64encode(f"{text}.{crc32(text.encode()):08x}".encode()).decode().rstrip("=")
 
@@ -103,6 +103,6 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         # Anybody can compute a checksum: what the database is given must be an id.
         if not _ROW_ID.match(row_id):
             raise refused
-        return _EPOCH + timedelta(microseconds=int(microseconds)), row_id
+        return EPOCH + timedelta(microseconds=int(microseconds)), row_id
     except (ValueError, binascii.Error, OverflowError) as error:
         raise refused from error

@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.faults import crash_point
+from lapel.foundation.ids import made_at
 from lapel.foundation.storage import keys
 from lapel.foundation.storage.errors import ObjectMissing
 from lapel.recordings import reconcile_queries as rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from lapel.foundation.kit import Kit
     from lapel.foundation.storage.store import ObjectInfo
@@ -85,7 +87,7 @@ class Walks:
         oldest = self._kit.clock.now() - COPY_GRACE
         for each in listed:
             if each.key not in served and each.last_modified < oldest:
-                await self._sweep_copy(each.key)
+                await self._sweep_copy(each.key, oldest)
 
     async def _check_missing(self, key: str) -> None:
         """The listing may be older than the object, or the row gone: only what both confirm is told."""
@@ -97,11 +99,18 @@ class Walks:
             if row is not None:
                 self._findings.add("object_missing", recording=row["recording_id"], media=row["id"], key=key)
 
-    async def _sweep_copy(self, key: str) -> None:
-        """Delete a copy, unless a row serves it after all; the recording is held meanwhile."""
+    async def _sweep_copy(self, key: str, oldest: datetime) -> None:
+        """Delete a copy, unless a row serves it after all; the recording is held meanwhile.
+
+        The store's clock has said that it is old. Its name tells when it was begun by the clock of the
+        process that did; so no clock that is slow, the store's or that one's, makes a fresh copy old.
+        """
         named = keys.parse(key)
-        if named is None:
+        begun_at = None if named is None else made_at(named.copy_id)
+        if named is None or begun_at is None:
             self._findings.add("foreign_object", key=key)
+            return
+        if begun_at >= oldest:
             return
         crash_point("reconcile:before-sweep")
         async with self._kit.database.transaction() as connection:

@@ -34,6 +34,11 @@ class Attempt:
     media_id: str
     attempt_id: str
 
+    @property
+    def copy_id(self) -> str:
+        """What makes each copy's name its own: an id without prefix, made when the copy was begun."""
+        return self.attempt_id.rpartition("-")[2]
+
     def staging_key(self) -> str:
         """Where the client puts the bytes."""
         return f"{STAGING}{self.project_id}/{self.recording_id}/{self.media_id}/{self.attempt_id}"
