@@ -78,3 +78,21 @@ def test_a_backup_into_the_data_folder_is_refused(data: Path, place: str) -> Non
     assert done.returncode == 1
     assert "data folder" in done.stderr
     assert sorted(str(path) for path in (data / "objects").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("create", "--name", "n" * 129), "--name: Expected `str` of length <= 128."),
+        (("create", "--expires", "9999-12-31T23:59:59-23:00"), "--expires is out of range."),
+        (("create", "--scopes", ",".join(["devices:read"] * 101)), "--scopes: Expected `array` of length"),
+        (("rotate", "key_none", "--overlap", "31d"), "--overlap in seconds: Expected `int` <= 2592000."),
+    ],
+    ids=lambda each: each[1] if isinstance(each, tuple) else "",
+)
+def test_a_key_has_the_limits_of_the_api(data: Path, command: tuple[str, ...], words: str) -> None:
+    before = told("keys", "list", "--data-dir", data)
+    done = run("keys", *command, "--data-dir", data)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"lapel: {words}")
+    assert told("keys", "list", "--data-dir", data) == before

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter
 from lapel.cli.faults import CommandError
 from lapel.cli.options import DataDir, Json, emit, is_piped, table
 from lapel.cli.reach import settings_of, with_kit
+from lapel.foundation.errors import InvalidRequest
 from lapel.projects.operator import OperatorKeys
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ Overlap = Annotated[
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# What the API calls a field, and what it is here.
+_FLAGS = {
+    "`name`": "--name", "`scopes`": "--scopes", "`expires_at`": "--expires", "`end_user_id`": "--end-user",
+    "`overlap_seconds`": "--overlap in seconds",
+}  # fmt: skip
 _LISTENING = 3.0  # seconds to wait for the connection by which servers confirm a revocation
 
 
@@ -83,10 +90,11 @@ def create(
         raise CommandError("--scopes names no scope; leave it out for a secret key, which has all of them.")
 
     async def work(kit: Kit) -> CreatedApiKey:
-        return await OperatorKeys(kit).create(
-            mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
-            expires_at=_moment(expires, kit.clock.now()) if expires else None,
-        )  # fmt: skip
+        with _refusals_of_flags():
+            return await OperatorKeys(kit).create(
+                mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
+                expires_at=_moment(expires, kit.clock.now()) if expires else None,
+            )  # fmt: skip
 
     made = _new(with_kit(settings_of(data_dir), work))
     emit(made, json or is_piped(), lambda: _shown(made))
@@ -142,7 +150,8 @@ def rotate(
     seconds = int(_seconds(overlap))
 
     async def work(kit: Kit) -> RotatedApiKey:
-        return await OperatorKeys(kit).rotate(key_id, seconds)
+        with _refusals_of_flags():
+            return await OperatorKeys(kit).rotate(key_id, seconds)
 
     rotated = _revoking(settings_of(data_dir), work)
     made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
@@ -160,6 +169,18 @@ def _revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
         return await work(kit)
 
     return with_kit(settings, listening)
+
+
+@contextlib.contextmanager
+def _refusals_of_flags() -> Generator[None]:
+    """What the API would say of a field is said of the flag."""
+    try:
+        yield
+    except InvalidRequest as fault:
+        sentence = fault.message
+        for field, flag in _FLAGS.items():
+            sentence = sentence.replace(field, flag)
+        raise CommandError(sentence) from fault
 
 
 def _new(key: CreatedApiKey, replaced: str | None = None, until: str | None = None) -> NewKey:

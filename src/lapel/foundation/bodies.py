@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from types import NoneType, UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
 
+S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
 # PostgreSQL and Python agree on these; beyond them an offset overflows one or the other.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
@@ -77,6 +78,17 @@ class QueryDecoder:
             raise from_validation(error) from error
         check_moments(value, self._moments)
         return value
+
+
+def body_of(struct: type[S], values: dict[str, object]) -> S:
+    """The body that a client would have to send, of values that the operator gives. Raises InvalidRequest."""
+    _refuse_nul(values, "")
+    try:
+        value = msgspec.convert(values, struct)
+    except msgspec.ValidationError as error:
+        raise from_validation(error) from error
+    check_moments(value, moment_fields(struct))
+    return value
 
 
 def _as_text(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lapel.foundation.bodies import body_of
 from lapel.foundation.errors import Conflict, InvalidRequest
 from lapel.foundation.pages import PageQuery, window
 from lapel.foundation.scopes import SCOPES
 from lapel.projects import issuing, queries
 from lapel.projects.issuing import Grant, World
 from lapel.projects.service import create_project
-from lapel.projects.wire import DAY_SECONDS
+from lapel.projects.wire import DAY_SECONDS, CreateApiKey, RotateApiKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -48,7 +49,8 @@ class OperatorKeys:
         """A key: restricted to `scopes`, or secret when there are none.
 
         Without a project it is the only one there is (made when there is none). Raises
-        InvalidRequest, NotFound, and Conflict when there are several projects to choose from.
+        InvalidRequest (for all that the API refuses, too), NotFound, and Conflict when there are several
+        projects to choose from.
         """
         strange = [scope for scope in scopes or () if scope not in SCOPES]
         if strange:
@@ -56,9 +58,12 @@ class OperatorKeys:
                 f"There is no scope {strange[0]!r}. The scopes are: {', '.join(SCOPES)}.", param="scopes"
             )
         kind = "restricted" if scopes or end_user_id is not None else "secret"
+        values = {"kind": kind, "scopes": list(scopes) if scopes else None, "name": name}
+        body = body_of(CreateApiKey, {**values, "end_user_id": end_user_id, "expires_at": expires_at})
         grant = Grant(
-            kind=kind, scopes=scopes or (), name=name, end_user_id=end_user_id, expires_at=expires_at
-        )
+            kind=body.kind, scopes=body.scopes or (), name=body.name,
+            end_user_id=body.end_user_id, expires_at=body.expires_at,
+        )  # fmt: skip
         grant = issuing.checked(grant, self._kit.clock.now())
         async with self._kit.database.transaction() as connection:
             project_id = project_id or await self._only_project(connection)
@@ -93,12 +98,13 @@ class OperatorKeys:
         await self._kit.revocations.announce([row["secret_hash"]])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
-        """A key in another one's place. Raises NotFound, Conflict."""
+        """A key in another one's place. Raises InvalidRequest, NotFound, Conflict."""
+        body = body_of(RotateApiKey, {"overlap_seconds": overlap_seconds})
         async with self._kit.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
             await issuing.hold_owner(connection, world, key_id)
             row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
-            rotated = await issuing.replace(connection, self._kit, world, row, overlap_seconds)
+            rotated = await issuing.replace(connection, self._kit, world, row, body.overlap_seconds)
         await self._kit.revocations.announce([row["secret_hash"]])
         return rotated
 
