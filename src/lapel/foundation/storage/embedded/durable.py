@@ -1,11 +1,51 @@
-"""Making file-system changes survive a power cut."""
+"""Making file-system changes survive a power cut.
+
+A folder that is there may have been made a moment ago by another process, which has not synced it yet: who
+relies on it syncs it too. What this process has seen synced it remembers, so that this costs nothing later.
+"""
 
 import fcntl
 import os
 import secrets
 import sys
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
+
+_REMEMBERED = 10_000
+
+
+class _Synced:
+    """Folders whose entry in the folder above is known to be on the disk, by path and inode.
+
+    The inode tells when another process removed the folder and somebody made it again.
+    """
+
+    def __init__(self) -> None:
+        self._inodes: OrderedDict[Path, int] = OrderedDict()
+        self._lock = Lock()
+
+    def knows(self, folder: Path, inode: int) -> bool:
+        with self._lock:
+            if self._inodes.get(folder) != inode:
+                return False
+            self._inodes.move_to_end(folder)
+            return True
+
+    def add(self, folder: Path, inode: int) -> None:
+        with self._lock:
+            self._inodes[folder] = inode
+            self._inodes.move_to_end(folder)
+            if len(self._inodes) > _REMEMBERED:
+                self._inodes.popitem(last=False)
+
+    def forget(self, folder: Path) -> None:
+        with self._lock:
+            self._inodes.pop(folder, None)
+
+
+_synced = _Synced()
 
 
 def sync_file(fd: int) -> None:
@@ -17,12 +57,31 @@ def sync_file(fd: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the folder's entries (created, renamed, removed) on the disk."""
+    """Have the folder's entries (created, renamed, removed) on the disk, and those that lead to it."""
+    _sync_entries(folder)
+    _sync_way_to(folder)
+
+
+def _sync_entries(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync_file(fd)
     finally:
         os.close(fd)
+
+
+def _sync_way_to(folder: Path) -> None:
+    """Sync the folders above, up to one that is known."""
+    while folder != folder.parent:
+        inode = folder.stat().st_ino
+        if _synced.knows(folder, inode):
+            return
+        try:
+            _sync_entries(folder.parent)
+        except PermissionError:  # who may not even read it has made nothing in it
+            return
+        _synced.add(folder, inode)
+        folder = folder.parent
 
 
 def make_folders(folder: Path) -> None:
@@ -34,10 +93,9 @@ def make_folders(folder: Path) -> None:
     for _ in range(4 * len(folder.parts)):
         current = missing[-1]
         try:
-            current.mkdir(mode=0o700)
-            sync_folder(current.parent)
-        except FileExistsError:
-            pass
+            with suppress(FileExistsError):
+                current.mkdir(mode=0o700)
+            _sync_way_to(current)
         except FileNotFoundError:
             missing.append(current.parent)
             continue
@@ -50,6 +108,7 @@ def make_folders(folder: Path) -> None:
 def prune_folders(folder: Path, top: Path) -> None:
     """Remove `folder` and the ones above it, below `top`, as long as they are empty; sync what remains."""
     while folder != top:
+        _synced.forget(folder)
         try:
             folder.rmdir()
         except FileNotFoundError:
