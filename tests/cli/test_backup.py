@@ -156,3 +156,12 @@ def test_the_dump_goes_past_a_pooler(fresh_database: str, tmp_path: Path) -> Non
     dump = tmp_path / "database.dump"
     run_tool(settings, "pg_dump", ["--format=custom", "--schema-only", f"--file={dump}"])
     assert dump.stat().st_size > 0
+
+
+def test_a_restore_into_a_store_without_keys_begins_nothing(backed: Backed, tmp_path: Path) -> None:
+    env = {"LAPEL_S3_ENDPOINT": "http://127.0.0.1:1", "HOME": str(tmp_path)}
+    env |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    done = run("restore", backed.backup, "--data-dir", tmp_path / "new", env=env)
+    assert done.returncode == 1
+    assert "LAPEL_S3_ENDPOINT is set without keys for it" in done.stderr
+    assert not (tmp_path / "new").exists()

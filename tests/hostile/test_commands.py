@@ -96,3 +96,33 @@ def test_a_key_has_the_limits_of_the_api(data: Path, command: tuple[str, ...], w
     assert done.returncode == 1
     assert done.stderr.startswith(f"lapel: {words}")
     assert told("keys", "list", "--data-dir", data) == before
+
+
+def store_without_keys(home: Path) -> dict[str, str]:
+    """A given store, and a machine on which the AWS chain finds nothing."""
+    found = {name: "" for name in os.environ if name.startswith("AWS_")}
+    chain = {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+    return {**found, **chain, "LAPEL_S3_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize("command", ["serve --port 0", "init", "backup", "keys list"])
+def test_a_store_without_keys_is_one_line(command: str, tmp_path: Path) -> None:
+    data, target = tmp_path / "data", tmp_path / "copy"
+    words = [*command.split(), *([str(target)] if command == "backup" else [])]
+    done = run(*words, "--data-dir", data, env=store_without_keys(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("lapel: ")
+    assert "LAPEL_S3_ENDPOINT is set without keys for it" in line
+    assert "Set LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY" in line
+    assert not data.exists()  # nothing was begun
+    assert not target.exists()
+
+
+def test_doctor_calls_a_store_without_keys_that(data: Path, tmp_path: Path) -> None:
+    done = run("doctor", "--data-dir", data, env=store_without_keys(tmp_path))
+    assert done.returncode == 1
+    (broken,) = [line for line in done.stdout.splitlines() if line.startswith("✗")]
+    assert "credentials" in broken
+    assert "LAPEL_S3_ENDPOINT is set without keys for it" in broken

@@ -63,6 +63,8 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     try:
         with reachable(settings, store=True, begin=False) as complete:
             yield from asyncio.run(_remote(complete, is_served=running is not None or folder is None))
+    except SettingsError as fault:
+        yield Finding("credentials", "broken", str(fault), "See docs/store.md.")
     except Exception as fault:
         sentence = explain(fault)
         if sentence is None:

@@ -39,6 +39,7 @@ def settings_of(data_dir: Path | None) -> Settings:
 
 def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
     """Runs `work` on a kit of this installation. `store`: the store must answer, too."""
+    prepare.check_store_keys(settings)  # a kit has them, whether they are used or not
     with reachable(settings, store=store) as complete:
         from lapel.foundation.kit import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
 
@@ -56,8 +57,11 @@ def reachable(
     """Complete settings, with the database (and with `store` the store) running while the block lasts.
 
     `migrate` brings the schema up to date; else an older one is refused. `begin`: an empty data folder is
-    made into an installation; else it is refused. Raises DataFolderError, PostgresError, CommandError.
+    made into an installation; else it is refused. Raises SettingsError, DataFolderError, PostgresError,
+    CommandError.
     """
+    if store:
+        prepare.check_store_keys(settings)
     if not prepare.needs_folder(settings):
         _check_given(settings, migrate=migrate)
         yield settings

@@ -58,7 +58,9 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
             f"the backup has schema {manifest.schema} of a newer Lapel; this one knows {newest_revision()}. "
             "Use the Lapel that made it, or a newer one."
         )
-    with _target(settings_of(data_dir), archive) as settings:
+    settings = settings_of(data_dir)
+    prepare.check_store_keys(settings)
+    with _target(settings, archive) as settings:
         run_tool(
             settings, "pg_restore",
             ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments",

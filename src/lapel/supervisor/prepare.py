@@ -9,9 +9,12 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
+from lapel.foundation.clock import SystemClock
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import AddressInUse, listen
 from lapel.foundation.revisions import newest_revision
+from lapel.foundation.storage.credentials import botocore_chain
+from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.settings import Settings, SettingsError
 from lapel.supervisor.data_folder import DataFolder, DataFolderError, store_credentials
 
@@ -85,6 +88,19 @@ def check_tls(settings: Settings) -> None:
         raise SettingsError(
             f"LAPEL_TLS_CERT ({settings.tls_cert}) and LAPEL_TLS_KEY ({settings.tls_key}) cannot be used "
             f"({fault.strerror or fault}); give PEM files of one certificate chain and its private key."
+        ) from fault
+
+
+def check_store_keys(settings: Settings) -> None:
+    """Raises SettingsError when a store is given, and keys for it neither set nor to be found."""
+    if settings.uses_embedded_store or settings.s3_access_key_id is not None:
+        return
+    try:
+        botocore_chain(SystemClock()).load()
+    except StoreUnavailable as fault:
+        raise SettingsError(
+            f"LAPEL_S3_ENDPOINT is set without keys for it ({fault}). Set LAPEL_S3_ACCESS_KEY_ID and "
+            "LAPEL_S3_SECRET_ACCESS_KEY, or let the AWS chain find some."
         ) from fault
 
 

@@ -47,6 +47,7 @@ def serve(
     """
     began = clock()
     prepare.check_tls(settings)
+    prepare.check_store_keys(settings)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder(settings))
         settings = prepare.with_secret(settings, folder)

@@ -87,7 +87,9 @@ class RefreshingCredentials:
         try:
             fresh = self._fetch()
         except Exception as error:  # noqa: BLE001 - any provider's failure means the same: try again soon
-            self._problem = f"{type(error).__name__}: {error}"
+            self._problem = (
+                str(error) if isinstance(error, StoreUnavailable) else f"{type(error).__name__}: {error}"
+            )
             self._renew_at = now + _RETRY
             return
         self._credentials = fresh
