@@ -5,6 +5,8 @@ import asyncio
 import signal
 from pathlib import Path
 
+import uvloop
+
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.http_guard import HttpLimits
 from lapel.foundation.http_server import listen, serve
@@ -38,4 +40,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the loop of `lapel serve`
+        runner.run(main())

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from lapel.foundation.http_joined import JoinedTransport
+
 if TYPE_CHECKING:
     from httptools import HttpRequestParser
 
@@ -77,6 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A client has connected; the clock runs from here."""
         super().connection_made(transport)
+        self.transport = JoinedTransport(transport, self.loop)
         kind = type(self)
         if kind.sweeping is None:
             kind.sweeping = self.loop.call_later(self.limits.sweep, _sweep, kind, self.loop, self.connections)
