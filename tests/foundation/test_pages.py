@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lapel.foundation.errors import InvalidRequest
 from lapel.foundation.kit import Kit
-from lapel.foundation.pages import PageQuery, page, window, write_cursor
+from lapel.foundation.pages import PageQuery, page, window
 from tests.support.tenants import Tenant
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 29), timezones=st.just(UTC))  # noqa: DTZ001
@@ -23,46 +23,6 @@ IDS = st.from_regex(r"\A[a-z]{2,5}_[A-Za-z0-9]{1,64}\Z")
 INSERT = """
 INSERT INTO end_users (world_id, id, external_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
 """
-
-
-@given(MOMENTS, IDS)
-def test_a_cursor_carries_the_full_time_and_the_id(moment: datetime, row_id: str) -> None:
-    cursor = write_cursor(moment, row_id)
-    asked = window(PageQuery(cursor=cursor))
-    assert (asked.before_time, asked.before_id) == (moment, row_id)
-    assert 1 <= len(cursor) <= 2048
-    assert cursor.isascii()
-    assert cursor.isprintable()
-    assert " " not in cursor
-
-
-@given(st.text(min_size=1, max_size=60))
-def test_a_made_up_cursor_is_refused(cursor: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        window(PageQuery(cursor=cursor))
-    assert refused.value.param == "cursor"
-
-
-@given(MOMENTS, IDS, st.data())
-def test_a_changed_cursor_is_refused(moment: datetime, row_id: str, data: st.DataObject) -> None:
-    cursor = write_cursor(moment, row_id)
-    at = data.draw(st.integers(0, len(cursor) - 2))
-    other = data.draw(st.sampled_from("ABCDwxyz0189-_").filter(lambda each: each != cursor[at]))
-    with pytest.raises(InvalidRequest):
-        window(PageQuery(cursor=cursor[:at] + other + cursor[at + 1 :]))
-
-
-@pytest.mark.parametrize(
-    "text", ["x.rec_1", "99999999999999999999.rec_1", ".rec_1", "1", "1." + "r" * 5000, "1.\0"]
-)
-def test_a_cursor_with_a_right_checksum_and_a_wrong_content_breaks_nothing(text: str) -> None:
-    cursor = base64.urlsafe_b64encode(f"{text}.{crc32(text.encode()):08x}".encode()).decode().rstrip("=")
-    try:
-        asked = window(PageQuery(cursor=cursor))
-    except InvalidRequest:
-        return
-    assert isinstance(asked.before_time, datetime)
-    assert "\0" not in asked.before_id
 
 
 @dataclass
@@ -76,11 +36,67 @@ class Row:
         return getattr(self, name)
 
 
+def cursor_after(moment: datetime, row_id: str, list_name: str = "devices") -> str:
+    """What the list gives behind this row."""
+    rows: Any = [Row(row_id, moment)] * 2
+    cursor = page(rows, window(PageQuery(limit=1), list_name), lambda row: row)[2]
+    assert cursor is not None
+    return cursor
+
+
+@given(MOMENTS, IDS)
+def test_a_cursor_carries_the_full_time_and_the_id(moment: datetime, row_id: str) -> None:
+    cursor = cursor_after(moment, row_id)
+    asked = window(PageQuery(cursor=cursor), "devices")
+    assert (asked.before_time, asked.before_id) == (moment, row_id)
+    assert 1 <= len(cursor) <= 2048
+    assert cursor.isascii()
+    assert cursor.isprintable()
+    assert " " not in cursor
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_a_made_up_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        window(PageQuery(cursor=cursor), "devices")
+    assert refused.value.param == "cursor"
+
+
+@given(MOMENTS, IDS, st.data())
+def test_a_changed_cursor_is_refused(moment: datetime, row_id: str, data: st.DataObject) -> None:
+    cursor = cursor_after(moment, row_id)
+    at = data.draw(st.integers(0, len(cursor) - 2))
+    other = data.draw(st.sampled_from("ABCDwxyz0189-_").filter(lambda each: each != cursor[at]))
+    with pytest.raises(InvalidRequest):
+        window(PageQuery(cursor=cursor[:at] + other + cursor[at + 1 :]), "devices")
+
+
+@given(MOMENTS, IDS)
+def test_a_cursor_of_another_list_is_refused(moment: datetime, row_id: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        window(PageQuery(cursor=cursor_after(moment, row_id, "end_users")), "devices")
+    assert refused.value.param == "cursor"
+
+
+@pytest.mark.parametrize(
+    "text", ["x.rec_1", "99999999999999999999.rec_1", ".rec_1", "1", "1." + "r" * 5000, "1.\0"]
+)
+def test_a_cursor_with_a_right_checksum_and_a_wrong_content_breaks_nothing(text: str) -> None:
+    checksum = f"{crc32(f'devices:{text}'.encode()):08x}"
+    cursor = base64.urlsafe_b64encode(f"{text}.{checksum}".encode()).decode().rstrip("=")
+    try:
+        asked = window(PageQuery(cursor=cursor), "devices")
+    except InvalidRequest:
+        return
+    assert isinstance(asked.before_time, datetime)
+    assert "\0" not in asked.before_id
+
+
 @pytest.mark.parametrize(
     ("rows", "limit", "more"), [(0, 5, False), (5, 5, False), (6, 5, True), (1, 1, False)]
 )
 def test_a_page_holds_no_more_than_its_limit(rows: int, limit: int, more: bool) -> None:
-    asked = window(PageQuery(limit=limit))
+    asked = window(PageQuery(limit=limit), "devices")
     assert asked.fetch == limit + 1
     read: Any = [Row(f"rec_{n}", datetime(2026, 1, 15, tzinfo=UTC)) for n in range(rows)]
     data, has_more, cursor = page(read, asked, lambda row: row["id"])
@@ -144,6 +160,30 @@ async def test_a_walk_is_steady_while_rows_come_and_go(
         await client.delete(f"/v1/end-users/{seen[step]}", headers=tenant.headers)  # and fewer shown ones
         step += 1
     assert seen == there
+
+
+async def test_no_list_takes_the_cursor_of_another(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    headers = tenant.headers
+    for number in range(2):
+        user = (await client.post("/v1/end-users", json={}, headers=headers)).json()["id"]
+        await client.post("/v1/devices", json={"serial_number": f"PIN000{number}"}, headers=headers)
+        await client.post("/v1/recordings", json={"end_user_id": user}, headers=headers)
+        await client.post("/v1/api-keys", json={"scopes": ["devices:read"]}, headers=headers)
+        gone = (await client.post("/v1/end-users", json={}, headers=headers)).json()["id"]
+        await client.delete(f"/v1/end-users/{gone}", headers=headers)
+    lists = ("end-users", "devices", "recordings", "api-keys", "erasures")
+    cursors: dict[str, str] = {}
+    for each in lists:
+        answer = await client.get(f"/v1/{each}?limit=1", headers=headers)
+        cursors[each] = answer.json()["next_cursor"]
+        assert cursors[each], each
+    for each in lists:
+        for other, cursor in cursors.items():
+            answer = await client.get(f"/v1/{each}?limit=1&cursor={cursor}", headers=headers)
+            if each == other:
+                assert answer.status_code == 200
+            else:
+                assert (answer.status_code, answer.json()["error"]["param"]) == (400, "cursor"), (each, other)
 
 
 async def test_offset_skips(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:

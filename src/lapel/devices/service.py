@@ -75,7 +75,7 @@ class Devices:
 
     async def list(self, actor: Actor, query: DeviceQuery) -> DevicePage:
         """Newest first."""
-        asked = window(query)
+        asked = window(query, "devices")
         own, wanted = actor.end_user_id, query.end_user_id
         end_user_id = wanted if own is None else own
         if (wanted is not None and wanted != end_user_id) or (

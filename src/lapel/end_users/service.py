@@ -89,7 +89,7 @@ class EndUsers:
 
     async def list(self, actor: Actor, query: EndUserQuery) -> EndUserPage:
         """Newest first."""
-        asked = window(query)
+        asked = window(query, "end_users")
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(
                 connection, actor.world_id, asked, query.external_id, actor.end_user_id

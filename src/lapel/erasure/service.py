@@ -50,7 +50,7 @@ class Erasures:
 
     async def list(self, actor: Actor, query: ErasureQuery) -> ErasurePage:
         """Newest first."""
-        asked = window(query)
+        asked = window(query, "erasures")
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked)
         data, has_more, next_cursor = page(rows, asked, lambda row: _erasure(row, actor.project_id))

@@ -1,6 +1,7 @@
 """Lists: newest first by (`created_at`, id), a cursor that never skips or repeats.
 
-The cursor carries the full-precision time and the id of the last row shown. SQL of every list:
+The cursor carries the full-precision time and the id of the last row shown; its checksum is also one of the
+list's name, so that another list refuses it. SQL of every list:
 
     WHERE world_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC
     LIMIT $4 OFFSET $5
@@ -51,6 +52,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 class Window:
     """Which rows a page asks for; `fetch` is one more than it shows, to know of a next page."""
 
+    list_name: str
     before_time: datetime
     before_id: str
     limit: int
@@ -62,12 +64,12 @@ class Window:
         return self.limit + 1
 
 
-def window(query: PageQuery) -> Window:
-    """The window a query asks for. Raises InvalidRequest for a cursor that is not ours."""
+def window(query: PageQuery, list_name: str) -> Window:
+    """What a query of a list asks for. Raises InvalidRequest for a cursor that this list did not make."""
     if not query.cursor:
-        return Window(_END_OF_TIME, _LAST_ID, query.limit, query.offset)
-    moment, row_id = _read_cursor(query.cursor)
-    return Window(moment, row_id, query.limit, query.offset)
+        return Window(list_name, _END_OF_TIME, _LAST_ID, query.limit, query.offset)
+    moment, row_id = _read_cursor(query.cursor, list_name)
+    return Window(list_name, moment, row_id, query.limit, query.offset)
 
 
 def page(
@@ -76,18 +78,22 @@ def page(
     """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`."""
     shown = rows[: asked.limit]
     has_more = len(rows) > asked.limit
-    cursor = write_cursor(shown[-1]["created_at"], shown[-1]["id"]) if has_more else None
+    cursor = _write_cursor(asked.list_name, shown[-1]["created_at"], shown[-1]["id"]) if has_more else None
     return [build(row) for row in shown], has_more, cursor
 
 
-def write_cursor(created_at: datetime, row_id: str) -> str:
+def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
     """Opaque, printable, without spaces; carries a checksum so that a made-up one is refused."""
     microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
     text = f"{microseconds}.{row_id}"
-    return base64.urlsafe_b64encode(f"{text}.{crc32(text.encode()):08x}".encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
+def _checksum(list_name: str, text: str) -> str:
+    return f"{crc32(f'{list_name}:{text}'.encode()):08x}"
+
+
+def _read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
     refused = InvalidRequest(
         "This cursor was not made by this list. Pass `next_cursor` of the page before, unchanged.",
         param="cursor",
@@ -97,7 +103,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         text, _, checksum = (
             base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").rpartition(".")
         )
-        if f"{crc32(text.encode()):08x}" != checksum:
+        if _checksum(list_name, text) != checksum:
             raise refused
         microseconds, _, row_id = text.partition(".")
         # Anybody can compute a checksum: what the database is given must be an id.

@@ -76,7 +76,7 @@ class OperatorKeys:
             worlds = await queries.list_worlds(connection, project_id)
         for row in worlds:
             world = World(row["id"], row["project_id"], row["mode"])
-            asked = window(_PAGE)
+            asked = window(_PAGE, "api_keys")
             while True:
                 async with self._kit.database.acquire() as connection:
                     rows = await queries.list_keys(connection, world.id, asked, None)

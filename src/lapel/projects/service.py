@@ -112,7 +112,7 @@ class Keys:
 
     async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
         """Newest first, ended ones too."""
-        asked, world = window(query), _world_of(actor)
+        asked, world = window(query, "api_keys"), _world_of(actor)
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
         data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))

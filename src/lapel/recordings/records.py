@@ -93,7 +93,7 @@ class Records:
 
     async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
         """Newest first, with their media, in one statement."""
-        asked = window(query)
+        asked = window(query, "recordings")
         own = actor.end_user_id if actor.kind in ("key", "end_user") else None
         if own is not None and query.end_user_id not in (None, own):
             return RecordingPage(data=[], has_more=False, next_cursor=None)
