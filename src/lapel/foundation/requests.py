@@ -104,6 +104,18 @@ class _Call:
     extra: Headers = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """What a `stored` operation is asked to do; `ticket` only with an Idempotency-Key."""
+
+    operation: Operation
+    actor: Actor
+    params: Mapping[str, str]
+    query: msgspec.Struct
+    body: msgspec.Struct
+    ticket: Ticket | None
+
+
 class Api:
     """The ASGI application of all operations."""
 
@@ -183,7 +195,7 @@ class Api:
             ticket = (
                 idempotency.ticket(call.actor, key, operation.method, scope["path"], content) if key else None
             )
-            return await self._run_stored(operation, call.actor, params, query, body, ticket)
+            return await self._run_stored(_Effect(operation, call.actor, params, query, body, ticket))
         if operation.method == "POST":
             idempotency.read_key(call.headers.get(b"idempotency-key"))
         return encode(operation, await operation.handler(call.actor, params, query, body))
@@ -228,56 +240,34 @@ class Api:
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
 
-    async def _run_stored(
-        self,
-        operation: Operation,
-        actor: Actor,
-        params: Mapping[str, str],
-        query: msgspec.Struct,
-        body: msgspec.Struct,
-        ticket: Ticket | None,
-    ) -> tuple[int, Headers, bytes]:
+    async def _run_stored(self, effect: _Effect) -> tuple[int, Headers, bytes]:
         try:
-            return await self._run_once(operation, actor, params, query, body, ticket)
+            return await self._run_once(effect)
         except _AGAIN:
-            return await self._run_once(operation, actor, params, query, body, ticket)
+            return await self._run_once(effect)
 
-    async def _run_once(
-        self,
-        operation: Operation,
-        actor: Actor,
-        params: Mapping[str, str],
-        query: msgspec.Struct,
-        body: msgspec.Struct,
-        ticket: Ticket | None,
-    ) -> tuple[int, Headers, bytes]:
-        done = await self._run_or_find(operation, actor, params, query, body, ticket)
+    async def _run_once(self, effect: _Effect) -> tuple[int, Headers, bytes]:
+        done = await self._run_or_find(effect)
         if isinstance(done, Stored):
             # It asks for a connection of its own: holding one meanwhile, repeats could starve each other.
-            return await _replay(operation, actor, params, done)
+            return await _replay(effect, done)
         answer, encoded = done
         if isinstance(answer, Reply) and answer.committed is not None:
             await answer.committed()
         return encoded
 
-    async def _run_or_find(
-        self,
-        operation: Operation,
-        actor: Actor,
-        params: Mapping[str, str],
-        query: msgspec.Struct,
-        body: msgspec.Struct,
-        ticket: Ticket | None,
-    ) -> Stored | tuple[Answer, tuple[int, Headers, bytes]]:
+    async def _run_or_find(self, effect: _Effect) -> Stored | tuple[Answer, tuple[int, Headers, bytes]]:
         """The effect and its answer, in one transaction; or the answer that was given before."""
-        now = self._clock.now()
+        now, ticket = self._clock.now(), effect.ticket
         async with self._database.transaction() as connection:
             if ticket is not None:
                 stored = await ticket.claim(connection, self._sealer, now, _KEEP_ANSWERS)
                 if stored is not None:
                     return stored
-            answer = await operation.handler(connection, actor, params, query, body)
-            encoded = encode(operation, answer)
+            answer = await effect.operation.handler(
+                connection, effect.actor, effect.params, effect.query, effect.body
+            )
+            encoded = encode(effect.operation, answer)
             if ticket is not None:
                 await ticket.store(connection, self._sealer, now, Stored(encoded[0], encoded[2]))
             return answer, encoded
@@ -300,13 +290,12 @@ class Api:
         return InternalError("Something went wrong on our side. The request id finds it in the server's log.")
 
 
-async def _replay(
-    operation: Operation, actor: Actor, params: Mapping[str, str], stored: Stored
-) -> tuple[int, Headers, bytes]:
+async def _replay(effect: _Effect, stored: Stored) -> tuple[int, Headers, bytes]:
+    operation = effect.operation
     body: msgspec.Struct | bytes = stored.body
     if operation.replay is not None and operation.response is not None:
         before: Any = msgspec.json.decode(stored.body, type=operation.response)
-        body = await operation.replay(actor, params, before)
+        body = await operation.replay(effect.actor, effect.params, before)
     return encode(operation, Reply(body, stored.status, (("Idempotent-Replayed", "true"),)))
 
 
