@@ -17,7 +17,9 @@ from lapel.setting_parsers import GIB, KIB, MIB
 
 PREFIX = "LAPEL_"
 # Variables of ours that are no settings: how a parent talks to the child it starts.
-PROTOCOL_VARIABLES = frozenset({"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_CRASH"})
+PROTOCOL_VARIABLES = frozenset(
+    {"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_METRICS_NAME", "LAPEL_CRASH"}
+)
 
 Role = Literal["api", "worker", "store", "all"]
 Addressing = Literal["path", "virtual"]
@@ -89,8 +91,7 @@ class Settings:
     )
     listen_database_url: str | None = _setting(
         None,
-        "Direct connection for LISTEN, backup and restore when the database URL goes through a transaction "
-        "pooler.",
+        "Direct connection for LISTEN, backup and restore, when the database URL is a transaction pooler's.",
         _DATABASE_URL,
         secret=True,
     )
@@ -277,17 +278,15 @@ class FromParent:
     ready_fd: int | None  # where to write `ready`
     listen_fd: int | None  # a socket that is already listening
     pid: int | None  # with whom to end
+    metrics_name: str | None  # under which it counts for all processes; nobody else has it at the same time
     crash: str | None  # a crash point that a test has armed
 
 
 def from_parent() -> FromParent:
     """Reads this process's part of the environment that is not settings."""
-    ready, listener, pid, crash = (
-        os.environ.get(f"{PREFIX}{name}") for name in ("READY_FD", "LISTEN_FD", "PARENT_PID", "CRASH")
-    )
-    return FromParent(
-        int(ready) if ready else None, int(listener) if listener else None, int(pid) if pid else None, crash
-    )
+    told = {name.removeprefix(PREFIX): os.environ.get(name) for name in PROTOCOL_VARIABLES}
+    ready, listener, pid = (int(told[name] or 0) or None for name in ("READY_FD", "LISTEN_FD", "PARENT_PID"))
+    return FromParent(ready, listener, pid, told["METRICS_NAME"], told["CRASH"])
 
 
 def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 
@@ -261,3 +262,27 @@ def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(served: Served) 
     listed = told("keys", "list", *place)["data"]
     assert {made["id"], rotated["id"]} <= {key["id"] for key in listed}
     assert made["key"] not in str(listed)
+
+
+def test_a_process_that_is_started_again_goes_on_counting_in_the_same_files(served: Served) -> None:
+    def made() -> float:
+        families = text_string_to_metric_families(httpx.get(f"{served.url}/metrics", timeout=10).text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "lapel_http_request_seconds_count" and sample.labels["status"] == "201"
+        )
+
+    assert write_something(served, served.told["key"]).status_code == 201
+    folder = Path(psutil.Process(served.pid("api")).environ()["PROMETHEUS_MULTIPROC_DIR"])
+    files, before = set(folder.iterdir()), made()
+    for role in ("api", "worker", "api"):
+        pid = served.pid(role)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda role=role, pid=pid: [each for each in served.pids(role) if each != pid])
+        served.await_healthy()
+    assert made() == before
+    assert write_something(served, served.told["key"]).status_code == 201
+    assert made() == before + 1
+    assert set(folder.iterdir()) == files

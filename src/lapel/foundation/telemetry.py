@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from lapel.foundation.request_id import REQUEST_ID
+from lapel.settings import from_parent
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -37,6 +38,12 @@ _SECRETS = (
     (re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^\s\"'<>&\\]+"), r"\1***"),
     (re.compile(r"(\bpostgres(?:ql)?://[^\s:/@]*:)[^\s\"']+@"), r"\1***@"),
 )
+
+_name = from_parent().metrics_name
+if _name is not None:
+    # By name and not by process id: a process that is started again goes on in the files of the one before,
+    # so that nothing counted is lost and the files do not become more. Said before the first metric is made.
+    values.ValueClass = values.MultiProcessValue(lambda: _name)  # pyright: ignore[reportUnknownMemberType]
 
 
 @dataclass(slots=True)

@@ -107,20 +107,21 @@ def _complete(settings: Settings, postgres: EmbeddedPostgres | None, sockets: So
 
 
 def _children(settings: Settings, sockets: Sockets, metrics: Path) -> list[Child]:
-    def environment(own: Mapping[str, str]) -> dict[str, str]:
-        return {**child_environment(settings, own), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+    def environment(name: str) -> Callable[[Mapping[str, str]], dict[str, str]]:
+        ours = {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "LAPEL_METRICS_NAME": name}
+        return lambda own: {**child_environment(settings, own), **ours}
 
     children: list[Child] = []
     if sockets.store is not None:
-        children.append(Child("store", "store", environment, sockets.store.fileno()))
+        children.append(Child("store", "store", environment("store"), sockets.store.fileno()))
     if settings.role == "store":
-        children.append(Child("store", "store", environment, sockets.public[0].fileno()))
+        children.append(Child("store", "store", environment("store"), sockets.public[0].fileno()))
     else:
         for number, public in enumerate(sockets.public, 1):
             name = "api" if len(sockets.public) == 1 else f"api-{number}"
-            children.append(Child("api", name, environment, public.fileno()))
+            children.append(Child("api", name, environment(name), public.fileno()))
     if settings.role in {"all", "worker"}:
-        children.append(Child("worker", "worker", environment))
+        children.append(Child("worker", "worker", environment("worker")))
     return children
 
 
