@@ -57,6 +57,7 @@ SHARED_TABLES = {
     "findings": "counts of what the reconciler found",
     "job_starts": "counts per job, without content",
     "key_caches": "the processes that cache keys",
+    "organization_config_overrides": "above worlds; each row names its mode",
     "organizations": "above worlds",
     "projects": "above worlds",
     "rate_windows": "counters; the bucket's name carries the world",

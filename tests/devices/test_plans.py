@@ -26,4 +26,4 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_UNBOUND) == ["devices_unbound"]
         assert await indexes_of(connection, queries.LIST_OF_END_USER) == ["devices_of_end_user"]
         assert await indexes_of(connection, queries.READ) == ["devices_pkey"]
-        assert await indexes_of(connection, queries.READ_BY_SERIAL) == ["devices_world_id_serial_number_key"]
+        assert await indexes_of(connection, queries.READ_BY_SERIAL) == ["devices_active_serial_number"]

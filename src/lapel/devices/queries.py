@@ -24,11 +24,13 @@ INSERT = f"""
 INSERT INTO devices
     (world_id, id, serial_number, model, name, firmware_version, metadata, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
-ON CONFLICT (world_id, serial_number) DO NOTHING
+ON CONFLICT (world_id, serial_number) WHERE deleted_at IS NULL DO NOTHING
 RETURNING {_COLUMNS}
 """
 
-READ_BY_SERIAL = f"SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2"
+READ_BY_SERIAL = f"""
+SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL
+"""
 
 # $3: the end user whose devices the caller may see; NULL for one who may see all.
 READ = f"""

@@ -1,0 +1,1 @@
+"""Commands: what a device is asked to do, once, and how it went."""

@@ -1,0 +1,1 @@
+"""Firmware: releases, what each device is offered, and rollouts."""

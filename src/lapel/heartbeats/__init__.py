@@ -1,0 +1,1 @@
+"""Heartbeats: what devices report, and what they take home in the answer."""
