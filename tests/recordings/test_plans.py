@@ -62,6 +62,8 @@ SINGLE = {
     media_queries.READ_RECORDING_STATE: ["recordings_pkey", "worlds_pkey"],
     media_queries.READ_MEDIA_STATES: ["media_pkey"],
     media_queries.READ_OPEN_ATTEMPTS: ["media_pkey", "upload_attempts_pkey"],
+    media_queries.COUNT_ATTEMPTS: ["upload_attempts_pkey"],
+    media_queries.FORGET_ATTEMPTS: ["upload_attempts_pkey", "upload_attempts_pkey"],
     media_queries.CLAIM_MEDIA: ["media_world_id_id_key"],
     media_queries.MOVE_ATTEMPT: ["upload_attempts_pkey"],
     deletion_queries.LOCK_OF_END_USER: ["recordings_of_end_user"],

@@ -38,6 +38,19 @@ UPDATE media SET status = 'pending', failure = NULL, content_type = $4,
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status IN ('pending', 'failed')
 """
 
+# How many upload URLs are kept of a media, and how many of them may still be used.
+COUNT_ATTEMPTS = """
+SELECT count(*) AS kept, count(*) FILTER (WHERE url_expires_at > $3) AS valid FROM upload_attempts
+WHERE world_id = $1 AND media_id = $2
+"""
+
+# $4: how many of the newest stay, whatever their age.
+FORGET_ATTEMPTS = """
+DELETE FROM upload_attempts
+WHERE world_id = $1 AND media_id = $2 AND url_expires_at < $3 AND state <> 'verifying' AND id <= (
+    SELECT id FROM upload_attempts WHERE world_id = $1 AND media_id = $2 ORDER BY id DESC OFFSET $4 LIMIT 1)
+"""
+
 INSERT_ATTEMPT = """
 INSERT INTO upload_attempts (world_id, media_id, id, staging_key, content_type, file_size_bytes, sha256,
     state, url_expires_at, created_at)
@@ -182,6 +195,21 @@ async def renew_media(
     await connection.execute(
         RENEW_MEDIA, at.world_id, at.recording_id, media_id, content_type, captured_at, url_expires_at
     )
+
+
+async def count_attempts(
+    connection: Connection, world_id: int, media_id: str, now: datetime
+) -> tuple[int, int]:
+    """How many upload URLs are kept of a media, and how many of them may still be used."""
+    row = await connection.fetchrow(COUNT_ATTEMPTS, world_id, media_id, now)
+    return (0, 0) if row is None else (row["kept"], row["valid"])
+
+
+async def forget_attempts(
+    connection: Connection, world_id: int, media_id: str, ended_before: datetime, keep: int
+) -> None:
+    """Drop the URLs that ended before, except the newest of all."""
+    await connection.execute(FORGET_ATTEMPTS, world_id, media_id, ended_before, keep)
 
 
 async def insert_attempt(

@@ -29,6 +29,10 @@ URL_SECONDS = 3600
 TOKEN_LIFE = timedelta(hours=24)
 # Keeps the answer of one recording, and the work of one completion, within bounds.
 MAX_MEDIA = 500
+# Upload URLs of one media that may still be used: far more than lost answers explain.
+MAX_ATTEMPTS = 100
+# Older URLs are kept until then, and the newest always: a completion takes the newest that was used.
+_FORGET_AFTER = timedelta(hours=25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,10 @@ class Uploads:
         """A fresh URL: for the one audio always the same media, for images and videos a new one.
 
         Raises NotFound, InvalidRequest, Conflict (the audio is uploaded, or there are too many
-        media), UploadVerificationPending, StoreUnavailable (no credentials to sign with).
+        media or valid URLs), UploadVerificationPending, StoreUnavailable (no credentials to sign with).
         """
         declared = self._check(body)
         now = self._kit.clock.now()
-        ends = now + timedelta(seconds=URL_SECONDS)
         if await queries.lock(connection, at) is None:
             raise unknown()
         crash_point("upload-url:begin")
@@ -65,15 +68,20 @@ class Uploads:
                 media_id = audio["id"]
                 _check_open(audio["status"])
         if media_id is not None:
-            await media_queries.renew_media(
-                connection, at, media_id, declared.content_type, body.captured_at, ends
-            )
+            await _renew(connection, at, media_id, declared, body.captured_at, now)
         else:
             if await media_queries.count_media(connection, at) >= MAX_MEDIA:
                 raise Conflict(f"A recording has {MAX_MEDIA} media at most.")
             media_id = self._kit.ids.new("med")
             await media_queries.insert_media(
-                connection, at, media_id, body.type, declared.content_type, body.captured_at, now, ends
+                connection,
+                at,
+                media_id,
+                body.type,
+                declared.content_type,
+                body.captured_at,
+                now,
+                now + timedelta(seconds=URL_SECONDS),
             )
         crash_point("upload-url:media-written")
         return await self._issue(connection, actor, at, media_id, declared, now)
@@ -95,10 +103,7 @@ class Uploads:
                 raise Conflict("What this key began is finished. Use a new Idempotency-Key.")
             _check_open(media["status"])
             declared = _Declared(attempt["content_type"], attempt["file_size_bytes"], attempt["sha256"])
-            ends = now + timedelta(seconds=URL_SECONDS)
-            await media_queries.renew_media(
-                connection, at, stored.media_id, declared.content_type, None, ends
-            )
+            await _renew(connection, at, stored.media_id, declared, None, now)
             return await self._issue(connection, actor, at, stored.media_id, declared, now)
 
     def _check(self, body: StartUpload) -> _Declared:
@@ -153,6 +158,29 @@ class Uploads:
             upload_token=token,
             complete_url=f"{self._kit.settings.base_url}/v1/recordings/{at.recording_id}/upload-complete",
         )
+
+
+async def _renew(
+    connection: Connection,
+    at: Reach,
+    media_id: str,
+    declared: _Declared,
+    captured_at: datetime | None,
+    now: datetime,
+) -> None:
+    """One more URL for a media of a locked recording. Raises Conflict when too many may still be used."""
+    kept, valid = await media_queries.count_attempts(connection, at.world_id, media_id, now)
+    if valid >= MAX_ATTEMPTS:
+        raise Conflict(
+            f"This media has {MAX_ATTEMPTS} upload URLs that can still be used. Use one of them, or ask "
+            "again when the oldest has expired."
+        )
+    if kept >= MAX_ATTEMPTS:
+        await media_queries.forget_attempts(
+            connection, at.world_id, media_id, now - _FORGET_AFTER, MAX_ATTEMPTS
+        )
+    ends = now + timedelta(seconds=URL_SECONDS)
+    await media_queries.renew_media(connection, at, media_id, declared.content_type, captured_at, ends)
 
 
 def _check_open(status: str) -> None:
