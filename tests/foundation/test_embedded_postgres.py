@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 
 from lapel.foundation import postgres_install as install
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.embedded_postgres import LOG_LIMIT, EmbeddedPostgres
 from lapel.foundation.postgres_install import PostgresError
 from lapel.foundation.postgres_processes import escalate, stop_survivors
 
@@ -281,6 +281,24 @@ def test_it_works_as_an_ordinary_user_too() -> None:
         assert (done.stdout, done.returncode) == ("lapel\n", 0), done.stderr
     finally:
         shutil.rmtree(base)
+
+
+async def test_the_log_is_shortened_while_the_server_writes_it(server: EmbeddedPostgres) -> None:
+    old = server.log.with_suffix(".log.1")
+    server.shorten_log()
+    assert not old.exists()
+    for filling in (b"first\n", b"second\n"):
+        with server.log.open("ab") as log:
+            log.write(filling * LOG_LIMIT)
+        server.shorten_log()
+        assert server.log.stat().st_size == 0
+        assert old.stat().st_size == LOG_LIMIT
+        assert old.read_bytes().endswith(filling)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (server.log, old)] == [0o600, 0o600]
+    await fetch(server, "select pg_reload_conf()", "postgres")
+    eventually(lambda: server.log.stat().st_size > 0)
+    assert b"\0" not in server.log.read_bytes()
+    assert "SIGHUP" in server.log.read_text()
 
 
 def test_a_stop_that_hangs_is_followed_by_harder_ones() -> None:

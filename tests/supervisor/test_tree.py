@@ -19,6 +19,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from lapel.foundation.embedded_postgres import LOG_LIMIT
 from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 
 
@@ -107,6 +108,14 @@ def test_a_frozen_postgresql_backend_crash_is_survived(served: Served) -> None:
     os.kill(backends[-1].pid, signal.SIGKILL)  # the server restarts all its processes by itself
     served.await_healthy()
     assert eventually(lambda: write_something(served, served.told["key"]).status_code == 201)
+
+
+def test_the_log_of_postgresql_stays_small_while_it_runs(served: Served) -> None:
+    log = served.data_dir / "postgres.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (LOG_LIMIT + 1))
+    eventually(lambda: log.stat().st_size < LOG_LIMIT)
+    assert log.with_suffix(".log.1").stat().st_size == LOG_LIMIT
 
 
 def test_a_second_instance_on_the_folder_is_refused_with_a_clear_line(served: Served) -> None:

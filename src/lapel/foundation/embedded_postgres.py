@@ -27,7 +27,7 @@ from lapel.foundation.postgres_processes import escalate, is_ready, stop_survivo
 
 OWNER = "lapel"  # the role that owns the database `lapel`
 SUPERUSER = "postgres"
-LOG_LIMIT = 4 << 20
+LOG_LIMIT = 4 << 20  # bytes
 
 _INITDB = (
     "-U", SUPERUSER, "-A", "peer", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
@@ -123,6 +123,10 @@ class EmbeddedPostgres:
         stop_survivors(self.data, grace)
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def shorten_log(self) -> None:
+        """Call it now and then: a log above LOG_LIMIT is emptied, and its end kept in postgres.log.1."""
+        _shorten(self.log)
 
     def poll(self) -> int | None:
         """The exit status of the server when it has ended (and is reaped), else None."""
@@ -280,9 +284,20 @@ def _environment() -> dict[str, str]:
 
 
 def _shorten(log: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > LOG_LIMIT:
-            log.replace(log.with_suffix(".log.1"))
+    """Empties a long log in place, because its writer holds it open; the end of it is kept beside it.
+
+    A line that is written at this very moment may be lost. No fault of the disk is raised: the server goes on.
+    """
+    with contextlib.suppress(OSError), log.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= LOG_LIMIT:
+            return
+        file.seek(size - LOG_LIMIT)
+        with contextlib.suppress(OSError):  # a full disk has no room for it, and gets some
+            kept = os.open(log.with_suffix(".log.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(kept, "wb") as target:
+                target.write(file.read(LOG_LIMIT))
+        file.truncate(0)
 
 
 def _tail(log: Path) -> str:

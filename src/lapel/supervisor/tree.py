@@ -25,6 +25,7 @@ from lapel.supervisor.children import Backoff, Child, stop_all
 DRAIN = 3.4
 STORE_STOP = 0.4
 POSTGRES_STOP = 0.6
+LOG_LOOK = 10.0  # seconds between two looks at the size of PostgreSQL's log
 TRIES = 4  # deaths of a process that was never ready, after which the start has failed
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
@@ -93,6 +94,8 @@ class Tree:
             self._reap()
             self._reap_orphans()
             self._restart_due()
+            if self._postgres is not None:
+                self._postgres.shorten_log()
 
     def stop(self) -> None:
         """Ends everything: API and worker, then the store that they may use, then PostgreSQL."""
@@ -111,10 +114,12 @@ class Tree:
             self._postgres.stop(grace=0.0 if hurry() else POSTGRES_STOP)
 
     def _wait(self) -> None:
-        """Sleeps until a signal, a word of a child, or the next restart."""
+        """Sleeps until a signal, a word of a child, the next restart, or the next look at the log."""
         due = [child.restart_at for child in self._children if child.restart_at is not None]
         if self._postgres_restart_at is not None:
             due.append(self._postgres_restart_at)
+        if self._postgres is not None:
+            due.append(time.monotonic() + LOG_LOOK)
         timeout = max(0.0, min(due) - time.monotonic()) if due else None
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_read, selectors.EVENT_READ, None)
