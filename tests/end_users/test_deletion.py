@@ -16,6 +16,7 @@ SELECT external_id, name, email, metadata FROM end_users WHERE world_id = $1 AND
 LEDGER = """
 SELECT resource_type, state, prefixes FROM erasures WHERE world_id = $1 AND resource_id = $2
 """
+KEPT = "SELECT key, sealed_body = '' AS blank FROM idempotency_keys WHERE world_id = $1 ORDER BY key"
 TIED = """
 SELECT (SELECT count(*) FROM devices WHERE world_id = $1 AND end_user_id = $2)
      + (SELECT count(*) FROM device_tokens t JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
@@ -93,12 +94,44 @@ async def test_a_repeated_creation_shows_nothing_of_a_deleted_person(
     assert repeat.json() == first.json()
     await client.delete(f"/v1/end-users/{first.json()['id']}", headers=tenant.headers)
     repeat = await client.post("/v1/end-users", json=body, headers=headers)
-    assert repeat.status_code == 201
-    assert repeat.headers["idempotent-replayed"] == "true"
-    shown = repeat.json()
-    assert shown["id"] == first.json()["id"]
-    assert (shown["name"], shown["external_id"], shown["metadata"]) == (None, None, {})
-    assert shown["deleted_at"] is not None
+    assert (repeat.status_code, repeat.json()["error"]["code"]) == (404, "not_found")
+    other = await client.post("/v1/end-users", json=body | {"name": "Joan"}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    async def ask(path: str, key: str, headers: dict[str, str] | None = None, /, **body: Any) -> Any:
+        sent = {**(headers or tenant.headers), "Idempotency-Key": key}
+        answer = await client.post(path, json=body, headers=sent)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    async def kept() -> list[tuple[str, bool]]:
+        async with kit.database.acquire() as connection:
+            rows = await connection.fetch(KEPT, tenant.test_world)
+        return [(row["key"], row["blank"]) for row in rows]
+
+    user = (await ask("/v1/end-users", "a-user", name="Jane"))["id"]
+    other = (await ask("/v1/end-users", "b-other", name="Joan"))["id"]
+    await ask(f"/v1/end-users/{user}/token", "c-token")
+    device = (await ask("/v1/devices", "d-device", serial_number="PIN0001"))["id"]
+    bound = await ask(f"/v1/devices/{device}/bind", "e-bound", end_user_id=user)
+    await ask("/v1/recordings", "f-recording", end_user_id=user)
+    await ask("/v1/recordings", "g-by-device", bearer(bound["device_token"]))
+    await ask("/v1/recordings", "h-others", end_user_id=other)
+    own = await ask("/v1/api-keys", "i-key", scopes=["recordings:write"], end_user_id=user)
+    await ask("/v1/recordings", "j-own", bearer(own["key"]))
+    names = ["a-user", "b-other", "c-token", "d-device", "e-bound", "f-recording", "g-by-device", "h-others"]
+    assert await kept() == [(each, False) for each in [*names, "i-key", "j-own"]]
+
+    assert (await client.delete(f"/v1/end-users/{user}", headers=tenant.headers)).status_code == 204
+    others = ("b-other", "d-device", "h-others")
+    assert await kept() == [(each, each not in others) for each in [*names, "i-key"]]
+    again = {**tenant.headers, "Idempotency-Key": "h-others"}
+    repeat = await client.post("/v1/recordings", json={"end_user_id": other}, headers=again)
+    assert (repeat.status_code, repeat.headers["idempotent-replayed"]) == (201, "true")
 
 
 async def test_of_many_deletions_one_happens(client: httpx.AsyncClient, tenant: Tenant) -> None:

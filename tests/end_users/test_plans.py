@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lapel.end_users import queries
+from lapel.foundation import idempotency
 from tests.support.plans import filled, indexes_of
 
 # 50,000 end users in one world; every fifth is deleted.
@@ -13,6 +14,11 @@ INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'live');
 INSERT INTO end_users (world_id, id, external_id, created_at, updated_at, deleted_at)
     SELECT w.id, 'eu_' || n, 'u' || n, now() - make_interval(secs => n), now(),
            CASE WHEN n % 5 = 0 THEN now() END
+    FROM worlds w, generate_series(1, 50000) n;
+INSERT INTO idempotency_keys
+        (world_id, principal, key, fingerprint, status, sealed_body, created_at, end_user_id)
+    SELECT w.id, CASE WHEN n % 2 = 0 THEN 'keys' ELSE 'device:' || n END, 'k' || n, '', 201, 'x', now(),
+           CASE WHEN n % 2 = 0 THEN 'eu_' || n END
     FROM worlds w, generate_series(1, 50000) n;
 """
 
@@ -26,3 +32,5 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             assert await indexes_of(connection, sql, may_sort=True) == ["end_users_active_external_id"]
         for sql in (queries.READ, queries.HOLD):
             assert await indexes_of(connection, sql) == ["end_users_pkey"]
+        assert await indexes_of(connection, idempotency.BLANK) == ["idempotency_keys_of_end_user"]
+        assert await indexes_of(connection, idempotency.FORGET) == ["idempotency_keys_pkey"]

@@ -31,8 +31,6 @@ SELECT {_COLUMNS} FROM end_users
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR id = $3) AND deleted_at IS NULL
 """
 
-READ_ALSO_DELETED = f"SELECT {_COLUMNS} FROM end_users WHERE world_id = $1 AND id = $2"
-
 # Three lists, not one with `OR` in it: each has its own index under a prepared plan.
 LIST = f"""
 SELECT {_COLUMNS} FROM end_users
@@ -84,9 +82,6 @@ INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_
 VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4)
 """
 
-# Answers kept for repeats of the end user's own keys.
-FORGET_ANSWERS = "DELETE FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text"
-
 PUT_TOKEN = """
 INSERT INTO end_user_tokens (token_hash, world_id, end_user_id, created_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (world_id, end_user_id)
@@ -120,11 +115,6 @@ async def read(
 ) -> asyncpg.Record | None:
     """One active end user, if the caller may see it."""
     return await connection.fetchrow(READ, world_id, end_user_id, only)
-
-
-async def read_also_deleted(connection: Connection, world_id: int, end_user_id: str) -> asyncpg.Record | None:
-    """One end user, whatever became of it."""
-    return await connection.fetchrow(READ_ALSO_DELETED, world_id, end_user_id)
 
 
 async def list_page(
@@ -171,11 +161,6 @@ async def open_ledger_entry(
 ) -> None:
     """Write down what is going to be erased, before it is."""
     await connection.execute(OPEN_LEDGER_ENTRY, world_id, entry_id, end_user_id, now)
-
-
-async def forget_answers(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Drop the answers that were kept for repeats of this end user's keys."""
-    await connection.execute(FORGET_ANSWERS, world_id, end_user_id)
 
 
 async def put_token(

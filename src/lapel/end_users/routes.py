@@ -36,9 +36,6 @@ class _Routes:
     ) -> EndUser:
         return await self._service.create(connection, actor, body)
 
-    async def replayed(self, actor: Actor, _params: Params, created: EndUser) -> EndUser:
-        return await self._service.replayed(actor, created)
-
     async def list(self, actor: Actor, _params: Params, query: EndUserQuery, _body: NoBody) -> EndUserPage:
         return await self._service.list(actor, query)
 
@@ -71,7 +68,6 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
             summary="Add an end user",
             tag="End users",
             handler=routes.create,
-            replay=routes.replayed,
             scope="end_users:write",
             body=CreateEndUser,
             response=EndUser,

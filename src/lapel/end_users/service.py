@@ -13,6 +13,7 @@ from lapel.end_users import queries
 from lapel.end_users.wire import EndUser, EndUserPage, EndUserToken
 from lapel.foundation.clock import timestamp, timestamp_or_none
 from lapel.foundation.errors import Conflict, NotFound, ResourceAlreadyExists
+from lapel.foundation.idempotency import erase_answers
 from lapel.foundation.pages import page, window
 from lapel.foundation.tokens import new_token
 from lapel.foundation.wire import given, metadata_text, raw, value_of
@@ -73,12 +74,6 @@ class EndUsers:
             await _refuse_duplicate(connection, actor.world_id, body.external_id)
         raise _changing()
 
-    async def replayed(self, actor: Actor, created: EndUser) -> EndUser:
-        """The answer of `create` for a repeat; an end user deleted since then shows nothing any more."""
-        async with self._kit.database.acquire() as connection:
-            row = await queries.read_also_deleted(connection, actor.world_id, created.id)
-        return created if row is None or row["deleted_at"] is None else _end_user(row, actor.project_id)
-
     async def read(self, actor: Actor, end_user_id: str) -> EndUser:
         """One end user. Raises NotFound."""
         async with self._kit.database.acquire() as connection:
@@ -134,7 +129,7 @@ class EndUsers:
             entry_id = self._kit.ids.new("era")
             await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
             await queries.delete_token(connection, world_id, end_user_id)
-            await queries.forget_answers(connection, world_id, end_user_id)
+            await erase_answers(connection, world_id, end_user_id)
             for hook in self._on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
         await self._kit.revocations.announce(revoked)

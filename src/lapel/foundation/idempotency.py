@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.foundation.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest
+from lapel.foundation.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest, NotFound
+from lapel.foundation.operations import Reply
 from lapel.foundation.seal import SealBroken
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection
+    from lapel.foundation.operations import Answer, Params
     from lapel.foundation.seal import Sealer
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
@@ -29,12 +31,18 @@ SELECT fingerprint, status, sealed_body FROM idempotency_keys
 WHERE world_id = $1 AND principal = $2 AND key = $3 AND created_at > $4
 """
 STORE = """
-INSERT INTO idempotency_keys (world_id, principal, key, fingerprint, status, sealed_body, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO idempotency_keys
+    (world_id, principal, key, fingerprint, status, sealed_body, created_at, end_user_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (world_id, principal, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, status = excluded.status,
-    sealed_body = excluded.sealed_body, created_at = excluded.created_at
+SET fingerprint = excluded.fingerprint, status = excluded.status, sealed_body = excluded.sealed_body,
+    created_at = excluded.created_at, end_user_id = excluded.end_user_id
 """
+
+# The rest of the row stays: without it a repeat would be a request of its own.
+BLANK = "UPDATE idempotency_keys SET sealed_body = '' WHERE world_id = $1 AND end_user_id = $2"
+# Nobody can repeat what the end user's own keys asked for: they go as well.
+FORGET = "DELETE FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Ticket:
         """Inside the effect's transaction, before the effect: the answer of before, if any.
 
         Raises IdempotencyKeyInUse while another request holds the key, IdempotencyKeyReused
-        when the key belongs to a different request.
+        when the key belongs to a different request, NotFound when the answer was erased.
         """
         if not await connection.fetchval(TRY_LOCK, self._lock):
             raise IdempotencyKeyInUse
@@ -80,6 +88,8 @@ class Ticket:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used with another method, path or body. Use a new key."
             )
+        if not row["sealed_body"]:
+            raise NotFound("What was made with this Idempotency-Key is deleted.")
         try:
             return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
         except SealBroken as error:  # the server's secret was changed twice since
@@ -87,12 +97,35 @@ class Ticket:
                 "This Idempotency-Key was used, and its answer can no longer be read. Use a new key."
             ) from error
 
-    async def store(self, connection: Connection, sealer: Sealer, now: datetime, answer: Stored) -> None:
-        """In the same transaction, after the effect."""
+    async def store(
+        self, connection: Connection, sealer: Sealer, now: datetime, answer: Stored, end_user_id: str | None
+    ) -> None:
+        """In the same transaction, after the effect. `end_user_id`: with whom the answer goes."""
         sealed = sealer.seal(answer.body, self._context)
         await connection.execute(
-            STORE, self.world_id, self.principal, self.key, self.fingerprint, answer.status, sealed, now
+            STORE,
+            self.world_id,
+            self.principal,
+            self.key,
+            self.fingerprint,
+            answer.status,
+            sealed,
+            now,
+            end_user_id,
         )
+
+
+async def erase_answers(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Forget what was answered to a deleted end user's keys, and what any answer told of the end user."""
+    await connection.execute(FORGET, world_id, end_user_id)
+    await connection.execute(BLANK, world_id, end_user_id)
+
+
+def end_user_of(answer: Answer, params: Params) -> str | None:
+    """Whom an answer tells of: who is named in it or in the path, or is the answer."""
+    body = answer.body if isinstance(answer, Reply) else answer
+    named = (getattr(body, "end_user_id", None), params.get("end_user_id"), getattr(body, "id", None))
+    return next((each for each in named if isinstance(each, str) and each.startswith("eu_")), None)
 
 
 def read_key(header: bytes | None) -> str | None:

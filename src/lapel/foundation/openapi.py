@@ -150,7 +150,7 @@ def refusals(operation: Operation) -> list[type[ApiError]]:
     usual: list[type[ApiError]] = [InvalidRequest, InternalError, Unavailable]
     if not operation.public:
         usual += [Unauthorized, Forbidden, RateLimitExceeded]
-    if operation.parameters:
+    if operation.parameters or operation.idempotency == "stored":
         usual.append(NotFound)
     if operation.method != "GET":
         usual += [PayloadTooLarge, UnsupportedMediaType]

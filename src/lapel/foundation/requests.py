@@ -269,7 +269,9 @@ class Api:
             )
             encoded = encode(effect.operation, answer)
             if ticket is not None:
-                await ticket.store(connection, self._sealer, now, Stored(encoded[0], encoded[2]))
+                end_user_id = idempotency.end_user_of(answer, effect.params)
+                stored = Stored(encoded[0], encoded[2])
+                await ticket.store(connection, self._sealer, now, stored, end_user_id)
             return answer, encoded
 
     def _classify(self, error: Exception) -> ApiError:
