@@ -286,7 +286,7 @@ def _environment() -> dict[str, str]:
 def _shorten(log: Path) -> None:
     """Empties a long log in place, because its writer holds it open; the end of it is kept beside it.
 
-    A line that is written at this very moment may be lost. No fault of the disk is raised: the server goes on.
+    A line that is written at this very moment may be lost. A fault of the disk is not raised.
     """
     with contextlib.suppress(OSError), log.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
