@@ -28,9 +28,8 @@ from lapel.foundation.errors import InvalidRequest
 if TYPE_CHECKING:
     import asyncpg
 
-# Before the first page: a moment after every row, and an id after every id.
-_END_OF_TIME = datetime(9999, 12, 30, tzinfo=UTC)
-_LAST_ID = "~"
+# Where a walk from the newest begins: a moment after every row, and an id after every id.
+BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class Window:
 def window(query: PageQuery, list_name: str) -> Window:
     """What a query of a list asks for. Raises InvalidRequest for a cursor that this list did not make."""
     if not query.cursor:
-        return Window(list_name, _END_OF_TIME, _LAST_ID, query.limit, query.offset)
+        return Window(list_name, *BEFORE_ALL, query.limit, query.offset)
     moment, row_id = _read_cursor(query.cursor, list_name)
     return Window(list_name, moment, row_id, query.limit, query.offset)
 

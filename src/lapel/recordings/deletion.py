@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.faults import crash_point
+from lapel.foundation.pages import BEFORE_ALL
 from lapel.foundation.storage import keys
 from lapel.recordings import deletion_queries, events
 from lapel.recordings.access import unknown
@@ -53,8 +54,12 @@ class Deletion:
 
         The caller holds the end user's row, so that no recording is added meanwhile.
         """
-        while rows := await deletion_queries.lock_of_end_user(connection, world_id, end_user_id, _CHUNK):
+        last = BEFORE_ALL
+        while rows := await deletion_queries.lock_of_end_user(
+            connection, world_id, end_user_id, _CHUNK, last
+        ):
             await self._delete_rows(connection, world_id, rows, end_user_id, now)
+            last = min((row["created_at"], row["id"]) for row in rows)
         await self._erasures.start_end_user(connection, world_id, end_user_id)
 
     async def _delete_rows(

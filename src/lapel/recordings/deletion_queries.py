@@ -19,9 +19,10 @@ WHERE r.world_id = $1 AND r.id = $2
 FOR UPDATE
 """
 
+# From where the last ones ended: what this transaction has deleted still lies in the index before them.
 LOCK_OF_END_USER = """
 SELECT r.id FROM recordings r
-WHERE r.world_id = $1 AND r.end_user_id = $2
+WHERE r.world_id = $1 AND r.end_user_id = $2 AND (r.created_at, r.id) < ($4, $5)
 ORDER BY r.created_at DESC, r.id DESC LIMIT $3
 FOR UPDATE
 """
@@ -52,10 +53,10 @@ async def lock_one(connection: Connection, at: Reach) -> list[asyncpg.Record]:
 
 
 async def lock_of_end_user(
-    connection: Connection, world_id: int, end_user_id: str, limit: int
+    connection: Connection, world_id: int, end_user_id: str, limit: int, before: tuple[datetime, str]
 ) -> list[asyncpg.Record]:
-    """Some of an end user's recordings, held; columns as of `lock_one`."""
-    held = await connection.fetch(LOCK_OF_END_USER, world_id, end_user_id, limit)
+    """Some of an end user's recordings, newest first, held; columns as of `lock_one`."""
+    held = await connection.fetch(LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
     return await connection.fetch(READ_LOCKED, world_id, [row["id"] for row in held]) if held else []
 
 
