@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lapel import app
-from lapel.foundation import seal
+from lapel.foundation import seal, signing
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.database import Database
 from lapel.foundation.ids import TimeOrderedIds
@@ -56,6 +56,7 @@ def _closed_kit() -> Kit:
         ids=TimeOrderedIds(clock),
         hasher=seal.token_hasher(secret, None),
         sealer=seal.sealer(secret, None),
+        signer=signing.signer(secret, None),
         revocations=Revocations(database),
         store=open_store(settings, credentials),
         links=links_for(settings, credentials),

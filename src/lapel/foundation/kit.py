@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.foundation import seal
+from lapel.foundation import seal, signing
 from lapel.foundation.clock import Clock, SystemClock
 from lapel.foundation.database import Database
 from lapel.foundation.ids import Ids, TimeOrderedIds
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from lapel.foundation.seal import Sealer
+    from lapel.foundation.signing import Signer
     from lapel.foundation.tokens import TokenHasher
     from lapel.settings import Settings
 
@@ -42,6 +43,7 @@ class Kit:
     ids: Ids
     hasher: TokenHasher
     sealer: Sealer
+    signer: Signer
     revocations: Revocations
     store: ObjectStore
     links: Links
@@ -72,6 +74,7 @@ async def open_kit(
             ids=TimeOrderedIds(clock),
             hasher=seal.token_hasher(settings.secret, settings.secret_previous),
             sealer=seal.sealer(settings.secret, settings.secret_previous),
+            signer=signing.signer(settings.secret, settings.secret_previous),
             revocations=revocations,
             store=open_store(settings, credentials),
             links=links_for(settings, credentials),

@@ -14,6 +14,10 @@ HEARTBEATS = """
 ALTER TABLE devices ADD COLUMN deleted_at timestamptz;
 ALTER TABLE devices DROP CONSTRAINT devices_world_id_serial_number_key;
 CREATE UNIQUE INDEX devices_active_serial_number ON devices (world_id, serial_number) WHERE deleted_at IS NULL;
+DROP INDEX devices_newest, devices_unbound;
+CREATE INDEX devices_newest ON devices (world_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX devices_unbound ON devices (world_id, created_at DESC, id DESC)
+    WHERE end_user_id IS NULL AND deleted_at IS NULL;
 
 ALTER TABLE devices
     ADD COLUMN last_seen_by text,
@@ -52,6 +56,8 @@ CREATE TABLE commands (
     world_id bigint NOT NULL,
     id text COLLATE "C" NOT NULL,
     device_id text COLLATE "C" NOT NULL,
+    -- Whose device it was: the command is theirs to see, and goes with them.
+    end_user_id text COLLATE "C" NOT NULL,
     binding_generation integer NOT NULL,
     type text NOT NULL,
     status text NOT NULL CHECK (status IN ('pending', 'delivered', 'executed', 'failed', 'cancelled')),
@@ -64,10 +70,17 @@ CREATE TABLE commands (
     executed_at timestamptz,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (world_id, id),
-    FOREIGN KEY (world_id, device_id) REFERENCES devices (world_id, id) ON DELETE CASCADE
+    FOREIGN KEY (world_id, device_id) REFERENCES devices (world_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (world_id, end_user_id) REFERENCES end_users (world_id, id)
 );
 CREATE INDEX commands_newest ON commands (world_id, device_id, created_at DESC, id DESC);
-CREATE INDEX commands_open ON commands (world_id, device_id, created_at) WHERE status IN ('pending', 'delivered');
+CREATE INDEX commands_ended ON commands (world_id, device_id, status, created_at DESC, id DESC)
+    WHERE status IN ('executed', 'failed', 'cancelled');
+-- Two of what has not ended: what is open now (few, by expiry) and what expired (any number, newest first).
+CREATE INDEX commands_open ON commands (world_id, device_id, expires_at) WHERE status IN ('pending', 'delivered');
+CREATE INDEX commands_expired ON commands (world_id, device_id, created_at DESC, id DESC)
+    WHERE status IN ('pending', 'delivered');
+CREATE INDEX commands_of_end_user ON commands (world_id, end_user_id);
 CREATE UNIQUE INDEX commands_once ON commands (world_id, device_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 """
 
