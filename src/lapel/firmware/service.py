@@ -1,0 +1,71 @@
+"""Firmware as other slices use it: what a heartbeat answers with, and what it reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from lapel.firmware.queries import OPEN_OFFER
+from lapel.firmware.wire import Manifest
+from lapel.foundation.clock import timestamp
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+
+__all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
+
+# Long enough for 256 MiB over a slow radio; a heartbeat brings a new link anyway.
+LINK_SECONDS = 3600
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `OPEN_OFFER`: its columns one by one, or as the JSON object that PostgreSQL makes of it."""
+
+    assignment_id: str
+    status: Literal["pending", "delivered"]
+    firmware_release_id: str
+    deadline_at: datetime
+    version: str
+    model: str
+    bin_object_key: str
+    bin_sha256: str
+    bin_file_size_bytes: int
+    bin_crc32: str
+    release_sequence: int | None
+    allow_downgrade: bool
+
+
+class Firmware:
+    """Releases, offers and rollouts."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    def manifest(self, offer: Offer, now: datetime) -> Manifest:
+        """What a device is told of its open offer; no word to the store.
+
+        Raises StoreUnavailable without valid credentials.
+        """
+        link = self._kit.links.get(
+            offer.bin_object_key,
+            now=now,
+            expires_in=LINK_SECONDS,
+            content_type="application/octet-stream",
+            disposition=f'attachment; filename="{offer.model}-{offer.version}.bin"',
+        )
+        return Manifest(
+            assignment_id=offer.assignment_id,
+            firmware_release_id=offer.firmware_release_id,
+            version=offer.version,
+            model=offer.model,
+            bin_sha256=offer.bin_sha256,
+            bin_file_size_bytes=offer.bin_file_size_bytes,
+            bin_crc32=offer.bin_crc32,
+            release_sequence=msgspec.UNSET if offer.release_sequence is None else offer.release_sequence,
+            allow_downgrade=msgspec.UNSET if offer.release_sequence is None else offer.allow_downgrade,
+            download_url=link.url,
+            expires_at=timestamp(link.expires_at),
+            deadline_at=timestamp(offer.deadline_at),
+        )
