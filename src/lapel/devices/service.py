@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -23,14 +25,15 @@ from lapel.foundation.tokens import new_token
 from lapel.foundation.wire import metadata_text, raw
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import asyncpg
 
     from lapel.devices.wire import BindDevice, CreateDevice, DeviceQuery
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+
+# `(connection, world id, device ids, now)`, in the unbinding transaction, which holds the devices' rows.
+OnUnbind: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
 
 # A device registered without a model: firmware is offered by model, so none is guessed.
 UNKNOWN_MODEL = "unknown"
@@ -40,8 +43,10 @@ _NAME_UNITS = 128
 class Devices:
     """What can be done with devices."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: Kit, *, on_unbind: Sequence[OnUnbind] = ()) -> None:
+        """`on_unbind`: what else ends with a binding; run in this order, inside the transaction."""
         self._kit = kit
+        self._on_unbind = tuple(on_unbind)
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a known one is left as it is."""
@@ -164,7 +169,10 @@ class Devices:
     async def _unbound(
         self, connection: Connection, world_id: int, devices: list[Device], now: datetime
     ) -> None:
-        await queries.delete_tokens(connection, world_id, [device.id for device in devices])
+        device_ids = [device.id for device in devices]
+        await queries.delete_tokens(connection, world_id, device_ids)
+        for hook in self._on_unbind:
+            await hook(connection, world_id, device_ids, now)
         for device in devices:
             await events.publish(connection, self._kit.ids, now, world_id, "device.unbound", device)
 
