@@ -85,11 +85,11 @@ CREATE UNIQUE INDEX commands_once ON commands (world_id, device_id, idempotency_
 """
 
 CONFIGURATION = """
--- One sequence for all levels: what a device sees is the greatest of the revisions that concern it, and
--- writers take it under a lock of their organization, so that it grows in the order of commits.
+-- One sequence for all levels: what a device sees is the greatest of its world's, its end user's and its own
+-- revision, and writers take it under a lock of their organization, so that it grows in the order of commits.
+-- The organization's level is one per mode: writing it raises the revision of each of its worlds of that mode.
 CREATE SEQUENCE configuration_revisions;
 
-ALTER TABLE organizations ADD COLUMN config_revision bigint NOT NULL DEFAULT 0;
 ALTER TABLE worlds ADD COLUMN config_revision bigint NOT NULL DEFAULT 0;
 ALTER TABLE end_users ADD COLUMN config_revision bigint NOT NULL DEFAULT 0;
 
@@ -131,7 +131,8 @@ CREATE TABLE audit_log (
     PRIMARY KEY (world_id, id)
 );
 CREATE INDEX audit_log_newest ON audit_log (world_id, created_at DESC, id DESC);
-CREATE INDEX audit_log_of_resource ON audit_log (world_id, resource_type, resource_id, created_at DESC, id DESC);
+CREATE INDEX audit_log_of_type ON audit_log (world_id, resource_type, created_at DESC, id DESC);
+CREATE INDEX audit_log_of_resource ON audit_log (world_id, resource_id, created_at DESC, id DESC);
 """
 
 FIRMWARE = """
