@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lapel.foundation.database import Database
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.kit import Kit
+from lapel.foundation.migrations import head
 from lapel.foundation.system import Probe, is_local
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
@@ -80,7 +81,7 @@ async def test_readiness_tells_of_every_part(fresh_database: str, tmp_path: Path
                 "database": "connected",
                 "store": "connected",
                 "queue": "running",
-                "migrations": {"applied": "0002", "expected": "0002"},
+                "migrations": {"applied": head(), "expected": head()},
             }
         async with live.kit.database.acquire() as connection:
             await connection.execute("UPDATE alembic_version SET version_num = '0001'")
