@@ -24,6 +24,7 @@ _STATES = {
     "bind_device": "unbound",
     "complete_upload": "sent",
     "create_download_url": "uploaded",
+    "delete_device": "unbound",
     "get_download_url": "uploaded",
 }
 

@@ -1,5 +1,8 @@
 """All SQL of devices.
 
+A deleted device keeps its row, which every statement here passes over. Whoever ties something to a
+device holds its row meanwhile (HOLD_ACTIVE): deleting waits for that, and nothing else does.
+
 Whoever changes a device's tokens holds the device's row first: binding, unbinding, refreshing
 and the first use of a fresh token (foundation/auth.py) follow one another.
 """
@@ -20,6 +23,8 @@ _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, bin
     battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
     last_synced_at, recording_state, metadata, settings, created_at, updated_at"""
 
+_STATE_COLUMNS = "active_recording_id, active_since, initiated_by, last_seen_by, last_synced_by"
+
 INSERT = f"""
 INSERT INTO devices
     (world_id, id, serial_number, model, name, firmware_version, metadata, created_at, updated_at)
@@ -34,32 +39,32 @@ SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND de
 
 # $3: the end user whose devices the caller may see; NULL for one who may see all.
 READ = f"""
-SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3)
+SELECT {_COLUMNS}, {_STATE_COLUMNS} FROM devices
+WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 """
 
 # Four lists, not one with `OR` in it: each has its own index under a prepared plan.
 LIST = f"""
 SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND (created_at, id) < ($2, $3)
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 LIST_BOUND = f"""
 SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NOT NULL
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NOT NULL AND deleted_at IS NULL
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 LIST_UNBOUND = f"""
 SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NULL
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NULL AND deleted_at IS NULL
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 LIST_OF_END_USER = f"""
 SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3)
+WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
@@ -67,24 +72,84 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 BIND = f"""
 UPDATE devices SET end_user_id = $3, public_key = $4, bound_at = $5, updated_at = $5,
     binding_generation = binding_generation + 1
-WHERE world_id = $1 AND id = $2 AND end_user_id IS NULL
+WHERE world_id = $1 AND id = $2 AND end_user_id IS NULL AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
 UNBIND = f"""
 UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
-WHERE world_id = $1 AND id = $2 AND end_user_id IS NOT NULL
+WHERE world_id = $1 AND id = $2 AND end_user_id IS NOT NULL AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
 UNBIND_ALL = f"""
 UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
-WHERE world_id = $1 AND end_user_id = $2
+WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}, (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
 """
 
+# For whoever ties something to the device: writes that change no key go on beside it, a deletion does not.
+HOLD_ACTIVE = """
+SELECT serial_number, model, firmware_version, end_user_id, binding_generation FROM devices
+WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
+FOR KEY SHARE
+"""
+
+# Stronger than what an UPDATE of these columns takes: it waits for every HOLD_ACTIVE, and they for it.
+HOLD_TO_DELETE = """
+SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+"""
+
+# The id and the times stay, for the recordings that name the device; its serial number is free again.
+DELETE = """
+UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = NULL, firmware_version = NULL,
+    public_key = NULL, battery_percent = NULL, storage_used_mb = NULL, storage_total_mb = NULL,
+    signal_strength_dbm = NULL, last_heartbeat_at = NULL, last_seen_at = NULL, last_seen_by = NULL,
+    last_synced_at = NULL, last_synced_by = NULL, recording_state = NULL, active_recording_id = NULL,
+    active_since = NULL, initiated_by = NULL, client_context = NULL, heartbeat_slot = NULL,
+    offline_since = NULL, low_battery_since = NULL, metadata = '{}', settings = '{}'
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
+# $4, $6, $8, $10 say whether the field was given.
+UPDATE = f"""
+UPDATE devices SET
+    updated_at = $3,
+    name = CASE WHEN $4::boolean THEN $5 ELSE name END,
+    firmware_version = CASE WHEN $6::boolean THEN $7 ELSE firmware_version END,
+    metadata = CASE WHEN $8::boolean THEN $9 ELSE metadata END,
+    settings = CASE WHEN $10::boolean THEN $11 ELSE settings END
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+HOLD_SETTINGS = """
+SELECT settings FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+# $2: since when a heartbeat counts as online; $3: below which percentage a battery is low. What a heartbeat
+# writes has no index (it would cost every heartbeat more than it saves here): this reads the world's devices.
+COUNTS = """
+SELECT count(*) AS total_count,
+    count(*) FILTER (WHERE last_heartbeat_at > $2) AS online_count,
+    count(*) FILTER (WHERE battery_percent < $3) AS low_battery_count,
+    count(*) FILTER (WHERE storage_total_mb > 0 AND storage_used_mb * 10 > storage_total_mb * 9)
+        AS storage_full_count
+FROM devices WHERE world_id = $1 AND deleted_at IS NULL
+"""
+COUNTS_OF_END_USER = f"{COUNTS} AND end_user_id = $4"
+
+# An upload of the device became complete.
+SYNCED = """
+UPDATE devices SET last_synced_at = $3, last_synced_by = $4
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
 # The binding and the token that a refresh was called with, while the row is held.
-HOLD = "SELECT binding_generation FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
+HOLD = """
+SELECT binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+FOR NO KEY UPDATE
+"""
 
 TOKEN_LIVES = """
 SELECT 1 FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND token_hash = $3
@@ -171,6 +236,62 @@ async def unbind_all(
 ) -> list[asyncpg.Record]:
     """The rows that were bound to this end user, each with its `project_id`."""
     return await connection.fetch(UNBIND_ALL, world_id, end_user_id, now)
+
+
+async def hold_active(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> asyncpg.Record | None:
+    """What others need to know of a device, if the caller may see it; it stays until the transaction ends."""
+    return await connection.fetchrow(HOLD_ACTIVE, world_id, device_id, only)
+
+
+async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
+    """`end_user_id` of a device that nothing can be tied to any more until the transaction ends."""
+    return await connection.fetchrow(HOLD_TO_DELETE, world_id, device_id)
+
+
+async def delete(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
+    """Empty a held device's row and hide it."""
+    await connection.execute(DELETE, world_id, device_id, now)
+
+
+async def update(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    now: datetime,
+    *,
+    name: tuple[bool, str | None] = (False, None),
+    firmware_version: tuple[bool, str | None] = (False, None),
+    metadata: tuple[bool, str] = (False, "{}"),
+    settings: tuple[bool, str] = (False, "{}"),
+) -> asyncpg.Record | None:
+    """The changed row; each field is (whether it was given, its value)."""
+    return await connection.fetchrow(
+        UPDATE, world_id, device_id, now, *name, *firmware_version, *metadata, *settings
+    )
+
+
+async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
+    """The settings' JSON text, which nobody else changes until the transaction ends."""
+    return await connection.fetchval(HOLD_SETTINGS, world_id, device_id)
+
+
+async def counts(
+    connection: Connection, world_id: int, online_since: datetime, low_percent: int, end_user_id: str | None
+) -> dict[str, int]:
+    """How many devices there are, are online, have a low battery and are full; of one end user, or all."""
+    asked = (world_id, online_since, low_percent)
+    if end_user_id is None:
+        (row,) = await connection.fetch(COUNTS, *asked)
+    else:
+        (row,) = await connection.fetch(COUNTS_OF_END_USER, *asked, end_user_id)
+    return dict(row)
+
+
+async def synced(connection: Connection, world_id: int, device_id: str, by: str, now: datetime) -> None:
+    """An upload of the device is complete."""
+    await connection.execute(SYNCED, world_id, device_id, now, by)
 
 
 async def hold(connection: Connection, world_id: int, device_id: str) -> int | None:

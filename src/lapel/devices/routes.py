@@ -15,7 +15,12 @@ from lapel.devices.wire import (
     Device,
     DevicePage,
     DeviceQuery,
+    DeviceSettings,
+    DeviceState,
+    DeviceStats,
     RefreshedToken,
+    SettingsBody,
+    UpdateDevice,
 )
 from lapel.foundation.errors import Conflict, DeviceAlreadyBound, Forbidden, NotFound
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
@@ -37,6 +42,34 @@ class _Routes:
     ) -> Reply:
         device, is_new = await self._service.register(connection, actor, body)
         return Reply(device, status=201 if is_new else 200)
+
+    async def replayed(self, actor: Actor, _params: Params, stored: Device) -> Device:
+        return await self._service.replayed(actor, stored)
+
+    async def stats(self, actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> DeviceStats:
+        return await self._service.stats(actor)
+
+    async def update(self, actor: Actor, params: Params, _query: NoQuery, body: UpdateDevice) -> Device:
+        return await self._service.update(actor, params["device_id"], body)
+
+    async def delete(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> None:
+        await self._service.delete(actor, params["device_id"])
+
+    async def state(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> DeviceState:
+        return await self._service.state(actor, params["device_id"])
+
+    async def settings(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> DeviceSettings:
+        return await self._service.settings(actor, params["device_id"])
+
+    async def put_settings(
+        self, actor: Actor, params: Params, _query: NoQuery, body: SettingsBody
+    ) -> DeviceSettings:
+        return await self._service.change_settings(actor, params["device_id"], body, reset=True)
+
+    async def patch_settings(
+        self, actor: Actor, params: Params, _query: NoQuery, body: SettingsBody
+    ) -> DeviceSettings:
+        return await self._service.change_settings(actor, params["device_id"], body, reset=False)
 
     async def list(self, actor: Actor, _params: Params, query: DeviceQuery, _body: NoBody) -> DevicePage:
         return await self._service.list(actor, query)
@@ -77,6 +110,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             also=(200,),
             errors=(Conflict,),
             idempotency="stored",
+            replay=routes.replayed,
         ),
         Operation(
             method="GET",
@@ -93,6 +127,22 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         ),
         Operation(
             method="GET",
+            path="/v1/devices/stats",
+            name="get_device_stats",
+            summary="The fleet in numbers",
+            description=(
+                "Online: a heartbeat in the last 15 minutes. Low battery: below 15 %. Full: more than 90 % "
+                "of the storage used. `data` holds the 100 newest devices at most."
+            ),
+            tag="Devices",
+            handler=routes.stats,
+            scope="devices:read",
+            callers=_READERS,
+            end_user_keys="filter",
+            response=DeviceStats,
+        ),
+        Operation(
+            method="GET",
             path="/v1/devices/{device_id}",
             name="get_device",
             summary="Read a device",
@@ -102,6 +152,90 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             callers=_READERS,
             end_user_keys="filter",
             response=Device,
+            errors=(NotFound,),
+        ),
+        Operation(
+            method="PATCH",
+            path="/v1/devices/{device_id}",
+            name="update_device",
+            summary="Change a device",
+            description=(
+                "What is absent stays, null clears, `metadata` is replaced as a whole; `settings` are merged "
+                "deeply (JSON Merge Patch), and lists in them replaced."
+            ),
+            tag="Devices",
+            handler=routes.update,
+            scope="devices:write",
+            body=UpdateDevice,
+            response=Device,
+            errors=(NotFound,),
+        ),
+        Operation(
+            method="DELETE",
+            path="/v1/devices/{device_id}",
+            name="delete_device",
+            summary="Delete an unbound device",
+            description=(
+                "Its commands, updates, diagnostics and configuration go with it; recordings stay and keep "
+                "its id. The serial number may be registered anew, as another device."
+            ),
+            tag="Devices",
+            handler=routes.delete,
+            scope="devices:write",
+            answer="empty",
+            status=204,
+            errors=(NotFound, DeviceAlreadyBound),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/devices/{device_id}/state",
+            name="get_device_state",
+            summary="What a device last reported",
+            tag="Devices",
+            handler=routes.state,
+            scope="devices:read",
+            callers=_READERS,
+            end_user_keys="filter",
+            response=DeviceState,
+            errors=(NotFound,),
+        ),
+        Operation(
+            method="GET",
+            path="/v1/devices/{device_id}/settings",
+            name="get_device_settings",
+            summary="A device's settings (older form)",
+            tag="Devices",
+            handler=routes.settings,
+            scope="devices:read",
+            callers=_READERS,
+            end_user_keys="filter",
+            response=DeviceSettings,
+            errors=(NotFound,),
+        ),
+        Operation(
+            method="PUT",
+            path="/v1/devices/{device_id}/settings",
+            name="put_device_settings",
+            summary="Set a device's settings as a whole (older form)",
+            description="What is left out goes back to the device's defaults.",
+            tag="Devices",
+            handler=routes.put_settings,
+            scope="devices:write",
+            body=SettingsBody,
+            response=DeviceSettings,
+            errors=(NotFound,),
+        ),
+        Operation(
+            method="PATCH",
+            path="/v1/devices/{device_id}/settings",
+            name="patch_device_settings",
+            summary="Change some of a device's settings (older form)",
+            description="As `settings` in `PATCH /v1/devices/{device_id}`.",
+            tag="Devices",
+            handler=routes.patch_settings,
+            scope="devices:write",
+            body=SettingsBody,
+            response=DeviceSettings,
             errors=(NotFound,),
         ),
         Operation(
@@ -120,6 +254,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             response=BoundDevice,
             errors=(NotFound, DeviceAlreadyBound),
             idempotency="stored",
+            replay=routes.replayed,
         ),
         Operation(
             method="POST",

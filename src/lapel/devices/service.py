@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from lapel.devices import events, queries
-from lapel.devices.wire import BoundDevice, Device, DevicePage, RefreshedToken
+from lapel.devices import settings as device_settings
+from lapel.devices.views import ONLINE_FOR, device_of, settings_of, state_of
+from lapel.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.end_users.service import hold_active
-from lapel.foundation.clock import timestamp, timestamp_or_none
+from lapel.foundation import outbox
 from lapel.foundation.errors import (
     Conflict,
     DeviceAlreadyBound,
@@ -20,63 +23,142 @@ from lapel.foundation.errors import (
     NotFound,
     Unauthorized,
 )
-from lapel.foundation.pages import page, window
+from lapel.foundation.pages import PageQuery, page, window
 from lapel.foundation.tokens import new_token
-from lapel.foundation.wire import metadata_text, raw
+from lapel.foundation.wire import given, metadata_text, value_of
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from lapel.devices.wire import BindDevice, CreateDevice, DeviceQuery
+    from lapel.devices.wire import (
+        BindDevice,
+        CreateDevice,
+        Device,
+        DeviceQuery,
+        DeviceSettings,
+        DeviceState,
+        SettingsBody,
+        UpdateDevice,
+    )
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+    from lapel.foundation.wire import JsonObject
 
-# `(connection, world id, device ids, now)`, in the unbinding transaction, which holds the devices' rows.
-OnUnbind: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
+# `(connection, world id, device ids, now)`, in the transaction that binds, unbinds or deletes the devices,
+# which holds their rows: what a hook locks comes after them.
+Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
 
 # A device registered without a model: firmware is offered by model, so none is guessed.
 UNKNOWN_MODEL = "unknown"
 _NAME_UNITS = 128
+LOW_BATTERY_PERCENT = 15
+# How many devices come with the fleet's numbers.
+_STATS_DEVICES = 100
+# The device of a serial number may be deleted between the refusal and the look at it.
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDevice:
+    """What the other slices need to know of a device."""
+
+    id: str
+    serial_number: str
+    model: str
+    firmware_version: str | None
+    end_user_id: str | None
+    binding_generation: int
+
+
+async def hold_device(
+    connection: Connection, world_id: int, device_id: str, only: str | None = None
+) -> HeldDevice:
+    """Keep a device from being deleted until the transaction ends. Raises NotFound.
+
+    Whatever is tied to a device calls this first, in the transaction that ties it: the deletion
+    then waits, and finds it. Heartbeats, binding and the like go on meanwhile. `only`: the end
+    user whose devices the caller may see.
+    """
+    row = await queries.hold_active(connection, world_id, device_id, only)
+    if row is None:
+        raise unknown()
+    return HeldDevice(device_id, *row.values())
+
+
+async def mark_synced(connection: Connection, world_id: int, device_id: str, by: str, now: datetime) -> None:
+    """An upload of this device is complete; `by`: what it came through. Lock recordings after this."""
+    await queries.synced(connection, world_id, device_id, by, now)
+
+
+def unknown() -> NotFound:
+    """What every caller hears of a device that is not theirs, not there, or gone."""
+    return NotFound("There is no device with this id.")
 
 
 class Devices:
     """What can be done with devices."""
 
-    def __init__(self, kit: Kit, *, on_unbind: Sequence[OnUnbind] = ()) -> None:
-        """`on_unbind`: what else ends with a binding; run in this order, inside the transaction."""
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_bind: Sequence[Hook] = (),
+        on_unbind: Sequence[Hook] = (),
+        on_delete: Sequence[Hook] = (),
+    ) -> None:
+        """What else a binding begins or ends, and what goes with a device; run inside the transaction."""
         self._kit = kit
+        self._on_bind = tuple(on_bind)
         self._on_unbind = tuple(on_unbind)
+        self._on_delete = tuple(on_delete)
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a known one is left as it is."""
-        if body.name is not None and len(body.name.encode("utf-16-le")) // 2 > _NAME_UNITS:
-            raise InvalidRequest(f"`name` may have at most {_NAME_UNITS} UTF-16 units.", param="name")
-        row = await queries.insert(
-            connection,
-            actor.world_id,
-            self._kit.ids.new("dev"),
-            body.serial_number,
-            body.model or body.device_type or UNKNOWN_MODEL,
-            body.name,
-            body.firmware_version,
-            metadata_text(body.metadata),
-            self._kit.clock.now(),
-        )
-        if row is not None:
-            return _device(row, actor.project_id), True
-        row = await queries.read_by_serial(connection, actor.world_id, body.serial_number)
-        if row is None:
-            raise Conflict("The device with this serial number is being changed. Repeat the request.")
-        return _device(row, actor.project_id), False
+        _check_name(body.name)
+        metadata = metadata_text(body.metadata)
+        for _ in range(_TRIES):
+            row = await queries.insert(
+                connection,
+                actor.world_id,
+                self._kit.ids.new("dev"),
+                body.serial_number,
+                body.model or body.device_type or UNKNOWN_MODEL,
+                body.name,
+                body.firmware_version,
+                metadata,
+                self._kit.clock.now(),
+            )
+            if row is not None:
+                return device_of(row, actor.project_id), True
+            row = await queries.read_by_serial(connection, actor.world_id, body.serial_number)
+            if row is not None:
+                return device_of(row, actor.project_id), False
+        raise Conflict("The device with this serial number is being changed. Repeat the request.")
+
+    async def replayed(self, actor: Actor, stored: Device) -> Device:
+        """The answer of before; a device deleted since then is gone from here too. Raises NotFound."""
+        await self.read(actor, stored.id)
+        return stored
 
     async def read(self, actor: Actor, device_id: str) -> Device:
         """One device. Raises NotFound."""
+        return device_of(await self._row(actor, device_id), actor.project_id)
+
+    async def state(self, actor: Actor, device_id: str) -> DeviceState:
+        """What is known of it just now. Raises NotFound."""
+        return state_of(await self._row(actor, device_id), self._kit.clock.now())
+
+    async def settings(self, actor: Actor, device_id: str) -> DeviceSettings:
+        """Its settings in the older form. Raises NotFound."""
+        return settings_of(await self._row(actor, device_id), self._kit.clock.now())
+
+    async def _row(self, actor: Actor, device_id: str) -> asyncpg.Record:
         async with self._kit.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, device_id, actor.end_user_id)
         if row is None:
-            raise _unknown()
-        return _device(row, actor.project_id)
+            raise unknown()
+        return row
 
     async def list(self, actor: Actor, query: DeviceQuery) -> DevicePage:
         """Newest first."""
@@ -90,8 +172,79 @@ class Devices:
         bound = None if query.status is None else query.status == "bound"
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked, end_user_id, bound)
-        data, has_more, next_cursor = page(rows, asked, lambda row: _device(row, actor.project_id))
+        data, has_more, next_cursor = page(rows, asked, lambda row: device_of(row, actor.project_id))
         return DevicePage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def stats(self, actor: Actor) -> DeviceStats:
+        """The fleet in numbers, and its newest devices."""
+        own, online_since = actor.end_user_id, self._kit.clock.now() - ONLINE_FOR
+        newest = window(PageQuery(limit=_STATS_DEVICES), "devices")
+        async with (
+            self._kit.database.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            counts = await queries.counts(connection, actor.world_id, online_since, LOW_BATTERY_PERCENT, own)
+            rows = await queries.list_page(connection, actor.world_id, newest, own, None)
+        data, _, _ = page(rows, newest, lambda row: device_of(row, actor.project_id))
+        return DeviceStats(**counts, data=data)
+
+    async def update(self, actor: Actor, device_id: str, body: UpdateDevice) -> Device:
+        """Change what is given. Raises NotFound, InvalidRequest."""
+        if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
+            return await self.read(actor, device_id)
+        _check_name(value_of(body.name))
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
+        change = device_settings.change_of(value_of(body.settings))
+        world_id = actor.world_id
+        async with self._kit.database.transaction() as connection:
+            settings = (False, device_settings.NOTHING)
+            if body.settings is not msgspec.UNSET:
+                settings = (True, await _merged(connection, world_id, device_id, change))
+            row = await queries.update(
+                connection,
+                world_id,
+                device_id,
+                self._kit.clock.now(),
+                name=given(body.name),
+                firmware_version=given(body.firmware_version),
+                metadata=metadata,
+                settings=settings,
+            )
+        if row is None:
+            raise unknown()
+        return device_of(row, actor.project_id)
+
+    async def change_settings(
+        self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
+    ) -> DeviceSettings:
+        """Merge into the settings, or (`reset`) put these in their place. Raises NotFound, InvalidRequest."""
+        change, world_id, now = device_settings.sections_of(body), actor.world_id, self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            if reset:
+                settings = device_settings.merged(device_settings.NOTHING, change)
+            else:
+                settings = await _merged(connection, world_id, device_id, change)
+            row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
+        if row is None:
+            raise unknown()
+        return settings_of(row, now)
+
+    async def delete(self, actor: Actor, device_id: str) -> None:
+        """Forget an unbound device and what is tied to it; its recordings stay.
+
+        Raises NotFound, DeviceAlreadyBound.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.transaction() as connection:
+            held = await queries.hold_to_delete(connection, world_id, device_id)
+            if held is None:
+                raise unknown()
+            if held["end_user_id"] is not None:
+                raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
+            for hook in self._on_delete:
+                await hook(connection, world_id, [device_id], now)
+            await outbox.erase(connection, world_id, [device_id])
+            await queries.delete(connection, world_id, device_id, now)
 
     async def bind(
         self, connection: Connection, actor: Actor, device_id: str, body: BindDevice
@@ -106,9 +259,9 @@ class Devices:
         row = await queries.bind(connection, world_id, device_id, body.end_user_id, body.pk_d, now)
         if row is None:
             if await queries.read(connection, world_id, device_id, None) is None:
-                raise _unknown()
+                raise unknown()
             raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
-        device = _device(row, actor.project_id)
+        device = device_of(row, actor.project_id)
         token = new_token("dtok")
         await queries.delete_tokens(connection, world_id, [device_id])
         await queries.insert_token(
@@ -121,6 +274,8 @@ class Devices:
             now,
         )
         await events.publish(connection, self._kit.ids, now, world_id, "device.bound", device)
+        for hook in self._on_bind:
+            await hook(connection, world_id, [device_id], now)
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
 
     async def unbind(self, actor: Actor, device_id: str) -> Device:
@@ -131,9 +286,9 @@ class Devices:
             if row is None:
                 row = await queries.read(connection, world_id, device_id, None)
                 if row is None:
-                    raise _unknown()
-                return _device(row, actor.project_id)
-            device = _device(row, actor.project_id)
+                    raise unknown()
+                return device_of(row, actor.project_id)
+            device = device_of(row, actor.project_id)
             await self._unbound(connection, world_id, [device], now)
         return device
 
@@ -142,7 +297,7 @@ class Devices:
     ) -> None:
         """What happens to devices when their end user is deleted."""
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
-        await self._unbound(connection, world_id, [_device(row, row["project_id"]) for row in rows], now)
+        await self._unbound(connection, world_id, [device_of(row, row["project_id"]) for row in rows], now)
 
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
         """The next token of the calling device. Raises Forbidden, Unauthorized.
@@ -170,6 +325,8 @@ class Devices:
         self, connection: Connection, world_id: int, devices: list[Device], now: datetime
     ) -> None:
         device_ids = [device.id for device in devices]
+        if not device_ids:
+            return
         await queries.delete_tokens(connection, world_id, device_ids)
         for hook in self._on_unbind:
             await hook(connection, world_id, device_ids, now)
@@ -177,35 +334,14 @@ class Devices:
             await events.publish(connection, self._kit.ids, now, world_id, "device.unbound", device)
 
 
-def _unknown() -> NotFound:
-    return NotFound("There is no device with this id.")
+async def _merged(connection: Connection, world_id: int, device_id: str, change: JsonObject | None) -> str:
+    """The device's settings after a change, its row held. Raises NotFound, InvalidRequest."""
+    stored = await queries.hold_settings(connection, world_id, device_id)
+    if stored is None:
+        raise unknown()
+    return device_settings.merged(stored, change)
 
 
-def _device(row: asyncpg.Record, project_id: str) -> Device:
-    return Device(
-        id=row["id"],
-        serial_number=row["serial_number"],
-        model=row["model"],
-        device_type=row["model"],
-        name=row["name"],
-        firmware_version=row["firmware_version"],
-        status="unbound" if row["end_user_id"] is None else "bound",
-        end_user_id=row["end_user_id"],
-        binding_generation=row["binding_generation"],
-        bound_at=timestamp_or_none(row["bound_at"]),
-        battery_percent=row["battery_percent"],
-        storage_used_mb=row["storage_used_mb"],
-        storage_total_mb=row["storage_total_mb"],
-        signal_strength_dbm=row["signal_strength_dbm"],
-        last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
-        last_seen_at=timestamp_or_none(row["last_seen_at"]),
-        last_synced_at=timestamp_or_none(row["last_synced_at"]),
-        recording_state=raw(row["recording_state"]),
-        metadata=raw(row["metadata"]),
-        settings=raw(row["settings"]),
-        project_id=project_id,
-        created_at=timestamp(row["created_at"]),
-        updated_at=timestamp(row["updated_at"]),
-        # Deleting a device removes its row: what is shown is never deleted.
-        deleted_at=None,
-    )
+def _check_name(name: str | None) -> None:
+    if name is not None and len(name.encode("utf-16-le")) // 2 > _NAME_UNITS:
+        raise InvalidRequest(f"`name` may have at most {_NAME_UNITS} UTF-16 units.", param="name")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ Model: TypeAlias = Annotated[
     msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9_]{1,64}\Z", examples=["bota_pin_4g"]),
 ]
 PublicKey: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
+# Counted in UTF-16 units, which no JSON Schema can say: the service does.
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=128, examples=["Front desk"])]
+Firmware: TypeAlias = Annotated[str, msgspec.Meta(max_length=64, examples=["1.4.2"])]
 Object: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 ObjectOrNull: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
 
@@ -78,9 +81,115 @@ class CreateDevice(msgspec.Struct, frozen=True, kw_only=True):
     serial_number: Serial
     model: Model | None = None
     device_type: Model | None = None
-    name: Annotated[str, msgspec.Meta(max_length=128)] | None = None
-    firmware_version: Annotated[str, msgspec.Meta(max_length=64, examples=["1.4.2"])] | None = None
+    name: Name | None = None
+    firmware_version: Firmware | None = None
     metadata: JsonObject | None = None
+
+
+Section: TypeAlias = JsonObject | msgspec.UnsetType | None
+
+
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings by section, merged into those that are there; null clears, at any depth."""
+
+    connection: Section = msgspec.UNSET
+    upload: Section = msgspec.UNSET
+    audio: Section = msgspec.UNSET
+    power: Section = msgspec.UNSET
+
+
+class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """What is absent stays, null clears, `metadata` is replaced as a whole, `settings` are merged."""
+
+    name: Name | msgspec.UnsetType | None = msgspec.UNSET
+    firmware_version: Firmware | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
+    settings: SettingsChange | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class SettingsBody(SettingsChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The sections, or the same below `settings`; so what GET answered may be sent back as it is."""
+
+    json_rules: ClassVar[dict[str, Any]] = {
+        "not": {
+            "required": ["settings"],
+            "anyOf": [{"required": [name]} for name in ("connection", "upload", "audio", "power")],
+        }
+    }
+
+    settings: SettingsChange | msgspec.UnsetType | None = msgspec.UNSET
+    device_id: Annotated[Any, msgspec.Meta(description="Not read.")] = None
+    current_status: Annotated[Any, msgspec.Meta(description="Not read.")] = None
+    updated_at: Annotated[Any, msgspec.Meta(description="Not read.")] = None
+
+
+class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device last reported, as the older form of its settings shows it."""
+
+    status: Status
+    online: bool
+    firmware_version: str | None
+    battery_percent: int | None
+    storage_used_mb: int | None
+    storage_total_mb: int | None
+    signal_strength_dbm: int | None
+    last_heartbeat_at: Timestamp | None
+    recording_state: ObjectOrNull
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All sections of a device's settings; what was never set is not there."""
+
+    connection: Object
+    upload: Object
+    audio: Object
+    power: Object
+
+
+class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's settings in the older form."""
+
+    device_id: str
+    settings: Settings
+    current_status: CurrentStatus
+    updated_at: Timestamp
+
+
+class RecordingNow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device is recording, by its own last report."""
+
+    active: bool
+    recording_id: str | None
+    started_at: Timestamp | None
+    initiated_by: Literal["local", "remote"] | None
+
+
+class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a device just now; `online` means heard of less than 15 minutes ago."""
+
+    device_id: str
+    online: bool
+    recording: RecordingNow
+    battery_percent: int | None
+    storage_used_mb: int | None
+    storage_total_mb: int | None
+    signal_strength_dbm: int | None
+    last_heartbeat_at: Timestamp | None
+    recording_state: ObjectOrNull
+    last_synced_at: Timestamp | None
+    last_seen_by: str | None
+    last_synced_by: str | None
+    binding_generation: int
+
+
+class DeviceStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet in numbers, and its newest devices (100 at most; `GET /v1/devices` lists all)."""
+
+    total_count: int
+    online_count: int
+    low_battery_count: int
+    storage_full_count: int
+    data: list[Device]
 
 
 class DeviceQuery(PageQuery, frozen=True, kw_only=True):

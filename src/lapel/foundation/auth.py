@@ -38,7 +38,7 @@ SELECT t.world_id, t.device_id AS id, t.state, t.token_hash, t.binding_generatio
 FROM device_tokens t
 JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
 JOIN worlds w ON w.id = t.world_id
-WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation
+WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
 """
 
 # The first use of a fresh token makes it the current one and ends the one before. The device's

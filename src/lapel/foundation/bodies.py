@@ -19,6 +19,9 @@ _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 _VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+# How much of a name that the client made up is told back.
+_SHOWN = 64
+_UNKNOWN = re.compile(r"contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 
 
 class BodyDecoder:
@@ -46,9 +49,10 @@ class BodyDecoder:
 
 
 class QueryDecoder:
-    """Converts one operation's query string into its struct."""
+    """Converts one operation's query string, or the text fields of its form, into the struct."""
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self.names = frozenset(struct.__struct_fields__)
         self._struct = struct
         self._texts = _as_text(struct)
         self._takes_none = not struct.__struct_fields__
@@ -69,7 +73,10 @@ class QueryDecoder:
             )
         except ValueError as error:  # bad UTF-8 is one too
             raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
-        values = dict(pairs)
+        return self.of(dict(pairs))
+
+    def of(self, values: dict[str, str]) -> msgspec.Struct:
+        """The struct that these texts make. Raises InvalidRequest as a call does."""
         _refuse_nul(values, "")
         try:
             given = msgspec.convert(values, self._texts, strict=False)
@@ -139,6 +146,11 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
     if missing:
         path = f"{path}.{missing['field']}" if path else missing["field"]
         return InvalidRequest(f"`{path}` is required.", param=path, reason="required")
+    unknown = _UNKNOWN.search(reason)
+    if unknown:
+        name = unknown["field"][:_SHOWN]
+        path = f"{path}.{name}" if path else name
+        return InvalidRequest(f"`{path}` is not known here.", param=path, reason="unknown")
     where = f"`{path}`" if path else "The body"
     return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
 

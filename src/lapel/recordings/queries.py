@@ -69,7 +69,7 @@ WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
 """
 
 # Whom a device is bound to; deciding it is the business of the devices slice.
-DEVICE_OWNER = "SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2"
+DEVICE_OWNER = "SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
 
 # $4, $6, $8, $10 say whether the field was given.
 UPDATE = """
