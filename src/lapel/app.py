@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.commands import routes as command_routes
+from lapel.commands.service import Commands
 from lapel.devices import routes as device_routes
 from lapel.devices.service import Devices
 from lapel.end_users import routes as end_user_routes
@@ -35,6 +37,7 @@ class Slices:
     keys: Keys
     end_users: EndUsers
     devices: Devices
+    commands: Commands
     recordings: Recordings
     erasures: Erasures
 
@@ -42,11 +45,15 @@ class Slices:
 def slices(kit: Kit) -> Slices:
     """All services on one kit; what happens to an end user's things is wired here."""
     keys = Keys(kit)
-    devices = Devices(kit)
+    commands = Commands(kit)
+    devices = Devices(kit, on_unbind=[commands.cancel_open])
     erasures = Erasures(kit)
     recordings = Recordings(kit)
-    end_users = EndUsers(kit, on_delete=[keys.revoke_all_of, devices.unbind_all_of, recordings.erase_all_of])
-    return Slices(Projects(kit), keys, end_users, devices, recordings, erasures)
+    end_users = EndUsers(
+        kit,
+        on_delete=[keys.revoke_all_of, devices.unbind_all_of, commands.erase_all_of, recordings.erase_all_of],
+    )
+    return Slices(Projects(kit), keys, end_users, devices, commands, recordings, erasures)
 
 
 def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
@@ -55,6 +62,7 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *project_routes.operations(parts.keys),
         *end_user_routes.operations(parts.end_users),
         *device_routes.operations(parts.devices),
+        *command_routes.operations(parts.commands),
         *recording_routes.operations(parts.recordings),
         *erasure_routes.operations(parts.erasures),
     )

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from lapel.commands.wire import Command, GrantClaims, StoredCommand
-from lapel.foundation.clock import timestamp, timestamp_or_none
+from lapel.commands import queries
+from lapel.commands.wire import (
+    Command,
+    CommandPage,
+    GrantClaims,
+    Params,
+    PendingCommands,
+    StoredCommand,
+    WifiGrant,
+)
+from lapel.foundation.clock import EPOCH, timestamp, timestamp_or_none
+from lapel.foundation.errors import (
+    Conflict,
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    NotFound,
+    Unauthorized,
+)
+from lapel.foundation.pages import page, window
+from lapel.foundation.wire import metadata_text, raw
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from lapel.foundation.actors import Mode
+    import asyncpg
+
+    from lapel.commands.wire import AskWifiGrant, CommandQuery, CreateCommand, Report
+    from lapel.foundation.actors import Actor, Mode
+    from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+    from lapel.foundation.signing import KeySet
+    from lapel.foundation.wire import JsonObject
+
+# So that what is handed to a device, all of it at every heartbeat, stays small.
+MAX_OPEN = 100
+# The parser of a small device has little room for brackets within brackets.
+MAX_LEVELS = 16
 
 _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
 
@@ -23,6 +55,167 @@ class Commands:
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
+
+    async def create(
+        self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
+    ) -> tuple[Command, bool]:
+        """Tell a device to do something; and whether that is new: the body's key may have told it before.
+
+        Raises NotFound; IdempotencyKeyReused; Conflict for a device that is not bound, or has too much to do.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        params = _params_text(body.params or Params())
+        device = await queries.hold_device(connection, world_id, device_id)
+        if device is None:
+            raise _unknown_device()
+        if body.idempotency_key is not None:
+            before = await queries.find_by_key(
+                connection, world_id, device_id, body.idempotency_key, body.type, params
+            )
+            if before is not None:
+                if not before["same"]:
+                    raise IdempotencyKeyReused(
+                        "This `idempotency_key` gave this device another command. Use a new key."
+                    )
+                return self._command(before, actor, device["serial_number"], now), False
+        if device["end_user_id"] is None:
+            raise Conflict("This device is not bound: nobody is there to obey. Bind it first.")
+        if await queries.count_open(connection, world_id, device_id, now) >= MAX_OPEN:
+            raise Conflict(
+                f"This device has {MAX_OPEN} commands still to do. Wait until it reports, or cancel some."
+            )
+        row = await queries.insert(
+            connection,
+            world_id,
+            device_id,
+            self._kit.ids.new("cmd"),
+            (device["end_user_id"], device["binding_generation"]),
+            body.type,
+            params,
+            body.idempotency_key,
+            (now, now + timedelta(seconds=body.ttl_seconds)),
+        )
+        return self._command(row, actor, device["serial_number"], now), True
+
+    async def read(self, actor: Actor, device_id: str, command_id: str) -> Command:
+        """One command. Raises NotFound."""
+        now = self._kit.clock.now()
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, device_id, command_id, actor.scoped_to)
+        if row is None:
+            raise _unknown()
+        return self._command(row, actor, row["serial_number"], now)
+
+    async def list(self, actor: Actor, device_id: str, query: CommandQuery) -> CommandPage:
+        """Newest first. Raises NotFound."""
+        now, world_id, only = self._kit.clock.now(), actor.world_id, actor.scoped_to
+        asked = window(query, "commands")
+        async with self._kit.database.acquire() as connection:
+            device = await queries.read_device(connection, world_id, device_id, only)
+            if device is None:
+                raise _unknown_device()
+            rows = await queries.list_page(connection, world_id, device_id, only, asked, query.status, now)
+        serial: str = device["serial_number"]
+        data, has_more, next_cursor = page(rows, asked, lambda row: self._command(row, actor, serial, now))
+        return CommandPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def cancel(self, actor: Actor, device_id: str, command_id: str) -> Command:
+        """Take a command back before the device has heard of it. Raises NotFound, Conflict."""
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.acquire() as connection:
+            row = await queries.cancel(connection, world_id, device_id, command_id, now)
+            if row is not None:
+                return self._command(row, actor, row["serial_number"], now)
+            row = await queries.read(connection, world_id, device_id, command_id, None)
+        if row is None:
+            raise _unknown()
+        raise Conflict(f"Only a `pending` command can be cancelled; this one is `{_status(row, now)}`.")
+
+    async def peek(self, actor: Actor, device_id: str) -> PendingCommands:
+        """What the calling device has still to do, without handing it over. Raises Forbidden."""
+        _check_own(actor, device_id)
+        now = self._kit.clock.now()
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_open(
+                connection, actor.world_id, actor.id, actor.binding_generation, now
+            )
+        return self._pending(rows, actor, now)
+
+    async def hand_over(self, actor: Actor, device_id: str) -> PendingCommands:
+        """What the calling device has still to do, delivered with this. Raises Forbidden, Unauthorized."""
+        _check_own(actor, device_id)
+        now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_open(connection, world_id, actor.id, generation, now)
+            if any(row["status"] == "pending" for row in rows):
+                async with connection.transaction():
+                    device = await queries.hold_device(connection, world_id, actor.id)
+                    if device is None or device["binding_generation"] != generation:
+                        raise _overtaken()
+                    await queries.deliver(connection, world_id, actor.id, now)
+                    rows = await queries.list_open(connection, world_id, actor.id, generation, now)
+        return self._pending(rows, actor, now)
+
+    async def report(self, actor: Actor, device_id: str, command_id: str, told: Report) -> Command:
+        """What the calling device did; the same again is answered alike.
+
+        Raises NotFound, Conflict, Forbidden, Unauthorized.
+        """
+        _check_own(actor, device_id)
+        now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
+        said = (told.status, _object_text(told.result, "result"), _object_text(told.error, "error"))
+        async with self._kit.database.acquire() as connection:
+            row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+            if row is None:
+                row = await queries.read_reported(connection, world_id, actor.id, command_id, said)
+                row = _reported_before(row, now)
+        return self._command(row, actor, row["serial_number"], now)
+
+    async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:
+        """Leave to change a device's Wi-Fi for a while; nothing is stored. Raises NotFound."""
+        issued = int(self._kit.clock.now().timestamp())
+        async with self._kit.database.acquire() as connection:
+            device = await queries.read_device(connection, actor.world_id, device_id, None)
+        if device is None:
+            raise _unknown_device()
+        claims = GrantClaims(
+            sub=device_id,
+            aud=f"device:{device['serial_number']}",
+            jti=self._kit.ids.new("grant"),
+            iat=issued,
+            exp=issued + body.expires_in_seconds,
+            type="wifi_config",
+            params=msgspec.Raw(b"{}"),
+            project=actor.project_id,
+            world=actor.mode,
+            binding_generation=device["binding_generation"],
+        )
+        return WifiGrant(
+            grant_blob=self._kit.signer.sign(claims),
+            expires_at=timestamp(EPOCH + timedelta(seconds=claims.exp)),
+        )
+
+    def keys(self) -> KeySet:
+        """What verifies every grant that can still be good."""
+        return self._kit.signer.key_set
+
+    async def cancel_open(
+        self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
+    ) -> None:
+        """What happens to commands when their devices' bindings end."""
+        await queries.cancel_open(connection, world_id, device_ids, now)
+
+    async def erase_all_of(
+        self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
+    ) -> None:
+        """What happens to commands when the end user is deleted whose devices were told."""
+        await queries.delete_of_end_user(connection, world_id, end_user_id)
+
+    async def erase_of_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+    ) -> None:
+        """What happens to commands when their devices are deleted."""
+        await queries.delete_of_devices(connection, world_id, device_ids)
 
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
@@ -66,3 +259,92 @@ class Commands:
             self.present(each, now=now, project_id=project_id, mode=mode, serial_number=serial_number)
             for each in _decode_stored(rows)
         ]
+
+    def _pending(self, rows: list[asyncpg.Record], actor: Actor, now: datetime) -> PendingCommands:
+        return PendingCommands(data=[self._command(row, actor, row["serial_number"], now) for row in rows])
+
+    def _command(self, row: asyncpg.Record, actor: Actor, serial_number: str, now: datetime) -> Command:
+        stored = StoredCommand(
+            id=row["id"],
+            device_id=row["device_id"],
+            end_user_id=row["end_user_id"],
+            binding_generation=row["binding_generation"],
+            type=row["type"],
+            status=row["status"],
+            params=raw(row["params"]),
+            result=raw(row["result"]),
+            error=raw(row["error"]),
+            expires_at=row["expires_at"],
+            delivered_at=row["delivered_at"],
+            executed_at=row["executed_at"],
+            created_at=row["created_at"],
+        )
+        return self.present(
+            stored, now=now, project_id=actor.project_id, mode=actor.mode, serial_number=serial_number
+        )
+
+
+def _status(row: asyncpg.Record, now: datetime) -> str:
+    is_open = row["status"] in ("pending", "delivered")
+    return "expired" if is_open and row["expires_at"] <= now else row["status"]
+
+
+def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
+    """The row of a report that changed nothing, if it said the same before. Raises whatever else it is."""
+    if row is None:
+        raise _unknown()
+    if row["same"]:
+        return row
+    match _status(row, now):
+        case "pending" | "delivered":  # it belongs to a binding that began after this request did
+            raise _overtaken()
+        case "executed" | "failed" as said:
+            raise Conflict(f"This command was reported `{said}`, with another status, result or error.")
+        case ended:
+            raise Conflict(f"This command is `{ended}`: it was not to be carried out any more.")
+
+
+def _check_own(actor: Actor, device_id: str) -> None:
+    if device_id not in ("me", actor.id):
+        raise Forbidden("A device may see and report its own commands only.")
+
+
+def _overtaken() -> Unauthorized:
+    return Unauthorized("This device token was revoked. Bind the device again.")
+
+
+def _unknown() -> NotFound:
+    return NotFound("This device has no command with this id.")
+
+
+def _unknown_device() -> NotFound:
+    return NotFound("There is no device with this id.")
+
+
+def _params_text(params: Params) -> str:
+    """The JSON text to store, every field present. Raises InvalidRequest."""
+    metadata = _object_text(params.metadata, "params.metadata") or "{}"
+    immediately = "true" if params.upload_immediately else "false"
+    return (
+        f'{{"max_duration_sec":{params.max_duration_sec},"upload_immediately":{immediately},'
+        f'"metadata":{metadata}}}'
+    )
+
+
+def _object_text(value: JsonObject | None, param: str) -> str | None:
+    """The JSON text of a client's object, or None; limits are those of metadata. Raises InvalidRequest."""
+    if value is None:
+        return None
+    if _deeper(value, MAX_LEVELS):
+        raise InvalidRequest(f"`{param}` may be nested {MAX_LEVELS} levels deep at most.", param=param)
+    return metadata_text(value, param=param)
+
+
+def _deeper(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        inner: Iterable[object] = cast("dict[str, Any]", value).values()
+    elif isinstance(value, list):
+        inner = cast("list[Any]", value)
+    else:
+        return False
+    return levels == 0 or any(_deeper(each, levels - 1) for each in inner)

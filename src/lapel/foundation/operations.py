@@ -82,6 +82,8 @@ class Operation:
     replay: Callable[..., Awaitable[msgspec.Struct]] | None = None
     # A rate bucket beside the usual ones.
     bucket: Literal["upload_url", "transcription"] | None = None
+    # For a GET that changes something: what HEAD, which may not, calls instead.
+    head: Handler | None = None
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False
     description: str = ""

@@ -198,7 +198,8 @@ class Api:
             return await self._run_stored(_Effect(operation, call.actor, params, query, body, ticket))
         if operation.method == "POST":
             idempotency.read_key(call.headers.get(b"idempotency-key"))
-        return encode(operation, await operation.handler(call.actor, params, query, body))
+        handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
+        return encode(operation, await handler(call.actor, params, query, body))
 
     def _route(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
         found = self._router.find(path)

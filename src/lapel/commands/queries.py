@@ -1,0 +1,248 @@
+"""All SQL of commands.
+
+What must not meet the end of a binding (giving a command, handing it over) holds the device's row first, as
+binding and unbinding do; what ends one command is settled by that command's row alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.commands.wire import Status
+    from lapel.foundation.database import Connection
+    from lapel.foundation.pages import Window
+
+_NAMES = (
+    "id", "device_id", "end_user_id", "binding_generation", "type", "status", "params", "result", "error",
+    "expires_at", "delivered_at", "executed_at", "created_at",
+)  # fmt: skip
+_COLUMNS = ", ".join(f"c.{name}" for name in _NAMES)
+_OF_DEVICE = "c.world_id = $1 AND c.device_id = $2"
+_NOT_ENDED = "c.status IN ('pending', 'delivered')"
+_WITH_DEVICE = "commands c JOIN devices d ON d.world_id = c.world_id AND d.id = c.device_id"
+_ITS_DEVICE = "d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"
+
+# $3: the end user whose devices the caller may see; NULL for one who may see all.
+READ_DEVICE = """
+SELECT serial_number, end_user_id, binding_generation FROM devices
+WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
+"""
+
+HOLD_DEVICE = """
+SELECT serial_number, end_user_id, binding_generation FROM devices
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+FIND_BY_KEY = f"""
+SELECT {_COLUMNS}, c.type = $4 AND c.params = $5 AS same FROM commands c
+WHERE {_OF_DEVICE} AND c.idempotency_key = $3
+"""
+
+COUNT_OPEN = f"SELECT count(*) FROM commands c WHERE {_OF_DEVICE} AND {_NOT_ENDED} AND c.expires_at > $3"
+
+INSERT = f"""
+INSERT INTO commands AS c
+    (world_id, id, device_id, end_user_id, binding_generation, type, status, params, idempotency_key,
+     expires_at, created_at)
+VALUES ($1, $3, $2, $4, $5, $6, 'pending', $7, $8, $9, $10)
+RETURNING {_COLUMNS}
+"""
+
+# $4: whose commands the caller may see; NULL for one who may see all.
+READ = f"""
+SELECT {_COLUMNS}, d.serial_number FROM {_WITH_DEVICE}
+WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
+  AND ($4::text IS NULL OR (c.end_user_id = $4 AND d.end_user_id = $4))
+"""
+
+# Four lists, not one with `OR` in it: each has its own index under a prepared plan.
+_PAGE = f"""
+SELECT {_COLUMNS} FROM commands c
+WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3) AND (c.created_at, c.id) < ($4, $5)
+"""
+_NEWEST = "ORDER BY c.created_at DESC, c.id DESC LIMIT $6 OFFSET $7"
+LIST = f"{_PAGE} {_NEWEST}"
+LIST_ENDED = f"{_PAGE} AND c.status = $8 AND c.status IN ('executed', 'failed', 'cancelled') {_NEWEST}"
+LIST_EXPIRED = f"{_PAGE} AND {_NOT_ENDED} AND c.expires_at <= $8 {_NEWEST}"
+# Of what is open now there is little: found by when it expires, and sorted.
+LIST_OPEN = f"{_PAGE} AND {_NOT_ENDED} AND c.status = $9 AND c.expires_at > $8 {_NEWEST}"
+
+OPEN = f"""
+SELECT {_COLUMNS}, d.serial_number FROM {_WITH_DEVICE}
+WHERE {_OF_DEVICE} AND {_NOT_ENDED} AND c.expires_at > $3 AND c.binding_generation = $4
+  AND d.binding_generation = $4 AND d.deleted_at IS NULL
+ORDER BY c.created_at, c.id
+"""
+
+DELIVER = f"""
+UPDATE commands c SET status = 'delivered', delivered_at = $3
+WHERE {_OF_DEVICE} AND {_NOT_ENDED} AND c.status = 'pending' AND c.expires_at > $3
+"""
+
+CANCEL = f"""
+UPDATE commands c SET status = 'cancelled' FROM devices d
+WHERE {_OF_DEVICE} AND c.id = $3 AND c.status = 'pending' AND c.expires_at > $4 AND {_ITS_DEVICE}
+RETURNING {_COLUMNS}, d.serial_number
+"""
+
+# A command that came to the device by another way than ours (its token is good offline) was delivered too.
+REPORT = f"""
+UPDATE commands c SET status = $5, result = $6, error = $7, executed_at = $4,
+    delivered_at = COALESCE(c.delivered_at, $4)
+FROM devices d
+WHERE {_OF_DEVICE} AND c.id = $3 AND {_NOT_ENDED} AND c.expires_at > $4 AND c.binding_generation = $8
+  AND {_ITS_DEVICE}
+RETURNING {_COLUMNS}, d.serial_number
+"""
+
+READ_REPORTED = f"""
+SELECT {_COLUMNS}, d.serial_number, c.status = $4 AND c.result IS NOT DISTINCT FROM $5
+    AND c.error IS NOT DISTINCT FROM $6 AS same
+FROM {_WITH_DEVICE}
+WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
+"""
+
+CANCEL_OPEN = f"""
+UPDATE commands c SET status = 'cancelled'
+WHERE c.world_id = $1 AND c.device_id = ANY($2::text[]) AND {_NOT_ENDED} AND c.expires_at > $3
+"""
+
+DELETE_OF_END_USER = "DELETE FROM commands WHERE world_id = $1 AND end_user_id = $2"
+
+DELETE_OF_DEVICES = "DELETE FROM commands WHERE world_id = $1 AND device_id = ANY($2::text[])"
+
+
+async def read_device(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> asyncpg.Record | None:
+    """Serial number, end user and binding generation of a device, if the caller may see it."""
+    return await connection.fetchrow(READ_DEVICE, world_id, device_id, only)
+
+
+async def hold_device(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
+    """The same; its binding stays as it is until the transaction ends."""
+    return await connection.fetchrow(HOLD_DEVICE, world_id, device_id)
+
+
+async def find_by_key(
+    connection: Connection, world_id: int, device_id: str, key: str, kind: str, params: str
+) -> asyncpg.Record | None:
+    """The command made with this idempotency key, and whether it is the `same`."""
+    return await connection.fetchrow(FIND_BY_KEY, world_id, device_id, key, kind, params)
+
+
+async def count_open(connection: Connection, world_id: int, device_id: str, now: datetime) -> int:
+    """How many commands the device has still to do."""
+    return await connection.fetchval(COUNT_OPEN, world_id, device_id, now)
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    command_id: str,
+    binding: tuple[str, int],
+    kind: str,
+    params: str,
+    key: str | None,
+    lives: tuple[datetime, datetime],
+) -> asyncpg.Record:
+    """The new row. `binding`: end user and generation; `lives`: from when until when."""
+    row = await connection.fetchrow(
+        INSERT, world_id, device_id, command_id, *binding, kind, params, key, lives[1], lives[0]
+    )
+    if row is None:
+        raise LookupError("INSERT … RETURNING gave no row")
+    return row
+
+
+async def read(
+    connection: Connection, world_id: int, device_id: str, command_id: str, only: str | None
+) -> asyncpg.Record | None:
+    """One command with its device's `serial_number`, if the caller may see it."""
+    return await connection.fetchrow(READ, world_id, device_id, command_id, only)
+
+
+async def list_page(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    only: str | None,
+    asked: Window,
+    status: Status | None,
+    now: datetime,
+) -> list[asyncpg.Record]:
+    """Rows of one page, one more than it shows; `expired` is what the clock says."""
+    window = (world_id, device_id, only, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    match status:
+        case None:
+            return await connection.fetch(LIST, *window)
+        case "expired":
+            return await connection.fetch(LIST_EXPIRED, *window, now)
+        case "pending" | "delivered":
+            return await connection.fetch(LIST_OPEN, *window, now, status)
+        case _:
+            return await connection.fetch(LIST_ENDED, *window, status)
+
+
+async def list_open(
+    connection: Connection, world_id: int, device_id: str, binding_generation: int, now: datetime
+) -> list[asyncpg.Record]:
+    """All that the device has still to do in this binding, oldest first, each with its `serial_number`."""
+    return await connection.fetch(OPEN, world_id, device_id, now, binding_generation)
+
+
+async def deliver(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
+    """What was pending is delivered."""
+    await connection.execute(DELIVER, world_id, device_id, now)
+
+
+async def cancel(
+    connection: Connection, world_id: int, device_id: str, command_id: str, now: datetime
+) -> asyncpg.Record | None:
+    """The cancelled row; None when there is none that is pending."""
+    return await connection.fetchrow(CANCEL, world_id, device_id, command_id, now)
+
+
+async def report(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    command_id: str,
+    told: tuple[str, str | None, str | None],
+    binding_generation: int,
+    now: datetime,
+) -> asyncpg.Record | None:
+    """The ended row; None when there is none that is open for this binding. `told`: status, result, error."""
+    return await connection.fetchrow(REPORT, world_id, device_id, command_id, now, *told, binding_generation)
+
+
+async def read_reported(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    command_id: str,
+    told: tuple[str, str | None, str | None],
+) -> asyncpg.Record | None:
+    """One command, and whether what is `told` is the `same` as what its row says."""
+    return await connection.fetchrow(READ_REPORTED, world_id, device_id, command_id, *told)
+
+
+async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:
+    """Nobody is told any more to do what these devices have still to do."""
+    await connection.execute(CANCEL_OPEN, world_id, device_ids, now)
+
+
+async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Forget what an end user's devices were told."""
+    await connection.execute(DELETE_OF_END_USER, world_id, end_user_id)
+
+
+async def delete_of_devices(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """Forget what devices were told."""
+    await connection.execute(DELETE_OF_DEVICES, world_id, device_ids)
