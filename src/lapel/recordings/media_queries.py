@@ -69,7 +69,7 @@ INSERT INTO upload_tokens (token_hash, world_id, recording_id, expires_at) VALUE
 # ---- upload-complete --------------------------------------------------------------------
 
 READ_RECORDING_STATE = """
-SELECT r.status, w.project_id FROM recordings r JOIN worlds w ON w.id = r.world_id
+SELECT r.status, r.device_id, r.source, w.project_id FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE r.world_id = $1 AND r.id = $2
   AND ($3::text IS NULL OR r.end_user_id = $3) AND ($4::text IS NULL OR r.device_id = $4)
 """
@@ -254,7 +254,7 @@ async def keep_upload_access(
 
 
 async def read_recording_state(connection: Connection, at: Reach) -> asyncpg.Record | None:
-    """`status` and `project_id` of a recording, if the caller may see it."""
+    """`status`, `device_id`, `source` and `project_id` of a recording, if the caller may see it."""
     return await connection.fetchrow(
         READ_RECORDING_STATE, at.world_id, at.recording_id, at.end_user_id, at.device_id
     )

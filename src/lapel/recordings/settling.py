@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lapel.devices.service import mark_synced
 from lapel.foundation import jobs
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.faults import crash_point
@@ -85,6 +86,9 @@ class Settling:
         self, connection: Connection, snapshot: Snapshot, trial: Trial, stage: Stage
     ) -> Settled:
         now, world_id, recording_id = self._kit.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
+        if snapshot.device_id is not None and snapshot.status != "uploaded" and not trial.bad:
+            # Before the recording is locked: who deletes an end user locks the devices first, too.
+            await mark_synced(connection, world_id, snapshot.device_id, snapshot.source, now)
         locked = await queries.lock(connection, Reach(world_id, recording_id))
         if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
             raise _Lost

@@ -65,6 +65,8 @@ class Snapshot:
 
     at: Reach
     project_id: str
+    device_id: str | None
+    source: str
     status: Literal["pending", "uploaded", "failed", "integrity_failure"]
     media: tuple[MediaState, ...]
 
@@ -96,6 +98,8 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
     return Snapshot(
         at,
         recording["project_id"],
+        recording["device_id"],
+        recording["source"],
         recording["status"],
         tuple(_media(row, tuple(attempts.get(row["id"], ()))) for row in media),
     )

@@ -1,0 +1,84 @@
+"""When a device's recordings arrive: `last_synced_at` and `last_synced_by`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from tests.support.tenants import Tenant, bearer
+
+SOUND = b"OggS and more"
+
+
+class Fleet:
+    """One bound device, and its recordings."""
+
+    def __init__(self, client: httpx.AsyncClient, tenant: Tenant) -> None:
+        self.client = client
+        self.tenant = tenant
+
+    async def call(self, method: str, path: str, token: str | None = None, **body: Any) -> Any:
+        headers = bearer(token) if token else self.tenant.headers
+        answer = await self.client.request(method, f"/v1{path}", json=body, headers=headers)
+        assert answer.status_code in (200, 201, 204), answer.text
+        return answer.json() if answer.content else None
+
+    async def bound(self, serial: str) -> tuple[str, str]:
+        device = await self.call("POST", "/devices", serial_number=serial)
+        person = await self.call("POST", "/end-users")
+        bound = await self.call("POST", f"/devices/{device['id']}/bind", end_user_id=person["id"])
+        return device["id"], bound["device_token"]
+
+    async def send(self, recording_id: str, token: str | None = None, **what: str) -> None:
+        asked = await self.call("POST", f"/recordings/{recording_id}/upload-url", token, **what)
+        put = await self.client.put(asked["upload_url"], content=SOUND, headers=asked["headers"])
+        assert put.status_code == 200
+
+    async def synced(self, device_id: str) -> tuple[str | None, str | None]:
+        state = await self.call("GET", f"/devices/{device_id}/state")
+        shown = await self.call("GET", f"/devices/{device_id}")
+        assert shown["last_synced_at"] == state["last_synced_at"]
+        return state["last_synced_at"], state["last_synced_by"]
+
+
+async def test_a_device_is_synced_when_a_recording_of_it_is_complete(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    fleet = Fleet(client, tenant)
+    device, token = await fleet.bound("SYNC0001")
+    other, _ = await fleet.bound("SYNC0002")
+    recording = await fleet.call("POST", "/recordings", token)
+    await fleet.send(recording["id"], token)
+    assert await fleet.synced(device) == (None, None)
+    done = await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
+    assert await fleet.synced(device) == (done["uploaded_at"], "device")
+    # Neither a repeat nor a picture that is added later is another sync.
+    await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
+    await fleet.send(recording["id"], token, type="image", content_type="image/png")
+    await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
+    assert await fleet.synced(device) == (done["uploaded_at"], "device")
+
+    through_app = await fleet.call("POST", "/recordings", device_id=device, source="app_import")
+    await fleet.send(through_app["id"])
+    later = await fleet.call("POST", f"/recordings/{through_app['id']}/upload-complete")
+    assert await fleet.synced(device) == (later["uploaded_at"], "app_import")
+    assert await fleet.synced(other) == (None, None)
+
+
+async def test_what_is_refused_or_of_no_device_syncs_none(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    fleet = Fleet(client, tenant)
+    device, token = await fleet.bound("SYNC0003")
+    recording = await fleet.call("POST", "/recordings", token)
+    await fleet.send(recording["id"], token)
+    refused = await client.post(
+        f"/v1/recordings/{recording['id']}/upload-complete",
+        json={"content_sha256": "0" * 64},
+        headers=bearer(token),
+    )
+    assert refused.status_code == 409
+    shown = await fleet.call("GET", f"/devices/{device}")
+    own = await fleet.call("POST", "/recordings", end_user_id=shown["end_user_id"])
+    await fleet.send(own["id"])
+    await fleet.call("POST", f"/recordings/{own['id']}/upload-complete")
+    assert await fleet.synced(device) == (None, None)
