@@ -180,11 +180,29 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
     if operation.body is not NoBody:
         reference = schemas.reference(operation.body)
         example: Any = example_of(reference, schemas.components)
+        if operation.files:
+            made["requestBody"] = _form(operation, reference)
+            return made
         made["requestBody"] = {
             "required": schemas.asks_for_something(operation.body),
             "content": {"application/json": {"schema": reference, "examples": {"usual": {"value": example}}}},
         }
     return made
+
+
+def _form(operation: Operation, reference: Schema) -> Schema:
+    """A form: the text fields of the struct, and the files."""
+    files: Schema = {
+        each.name: {
+            "type": "string",
+            "contentMediaType": "application/octet-stream",
+            "description": f"{each.description} At most {each.max_bytes} bytes.",
+        }
+        for each in operation.files
+    }
+    needed = [each.name for each in operation.files if each.required]
+    schema: Schema = {"allOf": [reference, {"type": "object", "properties": files, "required": needed}]}
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
 def _description(operation: Operation) -> str:

@@ -50,6 +50,16 @@ Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormFile:
+    """A file in the form that an operation takes, `max_bytes` at most; streamed, never held whole."""
+
+    name: str
+    max_bytes: int
+    required: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One route.
 
@@ -70,6 +80,10 @@ class Operation:
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] = NoBody
+    # With files the request is `multipart/form-data`: `body` has its text fields, and the handler is
+    # given a `forms.Form[body]` to read it from. Never `stored`: an answer to a repeat would have to
+    # know that the files are the same.
+    files: tuple[FormFile, ...] = ()
     response: type[msgspec.Struct] | None = None
     answer: Literal["json", "empty", "text", "html"] = "json"
     status: int = 200

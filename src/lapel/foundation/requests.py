@@ -18,6 +18,7 @@ import structlog
 from lapel.foundation import idempotency
 from lapel.foundation.actors import ANONYMOUS, Actor
 from lapel.foundation.answers import encode, problem, refuse
+from lapel.foundation.asgi import ClientGone
 from lapel.foundation.bodies import BodyDecoder, QueryDecoder
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import (
@@ -32,6 +33,7 @@ from lapel.foundation.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from lapel.foundation.forms import Form
 from lapel.foundation.idempotency import Stored, Ticket
 from lapel.foundation.operations import Operation, Reply, Router
 from lapel.foundation.request_id import REQUEST_ID
@@ -79,10 +81,6 @@ class Observer(Protocol):
     ) -> None: ...
 
 
-class ClientGone(Exception):
-    """The client hung up before its request was whole."""
-
-
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An operation and what was compiled from it."""
@@ -90,6 +88,8 @@ class Endpoint:
     operation: Operation
     body: BodyDecoder
     query: QueryDecoder
+    # The same for the text fields of a form.
+    fields: QueryDecoder
     parameters: tuple[str, ...]
     writes: bool
 
@@ -186,6 +186,8 @@ class Api:
             raise Unavailable(
                 "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
             )
+        if operation.files:
+            return await self._answer_form(endpoint, scope["query_string"], receive, call, params)
         content = await self._read(receive, call.headers, operation)
         _check_version(call.headers.get(b"bota-version"))
         query = endpoint.query(scope["query_string"])
@@ -200,6 +202,23 @@ class Api:
             idempotency.read_key(call.headers.get(b"idempotency-key"))
         handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
         return encode(operation, await handler(call.actor, params, query, body))
+
+    async def _answer_form(
+        self, endpoint: Endpoint, query: bytes, receive: Receive, call: _Call, params: Mapping[str, str]
+    ) -> tuple[int, Headers, bytes]:
+        """The handler reads the form itself, and only as fast as it can put it away."""
+        operation = endpoint.operation
+        _check_version(call.headers.get(b"bota-version"))
+        idempotency.read_key(call.headers.get(b"idempotency-key"))
+        asked = endpoint.query(query)
+        form: Form[Any] = Form(
+            receive,
+            call.headers,
+            files=operation.files,
+            fields=endpoint.fields,
+            field_bytes=self._body_limit,
+        )
+        return encode(operation, await operation.handler(call.actor, params, asked, form))
 
     def _route(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
         found = self._router.find(path)
@@ -307,6 +326,7 @@ def _compile(operation: Operation) -> Endpoint:
         operation,
         BodyDecoder(operation.body),
         QueryDecoder(operation.query),
+        QueryDecoder(operation.body),
         operation.parameters,
         # Deleting makes room; `none` means that nothing is stored.
         writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",

@@ -1,14 +1,14 @@
 """The object store as the server uses it: copy, hash, delete, list; over any S3, through obstore.
 
-Clients' bytes never pass through here: they go by signed links (`links.py`). Large objects are
-read in ranges, never in one stream, and hashed in a thread.
+Recordings never pass through here: they go by signed links (`links.py`). Large objects are read in
+ranges, never in one stream, and hashed in a thread; they are written in parts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
+    from obstore import AsyncWritableFile
     from obstore.store import RetryConfig, S3Credential
 
     from lapel.foundation.storage.credentials import CredentialSource
@@ -32,6 +33,9 @@ _PAGE = 1000
 _QUICK = timedelta(seconds=30)
 # A store copies a large object by reading and writing it: minutes, on a slow one.
 _COPY = timedelta(minutes=15)
+# Of an object written in parts; two are on their way at once. S3 takes 10,000 of at least 5 MiB.
+_PART_BYTES = 8 * 1024 * 1024
+_PARTS_AT_ONCE = 2
 # S3 deletes at most so many objects in one request.
 _DELETE_AT_ONCE = 1000
 
@@ -43,6 +47,19 @@ class ObjectInfo:
     key: str
     size: int
     last_modified: datetime
+
+
+class ObjectWriter:
+    """An object being written; see `ObjectStore.writing`."""
+
+    def __init__(self, file: AsyncWritableFile, key: str) -> None:
+        self._file = file
+        self._key = key
+
+    async def write(self, content: bytes) -> None:
+        """Add to it; waits while the store does not keep up. Raises StoreUnavailable."""
+        with _translated(self._key):
+            await self._file.write(content)
 
 
 class ObjectStore:
@@ -67,6 +84,30 @@ class ObjectStore:
         """Write a small object of ours."""
         with _translated(key):
             await obstore.put_async(self._quick, key, content, use_multipart=False)
+
+    @asynccontextmanager
+    async def writing(self, key: str) -> AsyncGenerator[ObjectWriter]:
+        """Write an object piece by piece, of any size, in bounded memory.
+
+        It is there, whole, once the block ends. A block that raises or is cancelled leaves nothing; one
+        whose process is killed leaves parts that no listing shows, which the store removes in time.
+        """
+        with _translated(key):
+            file = obstore.open_writer_async(
+                self._patient, key, buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+            )
+            await file.__aenter__()
+        try:
+            yield ObjectWriter(file, key)
+        except BaseException as error:
+            with suppress(BaseError, OSError):  # what broke the block may be that the store is away
+                # The stub leaves the arguments, which every context manager has, untyped.
+                await file.__aexit__(  # pyright: ignore[reportUnknownMemberType]
+                    type(error), error, error.__traceback__
+                )
+            raise
+        with _translated(key):
+            await file.close()
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes from `start`, fewer at the object's end. Raises ObjectMissing."""
