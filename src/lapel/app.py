@@ -46,7 +46,7 @@ def slices(kit: Kit) -> Slices:
     """All services on one kit; what happens to an end user's things is wired here."""
     keys = Keys(kit)
     commands = Commands(kit)
-    devices = Devices(kit, on_unbind=[commands.cancel_open])
+    devices = Devices(kit, on_unbind=[commands.cancel_open], on_delete=[commands.erase_of_devices])
     erasures = Erasures(kit)
     recordings = Recordings(kit)
     end_users = EndUsers(

@@ -50,6 +50,7 @@ class Resources:
     recordings: dict[str, Thing]
     media_id: str
     key_id: str
+    command_id: str
     other_scoped_key: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
@@ -63,6 +64,7 @@ class Resources:
             "recording_id": recording.id,
             "media_id": self.media_id,
             "key_id": self.key_id,
+            "command_id": self.command_id,
         }
 
     def token(self, kind: str, operation: Operation) -> str:
@@ -95,6 +97,7 @@ class Resources:
             self.unbound_device.id,
             self.media_id,
             self.key_id,
+            self.command_id,
             *(each.id for each in self.recordings.values()),
         }
 
@@ -145,6 +148,7 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
         state: await maker.recording(device.token, state) for state in ("plain", "sent", "uploaded")
     }
     key = await maker.post("/v1/api-keys", {"scopes": ["recordings:read"]}, 201)
+    command = await maker.post(f"/v1/devices/{device.id}/commands", {"type": "start_recording"}, 201)
     uploaded = await maker.get(f"/v1/recordings/{recordings['uploaded'].id}")
     return Resources(
         tenant=tenant,
@@ -156,6 +160,7 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
         recordings=recordings,
         media_id=uploaded["media"][0]["id"],
         key_id=key["id"],
+        command_id=command["id"],
         other_scoped_key=await make_key(
             kit, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),

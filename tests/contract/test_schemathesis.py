@@ -109,6 +109,13 @@ def _storable(value: Any) -> Any:
     return "2026-01-15T12:00:00Z" if isinstance(value, str) and value.startswith(edges) else value
 
 
+def _whole(value: Any) -> Any:
+    """JSON Schema takes 7.0 for an integer, the contract does not."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return int(value) if isinstance(value, float) and value == int(value) else _storable(value)
+
+
 def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> None:
     """Mend of a valid request what no schema can say."""
     ids = resources.ids(operation)
@@ -118,11 +125,7 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
     if operation.name == "create_recording" and not isinstance(case.body, dict):
         case.media_type, case.body = "application/json", {}
     if isinstance(case.body, dict):
-        # JSON Schema takes 7.0 for an integer, the contract does not.
-        whole = {
-            name: int(value) if isinstance(value, float) and value == int(value) else _storable(value)
-            for name, value in case.body.items()
-        }
+        whole = _whole(case.body)
         body = {**whole, **{name: ids[name] for name in whole if name in ids}}
         if operation.name == "create_recording":
             body["end_user_id"] = ids["end_user_id"]  # a key must say; a device's token knows

@@ -112,7 +112,7 @@ def operations(service: Commands) -> tuple[Operation, ...]:
             summary="Fetch what the calling device has still to do",
             description=(
                 "`device_id` is the device's own, or `me`. All of it, oldest first; what was `pending` is "
-                "now `delivered`, and listed again until it is acknowledged or expires. HEAD delivers nothing."
+                "now `delivered`, and listed again until it is acknowledged or expires. HEAD delivers none."
             ),
             tag="Commands",
             handler=routes.hand_over,
