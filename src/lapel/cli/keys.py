@@ -133,7 +133,7 @@ def revoke(key_id: KeyId, /, *, data_dir: DataDir = None, json: Json = False) ->
     async def work(kit: Kit) -> None:
         await OperatorKeys(kit).revoke(key_id)
 
-    _revoking(settings_of(data_dir), work)
+    revoking(settings_of(data_dir), work)
     emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")
 
 
@@ -153,12 +153,12 @@ def rotate(
         with _refusals_of_flags():
             return await OperatorKeys(kit).rotate(key_id, seconds)
 
-    rotated = _revoking(settings_of(data_dir), work)
+    rotated = revoking(settings_of(data_dir), work)
     made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
     emit(made, json or is_piped(), lambda: _shown(made))
 
 
-def _revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
+def revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
     """Runs `work` as a process that hears the confirmations of the servers."""
 
     async def listening(kit: Kit) -> T:

@@ -28,6 +28,12 @@ COMMANDS = (
     ),
     (
         app,
+        "simulate",
+        "lapel.cli.simulate:simulate",
+        "Drive a running server with a fleet of devices, and hold it to what it promised.",
+    ),
+    (
+        app,
         "init",
         "lapel.cli.init:init",
         "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from lapel.firmware import events, queries
+from lapel.firmware.payloads import ADVANCE, RolloutJob
 from lapel.firmware.queries import OPEN_OFFER
 from lapel.firmware.wire import Manifest
 from lapel.foundation.clock import timestamp
+from lapel.foundation.jobs import enqueue
 
 if TYPE_CHECKING:
+    from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
 __all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
@@ -69,3 +73,29 @@ class Firmware:
             expires_at=timestamp(link.expires_at),
             deadline_at=timestamp(offer.deadline_at),
         )
+
+    async def applied(self, world_id: int, device_id: str, version: str) -> None:
+        """A device reports that it runs `version`; nothing unless that is what it is offered. Repeatable."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            row = await queries.apply(connection, world_id, device_id, version, now)
+            if row is not None:
+                await events.publish(connection, self._kit.ids, now, "ota.applied", [row])
+
+    async def failed(self, world_id: int, device_id: str, assignment_id: str, error_message: str) -> None:
+        """A device reports that an update failed; nothing when that is not open any more. Repeatable."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            row = await queries.fail(connection, world_id, device_id, assignment_id, error_message, now)
+            if row is None:
+                return
+            await events.publish(connection, self._kit.ids, now, "ota.failed", [row])
+            if row["rollout_id"] is not None:
+                job = RolloutJob(world_id, row["rollout_id"])
+                await enqueue(connection, ADVANCE, job, dedupe=job.rollout_id)
+
+    async def cancel_of_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
+    ) -> None:
+        """What happens to their updates when devices are deleted; in that transaction."""
+        await queries.cancel(connection, world_id, device_ids, now, "The device was deleted.")

@@ -157,6 +157,7 @@ CREATE TABLE firmware_releases (
     PRIMARY KEY (world_id, id),
     UNIQUE (world_id, model, version)
 );
+CREATE INDEX firmware_releases_newest ON firmware_releases (world_id, created_at DESC, id DESC);
 CREATE INDEX firmware_releases_of_model ON firmware_releases (world_id, model, created_at DESC, id DESC)
     WHERE released_at IS NOT NULL;
 
@@ -170,15 +171,19 @@ CREATE TABLE rollouts (
     deadline_hours integer NOT NULL CHECK (deadline_hours > 0),
     status text NOT NULL CHECK (status IN ('running', 'paused', 'halted', 'completed')),
     halt_reason text,
-    -- Where the walk over the model's devices goes on.
+    -- Where the walk over the model's devices goes on, how many it has offered the release to so far, and
+    -- when one last came to its end.
     position text COLLATE "C" NOT NULL DEFAULT '',
+    offered integer NOT NULL DEFAULT 0,
+    walked_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (world_id, id),
     FOREIGN KEY (world_id, firmware_release_id) REFERENCES firmware_releases (world_id, id)
 );
 CREATE INDEX rollouts_of_release ON rollouts (world_id, firmware_release_id, created_at DESC, id DESC);
-CREATE INDEX rollouts_running ON rollouts (updated_at) WHERE status = 'running';
+CREATE INDEX rollouts_running ON rollouts (world_id, id) WHERE status = 'running';
+CREATE INDEX devices_of_model ON devices (world_id, model, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE ota_assignments (
     world_id bigint NOT NULL,
@@ -201,8 +206,8 @@ CREATE TABLE ota_assignments (
 -- A device has at most one offer at a time.
 CREATE UNIQUE INDEX ota_assignments_open ON ota_assignments (world_id, device_id) WHERE status IN ('pending', 'delivered');
 CREATE INDEX ota_assignments_newest ON ota_assignments (world_id, device_id, assigned_at DESC, id DESC);
-CREATE INDEX ota_assignments_of_rollout ON ota_assignments (world_id, rollout_id, status) WHERE rollout_id IS NOT NULL;
-CREATE INDEX ota_assignments_of_release ON ota_assignments (world_id, firmware_release_id);
+CREATE INDEX ota_assignments_of_rollout ON ota_assignments (world_id, rollout_id, status) INCLUDE (deadline_at)
+    WHERE rollout_id IS NOT NULL;
 CREATE INDEX ota_assignments_due ON ota_assignments (deadline_at) WHERE status IN ('pending', 'delivered');
 """
 

@@ -1,0 +1,154 @@
+"""The maker's backend beside the fleet: it has a key, and does what a device cannot."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from lapel.simulate.caller import Caller
+from lapel.simulate.device import FIRST_VERSION, Device
+from lapel.simulate.plan import Plan
+from lapel.simulate.wire import Assignment, Bound, Command, Grant, Made
+
+# What its key must be able to do.
+SCOPES = (
+    "devices:read",
+    "devices:write",
+    "end_users:read",
+    "end_users:write",
+    "recordings:read",
+    "firmware:write",
+)
+NEW_VERSION = "2.0.0"
+_FIRMWARE_BYTES = 128 * 1024
+_TTL_SECONDS = 3600
+
+
+class _Error(msgspec.Struct):
+    resource_id: str
+
+
+class _Exists(msgspec.Struct):
+    error: _Error
+
+
+class Backend:
+    """Registers, binds, commands, offers updates, and removes everything in the end."""
+
+    def __init__(self, caller: Caller, key: str, plan: Plan) -> None:
+        self.caller = caller
+        self.key = key
+        self._plan = plan
+        self._people: dict[int, str] = {}
+        self._release: str | None = None
+
+    def end_user_id(self, number: int) -> str:
+        """The id of one of the people."""
+        return self._people[number]
+
+    async def make_end_user(self, number: int) -> None:
+        """One of the people who wear the devices. Raises CallFailed."""
+        external_id = f"{self._plan.run}-{number}"
+        answer = await self.caller.api(
+            "end user",
+            "POST",
+            "/end-users",
+            self.key,
+            {"external_id": external_id, "name": f"Simulated {number}"},
+            key=external_id,
+            expected=(201, 409),
+        )
+        made = answer.read(Made).id if answer.status == 201 else answer.read(_Exists).error.resource_id
+        self._people[number] = made
+
+    async def register(self, device: Device) -> None:
+        """Makes the device known. Raises CallFailed."""
+        answer = await self.caller.api(
+            "register",
+            "POST",
+            "/devices",
+            self.key,
+            {
+                "serial_number": device.serial_number,
+                "model": self._plan.model,
+                "firmware_version": FIRST_VERSION,
+            },
+            expected=(200, 201),
+        )
+        device.id = answer.read(Made).id
+
+    async def bind(self, device: Device, end_user: int) -> None:
+        """Gives the device to somebody, and the device its token. Raises CallFailed."""
+        answer = await self.caller.api(
+            "bind",
+            "POST",
+            f"/devices/{device.id}/bind",
+            self.key,
+            {"end_user_id": self._people[end_user]},
+            key=f"bind-{device.serial_number}-{device.generation}-{device.steps}",
+        )
+        bound = answer.read(Bound)
+        device.token, device.generation, device.end_user = (
+            bound.device_token,
+            bound.binding_generation,
+            end_user,
+        )
+
+    async def unbind(self, device: Device) -> None:
+        """Takes the device away; its token ends. Raises CallFailed."""
+        await self.caller.api("unbind", "POST", f"/devices/{device.id}/unbind", self.key)
+
+    async def command(self, device: Device, kind: str, key: str) -> str:
+        """Sends a command; its id. Raises CallFailed."""
+        body = {"type": kind, "idempotency_key": key, "ttl_seconds": _TTL_SECONDS}
+        answer = await self.caller.api(
+            "command", "POST", f"/devices/{device.id}/commands", self.key, body, expected=(200, 201)
+        )
+        return answer.read(Command).id
+
+    async def wifi_grant(self, device: Device) -> str:
+        """A grant to change the device's Wi-Fi. Raises CallFailed."""
+        answer = await self.caller.api(
+            "wifi grant", "POST", f"/devices/{device.id}/wifi-config/grant", self.key, {}
+        )
+        return answer.read(Grant).grant_blob
+
+    async def make_firmware(self, dice: Random) -> None:
+        """Uploads the version that devices will be offered, and releases it. Raises CallFailed."""
+        fields = {"version": NEW_VERSION, "model": self._plan.model, "release_sequence": "2"}
+        answer = await self.caller.form(
+            "firmware upload", "/firmware-releases", self.key, fields, dice.randbytes(_FIRMWARE_BYTES)
+        )
+        release = answer.read(Made).id
+        await self.caller.api("release", "POST", f"/firmware-releases/{release}/release", self.key)
+        self._release = release
+
+    async def offer(self, device: Device) -> str | None:
+        """Offers the new version; the offer's id, or None without firmware. Raises CallFailed."""
+        if self._release is None:
+            return None
+        answer = await self.caller.api(
+            "ota offer",
+            "POST",
+            f"/devices/{device.id}/ota",
+            self.key,
+            {"firmware_release_id": self._release, "deadline_hours": 1},
+            key=f"ota-{device.serial_number}",
+            expected=(200, 201),
+        )
+        return answer.read(Assignment).id
+
+    async def remove_end_user(self, number: int) -> None:
+        """Erases one of the people, with all recordings. Raises CallFailed."""
+        path = f"/end-users/{self._people[number]}"
+        await self.caller.api("erase", "DELETE", path, self.key, expected=(204, 404))
+
+    async def remove(self, device: Device) -> None:
+        """Removes a device that nobody wears. Raises CallFailed."""
+        await self.caller.api("remove", "DELETE", f"/devices/{device.id}", self.key, expected=(204, 404))
+
+    @property
+    def people(self) -> list[int]:
+        """Those that were made."""
+        return list(self._people)

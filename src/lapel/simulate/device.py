@@ -1,0 +1,109 @@
+"""A simulated device: what it knows of itself, small enough that a hundred thousand fit."""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from array import array
+from dataclasses import dataclass, field
+from random import Random
+
+from lapel.simulate.plan import Plan
+from lapel.simulate.wire import Upload
+
+FIRST_VERSION = "1.0.0"
+NEVER = float("inf")
+
+
+class Activity(enum.IntEnum):
+    """What a device, or its backend for it, does from time to time."""
+
+    BEAT = 0
+    RECORD = 1
+    UPLOAD = 2
+    COMMAND = 3
+    REFRESH = 4
+    REBIND = 5
+    OFFER = 6
+    SPELL = 7
+
+
+@dataclass(slots=True)
+class Pending:
+    """A recording that is not uploaded yet, and how far it is; its bytes are made again from the number."""
+
+    number: int
+    recording_id: str | None = None
+    upload: Upload | None = None
+    is_stored: bool = False
+
+
+@dataclass(slots=True)
+class Device:
+    """One device. Times are seconds of the fleet's own time."""
+
+    index: int
+    serial_number: str
+    id: str = ""
+    end_user: int = 0
+    token: str = ""
+    generation: int = 0
+    version: str = FIRST_VERSION
+    update: str | None = None  # the assignment whose version the next heartbeat reports
+    failure: tuple[str, str] | None = None  # the assignment that could not be applied, and why
+    battery: int = 100
+    is_charging: bool = False
+    is_offline: bool = False
+    is_refreshing: bool = False  # asked for another token, and heard no answer yet
+    steps: int = 0
+    beats: int = 0
+    recordings: int = 0
+    events: int = 0
+    revision: int = 0
+    pending: list[Pending] = field(default_factory=list[Pending])
+    unaccepted: list[str] = field(default_factory=list[str])
+    executed: dict[str, str] = field(default_factory=dict[str, str])  # commands whose ack is not answered
+    due: array[float] = field(default_factory=lambda: array("d"))
+
+    def name_of(self, plan: Plan, number: int) -> str:
+        """The UUID, as far as the server knows, of its recording with that number."""
+        return f"{plan.run}-{self.index}-{number}"
+
+    @property
+    def next(self) -> Activity:
+        """What is due first."""
+        return Activity(min(range(len(self.due)), key=self.due.__getitem__))
+
+
+def dice_of(plan: Plan, device: Device, purpose: str, number: int) -> Random:
+    """Chance that depends on nothing but the seed and what it is for."""
+    return Random(zlib.crc32(f"{plan.seed}/{device.index}/{purpose}/{number}".encode()))  # noqa: S311
+
+
+def schedule(plan: Plan, device: Device) -> None:
+    """Sets when the device does everything for the first time."""
+    dice = dice_of(plan, device, "life", 0)
+    rates = plan.rates
+    length = plan.minutes * 60 * plan.speed
+    device.due = array("d", [NEVER] * len(Activity))
+    device.due[Activity.BEAT] = dice.random() * plan.interval
+    for activity, rate in (
+        (Activity.RECORD, rates.recordings),
+        (Activity.COMMAND, rates.commands),
+        (Activity.REFRESH, rates.refreshes),
+        (Activity.REBIND, rates.rebindings),
+        (Activity.SPELL, rates.spells),
+    ):
+        device.due[activity] = after(dice, 0, rate)
+    if dice.random() < plan.updates:
+        device.due[Activity.OFFER] = dice.random() * length / 2
+
+
+def after(dice: Random, now: float, rate: float) -> float:
+    """When something that happens `rate` times an hour happens next."""
+    return now + dice.expovariate(rate / 3600) if rate > 0 else NEVER
+
+
+def spell(dice: Random) -> float:
+    """How long a device is offline."""
+    return dice.uniform(5, 120)

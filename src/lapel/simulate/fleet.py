@@ -1,0 +1,200 @@
+"""A whole simulation: devices are made, live, are held against the server's word, and go."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import aiohttp
+
+from lapel.simulate.backend import Backend
+from lapel.simulate.caller import Caller, CallFailed, SimulationError
+from lapel.simulate.device import Activity, Device, schedule
+from lapel.simulate.journal import Entry, Journal
+from lapel.simulate.life import Life
+from lapel.simulate.meter import Histogram, Meter
+from lapel.simulate.oracle import Oracle, Verdict
+from lapel.simulate.plan import Plan
+from lapel.simulate.report import Report, report_of
+
+T = TypeVar("T")
+_LONGEST_NAP = 0.05  # seconds in which the fleet looks whether an earlier activity has come up
+_QUIET_DEVICES = 1000  # of those whose journal is empty, this many are asked for in the end
+
+
+class Fleet:
+    """One simulation against a running server.
+
+    `phase` says what is being done, and `done` how much of it; `kept` counts promises found kept so far,
+    once they are looked for.
+    """
+
+    def __init__(self, plan: Plan, base_url: str, key: str, stop: asyncio.Event) -> None:
+        """`key`: with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early."""
+        self.plan = plan
+        self.meter = Meter()
+        self.phase = "starting"
+        self.done = 0
+        self.kept: int | None = None
+        self._lived = 0.0
+        self._base_url = base_url
+        self._key = key
+        self._stop = stop
+        self._devices = [Device(number, f"SIM{plan.run}{number:06d}") for number in range(plan.devices)]
+        self._heap: list[tuple[float, int]] = []
+        self._began = 0.0
+
+    async def run(self) -> Report:
+        """The simulation from beginning to end. Raises SimulationError when it cannot begin."""
+        dice = Random(self.plan.seed)  # noqa: S311
+        connector = aiohttp.TCPConnector(limit=self.plan.connections, limit_per_host=0)
+        with tempfile.TemporaryDirectory(prefix="lapel-simulate-") as folder:
+            journal = Journal(Path(folder) / "journal")
+            try:
+                async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+                    caller = Caller(session, self._base_url, self.meter, dice, self.plan.drop)
+                    backend = Backend(caller, self._key, self.plan)
+                    # What is asked and removed in the end is not what is measured.
+                    calm = Caller(session, self._base_url, Meter(), dice, 0)
+                    return await self._run(backend, journal, calm)
+            finally:
+                journal.close()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the fleet has lived; 0 before."""
+        return self._lived or (time.monotonic() - self._began if self._began else 0.0)
+
+    async def _run(self, backend: Backend, journal: Journal, calm: Caller) -> Report:
+        verdict = Verdict()
+        left_behind = True
+        try:
+            await self._make(backend, Random(self.plan.seed))  # noqa: S311
+            await self._live(Life(backend.caller, backend, self.plan, self.meter, journal))
+            backend.caller = calm
+            verdict = await self._judge(backend, journal)
+        finally:
+            backend.caller = calm
+            if not self.plan.keep:
+                left_behind = not await self._remove(backend)
+        self.phase = "done"
+        return report_of(
+            self.plan,
+            self.meter,
+            verdict,
+            seconds=self._lived,
+            ended_early=self._stop.is_set(),
+            left_behind=left_behind,
+        )
+
+    async def _make(self, backend: Backend, dice: Random) -> None:
+        self._begin("registering")
+
+        async def one(device: Device) -> None:
+            await backend.register(device)
+            await backend.bind(device, device.index % self.plan.people)
+            schedule(self.plan, device)
+
+        try:
+            await self._each(range(self.plan.people), backend.make_end_user, stoppable=True)
+            await self._each(self._devices, one, stoppable=True)
+            if any(device.due[Activity.OFFER] != float("inf") for device in self._devices if device.due):
+                await backend.make_firmware(dice)
+        except CallFailed as fault:
+            raise SimulationError(f"the fleet cannot be made: {fault}") from fault
+
+    async def _live(self, life: Life) -> None:
+        """Every device does what is due, no more than `connections` of them at once."""
+        self._begin("living")
+        self.meter.total = Histogram()
+        self._heap = [(min(device.due), device.index) for device in self._devices if device.token]
+        heapq.heapify(self._heap)
+        slots = asyncio.Semaphore(self.plan.connections)
+        self._began = time.monotonic()
+        end = self._began + self.plan.minutes * 60
+        async with asyncio.TaskGroup() as group:
+            while not self._stop.is_set() and (now := time.monotonic()) < end:
+                wait = (self._heap[0][0] - self._now()) / self.plan.speed if self._heap else _LONGEST_NAP
+                if wait > 0:
+                    await asyncio.sleep(min(wait, _LONGEST_NAP, end - now))
+                    continue
+                await slots.acquire()
+                due, index = heapq.heappop(self._heap)
+                group.create_task(self._step(life, self._devices[index], due, slots))
+        self._lived = time.monotonic() - self._began
+
+    async def _step(self, life: Life, device: Device, due: float, slots: asyncio.Semaphore) -> None:
+        try:
+            self.meter.late.add(max(0.0, self._now() - due) / self.plan.speed * 1000)
+            await life.step(device, self._now())
+            heapq.heappush(self._heap, (min(device.due), device.index))
+        finally:
+            slots.release()
+
+    def _now(self) -> float:
+        """The fleet's own time, in seconds since it began to live."""
+        return (time.monotonic() - self._began) * self.plan.speed
+
+    async def _judge(self, backend: Backend, journal: Journal) -> Verdict:
+        self._begin("comparing promised with kept")
+        entries: defaultdict[int, list[Entry]] = defaultdict(list)
+        for entry in journal.read():
+            entries[entry.device].append(entry)
+        oracle = Oracle(backend)
+        quiet = (each for each in self._devices if each.id and each.index not in entries)
+        asked = (self._devices[index] for index in list(entries))
+
+        async def one(device: Device) -> None:
+            await oracle.judge(device, entries.pop(device.index, ()))
+            self.kept = oracle.verdict.kept
+
+        await self._each(itertools.chain(asked, itertools.islice(quiet, _QUIET_DEVICES)), one)
+        return oracle.verdict
+
+    async def _remove(self, backend: Backend) -> bool:
+        """Whether everything that was made is gone, save what the server erases by and by."""
+        self._begin("removing")
+        failed = 0
+
+        async def quietly(removal: Awaitable[None]) -> None:
+            nonlocal failed
+            try:
+                await removal
+            except CallFailed:
+                failed += 1
+
+        await self._each(backend.people, lambda number: quietly(backend.remove_end_user(number)))
+        made = (device for device in self._devices if device.id)
+        await self._each(made, lambda device: quietly(backend.remove(device)))
+        return failed == 0
+
+    def _begin(self, phase: str) -> None:
+        self.phase, self.done = phase, 0
+
+    async def _each(
+        self, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, stoppable: bool = False
+    ) -> None:
+        """`work` for each item, `connections` at a time."""
+        rest = iter(items)
+
+        async def worker() -> None:
+            for item in rest:
+                if stoppable and self._stop.is_set():
+                    return
+                await work(item)
+                self.done += 1
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.plan.connections):
+                    group.create_task(worker())
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several

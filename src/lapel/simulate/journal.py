@@ -1,0 +1,130 @@
+"""What each device asked for and was told: one JSON line each, only ever appended.
+
+A line that begins something is written **before** it is asked for, every other one after its answer: what
+a device was not told, it was not promised. Heartbeats are counted, not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+
+class Announcing(msgspec.Struct, frozen=True, tag=True):
+    """About to announce a recording."""
+
+    device: int
+    uuid: str
+
+
+class Promised(msgspec.Struct, frozen=True, tag=True):
+    """200 of upload-complete: this media is kept, and is these bytes."""
+
+    device: int
+    uuid: str
+    recording_id: str
+    media_id: str
+    sha256: str
+    size: int
+
+
+class Commanding(msgspec.Struct, frozen=True, tag=True):
+    """The backend is about to send a command."""
+
+    device: int
+    key: str
+
+
+class Commanded(msgspec.Struct, frozen=True, tag=True):
+    """201: the command exists."""
+
+    device: int
+    key: str
+    command_id: str
+
+
+class Executed(msgspec.Struct, frozen=True, tag=True):
+    """The device did what a command says."""
+
+    device: int
+    command_id: str
+
+
+class Acknowledged(msgspec.Struct, frozen=True, tag=True):
+    """200 of ack: the server knows how the command ended."""
+
+    device: int
+    command_id: str
+    status: str
+
+
+class Offered(msgspec.Struct, frozen=True, tag=True):
+    """The backend has offered firmware to the device."""
+
+    device: int
+    assignment_id: str
+
+
+class Updated(msgspec.Struct, frozen=True, tag=True):
+    """200 of a heartbeat that reported the offered version."""
+
+    device: int
+    assignment_id: str
+
+
+class UpdateFailed(msgspec.Struct, frozen=True, tag=True):
+    """200 of a heartbeat that reported that the update failed."""
+
+    device: int
+    assignment_id: str
+
+
+class Violation(msgspec.Struct, frozen=True, tag=True):
+    """An answer that breaks the contract, seen on the spot."""
+
+    device: int
+    kind: str
+    detail: str
+
+
+Entry: TypeAlias = (
+    Announcing
+    | Promised
+    | Commanding
+    | Commanded
+    | Executed
+    | Acknowledged
+    | Offered
+    | Updated
+    | UpdateFailed
+    | Violation
+)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+class Journal:
+    """All devices' journals, in one file: memory does not grow with them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+
+    def write(self, entry: Entry) -> None:
+        """Append one line."""
+        self._file.write(_encode(entry) + b"\n")
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()
+
+    def read(self) -> Iterator[Entry]:
+        """Every line so far, in the order of writing."""
+        if not self._file.closed:
+            self._file.flush()
+        with self._path.open("rb") as lines:
+            for line in lines:
+                yield _decode(line)

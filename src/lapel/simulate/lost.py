@@ -1,0 +1,40 @@
+"""A call whose answer nobody hears: the connection ends at some byte of the request or of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from random import Random
+from urllib.parse import urlsplit
+
+_PATIENCE = 10.0
+_LONGEST_ANSWER = 3000  # bytes; a cut behind the end of an answer loses all of it
+
+
+async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, dice: Random) -> None:
+    """Makes the call and drops the connection: half of the times within the request, which then may or may
+    not have been understood, half of the times within the answer. What it answers is not looked at."""
+    where = urlsplit(url)
+    secure = where.scheme == "https"
+    target = (where.path or "/") + (f"?{where.query}" if where.query else "")
+    head = {"Host": where.netloc, **headers, "Content-Length": str(len(body)), "Connection": "close"}
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    request = "\r\n".join(lines).encode() + body
+    sent = dice.randrange(len(request)) if dice.random() < 0.5 else len(request)
+    heard = dice.randrange(_LONGEST_ANSWER) if sent == len(request) else 0
+    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(
+                where.hostname,
+                where.port or (443 if secure else 80),
+                ssl=ssl.create_default_context() if secure else None,
+            )
+            try:
+                writer.write(request[:sent])
+                await writer.drain()
+                if heard:
+                    await reader.readexactly(heard)
+            finally:
+                writer.transport.abort()

@@ -1,0 +1,61 @@
+"""What a simulation counts and how long calls take, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+_SMALLEST = 0.01  # milliseconds
+_STEP = math.log(1.02)
+_BUCKETS = 1 + int(math.log(200_000 / _SMALLEST) / _STEP)
+
+
+class Histogram:
+    """Lengths of time in milliseconds, to within 2 %, from 10 microseconds to 200 seconds."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BUCKETS
+        self.count = 0
+
+    def add(self, ms: float) -> None:
+        """One more."""
+        at = int(math.log(max(ms, _SMALLEST) / _SMALLEST) / _STEP)
+        self._counts[min(at, _BUCKETS - 1)] += 1
+        self.count += 1
+
+    def quantile(self, share: float) -> float | None:
+        """What `share` of them do not exceed; None when there are none."""
+        if not self.count:
+            return None
+        wanted = math.ceil(share * self.count)
+        seen = 0
+        for at, number in enumerate(self._counts):
+            seen += number
+            if seen >= wanted:
+                return round(_SMALLEST * math.exp((at + 1) * _STEP), 2)
+        raise AssertionError("the counts do not add up")
+
+
+class Meter:
+    """Everything that is counted.
+
+    counts: things that happened. errors: what went wrong, by kind. repeats: calls made again, by why.
+    calls: how long the answers of each call took. late: how long after its time a device was served.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.repeats: Counter[str] = Counter()
+        self.calls: dict[str, Histogram] = {}
+        self.total = Histogram()
+        self.late = Histogram()
+
+    def took(self, name: str, seconds: float) -> None:
+        """A call was answered."""
+        ms = seconds * 1000
+        histogram = self.calls.get(name)
+        if histogram is None:
+            histogram = self.calls[name] = Histogram()
+        histogram.add(ms)
+        self.total.add(ms)

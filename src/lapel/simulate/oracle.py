@@ -1,0 +1,226 @@
+"""Holds what the devices were told against what the server tells now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from lapel.simulate.backend import Backend
+from lapel.simulate.caller import Answer, CallFailed
+from lapel.simulate.device import Device
+from lapel.simulate.journal import (
+    Acknowledged,
+    Announcing,
+    Commanded,
+    Commanding,
+    Entry,
+    Executed,
+    Offered,
+    Promised,
+    Updated,
+    UpdateFailed,
+    Violation,
+)
+from lapel.simulate.wire import Assignment, Command, DeviceRow, Download, Page, Recording
+
+T = TypeVar("T")
+MOST_FINDINGS = 200
+
+
+class Finding(msgspec.Struct, frozen=True, order=True):
+    """One thing that is not as it was promised: of what kind, with which device, and what exactly."""
+
+    kind: str
+    serial_number: str
+    detail: str
+
+
+class Verdict(msgspec.Struct, kw_only=True):
+    """What became of the promises. `broken` counts those not kept by kind; `findings` are the first ones."""
+
+    promised: int = 0
+    kept: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    commands_twice: int = 0
+    broken: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    findings: list[Finding] = msgspec.field(default_factory=list[Finding])
+
+
+class _Told:
+    """One device's journal, sorted."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.announced: set[str] = set()
+        self.promised: dict[str, Promised] = {}
+        self.commanding: set[str] = set()
+        self.commanded: dict[str, str] = {}
+        self.executed: Counter[str] = Counter()
+        self.acknowledged: dict[str, str] = {}
+        self.offered: set[str] = set()
+        self.ended: dict[str, str] = {}
+        self.violations: list[Violation] = []
+        for entry in entries:
+            self._sort(entry)
+
+    def _sort(self, entry: Entry) -> None:
+        match entry:
+            case Announcing():
+                self.announced.add(entry.uuid)
+            case Promised():
+                self.promised[entry.uuid] = entry
+            case Commanding():
+                self.commanding.add(entry.key)
+            case Commanded():
+                self.commanded[entry.key] = entry.command_id
+            case Executed():
+                self.executed[entry.command_id] += 1
+            case Acknowledged():
+                self.acknowledged[entry.command_id] = entry.status
+            case Offered():
+                self.offered.add(entry.assignment_id)
+            case Updated():
+                self.ended[entry.assignment_id] = "applied"
+            case UpdateFailed():
+                self.ended[entry.assignment_id] = "failed"
+            case Violation():
+                self.violations.append(entry)
+
+
+class Oracle:
+    """Asks with the backend's key. Add devices one by one, from several tasks if you like."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.verdict = Verdict()
+        self._backend = backend
+
+    async def judge(self, device: Device, entries: Iterable[Entry]) -> None:
+        """Everything that one device was told."""
+        told = _Told(entries)
+        for violation in told.violations:
+            self._find(violation.kind, device, violation.detail)
+        try:
+            await self._state(device)
+            if told.announced:
+                await self._recordings(device, told)
+            if told.commanding:
+                await self._commands(device, told)
+            if told.offered or told.ended:
+                await self._updates(device, told)
+        except CallFailed as fault:
+            self._find("not answered", device, str(fault))
+
+    async def _state(self, device: Device) -> None:
+        answer = await self._ask("GET", f"/devices/{device.id}")
+        row = answer.read(DeviceRow)
+        if device.token:
+            expected = (
+                "bound",
+                self._backend.end_user_id(device.end_user),
+                device.generation,
+            )
+            found = (row.status, row.end_user_id, row.binding_generation)
+            if found != expected:
+                self._find("binding", device, f"{found} instead of {expected}")
+        if device.beats and row.last_heartbeat_at is None:
+            self._find("heartbeats lost", device, f"{device.beats} were answered")
+
+    async def _recordings(self, device: Device, told: _Told) -> None:
+        """Each promise is listed once, is what was promised, and can be downloaded."""
+        listed: defaultdict[str, list[Recording]] = defaultdict(list)
+        async for row in self._walk(f"/recordings?device_id={device.id}", Page[Recording]):
+            listed[row.recording_uuid or row.id].append(row)
+        for uuid, rows in listed.items():
+            if len(rows) > 1 or len(rows[0].media) > 1:
+                self.verdict.duplicated += 1
+                self._find("duplicated", device, f"recording {uuid}: {rows}")
+            if uuid not in told.announced:
+                self._find("nobody's recording", device, uuid)
+        self.verdict.promised += len(told.promised)
+        for uuid, promise in told.promised.items():
+            why = await self._missing(promise, listed.get(uuid, []))
+            if why is None:
+                self.verdict.kept += 1
+            else:
+                self.verdict.lost += 1
+                self._find("lost", device, f"recording {promise.recording_id}: {why}")
+
+    async def _missing(self, promise: Promised, rows: list[Recording]) -> str | None:
+        row = next((each for each in rows if each.id == promise.recording_id), None)
+        if row is None:
+            return "is not listed"
+        media = next((each for each in row.media if each.id == promise.media_id), None)
+        if media is None:
+            return f"has no media {promise.media_id}"
+        found = (row.status, media.status, media.sha256, media.file_size_bytes)
+        if found != ("uploaded", "uploaded", promise.sha256, promise.size):
+            return f"{found}, promised {promise.sha256}, {promise.size} bytes"
+        try:
+            path = f"/recordings/{row.id}/download-url"
+            link = (await self._ask("POST", path, {"media_id": media.id})).read(Download)
+            content = await self._backend.caller.get("download", link.download_url)
+        except CallFailed as fault:
+            return str(fault)
+        if hashlib.sha256(content).hexdigest() != promise.sha256:
+            return "the bytes are others than were promised"
+        return None
+
+    async def _commands(self, device: Device, told: _Told) -> None:
+        listed: Counter[str] = Counter()
+        status: dict[str, str] = {}
+        async for row in self._walk(f"/devices/{device.id}/commands", Page[Command]):
+            listed[row.id] += 1
+            status[row.id] = row.status
+        unheard = len(told.commanding) - len(told.commanded)
+        if len(set(told.commanded.values())) != len(told.commanded):
+            self._find("one command for two", device, f"{told.commanded}")
+        surplus = len(listed) - len(told.commanded)
+        if listed.total() != len(listed) or surplus > unheard:
+            self._find("commands duplicated", device, f"{len(listed)}, sent {len(told.commanding)}")
+        for command_id in told.commanded.values():
+            if command_id not in listed:
+                self._find("command lost", device, command_id)
+        for command_id, times in told.executed.items():
+            if times > 1:
+                self.verdict.commands_twice += 1
+                self._find("command executed twice", device, command_id)
+        for command_id, ended in told.acknowledged.items():
+            if status.get(command_id) != ended:
+                detail = f"{command_id} is {status.get(command_id)}, reported {ended}"
+                self._find("acknowledgement lost", device, detail)
+
+    async def _updates(self, device: Device, told: _Told) -> None:
+        answer = await self._ask("GET", f"/devices/{device.id}/ota/history?limit=100")
+        rows = answer.read(Page[Assignment]).data
+        listed = Counter(row.id for row in rows)
+        for assignment_id in told.offered:
+            if listed[assignment_id] != 1:
+                self._find("update lost", device, f"{assignment_id} is listed {listed[assignment_id]} times")
+        for row in rows:
+            expected = told.ended.get(row.id)
+            if expected is not None and row.status != expected:
+                self._find("update", device, f"{row.id} is {row.status}, reported {expected}")
+
+    async def _walk(self, path: str, kind: type[Page[T]]) -> AsyncIterator[T]:
+        cursor: str | None = None
+        joint = "&" if "?" in path else "?"
+        while True:
+            rest = f"{joint}limit=100" + (f"&cursor={cursor}" if cursor else "")
+            page = (await self._ask("GET", path + rest)).read(kind)
+            for row in page.data:
+                yield row
+            cursor = page.next_cursor
+            if not page.has_more or cursor is None:
+                return
+
+    async def _ask(self, method: str, path: str, body: dict[str, object] | None = None) -> Answer:
+        return await self._backend.caller.api("read back", method, path, self._backend.key, body)
+
+    def _find(self, kind: str, device: Device, detail: str) -> None:
+        self.verdict.broken[kind] = self.verdict.broken.get(kind, 0) + 1
+        if len(self.verdict.findings) < MOST_FINDINGS:
+            self.verdict.findings.append(Finding(kind, device.serial_number, detail))

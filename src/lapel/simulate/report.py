@@ -1,0 +1,165 @@
+"""What a simulation ends with."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lapel.simulate.meter import Histogram, Meter
+from lapel.simulate.oracle import Finding, Verdict
+from lapel.simulate.plan import Plan
+
+
+class Uploads(msgspec.Struct, frozen=True):
+    """Uploads whose completion was answered 200, and what the server has of them now."""
+
+    promised: int
+    kept: int
+    lost: int
+    duplicated: int
+
+
+class Commands(msgspec.Struct, frozen=True):
+    """Commands; `twice` are those that a device had to execute again."""
+
+    sent: int
+    executed: int
+    acknowledged: int
+    twice: int
+
+
+class Ota(msgspec.Struct, frozen=True):
+    """Firmware offers, and what the devices reported of them."""
+
+    offered: int
+    applied: int
+    failed: int
+
+
+class Diagnostics(msgspec.Struct, frozen=True):
+    """Diagnostic events made by devices, and those that the server says it has."""
+
+    made: int
+    accepted: int
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """How long answers took, in milliseconds; null when there were none."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of it; `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
+
+    `late` is how long after its time a device could act: when it grows, more was asked than was done.
+    """
+
+    run: str
+    seed: int
+    seconds: float
+    ended_early: bool
+    devices: int
+    heartbeats: int
+    heartbeats_per_second: float
+    uploads: Uploads
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    late: Latency
+    commands: Commands
+    ota: Ota
+    diagnostics: Diagnostics
+    tokens_refreshed: int
+    devices_rebound: int
+    errors: dict[str, int]
+    repeats: dict[str, int]
+    calls: dict[str, Latency]
+    broken: dict[str, int]
+    findings: list[Finding]
+    left_behind: bool
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether everything that was promised is there, once."""
+        return not self.broken
+
+
+def report_of(
+    plan: Plan, meter: Meter, verdict: Verdict, *, seconds: float, ended_early: bool, left_behind: bool
+) -> Report:
+    """The report of a simulation that lived for `seconds`."""
+    counts = meter.counts
+    total = latency_of(meter.total)
+    return Report(
+        run=plan.run,
+        seed=plan.seed,
+        seconds=round(seconds, 1),
+        ended_early=ended_early,
+        devices=plan.devices,
+        heartbeats=counts["heartbeats"],
+        heartbeats_per_second=round(counts["heartbeats"] / seconds, 1) if seconds else 0.0,
+        uploads=Uploads(verdict.promised, verdict.kept, verdict.lost, verdict.duplicated),
+        p50=total.p50,
+        p95=total.p95,
+        p99=total.p99,
+        late=latency_of(meter.late),
+        commands=Commands(
+            counts["commands sent"],
+            counts["commands executed"],
+            counts["commands acknowledged"],
+            verdict.commands_twice,
+        ),
+        ota=Ota(counts["updates offered"], counts["updates applied"], counts["updates failed"]),
+        diagnostics=Diagnostics(counts["diagnostics made"], counts["diagnostics accepted"]),
+        tokens_refreshed=counts["tokens refreshed"],
+        devices_rebound=counts["devices rebound"],
+        errors=dict(meter.errors.most_common()),
+        repeats=dict(meter.repeats.most_common()),
+        calls={name: latency_of(each) for name, each in sorted(meter.calls.items())},
+        broken=verdict.broken,
+        findings=sorted(verdict.findings),
+        left_behind=left_behind,
+    )
+
+
+def latency_of(histogram: Histogram) -> Latency:
+    """The usual quantiles."""
+    return Latency(
+        histogram.count, histogram.quantile(0.5), histogram.quantile(0.95), histogram.quantile(0.99)
+    )
+
+
+def lines_of(report: Report) -> str:
+    """The report for people."""
+    latency = "no call" if report.p50 is None else f"p50 {report.p50}, p95 {report.p95}, p99 {report.p99} ms"
+    lines = [
+        f"Lived       {report.devices:,} devices for {report.seconds:,} s"
+        + (", ended early" if report.ended_early else ""),
+        f"Heartbeats  {report.heartbeats:,}, {report.heartbeats_per_second:,}/s",
+        f"Uploads     {_shown(report.uploads)}",
+        f"Commands    {_shown(report.commands)}",
+        f"Updates     {_shown(report.ota)}",
+        f"Diagnostics {_shown(report.diagnostics)}",
+        f"Answers     {latency}; a device was served {report.late.p99} ms late (p99)",
+        f"Repeated    {_listed(report.repeats)}",
+        f"Errors      {_listed(report.errors)}",
+    ]
+    lines += [f"✗ {each.kind}, {each.serial_number}: {each.detail}" for each in report.findings]
+    if report.is_kept:
+        lines.append("✓ everything that was promised was kept")
+    else:
+        lines.append(f"✗ not as promised: {_listed(report.broken)}")
+    if report.left_behind:
+        lines.append(f"The devices stay: end users {report.run}-…, model simulated_{report.run}")
+    return "\n".join(lines)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} × {kind}" for kind, number in counts.items()) or "none"
+
+
+def _shown(counts: msgspec.Struct) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in msgspec.structs.asdict(counts).items())

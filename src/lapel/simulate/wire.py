@@ -1,0 +1,124 @@
+"""The part of the contract's answers that a fleet reads."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Made(msgspec.Struct):
+    """Anything that was made."""
+
+    id: str
+
+
+class Bound(msgspec.Struct):
+    """A device just bound."""
+
+    device_token: str
+    binding_generation: int
+
+
+class Token(msgspec.Struct):
+    """A refreshed token."""
+
+    device_token: str
+
+
+class Command(msgspec.Struct):
+    """A command."""
+
+    id: str
+    type: str
+    status: str
+    grant_token: str
+
+
+class Manifest(msgspec.Struct):
+    """Firmware that a device should run."""
+
+    assignment_id: str
+    version: str
+    model: str
+    bin_sha256: str
+    bin_file_size_bytes: int
+    bin_crc32: str
+    download_url: str
+
+
+class Beat(msgspec.Struct):
+    """The answer to a heartbeat."""
+
+    status: str
+    commands: list[Command]
+    ota: Manifest | None
+    config_revision: int
+    accepted_event_ids: list[str]
+
+
+class Upload(msgspec.Struct):
+    """Where to PUT."""
+
+    media_id: str
+    upload_url: str
+    headers: dict[str, str]
+    upload_token: str
+
+
+class Media(msgspec.Struct):
+    """One object of a recording."""
+
+    id: str
+    status: str
+    sha256: str | None
+    file_size_bytes: int | None
+
+
+class Recording(msgspec.Struct):
+    """A recording."""
+
+    id: str
+    status: str
+    recording_uuid: str | None
+    media: list[Media]
+
+
+class Download(msgspec.Struct):
+    """A signed link."""
+
+    download_url: str
+
+
+class Grant(msgspec.Struct):
+    """A Wi-Fi grant."""
+
+    grant_blob: str
+
+
+class Assignment(msgspec.Struct):
+    """One update offered to one device."""
+
+    id: str
+    status: str
+
+
+class DeviceRow(msgspec.Struct):
+    """A device as the backend sees it."""
+
+    id: str
+    status: str
+    end_user_id: str | None
+    binding_generation: int
+    firmware_version: str | None
+    last_heartbeat_at: str | None
+
+
+class Page(msgspec.Struct, Generic[T]):
+    """One page of a list."""
+
+    data: list[T]
+    has_more: bool = False
+    next_cursor: str | None = None
