@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -49,7 +49,12 @@ UPLOAD = Operation(
 
 
 def caller(kind: ActorKind = "key", world: int = 1, id_: str = "key_1") -> Actor:
-    return Actor(kind=kind, id=id_, world_id=world, project_id="proj_1", mode="test")
+    token_hash = id_.encode() if kind == "device" else b""
+    return Actor(kind=kind, id=id_, world_id=world, project_id="proj_1", mode="test", token_hash=token_hash)
+
+
+def device_bucket(id_: str) -> str:
+    return f"device:0:{id_.encode().hex()}"
 
 
 @dataclass
@@ -212,6 +217,39 @@ async def test_each_device_has_a_bucket_and_none_draws_on_the_projects(processes
     assert await passes(limiter, caller())
 
 
+async def test_a_fleet_that_calls_now_and_then_writes_nothing(processes: Processes) -> None:
+    limiter = processes.make(device_per_minute=60)
+    for number in range(30):
+        for call in range(3):
+            headers = dict(await limiter.take_device(b"dev_%d" % number))
+            assert headers[b"x-ratelimit-remaining"] == b"%d" % (59 - call)
+    assert await processes.used(device_bucket("dev_0")) is None
+    assert await passes(limiter, caller("device", id_="dev_0"))
+    assert await processes.used(device_bucket("dev_0")) == 4  # what was not counted before is counted then
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
+async def test_a_device_keeps_its_limit_within_a_tenth_over_two_processes(
+    processes: Processes, share: float
+) -> None:
+    both = [processes.make(device_per_minute=60), processes.make(device_per_minute=60)]
+    random = Random(f"device {share}")
+    for minute in range(3):
+        passed = 0
+        for _ in range(150):
+            passed += await passes(both[random.random() > share], caller("device", id_="dev_1"))
+        assert 54 <= passed <= 66, minute
+        processes.clock.advance(timedelta(minutes=1))
+
+
+async def test_asking_for_one_token_after_the_other_is_no_way_around(processes: Processes) -> None:
+    limiter = processes.make(device_per_minute=5)
+    refresh = replace(READ, refreshing_tokens=True)
+    device = caller("device", id_="dev_1")
+    answers = [await passes(limiter, replace(device, token_hash=b"%d" % each), refresh) for each in range(8)]
+    assert answers == [True] * 5 + [False] * 3
+
+
 @pytest.mark.parametrize("kind", ["upload", "end_user"])
 async def test_other_tokens_draw_on_the_project(processes: Processes, kind: ActorKind) -> None:
     limiter = processes.make(rate_per_minute=2)
@@ -268,7 +306,7 @@ async def test_old_windows_are_swept_and_old_buckets_forgotten(processes: Proces
     for minute in range(5):
         processes.clock.advance(timedelta(minutes=1))
         assert await passes(limiter, caller("device", id_=f"dev_late_{minute}"))
-    assert await processes.used("device:1:dev_0") is None
+    assert await processes.used(device_bucket("dev_0")) is None
     assert len(limiter._buckets) + len(limiter._older) <= 5
 
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lapel.foundation.actors import Actor, ActorKind
-from lapel.foundation.errors import Unauthorized
+from lapel.foundation.errors import Forbidden, Unauthorized
 from lapel.foundation.scopes import SCOPES, granted
 from lapel.foundation.tokens import TokenHasher, token_prefix
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.clock import Clock
     from lapel.foundation.database import Connection, Database
+    from lapel.foundation.operations import Operation
     from lapel.foundation.revocation import Revocations
 
 # Tokens name their world themselves: these statements are where a world comes from.
@@ -86,20 +87,19 @@ class Authenticator:
 
     async def __call__(self, header: bytes | None) -> Actor:
         """The actor of an Authorization header. Raises Unauthorized, or Unavailable."""
-        if header is None:
+        token = _bearer(header)
+        if token is None:
             raise Unauthorized
-        scheme, _, credentials = header.partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise Unauthorized
-        try:
-            token = credentials.decode("ascii").strip(" ")
-        except UnicodeDecodeError as error:
-            raise Unauthorized from error
         cached = self._cache.get(self._hasher.hash(token))
         if cached is not None:
             self._used(cached.world_id, cached.id, self._clock.now())
             return cached
         return await self._read(token)
+
+    def device_token(self, header: bytes | None) -> bytes | None:
+        """The hash of a device token that has the right shape, not looked up; None for anything else."""
+        token = _bearer(header)
+        return self._hasher.hash(token) if token is not None and token_prefix(token) == "dtok" else None
 
     async def _read(self, token: str) -> Actor:
         match token_prefix(token):
@@ -157,6 +157,16 @@ class Authenticator:
         return _actor(row, kind, end_user_id=row["id"] if kind == "end_user" else None)
 
 
+def _bearer(header: bytes | None) -> str | None:
+    """The token of an Authorization header, if that is what it has."""
+    if header is None:
+        return None
+    scheme, _, credentials = header.partition(b" ")
+    if scheme.lower() != b"bearer" or not credentials.isascii():
+        return None
+    return credentials.decode("ascii").strip(" ")
+
+
 async def _promote(connection: Connection, row: asyncpg.Record) -> None:
     async with connection.transaction():
         await connection.execute(HOLD_DEVICE, row["world_id"], row["id"])
@@ -173,3 +183,16 @@ def _actor(row: asyncpg.Record, kind: ActorKind, **more: Any) -> Actor:  # noqa:
         mode=row["mode"],
         **more,
     )
+
+
+def admit(operation: Operation, actor: Actor) -> None:
+    """Raises Forbidden when this kind of token, or this key, may not call the operation."""
+    if actor.refresh_only and not operation.refreshing_tokens:
+        raise Unauthorized("This device token was replaced. Use the new one.")
+    if actor.kind not in operation.callers:
+        raise Forbidden(f"A token of this kind ({actor.kind}) may not call this route.")
+    if actor.kind == "key":
+        if operation.scope not in actor.scopes:
+            raise Forbidden(f"This key lacks the scope `{operation.scope}`.")
+        if actor.end_user_id is not None and operation.end_user_keys == "deny":
+            raise Forbidden("A key that is scoped to one end user may not call this route.")

@@ -6,6 +6,10 @@ never exceeded. What a process leases and does not spend is lost to the others u
 ends; a lease is therefore a twentieth of what this process itself spent in this window and the
 one before, so that over any number of processes at most a tenth of the limit can be lost.
 
+A device calls once a minute or so, and there are many: a lease for each call would be a write for each. So
+a process lets a device spend a twentieth of its limit before it asks, and takes that into account then. Each
+process that a device reaches beyond the first may let a twentieth more through.
+
 The counter is a courtesy, not a gate: when it cannot be reached, or not in time, requests pass
 and `lapel_rate_limit_unreachable_total` counts them.
 """
@@ -17,7 +21,7 @@ import math
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 import structlog
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 0.05
 _REST_SECONDS = 1.0  # after a failure, before the counter is asked again
 _LEASE_SHARE = 20
+_CREDIT_SHARE = 20
 _CAPACITY = 20_000
 _FORGET_SECONDS = 120
 
@@ -59,6 +64,10 @@ REFUSED = Counter("lapel_rate_limit_refused_total", "Requests refused with 429."
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+# World, owner (a device; '' for the project) and kind of the buckets that a request draws on.
+_Drawn: TypeAlias = "tuple[int, str, str | None]"
+
+
 class Unlimited:
     """No limits, no headers: the embedded single-machine mode."""
 
@@ -66,14 +75,19 @@ class Unlimited:
         """Let everything pass."""
         return ()
 
+    async def take_device(self, token_hash: bytes) -> Headers:  # noqa: ARG002 - Limiter's shape
+        """Let everything pass."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """`limit` requests per `seconds`, for people called `name`."""
+    """`limit` requests per `seconds`, for people called `name`; `credit` of them before anybody is asked."""
 
     name: str
     limit: int
     seconds: int
+    credit: int = 0
     shown: bytes = b""
 
 
@@ -85,6 +99,7 @@ class _Bucket:
         "key",
         "known",
         "left",
+        "owed",
         "previous",
         "reset",
         "rule",
@@ -100,6 +115,7 @@ class _Bucket:
         self.window = 0  # Unix seconds of its start
         self.reset = 0  # and of its end
         self.left = 0  # leased and not spent yet
+        self.owed = 0  # in `left`, or spent, without a lease
         self.spent = 0  # spent here in this window
         self.previous = 0  # spent here in the window before
         self.known = 0  # leased by all processes, when last heard
@@ -112,13 +128,14 @@ class _Bucket:
         self.previous = self.spent if window == self.window + self.rule.seconds else 0
         self.window = window
         self.reset = window + self.rule.seconds
-        self.left = self.spent = self.known = 0
+        self.left = self.owed = self.rule.credit
+        self.spent = self.known = 0
         self.exhausted = False
 
     @property
     def remaining(self) -> int:
         """What is left of the limit, as far as this process knows."""
-        return max(0, self.rule.limit - self.known) + self.left
+        return max(0, self.rule.limit - self.known - self.owed) + self.left
 
 
 class RateLimiter:
@@ -139,22 +156,36 @@ class RateLimiter:
             "transcription": (_Rule("transcription", settings.transcriptions_per_minute, 60),),
         }
         self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
-        self._device = _active(_Rule("device", settings.device_per_minute, 60))
+        limit = settings.device_per_minute
+        self._device = _active(_Rule("device", limit, 60, credit=limit // _CREDIT_SHARE))
         # Two generations: what was not asked for during a whole one is forgotten.
         self._buckets: dict[str, _Bucket] = {}
         self._older: dict[str, _Bucket] = {}
         # What one request draws on, found at once; made of the present generation's buckets.
-        self._groups: dict[tuple[int, str, str | None], list[_Bucket]] = {}
+        self._groups: dict[_Drawn, list[_Bucket]] = {}
         self._turned = 0
         self._swept = 0
         self._rest_until = 0.0
 
     async def take(self, actor: Actor, operation: Operation) -> Headers:
         """Count one request; the headers of its tightest bucket. Raises RateLimitExceeded."""
-        buckets = self._buckets_of(actor, operation)
+        if actor.kind != "device":
+            # A project's keys, upload tokens and end-user tokens share the project's buckets.
+            return await self._take((actor.world_id, "", operation.bucket))
+        # By its name, for a device that asks for one token after the other: each token has a bucket.
+        if operation.refreshing_tokens:
+            return await self._take((actor.world_id, actor.id, None))
+        return await self.take_device(actor.token_hash)
+
+    async def take_device(self, token_hash: bytes) -> Headers:
+        """`take` for a device of which only the token's hash is known."""
+        return await self._take((0, token_hash.hex(), None))
+
+    async def _take(self, drawn: _Drawn) -> Headers:
+        buckets = self._buckets_of(drawn)
         for bucket in buckets:
             if bucket.left < 1:
-                found = await self._fill(actor, operation)
+                found = await self._fill(drawn)
                 if found is None:
                     UNREACHABLE.inc()
                     return ()
@@ -165,18 +196,16 @@ class RateLimiter:
             bucket.spent += 1
         return _headers(buckets)
 
-    def _buckets_of(self, actor: Actor, operation: Operation) -> list[_Bucket]:
+    def _buckets_of(self, drawn: _Drawn) -> list[_Bucket]:
         """The buckets that a request draws on, in the present window."""
-        # A project's keys, upload tokens and end-user tokens share the project's buckets.
-        owner = actor.id if actor.kind == "device" else ""
         now = int(self._clock.now().timestamp())
         if not 0 <= now - self._turned < _FORGET_SECONDS:
             self._turn(now)
-        found = self._groups.get((actor.world_id, owner, operation.bucket))
+        found = self._groups.get(drawn)
         if found is None:
             if len(self._buckets) >= _CAPACITY:
                 self._turn(now)
-            found = self._group(actor.world_id, owner, operation.bucket)
+            found = self._group(drawn)
         for bucket in found:
             if not bucket.window <= now < bucket.reset:
                 bucket.roll(now - now % bucket.rule.seconds)
@@ -187,7 +216,8 @@ class RateLimiter:
         self._older, self._buckets, self._turned = self._buckets, {}, now
         self._groups = {}
 
-    def _group(self, world_id: int, owner: str, kind: str | None) -> list[_Bucket]:
+    def _group(self, drawn: _Drawn) -> list[_Bucket]:
+        world_id, owner, kind = drawn
         rules = self._device if owner else self._project[kind]
         found: list[_Bucket] = []
         for rule in rules:
@@ -195,13 +225,13 @@ class RateLimiter:
             bucket = self._buckets.get(key) or self._older.pop(key, None) or _Bucket(rule, key)
             self._buckets[key] = bucket
             found.append(bucket)
-        self._groups[world_id, owner, kind] = found
+        self._groups[drawn] = found
         return found
 
-    async def _fill(self, actor: Actor, operation: Operation) -> list[_Bucket] | None:
+    async def _fill(self, drawn: _Drawn) -> list[_Bucket] | None:
         """Lease until every bucket has something left; None when the counter is out of reach."""
         while True:
-            buckets = self._buckets_of(actor, operation)
+            buckets = self._buckets_of(drawn)
             empty = next((each for each in buckets if each.left < 1), None)
             if empty is None:
                 return buckets
@@ -228,11 +258,12 @@ class RateLimiter:
         return task.result()
 
     async def _ask(self, bucket: _Bucket) -> bool:
-        rule, window = bucket.rule, bucket.window
+        rule, window, owed = bucket.rule, bucket.window, bucket.owed
         size = max(1, bucket.waiting, (bucket.spent + bucket.previous) // _LEASE_SHARE)
         try:
             async with self._database.acquire() as connection:
-                used: int | None = await connection.fetchval(LEASE, bucket.key, window, size, rule.limit)
+                asked = (bucket.key, window, owed + size, rule.limit)
+                used: int | None = await connection.fetchval(LEASE, *asked)
                 if not 0 <= window - self._swept < _FORGET_SECONDS:
                     self._swept = window
                     await connection.execute(FORGET, window - _FORGET_SECONDS)
@@ -248,8 +279,8 @@ class RateLimiter:
         if used is None:
             bucket.exhausted, bucket.known = True, rule.limit
         else:
-            bucket.known = used
-            bucket.left += min(size, rule.limit - (used - size))
+            bucket.known, bucket.owed = used, 0
+            bucket.left += max(0, min(size, rule.limit - (used - size)))
         return True
 
     def _refusal(self, bucket: _Bucket) -> RateLimitExceeded:

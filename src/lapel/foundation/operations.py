@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.actors import ActorKind
+from lapel.foundation.actors import Actor, ActorKind
 from lapel.foundation.errors import ApiError
 from lapel.foundation.scopes import Scope
 
@@ -47,6 +47,8 @@ Answer: TypeAlias = "msgspec.Struct | Reply | None"
 # transaction that also stores the answer comes first. The query and body are of the declared
 # structs, which the type system cannot follow through a list of mixed operations: hence `...`.
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
+# `(hash of a device token, path parameters, query, body)`; None when no device was found by it.
+Direct: TypeAlias = Callable[..., Awaitable["tuple[Actor, Answer] | None"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,9 @@ class Operation:
     bucket: Literal["upload_url", "transcription"] | None = None
     # For a GET that changes something: what HEAD, which may not, calls instead.
     head: Handler | None = None
+    # For what devices call all the time: finds the caller in the statement that does the work. Where it finds
+    # none the request goes the usual way, to `handler`, which says what is wrong. Never `stored`.
+    direct: Direct | None = None
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False
     description: str = ""

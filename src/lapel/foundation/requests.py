@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -19,28 +19,26 @@ from lapel.foundation import idempotency
 from lapel.foundation.actors import ANONYMOUS, Actor
 from lapel.foundation.answers import encode, problem, refuse
 from lapel.foundation.asgi import ClientGone
+from lapel.foundation.auth import admit
 from lapel.foundation.bodies import BodyDecoder, QueryDecoder
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import (
     ApiError,
-    Forbidden,
     InternalError,
-    InvalidRequest,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
-    Unauthorized,
     Unavailable,
-    UnsupportedMediaType,
 )
 from lapel.foundation.forms import Form
 from lapel.foundation.idempotency import Stored, Ticket
 from lapel.foundation.operations import Operation, Reply, Router
+from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.request_id import REQUEST_ID
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from lapel.foundation.answers import Headers
     from lapel.foundation.asgi import Receive, Scope, Send
@@ -48,12 +46,10 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Database
     from lapel.foundation.disk import DiskGuard
     from lapel.foundation.ids import Ids
-    from lapel.foundation.operations import Answer
+    from lapel.foundation.operations import Answer, Direct
     from lapel.foundation.seal import Sealer
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-_VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
-_ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempotency-key"))
 _KEEP_ANSWERS = timedelta(hours=24)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -65,11 +61,27 @@ _AGAIN = (
 )
 
 
+class Authenticate(Protocol):
+    """Knows tokens; see `auth.py`."""
+
+    async def __call__(self, header: bytes | None) -> Actor:
+        """The actor of an Authorization header. Raises Unauthorized."""
+        ...
+
+    def device_token(self, header: bytes | None) -> bytes | None:
+        """The hash of a device token that has the right shape, not looked up; None for anything else."""
+        ...
+
+
 class Limiter(Protocol):
     """Counts requests; see `limits.py`."""
 
     async def take(self, actor: Actor, operation: Operation) -> Headers:
         """The headers to answer with. Raises RateLimitExceeded."""
+        ...
+
+    async def take_device(self, token_hash: bytes) -> Headers:
+        """The same for a device of which only the token's hash is known."""
         ...
 
 
@@ -123,7 +135,7 @@ class Api:
         self,
         operations: Sequence[Operation],
         *,
-        authenticate: Callable[[bytes | None], Awaitable[Actor]],
+        authenticate: Authenticate,
         database: Database,
         sealer: Sealer,
         clock: Clock,
@@ -166,7 +178,7 @@ class Api:
             *call.extra,
             *headers,
         ]
-        if version is not None and _is_date(version):
+        if version is not None and is_date(version):
             sent.append((b"bota-version", version))
         if status != 204:
             sent.append((b"content-length", str(len(body)).encode()))
@@ -177,10 +189,14 @@ class Api:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
         if len(call.headers) != len(scope["headers"]):
-            _refuse_repeated(scope["headers"])
+            refuse_repeated(scope["headers"])
+        direct = operation.direct
+        if direct is not None:
+            token_hash = self._authenticate.device_token(call.headers.get(b"authorization"))
+            if token_hash is not None:
+                return await self._answer_direct(endpoint, direct, token_hash, params, scope, receive, call)
         if not operation.public:
-            call.actor = await self._authenticate(call.headers.get(b"authorization"))
-            _admit(operation, call.actor)
+            await self._enter(operation, call)
             call.extra = await self._limiter.take(call.actor, operation)
         if endpoint.writes and self._disk is not None and self._disk.low():
             raise Unavailable(
@@ -188,27 +204,67 @@ class Api:
             )
         if operation.files:
             return await self._answer_form(endpoint, scope["query_string"], receive, call, params)
-        content = await self._read(receive, call.headers, operation)
-        _check_version(call.headers.get(b"bota-version"))
-        query = endpoint.query(scope["query_string"])
-        body = endpoint.body(content)
+        content, query, body = await self._decode(endpoint, scope, receive, call)
         if operation.idempotency == "stored":
             key = idempotency.read_key(call.headers.get(b"idempotency-key"))
             ticket = (
                 idempotency.ticket(call.actor, key, operation.method, scope["path"], content) if key else None
             )
             return await self._run_stored(_Effect(operation, call.actor, params, query, body, ticket))
-        if operation.method == "POST":
-            idempotency.read_key(call.headers.get(b"idempotency-key"))
         handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
         return encode(operation, await handler(call.actor, params, query, body))
+
+    async def _enter(self, operation: Operation, call: _Call) -> None:
+        call.actor = await self._authenticate(call.headers.get(b"authorization"))
+        admit(operation, call.actor)
+
+    async def _decode(
+        self, endpoint: Endpoint, scope: Scope, receive: Receive, call: _Call
+    ) -> tuple[bytes, msgspec.Struct, msgspec.Struct]:
+        """The body as it came, and query and body as structs; headers are checked on the way."""
+        content = await self._read(receive, call.headers, endpoint.operation)
+        check_version(call.headers.get(b"bota-version"))
+        query = endpoint.query(scope["query_string"])
+        body = endpoint.body(content)
+        if endpoint.operation.method == "POST":
+            idempotency.read_key(call.headers.get(b"idempotency-key"))
+        return content, query, body
+
+    async def _answer_direct(
+        self,
+        endpoint: Endpoint,
+        direct: Direct,
+        token_hash: bytes,
+        params: Mapping[str, str],
+        scope: Scope,
+        receive: Receive,
+        call: _Call,
+    ) -> tuple[int, Headers, bytes]:
+        """The operation's own statement finds the device that calls, and only then is it known.
+
+        Whoever was not found, or asked for something that is refused, is authenticated after all: what is
+        wrong with a token is told before what is wrong with the request.
+        """
+        operation = endpoint.operation
+        try:
+            call.extra = await self._limiter.take_device(token_hash)
+            _, query, body = await self._decode(endpoint, scope, receive, call)
+            found = await direct(token_hash, params, query, body)
+        except ApiError:
+            await self._enter(operation, call)
+            raise
+        if found is None:
+            await self._enter(operation, call)
+            return encode(operation, await operation.handler(call.actor, params, query, body))
+        call.actor, answer = found
+        return encode(operation, answer)
 
     async def _answer_form(
         self, endpoint: Endpoint, query: bytes, receive: Receive, call: _Call, params: Mapping[str, str]
     ) -> tuple[int, Headers, bytes]:
         """The handler reads the form itself, and only as fast as it can put it away."""
         operation = endpoint.operation
-        _check_version(call.headers.get(b"bota-version"))
+        check_version(call.headers.get(b"bota-version"))
         idempotency.read_key(call.headers.get(b"idempotency-key"))
         asked = endpoint.query(query)
         form: Form[Any] = Form(
@@ -254,7 +310,7 @@ class Api:
             if not message.get("more_body", False):
                 break
         if size:
-            _check_content_type(headers.get(b"content-type"))
+            check_content_type(headers.get(b"content-type"))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _too_large(self) -> PayloadTooLarge:
@@ -331,51 +387,3 @@ def _compile(operation: Operation) -> Endpoint:
         # Deleting makes room; `none` means that nothing is stored.
         writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",
     )
-
-
-def _admit(operation: Operation, actor: Actor) -> None:
-    """Raises Forbidden when this kind of token, or this key, may not call the operation."""
-    if actor.refresh_only and not operation.refreshing_tokens:
-        raise Unauthorized("This device token was replaced. Use the new one.")
-    if actor.kind not in operation.callers:
-        raise Forbidden(f"A token of this kind ({actor.kind}) may not call this route.")
-    if actor.kind == "key":
-        if operation.scope not in actor.scopes:
-            raise Forbidden(f"This key lacks the scope `{operation.scope}`.")
-        if actor.end_user_id is not None and operation.end_user_keys == "deny":
-            raise Forbidden("A key that is scoped to one end user may not call this route.")
-
-
-def _refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
-    """Two values for one thing: a proxy in front may have read the other one."""
-    seen: set[bytes] = set()
-    for name, _ in headers:
-        if name in _ONCE and name in seen:
-            title = name.decode().title()
-            raise InvalidRequest(f"A request may have one `{title}` header.", param=title)
-        seen.add(name)
-
-
-def _check_content_type(value: bytes | None) -> None:
-    if value is None:
-        return
-    media_type = value.partition(b";")[0].strip().lower()
-    if media_type != b"application/json" and not (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    ):
-        raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
-
-
-def _check_version(value: bytes | None) -> None:
-    if value is not None and not _is_date(value):
-        raise InvalidRequest("`Bota-Version` is a date: YYYY-MM-DD.", param="Bota-Version")
-
-
-def _is_date(value: bytes) -> bool:
-    if not _VERSION.match(value):
-        return False
-    try:
-        date.fromisoformat(value.decode())
-    except ValueError:
-        return False
-    return True

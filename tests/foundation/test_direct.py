@@ -1,0 +1,154 @@
+"""Operations that find the device that calls themselves, in the statement that does the work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import httpx
+import msgspec
+import pytest
+
+from lapel.foundation.actors import Actor
+from lapel.foundation.auth import Authenticator
+from lapel.foundation.errors import InvalidRequest, RateLimitExceeded
+from lapel.foundation.kit import Kit
+from lapel.foundation.limits import Unlimited
+from lapel.foundation.operations import NoQuery, Operation, Params
+from lapel.foundation.requests import Api
+from lapel.foundation.tokens import new_token
+from tests.support.tenants import Tenant, bearer, make_key
+
+
+class Body(msgspec.Struct):
+    number: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Answer(msgspec.Struct):
+    way: str
+
+
+class Exhausted(Unlimited):
+    async def take_device(self, token_hash: bytes) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ARG002 - its shape
+        raise RateLimitExceeded("Too many.")
+
+
+class Found:
+    """Knows some hashes."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Actor] = {}
+        self.refuse = False
+
+    async def direct(
+        self, token_hash: bytes, _params: Params, _query: NoQuery, _body: Body
+    ) -> tuple[Actor, Answer] | None:
+        if self.refuse:
+            raise InvalidRequest("No.", param="number")
+        actor = self.known.get(token_hash)
+        return None if actor is None else (actor, Answer("direct"))
+
+    async def usual(self, actor: Actor, _params: Params, _query: NoQuery, _body: Body) -> Answer:
+        return Answer(f"usual {actor.kind}")
+
+
+@pytest.fixture
+def found() -> Found:
+    return Found()
+
+
+def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.AsyncClient:
+    operation = Operation(
+        method="POST",
+        path="/v1/beats",
+        name="beat",
+        summary="",
+        tag="",
+        handler=found.usual,
+        direct=found.direct,
+        scope="devices:write",
+        callers=frozenset({"key", "device"}),
+        body=Body,
+        response=Answer,
+    )
+    api = Api(
+        [operation],
+        authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
+        database=kit.database,
+        sealer=kit.sealer,
+        clock=kit.clock,
+        ids=kit.ids,
+        limiter=limiter or Unlimited(),
+        observe=lambda *_, **__: None,
+        body_limit=1000,
+        disk=None,
+    )
+    return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
+
+
+@pytest.fixture
+async def device_token(client: httpx.AsyncClient, tenant: Tenant) -> str:
+    device = await client.post("/v1/devices", json={"serial_number": "DIRECT01"}, headers=tenant.headers)
+    person = await client.post("/v1/end-users", headers=tenant.headers)
+    bound = await client.post(
+        f"/v1/devices/{device.json()['id']}/bind",
+        json={"end_user_id": person.json()["id"]},
+        headers=tenant.headers,
+    )
+    return bound.json()["device_token"]
+
+
+async def beat(
+    api: httpx.AsyncClient, token: str, body: dict[str, int] | None = None
+) -> tuple[int, str | None]:
+    answer = await api.post("/v1/beats", json=body or {}, headers=bearer(token))
+    return answer.status_code, answer.json().get("way") or answer.json()["error"]["code"]
+
+
+async def test_a_device_that_is_found_is_not_looked_up_before(kit: Kit, found: Found) -> None:
+    token = new_token("dtok")
+    found.known[kit.hasher.hash(token)] = Actor(
+        kind="device", id="dev_1", world_id=1, project_id="proj_1", mode="test"
+    )
+    async with served(kit, found) as api:
+        assert await beat(api, token) == (200, "direct")
+
+
+async def test_whoever_is_not_found_is_looked_up_and_goes_the_usual_way(
+    kit: Kit, found: Found, device_token: str, tenant: Tenant
+) -> None:
+    reader = await make_key(kit, tenant.test_world, "rk_test", scopes=("devices:read",))
+    async with served(kit, found) as api:
+        assert await beat(api, device_token) == (200, "usual device")
+        assert await beat(api, tenant.test_key) == (200, "usual key")
+        assert await beat(api, reader) == (403, "forbidden")
+        assert await beat(api, new_token("dtok")) == (401, "unauthorized")
+        assert await beat(api, device_token[:-1]) == (401, "unauthorized")
+        assert (await api.post("/v1/beats", json={})).status_code == 401
+
+
+@pytest.mark.parametrize("body", [{"number": -1}, {"number": 1}])
+async def test_a_wrong_token_is_told_before_a_wrong_body(
+    kit: Kit, found: Found, device_token: str, body: dict[str, int]
+) -> None:
+    found.refuse = True
+    async with served(kit, found) as api:
+        assert await beat(api, new_token("dtok"), body) == (401, "unauthorized")
+        assert await beat(api, device_token, body) == (400, "invalid_request")
+
+
+async def test_a_wrong_token_is_told_before_a_limit(kit: Kit, found: Found, device_token: str) -> None:
+    async with served(kit, found, Exhausted()) as api:
+        assert await beat(api, new_token("dtok"), {"number": -1}) == (401, "unauthorized")
+        assert await beat(api, device_token, {"number": -1}) == (429, "rate_limit_exceeded")
+
+
+async def test_the_headers_are_checked_on_this_way_too(kit: Kit, found: Found, device_token: str) -> None:
+    async with served(kit, found) as api:
+        for name, value, status in (
+            ("Idempotency-Key", "not one!", 400),
+            ("Bota-Version", "today", 400),
+            ("Content-Type", "text/plain", 415),
+        ):
+            headers = {"Content-Type": "application/json", **bearer(device_token), name: value}
+            answer = await api.post("/v1/beats", content=b"{}", headers=headers)
+            assert answer.status_code == status, name
