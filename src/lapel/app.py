@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.audit import routes as audit_routes
+from lapel.audit.service import AuditLog
 from lapel.commands import routes as command_routes
 from lapel.commands.service import Commands
+from lapel.configuration import routes as configuration_routes
+from lapel.configuration.service import Configuration
 from lapel.devices import routes as device_routes
 from lapel.devices.service import Devices
 from lapel.end_users import routes as end_user_routes
@@ -38,6 +42,8 @@ class Slices:
     end_users: EndUsers
     devices: Devices
     commands: Commands
+    configuration: Configuration
+    audit_log: AuditLog
     recordings: Recordings
     erasures: Erasures
 
@@ -46,14 +52,37 @@ def slices(kit: Kit) -> Slices:
     """All services on one kit; what happens to an end user's things is wired here."""
     keys = Keys(kit)
     commands = Commands(kit)
-    devices = Devices(kit, on_unbind=[commands.cancel_open], on_delete=[commands.erase_of_devices])
+    configuration = Configuration(kit)
+    # Whoever takes a lock of the whole organization comes last.
+    devices = Devices(
+        kit,
+        on_bind=[configuration.raise_devices],
+        on_unbind=[commands.cancel_open, configuration.raise_devices],
+        on_delete=[commands.erase_of_devices, configuration.forget_devices],
+    )
     erasures = Erasures(kit)
     recordings = Recordings(kit)
     end_users = EndUsers(
         kit,
-        on_delete=[keys.revoke_all_of, devices.unbind_all_of, commands.erase_all_of, recordings.erase_all_of],
+        on_delete=[
+            keys.revoke_all_of,
+            devices.unbind_all_of,
+            commands.erase_all_of,
+            configuration.forget_end_user,
+            recordings.erase_all_of,
+        ],
     )
-    return Slices(Projects(kit), keys, end_users, devices, commands, recordings, erasures)
+    return Slices(
+        projects=Projects(kit),
+        keys=keys,
+        end_users=end_users,
+        devices=devices,
+        commands=commands,
+        configuration=configuration,
+        audit_log=AuditLog(kit),
+        recordings=recordings,
+        erasures=erasures,
+    )
 
 
 def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
@@ -63,6 +92,8 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *end_user_routes.operations(parts.end_users),
         *device_routes.operations(parts.devices),
         *command_routes.operations(parts.commands),
+        *configuration_routes.operations(parts.configuration),
+        *audit_routes.operations(parts.audit_log),
         *recording_routes.operations(parts.recordings),
         *erasure_routes.operations(parts.erasures),
     )

@@ -65,6 +65,8 @@ class Resources:
             "media_id": self.media_id,
             "key_id": self.key_id,
             "command_id": self.command_id,
+            "project_id": self.tenant.project_id,
+            "section": "upload",
         }
 
     def token(self, kind: str, operation: Operation) -> str:
@@ -109,7 +111,10 @@ class Call:
     method: str
     path: str
     body: dict[str, Any] | None
+    # Whether it names something that only one end user, world or project has.
     names_things: bool
+    # The same, when both worlds of the project are asked: a project is in both.
+    names_things_of_a_world: bool
 
     async def send(self, client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
         """Send it with this Authorization header."""
@@ -124,8 +129,10 @@ def call(operation: Operation, resources: Resources) -> Call:
     for name in operation.parameters:
         assert name in ids, f"teach tests/contract/resources.py to make a {{{name}}} for {operation.name}"
         path = path.replace(f"{{{name}}}", ids[name])
+    # Everybody has the same sections.
+    things = set(operation.parameters) - {"section"}
     if operation.body is NoBody:
-        return Call(operation.method, path, None, bool(operation.parameters))
+        return Call(operation.method, path, None, bool(things), bool(things - {"project_id"}))
     described = described_api()["paths"][operation.path][operation.method.lower()]
     content = described["requestBody"]["content"]["application/json"]
     body: dict[str, Any] = dict(content["examples"]["usual"]["value"])
@@ -135,7 +142,8 @@ def call(operation: Operation, resources: Resources) -> Call:
     if operation.name == "create_api_key":
         named = {}
         body["scopes"] = ["recordings:read"]
-    return Call(operation.method, path, {**body, **named}, bool(operation.parameters or named))
+    things |= set(named)
+    return Call(operation.method, path, {**body, **named}, bool(things), bool(things - {"project_id"}))
 
 
 async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:

@@ -14,6 +14,9 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 
+from lapel.configuration.schemas import change_schemas
+from lapel.configuration.sections import SECTIONS
+from lapel.configuration.wire import ConfigChange
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.kit import Kit
 from lapel.foundation.operations import Operation
@@ -135,6 +138,12 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
             body["file_size_bytes"] = min(body["file_size_bytes"], 2**20)
         if "expires_at" in body:  # in the future
             body["expires_at"] = "2222-01-15T12:00:00.000Z"
+        if operation.body is ConfigChange:  # the path names the section, and only its fields are taken
+            body = {
+                name: value
+                for name, value in body.items()
+                if name in change_schemas(SECTIONS[ids["section"]])
+            }
         case.body = body
 
 

@@ -1,1 +1,1 @@
-"""Configuration: sections, levels, merging."""
+"""Configuration: sections as data, overrides on levels, and what results from them."""

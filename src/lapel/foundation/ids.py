@@ -18,7 +18,7 @@ from lapel.foundation.clock import EPOCH, Clock
 
 Prefix = Literal[
     "org", "proj", "eu", "dev", "rec", "med", "txn", "sum", "tmpl", "chk", "as", "msg",
-    "cmd", "fw", "ota", "rol", "evt", "wh", "whd", "key", "req", "era", "att", "grant",
+    "cmd", "fw", "ota", "rol", "evt", "wh", "whd", "key", "req", "era", "att", "aud", "grant",
 ]  # fmt: skip
 
 _HALF = 62**8

@@ -1,0 +1,50 @@
+"""Reading the audit log. Slices write it themselves, with foundation/audit.py, where they change things."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.audit import queries
+from lapel.audit.wire import AuditActor, AuditEntry, AuditPage
+from lapel.foundation.clock import timestamp
+from lapel.foundation.pages import page, window
+from lapel.foundation.wire import raw
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.audit.wire import AuditQuery
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.kit import Kit
+
+
+class AuditLog:
+    """What was changed in a world, and by whom."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
+        """Newest first."""
+        asked = window(query, "audit_log")
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(
+                connection, actor.world_id, asked, query.resource_type, query.resource_id
+            )
+        data, has_more, next_cursor = page(rows, asked, lambda row: _entry(row, actor.project_id))
+        return AuditPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+
+def _entry(row: asyncpg.Record, project_id: str) -> AuditEntry:
+    return AuditEntry(
+        id=row["id"],
+        project_id=project_id,
+        actor=AuditActor(kind=row["actor_kind"], id=row["actor_id"]),
+        action=row["action"],
+        resource_type=row["resource_type"],
+        resource_id=row["resource_id"],
+        before=raw(row["before"]),
+        after=raw(row["after"]),
+        request_id=row["request_id"],
+        created_at=timestamp(row["created_at"]),
+    )

@@ -1,0 +1,108 @@
+"""Overrides: how a write changes one, and what several levels of them come to.
+
+An override is handled flat, as values by dotted path: joining objects deeply is then joining path by
+path, each by its field's rule. Documents (as clients and the database have them) are nested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any, TypeAlias, cast
+
+from lapel.configuration.kinds import Value, refused
+from lapel.configuration.sections import Section
+
+# So much of a path of the client's own making is told back.
+_SHOWN = 128
+
+Flat: TypeAlias = Mapping[str, Value]
+Document: TypeAlias = dict[str, Any]
+
+
+def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
+    """What a broader and a nearer override come to; associative."""
+    merged = dict(lower)
+    for path, value in upper.items():
+        merged[path] = section.by_path[path].kind.merge(merged[path], value) if path in merged else value
+    return merged
+
+
+def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
+    """The whole value under overrides, broadest first.
+
+    A default counts only where no level says anything: a limit may be raised above it. Every field is there,
+    but for those that are shown when set only.
+    """
+    found = reduce(lambda lower, upper: merge(section, lower, upper), overrides, dict[str, Value]())
+    unset = {each for each in section.optional if not any(path.startswith(f"{each}.") for path in found)}
+    resolved: Document = {}
+    for field in section.fields:
+        value = found.get(field.path, field.default)
+        group = field.path.partition(".")[0]
+        if group in unset:
+            resolved[group] = None
+        elif value is not None or field.shown_unset:
+            _put(resolved, field.path, value)
+    return resolved
+
+
+def patched(section: Section, override: Flat, change: Mapping[str, object]) -> dict[str, Value]:
+    """An override after a PATCH: null clears a field or an object of them, lists go place by place.
+
+    Raises InvalidRequest for what the section does not have or take, with `param` as a dotted path.
+    """
+    after = dict(override)
+    for path, value in _leaves(section, change, ""):
+        field = section.by_path.get(path)
+        if value is None:
+            for each in [name for name in after if name == path or name.startswith(f"{path}.")]:
+                del after[each]
+        elif field is not None:
+            checked = field.kind.check(value, path)
+            keeps = isinstance(checked, list) and path in after
+            after[path] = field.kind.merge(after[path], checked) if keeps else checked
+    return after
+
+
+def flat(section: Section, document: Document) -> dict[str, Value]:
+    """A stored override by paths; what this version of the section no longer has is passed over."""
+    found: dict[str, Value] = {}
+    for field in section.fields:
+        value: Any = document
+        for name in field.path.split("."):
+            value = cast("Document", value).get(name) if isinstance(value, dict) else None
+        if value is not None:
+            found[field.path] = value
+    return found
+
+
+def nested(override: Flat) -> Document:
+    """An override as a document."""
+    document: Document = {}
+    for path, value in override.items():
+        _put(document, path, value)
+    return document
+
+
+def _put(document: Document, path: str, value: Value | None) -> None:
+    *groups, name = path.split(".")
+    for each in groups:
+        document = document.setdefault(each, {})
+    document[name] = value
+
+
+def _leaves(section: Section, change: Mapping[str, object], prefix: str) -> Iterable[tuple[str, object]]:
+    """(path, value) of every field that a change names; of an object that it clears, the object's."""
+    for name, value in change.items():
+        path = f"{prefix}{name}"
+        if path in section.by_path and "." not in name:
+            yield path, value
+        elif path not in section.groups or "." in name:
+            raise refused(path[:_SHOWN], f"is no field of the section `{section.name}`")
+        elif value is None:
+            yield path, None
+        elif isinstance(value, dict):
+            yield from _leaves(section, cast("dict[str, object]", value), f"{path}.")
+        else:
+            raise refused(path, "must be an object or null")

@@ -1,0 +1,51 @@
+"""JSON Schemas of the sections, from their table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lapel.configuration.kinds import Schema
+    from lapel.configuration.sections import Section
+
+
+def resolved_schema(section: Section) -> Schema:
+    """Of a value that is read: every field is there, but for those that are shown when set only."""
+    root = _tree(section, clearing=False)
+    _require(root, {field.path for field in section.fields if not field.shown_unset}, "")
+    for name in section.optional:
+        root["properties"][name] = _nullable(root["properties"][name])
+    return {"title": section.name, **root}
+
+
+def change_schemas(section: Section) -> dict[str, Schema]:
+    """Of a write, by field of the body: any part may be there, and null clears it."""
+    fields: dict[str, Schema] = _tree(section, clearing=True)["properties"]
+    return {name: _nullable(each) if each.get("type") == "object" else each for name, each in fields.items()}
+
+
+def _tree(section: Section, *, clearing: bool) -> Schema:
+    root = _object()
+    for field in section.fields:
+        *groups, name = field.path.split(".")
+        at = root
+        for each in groups:
+            at = at["properties"].setdefault(each, _object())
+        schema = {**field.kind.schema, "description": field.description}
+        at["properties"][name] = _nullable(schema) if clearing or field.default is None else schema
+    return root
+
+
+def _object() -> Schema:
+    return {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def _nullable(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _require(schema: Schema, left_out: set[str], prefix: str) -> None:
+    schema["required"] = [name for name in schema["properties"] if f"{prefix}{name}" not in left_out]
+    for name, each in schema["properties"].items():
+        if each.get("type") == "object":
+            _require(each, left_out, f"{prefix}{name}.")

@@ -1,0 +1,162 @@
+"""The rules of the configuration: overrides on levels, resolved, audited and revisioned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from lapel.configuration import queries
+from lapel.configuration.kinds import Value
+from lapel.configuration.merging import Document, Flat, nested, patched, resolve
+from lapel.configuration.sections import SECTIONS, Level, Section
+from lapel.configuration.views import DEFINITIONS, overrides, read, section_at, section_named, shown, written
+from lapel.configuration.wire import ConfigDefinition, ConfigDefinitions, ConfigValue, ConfigValues, fields_of
+from lapel.foundation import audit
+from lapel.foundation.errors import NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+    import msgspec
+
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+
+# An override before and after a write.
+Change: TypeAlias = Callable[[Flat], dict[str, Value]]
+
+# SQL of the `config_revision` of a row `d` of devices: rises whenever what it may read here changes.
+REVISION = """greatest(
+    d.config_revision,
+    (SELECT w.config_revision FROM worlds w WHERE w.id = d.world_id),
+    (SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id)
+)"""
+_UNKNOWN = {
+    "project": "There is no project with this id.",
+    "end_user": "There is no end user with this id.",
+    "device": "There is no device with this id.",
+}
+
+
+class Configuration:
+    """What can be done with the configuration of a world."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    def definitions(self) -> ConfigDefinitions:
+        """Every section."""
+        return ConfigDefinitions(data=list(DEFINITIONS.values()))
+
+    def definition(self, section: str) -> ConfigDefinition:
+        """One section. Raises NotFound."""
+        return DEFINITIONS[section_named(section).name]
+
+    async def resolved(
+        self, connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
+    ) -> dict[str, Document]:
+        """For other slices: the value of every section, by name, for an end user and a device."""
+        rows = await queries.resolve(connection, world_id, end_user_id, device_id)
+        return {
+            name: resolve(section, overrides(section, rows).values()) for name, section in SECTIONS.items()
+        }
+
+    async def read_all(self, actor: Actor, level: Level, subject_id: str) -> ConfigValues:
+        """Every section on a level. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            rows = await self._rows(connection, actor, level, subject_id)
+        return ConfigValues(data={name: shown(section, rows) for name, section in SECTIONS.items()})
+
+    async def read(self, actor: Actor, level: Level, subject_id: str, section: str) -> ConfigValue:
+        """One section on a level. Raises NotFound."""
+        wanted = section_named(section)
+        async with self._kit.database.acquire() as connection:
+            return shown(wanted, await self._rows(connection, actor, level, subject_id))
+
+    async def patch(
+        self, actor: Actor, level: Level, subject_id: str, section: str, body: msgspec.Struct
+    ) -> ConfigValue:
+        """Change a level's override; null clears a field of it. Raises NotFound, InvalidRequest."""
+        found, change = section_at(section, level), fields_of(body)
+        return await self._write(actor, level, subject_id, found, lambda now: patched(found, now, change))
+
+    async def put(self, actor: Actor, project_id: str, section: str, body: msgspec.Struct) -> ConfigValue:
+        """Replace the project's override. Raises NotFound, InvalidRequest."""
+        if project_id != actor.project_id:
+            raise NotFound(_UNKNOWN["project"])
+        found, change = section_at(section, "project"), fields_of(body)
+        return await self._write(actor, "project", "", found, lambda _: patched(found, {}, change))
+
+    async def clear(self, actor: Actor, level: Level, subject_id: str, section: str) -> None:
+        """Take a level's override away, if there is one. Raises NotFound, InvalidRequest."""
+        await self._write(actor, level, subject_id, section_at(section, level), lambda _: {})
+
+    async def raise_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+    ) -> None:
+        """For binding and unbinding, which hold the devices' rows: another end user's level counts now."""
+        if device_ids:
+            await queries.raise_revision(connection, world_id, "device", device_ids)
+
+    async def forget_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+    ) -> None:
+        """What happens to the overrides of devices that are deleted."""
+        await queries.delete_overrides(connection, world_id, "device", device_ids)
+
+    async def forget_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
+    ) -> None:
+        """What happens to the overrides of an end user who is deleted."""
+        await queries.delete_overrides(connection, world_id, "end_user", [end_user_id])
+
+    async def _write(
+        self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
+    ) -> ConfigValue:
+        """Change an override, with its revision and its audit entry; nothing is written when it stays."""
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.transaction() as connection:
+            if not await queries.hold(connection, world_id, level, subject_id):
+                raise NotFound(_UNKNOWN[level])
+            at = (world_id, level, subject_id, section.name)
+            before = read(section, await queries.read_override(connection, at))
+            after = change(before)
+            if after != before:
+                revision = await queries.raise_revision(connection, world_id, level, [subject_id])
+                if after:
+                    await queries.put_override(connection, at, written(after), revision, now)
+                else:
+                    await queries.delete_override(connection, at)
+                await audit.record(
+                    connection,
+                    self._kit.ids,
+                    now,
+                    worlds=[world_id],
+                    actor=actor,
+                    change=change_of(level, subject_id or actor.project_id, section, before, after),
+                )
+            return shown(section, await self._rows(connection, actor, level, subject_id))
+
+    async def _rows(
+        self, connection: Connection, actor: Actor, level: Level, subject_id: str
+    ) -> list[asyncpg.Record]:
+        if level == "project":
+            return await queries.resolve(connection, actor.world_id, None, None)
+        find = queries.resolve_device if level == "device" else queries.resolve_end_user
+        rows = await find(connection, actor.world_id, subject_id, actor.scoped_to)
+        if not rows:
+            raise NotFound(_UNKNOWN[level])
+        return rows
+
+
+def change_of(level: Level, subject_id: str, section: Section, before: Flat, after: Flat) -> audit.Change:
+    """A changed override as the audit log has it: null where there is none."""
+    return audit.Change(
+        action="config.updated" if after else "config.cleared",
+        resource_type=level,
+        resource_id=subject_id,
+        before={section.name: nested(before) or None},
+        after={section.name: nested(after) or None},
+    )
