@@ -1,4 +1,4 @@
-"""Lists of devices stay one walk along an index, however many there are."""
+"""Lists of devices stay one walk along an index, however many there are, of this world or of others."""
 
 from __future__ import annotations
 
@@ -25,5 +25,35 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_BOUND) == ["devices_bound"]
         assert await indexes_of(connection, queries.LIST_UNBOUND) == ["devices_unbound"]
         assert await indexes_of(connection, queries.LIST_OF_END_USER) == ["devices_of_end_user"]
-        assert await indexes_of(connection, queries.READ) == ["devices_pkey"]
+        for sql in (
+            queries.READ,
+            queries.UPDATE,
+            queries.DELETE,
+            queries.BIND,
+            queries.UNBIND,
+            queries.SYNCED,
+            queries.HOLD,
+            queries.HOLD_ACTIVE,
+            queries.HOLD_SETTINGS,
+            queries.HOLD_TO_DELETE,
+        ):
+            assert await indexes_of(connection, sql) == ["devices_pkey"]
+        assert await indexes_of(connection, queries.COUNTS_OF_END_USER) == ["devices_of_end_user"]
         assert await indexes_of(connection, queries.READ_BY_SERIAL) == ["devices_active_serial_number"]
+
+
+# 20 worlds with 2,000 devices each.
+FILL_WORLDS = """
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects SELECT 'proj_' || n, 'org_1', 'x', now() FROM generate_series(1, 20) n;
+INSERT INTO worlds (project_id, mode) SELECT 'proj_' || n, 'live' FROM generate_series(1, 20) n;
+INSERT INTO devices (world_id, id, serial_number, model, created_at, updated_at)
+    SELECT w.id, 'dev_' || n, 's' || n, 'm', now() - make_interval(secs => n), now()
+    FROM worlds w, generate_series(1, 2000) n;
+"""
+
+
+async def test_a_fleet_is_counted_without_reading_the_others(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL_WORLDS) as connection:
+        # Whichever of those that begin with the world.
+        assert await indexes_of(connection, queries.COUNTS)

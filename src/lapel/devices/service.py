@@ -11,7 +11,8 @@ import msgspec
 
 from lapel.devices import events, queries
 from lapel.devices import settings as device_settings
-from lapel.devices.views import ONLINE_FOR, device_of, settings_of, state_of
+from lapel.devices.counting import FleetCounts, count
+from lapel.devices.views import device_of, settings_of, state_of
 from lapel.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.end_users.service import hold_active
 from lapel.foundation import outbox
@@ -52,7 +53,6 @@ Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[N
 # A device registered without a model: firmware is offered by model, so none is guessed.
 UNKNOWN_MODEL = "unknown"
 _NAME_UNITS = 128
-LOW_BATTERY_PERCENT = 15
 # How many devices come with the fleet's numbers.
 _STATS_DEVICES = 100
 # The device of a serial number may be deleted between the refusal and the look at it.
@@ -109,6 +109,7 @@ class Devices:
     ) -> None:
         """What else a binding begins or ends, and what goes with a device; run inside the transaction."""
         self._kit = kit
+        self._counts = FleetCounts(kit.database)
         self._on_bind = tuple(on_bind)
         self._on_unbind = tuple(on_unbind)
         self._on_delete = tuple(on_delete)
@@ -177,13 +178,12 @@ class Devices:
 
     async def stats(self, actor: Actor) -> DeviceStats:
         """The fleet in numbers, and its newest devices."""
-        own, online_since = actor.end_user_id, self._kit.clock.now() - ONLINE_FOR
+        own, now = actor.end_user_id, self._kit.clock.now()
         newest = window(PageQuery(limit=_STATS_DEVICES), "devices")
-        async with (
-            self._kit.database.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            counts = await queries.counts(connection, actor.world_id, online_since, LOW_BATTERY_PERCENT, own)
+        counts = await self._counts.of_world(actor.world_id, now) if own is None else None
+        async with self._kit.database.acquire() as connection:
+            if counts is None:
+                counts = await count(connection, actor.world_id, now, own)
             rows = await queries.list_page(connection, actor.world_id, newest, own, None)
         data, _, _ = page(rows, newest, lambda row: device_of(row, actor.project_id))
         return DeviceStats(**counts, data=data)
