@@ -61,16 +61,18 @@ WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
 """
 
 # Four lists, not one with `OR` in it: each has its own index under a prepared plan.
-_PAGE = f"""
-SELECT {_COLUMNS} FROM commands c
-WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3) AND (c.created_at, c.id) < ($4, $5)
-"""
+_SEEN = f"SELECT {_COLUMNS} FROM commands c WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3)"
+_PAGE = f"{_SEEN} AND (c.created_at, c.id) < ($4, $5)"
 _NEWEST = "ORDER BY c.created_at DESC, c.id DESC LIMIT $6 OFFSET $7"
 LIST = f"{_PAGE} {_NEWEST}"
 LIST_ENDED = f"{_PAGE} AND c.status = $8 AND c.status IN ('executed', 'failed', 'cancelled') {_NEWEST}"
 LIST_EXPIRED = f"{_PAGE} AND {_NOT_ENDED} AND c.expires_at <= $8 {_NEWEST}"
-# Of what is open now there is little: found by when it expires, and sorted.
-LIST_OPEN = f"{_PAGE} AND {_NOT_ENDED} AND c.status = $9 AND c.expires_at > $8 {_NEWEST}"
+# Of what is open now there is little: found by when it expires, and then sorted. Left to itself, PostgreSQL
+# would walk all that ever expired, which is sorted already.
+LIST_OPEN = f"""
+WITH open AS MATERIALIZED ({_SEEN} AND {_NOT_ENDED} AND c.status = $9 AND c.expires_at > $8)
+SELECT {_COLUMNS} FROM open c WHERE (c.created_at, c.id) < ($4, $5) {_NEWEST}
+"""
 
 OPEN = f"""
 SELECT {_COLUMNS}, d.serial_number FROM {_WITH_DEVICE}

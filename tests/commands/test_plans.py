@@ -1,0 +1,46 @@
+"""What is asked of commands stays one walk along an index, however long a device's history is."""
+
+from __future__ import annotations
+
+from lapel.commands import queries
+from tests.support.plans import filled, indexes_of
+
+# 50,000 commands in one world, half of them of one device. Of those that did not end, nearly all expired.
+FILL = """
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects VALUES ('proj_1', 'org_1', 'x', now());
+INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'live');
+INSERT INTO end_users (world_id, id, created_at, updated_at)
+    SELECT w.id, 'eu_' || n, now(), now() FROM worlds w, generate_series(1, 500) n;
+INSERT INTO devices (world_id, id, serial_number, model, end_user_id, created_at, updated_at)
+    SELECT w.id, 'dev_' || n, 's' || n, 'm', 'eu_' || n, now(), now()
+    FROM worlds w, generate_series(1, 500) n;
+INSERT INTO commands (world_id, id, device_id, end_user_id, binding_generation, type, status, params,
+        idempotency_key, expires_at, created_at)
+    SELECT w.id, 'cmd_' || n, 'dev_' || k.k, 'eu_' || k.k, 1, 'stop_recording',
+        (ARRAY['pending', 'delivered', 'executed', 'failed', 'cancelled'])[n % 5 + 1], '{}',
+        CASE WHEN n % 2 = 0 THEN 'key ' || n END,
+        now() - make_interval(secs => n - 5), now() - make_interval(secs => n)
+    FROM worlds w, generate_series(1, 50000) n,
+        LATERAL (SELECT CASE WHEN n % 2 = 0 THEN 1 ELSE n % 500 + 1 END AS k) k;
+"""
+
+
+async def test_each_statement_has_its_index(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        assert await indexes_of(connection, queries.LIST) == ["commands_newest"]
+        assert await indexes_of(connection, queries.LIST_ENDED) == ["commands_ended"]
+        assert await indexes_of(connection, queries.LIST_EXPIRED) == ["commands_expired"]
+        assert await indexes_of(connection, queries.LIST_OPEN, may_sort=True) == ["commands_open"]
+        assert await indexes_of(connection, queries.COUNT_OPEN) == ["commands_open"]
+        assert await indexes_of(connection, queries.FIND_BY_KEY) == ["commands_once"]
+        assert set(await indexes_of(connection, queries.READ)) == {"commands_pkey", "devices_pkey"}
+        assert set(await indexes_of(connection, queries.READ_REPORTED)) == {"commands_pkey", "devices_pkey"}
+        assert set(await indexes_of(connection, queries.CANCEL)) == {"commands_pkey", "devices_pkey"}
+        assert set(await indexes_of(connection, queries.REPORT)) == {"commands_pkey", "devices_pkey"}
+        opened = await indexes_of(connection, queries.OPEN, may_sort=True)
+        assert set(opened) == {"commands_open", "devices_pkey"}
+        assert await indexes_of(connection, queries.DELIVER) == ["commands_open"]
+        assert await indexes_of(connection, queries.CANCEL_OPEN) == ["commands_open"]
+        assert await indexes_of(connection, queries.DELETE_OF_END_USER) == ["commands_of_end_user"]
+        assert await indexes_of(connection, queries.DELETE_OF_DEVICES) == ["commands_newest"]
