@@ -200,3 +200,16 @@ async def test_what_was_good_waits_for_the_next_completion_when_the_audio_is_ref
     done = await recorder.complete(recording_id, content_sha256=sha256(SMALL))
     assert [media["status"] for media in done["media"]] == ["uploaded", "uploaded"]
     assert await recorder.download(recording_id, image["media_id"]) == SMALL
+
+
+async def test_a_large_image_that_was_refused_is_not_taken_for_an_earlier_one(
+    recorder: Device, small_limit: Running
+) -> None:
+    recording_id = await recorder.recording()
+    facts = {"content_sha256": sha256(LARGE), "file_size_bytes": len(LARGE)}
+    async with working(small_limit):
+        for content, status in ((LARGE, 200), (OTHER, 409)):
+            upload = await recorder.start(recording_id, type="image")
+            await recorder.put(upload, content)
+            assert await until_verified(recorder, recording_id, **facts) == status
+    assert await until_verified(recorder, recording_id, **facts) == 409

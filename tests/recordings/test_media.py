@@ -110,3 +110,22 @@ async def test_once_uploaded_a_bad_media_fails_alone(device: Device) -> None:
     for name in ("status", "uploaded_at", "content_sha256", "file_size_bytes"):
         assert after[name] == before[name]
     assert (await device.complete(recording_id))["status"] == "uploaded"
+
+
+async def test_a_repeat_hears_of_its_own_refusal_and_not_of_another_image(device: Device) -> None:
+    recording_id = await device.recording()
+
+    async def image(content: bytes, expect: int) -> None:
+        upload = await device.start(recording_id, type="image")
+        await device.put(upload, content)
+        for _ in range(2):  # the answer may be lost
+            await device.complete(recording_id, expect, **facts)
+
+    facts = {"content_sha256": sha256(b"first"), "file_size_bytes": 5}
+    await image(b"first", 200)
+    await image(b"other", 409)
+    await image(b"first", 200)
+    await image(b"third", 409)
+    await device.complete(recording_id, 200)
+    shown = await device.read(recording_id)
+    assert [each["status"] for each in shown["media"]] == ["uploaded", "failed", "uploaded", "failed"]

@@ -61,6 +61,9 @@ class Media:
     status: Literal["pending", "uploaded", "failed"] = "pending"
     content: bytes | None = None
     duration_ms: int | None = None
+    # What it was refused for, and when it was decided on (a count over all completions).
+    refused: Facts | None = None
+    decided: int = 0
     attempts: list[Attempt] = field(default_factory=list[Attempt])
 
     @property
@@ -82,6 +85,12 @@ class Facts:
     def any(self) -> bool:
         return self.content is not None or self.seconds is not None
 
+    def fit(self, others: Facts) -> bool:
+        """Whether no fact that both have differs."""
+        return (None in (self.content, others.content) or self.content == others.content) and (
+            None in (self.seconds, others.seconds) or self.seconds == others.seconds
+        )
+
     def agree(self, media: Media) -> bool:
         """Whether nothing known of the media differs."""
         if self.content is not None and media.content not in (None, self.content):
@@ -101,6 +110,7 @@ class Recording:
     media: dict[str, Media] = field(default_factory=dict[str, Media])
     tokens: list[str] = field(default_factory=list[str])
     uuid: str | None = None
+    completions: int = 0
 
     @property
     def audio(self) -> Media | None:
@@ -131,13 +141,14 @@ class Recording:
             return refusal
         bad = [each for each in found if each is subject and not _fits(each, facts)]
         good = found if not bad else [each for each in found if each not in bad and self.status == "uploaded"]
+        self.completions += 1
         for media in bad:
-            media.status = "failed"
+            media.status, media.refused, media.decided = "failed", facts, self.completions
             assert media.newest
             media.newest.open = False
         for media in good:
             assert media.newest
-            media.status, media.content = "uploaded", media.newest.content
+            media.status, media.content, media.decided = "uploaded", media.newest.content, self.completions
             media.content_type = media.newest.content_type
             if media is subject and facts.seconds is not None:
                 media.duration_ms = facts.seconds * 1000
@@ -155,7 +166,12 @@ class Recording:
         if self.audio is not None and self.audio.status != "uploaded":
             return INTEGRITY if self.audio.status == "failed" else NOTHING_UPLOADED
         known = [self.audio] if self.audio else self.having("uploaded")
-        return OK if any(facts.agree(each) for each in known) else CONFLICT
+        kept = max((each.decided for each in known if facts.agree(each)), default=0)
+        failed = [] if self.audio else self.having("failed")
+        lost = max((each.decided for each in failed if each.refused and facts.fit(each.refused)), default=0)
+        if lost > kept:
+            return INTEGRITY
+        return OK if kept else CONFLICT
 
     def _subject(self, found: list[Media], facts: Facts) -> tuple[Media | None, Answer | None]:
         """The media that the facts describe, or why that is refused."""

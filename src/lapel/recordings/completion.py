@@ -18,7 +18,7 @@ from lapel.recordings import facts as judging
 from lapel.recordings.integrity import Integrity, Take, Trial
 from lapel.recordings.records import read_in
 from lapel.recordings.settling import Settled, Settling
-from lapel.recordings.snapshot import look
+from lapel.recordings.snapshot import look, refusals
 from lapel.recordings.wire import CompleteUpload
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lapel.recordings.access import Reach
     from lapel.recordings.integrity import Verdict
     from lapel.recordings.payloads import VerifyUpload
-    from lapel.recordings.snapshot import Attempt, MediaState, Snapshot
+    from lapel.recordings.snapshot import Attempt, Facts, MediaState, Snapshot
     from lapel.recordings.wire import Recording
 
 # Each lost race means that somebody else finished something.
@@ -91,7 +91,7 @@ class Completion:
         if not found:
             if due is not None:
                 raise judging.nothing_uploaded()
-            _nothing_to_take(snapshot, body)
+            await self._nothing_to_take(snapshot, judging.facts_of(body))
             return True
         taken = {media.id for media, _, _ in found}
         subject = judging.subject_of(snapshot, pending, taken, body)
@@ -114,6 +114,17 @@ class Completion:
     async def _look(self, at: Reach) -> Snapshot:
         async with self._kit.database.acquire() as connection:
             return await look(connection, at)
+
+    async def _nothing_to_take(self, snapshot: Snapshot, facts: Facts) -> None:
+        """Passes when this repeats a finished call; raises what else it may be."""
+        if snapshot.status == "uploaded":
+            async with self._kit.database.acquire() as connection:
+                refused = await refusals(connection, snapshot.at) if snapshot.having("failed") else ()
+            judging.check_repeat(snapshot, facts, refused)
+            return
+        if snapshot.status == "integrity_failure" and not snapshot.having("pending"):
+            raise judging.refused()
+        raise judging.nothing_uploaded()
 
     async def _take(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
         began_at = self._kit.clock.now()
@@ -188,16 +199,6 @@ class Completion:
         except ObjectMissing:
             await self._settling.abandon(snapshot, take)
             return None
-
-
-def _nothing_to_take(snapshot: Snapshot, body: CompleteUpload) -> None:
-    """Passes when this repeats a finished call; raises what else it may be."""
-    if snapshot.status == "uploaded":
-        judging.check_repeat(snapshot, judging.facts_of(body))
-        return
-    if snapshot.status == "integrity_failure" and not snapshot.having("pending"):
-        raise judging.refused()
-    raise judging.nothing_uploaded()
 
 
 def _answer(settled: Settled) -> bool:

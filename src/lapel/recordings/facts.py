@@ -9,7 +9,9 @@ from lapel.recordings.snapshot import Facts
 from lapel.recordings.views import whole_seconds
 
 if TYPE_CHECKING:
-    from lapel.recordings.snapshot import MediaState, Snapshot
+    from collections.abc import Iterable
+
+    from lapel.recordings.snapshot import MediaState, Refusal, Snapshot
     from lapel.recordings.wire import CompleteUpload
 
 
@@ -31,8 +33,8 @@ def agree(given: Facts, known: Facts) -> bool:
     )
 
 
-def check_repeat(snapshot: Snapshot, facts: Facts) -> None:
-    """A finished call may be repeated with the same facts.
+def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Refusal]) -> None:
+    """A finished call may be repeated with the same facts, and a refused one hears of its refusal.
 
     Raises Conflict, MediaNotUploaded, IntegrityFailure.
     """
@@ -43,7 +45,11 @@ def check_repeat(snapshot: Snapshot, facts: Facts) -> None:
         # The facts speak of an audio that is not here: 200 would tell its owner to let go of it.
         raise refused() if audio.status == "failed" else nothing_uploaded()
     known = (audio,) if audio is not None else snapshot.having("uploaded")
-    if not any(agree(facts, each.known) for each in known):
+    kept = [each.uploaded_at for each in known if each.uploaded_at and agree(facts, each.known)]
+    lost = [] if audio is not None else [each.at for each in refusals if agree(facts, each.facts)]
+    if lost and (not kept or max(lost) > max(kept)):
+        raise refused()  # what the facts were said of last was not kept, though they fit another media
+    if not kept:
         raise differing()
 
 

@@ -75,7 +75,7 @@ WHERE r.world_id = $1 AND r.id = $2
 """
 
 READ_MEDIA_STATES = """
-SELECT id, type, status, file_size_bytes, sha256, duration_ms, last_url_expires_at
+SELECT id, type, status, file_size_bytes, sha256, duration_ms, uploaded_at, last_url_expires_at
 FROM media WHERE world_id = $1 AND recording_id = $2 ORDER BY created_at, id
 """
 
@@ -99,6 +99,20 @@ RETURNING id
 MOVE_ATTEMPT = """
 UPDATE upload_attempts SET state = $5 WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = $4
 RETURNING id
+"""
+
+REFUSE_ATTEMPT = """
+UPDATE upload_attempts SET state = 'refused', expected_sha256 = $5, expected_size = $6,
+    expected_duration_ms = $7, refused_at = $8
+WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = $4
+RETURNING id
+"""
+
+READ_REFUSALS = """
+SELECT a.expected_sha256, a.expected_size, a.expected_duration_ms, a.refused_at
+FROM media m JOIN upload_attempts a ON a.world_id = m.world_id AND a.media_id = m.id
+WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status = 'failed' AND a.refused_at IS NOT NULL
+ORDER BY a.refused_at DESC LIMIT 100
 """
 
 BEGIN_ATTEMPT = """
@@ -293,6 +307,26 @@ async def move_attempt(
 ) -> bool:
     """Whether the attempt was in the state `before`; then it is in `after`."""
     return await connection.fetchval(MOVE_ATTEMPT, world_id, media_id, attempt_id, before, after) is not None
+
+
+async def refuse_attempt(
+    connection: Connection,
+    world_id: int,
+    media_id: str,
+    attempt_id: str,
+    *,
+    before: str,
+    facts: tuple[str | None, int | None, int | None],
+    now: datetime,
+) -> bool:
+    """Whether the attempt was in the state `before`; now it is refused, held to (SHA-256, size, duration)."""
+    moved = await connection.fetchval(REFUSE_ATTEMPT, world_id, media_id, attempt_id, before, *facts, now)
+    return moved is not None
+
+
+async def read_refusals(connection: Connection, at: Reach) -> list[asyncpg.Record]:
+    """What the failed media of a recording were held to, and when they failed it; newest first."""
+    return await connection.fetch(READ_REFUSALS, at.world_id, at.recording_id)
 
 
 async def begin_attempt(

@@ -95,7 +95,7 @@ class Settling:
         uploaded_before = locked["status"] == "uploaded"
         claims = trial.good if uploaded_before or not trial.bad else ()
         for verdict in trial.bad:
-            await self._refuse(connection, snapshot, verdict)
+            await self._refuse(connection, snapshot, verdict, now)
         for verdict in claims:
             await self._claim(connection, snapshot, verdict, now)
         if not claims and stage == "hash":
@@ -135,9 +135,21 @@ class Settling:
         ):
             raise _Lost
 
-    async def _refuse(self, connection: Connection, snapshot: Snapshot, verdict: Verdict) -> None:
-        await self._move_attempt(connection, snapshot.at.world_id, verdict.take, "refused")
-        await self._move_media(connection, snapshot, verdict.take, "failed", failure=verdict.failure)
+    async def _refuse(
+        self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
+    ) -> None:
+        take, expected = verdict.take, _merged(verdict.take.expected)
+        if not await media_queries.refuse_attempt(
+            connection,
+            snapshot.at.world_id,
+            take.media.id,
+            take.attempt.id,
+            before=take.attempt.state,
+            facts=(expected.sha256, expected.size, expected.duration_ms),
+            now=now,
+        ):
+            raise _Lost
+        await self._move_media(connection, snapshot, take, "failed", failure=verdict.failure)
 
     async def _hand_back(
         self, connection: Connection, snapshot: Snapshot, take: Take, attempt_state: str, now: datetime

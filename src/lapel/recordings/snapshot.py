@@ -55,8 +55,17 @@ class MediaState:
     type: Literal["audio", "image", "video"]
     status: Literal["pending", "verifying", "uploaded", "failed"]
     known: Facts
+    uploaded_at: datetime | None
     last_url_expires_at: datetime
     attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The facts that an upload did not keep to, and when that was found."""
+
+    facts: Facts
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +114,23 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
     )
 
 
+async def refusals(connection: Connection, at: Reach) -> tuple[Refusal, ...]:
+    """What uploads of this recording were refused for, newest first."""
+    rows = await media_queries.read_refusals(connection, at)
+    return tuple(Refusal(_expected(row), row["refused_at"]) for row in rows)
+
+
 def _media(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> MediaState:
     known = Facts(sha256=row["sha256"], size=row["file_size_bytes"], duration_ms=row["duration_ms"])
-    return MediaState(row["id"], row["type"], row["status"], known, row["last_url_expires_at"], attempts)
+    return MediaState(
+        row["id"],
+        row["type"],
+        row["status"],
+        known,
+        row["uploaded_at"],
+        row["last_url_expires_at"],
+        attempts,
+    )
 
 
 def _attempt(row: asyncpg.Record) -> Attempt:
@@ -118,9 +141,11 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         row["content_type"],
         row["state"],
         Facts(sha256=row["sha256"], size=row["file_size_bytes"]),
-        Facts(
-            sha256=row["expected_sha256"],
-            size=row["expected_size"],
-            duration_ms=row["expected_duration_ms"],
-        ),
+        _expected(row),
+    )
+
+
+def _expected(row: asyncpg.Record) -> Facts:
+    return Facts(
+        sha256=row["expected_sha256"], size=row["expected_size"], duration_ms=row["expected_duration_ms"]
     )
