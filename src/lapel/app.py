@@ -18,6 +18,9 @@ from lapel.end_users.service import EndUsers
 from lapel.erasure import jobs as erasure_jobs
 from lapel.erasure import routes as erasure_routes
 from lapel.erasure.service import Erasures
+from lapel.firmware import jobs as firmware_jobs
+from lapel.firmware import routes as firmware_routes
+from lapel.firmware.service import Firmware
 from lapel.foundation import housekeeping, system
 from lapel.projects import routes as project_routes
 from lapel.projects.service import Keys, Projects
@@ -42,6 +45,7 @@ class Slices:
     end_users: EndUsers
     devices: Devices
     commands: Commands
+    firmware: Firmware
     configuration: Configuration
     audit_log: AuditLog
     recordings: Recordings
@@ -52,13 +56,17 @@ def slices(kit: Kit) -> Slices:
     """All services on one kit; what happens to an end user's things is wired here."""
     keys = Keys(kit)
     commands = Commands(kit)
+    firmware = Firmware(kit)
     configuration = Configuration(kit)
     # Whoever takes a lock of the whole organization comes last.
     devices = Devices(
         kit,
         on_bind=[configuration.raise_devices],
         on_unbind=[commands.cancel_open, configuration.raise_devices],
-        on_delete=[commands.erase_of_devices, configuration.forget_devices],
+        on_delete=[
+            commands.erase_of_devices,
+            firmware.cancel_of_devices,
+            configuration.forget_devices],
     )
     erasures = Erasures(kit)
     recordings = Recordings(kit)
@@ -78,6 +86,7 @@ def slices(kit: Kit) -> Slices:
         end_users=end_users,
         devices=devices,
         commands=commands,
+        firmware=firmware,
         configuration=configuration,
         audit_log=AuditLog(kit),
         recordings=recordings,
@@ -92,6 +101,7 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *end_user_routes.operations(parts.end_users),
         *device_routes.operations(parts.devices),
         *command_routes.operations(parts.commands),
+        *firmware_routes.operations(parts.firmware),
         *configuration_routes.operations(parts.configuration),
         *audit_routes.operations(parts.audit_log),
         *recording_routes.operations(parts.recordings),
@@ -102,7 +112,11 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
 
 def jobs(parts: Slices) -> Sequence[Job]:
     """Every kind of background work."""
-    return (*recording_jobs.handlers(parts.recordings), *erasure_jobs.handlers(parts.erasures))
+    return (
+        *recording_jobs.handlers(parts.recordings),
+        *firmware_jobs.handlers(parts.firmware),
+        *erasure_jobs.handlers(parts.erasures),
+    )
 
 
 def schedules(kit: Kit, parts: Slices) -> Sequence[Schedule]:
@@ -110,5 +124,6 @@ def schedules(kit: Kit, parts: Slices) -> Sequence[Schedule]:
     return (
         *recording_jobs.schedules(parts.recordings),
         *erasure_jobs.schedules(parts.erasures),
+        *firmware_jobs.schedules(parts.firmware),
         *housekeeping.schedules(kit),
     )

@@ -175,6 +175,7 @@ class Settings:
         parse.size,
     )
     max_audio_bytes: int = _setting(2 * GIB, "Largest audio a recording may hold.", parse.size)
+    max_firmware_bytes: int = _setting(256 * MIB, "Largest file of a firmware release.", parse.size)
     max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parse.size)
     max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parse.size)
     body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parse.size)

@@ -162,8 +162,10 @@ WHERE a.world_id = $1 AND a.device_id = $2 AND a.status IN ('pending', 'delivere
 RETURNING {_ENDED}
 """
 
-ROW_OF_OBJECT = """
-SELECT 1 FROM firmware_releases WHERE bin_object_key = $1 OR ufw_object_key = $1
+SERVED = """
+SELECT key FROM unnest($1::text[]) AS asked (key)
+WHERE EXISTS (SELECT 1 FROM firmware_releases f WHERE f.bin_object_key = key)
+   OR EXISTS (SELECT 1 FROM firmware_releases f WHERE f.ufw_object_key = key)
 """
 
 
@@ -274,6 +276,6 @@ async def expire_of_device(
     return await connection.fetch(EXPIRE_OF_DEVICE, world_id, device_id, now)
 
 
-async def has_row(connection: Connection, key: str) -> bool:
-    """Whether a release serves this object."""
-    return await connection.fetchval(ROW_OF_OBJECT, key) is not None
+async def served(connection: Connection, keys: list[str]) -> set[str]:
+    """Those of the objects that releases, of all worlds, are made of."""
+    return {row["key"] for row in await connection.fetch(SERVED, keys)}

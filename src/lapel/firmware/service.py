@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from lapel.firmware import events, queries
-from lapel.firmware.payloads import ADVANCE, RolloutJob
+from lapel.firmware import ending, events, queries
+from lapel.firmware.offers import Offers
 from lapel.firmware.queries import OPEN_OFFER
+from lapel.firmware.releases import Releases, link_to
+from lapel.firmware.rollouts import Rollouts
+from lapel.firmware.sweeps import Sweeps
 from lapel.firmware.wire import Manifest
 from lapel.foundation.clock import timestamp
-from lapel.foundation.jobs import enqueue
 
 if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
 __all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
-
-# Long enough for 256 MiB over a slow radio; a heartbeat brings a new link anyway.
-LINK_SECONDS = 3600
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,23 +41,21 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Firmware:
-    """Releases, offers and rollouts."""
+    """The parts of the slice, for routes and jobs; and what devices are told and tell."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
+        self.releases = Releases(kit)
+        self.offers = Offers(kit)
+        self.rollouts = Rollouts(kit)
+        self.sweeps = Sweeps(kit)
 
     def manifest(self, offer: Offer, now: datetime) -> Manifest:
         """What a device is told of its open offer; no word to the store.
 
         Raises StoreUnavailable without valid credentials.
         """
-        link = self._kit.links.get(
-            offer.bin_object_key,
-            now=now,
-            expires_in=LINK_SECONDS,
-            content_type="application/octet-stream",
-            disposition=f'attachment; filename="{offer.model}-{offer.version}.bin"',
-        )
+        link = link_to(self._kit, offer.bin_object_key, offer.model, offer.version, now)
         return Manifest(
             assignment_id=offer.assignment_id,
             firmware_release_id=offer.firmware_release_id,
@@ -87,12 +84,8 @@ class Firmware:
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             row = await queries.fail(connection, world_id, device_id, assignment_id, error_message, now)
-            if row is None:
-                return
-            await events.publish(connection, self._kit.ids, now, "ota.failed", [row])
-            if row["rollout_id"] is not None:
-                job = RolloutJob(world_id, row["rollout_id"])
-                await enqueue(connection, ADVANCE, job, dedupe=job.rollout_id)
+            if row is not None:
+                await ending.failed(connection, self._kit.ids, now, [row])
 
     async def cancel_of_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], now: datetime

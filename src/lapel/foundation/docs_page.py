@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lapel.foundation.openapi_schemas import Schema
 
 _ASSETS = Path(__file__).parent / "docs_assets"
+_FORM = "multipart/form-data"
 _CODE = re.compile(r"`([^`]+)`")
 _RULES = (
     ("minimum", "at least {}"),
@@ -157,7 +158,9 @@ class _Page:
         body = operation.get("requestBody")
         if body is None:
             return ""
-        return f"<h4>Body</h4>{self._table(body['content']['application/json']['schema'])}"
+        (kind, content), *_ = body["content"].items()
+        title = "Form" if kind == _FORM else "Body"
+        return f"<h4>{title}</h4>{self._table(content['schema'])}"
 
     def _curl(self, method: str, path: str, operation: Schema) -> str:
         url = self._document["servers"][0]["url"] + path
@@ -170,11 +173,17 @@ class _Page:
             lines.append('-H "Authorization: Bearer $LAPEL_KEY"')
         body = operation.get("requestBody")
         if body is not None:
-            example = body["content"]["application/json"]["examples"]["usual"]["value"]
-            lines += [
-                "-H 'Content-Type: application/json'",
-                f"-d '{json.dumps(example, ensure_ascii=False)}'",
-            ]
+            (kind, content), *_ = body["content"].items()
+            example = content["examples"]["usual"]["value"]
+            if kind == _FORM:
+                lines += [f"-F {name}={value}" for name, value in example.items()]
+                files = [name for name in content["schema"]["required"] if name not in example]
+                lines += [f"-F {name}=@update.{name}" for name in files]
+            else:
+                lines += [
+                    "-H 'Content-Type: application/json'",
+                    f"-d '{json.dumps(example, ensure_ascii=False)}'",
+                ]
         elif method == "post":
             lines[0] = lines[0].replace("curl", "curl -X POST", 1)
         return " \\\n  ".join(lines)

@@ -121,6 +121,8 @@ def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas, responses)
     for query in {each.query for each in operations} - {NoQuery}:
         schemas.drop(query)
+    for form in {each.body for each in operations if each.files}:
+        schemas.drop(form)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -181,7 +183,7 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
         reference = schemas.reference(operation.body)
         example: Any = example_of(reference, schemas.components)
         if operation.files:
-            made["requestBody"] = _form(operation, reference)
+            made["requestBody"] = _form(operation, schemas, example)
             return made
         made["requestBody"] = {
             "required": schemas.asks_for_something(operation.body),
@@ -190,19 +192,23 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
     return made
 
 
-def _form(operation: Operation, reference: Schema) -> Schema:
+def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
     """A form: the text fields of the struct, and the files."""
-    files: Schema = {
-        each.name: {
+    fields = [*schemas.properties(operation.body)]
+    for file in operation.files:
+        schema: Schema = {
             "type": "string",
             "contentMediaType": "application/octet-stream",
-            "description": f"{each.description} At most {each.max_bytes} bytes.",
+            "description": f"{file.description} At most {file.max_bytes} bytes.",
         }
-        for each in operation.files
+        fields.append((file.name, schema, file.required))
+    whole: Schema = {
+        "type": "object",
+        "properties": {name: schema for name, schema, _ in fields},
+        "required": [name for name, _, required in fields if required],
     }
-    needed = [each.name for each in operation.files if each.required]
-    schema: Schema = {"allOf": [reference, {"type": "object", "properties": files, "required": needed}]}
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    content: Schema = {"schema": whole, "examples": {"usual": {"value": example}}}
+    return {"required": True, "content": {"multipart/form-data": content}}
 
 
 def _description(operation: Operation) -> str:

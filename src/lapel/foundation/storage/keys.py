@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 STAGING = "staging/"
 MEDIA = "media/"
+FIRMWARE = "firmware/"
 
 _EXTENSIONS = {
     "audio/opus": "opus",
@@ -57,6 +58,17 @@ def extension(content_type: str) -> str:
 def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str]:
     """Return the two prefixes below which everything of a recording lies (staging, final)."""
     return f"{STAGING}{project_id}/{recording_id}/", f"{MEDIA}{project_id}/{recording_id}/"
+
+
+def firmware_key(project_id: str, release_id: str, kind: str) -> str:
+    """Where a file of a firmware release lives; `kind` is bin or ufw."""
+    return f"{FIRMWARE}{project_id}/{release_id}/firmware.{kind}"
+
+
+def firmware_release(key: str) -> str | None:
+    """Return the id of the release whose file has this name, or None for any other name."""
+    parts = key.split("/")
+    return parts[2] if parts[0] == "firmware" and len(parts) == 4 else None
 
 
 def parse(key: str) -> Attempt | None:

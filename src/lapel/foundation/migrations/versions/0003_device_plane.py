@@ -182,7 +182,8 @@ CREATE TABLE rollouts (
     FOREIGN KEY (world_id, firmware_release_id) REFERENCES firmware_releases (world_id, id)
 );
 CREATE INDEX rollouts_of_release ON rollouts (world_id, firmware_release_id, created_at DESC, id DESC);
-CREATE INDEX rollouts_running ON rollouts (world_id, id) WHERE status = 'running';
+-- One at a time for a model: a newer one takes the place of the one before.
+CREATE UNIQUE INDEX rollouts_live ON rollouts (world_id, model) WHERE status IN ('running', 'paused');
 CREATE INDEX devices_of_model ON devices (world_id, model, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE ota_assignments (

@@ -1,0 +1,39 @@
+"""The background work of firmware."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.firmware.payloads import ADVANCE, WITHDRAW, RolloutJob
+from lapel.foundation.jobs import Job, Schedule
+
+if TYPE_CHECKING:
+    from lapel.firmware.service import Firmware
+
+
+def handlers(service: Firmware) -> tuple[Job, ...]:
+    """Rollouts go on; rollouts are taken back."""
+    return (
+        Job(
+            entrypoint=ADVANCE,
+            payload=RolloutJob,
+            handler=service.rollouts.advance,
+            time_limit=timedelta(hours=1),
+        ),
+        Job(
+            entrypoint=WITHDRAW,
+            payload=RolloutJob,
+            handler=service.rollouts.withdraw,
+            time_limit=timedelta(hours=1),
+        ),
+    )
+
+
+def schedules(service: Firmware) -> tuple[Schedule, ...]:
+    """Deadlines and new devices, each minute; files without releases, each hour."""
+    return (
+        Schedule(name="firmware.deadlines", expression="* * * * *", handler=service.sweeps.end_late),
+        Schedule(name="firmware.rollouts", expression="* * * * *", handler=service.rollouts.wake),
+        Schedule(name="firmware.orphans", expression="29 * * * *", handler=service.sweeps.remove_orphans),
+    )

@@ -1,0 +1,259 @@
+"""Releases: firmware that is taken in as a stream, and never changes again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zlib
+from collections import Counter
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.firmware import queries
+from lapel.firmware.views import release_of
+from lapel.firmware.wire import FirmwareDownload, ReleasePage
+from lapel.foundation.clock import timestamp
+from lapel.foundation.errors import InvalidRequest, NotFound, ResourceAlreadyExists, Unavailable
+from lapel.foundation.faults import crash_point
+from lapel.foundation.pages import page, window
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.keys import firmware_key
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from datetime import datetime
+
+    from lapel.firmware.wire import DownloadQuery, Release, ReleaseQuery, UploadRelease
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.forms import Form
+    from lapel.foundation.kit import Kit
+    from lapel.foundation.storage.links import Link
+
+# Long enough for the largest file over a slow radio; a heartbeat brings a new link anyway.
+LINK_SECONDS = 3600
+# The sweep takes objects without rows that were begun longer ago than this, by a wide margin.
+LONGEST_UPLOAD = timedelta(hours=12)
+# Each holds some parts of an object in memory.
+_UPLOADS_AT_ONCE = 8
+_UPLOADS_OF_ONE_WORLD = 2
+# Seconds that a refused upload may take to clean up; else the sweep does it.
+_TIDY_SECONDS = 10.0
+
+
+class _File:
+    """A file that arrived, and what its bytes were, counted while they passed."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.size = 0
+        self._crc32 = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, piece: bytes) -> None:
+        """The next bytes; takes a while for many."""
+        self._sha256.update(piece)
+        self._crc32 = zlib.crc32(piece, self._crc32)
+        self.size += len(piece)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal."""
+        return self._sha256.hexdigest()
+
+    @property
+    def crc32(self) -> str:
+        """CRC-32 as of IEEE 802.3, eight hexadecimal digits."""
+        return f"{self._crc32:08x}"
+
+
+class Releases:
+    """What can be done with releases."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self.max_bytes = kit.settings.max_firmware_bytes
+        self._uploads: Counter[int] = Counter()
+
+    async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
+        """Take in a release; it is offered to nobody yet.
+
+        First the objects, then their row, so that a row always has its objects. Raises InvalidRequest,
+        PayloadTooLarge, ResourceAlreadyExists (the model has this version), Unavailable, StoreUnavailable.
+        """
+        now, release_id = self._kit.clock.now(), self._kit.ids.new("fw")
+        files: dict[str, _File] = {}
+        with self._room(actor.world_id):
+            crash_point("firmware:begin")
+            try:
+                body = await self._receive(actor, release_id, form, files)
+            except BaseException:  # also when the client hung up, or we stop
+                await self._forget(files)
+                raise
+            crash_point("firmware:stored")
+            try:
+                return await self._insert(actor, release_id, body, files, now)
+            except (InvalidRequest, ResourceAlreadyExists):  # after any other error it may have committed
+                await self._forget(files)
+                raise
+
+    async def _receive(
+        self, actor: Actor, release_id: str, form: Form[UploadRelease], files: dict[str, _File]
+    ) -> UploadRelease:
+        while (found := await form.next_file()) is not None:
+            kind, filename = found
+            if not filename.lower().endswith(f".{kind}"):
+                raise InvalidRequest(f"The name of the file `{kind}` must end in .{kind}.", param=kind)
+            files[kind] = _File(firmware_key(actor.project_id, release_id, kind))
+            await self._store(form, kind, files[kind])
+        body = form.fields()
+        _check_files(body, files)
+        return body
+
+    async def _store(self, form: Form[UploadRelease], kind: str, file: _File) -> None:
+        async with self._kit.store.writing(file.key) as target:
+            while piece := await form.read():
+                await asyncio.to_thread(file.add, piece)
+                await target.write(piece)
+                crash_point("firmware:writing")
+            if not file.size:
+                raise InvalidRequest(f"The file `{kind}` is empty.", param=kind)
+
+    async def _insert(
+        self, actor: Actor, release_id: str, body: UploadRelease, files: dict[str, _File], began: datetime
+    ) -> Release:
+        now = self._kit.clock.now()
+        if now - began > LONGEST_UPLOAD:
+            raise InvalidRequest("The upload took too long; what came first may be swept by now.")
+        binary, ufw = files["bin"], files.get("ufw")
+        async with self._kit.database.transaction() as connection:
+            row = await queries.insert_release(
+                connection,
+                actor.world_id,
+                release_id,
+                body.version,
+                body.model,
+                body.changelog,
+                body.release_sequence,
+                body.allow_downgrade,
+                binary.key,
+                binary.sha256,
+                binary.size,
+                binary.crc32,
+                *((ufw.key, ufw.sha256, ufw.size) if ufw else (None, None, None)),
+                now,
+            )
+            if row is None:
+                raise ResourceAlreadyExists(
+                    f"{body.model} has a release of version {body.version}, and firmware never changes.",
+                    resource_id=await queries.find_release(
+                        connection, actor.world_id, body.model, body.version
+                    ),
+                )
+            crash_point("firmware:before-commit")
+        crash_point("firmware:committed")
+        return release_of(row, actor.project_id)
+
+    async def _forget(self, files: dict[str, _File]) -> None:
+        """Delete what was stored for nothing, if the store lets us."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_TIDY_SECONDS):
+                await self._kit.store.delete_many([file.key for file in files.values()])
+
+    @contextmanager
+    def _room(self, world_id: int) -> Generator[None]:
+        """A place among the uploads of this process. Raises Unavailable."""
+        if self._uploads[world_id] >= _UPLOADS_OF_ONE_WORLD or self._uploads.total() >= _UPLOADS_AT_ONCE:
+            raise Unavailable("Other firmware is being uploaded just now. Repeat the request.", retry_after=5)
+        self._uploads[world_id] += 1
+        try:
+            yield
+        finally:
+            self._uploads[world_id] -= 1
+            if not self._uploads[world_id]:
+                del self._uploads[world_id]
+
+    async def release(self, actor: Actor, release_id: str) -> Release:
+        """Let it be offered to devices; for good. Raises NotFound."""
+        async with self._kit.database.transaction() as connection:
+            row = await queries.release(connection, actor.world_id, release_id, self._kit.clock.now())
+        if row is None:
+            raise unknown_release()
+        return release_of(row, actor.project_id)
+
+    async def read(self, actor: Actor, release_id: str) -> Release:
+        """One release. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_release(connection, actor.world_id, release_id)
+        if row is None:
+            raise unknown_release()
+        return release_of(row, actor.project_id)
+
+    async def list(self, actor: Actor, query: ReleaseQuery) -> ReleasePage:
+        """Newest first: what is released for a device's model, or everything. Raises NotFound."""
+        asked = window(query, "firmware-releases")
+        if query.device_id is None and actor.scoped_to is not None:
+            return ReleasePage(data=[], has_more=False, next_cursor=None)
+        async with self._kit.database.acquire() as connection:
+            model = None
+            if query.device_id is not None:
+                model = await queries.read_model(connection, actor.world_id, query.device_id, actor.scoped_to)
+                if model is None:
+                    raise NotFound("There is no device with this id.")
+            rows = await queries.list_releases(connection, actor.world_id, asked, model)
+        data, has_more, next_cursor = page(rows, asked, lambda row: release_of(row, actor.project_id))
+        return ReleasePage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def download(self, actor: Actor, release_id: str, query: DownloadQuery) -> FirmwareDownload:
+        """A link to one file. Raises NotFound, StoreUnavailable (no credentials)."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_files(connection, actor.world_id, release_id)
+        if row is None:
+            raise unknown_release()
+        kind = query.type
+        if row[f"{kind}_object_key"] is None:
+            raise NotFound("This release has no .ufw file.")
+        link = link_to(
+            self._kit, row[f"{kind}_object_key"], row["model"], row["version"], self._kit.clock.now()
+        )
+        return FirmwareDownload(
+            download_url=link.url,
+            version=row["version"],
+            sha256=row[f"{kind}_sha256"],
+            file_size_bytes=row[f"{kind}_file_size_bytes"],
+            expires_at=timestamp(link.expires_at),
+        )
+
+
+def link_to(kit: Kit, key: str, model: str, version: str, now: datetime) -> Link:
+    """A link to a file of a release; no word to the store. Raises StoreUnavailable (no credentials)."""
+    kind = key.rpartition(".")[2]
+    return kit.links.get(
+        key,
+        now=now,
+        expires_in=LINK_SECONDS,
+        content_type="application/octet-stream",
+        disposition=f'attachment; filename="{model}-{version}.{kind}"',
+    )
+
+
+def unknown_release() -> NotFound:
+    """What every caller hears of a release that is not theirs or not there."""
+    return NotFound("There is no firmware release with this id.")
+
+
+def _check_files(body: UploadRelease, files: dict[str, _File]) -> None:
+    """Raises InvalidRequest when the file is missing or is not what was declared."""
+    binary = files.get("bin")
+    if binary is None:
+        raise InvalidRequest("The form has no file `bin`.", param="bin", reason="required")
+    if body.bin_file_size_bytes not in (None, binary.size):
+        raise InvalidRequest(
+            f"{binary.size} bytes of `bin` arrived, and {body.bin_file_size_bytes} were declared.",
+            param="bin_file_size_bytes",
+        )
+    if body.bin_sha256 not in (None, binary.sha256):
+        raise InvalidRequest(
+            f"The SHA-256 of what arrived is {binary.sha256}, which is not the declared one.",
+            param="bin_sha256",
+        )

@@ -1,0 +1,289 @@
+"""All SQL of rollouts.
+
+Order of locks: the rollout's row, then devices' rows in the order of their ids, then assignments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.pages import Window
+
+_COLUMNS = """r.id, r.world_id, r.firmware_release_id, r.model, r.percent, r.max_failure_rate,
+    r.deadline_hours, r.status, r.halt_reason, r.offered, r.walked_at, r.created_at, r.updated_at"""
+# Of all offers of a rollout. The parameter is now: what is past its deadline has failed.
+_COUNTED = """LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.status = 'pending' AND a.deadline_at > {now}) AS pending,
+           count(*) FILTER (WHERE a.status = 'delivered' AND a.deadline_at > {now}) AS delivered,
+           count(*) FILTER (WHERE a.status = 'applied') AS applied,
+           count(*) FILTER (WHERE a.status = 'failed'
+               OR a.status IN ('pending', 'delivered') AND a.deadline_at <= {now}) AS failed,
+           count(*) FILTER (WHERE a.status = 'cancelled') AS cancelled
+    FROM ota_assignments a WHERE a.world_id = r.world_id AND a.rollout_id = r.id
+) counts ON true"""
+_COUNTS = "counts.pending, counts.delivered, counts.applied, counts.failed, counts.cancelled"
+
+REPLACE = """
+UPDATE rollouts SET status = 'halted', halt_reason = $4, updated_at = $3
+WHERE world_id = $1 AND model = $2 AND status IN ('running', 'paused')
+RETURNING id
+"""
+
+INSERT = """
+INSERT INTO rollouts
+    (world_id, id, firmware_release_id, model, percent, max_failure_rate, deadline_hours, status,
+     created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', $8, $8)
+ON CONFLICT (world_id, model) WHERE status IN ('running', 'paused') DO NOTHING
+RETURNING id
+"""
+
+READ = f"""
+SELECT {_COLUMNS}, {_COUNTS} FROM rollouts r {_COUNTED.format(now="$4")}
+WHERE r.world_id = $1 AND r.firmware_release_id = $2 AND r.id = $3
+"""
+
+LIST = f"""
+SELECT {_COLUMNS}, {_COUNTS} FROM rollouts r {_COUNTED.format(now="$7")}
+WHERE r.world_id = $1 AND r.firmware_release_id = $6 AND (r.created_at, r.id) < ($2, $3)
+ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
+"""
+
+PAUSE = """
+UPDATE rollouts SET status = 'paused', updated_at = $4
+WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'running'
+RETURNING id
+"""
+
+# The walk begins anew: what was taken back is offered again.
+RESUME = """
+UPDATE rollouts SET status = 'running', position = '', offered = 0, walked_at = NULL,
+    updated_at = $4
+WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'paused'
+RETURNING id
+"""
+
+# Assignments that are made meanwhile refer to the row, which this does not hinder.
+HOLD = f"""
+SELECT {_COLUMNS}, r.position, f.version, f.release_sequence, f.allow_downgrade
+FROM rollouts r JOIN firmware_releases f ON f.world_id = r.world_id AND f.id = r.firmware_release_id
+WHERE r.world_id = $1 AND r.id = $2
+FOR NO KEY UPDATE OF r
+"""
+
+COUNT = f"""
+SELECT {_COUNTS} FROM rollouts r {_COUNTED.format(now="$3")} WHERE r.world_id = $1 AND r.id = $2
+"""
+
+HALT = """
+UPDATE rollouts SET status = 'halted', halt_reason = $3, updated_at = $4 WHERE world_id = $1 AND id = $2
+"""
+
+COMPLETE = """
+UPDATE rollouts SET status = 'completed', updated_at = $3 WHERE world_id = $1 AND id = $2
+"""
+
+SAVE = """
+UPDATE rollouts SET position = $3, offered = $4, walked_at = $5 WHERE world_id = $1 AND id = $2
+"""
+
+# The next $12 devices of the model after $8, and offers to those of them that are in: by chance, but always
+# the same ones for one rollout. A device that was offered this before, or is offered something now, or runs
+# this version, or may not go back to it, is left alone.
+OFFER = """
+WITH page AS MATERIALIZED (
+    SELECT d.id, d.firmware_version FROM devices d
+    WHERE d.world_id = $1 AND d.model = $3 AND d.deleted_at IS NULL AND d.id > $8
+    ORDER BY d.id LIMIT $12
+), chosen AS (
+    SELECT d.id, row_number() OVER (ORDER BY d.id) AS place FROM (
+        SELECT d.id FROM devices d
+        WHERE d.world_id = $1 AND d.deleted_at IS NULL AND d.id IN (
+            SELECT p.id FROM page p
+            WHERE ('x' || encode(substring(sha256(convert_to($2::text || ':' || p.id, 'UTF8')) FOR 4), 'hex')
+                  )::bit(32)::bigint % 100 < $4
+              AND p.firmware_version IS DISTINCT FROM $5
+              AND NOT EXISTS (
+                  SELECT 1 FROM ota_assignments a
+                  WHERE a.world_id = $1 AND a.device_id = p.id
+                    AND (a.status IN ('pending', 'delivered')
+                         OR a.rollout_id = $2 AND a.status <> 'cancelled'))
+              AND ($7 OR $6::bigint IS NULL OR NOT EXISTS (
+                  SELECT 1 FROM firmware_releases runs
+                  WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
+                    AND runs.release_sequence >= $6)))
+        ORDER BY d.id FOR KEY SHARE
+    ) d
+), offered AS (
+    INSERT INTO ota_assignments
+        (world_id, id, device_id, firmware_release_id, rollout_id, status, deadline_at, assigned_at)
+    SELECT $1, new.id, chosen.id, $9, $2, 'pending', $10, $11
+    FROM chosen JOIN unnest($13::text[]) WITH ORDINALITY AS new (id, place) USING (place)
+    ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM page) AS seen, (SELECT max(id) FROM page) AS last,
+       (SELECT count(*) FROM offered) AS offered
+"""
+
+# Only while the rollout does not run: it may have been resumed since.
+WITHDRAW = """
+UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3,
+    error_message = 'The rollout was ' || r.status || '.'
+FROM (SELECT world_id, id, status FROM rollouts
+      WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE) r
+WHERE a.world_id = r.world_id AND a.id IN (
+    SELECT p.id FROM ota_assignments p
+    WHERE p.world_id = $1 AND p.rollout_id = $2 AND p.status = 'pending' AND p.deadline_at > $3
+    ORDER BY p.id LIMIT $4 FOR UPDATE)
+"""
+
+FIND_DUE = """
+SELECT world_id, id FROM rollouts
+WHERE status = 'running' AND (walked_at IS NULL OR walked_at <= $1 OR position <> '')
+ORDER BY world_id, id
+"""
+
+
+async def replace(connection: Connection, world_id: int, model: str, now: datetime, why: str) -> list[str]:
+    """The ids of the rollouts that were under way for this model, halted."""
+    return [row["id"] for row in await connection.fetch(REPLACE, world_id, model, now, why)]
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    rollout_id: str,
+    release_id: str,
+    model: str,
+    percent: int,
+    max_failure_rate: float,
+    deadline_hours: int,
+    now: datetime,
+) -> bool:
+    """Whether it was written; not when the model has another one by now."""
+    return (
+        await connection.fetchval(
+            INSERT,
+            world_id,
+            rollout_id,
+            release_id,
+            model,
+            percent,
+            max_failure_rate,
+            deadline_hours,
+            now,
+        )
+        is not None
+    )
+
+
+async def read(
+    connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+) -> asyncpg.Record | None:
+    """One rollout with its counts."""
+    return await connection.fetchrow(READ, world_id, release_id, rollout_id, now)
+
+
+async def list_page(
+    connection: Connection, world_id: int, asked: Window, release_id: str, now: datetime
+) -> list[asyncpg.Record]:
+    """Rows of one page, one more than it shows."""
+    return await connection.fetch(
+        LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, release_id, now
+    )
+
+
+async def pause(
+    connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+) -> bool:
+    """Whether it was running."""
+    return await connection.fetchval(PAUSE, world_id, release_id, rollout_id, now) is not None
+
+
+async def resume(
+    connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+) -> bool:
+    """Whether it was paused."""
+    return await connection.fetchval(RESUME, world_id, release_id, rollout_id, now) is not None
+
+
+async def hold(connection: Connection, world_id: int, rollout_id: str) -> asyncpg.Record | None:
+    """A rollout and what it offers; nobody else changes it until the transaction ends."""
+    return await connection.fetchrow(HOLD, world_id, rollout_id)
+
+
+async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> asyncpg.Record:
+    """How many of a rollout's offers are in which state."""
+    row = await connection.fetchrow(COUNT, world_id, rollout_id, now)
+    if row is None:
+        raise LookupError(rollout_id)
+    return row
+
+
+async def halt(connection: Connection, world_id: int, rollout_id: str, why: str, now: datetime) -> None:
+    """Offer it to nobody any more."""
+    await connection.execute(HALT, world_id, rollout_id, why, now)
+
+
+async def complete(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> None:
+    """It is over."""
+    await connection.execute(COMPLETE, world_id, rollout_id, now)
+
+
+async def save(
+    connection: Connection,
+    world_id: int,
+    rollout_id: str,
+    position: str,
+    offered: int,
+    walked_at: datetime | None,
+) -> None:
+    """How far the walk has come."""
+    await connection.execute(SAVE, world_id, rollout_id, position, offered, walked_at)
+
+
+async def offer(
+    connection: Connection,
+    rollout: asyncpg.Record,
+    deadline_at: datetime,
+    now: datetime,
+    assignment_ids: Sequence[str],
+) -> asyncpg.Record:
+    """`seen`, `last`, `offered` of the next devices after the position, as many as there are ids."""
+    row = await connection.fetchrow(
+        OFFER,
+        rollout["world_id"],
+        rollout["id"],
+        rollout["model"],
+        rollout["percent"],
+        rollout["version"],
+        rollout["release_sequence"],
+        rollout["allow_downgrade"],
+        rollout["position"],
+        rollout["firmware_release_id"],
+        deadline_at,
+        now,
+        len(assignment_ids),
+        assignment_ids,
+    )
+    if row is None:
+        raise LookupError(rollout["id"])
+    return row
+
+
+async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:
+    """Take back what no device has begun of a rollout that does not run; the command's tag."""
+    return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)
+
+
+async def find_due(connection: Connection, before: datetime) -> list[asyncpg.Record]:
+    """`world_id`, `id` of running rollouts, of all worlds, whose walk is under way or ended before then."""
+    return await connection.fetch(FIND_DUE, before)
