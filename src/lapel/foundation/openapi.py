@@ -49,6 +49,8 @@ _PREFIXES = {
     "erasure_id": "era",
     "project_id": "proj",
     "command_id": "cmd",
+    "release_id": "fw",
+    "rollout_id": "rol",
     "transcription_id": "txn",
     "summary_id": "sum",
     "webhook_id": "wh",
