@@ -15,6 +15,7 @@ app = App(
     help_format="markdown",
 )
 projects = App(name="projects", help="Make and list projects.")
+config = App(name="config", help="What an organization sets for the devices of all its projects.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether the server runs or not.")
 
 # Where each command is, and the first line of its help: the overview must not import them all.
@@ -65,6 +66,24 @@ COMMANDS = (
     ),
     (projects, "list", "lapel.cli.projects:list_", "List all projects, oldest first."),
     (
+        config,
+        "show",
+        "lapel.cli.config:show",
+        "Show what the built-in defaults and the organization come to, and which of them says so.",
+    ),
+    (
+        config,
+        "set",
+        "lapel.cli.config:set_",
+        "Override fields of a section for all projects of the organization; their own levels come after it.",
+    ),
+    (
+        config,
+        "clear",
+        "lapel.cli.config:clear",
+        "Take away what the organization overrides of a section.",
+    ),
+    (
         keys,
         "create",
         "lapel.cli.keys:create",
@@ -83,6 +102,7 @@ for _parent, _name, _place, _help in COMMANDS:
     # A help given here would take the place of the docstring in the command's own help.
     _parent.command(_place, name=_name, help=None if _name in sys.argv else _help)
 app.command(projects)
+app.command(config)
 app.command(keys)
 
 

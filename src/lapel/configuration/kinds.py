@@ -36,6 +36,10 @@ class Kind(ABC):
         """What counts of a broader level's value and a nearer level's, both of which were checked."""
         return upper
 
+    def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
+        """What counts over the built-in default: no bound for the levels, they may be laxer than it."""
+        return value
+
 
 @dataclass(frozen=True)
 class Flag(Kind):
@@ -154,6 +158,9 @@ class Words(Kind):
     def merge(self, lower: Value, upper: Value) -> Value:
         broad, near = cast("list[str]", lower), cast("list[str]", upper)
         return [*near, *broad[len(near) :]]
+
+    def over_default(self, default: Value, value: Value) -> Value:
+        return self.merge(default, value)
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,16 @@ def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
 def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
     """The whole value under overrides, broadest first.
 
-    A default counts only where no level says anything: a limit may be raised above it. Every field is there,
-    but for those that are shown when set only.
+    A default is the broadest level of all, but no bound: a limit may be raised above it. Every field is
+    there, except those that are shown when set only.
     """
     found = reduce(lambda lower, upper: merge(section, lower, upper), overrides, dict[str, Value]())
     unset = {each for each in section.optional if not any(path.startswith(f"{each}.") for path in found)}
     resolved: Document = {}
     for field in section.fields:
         value = found.get(field.path, field.default)
+        if field.default is not None and field.path in found:
+            value = field.kind.over_default(field.default, found[field.path])
         group = field.path.partition(".")[0]
         if group in unset:
             resolved[group] = None
