@@ -22,6 +22,10 @@ from lapel.firmware import jobs as firmware_jobs
 from lapel.firmware import routes as firmware_routes
 from lapel.firmware.service import Firmware
 from lapel.foundation import housekeeping, system
+from lapel.heartbeats import jobs as heartbeat_jobs
+from lapel.heartbeats import routes as heartbeat_routes
+from lapel.heartbeats import service as heartbeats
+from lapel.heartbeats.service import Heartbeats
 from lapel.projects import routes as project_routes
 from lapel.projects.service import Keys, Projects
 from lapel.recordings import jobs as recording_jobs
@@ -46,6 +50,7 @@ class Slices:
     devices: Devices
     commands: Commands
     firmware: Firmware
+    heartbeats: Heartbeats
     configuration: Configuration
     audit_log: AuditLog
     recordings: Recordings
@@ -62,11 +67,13 @@ def slices(kit: Kit) -> Slices:
     devices = Devices(
         kit,
         on_bind=[configuration.raise_devices],
-        on_unbind=[commands.cancel_open, configuration.raise_devices],
+        on_unbind=[commands.cancel_open, heartbeats.forget_binding, configuration.raise_devices],
         on_delete=[
             commands.erase_of_devices,
             firmware.cancel_of_devices,
-            configuration.forget_devices],
+            heartbeats.erase_of_devices,
+            configuration.forget_devices,
+        ],
     )
     erasures = Erasures(kit)
     recordings = Recordings(kit)
@@ -76,6 +83,7 @@ def slices(kit: Kit) -> Slices:
             keys.revoke_all_of,
             devices.unbind_all_of,
             commands.erase_all_of,
+            heartbeats.erase_all_of,
             configuration.forget_end_user,
             recordings.erase_all_of,
         ],
@@ -87,6 +95,7 @@ def slices(kit: Kit) -> Slices:
         devices=devices,
         commands=commands,
         firmware=firmware,
+        heartbeats=Heartbeats(kit, devices, commands, firmware),
         configuration=configuration,
         audit_log=AuditLog(kit),
         recordings=recordings,
@@ -102,6 +111,7 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *device_routes.operations(parts.devices),
         *command_routes.operations(parts.commands),
         *firmware_routes.operations(parts.firmware),
+        *heartbeat_routes.operations(parts.heartbeats),
         *configuration_routes.operations(parts.configuration),
         *audit_routes.operations(parts.audit_log),
         *recording_routes.operations(parts.recordings),
@@ -125,5 +135,6 @@ def schedules(kit: Kit, parts: Slices) -> Sequence[Schedule]:
         *recording_jobs.schedules(parts.recordings),
         *erasure_jobs.schedules(parts.erasures),
         *firmware_jobs.schedules(parts.firmware),
+        *heartbeat_jobs.schedules(parts.heartbeats),
         *housekeeping.schedules(kit),
     )

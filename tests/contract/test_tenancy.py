@@ -23,11 +23,18 @@ _REASONS = {
         "lapel.foundation.auth.FIND_UPLOAD",
         "lapel.foundation.auth.FIND_END_USER",
         "lapel.foundation.auth.PROMOTE_FRESH",
+        "lapel.heartbeats.queries.BEAT_OF_DEVICE",
+    ),
+    "the sweep looks after all worlds, and passes each row's own world on": (
+        "lapel.heartbeats.queries.BEGIN_OFFLINE",
     ),
     "the reconciler looks after all worlds, and passes each row's own world on": (
         "lapel.erasure.queries.FIND_DUE",
         "lapel.erasure.queries.FOLLOW_ERASED",
         "lapel.erasure.queries.FOLLOW_CLOSED",
+        "lapel.firmware.queries.EXPIRE",
+        "lapel.firmware.queries.SERVED",
+        "lapel.firmware.rollout_queries.FIND_DUE",
         "lapel.recordings.reconcile_queries.FIND_UNFINISHED",
         "lapel.recordings.reconcile_queries.ROWS_BETWEEN",
         "lapel.recordings.reconcile_queries.ROW_OF_OBJECT",
@@ -39,6 +46,7 @@ _REASONS = {
     "old rows of all worlds go by age": (
         "lapel.foundation.housekeeping.PRUNE_ANSWERS",
         "lapel.foundation.housekeeping.PRUNE_EVENTS",
+        "lapel.heartbeats.queries.PRUNE_DIAGNOSTICS",
         "lapel.recordings.reconcile_queries.PRUNE_ATTEMPTS",
         "lapel.recordings.reconcile_queries.PRUNE_TOKENS",
     ),

@@ -1,4 +1,4 @@
-"""What devices tell other systems: `device.bound`, `device.unbound`."""
+"""What devices tell other systems: `device.bound`, `.unbound`, `.low_battery`, `.offline`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import msgspec
 
 from lapel.devices.wire import Device, DeviceEvent
 from lapel.foundation import outbox
+from lapel.foundation.clock import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database import Connection
@@ -32,6 +34,30 @@ async def publish(
         world_id=world_id,
         type=type,
         resource_id=device.id,
-        data=msgspec.json.encode(DeviceEvent(**msgspec.structs.asdict(device), device=device)),
+        data=_data(device),
         dedupe=f"{type}:{device.id}:{device.binding_generation}",
     )
+
+
+async def publish_episodes(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    world_id: int,
+    type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
+    episodes: Sequence[tuple[Device, datetime]],
+) -> None:
+    """Write the event of each device's episode, once: it is known by when it began."""
+    await outbox.publish_many(
+        connection,
+        ids,
+        now,
+        world_id=world_id,
+        type=type,
+        resources=[(device.id, _data(device)) for device, _ in episodes],
+        dedupes=[f"{type}:{device.id}:{timestamp(began)}" for device, began in episodes],
+    )
+
+
+def _data(device: Device) -> bytes:
+    return msgspec.json.encode(DeviceEvent(**msgspec.structs.asdict(device), device=device))

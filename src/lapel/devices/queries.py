@@ -43,6 +43,10 @@ SELECT {_COLUMNS}, {_STATE_COLUMNS} FROM devices
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 """
 
+READ_MANY = f"""
+SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
 # Four lists, not one with `OR` in it: each has its own index under a prepared plan.
 LIST = f"""
 SELECT {_COLUMNS} FROM devices
@@ -198,6 +202,11 @@ async def read(
 ) -> asyncpg.Record | None:
     """One device, if the caller may see it."""
     return await connection.fetchrow(READ, world_id, device_id, only)
+
+
+async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[asyncpg.Record]:
+    """Those of these devices that are there."""
+    return await connection.fetch(READ_MANY, world_id, device_ids)
 
 
 async def list_page(

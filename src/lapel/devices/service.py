@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -320,6 +320,20 @@ class Devices:
                 connection, world_id, actor.id, self._kit.hasher.hash(token), generation, "fresh", now
             )
         return RefreshedToken(device_token=token)
+
+    async def tell(
+        self,
+        connection: Connection,
+        world_id: int,
+        project_id: str,
+        type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
+        began: Mapping[str, datetime],
+        now: datetime,
+    ) -> None:
+        """Write an event of each device as it is now, once per episode; `began` says when each one's did."""
+        rows = await queries.read_many(connection, world_id, list(began))
+        episodes = [(device_of(row, project_id), began[row["id"]]) for row in rows]
+        await events.publish_episodes(connection, self._kit.ids, now, world_id, type, episodes)
 
     async def _unbound(
         self, connection: Connection, world_id: int, devices: list[Device], now: datetime

@@ -36,8 +36,8 @@ ON CONFLICT (world_id, dedupe) DO NOTHING
 
 INSERT_EVENTS = """
 INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
-SELECT $1, event.id, $2, event.resource_id, $2 || ':' || event.resource_id, event.body, $6
-FROM unnest($3::text[], $4::text[], $5::bytea[]) AS event (id, resource_id, body)
+SELECT $1, event.id, $2, event.resource_id, event.dedupe, event.body, $7
+FROM unnest($3::text[], $4::text[], $5::text[], $6::bytea[]) AS event (id, resource_id, dedupe, body)
 ON CONFLICT (world_id, dedupe) DO NOTHING
 """
 
@@ -75,14 +75,16 @@ async def publish_many(
     world_id: int,
     type: str,  # noqa: A002 - the contract's word
     resources: Sequence[tuple[str, bytes]],
+    dedupes: Sequence[str] | None = None,
 ) -> None:
-    """`publish` for many resources in one statement: (resource id, data), once each."""
+    """`publish` for many resources in one statement: (resource id, data), and what may happen once only."""
     event_ids = [ids.new("evt") for _ in resources]
     bodies = [
         _frozen(event_id, type, now, data) for event_id, (_, data) in zip(event_ids, resources, strict=True)
     ]
     resource_ids = [resource_id for resource_id, _ in resources]
-    await connection.execute(INSERT_EVENTS, world_id, type, event_ids, resource_ids, bodies, now)
+    once = dedupes or [f"{type}:{resource_id}" for resource_id in resource_ids]
+    await connection.execute(INSERT_EVENTS, world_id, type, event_ids, resource_ids, once, bodies, now)
 
 
 def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:

@@ -47,12 +47,17 @@ def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
         raise InvalidRequest(
             f"Keys of `{param}` may have at most {MAX_METADATA_KEY_CHARACTERS} characters.", param=param
         )
+    return json_text(value, param=param, max_bytes=MAX_METADATA_BYTES)
+
+
+def json_text(value: object, *, param: str, max_bytes: int) -> str:
+    """The JSON text to store for a client's value. Raises InvalidRequest when it is too large."""
     try:
         encoded = msgspec.json.encode(value)
     except RecursionError as error:  # it was read at a shallower point of the stack
         raise InvalidRequest(f"`{param}` is nested too deeply.", param=param) from error
-    if len(encoded) + _unfolded(encoded) > MAX_METADATA_BYTES:
-        raise InvalidRequest(f"`{param}` may take at most {MAX_METADATA_BYTES} bytes as JSON.", param=param)
+    if len(encoded) + _unfolded(encoded) > max_bytes:
+        raise InvalidRequest(f"`{param}` may take at most {max_bytes} bytes as JSON.", param=param)
     return encoded.decode()
 
 

@@ -27,7 +27,8 @@ ALTER TABLE devices
     ADD COLUMN active_since timestamptz,
     ADD COLUMN initiated_by text CHECK (initiated_by IN ('local', 'remote')),
     ADD COLUMN client_context jsonb,
-    -- Slots of five minutes since 1970 of the last heartbeat; NULL before the first one.
+    -- Minutes since 1970: of the last heartbeat, or up to five before it, so that it changes rarely. NULL
+    -- before the first one, and while nobody wears the device.
     ADD COLUMN heartbeat_slot integer,
     -- An episode begins when the event is raised, and ends when the device is heard or charged again.
     ADD COLUMN offline_since timestamptz,
@@ -41,13 +42,18 @@ CREATE TABLE device_diagnostics (
     world_id bigint NOT NULL,
     device_id text COLLATE "C" NOT NULL,
     event_id text COLLATE "C" NOT NULL,
+    -- Who wore the device: what it told goes with them.
+    end_user_id text COLLATE "C",
     schema_version integer,
     body jsonb NOT NULL,
     received_at timestamptz NOT NULL,
     PRIMARY KEY (world_id, device_id, event_id),
-    FOREIGN KEY (world_id, device_id) REFERENCES devices (world_id, id) ON DELETE CASCADE
+    FOREIGN KEY (world_id, device_id) REFERENCES devices (world_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (world_id, end_user_id) REFERENCES end_users (world_id, id)
 );
 CREATE INDEX device_diagnostics_by_age ON device_diagnostics (received_at);
+CREATE INDEX device_diagnostics_of_end_user ON device_diagnostics (world_id, end_user_id)
+    WHERE end_user_id IS NOT NULL;
 """
 
 COMMANDS = """

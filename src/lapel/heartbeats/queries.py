@@ -1,0 +1,208 @@
+"""All SQL of heartbeats.
+
+A heartbeat is one statement. It changes no indexed column but `heartbeat_slot`, every five minutes, so that
+PostgreSQL writes the row's new version beside the old one and touches no index (HOT).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.firmware.service import OPEN_OFFER
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+
+# Below this an episode of low battery begins; at the second figure it ends.
+LOW_BATTERY = 15
+CHARGED = 20
+# A row's slot is this many minutes old at most while heartbeats come.
+_SLOT_MINUTES = 5
+
+_UNTOLD = '{"device_state": null, "pending_recordings": null, "flags": null, "connection_type": []}'
+
+# What device is meant is said by each statement. $3 is the present; NULL in $4 to $12 is what was not told.
+# A recording that the device makes now has no end yet, and its row is made about when it began. It is the
+# server's doing (`remote`) if the device took up a command to record since the heartbeat before this one.
+_SET = f"""
+    battery_percent = coalesce($4::integer, d.battery_percent),
+    storage_used_mb = coalesce($5::bigint, d.storage_used_mb),
+    storage_total_mb = coalesce($6::bigint, d.storage_total_mb),
+    signal_strength_dbm = coalesce($7::integer, d.signal_strength_dbm),
+    firmware_version = coalesce($8::text, d.firmware_version),
+    name = coalesce($9::text, d.name),
+    updated_at = CASE WHEN $8 <> coalesce(d.firmware_version, '') OR $9 <> coalesce(d.name, '')
+        THEN $3::timestamptz ELSE d.updated_at END,
+    recording_state = CASE WHEN $10::jsonb IS NULL THEN d.recording_state ELSE coalesce(
+        d.recording_state, '{_UNTOLD}') || $10 END,
+    active_since = CASE WHEN $11::text IS NULL THEN d.active_since
+        WHEN $11 = 'recording' THEN coalesce(d.active_since, $3) END,
+    active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id
+        WHEN $11 = 'recording' THEN (
+            SELECT r.id FROM recordings r
+            WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.status = 'pending'
+              AND r.ended_at IS NULL AND r.created_at > coalesce(d.active_since, $3) - interval '5 minutes'
+            ORDER BY r.created_at DESC, r.id DESC LIMIT 1) END,
+    initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by
+        WHEN $11 = 'recording' THEN coalesce(d.initiated_by, CASE WHEN EXISTS (
+            SELECT 1 FROM commands c
+            WHERE c.world_id = d.world_id AND c.device_id = d.id AND c.created_at > $3 - interval '25 hours'
+              AND c.type = 'start_recording' AND c.status IN ('delivered', 'executed')
+              AND greatest(c.delivered_at, c.executed_at) >= coalesce(d.last_heartbeat_at, '-infinity'))
+            THEN 'remote' ELSE 'local' END) END,
+    client_context = coalesce($12::jsonb, d.client_context),
+    last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
+    last_seen_at = greatest(d.last_seen_at, $3),
+    heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
+        WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
+    offline_since = NULL,
+    low_battery_since = CASE WHEN $4 >= {CHARGED} THEN NULL ELSE d.low_battery_since END"""
+
+_RETURNING = f"""
+RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
+    w.project_id, w.mode, d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY} AS low_battery,
+    greatest(w.config_revision, d.config_revision, (
+        SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
+    )) AS config_revision"""
+
+# All of it waits until the device's row is ours, and happens only if there is one. What another request ends
+# at the same moment is settled by the command's or the offer's own row.
+_REST = f"""
+), told AS (
+    UPDATE commands c SET status = 'delivered', delivered_at = coalesce(c.delivered_at, $3)
+    FROM beat
+    WHERE c.world_id = beat.world_id AND c.device_id = beat.id AND c.status IN ('pending', 'delivered')
+      AND c.expires_at > $3 AND c.binding_generation = beat.binding_generation
+    RETURNING c.id, c.device_id, c.end_user_id, c.binding_generation, c.type, c.status, c.params, c.result,
+        c.error, c.expires_at, c.delivered_at, c.executed_at, c.created_at
+), offer AS (
+    SELECT o.* FROM beat CROSS JOIN LATERAL ({
+    OPEN_OFFER.format(world_id="beat.world_id", device_id="beat.id", now="$3")
+}) o
+), offered AS (
+    UPDATE ota_assignments a SET status = 'delivered', delivered_at = coalesce(a.delivered_at, $3)
+    FROM offer
+    WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN ('pending', 'delivered')
+    RETURNING a.id
+), kept AS (
+    INSERT INTO device_diagnostics
+        (world_id, device_id, event_id, end_user_id, schema_version, body, received_at)
+    SELECT beat.world_id, beat.id, event.id, beat.end_user_id, $14::integer, event.body::jsonb, $3
+    FROM beat CROSS JOIN unnest($15::text[], $16::text[]) AS event (id, body)
+    ON CONFLICT (world_id, device_id, event_id) DO NOTHING
+)
+SELECT beat.*,
+    (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told) AS commands,
+    (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
+FROM beat"""
+
+# $1: the hash of the device's token; $2: the device's id, or NULL for whichever it is. Whoever unbinds or
+# binds the device at the same moment holds its row, and what is compared here is compared again afterwards.
+BEAT_OF_DEVICE = f"""
+WITH beat AS (
+    UPDATE devices d SET last_seen_by = 'device', {_SET}
+    FROM device_tokens t JOIN worlds w ON w.id = t.world_id
+    WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
+      AND d.world_id = t.world_id AND d.id = t.device_id AND d.binding_generation = t.binding_generation
+      AND d.end_user_id IS NOT NULL AND d.deleted_at IS NULL
+    {_RETURNING}
+{_REST}
+"""
+
+# $1 and $2: the world and the device.
+BEAT_OF_KEY = f"""
+WITH beat AS (
+    UPDATE devices d SET last_seen_by = 'key', {_SET}
+    FROM worlds w
+    WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL
+    {_RETURNING}
+{_REST}
+"""
+
+BEGIN_LOW_BATTERY = f"""
+UPDATE devices SET low_battery_since = $3
+WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percent < {LOW_BATTERY}
+  AND deleted_at IS NULL
+RETURNING id
+"""
+
+# $1: the slot, $2: the moment, before which a device must have been heard last; $3: how many at once.
+BEGIN_OFFLINE = """
+UPDATE devices d SET offline_since = d.last_heartbeat_at
+FROM worlds w
+WHERE w.id = d.world_id AND (d.world_id, d.id) IN (
+    SELECT s.world_id, s.id FROM devices s
+    WHERE s.heartbeat_slot <= $1 AND s.offline_since IS NULL AND s.deleted_at IS NULL
+      AND s.end_user_id IS NOT NULL AND s.last_heartbeat_at <= $2
+    ORDER BY s.heartbeat_slot LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING d.world_id, w.project_id, d.id, d.offline_since
+"""
+
+PRUNE_DIAGNOSTICS = """
+DELETE FROM device_diagnostics WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM device_diagnostics WHERE received_at < $1 ORDER BY received_at LIMIT $2))
+"""
+
+# What heartbeats told while somebody wore the device; the numbers (battery, storage, …) are the device's own.
+FORGET_BINDING = """
+UPDATE devices SET heartbeat_slot = NULL, offline_since = NULL, client_context = NULL,
+    active_since = NULL, active_recording_id = NULL, initiated_by = NULL
+WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
+DELETE_OF_DEVICES = "DELETE FROM device_diagnostics WHERE world_id = $1 AND device_id = ANY($2::text[])"
+
+DELETE_OF_END_USER = "DELETE FROM device_diagnostics WHERE world_id = $1 AND end_user_id = $2"
+
+
+async def beat_of_device(
+    connection: Connection, token_hash: bytes, device_id: str | None, told: tuple[object, ...]
+) -> asyncpg.Record | None:
+    """The device that has this token, as told; None when there is none, or it is not `device_id`.
+
+    `told`: $3 to $16. The row says what `_RETURNING` names, and `commands` and `offer` as JSON.
+    """
+    return await connection.fetchrow(BEAT_OF_DEVICE, token_hash, device_id, *told)
+
+
+async def beat_of_key(
+    connection: Connection, world_id: int, device_id: str, told: tuple[object, ...]
+) -> asyncpg.Record | None:
+    """The same for a device of the world; None when there is none."""
+    return await connection.fetchrow(BEAT_OF_KEY, world_id, device_id, *told)
+
+
+async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:
+    """Whether an episode begins with this."""
+    return await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, now) is not None
+
+
+async def begin_offline(
+    connection: Connection, slot: int, before: datetime, limit: int
+) -> list[asyncpg.Record]:
+    """Devices whose silence begins to count: world_id, project_id, id, offline_since."""
+    return await connection.fetch(BEGIN_OFFLINE, slot, before, limit)
+
+
+async def prune_diagnostics(connection: Connection, before: datetime, limit: int) -> str:
+    """Delete the oldest; the command's tag says how many."""
+    return await connection.execute(PRUNE_DIAGNOSTICS, before, limit)
+
+
+async def forget_binding(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """Forget what these devices told of the time when they were worn."""
+    await connection.execute(FORGET_BINDING, world_id, device_ids)
+
+
+async def delete_of_devices(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """Delete the diagnostics of devices."""
+    await connection.execute(DELETE_OF_DEVICES, world_id, device_ids)
+
+
+async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Delete the diagnostics of the time when this end user wore the devices."""
+    await connection.execute(DELETE_OF_END_USER, world_id, end_user_id)

@@ -1,0 +1,257 @@
+"""The rules of heartbeats: what a device tells is kept, and it hears what to do."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from lapel.firmware.service import Offer
+from lapel.foundation.actors import Actor
+from lapel.foundation.database import affected
+from lapel.foundation.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.faults import crash_point
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.wire import json_text
+from lapel.heartbeats import queries
+from lapel.heartbeats.wire import Heartbeat, RecordingState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.commands.service import Commands
+    from lapel.devices.service import Devices
+    from lapel.firmware.service import Firmware, Manifest
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.heartbeats.wire import Diagnostics, HeartbeatBody
+
+# A bound device that is silent for so long is offline.
+SILENCE = timedelta(minutes=15)
+DIAGNOSTICS_KEPT = timedelta(days=90)
+MAX_CONTEXT_BYTES = 16 * 1024
+MAX_EVENT_BYTES = 4 * 1024
+_NAME_UNITS = 64
+_SWEEP = 500
+_PRUNE = 1000
+_EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
+_NO_EVENTS: tuple[list[str], list[str]] = ([], [])
+
+_encode_state = msgspec.json.Encoder().encode
+_decode_offer = msgspec.json.Decoder(Offer).decode
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Heartbeats:
+    """What devices tell, and what they hear."""
+
+    def __init__(self, kit: Kit, devices: Devices, commands: Commands, firmware: Firmware) -> None:
+        self._kit = kit
+        self._devices = devices
+        self._commands = commands
+        self._firmware = firmware
+
+    async def of_device(
+        self, token_hash: bytes, device_id: str, body: HeartbeatBody
+    ) -> tuple[Actor, Heartbeat] | None:
+        """The heartbeat of whichever device has this token; None when that is not `device_id` (or `me`), or
+        the token is not a current one. Raises InvalidRequest."""
+        now = self._kit.clock.now()
+        told, accepted = _told(body, now)
+        own = None if device_id == "me" else device_id
+        async with self._kit.database.acquire() as connection:
+            row = await queries.beat_of_device(connection, token_hash, own, told)
+        if row is None:
+            return None
+        actor = Actor(
+            kind="device",
+            id=row["id"],
+            world_id=row["world_id"],
+            project_id=row["project_id"],
+            mode=row["mode"],
+            end_user_id=row["end_user_id"],
+            binding_generation=row["binding_generation"],
+            token_hash=token_hash,
+        )
+        return actor, await self._answer(row, body, accepted, now)
+
+    async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
+        """The same for a known caller. Raises Forbidden, Unauthorized, NotFound, InvalidRequest."""
+        if actor.kind == "device":
+            if device_id not in ("me", actor.id):
+                raise Forbidden("A device may send its own heartbeats only.")
+            found = await self.of_device(actor.token_hash, "me", body)
+            if found is None:  # revoked or replaced since it was looked up
+                raise Unauthorized("This device token was revoked or replaced.")
+            return found[1]
+        now = self._kit.clock.now()
+        told, accepted = _told(body, now)
+        async with self._kit.database.acquire() as connection:
+            row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
+        if row is None:
+            raise NotFound("There is no device with this id.")
+        return await self._answer(row, body, accepted, now)
+
+    async def _answer(
+        self, row: asyncpg.Record, body: HeartbeatBody, accepted: list[str], now: datetime
+    ) -> Heartbeat:
+        """What is rare follows here, each in a transaction of its own; whatever does not come to pass because
+        this process ends is done with the device's next heartbeat, as nobody has had an answer."""
+        commands: str | None = row["commands"]
+        if row["low_battery"]:
+            crash_point("heartbeat:stored")
+            await self._begin_low_battery(row, now)
+        return Heartbeat(
+            status="ok",
+            commands=[]
+            if commands is None
+            else self._commands.present_all(
+                commands,
+                now=now,
+                project_id=row["project_id"],
+                mode=row["mode"],
+                serial_number=row["serial_number"],
+            ),
+            ota=await self._ota(row, body, now),
+            config_revision=row["config_revision"],
+            accepted_event_ids=accepted,
+        )
+
+    async def _begin_low_battery(self, row: asyncpg.Record, now: datetime) -> None:
+        world_id, device_id = row["world_id"], row["id"]
+        async with self._kit.database.transaction() as connection:
+            if await queries.begin_low_battery(connection, world_id, device_id, now):
+                await self._devices.tell(
+                    connection, world_id, row["project_id"], "device.low_battery", {device_id: now}, now
+                )
+
+    async def _ota(self, row: asyncpg.Record, body: HeartbeatBody, now: datetime) -> Manifest | None:
+        """The device's open offer, if it is still one after what the device told of it."""
+        offer = None if row["offer"] is None else _decode_offer(row["offer"])
+        if offer is not None and offer.version == row["firmware_version"]:
+            await self._firmware.applied(row["world_id"], row["id"], offer.version)
+            offer = None
+        if body.ota_result is not None:
+            failed = body.ota_result.assignment_id
+            message = body.ota_result.error_message or "The device gave no reason."
+            await self._firmware.failed(row["world_id"], row["id"], failed, message)
+            if offer is not None and offer.assignment_id == failed:
+                offer = None
+        if offer is None:
+            return None
+        try:
+            return self._firmware.manifest(offer, now)
+        except StoreUnavailable as error:  # the heartbeat is kept; the offer comes with a later one
+            _log.warning("heartbeat.no_link", error=str(error))
+            return None
+
+    async def sweep(self) -> int:
+        """Tell of bound devices that have gone silent, once per silence; how many there were."""
+        now = self._kit.clock.now()
+        before, total = now - SILENCE, 0
+        while True:
+            async with self._kit.database.transaction() as connection:
+                rows = await queries.begin_offline(connection, _minute(before), before, _SWEEP)
+                silent: defaultdict[tuple[int, str], dict[str, datetime]] = defaultdict(dict)
+                for row in rows:
+                    silent[row["world_id"], row["project_id"]][row["id"]] = row["offline_since"]
+                for (world_id, project_id), since in silent.items():
+                    await self._devices.tell(connection, world_id, project_id, "device.offline", since, now)
+            total += len(rows)
+            if len(rows) < _SWEEP:
+                return total
+
+    async def prune(self) -> int:
+        """Delete diagnostics that are too old; how many."""
+        before, total = self._kit.clock.now() - DIAGNOSTICS_KEPT, 0
+        while True:
+            async with self._kit.database.transaction() as connection:
+                deleted = affected(await queries.prune_diagnostics(connection, before, _PRUNE))
+            total += deleted
+            if deleted < _PRUNE:
+                return total
+
+
+async def forget_binding(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """What happens when devices are unbound."""
+    await queries.forget_binding(connection, world_id, device_ids)
+
+
+async def erase_of_devices(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """What happens when devices are deleted."""
+    await queries.delete_of_devices(connection, world_id, device_ids)
+
+
+async def erase_all_of(connection: Connection, world_id: int, end_user_id: str, _now: datetime) -> None:
+    """What happens when an end user is deleted."""
+    await queries.delete_of_end_user(connection, world_id, end_user_id)
+
+
+def _minute(moment: datetime) -> int:
+    """Whole minutes since 1970."""
+    return int(moment.timestamp()) // 60
+
+
+def _told(body: HeartbeatBody, now: datetime) -> tuple[tuple[object, ...], list[str]]:
+    """The statements' $3 to $16, and the ids of the diagnostic events. Raises InvalidRequest."""
+    name = body.device_name
+    if name is not None and len(name.encode("utf-16-le")) // 2 > _NAME_UNITS:
+        raise InvalidRequest(
+            f"`device_name` may have at most {_NAME_UNITS} UTF-16 units.", param="device_name"
+        )
+    context = body.client_context
+    diagnostics = body.diagnostics
+    event_ids, events = _NO_EVENTS if diagnostics is None else _events(diagnostics)
+    told = (
+        now,
+        body.battery_percent,
+        body.storage_used_mb,
+        body.storage_total_mb,
+        body.signal_strength_dbm,
+        body.firmware_version,
+        name,
+        _state(body),
+        body.device_state,
+        None if context is None else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),
+        _minute(now),
+        None if diagnostics is None else diagnostics.schema_version,
+        [each.lower() for each in event_ids],
+        events,
+    )
+    return told, event_ids
+
+
+def _state(body: HeartbeatBody) -> str | None:
+    """The JSON that is merged into `recording_state`."""
+    state = RecordingState(
+        device_state=body.device_state,
+        pending_recordings=body.pending_recordings,
+        flags=body.flags,
+        connection_type=body.connection_type,
+    )
+    encoded = _encode_state(state)
+    return None if encoded == b"{}" else encoded.decode()
+
+
+def _events(diagnostics: Diagnostics) -> tuple[list[str], list[str]]:
+    """Ids as the device wrote them, each once, and the JSON of each. Raises InvalidRequest."""
+    found: dict[str, str] = {}
+    for number, event in enumerate(diagnostics.events):
+        param = f"diagnostics.events[{number}]"
+        event_id = event.get("event_id")
+        if not isinstance(event_id, str) or not _EVENT_ID.match(event_id):
+            raise InvalidRequest(
+                f"`{param}.event_id` takes 16 hexadecimal digits.", param=f"{param}.event_id"
+            )
+        found.setdefault(event_id, json_text(event, param=param, max_bytes=MAX_EVENT_BYTES))
+    return list(found), list(found.values())
