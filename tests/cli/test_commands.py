@@ -95,9 +95,49 @@ def test_projects_are_made_and_listed_and_must_then_be_named(tmp_path: Path) -> 
     assert told("keys", "create", "--project", second["id"], *place)["project_id"] == second["id"]
 
 
+def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
+    place = ("--data-dir", data)
+    fields = (
+        "power_management.wifi_idle_timeout_seconds=5",
+        "power_management.cellular_idle_timeout_seconds=-1",
+        'upload_network_preference=["cellular","wifi","ble"]',
+        "enabled_connections.wifi=false",
+    )
+    made = told("config", "set", "connection", *fields, *place)
+    value = made["value"]
+    assert made["source"] == "organization"
+    assert value["power_management"] == {
+        "wifi_idle_timeout_seconds": 10,
+        "cellular_idle_timeout_seconds": -1,
+    }
+    assert value["upload_network_preference"] == ["cellular", "wifi", "ble"]
+    assert value["enabled_connections"] == {"wifi": False, "cellular": True}
+    assert told("config", "show", "connection", *place) == made
+    everything = told("config", "show", *place)["data"]
+    assert everything["connection"] == made
+    assert everything["ota"]["source"] == "built_in"
+    assert told("config", "show", "connection", "--mode", "live", *place)["source"] == "built_in"
+    told("config", "set", "connection", "enabled_connections.wifi=null", *place)
+    shown = run("config", "show", "connection", *place).stdout
+    assert "connection  (organization)" in shown
+    assert "  enabled_connections.wifi = true" in shown
+    assert "  power_management.wifi_idle_timeout_seconds = 10" in shown
+    security = told("config", "set", "upload_security", "encrypted_upload_policy=v2_required", *place)
+    assert security["value"] == {"encrypted_upload_policy": "v2_required"}
+    assert told("config", "clear", "connection", *place)["source"] == "built_in"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("config", "set", "upload", "streaming_chunk_kb=1"), "`streaming_chunk_kb` must be 64 to 1024."),
+        (("config", "set", "upload", "nobody_knows=1"), "`nobody_knows` is no field"),
+        (("config", "set", "uploads", "x=1"), "The sections are: connection,"),
+        (("config", "set", "upload"), "name at least one FIELD=VALUE"),
+        (("config", "set", "upload", "streaming_chunk_kb"), "is no FIELD=VALUE"),
+        (("config", "set", "upload", "off_peak_hours=null", "off_peak_hours.end=null"), "already sets"),
+        (("config", "show", "uploads"), "The sections are: connection,"),
+        (("config", "clear", "upload", "--organization", "org_none"), "There is no organization"),
         (("keys", "create", "--scopes", "recording:read"), "There is no scope 'recording:read'"),
         (("keys", "create", "--expires", "soon"), "write it as 90d or 2027-01-31T12:00:00Z"),
         (("keys", "create", "--expires", "2027-01-31T12:00:00"), "has no time zone"),

@@ -1,0 +1,70 @@
+"""docs/configuration.md tells of every section what the code's table says, word by word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lapel.configuration.kinds import Flag, Idle, Kind, Limit, Text, Whole, Word, Words
+from lapel.configuration.sections import LEVELS, SECTIONS, Section
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+def taken(kind: Kind) -> str:
+    """What a field takes, in words."""
+    match kind:
+        case Flag():
+            return "`true`, `false`"
+        case Limit(unlimited=None) | Whole():
+            return f"{kind.least} to {kind.most}"
+        case Idle():
+            least = kind.least
+            return f"{least} to {kind.most}; 0: at once; -1: never; 1 to {least - 1} become {least}"
+        case Word():
+            return ", ".join(f"`{word}`" for word in kind.words)
+        case Words():
+            return f"a list of 1 to {len(kind.words)} of {', '.join(f'`{word}`' for word in kind.words)}"
+        case Text():
+            return kind.meaning
+        case _:
+            raise AssertionError(f"teach tests/docs/test_configuration.py to describe a {kind}")
+
+
+def table(section: Section) -> str:
+    """The part of the page about one section."""
+    levels = ", ".join(f"`{level}`" for level in section.levels)
+    rows = [
+        f"| `{field.path}` | `{json.dumps(field.default)}` | {taken(field.kind)} | {field.kind.rule} "
+        f"| {field.description} |"
+        for field in section.fields
+    ]
+    return "\n".join(
+        [
+            f"### `{section.name}`",
+            "",
+            f"{section.description} Levels: {levels}. `merge_strategy`: `{section.merge_strategy}`.",
+            "",
+            "| field | default | takes | counts | meaning |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+@pytest.mark.parametrize("section", SECTIONS.values(), ids=lambda section: section.name)
+def test_every_section_is_told_as_it_is(section: Section) -> None:
+    assert table(section) in PAGE
+
+
+def test_no_other_section_is_told_of() -> None:
+    assert [line[5:-1] for line in PAGE.splitlines() if line.startswith("### `")] == list(SECTIONS)
+
+
+def test_every_level_is_told_in_order() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    told = [line.split("`")[1] for line in lines]
+    assert [name for name in told if name in ("built_in", *LEVELS)] == ["built_in", *LEVELS]
