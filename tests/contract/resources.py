@@ -18,6 +18,7 @@ from tests.support.declared import described_api
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
 SOUND = b"OggS" + bytes(range(256))
+MODEL = "bota_pin"
 
 # The state in which an operation finds its recording or device; `plain` when not named.
 _STATES = {
@@ -51,6 +52,8 @@ class Resources:
     media_id: str
     key_id: str
     command_id: str
+    release_id: str
+    rollout_id: str
     other_scoped_key: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
@@ -65,6 +68,9 @@ class Resources:
             "media_id": self.media_id,
             "key_id": self.key_id,
             "command_id": self.command_id,
+            "release_id": self.release_id,
+            "firmware_release_id": self.release_id,
+            "rollout_id": self.rollout_id,
             "project_id": self.tenant.project_id,
             "section": "upload",
         }
@@ -100,6 +106,8 @@ class Resources:
             self.media_id,
             self.key_id,
             self.command_id,
+            self.release_id,
+            self.rollout_id,
             *(each.id for each in self.recordings.values()),
         }
 
@@ -115,10 +123,16 @@ class Call:
     names_things: bool
     # The same, when both worlds of the project are asked: a project is in both.
     names_things_of_a_world: bool
+    # Of an operation that takes a form: its files; the text fields are the body.
+    files: dict[str, tuple[str, bytes]] | None = None
 
     async def send(self, client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
         """Send it with this Authorization header."""
         headers = {} if authorization is None else {"Authorization": authorization}
+        if self.files is not None:
+            return await client.request(
+                self.method, self.path, data=self.body, files=self.files, headers=headers
+            )
         return await client.request(self.method, self.path, json=self.body, headers=headers)
 
 
@@ -134,16 +148,26 @@ def call(operation: Operation, resources: Resources) -> Call:
     if operation.body is NoBody:
         return Call(operation.method, path, None, bool(things), bool(things - {"project_id"}))
     described = described_api()["paths"][operation.path][operation.method.lower()]
-    content = described["requestBody"]["content"]["application/json"]
+    (content,) = described["requestBody"]["content"].values()
     body: dict[str, Any] = dict(content["examples"]["usual"]["value"])
     fields = set(operation.body.__struct_fields__)
     # A device's own recording takes both from its token; a key names the end user.
-    named = {name: ids[name] for name in ("end_user_id", "media_id") if name in fields}
+    named = {name: ids[name] for name in ("end_user_id", "media_id", "firmware_release_id") if name in fields}
     if operation.name == "create_api_key":
         named = {}
         body["scopes"] = ["recordings:read"]
+    if operation.name == "create_rollout":
+        body["model"] = MODEL
     things |= set(named)
-    return Call(operation.method, path, {**body, **named}, bool(things), bool(things - {"project_id"}))
+    files = {each.name: (f"update{each.suffix}", b"firmware") for each in operation.files}
+    return Call(
+        operation.method,
+        path,
+        {**body, **named},
+        bool(things),
+        bool(things - {"project_id"}),
+        files or None,
+    )
 
 
 async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
@@ -157,6 +181,7 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
     }
     key = await maker.post("/v1/api-keys", {"scopes": ["recordings:read"]}, 201)
     command = await maker.post(f"/v1/devices/{device.id}/commands", {"type": "start_recording"}, 201)
+    release, rollout = await maker.firmware()
     uploaded = await maker.get(f"/v1/recordings/{recordings['uploaded'].id}")
     return Resources(
         tenant=tenant,
@@ -169,6 +194,8 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
         media_id=uploaded["media"][0]["id"],
         key_id=key["id"],
         command_id=command["id"],
+        release_id=release,
+        rollout_id=rollout,
         other_scoped_key=await make_key(
             kit, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),
@@ -196,11 +223,25 @@ class _Maker:
         return Thing(made["id"], given["token"])
 
     async def device(self, serial: str, end_user_id: str | None) -> Thing:
-        made = await self.post("/v1/devices", {"serial_number": serial, "model": "bota_pin"}, 201)
+        made = await self.post("/v1/devices", {"serial_number": serial, "model": MODEL}, 201)
         if end_user_id is None:
             return Thing(made["id"])
         bound = await self.post(f"/v1/devices/{made['id']}/bind", {"end_user_id": end_user_id}, 200)
         return Thing(made["id"], bound["device_token"])
+
+    async def firmware(self) -> tuple[str, str]:
+        """The ids of a release and of its rollout."""
+        answer = await self.client.post(
+            "/v1/firmware-releases",
+            data={"version": "1.0.0", "model": MODEL},
+            files={"bin": ("update.bin", b"firmware")},
+            headers=self.headers,
+        )
+        assert answer.status_code == 201, answer.text
+        path = f"/v1/firmware-releases/{answer.json()['id']}"
+        await self.post(f"{path}/release", {}, 200)
+        rollout = await self.post(f"{path}/rollouts", {"model": MODEL}, 201)
+        return answer.json()["id"], rollout["id"]
 
     async def recording(self, device_token: str, state: str) -> Thing:
         """A device's recording: `plain` (an URL was asked for), `sent` (and used), or `uploaded`."""

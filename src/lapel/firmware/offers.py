@@ -9,8 +9,9 @@ from lapel.devices.service import hold_device
 from lapel.firmware import ending, queries
 from lapel.firmware.releases import unknown_release
 from lapel.firmware.views import assignment_of
-from lapel.firmware.wire import AssignmentList, CurrentAssignment
+from lapel.firmware.wire import AssignmentPage, CurrentAssignment
 from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.pages import page, window
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,14 +84,14 @@ class Offers:
             row = await queries.current(connection, actor.world_id, device_id, self._kit.clock.now())
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
-    async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> AssignmentList:
+    async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> AssignmentPage:
         """What a device was offered, newest first. Raises NotFound."""
+        asked = window(query, f"ota:{device_id}")
         async with self._kit.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
-            rows = await queries.history(
-                connection, actor.world_id, device_id, query.limit, self._kit.clock.now()
-            )
-        return AssignmentList(data=[assignment_of(row) for row in rows])
+            rows = await queries.history(connection, actor.world_id, device_id, asked, self._kit.clock.now())
+        data, has_more, next_cursor = page(rows, asked, assignment_of)
+        return AssignmentPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
 
 async def _must_see(connection: Connection, actor: Actor, device_id: str) -> None:

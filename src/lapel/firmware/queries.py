@@ -24,11 +24,11 @@ _LATE = """CASE WHEN a.delivered_at IS NULL THEN 'The device was not heard befor
     ELSE 'The device did not report version ' || f.version || ' before the deadline.' END"""
 _COLUMNS = """a.world_id, a.id, a.device_id, a.firmware_release_id, a.rollout_id, a.assigned_at,
     a.delivered_at, a.applied_at, a.deadline_at"""
-# $4 is now.
-_SEEN = f"""{_COLUMNS},
-    CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $4 THEN 'failed' ELSE a.status END
+# $3 is now.
+_SEEN = f"""{_COLUMNS}, a.assigned_at AS created_at,
+    CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $3 THEN 'failed' ELSE a.status END
         AS status,
-    CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $4 THEN {_LATE}
+    CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $3 THEN {_LATE}
         ELSE a.error_message END AS error_message"""
 _ENDED = f"{_COLUMNS}, a.status, a.error_message, f.version, f.model, w.project_id"
 
@@ -99,15 +99,14 @@ SELECT release_sequence FROM firmware_releases WHERE world_id = $1 AND model = $
 CURRENT = f"""
 SELECT {_SEEN} FROM ota_assignments a
 JOIN firmware_releases f ON f.world_id = a.world_id AND f.id = a.firmware_release_id
-WHERE a.world_id = $1 AND a.device_id = $2 AND a.status IN ('pending', 'delivered') AND a.deadline_at > $4
-LIMIT $3
+WHERE a.world_id = $1 AND a.device_id = $2 AND a.status IN ('pending', 'delivered') AND a.deadline_at > $3
 """
 
 HISTORY = f"""
 SELECT {_SEEN} FROM ota_assignments a
 JOIN firmware_releases f ON f.world_id = a.world_id AND f.id = a.firmware_release_id
-WHERE a.world_id = $1 AND a.device_id = $2
-ORDER BY a.assigned_at DESC, a.id DESC LIMIT $3
+WHERE a.world_id = $1 AND a.device_id = $2 AND (a.assigned_at, a.id) < ($4, $5)
+ORDER BY a.assigned_at DESC, a.id DESC LIMIT $6 OFFSET $7
 """
 
 CANCEL = """
@@ -220,14 +219,15 @@ async def current(
     connection: Connection, world_id: int, device_id: str, now: datetime
 ) -> asyncpg.Record | None:
     """A device's open assignment."""
-    return await connection.fetchrow(CURRENT, world_id, device_id, 1, now)
+    return await connection.fetchrow(CURRENT, world_id, device_id, now)
 
 
 async def history(
-    connection: Connection, world_id: int, device_id: str, limit: int, now: datetime
+    connection: Connection, world_id: int, device_id: str, asked: Window, now: datetime
 ) -> list[asyncpg.Record]:
-    """A device's assignments, newest first."""
-    return await connection.fetch(HISTORY, world_id, device_id, limit, now)
+    """A device's assignments of one page, one more than it shows."""
+    window = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    return await connection.fetch(HISTORY, world_id, device_id, now, *window)
 
 
 async def cancel(

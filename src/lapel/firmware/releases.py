@@ -100,24 +100,19 @@ class Releases:
     async def _receive(
         self, actor: Actor, release_id: str, form: Form[UploadRelease], files: dict[str, _File]
     ) -> UploadRelease:
-        while (found := await form.next_file()) is not None:
-            kind, filename = found
-            if not filename.lower().endswith(f".{kind}"):
-                raise InvalidRequest(f"The name of the file `{kind}` must end in .{kind}.", param=kind)
+        while (kind := await form.next_file()) is not None:
             files[kind] = _File(firmware_key(actor.project_id, release_id, kind))
-            await self._store(form, kind, files[kind])
+            await self._store(form, files[kind])
         body = form.fields()
         _check_files(body, files)
         return body
 
-    async def _store(self, form: Form[UploadRelease], kind: str, file: _File) -> None:
+    async def _store(self, form: Form[UploadRelease], file: _File) -> None:
         async with self._kit.store.writing(file.key) as target:
             while piece := await form.read():
                 await asyncio.to_thread(file.add, piece)
                 await target.write(piece)
                 crash_point("firmware:writing")
-            if not file.size:
-                raise InvalidRequest(f"The file `{kind}` is empty.", param=kind)
 
     async def _insert(
         self, actor: Actor, release_id: str, body: UploadRelease, files: dict[str, _File], began: datetime

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.firmware.wire import (
     Assignment,
-    AssignmentList,
+    AssignmentPage,
     AssignRelease,
     CreateRollout,
     CurrentAssignment,
@@ -79,7 +79,7 @@ class _Routes:
 
     async def history(
         self, actor: Actor, params: Params, query: HistoryQuery, _body: NoBody
-    ) -> AssignmentList:
+    ) -> AssignmentPage:
         return await self._offers.history(actor, params["device_id"], query)
 
     async def create_rollout(
@@ -129,8 +129,16 @@ def _releases(routes: _Routes, max_bytes: int) -> tuple[Operation, ...]:
             scope="firmware:write",
             body=UploadRelease,
             files=(
-                FormFile(name="bin", max_bytes=max_bytes, required=True, description="The firmware, *.bin."),
-                FormFile(name="ufw", max_bytes=max_bytes, required=False, description="The same, *.ufw."),
+                FormFile(
+                    name="bin", suffix=".bin", max_bytes=max_bytes, required=True, description="The firmware."
+                ),
+                FormFile(
+                    name="ufw",
+                    suffix=".ufw",
+                    max_bytes=max_bytes,
+                    required=False,
+                    description="The same for updates through an app.",
+                ),
             ),
             response=Release,
             status=201,
@@ -246,7 +254,7 @@ def _offers(routes: _Routes) -> tuple[Operation, ...]:
             callers=_READERS,
             end_user_keys="filter",
             query=HistoryQuery,
-            response=AssignmentList,
+            response=AssignmentPage,
         ),
     )
 

@@ -145,16 +145,16 @@ class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
     data: Assignment | None
 
 
-class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a device's history."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows, newest first.")] = 20
+class HistoryQuery(PageQuery, frozen=True, kw_only=True):
+    """How to list a device's updates."""
 
 
-class AssignmentList(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's updates, newest first."""
+class AssignmentPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a device's updates, newest first."""
 
     data: list[Assignment]
+    has_more: bool
+    next_cursor: str | None
 
 
 class AssignRelease(msgspec.Struct, frozen=True, kw_only=True):

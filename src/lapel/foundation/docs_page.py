@@ -177,8 +177,8 @@ class _Page:
             example = content["examples"]["usual"]["value"]
             if kind == _FORM:
                 lines += [f"-F {name}={value}" for name, value in example.items()]
-                files = [name for name in content["schema"]["required"] if name not in example]
-                lines += [f"-F {name}=@update.{name}" for name in files]
+                required = content["schema"]["required"]
+                lines += [f"-F {name}=@update.{name}" for name in content["encoding"] if name in required]
             else:
                 lines += [
                     "-H 'Content-Type: application/json'",

@@ -84,8 +84,8 @@ class Form(Generic[S]):
         self._file: FormFile | None = None
         self._file_bytes = 0
 
-    async def next_file(self) -> tuple[str, str] | None:
-        """The next file's field and the name that its sender gave it; None when the form has ended.
+    async def next_file(self) -> str | None:
+        """The next file's field; None when the form has ended.
 
         What was not read of the file before is skipped.
         """
@@ -103,8 +103,13 @@ class Form(Generic[S]):
                 self._seen.add(event.name)
                 if event.filename is None:
                     raise InvalidRequest(f"`{event.name}` must be sent as a file.", param=event.name)
-                self._file, self._file_bytes = self._files[event.name], 0
-                return event.name, event.filename
+                file = self._files[event.name]
+                if not event.filename.lower().endswith(file.suffix):
+                    raise InvalidRequest(
+                        f"The name of the file `{file.name}` must end in {file.suffix}.", param=file.name
+                    )
+                self._file, self._file_bytes = file, 0
+                return file.name
             if event.name in self._fields.names:
                 self._seen.add(event.name)
                 self._texts[event.name] = await self._text(event.name)
@@ -116,6 +121,8 @@ class Form(Generic[S]):
             return b""
         event = await self._next()
         if not isinstance(event, bytes):
+            if not self._file_bytes:
+                raise InvalidRequest(f"The file `{self._file.name}` is empty.", param=self._file.name)
             self._file = None
             return b""
         self._file_bytes += len(event)
@@ -250,7 +257,7 @@ def _describe(headers: Mapping[bytes, bytes]) -> _Begin:
     """What a part's headers say of it. Raises InvalidRequest."""
     kind, options = parse_options_header(headers.get(b"content-disposition"))
     name = options.get(b"name")
-    if kind != b"form-data" or not name:
+    if kind != b"form-data" or name is None:
         raise InvalidRequest("A part of the form has no `Content-Disposition: form-data` with a name.")
     if headers.get(b"content-type", b"").strip().lower().startswith(b"multipart/"):
         raise InvalidRequest("A form may not hold another one.")

@@ -197,19 +197,28 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
 def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
     """A form: the text fields of the struct, and the files."""
     fields = [*schemas.properties(operation.body)]
+    encoding: Schema = {}
     for file in operation.files:
         schema: Schema = {
             "type": "string",
+            "minLength": 1,
             "contentMediaType": "application/octet-stream",
             "description": f"{file.description} At most {file.max_bytes} bytes.",
         }
         fields.append((file.name, schema, file.required))
+        named = f'form-data; name="{file.name}"; filename="update{file.suffix}"'
+        header: Schema = {
+            "description": f"The file's name ends in `{file.suffix}`.",
+            "schema": {"type": "string"},
+            "example": named,
+        }
+        encoding[file.name] = {"headers": {"Content-Disposition": header}}
     whole: Schema = {
         "type": "object",
         "properties": {name: schema for name, schema, _ in fields},
         "required": [name for name, _, required in fields if required],
     }
-    content: Schema = {"schema": whole, "examples": {"usual": {"value": example}}}
+    content: Schema = {"schema": whole, "encoding": encoding, "examples": {"usual": {"value": example}}}
     return {"required": True, "content": {"multipart/form-data": content}}
 
 

@@ -53,9 +53,13 @@ Direct: TypeAlias = Callable[..., Awaitable["tuple[Actor, Answer] | None"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormFile:
-    """A file in the form that an operation takes, `max_bytes` at most; streamed, never held whole."""
+    """A file in the form that an operation takes: 1 to `max_bytes`; streamed, never held whole.
+
+    The name that its sender gives it must end in `suffix`.
+    """
 
     name: str
+    suffix: str
     max_bytes: int
     required: bool
     description: str
