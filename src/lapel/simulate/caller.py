@@ -64,6 +64,16 @@ class Caller:
         self._dice = dice
         self._drop = drop
 
+    async def reach(self) -> None:
+        """Asks once whether anybody is there. Raises SimulationError."""
+        try:
+            async with self._session.get(f"{self._base_url}/health", timeout=_TIMEOUT) as response:
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+            raise SimulationError(f"{self._base_url} does not answer: {fault}") from fault
+        if status != 200:
+            raise SimulationError(f"{self._base_url}/health is {status}; is that a Lapel?")
+
     async def api(
         self,
         name: str,

@@ -96,6 +96,7 @@ class Fleet:
         )
 
     async def _make(self, backend: Backend, dice: Random) -> None:
+        await backend.caller.reach()
         self._begin("registering")
 
         async def one(device: Device) -> None:

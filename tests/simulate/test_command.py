@@ -1,0 +1,135 @@
+"""`lapel simulate` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.support.serving import LAPEL, Served, run, serving, told
+
+SMALL = ("--devices", "8", "--minutes", "0.05", "--speed", "100", "--seed", "5")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    with serving(tmp_path_factory.mktemp("simulate") / "data") as server:
+        yield server
+
+
+def test_it_finds_the_server_and_leaves_nothing_but_a_report(served: Served, tmp_path: Path) -> None:
+    done = run("simulate", *SMALL, "--json", "--data-dir", served.data_dir, env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert (report["devices"], report["seed"], report["broken"], report["errors"]) == (8, 5, {}, {})
+    assert report["uploads"]["promised"] == report["uploads"]["kept"] > 0
+    assert report["heartbeats"] > 8
+    assert not report["left_behind"]
+    keys = told("keys", "list", "--data-dir", served.data_dir)["data"]
+    made = [key for key in keys if (key["name"] or "").startswith("lapel simulate")]
+    assert made
+    assert all(key["revoked_at"] is not None for key in made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> None:
+    key = told("keys", "create", "--data-dir", served.data_dir)["key"]
+    done = run("simulate", *SMALL, "--only-heartbeats", env={"LAPEL_URL": served.url, "LAPEL_KEY": key})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ everything that was promised was kept" in done.stdout
+    assert "8 devices live for 0.05 minutes" in done.stderr
+
+
+def test_a_planted_loss_is_status_1(served: Served) -> None:
+    """Objects that vanish while the fleet lives are lost promises."""
+    command = [*LAPEL, "simulate", *SMALL, "--json", "--data-dir", str(served.data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        ended = threading.Event()
+
+        def thief() -> None:
+            while not ended.wait(0.05):
+                for path in served.data_dir.glob("objects/*/objects/media.d/**/*"):
+                    if path.is_file() and path.stat().st_mtime < time.time() - 0.5:
+                        path.unlink()
+
+        thread = threading.Thread(target=thief)
+        thread.start()
+        try:
+            output, _ = process.communicate(timeout=100)
+        finally:
+            ended.set()
+            thread.join()
+    assert process.returncode == 1
+    report = json.loads(output)
+    assert report["uploads"]["lost"] > 0
+    assert report["broken"]["lost"] == report["uploads"]["lost"]
+
+
+def test_ctrl_c_ends_it_early_with_the_report(served: Served) -> None:
+    command = [*LAPEL, "simulate", "--speed", "60", "--data-dir", str(served.data_dir)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        assert "20 devices live" in process.stderr.readline()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert ", ended early" in output
+    assert "Traceback" not in errors
+
+
+def test_the_dashboard_draws_on_a_terminal(served: Served) -> None:
+    main, side = os.openpty()
+    command = [*LAPEL, "simulate", *SMALL, "--data-dir", str(served.data_dir)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "50"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=side, env=environment) as process:
+        os.close(side)
+        drawn = bytearray()
+        while True:
+            try:
+                piece = os.read(main, 65536)
+            except OSError:  # what Linux says at the end of a terminal
+                break
+            if not piece:
+                break
+            drawn += piece
+        output, _ = process.communicate(timeout=60)
+    os.close(main)
+    assert process.returncode == 0, output
+    for word in ("lapel simulate", "8 devices", "a second", "p99 ms", "heartbeat", "living", "repeated"):
+        assert word in drawn.decode(), word
+    assert "Heartbeats" in output.decode()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--drop", "1"), "--drop 1 is not between 0 and 0.9."),
+        (("--devices", "0"), "--devices 0 is not between 1 and 1e+06."),
+        (("--minutes", "nan"), "--minutes nan is not between"),
+        (("--url", "http://127.0.0.1:1"), "--url and --key"),
+        (("--url", "http://127.0.0.1:1", "--key", "x"), "http://127.0.0.1:1 does not answer"),
+        ((), "no server runs on"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    flags: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    done = run("simulate", *flags, "--data-dir", tmp_path / "none")
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1 + (words.endswith("does not answer"))
+
+
+def test_a_wrong_key_is_told(served: Served) -> None:
+    done = run("simulate", *SMALL, "--json", "--url", served.url, "--key", "sk_test_wrong")
+    assert done.returncode == 1
+    assert "the fleet cannot be made: end user: 401" in done.stderr
