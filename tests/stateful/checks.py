@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tests.stateful.answers import NOT_FOUND, NOTHING_UPLOADED, UNAUTHORIZED
 from tests.stateful.background import Background
 from tests.stateful.caller import Caller, answered
-from tests.stateful.model import (
-    NOT_FOUND,
-    NOTHING_UPLOADED,
-    UNAUTHORIZED,
-    Device,
-    Media,
-    Recording,
-    World,
-    sha256,
-)
+from tests.stateful.model import Media, Recording, World, sha256
 from tests.support.tenants import Tenant
 
 EVENTS = "SELECT type, resource_id, count(*) FROM events WHERE world_id = $1 GROUP BY type, resource_id"
@@ -42,7 +34,7 @@ class Checks:
         world, call, token = self._world, self._call, self._tenant.test_key
         self._listed("/recordings", token, list(world.recordings))
         self._listed("/end-users", token, list(world.end_users))
-        self._listed("/devices", token, list(world.devices))
+        self.devices()
         for outsider in self._outsiders:
             self._listed("/recordings", outsider, [])
         for key_token, key in world.keys.items():
@@ -51,6 +43,13 @@ class Checks:
             own = [one for one, each in world.recordings.items() if key.end_user in (None, each.end_user)]
             self._listed("/recordings", key_token, own)
         assert call("GET", "/end-users", self._outsiders[0]).json()["data"] == []
+
+    def devices(self) -> None:
+        """The list of devices, and how many there are."""
+        token, ids = self._tenant.test_key, list(self._world.devices)
+        self._listed("/devices", token, ids)
+        stats = self._call("GET", "/devices/stats", token).json()
+        assert (stats["total_count"], [each["id"] for each in stats["data"]]) == (len(ids), ids[::-1])
 
     def _listed(self, path: str, token: str, ids: list[str]) -> None:
         found = self._call("GET", f"{path}?limit=100", token).json()["data"]
@@ -148,15 +147,63 @@ class Checks:
             if shown[name] is not None:
                 assert self._fixed.setdefault((shown["id"], name), shown[name]) == shown[name], name
 
-    def device(self, device_id: str, device: Device) -> None:
-        """GET shows the model's device."""
-        shown = self._call("GET", f"/devices/{device_id}", self._tenant.test_key).json()
-        assert (shown["serial_number"], shown["end_user_id"], shown["binding_generation"]) == (
-            device.serial,
-            device.end_user,
-            device.generation,
+    def device(self, device_id: str) -> None:
+        """GET shows the model's device, in every form, and its commands."""
+        token, path, device = self._tenant.test_key, f"/devices/{device_id}", self._world.devices[device_id]
+        shown = self._call("GET", path, token).json()
+        facts = {"name": None, "firmware_version": None, "metadata": {}} | device.facts
+        expected = {
+            "id": device_id,
+            "serial_number": device.serial,
+            "end_user_id": device.end_user,
+            "binding_generation": device.generation,
+            "status": "unbound" if device.end_user is None else "bound",
+            "settings": device.settings,
+            "deleted_at": None,
+            **{name: {} if name == "metadata" and value is None else value for name, value in facts.items()},
+        }
+        assert {name: shown[name] for name in expected} == expected
+        assert (shown["last_synced_at"] is not None) == device.synced
+        self._never_changes(shown, "created_at", "model")
+        older = self._call("GET", f"{path}/settings", token).json()["settings"]
+        assert {
+            name: value for name, value in older.items() if value or name in device.settings
+        } == device.settings
+        state = self._call("GET", f"{path}/state", token).json()
+        assert state["binding_generation"] == device.generation
+        assert state["recording"]["active"] == device.records
+        told = {"battery_percent": None, "storage_used_mb": None} | device.told
+        device_state = told.pop("device_state", None)
+        assert {name: shown[name] for name in told} == {name: state[name] for name in told} == told
+        assert (shown["recording_state"] or {"device_state": None})["device_state"] == device_state
+        assert (state["last_synced_at"], state["last_synced_by"]) == (
+            shown["last_synced_at"],
+            "device" if device.synced else None,
         )
-        assert shown["status"] == ("unbound" if device.end_user is None else "bound")
+        commands = self._call("GET", f"{path}/commands?limit=100", token).json()["data"]
+        assert [(each["id"], each["type"], each["status"], each["end_user_id"]) for each in commands] == [
+            (one, each.kind, each.status, each.end_user) for one, each in reversed(device.commands.items())
+        ]
+
+    def no_outsider_sees(self, device_id: str) -> None:
+        """Of another project or world it is 404."""
+        for outsider in self._outsiders:
+            assert answered(self._call("GET", f"/devices/{device_id}", outsider)) == NOT_FOUND
+
+    def no_device(self, device_id: str) -> None:
+        """A deleted device is 404 everywhere."""
+        token, path = self._tenant.test_key, f"/devices/{device_id}"
+        for method, action, body in (
+            ("GET", "", None),
+            ("PATCH", "", {"name": "x"}),
+            ("DELETE", "", None),
+            ("GET", "/state", None),
+            ("GET", "/settings", None),
+            ("GET", "/commands", None),
+            ("POST", "/commands", {"type": "trigger_upload"}),
+            ("POST", "/unbind", None),
+        ):
+            assert answered(self._call(method, path + action, token, body)) == NOT_FOUND, (method, action)
 
     def gone(self, recording_id: str) -> None:
         """A deleted recording is 404 everywhere."""

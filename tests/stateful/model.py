@@ -9,25 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from tests.stateful.answers import CONFLICT, INTEGRITY, NOTHING_UPLOADED, OK, Answer
+from tests.stateful.fleet import Device
 
 # Objects up to this size are hashed in the call (LAPEL_INLINE_HASH_BYTES of the server under test).
 INLINE_BYTES = 1000
-
-
-class Answer(NamedTuple):
-    """A status and, of a refusal, its code."""
-
-    status: int
-    code: str = ""
-
-
-OK = Answer(200)
-NOT_FOUND = Answer(404, "not_found")
-UNAUTHORIZED = Answer(401, "unauthorized")
-CONFLICT = Answer(409, "conflict")
-INTEGRITY = Answer(409, "integrity_failure")
-NOTHING_UPLOADED = Answer(409, "media_not_uploaded")
 
 
 def sha256(content: bytes) -> str:
@@ -192,29 +180,6 @@ def _fits(media: Media, facts: Facts) -> bool:
 
 
 @dataclass(slots=True)
-class Device:
-    """One device. `tokens`: the states of those that were ever handed out; absent ones are dead."""
-
-    serial: str
-    end_user: str | None = None
-    generation: int = 0
-    tokens: dict[str, Literal["current", "refreshing", "fresh"]] = field(
-        default_factory=dict[str, Literal["current", "refreshing", "fresh"]]
-    )
-
-    def use(self, token: str, *, to_refresh: bool = False) -> bool:
-        """Whether the token works; the first use of a fresh one ends all others."""
-        state = self.tokens.get(token)
-        if state == "fresh":
-            self.tokens = {token: "current"}
-        return state is not None and (state != "refreshing" or to_refresh)
-
-    def refreshed(self, token: str, new: str) -> None:
-        """`token` asked for a new one."""
-        self.tokens = {token: "refreshing", new: "fresh"}
-
-
-@dataclass(slots=True)
 class Key:
     """One API key."""
 
@@ -237,6 +202,7 @@ class World:
     recordings: dict[str, Recording] = field(default_factory=dict[str, Recording])
     keys: dict[str, Key] = field(default_factory=dict[str, Key])
     deleted: list[str] = field(default_factory=list[str])
+    deleted_devices: list[str] = field(default_factory=list[str])
     dead_tokens: list[str] = field(default_factory=list[str])
     events: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
@@ -259,6 +225,8 @@ class World:
         answer = recording.complete(facts)
         if recording.status == "uploaded" and before != "uploaded":
             self.events["recording.uploaded", recording_id] += 1
+            if recording.device in self.devices:
+                self.devices[recording.device].synced = True
         return answer
 
     def delete(self, recording_id: str) -> None:
@@ -272,19 +240,22 @@ class World:
 
     def bind(self, device_id: str, end_user_id: str, token: str) -> None:
         """A device is bound."""
-        device = self.devices[device_id]
-        self.dead_tokens += device.tokens
-        device.end_user, device.tokens = end_user_id, {token: "current"}
-        device.generation += 1
+        self.dead_tokens += self.devices[device_id].bind(end_user_id, token)
         self.events["device.bound", device_id] += 1
 
     def unbind(self, device_id: str) -> None:
         """A device is unbound, if it was bound."""
         device = self.devices[device_id]
         if device.end_user is not None:
-            self.dead_tokens += device.tokens
-            device.end_user, device.tokens = None, {}
+            self.dead_tokens += device.unbind()
             self.events["device.unbound", device_id] += 1
+
+    def delete_device(self, device_id: str) -> None:
+        """An unbound device is gone, and what its events said; its recordings stay."""
+        del self.devices[device_id]
+        for kind in ("bound", "unbound", "low_battery"):
+            del self.events[f"device.{kind}", device_id]
+        self.deleted_devices.append(device_id)
 
     def delete_end_user(self, end_user_id: str) -> None:
         """An end user is gone with everything of theirs."""
@@ -294,6 +265,7 @@ class World:
         for device_id, device in self.devices.items():
             if device.end_user == end_user_id:
                 self.unbind(device_id)
+            device.forget(end_user_id)
         for token, key in self.keys.items():
             if key.end_user == end_user_id and key.works:
                 key.works = False

@@ -9,48 +9,28 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator
-from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from tests.stateful.answers import CONFLICT, NOT_FOUND, OK, REUSED, UNAUTHORIZED, Answer
 from tests.stateful.background import Background, background
 from tests.stateful.caller import Caller, answered
-from tests.stateful.checks import Checks
-from tests.stateful.model import (
-    INLINE_BYTES,
-    NOT_FOUND,
-    OK,
-    UNAUTHORIZED,
-    Answer,
-    Attempt,
-    Device,
-    Facts,
-    Key,
-    Recording,
-    World,
-    sha256,
-)
+from tests.stateful.device_rules import DeviceRules, some_bound
+from tests.stateful.end_user_rules import EndUserRules
+from tests.stateful.model import INLINE_BYTES, Attempt, Facts, Key, Recording, sha256
+from tests.stateful.walk import names, numbers, picks
 from tests.support.postgres import create_database
-from tests.support.tenants import Tenant
 
 EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "40"))
 STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
 ALL = frozenset({"recordings:read", "recordings:write"})
 
-picks = st.integers(0, 10**6)
 # Few different ones, some of them of the same size, so that the right, the wrong and the same bytes
 # meet; some are hashed by a job.
 LARGE = INLINE_BYTES + 1
@@ -59,42 +39,19 @@ types = st.sampled_from(
     [("audio", "audio/opus"), ("audio", "audio/wav"), ("image", "image/png"), ("video", "video/mp4")]
 )
 declarations = st.sampled_from(["", "s", "h", "sh"])  # size and hash
-names = st.sampled_from([None, "Weekly", "Réunion 🎙", "a/b\\c\"'"])
-external_ids = st.sampled_from([None, "one", "two"])
-numbers = count(1)
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(EndUserRules, DeviceRules):
     """One project's test world from the first end user on."""
 
-    served: ClassVar[Background]
-    call: ClassVar[Caller]
-    stranger: ClassVar[Tenant]
     # What completions were answered, over all walks.
     seen: ClassVar[Counter[Answer]] = Counter()
 
     @initialize()
     def begin(self) -> None:
-        self.tenant = self.served.tenant()
-        self.world = World()
-        self.checks = Checks(self.served, self.call, self.tenant, self.stranger, self.world)
+        self.begin_world()
         self.touched: str | None = None
-        self.stored: list[tuple[str, dict[str, Any], str, str]] = []
         self.create_end_user("zero", None)
-
-    # ---- choosing ---------------------------------------------------------------------------
-
-    @property
-    def token(self) -> str:
-        return self.tenant.test_key
-
-    @staticmethod
-    def pick(items: Any, number: int) -> Any:
-        chosen = list(items)
-        return chosen[number % len(chosen)]
-
-    def fresh(self) -> str:
-        return f"key-{next(numbers)}"
 
     def somebody(self, recording_id: str, number: int, scope: str) -> tuple[str, bool]:
         """A token that might do something with a recording, and whether it may see it."""
@@ -107,76 +64,6 @@ class Machine(RuleBasedStateMachine):
             for token, key in self.world.keys.items()
             if key.works and key.may(scope)
         ]
-        return self.pick(tokens, number)
-
-    # ---- end users --------------------------------------------------------------------------
-
-    @rule(external_id=external_ids, name=names)
-    def create_end_user(self, external_id: str | None, name: str | None) -> None:
-        body = {"external_id": external_id, "name": name}
-        key = self.fresh()
-        answer = self.call("POST", "/end-users", self.token, body, key=key)
-        holder = self.world.holder(external_id)
-        if holder is not None:
-            assert answered(answer) == Answer(409, "resource_already_exists")
-            assert answer.json()["error"]["resource_id"] == holder
-            return
-        assert answer.status_code == 201, answer.text
-        self.world.end_users[answer.json()["id"]] = body
-        self.stored.append(("/end-users", body, key, answer.json()["id"]))
-
-    @precondition(lambda self: len(self.world.end_users) > 2)
-    @rule(number=picks)
-    def delete_end_user(self, number: int) -> None:
-        end_user_id = self.pick(self.world.end_users, number)
-        answer = self.call("DELETE", f"/end-users/{end_user_id}", self.token)
-        assert answer.status_code == 204, answer.text
-        self.world.delete_end_user(end_user_id)
-        assert self.call("GET", f"/end-users/{end_user_id}", self.token).status_code == 404
-
-    # ---- devices ----------------------------------------------------------------------------
-
-    @rule(serial=st.sampled_from(["PIN4G0001", "PIN4G0002"]))
-    def register_device(self, serial: str) -> None:
-        answer = self.call("POST", "/devices", self.token, {"serial_number": serial, "model": "bota_pin"})
-        known = next((one for one, each in self.world.devices.items() if each.serial == serial), None)
-        assert answer.status_code == (201 if known is None else 200), answer.text
-        assert known in (None, answer.json()["id"])
-        self.world.devices.setdefault(answer.json()["id"], Device(serial))
-
-    @precondition(lambda self: self.world.devices)
-    @rule(number=picks, other=picks)
-    def bind(self, number: int, other: int) -> None:
-        device_id = self.pick(self.world.devices, number)
-        end_user_id = self.pick(self.world.end_users, other)
-        answer = self.call("POST", f"/devices/{device_id}/bind", self.token, {"end_user_id": end_user_id})
-        if self.world.devices[device_id].end_user is not None:
-            assert answered(answer) == Answer(409, "device_already_bound")
-            return
-        assert answer.status_code == 200, answer.text
-        self.world.bind(device_id, end_user_id, answer.json()["device_token"])
-
-    @precondition(lambda self: self.world.devices)
-    @rule(number=picks)
-    def unbind(self, number: int) -> None:
-        device_id = self.pick(self.world.devices, number)
-        assert self.call("POST", f"/devices/{device_id}/unbind", self.token).status_code == 200
-        self.world.unbind(device_id)
-
-    @precondition(lambda self: any(each.tokens for each in self.world.devices.values()))
-    @rule(number=picks)
-    def refresh(self, number: int) -> None:
-        device_id, token = self.device_token(number)
-        device = self.world.devices[device_id]
-        before = set(device.tokens)
-        assert device.use(token, to_refresh=True)
-        answer = self.call("POST", f"/devices/{device_id}/token/refresh", token)
-        assert answer.status_code == 200, answer.text
-        device.refreshed(token, answer.json()["device_token"])
-        self.world.dead_tokens += sorted(before - device.tokens.keys())
-
-    def device_token(self, number: int) -> tuple[str, str]:
-        tokens = [(one, token) for one, each in self.world.devices.items() for token in each.tokens]
         return self.pick(tokens, number)
 
     # ---- keys -------------------------------------------------------------------------------
@@ -213,16 +100,12 @@ class Machine(RuleBasedStateMachine):
         self.created(answer.json()["id"], Recording(end_user_id, None, name, body["metadata"]))
         self.stored.append(("/recordings", body, key, answer.json()["id"]))
 
-    @precondition(lambda self: any(each.tokens for each in self.world.devices.values()))
+    @some_bound
     @rule(number=picks, uuid=st.sampled_from([None, "uuid-1", "uuid-2"]))
     def create_recording_by_device(self, number: int, uuid: str | None) -> None:
-        device_id, token = self.device_token(number)
-        device = self.world.devices[device_id]
+        device_id, device, token = self.caller(number)
         answer = self.call("POST", "/recordings", token, {"recording_uuid": uuid})
-        before = set(device.tokens)
-        works = device.use(token)
-        self.world.dead_tokens += sorted(before - device.tokens.keys())
-        if not works:
+        if not self.used(device, token):
             assert answered(answer) == UNAUTHORIZED
             return
         known = [
@@ -237,7 +120,7 @@ class Machine(RuleBasedStateMachine):
         elif known[0][1].end_user == device.end_user:
             assert (answer.status_code, answer.json()["id"]) == (200, known[0][0])
         else:
-            assert answered(answer) == Answer(409, "conflict")
+            assert answered(answer) == CONFLICT
 
     def created(self, recording_id: str, recording: Recording) -> None:
         self.world.create(recording_id, recording)
@@ -273,12 +156,16 @@ class Machine(RuleBasedStateMachine):
         sent = body if same else body | {"name": "another"}
         answer = self.call("POST", path, self.token, sent, key=key)
         if not same:
-            assert answered(answer) == Answer(422, "idempotency_key_reused")
-        elif path == "/recordings" and created not in self.world.recordings:
-            assert answered(answer) == NOT_FOUND
-        elif created in self.world.recordings or created in self.world.end_users:
+            assert answered(answer) == REUSED
+        elif (
+            created in self.world.recordings
+            or created in self.world.end_users
+            or created in self.world.devices
+        ):
             assert (answer.status_code, answer.json()["id"]) == (201, created), answer.text
             assert answer.headers["idempotent-replayed"] == "true"
+        else:
+            assert answered(answer) == NOT_FOUND
 
     # ---- uploads ----------------------------------------------------------------------------
 
@@ -407,6 +294,10 @@ class Machine(RuleBasedStateMachine):
             self.checks.gone(self.world.deleted[-1])
         if self.world.dead_tokens:
             self.checks.dead(self.world.dead_tokens[-1])
+        if self.at_device in self.world.devices:
+            self.checks.device(self.at_device)
+        if self.world.deleted_devices:
+            self.checks.no_device(self.world.deleted_devices[-1])
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -417,8 +308,7 @@ class Machine(RuleBasedStateMachine):
             self.checks.gone(recording_id)
         for token in self.world.dead_tokens:
             self.checks.dead(token)
-        for device_id, device in self.world.devices.items():
-            self.checks.device(device_id, device)
+        self.end_of_devices()
         self.checks.walks()
         self.checks.queue()
 
