@@ -8,11 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.configuration.service import REVISION
 from lapel.foundation.kit import Kit
 from tests.support.tenants import Tenant, bearer
-
-READ_REVISION = f"SELECT {REVISION} FROM devices d WHERE d.id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +47,10 @@ class Fleet:
         """A section at a level."""
         return await self.ask("GET", f"{self.paths()[level]}/{section}")
 
-    async def revision(self, device: str | None = None) -> int:
-        """What the device's heartbeat would say."""
-        async with self.kit.database.acquire() as connection:
-            return await connection.fetchval(READ_REVISION, device or self.device)
+    async def revision(self, device: str | None = None, *, token: str | None = None) -> int:
+        """What the device's heartbeat is told."""
+        told = await self.ask("POST", f"/v1/devices/{device or self.device}/heartbeat", {}, token=token)
+        return told["config_revision"]
 
 
 async def make_fleet(client: httpx.AsyncClient, kit: Kit, tenant: Tenant) -> Fleet:

@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 # An override before and after a write.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
 
-# SQL of the `config_revision` of a row `d` of devices: rises whenever what it may read here changes.
-REVISION = """greatest(
-    d.config_revision,
-    (SELECT w.config_revision FROM worlds w WHERE w.id = d.world_id),
-    (SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id)
-)"""
+# SQL of what a device is told, of a row `d` of devices and `w` of their worlds: it rises whenever what may be
+# read here for the device changes.
+REVISION = """greatest(w.config_revision, d.config_revision, (
+    SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
+))"""
 _UNKNOWN = {
     "project": "There is no project with this id.",
     "end_user": "There is no end user with this id.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.configuration.service import REVISION
 from lapel.firmware.service import OPEN_OFFER
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ _SET = f"""
 _RETURNING = f"""
 RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
     w.project_id, w.mode, d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY} AS low_battery,
-    greatest(w.config_revision, d.config_revision, (
-        SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
-    )) AS config_revision"""
+    {REVISION} AS config_revision"""
 
 # All of it waits until the device's row is ours, and happens only if there is one. What another request ends
 # at the same moment is settled by the command's or the offer's own row.
