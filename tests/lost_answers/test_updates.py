@@ -10,6 +10,7 @@ import pytest
 
 from tests.lost_answers.fleet import Bound, Fleet, Json
 from tests.lost_answers.losing import Call, Losing
+from tests.recordings.support import objects
 
 FIRMWARE = bytes(range(256)) * 64
 VERSION = "2.0.0"
@@ -107,3 +108,31 @@ async def test_an_offer_is_made_once(lossy: Losing, fleet: Fleet, release_id: st
         assert await fleet.number("ota_assignments", id=answer.json()["id"]) == 1
 
     await lossy.everywhere(fleet.bound, call, check)
+
+
+async def test_firmware_is_uploaded_once(lossy: Losing, fleet: Fleet) -> None:
+    """A repeat is told which release its lost call has made."""
+
+    async def make() -> str:
+        return fleet.name()
+
+    def call(version: str) -> Call:
+        form = httpx.Request(
+            "POST",
+            fleet.client.base_url,
+            data={"version": version, "model": "bota_pin"},
+            files={"bin": ("firmware.bin", FIRMWARE)},
+        )
+        headers = {**fleet.tenant.headers, "Content-Type": form.headers["Content-Type"]}
+        return Call("POST", "/v1/firmware-releases", headers, content=form.read())
+
+    async def check(version: str, answer: httpx.Response) -> None:
+        assert answer.status_code in (201, 409), answer.text
+        told = answer.json()
+        release_id = told["id"] if answer.status_code == 201 else told["error"]["resource_id"]
+        assert await fleet.number("firmware_releases", version=version) == 1
+        assert await fleet.number("firmware_releases", version=version, id=release_id) == 1
+        names = await objects(fleet.kit, f"firmware/{fleet.tenant.project_id}/{release_id}/")
+        assert len(names) == 1
+
+    await lossy.everywhere(make, call, check)

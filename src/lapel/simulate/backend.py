@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from lapel.simulate.caller import Caller
+from lapel.simulate.caller import Answer, Caller
 from lapel.simulate.device import FIRST_VERSION, Device
 from lapel.simulate.plan import Plan
 from lapel.simulate.wire import Assignment, Bound, Command, Grant, Made
@@ -59,8 +59,7 @@ class Backend:
             key=external_id,
             expected=(201, 409),
         )
-        made = answer.read(Made).id if answer.status == 201 else answer.read(_Exists).error.resource_id
-        self._people[number] = made
+        self._people[number] = _made_or_there(answer)
 
     async def register(self, device: Device) -> None:
         """Makes the device known. Raises CallFailed."""
@@ -120,7 +119,7 @@ class Backend:
         answer = await self.caller.form(
             "firmware upload", "/firmware-releases", self.key, fields, dice.randbytes(_FIRMWARE_BYTES)
         )
-        release = answer.read(Made).id
+        release = _made_or_there(answer)
         await self.caller.api("release", "POST", f"/firmware-releases/{release}/release", self.key)
         self._release = release
 
@@ -152,3 +151,8 @@ class Backend:
     def people(self) -> list[int]:
         """Those that were made."""
         return list(self._people)
+
+
+def _made_or_there(answer: Answer) -> str:
+    """The id of what a call made, or of what an earlier one, whose answer was lost, had made."""
+    return answer.read(Made).id if answer.status == 201 else answer.read(_Exists).error.resource_id

@@ -96,7 +96,7 @@ class Caller:
         return await self._repeat(name, method, f"{self._base_url}/v1{path}", headers, content, expected)
 
     async def form(self, name: str, path: str, token: str, fields: Mapping[str, str], file: bytes) -> Answer:
-        """One multipart upload of a file `bin`; 201 is expected. Raises CallFailed."""
+        """One multipart upload of a file `bin`; 409 when it is there already. Raises CallFailed."""
         boundary = f"lapel-{self._dice.getrandbits(128):032x}"
         parts = [
             f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -112,7 +112,7 @@ class Caller:
             "Authorization": f"Bearer {token}",
             "Content-Type": f"multipart/form-data; boundary={boundary}",
         }
-        return await self._repeat(name, "POST", f"{self._base_url}/v1{path}", headers, content, (201,))
+        return await self._repeat(name, "POST", f"{self._base_url}/v1{path}", headers, content, (201, 409))
 
     async def put(
         self, url: str, headers: Mapping[str, str], content: bytes, expected: Collection[int]
