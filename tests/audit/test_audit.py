@@ -76,6 +76,19 @@ async def test_every_write_says_who_before_after_and_in_which_request(log: Log, 
     assert last["after"] == {"ota": {"auto_update": {"enabled": True}}}
 
 
+async def test_of_a_deleted_end_user_only_the_fact_stays(log: Log) -> None:
+    ids = [(await log.ask("POST", "/v1/end-users", {}, status=201)).json()["id"] for _ in range(2)]
+    for each in ids:
+        change = {"off_peak_hours": {"timezone": "Europe/Zurich"}}
+        await log.ask("PATCH", f"/v1/end-users/{each}/config/upload", change)
+    before = await log.entries()
+    await log.ask("DELETE", f"/v1/end-users/{ids[1]}", status=204)
+    kept, other = await log.entries()
+    assert kept == {**before[0], "before": None, "after": None}
+    assert kept["resource_id"] == ids[1]
+    assert other == before[1]
+
+
 async def test_what_changes_nothing_is_not_written_down(log: Log) -> None:
     await log.ask("PATCH", "/v1/config/upload", {})
     await log.ask("PATCH", "/v1/config/upload", {"streaming_chunk_kb": None})

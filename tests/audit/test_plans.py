@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lapel.audit import queries
+from lapel.foundation import audit
 from tests.support.plans import filled, indexes_of
 
 # 50,000 changes of 5,000 devices, and as many of one other kind.
@@ -22,3 +23,4 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST) == ["audit_log_newest"]
         assert await indexes_of(connection, queries.LIST_OF_TYPE) == ["audit_log_of_type"]
         assert await indexes_of(connection, queries.LIST_OF_RESOURCE) == ["audit_log_of_resource"]
+        assert await indexes_of(connection, audit.EMPTY_ENTRIES) == ["audit_log_of_resource"]

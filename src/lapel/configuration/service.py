@@ -108,8 +108,9 @@ class Configuration:
     async def forget_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
-        """What happens to the overrides of an end user who is deleted."""
+        """What happens to the overrides of an end user who is deleted, and to what the log says of them."""
         await queries.delete_overrides(connection, world_id, "end_user", [end_user_id])
+        await audit.erase(connection, world_id, end_user_id)
 
     async def _write(
         self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change

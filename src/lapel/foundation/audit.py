@@ -27,6 +27,9 @@ INSERT INTO audit_log
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
+# Index: audit_log_of_resource.
+EMPTY_ENTRIES = "UPDATE audit_log SET before = NULL, after = NULL WHERE world_id = $1 AND resource_id = $2"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -63,3 +66,8 @@ async def record(
     await connection.executemany(
         INSERT_ENTRY, [(world_id, ids.new("aud"), kind, actor_id, *what) for world_id in worlds]
     )
+
+
+async def erase(connection: Connection, world_id: int, resource_id: str) -> None:
+    """Forget what was changed of somebody who is deleted; that it was, when and by whom stays."""
+    await connection.execute(EMPTY_ENTRIES, world_id, resource_id)
