@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
+import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ class _Recorder(asyncio.Transport):
 
     def writelines(self, list_of_data: object) -> None:
         assert isinstance(list_of_data, tuple)
+        assert all(list_of_data), "asyncio (3.12 and later) never gets rid of an empty piece"
         self.calls.append(b"".join(list_of_data))
 
     def close(self) -> None:
@@ -73,6 +75,22 @@ def test_a_head_goes_with_its_body() -> None:
     assert _below(b"head", b"body") == [b"headbody"]
     assert _below(b"head", b"") == [b"head"]
     assert _below(b"head", memoryview(b"b" * 100_000)) == [b"head" + b"b" * 100_000]
+
+
+@pytest.mark.parametrize("loop", sorted(_LOOPS))
+def test_an_empty_body_ends_with_its_head(loop: str) -> None:
+    async def run(ours: socket.socket, theirs: socket.socket) -> bytes:
+        running = asyncio.get_running_loop()
+        transport, _ = await running.create_connection(asyncio.Protocol, sock=ours)
+        joined = JoinedTransport(transport, running)
+        joined.write(b"head")
+        joined.write(b"")
+        assert joined.get_write_buffer_size() == 0
+        joined.close()
+        async with asyncio.timeout(10):
+            return await running.sock_recv(theirs, 100) + await running.sock_recv(theirs, 100)
+
+    assert _with_pair(loop, run) == b"head"
 
 
 def test_a_lone_write_goes_when_the_turn_ends() -> None:

@@ -32,7 +32,10 @@ class JoinedTransport(asyncio.Transport):
                 self._transport.write(data)
             return
         self._held = b""
-        self._transport.writelines((held, data))
+        if data:
+            self._transport.writelines((held, data))
+        else:  # asyncio would try to send an empty second piece for ever
+            self._transport.write(held)
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
