@@ -96,36 +96,33 @@ UPDATE rollouts SET position = $3, offered = $4, walked_at = $5 WHERE world_id =
 
 # The next $12 devices of the model after $8, and offers to those of them that are in: by chance, but always
 # the same ones for one rollout. A device that was offered this before, or is offered something now, or runs
-# this version, or may not go back to it, is left alone.
+# this version, or may not go back to it, is left alone: counted, so that each is looked up by an index.
 OFFER = """
 WITH page AS MATERIALIZED (
     SELECT d.id, d.firmware_version FROM devices d
     WHERE d.world_id = $1 AND d.model = $3 AND d.deleted_at IS NULL AND d.id > $8
     ORDER BY d.id LIMIT $12
-), chosen AS (
-    SELECT d.id, row_number() OVER (ORDER BY d.id) AS place FROM (
-        SELECT d.id FROM devices d
-        WHERE d.world_id = $1 AND d.deleted_at IS NULL AND d.id IN (
-            SELECT p.id FROM page p
-            WHERE ('x' || encode(substring(sha256(convert_to($2::text || ':' || p.id, 'UTF8')) FOR 4), 'hex')
-                  )::bit(32)::bigint % 100 < $4
-              AND p.firmware_version IS DISTINCT FROM $5
-              AND NOT EXISTS (
-                  SELECT 1 FROM ota_assignments a
-                  WHERE a.world_id = $1 AND a.device_id = p.id
-                    AND (a.status IN ('pending', 'delivered')
-                         OR a.rollout_id = $2 AND a.status <> 'cancelled'))
-              AND ($7 OR $6::bigint IS NULL OR NOT EXISTS (
-                  SELECT 1 FROM firmware_releases runs
-                  WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
-                    AND runs.release_sequence >= $6)))
-        ORDER BY d.id FOR KEY SHARE
-    ) d
+), fit AS MATERIALIZED (
+    SELECT p.id FROM page p
+    WHERE ('x' || encode(substring(sha256(convert_to($2::text || ':' || p.id, 'UTF8')) FOR 4), 'hex')
+          )::bit(32)::bigint % 100 < $4
+      AND p.firmware_version IS DISTINCT FROM $5
+      AND (SELECT count(*) FROM ota_assignments a
+           WHERE a.world_id = $1 AND a.device_id = p.id
+             AND (a.status IN ('pending', 'delivered') OR a.rollout_id = $2 AND a.status <> 'cancelled')) = 0
+      AND ($7 OR $6::bigint IS NULL OR (
+           SELECT count(*) FROM firmware_releases runs
+           WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
+             AND runs.release_sequence >= $6) = 0)
+), held AS MATERIALIZED (
+    SELECT d.id FROM devices d
+    WHERE d.world_id = $1 AND d.id = ANY(ARRAY(SELECT id FROM fit)) AND d.deleted_at IS NULL
+    ORDER BY d.id FOR KEY SHARE
 ), offered AS (
     INSERT INTO ota_assignments
         (world_id, id, device_id, firmware_release_id, rollout_id, status, deadline_at, assigned_at)
-    SELECT $1, new.id, chosen.id, $9, $2, 'pending', $10, $11
-    FROM chosen JOIN unnest($13::text[]) WITH ORDINALITY AS new (id, place) USING (place)
+    SELECT $1, ($13::text[])[row_number() OVER (ORDER BY held.id)], held.id, $9, $2, 'pending', $10, $11
+    FROM held
     ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NOTHING
     RETURNING 1
 )
