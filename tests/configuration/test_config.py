@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.configuration import queries
 from lapel.configuration.sections import SECTIONS
 from lapel.foundation.kit import Kit
 from tests.configuration.conftest import Fleet, make_fleet
@@ -143,6 +144,19 @@ async def test_upload_security_has_no_level_of_end_users(fleet: Fleet) -> None:
         assert "organization, project, device" in refused["message"]
     await fleet.set("project", "upload_security", {"encrypted_upload_policy": "v2_preferred"})
     assert (await fleet.read("end_user", "upload_security"))["source"] == "project"
+
+
+async def test_a_stored_override_of_a_level_that_a_section_does_not_have_counts_for_nothing(
+    fleet: Fleet,
+) -> None:
+    """From a version of Lapel in which the section had it."""
+    async with fleet.kit.database.acquire() as connection:
+        at = (fleet.tenant.test_world, "end_user", fleet.end_user, "upload_security")
+        stored = '{"encrypted_upload_policy": "v2_required"}'
+        await queries.put_override(connection, at, stored, 1, fleet.kit.clock.now())
+    for level in ("end_user", "device"):
+        seen = await fleet.read(level, "upload_security")
+        assert (seen["source"], seen["value"]) == ("built_in", DEFAULTS["upload_security"])
 
 
 @pytest.mark.parametrize("level", ["project", "end_user", "device"])

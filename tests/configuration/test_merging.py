@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from lapel.configuration.kinds import Value
+from lapel.configuration.kinds import Strictest, Value
 from lapel.configuration.merging import flat, merge, nested, patched, resolve
 from lapel.configuration.schemas import change_schemas, resolved_schema
 from lapel.configuration.sections import SECTIONS, Section
@@ -121,6 +121,12 @@ def test_one_more_level_never_keeps_longer(
         after = resolve(RETENTION, [*levels[:at], more, *levels[at:]])[name]
         shorter = [each for each in (before, more.get(name)) if each is not None]
         assert after == min(shorter, default=None)
+
+
+def test_strictness_is_the_order_of_the_words() -> None:
+    kind = Strictest(("open", "asked", "closed"))
+    assert kind.merge("closed", "asked") == kind.merge("asked", "closed") == "closed"
+    assert kind.merge("open", "asked") == kind.merge("asked", "open") == "asked"
 
 
 def test_lists_are_merged_place_by_place() -> None:
