@@ -254,3 +254,54 @@ async def test_holding_respects_who_may_see_the_device(registry: Registry, kit: 
         for where, only in ((world, "eu_other"), (registry.tenant.live_world, None)):
             with pytest.raises(NotFound):
                 await hold_device(connection, where, bound["id"], only)
+
+
+LEFT = """
+SELECT (SELECT count(*) FROM commands WHERE world_id = $1 AND device_id = $2) AS commands,
+    (SELECT count(*) FROM device_diagnostics WHERE world_id = $1 AND device_id = $2) AS diagnostics,
+    (SELECT count(*) FROM config_overrides WHERE world_id = $1 AND subject_id = $2) AS overrides,
+    (SELECT count(*) FROM ota_assignments WHERE world_id = $1 AND device_id = $2
+        AND status IN ('pending', 'delivered')) AS offers,
+    (SELECT count(*) FROM device_tokens WHERE world_id = $1 AND device_id = $2) AS tokens,
+    (SELECT count(*) FROM events WHERE world_id = $1 AND resource_id = $2) AS events
+"""
+
+
+async def test_nothing_is_left_of_what_met_the_deletion(registry: Registry, kit: Kit) -> None:
+    """Whatever is being tied to the device just then is refused, or goes with it."""
+    world = registry.tenant.test_world
+    told = {"battery_percent": 5, "diagnostics": {"events": [{"event_id": "0" * 16}]}}
+    deletions = 0
+    for n in range(12):
+        bound = await registry.bound(f"LEFT{n:04}")
+        path = f"/devices/{bound['id']}"
+
+        async def delete(path: str = path, turns: int = n % 4) -> int:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await registry.ask("POST", f"{path}/unbind")
+            return (await registry.ask("DELETE", path)).status_code
+
+        async def call(method: str, action: str, body: Any, path: str = path) -> int:
+            return (await registry.ask(method, f"{path}{action}", body)).status_code
+
+        status, *others = await asyncio.gather(
+            delete(),
+            call("POST", "/commands", {"type": "trigger_upload"}),
+            call("POST", "/heartbeat", told),
+            call("PATCH", "/config/upload", {"allow_roaming": True}),
+            call("POST", "/bind", {"end_user_id": bound["end_user_id"]}),
+            call("POST", "/token/refresh", {}),
+        )
+        assert set(others) <= {200, 201, 403, 404, 409}, others
+        shown = await registry.ask("GET", path)
+        assert (status, shown.status_code) in ((204, 404), (409, 200))
+        if status == 409:  # it was bound again
+            await registry.ask("POST", f"{path}/unbind")
+            assert (await registry.ask("DELETE", path)).status_code == 204
+        deletions += status == 204
+        async with kit.database.acquire() as connection:
+            left = await connection.fetchrow(LEFT, world, bound["id"])
+        assert left is not None
+        assert {name: count for name, count in left.items() if count} == {}
+    assert deletions

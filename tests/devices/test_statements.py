@@ -24,7 +24,9 @@ def forgets(statement: str) -> bool:
 
 
 def test_every_statement_passes_deleted_devices_over() -> None:
-    touching = {name: sql for name, sql in statements().items() if _READS.search(sql)}
+    # A private constant is a piece of the others.
+    whole = {name: sql for name, sql in statements().items() if "._" not in name}
+    touching = {name: sql for name, sql in whole.items() if _READS.search(sql)}
     assert len(touching) > 15
     forgetting = {name for name, sql in touching.items() if forgets(sql)}
     assert forgetting - set(EXCEPTIONS) == set()
