@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from lapel.commands.service import MAX_OPEN
+from lapel.commands.wire import Report
+from lapel.foundation.actors import Actor
+from lapel.foundation.errors import Unauthorized
 from tests.commands.support import Wearer, ids
+from tests.support.locks import until_waiting
+from tests.support.running import Running
 
 ROUNDS = 12
 
@@ -108,6 +115,39 @@ async def test_no_command_outlives_the_binding_it_was_given_for(wearer: Wearer) 
         await wearer.bind()
         assert await wearer.poll() == []
         assert {each["status"] for each in await wearer.list(limit=100)} <= {"cancelled"}
+
+
+NEXT_BINDING = """
+UPDATE devices SET binding_generation = binding_generation + 1 WHERE world_id = $1 AND id = $2
+"""
+
+
+async def test_a_poll_that_a_new_binding_overtakes_is_401_and_delivers_nothing(
+    wearer: Wearer, timed: Running
+) -> None:
+    made = await wearer.tell()
+    async with timed.kit.database.transaction() as connection:
+        await connection.execute(NEXT_BINDING, wearer.tenant.test_world, wearer.device_id)
+        polling = asyncio.create_task(wearer.send("GET", "/commands/pending", token=wearer.token))
+        await until_waiting(timed.kit, 1)
+    assert (await polling).status_code == 401
+    assert await wearer.read(made["id"]) == made
+
+
+async def test_a_report_under_an_older_binding_changes_nothing(wearer: Wearer, timed: Running) -> None:
+    made = await wearer.tell()
+    late = Actor(
+        kind="device",
+        id=wearer.device_id,
+        world_id=wearer.tenant.test_world,
+        project_id=wearer.tenant.project_id,
+        mode="test",
+        binding_generation=0,
+    )
+    with pytest.raises(Unauthorized):
+        await timed.parts.commands.report(late, "me", made["id"], Report(status="executed"))
+    assert (await timed.parts.commands.hand_over(late, "me")).data == []
+    assert await wearer.read(made["id"]) == made
 
 
 async def test_no_command_outlives_its_end_user(wearer: Wearer) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lapel.foundation.clock import Clock
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
 
@@ -41,7 +42,9 @@ class Background:
 
 
 @contextmanager
-def background(folder: Path, database_url: str, **settings: str) -> Generator[Background]:
+def background(
+    folder: Path, database_url: str, *, clock: Clock | None = None, **settings: str
+) -> Generator[Background]:
     """Serve and work until the block ends."""
     made = threading.Event()
     failure: list[BaseException] = []
@@ -49,7 +52,7 @@ def background(folder: Path, database_url: str, **settings: str) -> Generator[Ba
 
     async def main() -> None:
         stop = asyncio.Event()
-        async with running(folder, database_url, clock=None, **settings) as live, working(live):
+        async with running(folder, database_url, clock=clock, **settings) as live, working(live):
             holder.append((Background(live, asyncio.get_running_loop()), stop))
             made.set()
             await stop.wait()
