@@ -184,7 +184,7 @@ async def test_in_a_race_of_all_writers_a_revision_means_one_configuration(
     await asyncio.gather(*(write(level, 25) for level in fleet.paths()), operate(25), rebind(15))
     done.set()
     for seen in await asyncio.gather(*watching):
-        assert len(seen) > 20
+        assert len(seen) > 10
         revisions = [row["revision"] for row in seen]
         assert revisions == sorted(revisions)
         contents: dict[int, set[tuple[str | None, str | None]]] = {}
