@@ -141,12 +141,15 @@ async def test_a_kept_answer_tells_nothing_of_it_any_more(
     made = await post("", "made", {"serial_number": "KEPT0001"})
     device = made.json()["id"]
     bound = await post(f"/{device}/bind", "bound", {"end_user_id": person})
+    told = await post(f"/{device}/commands", "told", {"type": "trigger_upload"})
+    assert (await post(f"/{device}/commands", "told", {"type": "trigger_upload"})).json() == told.json()
     assert (await post("", "made", {"serial_number": "KEPT0001"})).json() == made.json()
     assert (await post(f"/{device}/bind", "bound", {"end_user_id": person})).json() == bound.json()
     await registry.ask("POST", f"/devices/{device}/unbind")
     await registry.ask("DELETE", f"/devices/{device}")
     assert (await post("", "made", {"serial_number": "KEPT0001"})).status_code == 404
     assert (await post(f"/{device}/bind", "bound", {"end_user_id": person})).status_code == 404
+    assert (await post(f"/{device}/commands", "told", {"type": "trigger_upload"})).status_code == 404
 
 
 async def test_a_scoped_key_deletes_none(registry: Registry, client: httpx.AsyncClient) -> None:

@@ -39,6 +39,9 @@ class _Routes:
         command, is_new = await self._service.create(connection, actor, params["device_id"], body)
         return Reply(command, status=201 if is_new else 200)
 
+    async def replayed(self, actor: Actor, _params: Params, stored: Command) -> Command:
+        return await self._service.replayed(actor, stored)
+
     async def list(self, actor: Actor, params: Params, query: CommandQuery, _body: NoBody) -> CommandPage:
         return await self._service.list(actor, params["device_id"], query)
 
@@ -91,6 +94,7 @@ def operations(service: Commands) -> tuple[Operation, ...]:
             also=(200,),
             errors=(NotFound, Conflict),
             idempotency="stored",
+            replay=routes.replayed,
         ),
         Operation(
             method="GET",

@@ -97,6 +97,11 @@ class Commands:
         )
         return self._command(row, actor, device["serial_number"], now), True
 
+    async def replayed(self, actor: Actor, stored: Command) -> Command:
+        """The answer of before; one that went with its device is gone from here too. Raises NotFound."""
+        await self.read(actor, stored.device_id, stored.id)
+        return stored
+
     async def read(self, actor: Actor, device_id: str, command_id: str) -> Command:
         """One command. Raises NotFound."""
         now = self._kit.clock.now()
