@@ -34,7 +34,7 @@ _REASONS = {
         "lapel.erasure.queries.FOLLOW_CLOSED",
         "lapel.firmware.queries.EXPIRE",
         "lapel.firmware.queries.SERVED",
-        "lapel.firmware.rollout_queries.FIND_DUE",
+        "lapel.firmware.rollout_queries.FIND_RUNNING",
         "lapel.recordings.reconcile_queries.FIND_UNFINISHED",
         "lapel.recordings.reconcile_queries.ROWS_BETWEEN",
         "lapel.recordings.reconcile_queries.ROW_OF_OBJECT",

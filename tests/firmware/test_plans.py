@@ -49,7 +49,7 @@ LOOKUPS = [
     (queries.FAIL, OPEN | RELEASES),
     (queries.SERVED, {"firmware_releases_bin_object_key_key", "firmware_releases_ufw_object_key_key"}),
     (rollout_queries.REPLACE, {"rollouts_live"}),
-    (rollout_queries.FIND_DUE, {"rollouts_live"}),
+    (rollout_queries.FIND_RUNNING, {"rollouts_live"}),
     (rollout_queries.READ, {"rollouts_of_release", "ota_assignments_of_rollout"}),
     (rollout_queries.COUNT, {"rollouts_pkey", "ota_assignments_of_rollout"}),
     (rollout_queries.LIST, {"rollouts_of_release", "ota_assignments_of_rollout"}),

@@ -31,8 +31,8 @@ async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort:
     async with connection.transaction():
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.execute(f"PREPARE asked AS {sql}")
-        values = ", ".join(["NULL"] * count)
-        text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({values})")
+        values = f"({', '.join(['NULL'] * count)})" if count else ""
+        text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked {values}")
     await connection.execute("DEALLOCATE asked")
     nodes = list(_nodes(json.loads(text)[0]["Plan"]))
     kinds = {node["Node Type"] for node in nodes}

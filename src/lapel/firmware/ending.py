@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.firmware import events
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
     from lapel.foundation.ids import Ids
 
 
+_MOMENT = timedelta(seconds=2)
+
+
 async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[asyncpg.Record]) -> None:
     """In the transaction that ended these assignments."""
     await events.publish(connection, ids, now, "ota.failed", rows)
+    # One look for all that fail in the same moment, once that is over: a look that is under way by now may
+    # have counted before this is seen.
+    moment = int(now.timestamp() / _MOMENT.total_seconds())
     for world_id, rollout_id in {(row["world_id"], row["rollout_id"]) for row in rows}:
         if rollout_id is not None:
-            await advance(connection, world_id, rollout_id)
-
-
-async def advance(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """Have a worker look at a rollout; one that is about to, does."""
-    await enqueue(connection, ADVANCE, RolloutJob(world_id, rollout_id), dedupe=rollout_id)
+            job = RolloutJob(world_id, rollout_id)
+            await enqueue(connection, ADVANCE, job, dedupe=f"{rollout_id}:{moment}", after=_MOMENT)

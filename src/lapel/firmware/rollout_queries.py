@@ -142,11 +142,7 @@ WHERE a.world_id = r.world_id AND a.id IN (
     ORDER BY p.id LIMIT $4 FOR UPDATE)
 """
 
-FIND_DUE = """
-SELECT world_id, id FROM rollouts
-WHERE status = 'running' AND (walked_at IS NULL OR walked_at <= $1 OR position <> '')
-ORDER BY world_id, id
-"""
+FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER BY world_id, id"
 
 
 async def replace(connection: Connection, world_id: int, model: str, now: datetime, why: str) -> list[str]:
@@ -281,6 +277,6 @@ async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: 
     return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)
 
 
-async def find_due(connection: Connection, before: datetime) -> list[asyncpg.Record]:
-    """`world_id`, `id` of running rollouts, of all worlds, whose walk is under way or ended before then."""
-    return await connection.fetch(FIND_DUE, before)
+async def find_running(connection: Connection) -> list[asyncpg.Record]:
+    """`world_id` and `id` of the rollouts, of all worlds, that are under way."""
+    return await connection.fetch(FIND_RUNNING)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from lapel.firmware import ending, queries
+from lapel.firmware import queries
 from lapel.firmware import rollout_queries as rows
-from lapel.firmware.payloads import WITHDRAW, RolloutJob
+from lapel.firmware.payloads import ADVANCE, WITHDRAW, RolloutJob
 from lapel.firmware.releases import unknown_release
 from lapel.firmware.views import rollout_of
 from lapel.firmware.wire import RolloutPage
@@ -82,7 +82,7 @@ class Rollouts:
             now,
         ):
             raise Conflict("Another rollout for this model began at the same moment. Repeat the request.")
-        await ending.advance(connection, world_id, rollout_id)
+        await _advance(connection, world_id, rollout_id)
         return await self._read(connection, world_id, release_id, rollout_id, now)
 
     async def read(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
@@ -116,7 +116,7 @@ class Rollouts:
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
             if await rows.resume(connection, world_id, release_id, rollout_id, now):
-                await ending.advance(connection, world_id, rollout_id)
+                await _advance(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "running":
                 raise Conflict(f"The rollout is {rollout.status}.")
@@ -205,12 +205,12 @@ class Rollouts:
             crash_point("withdraw:committed")
 
     async def wake(self) -> None:
-        """Have workers look at every running rollout whose time it is."""
+        """Have workers look at every running rollout."""
         async with self._kit.database.acquire() as connection:
-            due = await rows.find_due(connection, self._kit.clock.now() - WALK_EVERY)
-        for each in due:
+            running = await rows.find_running(connection)
+        for each in running:
             async with self._kit.database.transaction() as connection:
-                await ending.advance(connection, each["world_id"], each["id"])
+                await _advance(connection, each["world_id"], each["id"])
 
 
 def _due(rollout: asyncpg.Record, now: datetime) -> bool:
@@ -224,5 +224,11 @@ def too_many(failed: int, ended: int, max_failure_rate: float, *, all_ended: boo
     return failed > 0 and (ended >= ENOUGH or all_ended) and failed / ended > max_failure_rate
 
 
+async def _advance(connection: Connection, world_id: int, rollout_id: str) -> None:
+    """One that is about to, or under way, is enough: it begins again each minute."""
+    await enqueue(connection, ADVANCE, RolloutJob(world_id, rollout_id), dedupe=rollout_id)
+
+
 async def _withdraw(connection: Connection, world_id: int, rollout_id: str) -> None:
-    await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id), dedupe=rollout_id)
+    """Always a new one: one under way may have looked before this pause."""
+    await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))

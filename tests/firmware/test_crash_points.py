@@ -1,0 +1,173 @@
+"""A process may end anywhere: nothing is half done, nothing is told twice, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+import lapel
+from lapel.firmware.crash_points import CRASH_POINTS
+from lapel.foundation.http_server import listen
+from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
+from tests.firmware.support import Fleet, Json
+from tests.support.client import api_client
+from tests.support.running import Running, running, settings_for
+from tests.support.tenants import make_tenant
+
+CONTENT = os.urandom(300_000)
+DAYS = timedelta(days=4)
+_CALL = re.compile(r"crash_point\(\s*\"([^\"]+)\"\s*\)")
+
+
+def points(stage: str) -> list[str]:
+    """The crash points of one stage."""
+    return [point for point in CRASH_POINTS if point.startswith(f"{stage}:")]
+
+
+def test_every_point_is_listed_once_and_every_listed_one_exists() -> None:
+    folder = Path(lapel.__file__).parent / "firmware"
+    found = [name for file in folder.glob("*.py") for name in _CALL.findall(file.read_text())]
+    assert sorted(CRASH_POINTS) == sorted(found)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A server that stays, with a database of its own, and where another process is to end."""
+
+    fleet: Fleet
+    live: Running
+    crash: str
+    marker: Path
+
+    async def crashed(self) -> None:
+        """Wait until it has ended there."""
+        for _ in range(600):
+            if not self.marker.exists():
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{self.crash} was not reached")
+
+    async def until(self, rollout: Json, done: Callable[[Json], bool]) -> Json:
+        """The rollout once it is as wanted."""
+        for _ in range(600):
+            seen = await self.fleet.rollout(rollout)
+            if done(seen):
+                return seen
+            await asyncio.sleep(0.1)
+        raise AssertionError(await self.fleet.rollout(rollout))
+
+
+@asynccontextmanager
+async def opened(fresh_database: str, folder: Path, point: str) -> AsyncGenerator[Scene]:
+    crash, marker = armed(folder, point)
+    async with running(folder / "data", fresh_database) as live, api_client(live.url) as client:
+        yield Scene(Fleet(client, await make_tenant(live.kit), live.kit), live, crash, marker)
+
+
+@pytest.mark.parametrize("point", points("firmware"))
+async def test_an_upload_that_dies_is_there_whole_or_not_at_all(
+    fresh_database: str, tmp_path: Path, point: str
+) -> None:
+    async with opened(fresh_database, tmp_path, point) as scene, AsyncExitStack() as stack:
+        listener = stack.enter_context(listen("127.0.0.1", 0)[0])
+        port: int = listener.getsockname()[1]
+        kept = scene.live.settings
+        settings = settings_for(
+            kept.data_dir, kept.database_url or "", port, LAPEL_S3_ENDPOINT=kept.s3_endpoint or ""
+        )
+        await stack.enter_async_context(process("api", settings, crash=scene.crash, listener=listener))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+        )
+        dying = replace(scene.fleet, client=client)
+        with pytest.raises(httpx.TransportError):
+            await dying.upload(CONTENT, b"ufw" * 1000, version="1.0")
+        await scene.crashed()
+        expect = 409 if point == "firmware:committed" else 201
+        answer = await scene.fleet.upload(CONTENT, b"ufw" * 1000, expect=expect, version="1.0")
+        release_id = answer["id"] if expect == 201 else answer["error"]["resource_id"]
+        (release,) = (await scene.fleet.call("GET", "/v1/firmware-releases", 200))["data"]
+        assert release["id"] == release_id
+        await run_schedules(scene.live.settings, timedelta(hours=25))
+        prefix = f"firmware/{scene.fleet.tenant.project_id}/{release_id}/firmware"
+        assert await scene.fleet.objects() == [f"{prefix}.bin", f"{prefix}.ufw"]
+        link = await scene.fleet.call("GET", f"/v1/firmware-releases/{release_id}/download-url", 200)
+        assert (await scene.fleet.client.get(link["download_url"])).content == CONTENT
+
+
+@pytest.mark.parametrize("point", [*points("rollout"), *points("withdraw")])
+async def test_a_rollout_whose_worker_dies_goes_on(fresh_database: str, tmp_path: Path, point: str) -> None:
+    async with opened(fresh_database, tmp_path, point) as scene:
+        fleet = scene.fleet
+        devices = await fleet.devices(6)
+        release = await fleet.released(version="2.0")
+        async with process("worker", scene.live.settings, crash=scene.crash):
+            made = await fleet.roll_out(release, max_failure_rate=0)
+            await scene.until(made, lambda seen: seen["counts"]["pending"] == 6)
+            if point == "rollout:halted" or point.startswith("withdraw"):
+                for device in devices[:5]:
+                    manifest = await fleet.heartbeat(device)
+                    assert manifest is not None
+                    report = {"assignment_id": manifest["assignment_id"], "status": "failed"}
+                    await fleet.heartbeat(device, ota_result=report)
+                await scene.until(made, lambda seen: seen["counts"]["cancelled"] == 1)
+            await scene.crashed()
+        # Whatever is repeated now changes nothing.
+        before = await fleet.rollout(made), [await fleet.history(device) for device in devices]
+        await run_schedules(scene.live.settings, timedelta(minutes=10))
+        async with process("worker", scene.live.settings):
+            await asyncio.sleep(1)
+        assert (await fleet.rollout(made), [await fleet.history(device) for device in devices]) == before
+        assert all(len(history) == 1 for history in before[1])
+        told = [data["device_id"] for _, data in await fleet.events()]
+        assert told == (devices[:5] if before[0]["status"] == "halted" else [])
+
+
+@pytest.mark.parametrize("point", points("deadlines"))
+async def test_deadlines_are_told_once_whatever_ends_the_sweep(
+    fresh_database: str, tmp_path: Path, point: str
+) -> None:
+    async with opened(fresh_database, tmp_path, point) as scene:
+        fleet = scene.fleet
+        devices = await fleet.devices(3)
+        release = await fleet.released()
+        for device in devices:
+            await fleet.assign(device, release["id"])
+        assert await errand(scene.live.settings, scene.crash, DAYS) == CRASHED
+        for _ in range(2):
+            await run_schedules(scene.live.settings, DAYS)
+        assert [(await fleet.history(device))[0]["status"] for device in devices] == ["failed"] * 3
+        events = await fleet.events()
+        assert sorted((kind, data["device_id"]) for kind, data in events) == [
+            ("ota.failed", device) for device in sorted(devices)
+        ]
+
+
+@pytest.mark.parametrize("point", points("firmware-sweep"))
+async def test_files_without_a_release_go_and_others_stay(
+    fresh_database: str, tmp_path: Path, point: str
+) -> None:
+    async with opened(fresh_database, tmp_path, point) as scene:
+        fleet, kit = scene.fleet, scene.live.kit
+        release = await fleet.upload(b"kept", b"kept too")
+        project = fleet.tenant.project_id
+        kept = [*await fleet.objects(), f"firmware/{project}/notes/readme/x", f"firmware/{project}/odd"]
+        orphans = [f"firmware/{project}/{kit.ids.new('fw')}/firmware.{kind}" for kind in ("bin", "ufw")]
+        for key in (*orphans, *kept[2:]):
+            await kit.store.put(key, b"nobody's")
+        await run_schedules(scene.live.settings, timedelta(hours=23))
+        assert sorted(await fleet.objects()) == sorted([*kept, *orphans])  # it may still be on its way
+        assert await errand(scene.live.settings, scene.crash, timedelta(hours=25)) == CRASHED
+        await run_schedules(scene.live.settings, timedelta(hours=25))
+        assert sorted(await fleet.objects()) == sorted(kept)
+        link = await fleet.call("GET", f"/v1/firmware-releases/{release['id']}/download-url", 200)
+        assert (await fleet.client.get(link["download_url"])).content == b"kept"
