@@ -183,9 +183,12 @@ async def test_deleting_the_end_user_forgets_what_their_devices_were_told(
 
 
 async def test_deleting_the_device_forgets_what_it_was_told(wearer: Wearer, timed: Running) -> None:
-    await wearer.tell()
+    once = {"Idempotency-Key": "once"}
+    body = {"type": "stop_recording"}
+    assert (await wearer.send("POST", "/commands", body, **once)).status_code == 201
     await wearer.unbind()
     assert (await wearer.send("DELETE", "")).status_code == 204
+    assert (await wearer.send("POST", "/commands", body, **once)).status_code == 404
     async with timed.kit.database.acquire() as connection:
         left = await connection.fetchval(
             "SELECT count(*) FROM commands WHERE world_id = $1", wearer.tenant.test_world

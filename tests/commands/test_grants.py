@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError, ExpiredTokenError, InvalidClaimError, JoseError
 from joserfc.jwk import KeySet
 
+from lapel.commands.wire import GrantClaims
 from lapel.foundation.clock import ManualClock
 from tests.commands.support import Wearer
 from tests.support.client import api_client
@@ -68,10 +70,14 @@ async def test_a_commands_grant_says_who_is_to_do_what_until_when(wearer: Wearer
 
 
 async def test_a_grant_is_the_same_whenever_it_is_read(wearer: Wearer) -> None:
-    made = await wearer.tell()
+    params = {"metadata": {"b": [1.50, 1e3], "a": {"é": None}, "c": 10**20}}
+    made = await wearer.tell(params=params)
     seen = {made["grant_token"], (await wearer.read(made["id"]))["grant_token"]}
     seen.add((await wearer.list())[0]["grant_token"])
     wearer.wait(seconds=10)
+    beat = await wearer.ask("POST", "/heartbeat", 200, {}, wearer.token)
+    seen.add(beat["commands"][0]["grant_token"])
+    assert beat["commands"] == await wearer.poll()
     seen.add((await wearer.poll())[0]["grant_token"])
     seen.add((await wearer.report(made["id"]))["grant_token"])
     assert seen == {made["grant_token"]}
@@ -133,6 +139,16 @@ async def test_a_grant_that_was_tampered_with_is_refused(wearer: Wearer) -> None
         with pytest.raises((JoseError, ValueError)):
             verified(wrong, keys, wearer, now)
     assert verified(token, keys, wearer, now)["type"] == "stop_recording"
+
+
+def test_every_claim_is_told() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    told = {
+        name
+        for row in re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", text, re.MULTILINE)
+        for name in row.split(", ")
+    }
+    assert {f"`{name}`" for name in GrantClaims.__struct_fields__} <= told
 
 
 async def test_the_public_keys_need_no_token_and_hold_nothing_secret(wearer: Wearer) -> None:
