@@ -27,6 +27,19 @@ class Backed(NamedTuple):
     key: str
     outcome: Outcome
     pending: str
+    firmware: str
+
+
+def upload_firmware(url: str, key: str) -> str:
+    """A release of both kinds of file; gives its id."""
+    answer = httpx.post(
+        f"{url}/v1/firmware-releases",
+        data={"version": "1.0", "model": "bota_pin"},
+        files={"bin": ("a.bin", b"firmware"), "ufw": ("a.ufw", b"ware")},
+        headers={"authorization": f"Bearer {key}"},
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
 
 
 def start_upload(url: str, key: str) -> str:
@@ -48,16 +61,17 @@ def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
         key = server.told["key"]
         outcome = MainJob(server.url, key, speech(), lambda _: None).run("BACKUP01")
         pending = start_upload(server.url, key)
+        firmware = upload_firmware(server.url, key)
         made = told("backup", folder / "copy", "--data-dir", folder / "data")
-    assert made["objects"] == 2
-    assert made["bytes"] == outcome.bytes + 5
-    return Backed(folder / "data", folder / "copy", key, outcome, pending)
+    assert made["objects"] == 4
+    assert made["bytes"] == outcome.bytes + 5 + 8 + 4
+    return Backed(folder / "data", folder / "copy", key, outcome, pending, firmware)
 
 
 def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_path: Path) -> None:
     data = tmp_path / "restored"
     done = told("restore", backed.backup, "--data-dir", data)
-    assert done["objects"] == 2
+    assert done["objects"] == 4
     with serving(data) as server:
         assert server.told["key"] is None  # its keys came back: no first one is made
         auth = {"authorization": f"Bearer {backed.key}"}
@@ -72,6 +86,9 @@ def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_pa
         # The upload that was under way can be finished, too.
         finish = f"{server.url}/v1/recordings/{backed.pending}/upload-complete"
         assert httpx.post(finish, json={}, headers=auth).json()["status"] == "uploaded"
+        for kind, content in (("bin", b"firmware"), ("ufw", b"ware")):
+            where = f"{server.url}/v1/firmware-releases/{backed.firmware}/download-url?type={kind}"
+            assert httpx.get(httpx.get(where, headers=auth).json()["download_url"]).content == content
 
 
 def test_a_backup_is_for_its_owner_alone(backed: Backed) -> None:

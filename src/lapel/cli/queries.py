@@ -17,10 +17,18 @@ PROMISED = """
 SELECT world_id, object_key, file_size_bytes, sha256, content_type
 FROM media
 WHERE status = 'uploaded' AND object_key IS NOT NULL
+UNION ALL
+SELECT world_id, bin_object_key, bin_file_size_bytes, bin_sha256, 'application/octet-stream'
+FROM firmware_releases
+UNION ALL
+SELECT world_id, ufw_object_key, ufw_file_size_bytes, ufw_sha256, 'application/octet-stream'
+FROM firmware_releases WHERE ufw_object_key IS NOT NULL
 ORDER BY object_key
 """
 STILL_PROMISED = """
 SELECT true FROM media WHERE world_id = $1 AND object_key = $2 AND status = 'uploaded'
+UNION ALL
+SELECT true FROM firmware_releases WHERE world_id = $1 AND (bin_object_key = $2 OR ufw_object_key = $2)
 """
 SNAPSHOT = "SELECT pg_export_snapshot()"
 SCHEMA = "SELECT version_num FROM public.alembic_version"
