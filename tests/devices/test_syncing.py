@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -82,3 +83,25 @@ async def test_what_is_refused_or_of_no_device_syncs_none(client: httpx.AsyncCli
     await fleet.send(own["id"])
     await fleet.call("POST", f"/recordings/{own['id']}/upload-complete")
     assert await fleet.synced(device) == (None, None)
+
+
+async def test_completions_and_the_deletion_of_their_end_user_wait_for_each_other(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    """Both lock the device before its recordings: none is refused for a deadlock."""
+    fleet = Fleet(client, tenant)
+    for n in range(6):
+        device, token = await fleet.bound(f"SYNC1{n:03}")
+        owner = (await fleet.call("GET", f"/devices/{device}"))["end_user_id"]
+        recordings = [(await fleet.call("POST", "/recordings", token))["id"] for _ in range(3)]
+        for each in recordings:
+            await fleet.send(each, token)
+        deleted, *completed = await asyncio.gather(
+            client.delete(f"/v1/end-users/{owner}", headers=tenant.headers),
+            *(
+                client.post(f"/v1/recordings/{each}/upload-complete", headers=bearer(token))
+                for each in recordings
+            ),
+        )
+        assert deleted.status_code == 204, deleted.text
+        assert {answer.status_code for answer in completed} <= {200, 401, 404}
