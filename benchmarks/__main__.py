@@ -12,7 +12,7 @@ from benchmarks import load
 from benchmarks.report import Row, show
 
 # Modules here; each has `measure() -> list[Row]`.
-BENCHMARKS = ("presign", "download_url", "store", "growth", "start", "complete")
+BENCHMARKS = ("presign", "download_url", "store", "growth", "start", "complete", "heartbeat")
 
 
 def main() -> int:

@@ -18,13 +18,14 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
 import psutil
 
 from benchmarks.fill import Filled, fill
+from benchmarks.fill_devices import fill_devices
 from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import listen
@@ -38,17 +39,17 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that listens on 127.0.0.1."""
+    """A process that listens on 127.0.0.1, and `more` that share its port."""
 
     name: str
     port: int
     process: psutil.Process
+    more: tuple[psutil.Process, ...] = field(default=(), kw_only=True)
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time it has used so far."""
-        times = self.process.cpu_times()
-        return times.user + times.system
+        """CPU time that they have used so far."""
+        return sum(_cpu_seconds(each) for each in (self.process, *self.more))
 
     @property
     def memory(self) -> tuple[float, float]:
@@ -82,13 +83,30 @@ class Rig:
         superuser = self._postgres.dsn("postgres", name)
         return url, asyncio.run(fill(superuser, self._secret, recordings))
 
-    def lapel(self, database: tuple[str, Filled]) -> Api:
-        """A store process, and an API process on the database, that share one folder of objects."""
+    def devices(self, name: str, world_id: int, count: int) -> list[str]:
+        """So many bound devices in the database of this name; their tokens."""
+        return asyncio.run(fill_devices(self._postgres.dsn("postgres", name), self._secret, world_id, count))
+
+    @property
+    def postgres_cpu_seconds(self) -> float:
+        """CPU time of PostgreSQL's processes so far, those that came and went meanwhile left out."""
+        server = psutil.Process(self._postgres.pid)
+        return sum(_cpu_seconds(each) for each in (server, *server.children(recursive=True)))
+
+    def updates_in_place(self, name: str) -> tuple[int, int]:
+        """How many updates of devices touched no index, and how many there were."""
+        return asyncio.run(_updates(self._postgres.dsn("postgres", name)))
+
+    def lapel(self, database: tuple[str, Filled], *, processes: int = 1, **variables: str) -> Api:
+        """A store process, and API processes on the database, that share one folder of objects.
+
+        `variables` are LAPEL_* settings.
+        """
         url, filled = database
-        internal, public = listen("127.0.0.1", 0)[0], listen("127.0.0.1", 0)[0]
-        self._stack.callback(internal.close)
-        self._stack.callback(public.close)
-        port: int = public.getsockname()[1]
+        internal, publics = listen("127.0.0.1", 0)[0], listen("127.0.0.1", 0, processes)
+        for each in (internal, *publics):
+            self._stack.callback(each.close)
+        port: int = publics[0].getsockname()[1]
         data = self.folder / f"lapel-{port}"
         (data / "objects").mkdir(parents=True)
         (data / "metrics").mkdir()
@@ -105,11 +123,12 @@ class Rig:
                 "LAPEL_SECRET": self._secret,
                 "LAPEL_RATE_LIMITS": "off",
                 "LAPEL_LOG_FORMAT": "json",
+                **variables,
             }
         )
         self._child("store", settings, internal)
-        pid = self._child("api", settings, public)
-        return Api("lapel", port, psutil.Process(pid), settings, filled)
+        first, *more = (psutil.Process(self._child("api", settings, each)) for each in publics)
+        return Api("lapel", port, first, settings, filled, more=tuple(more))
 
     def peer(self, module: str, api: Api, *, name: str | None = None, **environment: str) -> Server:
         """A peer on the database of `api`, signing links for its store."""
@@ -167,6 +186,25 @@ def _errors_to(path: Path) -> Generator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system
+
+
+async def _updates(dsn: str) -> tuple[int, int]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        row = await connection.fetchrow(
+            "SELECT n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'devices'"
+        )
+    finally:
+        await connection.close()
+    return (0, 0) if row is None else (row[0], row[1])
 
 
 def free_port() -> int:

@@ -24,9 +24,10 @@ _REASONS = {
         "lapel.foundation.auth.FIND_END_USER",
         "lapel.foundation.auth.PROMOTE_FRESH",
         "lapel.heartbeats.queries.BEAT_OF_DEVICE",
+        "lapel.heartbeats.queries.FULL_BEAT_OF_DEVICE",
     ),
     "the sweep looks after all worlds, and passes each row's own world on": (
-        "lapel.heartbeats.queries.BEGIN_OFFLINE",
+        "lapel.heartbeats.queries.FIND_SILENT",
     ),
     "the reconciler looks after all worlds, and passes each row's own world on": (
         "lapel.erasure.queries.FIND_DUE",

@@ -6,6 +6,7 @@ PostgreSQL writes the row's new version beside the old one and touches no index 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.configuration.service import REVISION
@@ -27,8 +28,6 @@ _SLOT_MINUTES = 5
 _UNTOLD = '{"device_state": null, "pending_recordings": null, "flags": null, "connection_type": []}'
 
 # What device is meant is said by each statement. $3 is the present; NULL in $4 to $12 is what was not told.
-# A recording that the device makes now has no end yet, and its row is made about when it began. It is the
-# server's doing (`remote`) if the device took up a command to record since the heartbeat before this one.
 _SET = f"""
     battery_percent = coalesce($4::integer, d.battery_percent),
     storage_used_mb = coalesce($5::bigint, d.storage_used_mb),
@@ -40,6 +39,23 @@ _SET = f"""
         THEN $3::timestamptz ELSE d.updated_at END,
     recording_state = CASE WHEN $10::jsonb IS NULL THEN d.recording_state ELSE coalesce(
         d.recording_state, '{_UNTOLD}') || $10 END,
+    client_context = coalesce($12::jsonb, d.client_context),
+    last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
+    last_seen_at = greatest(d.last_seen_at, $3),
+    heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
+        WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
+    offline_since = NULL,
+    low_battery_since = CASE WHEN $4 >= {CHARGED} THEN NULL ELSE d.low_battery_since END"""
+
+# $11 is a state in which nothing is recorded.
+_IDLE = """,
+    active_since = CASE WHEN $11::text IS NULL THEN d.active_since END,
+    active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
+    initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by END"""
+
+# Any state. A recording that the device makes now has no end yet, and its row is made about when it began. It
+# is the server's doing (`remote`) if the device took up a command to record since the heartbeat before.
+_ACTIVE = """,
     active_since = CASE WHEN $11::text IS NULL THEN d.active_since
         WHEN $11 = 'recording' THEN coalesce(d.active_since, $3) END,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id
@@ -54,14 +70,7 @@ _SET = f"""
             WHERE c.world_id = d.world_id AND c.device_id = d.id AND c.created_at > $3 - interval '25 hours'
               AND c.type = 'start_recording' AND c.status IN ('delivered', 'executed')
               AND greatest(c.delivered_at, c.executed_at) >= coalesce(d.last_heartbeat_at, '-infinity'))
-            THEN 'remote' ELSE 'local' END) END,
-    client_context = coalesce($12::jsonb, d.client_context),
-    last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
-    last_seen_at = greatest(d.last_seen_at, $3),
-    heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
-        WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
-    offline_since = NULL,
-    low_battery_since = CASE WHEN $4 >= {CHARGED} THEN NULL ELSE d.low_battery_since END"""
+            THEN 'remote' ELSE 'local' END) END"""
 
 _RETURNING = f"""
 RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
@@ -70,7 +79,7 @@ RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation
 
 # All of it waits until the device's row is ours, and happens only if there is one. What another request ends
 # at the same moment is settled by the command's or the offer's own row.
-_REST = f"""
+_HEAR = f"""
 ), told AS (
     UPDATE commands c SET status = 'delivered', delivered_at = coalesce(c.delivered_at, $3)
     FROM beat
@@ -87,40 +96,47 @@ _REST = f"""
     FROM offer
     WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN ('pending', 'delivered')
     RETURNING a.id
-), kept AS (
+)"""
+
+_KEPT = """, kept AS (
     INSERT INTO device_diagnostics
         (world_id, device_id, event_id, end_user_id, schema_version, body, received_at)
     SELECT beat.world_id, beat.id, event.id, beat.end_user_id, $14::integer, event.body::jsonb, $3
     FROM beat CROSS JOIN unnest($15::text[], $16::text[]) AS event (id, body)
     ON CONFLICT (world_id, device_id, event_id) DO NOTHING
-)
-SELECT beat.*,
+)"""
+
+_ANSWER = """
+SELECT beat.world_id, beat.id, beat.serial_number, beat.firmware_version, beat.project_id, beat.mode,
+    beat.low_battery, beat.config_revision,
     (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told) AS commands,
     (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
 FROM beat"""
 
 # $1: the hash of the device's token; $2: the device's id, or NULL for whichever it is. Whoever unbinds or
 # binds the device at the same moment holds its row, and what is compared here is compared again afterwards.
-BEAT_OF_DEVICE = f"""
-WITH beat AS (
-    UPDATE devices d SET last_seen_by = 'device', {_SET}
-    FROM device_tokens t JOIN worlds w ON w.id = t.world_id
-    WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
-      AND d.world_id = t.world_id AND d.id = t.device_id AND d.binding_generation = t.binding_generation
-      AND d.end_user_id IS NOT NULL AND d.deleted_at IS NULL
-    {_RETURNING}
-{_REST}
-"""
+_OF_DEVICE = """
+FROM device_tokens t JOIN worlds w ON w.id = t.world_id
+WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
+  AND d.world_id = t.world_id AND d.id = t.device_id AND d.binding_generation = t.binding_generation
+  AND d.end_user_id IS NOT NULL AND d.deleted_at IS NULL"""
 
 # $1 and $2: the world and the device.
+_OF_KEY = """
+FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
+
+# Two of each, since what a statement could do is paid for by every one: the first for nearly all heartbeats,
+# the second for those of a device that records, or that come with diagnostic events ($14 to $16).
+_REST = f"{_HEAR}{_ANSWER}"
+_ALL = f"{_HEAR}{_KEPT}{_ANSWER}"
+BEAT_OF_DEVICE = f"""
+WITH beat AS (UPDATE devices d SET last_seen_by = 'device', {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}{_REST}"""
 BEAT_OF_KEY = f"""
-WITH beat AS (
-    UPDATE devices d SET last_seen_by = 'key', {_SET}
-    FROM worlds w
-    WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL
-    {_RETURNING}
-{_REST}
-"""
+WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_IDLE}{_OF_KEY}{_RETURNING}{_REST}"""
+FULL_BEAT_OF_DEVICE = f"""
+WITH beat AS (UPDATE devices d SET last_seen_by = 'device', {_SET}{_ACTIVE}{_OF_DEVICE}{_RETURNING}{_ALL}"""
+FULL_BEAT_OF_KEY = f"""
+WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_ACTIVE}{_OF_KEY}{_RETURNING}{_ALL}"""
 
 BEGIN_LOW_BATTERY = f"""
 UPDATE devices SET low_battery_since = $3
@@ -130,15 +146,17 @@ RETURNING id
 """
 
 # $1: the slot, $2: the moment, before which a device must have been heard last; $3: how many at once.
+FIND_SILENT = """
+SELECT d.world_id, w.project_id, d.id, d.last_heartbeat_at
+FROM devices d JOIN worlds w ON w.id = d.world_id
+WHERE d.heartbeat_slot <= $1 AND d.offline_since IS NULL AND d.deleted_at IS NULL
+  AND d.end_user_id IS NOT NULL AND d.last_heartbeat_at <= $2
+ORDER BY d.heartbeat_slot LIMIT $3 FOR NO KEY UPDATE OF d SKIP LOCKED
+"""
+
 BEGIN_OFFLINE = """
-UPDATE devices d SET offline_since = d.last_heartbeat_at
-FROM worlds w
-WHERE w.id = d.world_id AND (d.world_id, d.id) IN (
-    SELECT s.world_id, s.id FROM devices s
-    WHERE s.heartbeat_slot <= $1 AND s.offline_since IS NULL AND s.deleted_at IS NULL
-      AND s.end_user_id IS NOT NULL AND s.last_heartbeat_at <= $2
-    ORDER BY s.heartbeat_slot LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
-RETURNING d.world_id, w.project_id, d.id, d.offline_since
+UPDATE devices SET offline_since = last_heartbeat_at
+WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 """
 
 PRUNE_DIAGNOSTICS = """
@@ -158,21 +176,35 @@ DELETE_OF_DEVICES = "DELETE FROM device_diagnostics WHERE world_id = $1 AND devi
 DELETE_OF_END_USER = "DELETE FROM device_diagnostics WHERE world_id = $1 AND end_user_id = $2"
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a heartbeat told: $3 to $13, and $14 to $16 if it takes the full statement."""
+
+    facts: tuple[object, ...]
+    diagnostics: tuple[int | None, list[str], list[str]] | None
+
+
 async def beat_of_device(
-    connection: Connection, token_hash: bytes, device_id: str | None, told: tuple[object, ...]
+    connection: Connection, token_hash: bytes, device_id: str | None, told: Told
 ) -> asyncpg.Record | None:
     """The device that has this token, as told; None when there is none, or it is not `device_id`.
 
-    `told`: $3 to $16. The row says what `_RETURNING` names, and `commands` and `offer` as JSON.
+    The row says what `_ANSWER` names, `commands` and `offer` as JSON.
     """
-    return await connection.fetchrow(BEAT_OF_DEVICE, token_hash, device_id, *told)
+    if told.diagnostics is None:
+        return await connection.fetchrow(BEAT_OF_DEVICE, token_hash, device_id, *told.facts)
+    return await connection.fetchrow(
+        FULL_BEAT_OF_DEVICE, token_hash, device_id, *told.facts, *told.diagnostics
+    )
 
 
 async def beat_of_key(
-    connection: Connection, world_id: int, device_id: str, told: tuple[object, ...]
+    connection: Connection, world_id: int, device_id: str, told: Told
 ) -> asyncpg.Record | None:
     """The same for a device of the world; None when there is none."""
-    return await connection.fetchrow(BEAT_OF_KEY, world_id, device_id, *told)
+    if told.diagnostics is None:
+        return await connection.fetchrow(BEAT_OF_KEY, world_id, device_id, *told.facts)
+    return await connection.fetchrow(FULL_BEAT_OF_KEY, world_id, device_id, *told.facts, *told.diagnostics)
 
 
 async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:
@@ -180,11 +212,16 @@ async def begin_low_battery(connection: Connection, world_id: int, device_id: st
     return await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, now) is not None
 
 
-async def begin_offline(
+async def find_silent(
     connection: Connection, slot: int, before: datetime, limit: int
 ) -> list[asyncpg.Record]:
-    """Devices whose silence begins to count: world_id, project_id, id, offline_since."""
-    return await connection.fetch(BEGIN_OFFLINE, slot, before, limit)
+    """Devices whose silence begins to count, held: world_id, project_id, id, last_heartbeat_at."""
+    return await connection.fetch(FIND_SILENT, slot, before, limit)
+
+
+async def begin_offline(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """These are silent since they were heard last."""
+    await connection.execute(BEGIN_OFFLINE, world_id, device_ids)
 
 
 async def prune_diagnostics(connection: Connection, before: datetime, limit: int) -> str:

@@ -41,7 +41,6 @@ _NAME_UNITS = 64
 _SWEEP = 500
 _PRUNE = 1000
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
-_NO_EVENTS: tuple[list[str], list[str]] = ([], [])
 
 _encode_state = msgspec.json.Encoder().encode
 _decode_offer = msgspec.json.Decoder(Offer).decode
@@ -75,8 +74,6 @@ class Heartbeats:
             world_id=row["world_id"],
             project_id=row["project_id"],
             mode=row["mode"],
-            end_user_id=row["end_user_id"],
-            binding_generation=row["binding_generation"],
             token_hash=token_hash,
         )
         return actor, await self._answer(row, body, accepted, now)
@@ -157,11 +154,12 @@ class Heartbeats:
         before, total = now - SILENCE, 0
         while True:
             async with self._kit.database.transaction() as connection:
-                rows = await queries.begin_offline(connection, _minute(before), before, _SWEEP)
+                rows = await queries.find_silent(connection, _minute(before), before, _SWEEP)
                 silent: defaultdict[tuple[int, str], dict[str, datetime]] = defaultdict(dict)
                 for row in rows:
-                    silent[row["world_id"], row["project_id"]][row["id"]] = row["offline_since"]
+                    silent[row["world_id"], row["project_id"]][row["id"]] = row["last_heartbeat_at"]
                 for (world_id, project_id), since in silent.items():
+                    await queries.begin_offline(connection, world_id, list(since))
                     await self._devices.tell(connection, world_id, project_id, "device.offline", since, now)
             total += len(rows)
             if len(rows) < _SWEEP:
@@ -202,17 +200,15 @@ def _minute(moment: datetime) -> int:
     return int(moment.timestamp()) // 60
 
 
-def _told(body: HeartbeatBody, now: datetime) -> tuple[tuple[object, ...], list[str]]:
-    """The statements' $3 to $16, and the ids of the diagnostic events. Raises InvalidRequest."""
+def _told(body: HeartbeatBody, now: datetime) -> tuple[queries.Told, list[str]]:
+    """What the statements take, and the ids of the diagnostic events. Raises InvalidRequest."""
     name = body.device_name
     if name is not None and len(name.encode("utf-16-le")) // 2 > _NAME_UNITS:
         raise InvalidRequest(
             f"`device_name` may have at most {_NAME_UNITS} UTF-16 units.", param="device_name"
         )
     context = body.client_context
-    diagnostics = body.diagnostics
-    event_ids, events = _NO_EVENTS if diagnostics is None else _events(diagnostics)
-    told = (
+    facts = (
         now,
         body.battery_percent,
         body.storage_used_mb,
@@ -224,11 +220,13 @@ def _told(body: HeartbeatBody, now: datetime) -> tuple[tuple[object, ...], list[
         body.device_state,
         None if context is None else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),
         _minute(now),
-        None if diagnostics is None else diagnostics.schema_version,
-        [each.lower() for each in event_ids],
-        events,
     )
-    return told, event_ids
+    diagnostics = body.diagnostics
+    if body.device_state != "recording" and (diagnostics is None or not diagnostics.events):
+        return queries.Told(facts, None), []
+    event_ids, events = _events(diagnostics)
+    version = None if diagnostics is None else diagnostics.schema_version
+    return queries.Told(facts, (version, [each.lower() for each in event_ids], events)), event_ids
 
 
 def _state(body: HeartbeatBody) -> str | None:
@@ -243,10 +241,10 @@ def _state(body: HeartbeatBody) -> str | None:
     return None if encoded == b"{}" else encoded.decode()
 
 
-def _events(diagnostics: Diagnostics) -> tuple[list[str], list[str]]:
+def _events(diagnostics: Diagnostics | None) -> tuple[list[str], list[str]]:
     """Ids as the device wrote them, each once, and the JSON of each. Raises InvalidRequest."""
     found: dict[str, str] = {}
-    for number, event in enumerate(diagnostics.events):
+    for number, event in enumerate(diagnostics.events if diagnostics is not None else ()):
         param = f"diagnostics.events[{number}]"
         event_id = event.get("event_id")
         if not isinstance(event_id, str) or not _EVENT_ID.match(event_id):
