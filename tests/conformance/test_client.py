@@ -40,6 +40,51 @@ async def test_write_look_copy_delete(objects: ObjectStore, key: str) -> None:
     assert await objects.get_range(f"{key}-copy", 3, 100) == b"lo"
 
 
+@pytest.mark.parametrize("sizes", [[], [5], [MIB] * 3, [300_000] * 90, [8 * MIB, 8 * MIB], [17 * MIB]])
+async def test_an_object_is_written_piece_by_piece(objects: ObjectStore, key: str, sizes: list[int]) -> None:
+    pieces = [os.urandom(size) for size in sizes]
+    async with objects.writing(key) as target:
+        for piece in pieces:
+            await target.write(piece)
+    body = b"".join(pieces)
+    assert await objects.sha256_of(key) == (len(body), hashlib.sha256(body).hexdigest())
+    await objects.delete(key)
+
+
+@pytest.mark.parametrize("size", [5, 40 * MIB])
+async def test_what_is_not_written_to_its_end_is_not_there(
+    objects: ObjectStore, store: Endpoint, key: str, size: int
+) -> None:
+    async def write() -> None:
+        async with objects.writing(key) as target:
+            for _ in range(0, size, MIB):
+                await target.write(os.urandom(min(size, MIB)))
+            begun.set()
+            await held.wait()
+            raise LookupError("enough")
+
+    for cancel in (False, True):
+        begun, held = asyncio.Event(), asyncio.Event()
+        writing = asyncio.create_task(write())
+        await begun.wait()
+        if cancel:
+            writing.cancel()
+        held.set()
+        with pytest.raises(asyncio.CancelledError if cancel else LookupError):
+            await writing
+        with pytest.raises(ObjectMissing):
+            await objects.head(key)
+        uploads = store.client().list_multipart_uploads(Bucket=BUCKET) if store.kind != "embedded" else {}
+        assert not [each for each in uploads.get("Uploads", []) if each["Key"] == key]
+
+
+async def test_writing_to_a_store_that_is_away_says_so(tmp_path: Path) -> None:
+    objects = opened(f"http://127.0.0.1:{free_ports(1)[0]}", tmp_path)
+    with pytest.raises(StoreUnavailable):
+        async with objects.writing("some/object") as target:
+            await target.write(b"hello")
+
+
 async def test_what_is_missing_is_said_to_be(objects: ObjectStore, key: str) -> None:
     for call in (
         objects.head(key),
