@@ -131,7 +131,7 @@ class PayloadTooLarge(ApiError):
 
 
 class UnsupportedMediaType(ApiError):
-    """The body's Content-Type is not JSON."""
+    """The body's Content-Type is not what the route takes."""
 
     status, code = 415, "unsupported_media_type"
 
