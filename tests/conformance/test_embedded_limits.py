@@ -1,9 +1,12 @@
 """Promises of our own store alone: what happens to bytes that come wrong, late, half or to a full disk."""
 
+import contextlib
 import hashlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,23 @@ def leftovers(store: Endpoint) -> list[Path]:
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
     return error.value.response["Error"]["Code"]
+
+
+def test_a_part_that_comes_while_its_upload_is_aborted_leaves_nothing(ours: Endpoint) -> None:
+    client, body = ours.client(), os.urandom(6 << 20)
+
+    def put(upload: str) -> None:
+        with contextlib.suppress(ClientError):
+            client.upload_part(Bucket=BUCKET, Key="late", UploadId=upload, PartNumber=1, Body=body)
+
+    for turn in range(40):
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key="late")["UploadId"]
+        putting = threading.Thread(target=put, args=(upload,))
+        putting.start()
+        time.sleep(turn / 1000)  # each time at another step
+        client.abort_multipart_upload(Bucket=BUCKET, Key="late", UploadId=upload)
+        putting.join()
+    assert list((ours.root / BUCKET / "uploads").iterdir()) == []
 
 
 def test_a_full_disk_refuses_writes_and_keeps_serving(tmp_path: Path, curl: Curl) -> None:

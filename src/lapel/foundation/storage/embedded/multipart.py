@@ -98,11 +98,19 @@ async def put_part(call: Call) -> None:
             content_type="",
             checksums=upload.verified_checksums(),
         )
-        await folder.in_thread(
-            _plan, place, call.key
-        )  # aborted meanwhile? A part must not bring the folder back
-        await folder.in_thread(writer.commit, place / f"{int(text)}.part", facts)
+        await folder.in_thread(_keep_part, place, call.key, writer, int(text), facts)
     await request.answer(200, [(b"etag", b'"%s"' % facts.etag.encode()), *checksum_headers(facts.checksums)])
+
+
+def _keep_part(place: Path, key: str, writer: ObjectWriter, number: int, facts: Facts) -> None:
+    """Put a part into its upload's folder, and do not bring the folder of an aborted upload back."""
+    _plan(place, key)
+    writer.commit(place / f"{number}.part", facts)
+    try:
+        _plan(place, key)
+    except S3Error:  # aborted at the same moment
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 async def complete_upload(call: Call) -> None:
