@@ -10,8 +10,8 @@ from lapel.foundation.tokens import new_token
 # As after an hour of heartbeats: everything was told before, and the moments are spread.
 _DEVICES = """
 INSERT INTO devices (world_id, id, serial_number, model, name, firmware_version, end_user_id,
-    binding_generation, bound_at, battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at,
-    last_seen_at, last_seen_by, recording_state, heartbeat_slot, created_at, updated_at)
+    binding_generation, bound_at, battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm,
+    last_heartbeat_at, last_seen_at, last_seen_by, recording_state, heartbeat_slot, created_at, updated_at)
 SELECT $1, 'dev_' || lpad(i::text, 24, '0'), 'BENCH' || i, 'bota_pin_4g', 'Device ' || i, '1.4.2',
     'eu_' || lpad((i % $3)::text, 24, '0'), 1, t, 80, 1000, 32000, -67, t, t, 'device',
     '{"device_state": "idle", "pending_recordings": 0, "flags": 8, "connection_type": ["wifi"]}',

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from pathlib import Path
+
 import httpx
 import pytest
 
+from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit
-from tests.heartbeats.support import Worn, worn
-from tests.support.tenants import Tenant
+from tests.heartbeats.support import Timed, Worn, worn
+from tests.support.client import api_client
+from tests.support.running import running
+from tests.support.tenants import Tenant, make_tenant
 
 
 @pytest.fixture
 async def device(client: httpx.AsyncClient, kit: Kit, tenant: Tenant) -> Worn:
     """A device that somebody wears."""
     return await worn(client, kit, tenant)
+
+
+@pytest.fixture
+async def timed(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Timed]:
+    """A device on a server of its own, whose clock the test turns."""
+    clock = ManualClock(datetime.now(UTC).replace(microsecond=0))
+    async with (
+        running(tmp_path / "timed", fresh_database, clock=clock) as live,
+        api_client(live.url) as client,
+    ):
+        yield Timed(await worn(client, live.kit, await make_tenant(live.kit)), clock, live)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import httpx
 import msgspec
 
+from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit
+from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
 
 EVENTS = "SELECT type, dedupe, body FROM events WHERE world_id = $1 AND resource_id = $2 ORDER BY id"
@@ -93,3 +96,17 @@ async def worn(client: httpx.AsyncClient, kit: Kit, tenant: Tenant, serial: str 
     made = Worn(client, kit, tenant, device.json()["id"], person.json()["id"])
     await made.bind()
     return made
+
+
+@dataclass
+class Timed:
+    """A device, and the clock of its server."""
+
+    device: Worn
+    clock: ManualClock
+    live: Running
+
+    async def after(self, **time: int) -> int:
+        """Some time passes (`minutes=15`), and the sweep comes round; how many devices it found silent."""
+        self.clock.advance(timedelta(**time))
+        return await self.live.parts.heartbeats.sweep()

@@ -100,9 +100,9 @@ class Heartbeats:
     ) -> Heartbeat:
         """What is rare follows here, each in a transaction of its own; whatever does not come to pass because
         this process ends is done with the device's next heartbeat, as nobody has had an answer."""
+        crash_point("heartbeat:stored")
         commands: str | None = row["commands"]
         if row["low_battery"]:
-            crash_point("heartbeat:stored")
             await self._begin_low_battery(row, now)
         return Heartbeat(
             status="ok",
@@ -127,6 +127,7 @@ class Heartbeats:
                 await self._devices.tell(
                     connection, world_id, row["project_id"], "device.low_battery", {device_id: now}, now
                 )
+            crash_point("heartbeat:low-battery")
 
     async def _ota(self, row: asyncpg.Record, body: HeartbeatBody, now: datetime) -> Manifest | None:
         """The device's open offer, if it is still one after what the device told of it."""
@@ -161,6 +162,7 @@ class Heartbeats:
                 for (world_id, project_id), since in silent.items():
                     await queries.begin_offline(connection, world_id, list(since))
                     await self._devices.tell(connection, world_id, project_id, "device.offline", since, now)
+                crash_point("heartbeat:silent")
             total += len(rows)
             if len(rows) < _SWEEP:
                 return total

@@ -1,0 +1,87 @@
+"""A process may end between a heartbeat's statement and what is rare: the repeat does it, once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lapel.foundation.http_server import listen
+from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
+from tests.firmware.support import Fleet
+from tests.heartbeats.support import worn
+from tests.support.client import api_client
+from tests.support.running import running, settings_for
+from tests.support.tenants import make_tenant
+
+
+@pytest.mark.parametrize("point", ["heartbeat:stored", "heartbeat:low-battery"])
+async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_once(
+    fresh_database: str, tmp_path: Path, point: str
+) -> None:
+    crash, marker = armed(tmp_path, point)
+    async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
+        device = await worn(client, live.kit, await make_tenant(live.kit))
+        fleet = Fleet(client, device.tenant, live.kit)
+        release = await fleet.released(version="2.0.0", model="bota_pin")
+        await fleet.assign(device.id, release["id"])
+        assert (await device.beat())["ota"] is not None
+        body = {
+            "battery_percent": 4,
+            "firmware_version": "2.0.0",
+            "diagnostics": {"events": [{"event_id": "a" * 16}]},
+        }
+        listener = listen("127.0.0.1", 0)[0]
+        with listener:
+            settings = settings_for(
+                live.settings.data_dir,
+                live.settings.database_url or "",
+                listener.getsockname()[1],
+                LAPEL_S3_ENDPOINT=live.settings.s3_endpoint or "",
+            )
+            async with (
+                process("api", settings, crash=crash, listener=listener),
+                httpx.AsyncClient(
+                    base_url=f"http://127.0.0.1:{settings.port}", timeout=30, trust_env=False
+                ) as dying,
+            ):
+                with pytest.raises(httpx.TransportError):
+                    await replace(device, client=dying).send(body)
+                for _ in range(600):
+                    if not marker.exists():
+                        break
+                    await asyncio.sleep(0.05)
+        assert not marker.exists()
+        # What the statement did was done whole.
+        row = await device.row()
+        assert (row["battery_percent"], row["firmware_version"]) == (4, "2.0.0")
+        assert row["low_battery_since"] is None
+        assert await device.events("device.low_battery") == []
+        assert await fleet.events() == []
+
+        for _ in range(2):
+            answer = await device.beat(**body)
+            assert (answer["ota"], answer["accepted_event_ids"]) == (None, ["a" * 16])
+        assert len(await device.events("device.low_battery")) == 1
+        assert [type_ for type_, _ in await fleet.events()] == ["ota.applied"]
+        assert len(await device.diagnostics()) == 1
+
+
+async def test_a_worker_that_dies_in_the_sweep_tells_of_a_silence_once(
+    fresh_database: str, tmp_path: Path
+) -> None:
+    crash, marker = armed(tmp_path, "heartbeat:silent")
+    later = timedelta(minutes=20)
+    async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
+        device = await worn(client, live.kit, await make_tenant(live.kit))
+        await device.beat()
+        assert await errand(live.settings, crash, later) == CRASHED
+        assert not marker.exists()
+        assert await device.events("device.offline") == []
+        for _ in range(2):
+            await run_schedules(live.settings, later)
+        assert len(await device.events("device.offline")) == 1
