@@ -30,7 +30,6 @@ def test_it_finds_the_server_and_leaves_nothing_but_a_report(served: Served, tmp
     report = json.loads(done.stdout)
     assert (report["devices"], report["seed"], report["broken"], report["errors"]) == (8, 5, {}, {})
     assert report["uploads"]["promised"] == report["uploads"]["kept"] > 0
-    assert report["heartbeats"] > 8
     assert not report["left_behind"]
     keys = told("keys", "list", "--data-dir", served.data_dir)["data"]
     made = [key for key in keys if (key["name"] or "").startswith("lapel simulate")]

@@ -66,7 +66,7 @@ def _drawn(fleet: Fleet, rates: _Rates) -> RenderableType:
     right = Table("call", "count", "p50 ms", "p95 ms", "p99 ms", box=None, pad_edge=False)
     for column in right.columns[1:]:
         column.justify = "right"
-    for name, histogram in list(meter.calls.items()):
+    for name, histogram in (("all", meter.total), *meter.calls.items()):
         seen = latency_of(histogram)
         right.add_row(name, f"{seen.count:,}", f"{seen.p50}", f"{seen.p95}", f"{seen.p99}")
     both = Table.grid(padding=(0, 4))

@@ -13,6 +13,7 @@ from lapel.simulate.wire import Upload
 
 FIRST_VERSION = "1.0.0"
 NEVER = float("inf")
+_OFFERS_WITHIN = 300  # seconds
 
 
 class Activity(enum.IntEnum):
@@ -96,7 +97,7 @@ def schedule(plan: Plan, device: Device) -> None:
     ):
         device.due[activity] = after(dice, 0, rate)
     if dice.random() < plan.updates:
-        device.due[Activity.OFFER] = dice.random() * length / 2
+        device.due[Activity.OFFER] = dice.random() * min(length / 2, _OFFERS_WITHIN)
 
 
 def after(dice: Random, now: float, rate: float) -> float:

@@ -41,7 +41,7 @@ class Keyring:
                 options={"require": ["exp", "iat", "jti", "sub"]},
                 leeway=5,
             )
-        except jwt.InvalidTokenError as fault:
+        except jwt.PyJWTError as fault:
             return f"{type(fault).__name__}: {fault}"
         if claims["sub"] != device_id:
             return f"it is for the device {claims['sub']}"

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from lapel.simulate.backend import Backend
-from lapel.simulate.caller import Answer, CallFailed
+from lapel.simulate.caller import Answer, CallFailed, SimulationError
 from lapel.simulate.device import Device
 from lapel.simulate.journal import (
     Acknowledged,
@@ -111,7 +111,7 @@ class Oracle:
                 await self._commands(device, told)
             if told.offered or told.ended:
                 await self._updates(device, told)
-        except CallFailed as fault:
+        except (CallFailed, SimulationError) as fault:
             self._find("not answered", device, str(fault))
 
     async def _state(self, device: Device) -> None:
