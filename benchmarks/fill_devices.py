@@ -16,7 +16,7 @@ SELECT $1, 'dev_' || lpad(i::text, 24, '0'), 'BENCH' || i, 'bota_pin_4g', 'Devic
     'eu_' || lpad((i % $3)::text, 24, '0'), 1, t, 80, 1000, 32000, -67, t, t, 'device',
     '{"device_state": "idle", "pending_recordings": 0, "flags": 8, "connection_type": ["wifi"]}',
     extract(epoch FROM t)::bigint / 60, t, t
-FROM generate_series(1, $2::integer) i, LATERAL (SELECT now() - (i % 300) * interval '1 s' AS t) at
+FROM generate_series(1, $2::integer) i, LATERAL (SELECT now() - (i % 600) * interval '1 s' AS t) at
 """
 _TOKENS = """
 INSERT INTO device_tokens (token_hash, world_id, device_id, binding_generation, state, created_at)

@@ -114,3 +114,23 @@ async def test_every_device_has_a_limit_of_its_own(two: tuple[Running, Running, 
             assert 10 <= statuses.count(201) <= 12
         fine = await here.get("/v1/recordings", headers=resources.tenant.headers)
         assert fine.headers["x-ratelimit-remaining"] == "39"
+
+
+async def test_a_devices_heartbeats_and_other_calls_have_one_limit(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, _, clock = two
+    resources = await made(one, clock)
+    device = bearer(resources.device.token)
+    async with api_client(one.url) as client:
+        for number in range(12):
+            path = "/v1/recordings" if number % 2 else "/v1/devices/me/heartbeat"
+            answer = await client.post(path, json={}, headers=device)
+            assert answer.status_code in (200, 201)
+            assert answer.headers["x-ratelimit-remaining"] == str(11 - number)
+        for path in ("/v1/recordings", "/v1/devices/me/heartbeat"):
+            assert (await client.post(path, json={}, headers=device)).status_code == 429
+        # A body that is refused, and a wrong token, are told as ever.
+        clock.advance(timedelta(minutes=1))
+        wrong = await client.post("/v1/devices/me/heartbeat", json={"flags": 256}, headers=device)
+        assert (wrong.status_code, wrong.headers["x-ratelimit-remaining"]) == (400, "11")

@@ -142,6 +142,21 @@ async def test_a_wrong_token_is_told_before_a_limit(kit: Kit, found: Found, devi
         assert await beat(api, device_token, {"number": -1}) == (429, "rate_limit_exceeded")
 
 
+class Generous(Unlimited):
+    async def take_device(self, token_hash: bytes) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ARG002 - its shape
+        return ((b"x-ratelimit-limit", b"60"),)
+
+
+async def test_who_has_no_good_token_hears_nothing_of_limits(
+    kit: Kit, found: Found, device_token: str
+) -> None:
+    async with served(kit, found, Generous()) as api:
+        for body in ({}, {"number": -1}):
+            for token, limited in ((device_token, True), (new_token("dtok"), False)):
+                answer = await api.post("/v1/beats", json=body, headers=bearer(token))
+                assert ("x-ratelimit-limit" in answer.headers) is limited
+
+
 async def test_the_headers_are_checked_on_this_way_too(kit: Kit, found: Found, device_token: str) -> None:
     async with served(kit, found) as api:
         for name, value, status in (

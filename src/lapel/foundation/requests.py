@@ -251,10 +251,14 @@ class Api:
             _, query, body = await self._decode(endpoint, scope, receive, call)
             found = await direct(token_hash, params, query, body)
         except ApiError:
+            counted, call.extra = call.extra, ()  # who has no good token hears nothing of limits
             await self._enter(operation, call)
+            call.extra = counted
             raise
         if found is None:
+            counted, call.extra = call.extra, ()
             await self._enter(operation, call)
+            call.extra = counted
             return encode(operation, await operation.handler(call.actor, params, query, body))
         call.actor, answer = found
         return encode(operation, answer)

@@ -1,6 +1,6 @@
 """All SQL of heartbeats.
 
-A heartbeat is one statement. It changes no indexed column but `heartbeat_slot`, every five minutes, so that
+A heartbeat is one statement. It changes no indexed column but `heartbeat_slot`, every ten minutes, so that
 PostgreSQL writes the row's new version beside the old one and touches no index (HOT).
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOW_BATTERY = 15
 CHARGED = 20
 # A row's slot is this many minutes old at most while heartbeats come.
-_SLOT_MINUTES = 5
+_SLOT_MINUTES = 10
 
 _UNTOLD = '{"device_state": null, "pending_recordings": null, "flags": null, "connection_type": []}'
 

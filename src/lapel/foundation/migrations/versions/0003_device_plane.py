@@ -27,7 +27,7 @@ ALTER TABLE devices
     ADD COLUMN active_since timestamptz,
     ADD COLUMN initiated_by text CHECK (initiated_by IN ('local', 'remote')),
     ADD COLUMN client_context jsonb,
-    -- Minutes since 1970: of the last heartbeat, or up to five before it, so that it changes rarely. NULL
+    -- Minutes since 1970: of the last heartbeat, or up to ten before it, so that it changes rarely. NULL
     -- before the first one, and while nobody wears the device.
     ADD COLUMN heartbeat_slot integer,
     -- An episode begins when the event is raised, and ends when the device is heard or charged again.
