@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.serving import LAPEL, Served, run, serving, told
@@ -83,6 +84,26 @@ def test_ctrl_c_ends_it_early_with_the_report(served: Served) -> None:
     assert process.returncode == 0, errors
     assert ", ended early" in output
     assert "Traceback" not in errors
+
+
+def test_a_second_ctrl_c_skips_the_report_and_still_removes_everything(served: Served) -> None:
+    command = [*LAPEL, "simulate", "--speed", "60", "--data-dir", str(served.data_dir)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "20 devices live" in process.stderr.readline()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, 0), errors  # 0: on a busy machine, both may arrive as one
+    assert (output == "") == (process.returncode == 130)
+    assert "Traceback" not in errors
+    key = told("keys", "create", "--data-dir", served.data_dir)["key"]
+    answer = httpx.get(f"{served.url}/v1/devices", headers={"Authorization": f"Bearer {key}"})
+    assert answer.json()["data"] == []
 
 
 def test_the_dashboard_draws_on_a_terminal(served: Served) -> None:
