@@ -214,6 +214,23 @@ async def test_pausing_stops_at_once_and_resuming_goes_on(scene: Scene) -> None:
     assert (await fleet.history(devices[1]))[1]["error_message"] == "The rollout was paused."
 
 
+async def test_what_was_taken_back_from_one_device_is_not_offered_to_it_again(scene: Scene) -> None:
+    fleet = scene.fleet
+    spared, pinned, usual = await fleet.devices(3)
+    own = await fleet.released(version="1.9")
+    made = await fleet.roll_out(await fleet.released(version="2.0"))
+    await scene.walk(made)
+    await fleet.call("DELETE", f"/v1/devices/{spared}/ota", 204)
+    await fleet.assign(pinned, own["id"])
+    await scene.apply("1.9", pinned)
+    assert counts(await scene.walk_again(made)) == (1, 0, 0, 0, 2)
+    await fleet.rollout(made, "/pause")
+    await scene.walk(made)
+    await fleet.rollout(made, "/resume")
+    assert counts(await scene.walk(made)) == (1, 0, 0, 0, 3)
+    assert await scene.offered([spared, pinned, usual]) == [usual]
+
+
 async def test_resuming_before_it_was_taken_back_takes_nothing_back(scene: Scene) -> None:
     await scene.fleet.devices(3)
     made = await scene.fleet.roll_out(await scene.fleet.released())

@@ -28,7 +28,9 @@ async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence
     # One look for all that fail in the same moment, once that is over: a look that is under way by now may
     # have counted before this is seen.
     moment = int(now.timestamp() / _MOMENT.total_seconds())
-    for world_id, rollout_id in {(row["world_id"], row["rollout_id"]) for row in rows}:
-        if rollout_id is not None:
-            job = RolloutJob(world_id, rollout_id)
-            await enqueue(connection, ADVANCE, job, dedupe=f"{rollout_id}:{moment}", after=_MOMENT)
+    # In one order: who enqueues the same waits for the other, and two who did so crosswise would for ever.
+    for world_id, rollout_id in sorted(
+        {(row["world_id"], row["rollout_id"]) for row in rows if row["rollout_id"] is not None}
+    ):
+        job = RolloutJob(world_id, rollout_id)
+        await enqueue(connection, ADVANCE, job, dedupe=f"{rollout_id}:{moment}", after=_MOMENT)

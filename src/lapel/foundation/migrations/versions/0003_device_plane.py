@@ -200,11 +200,15 @@ CREATE TABLE ota_assignments (
     rollout_id text COLLATE "C",
     status text NOT NULL CHECK (status IN ('pending', 'delivered', 'applied', 'failed', 'cancelled')),
     error_message text,
+    -- Cancelled because its rollout paused or halted: a rollout that goes on may offer it again.
+    withdrawn boolean NOT NULL DEFAULT false,
     deadline_at timestamptz NOT NULL,
     assigned_at timestamptz NOT NULL,
     delivered_at timestamptz,
     applied_at timestamptz,
     ended_at timestamptz,
+    -- Cancelled by its rollout's pausing: offered again when that goes on.
+    is_withdrawn boolean NOT NULL DEFAULT false,
     PRIMARY KEY (world_id, id),
     FOREIGN KEY (world_id, device_id) REFERENCES devices (world_id, id) ON DELETE CASCADE,
     FOREIGN KEY (world_id, firmware_release_id) REFERENCES firmware_releases (world_id, id),
