@@ -110,7 +110,7 @@ WITH page AS MATERIALIZED (
       AND p.firmware_version IS DISTINCT FROM $5
       AND (SELECT count(*) FROM ota_assignments a
            WHERE a.world_id = $1 AND a.device_id = p.id
-             AND (a.status IN ('pending', 'delivered') OR a.rollout_id = $2 AND NOT a.is_withdrawn)) = 0
+             AND (a.status IN ('pending', 'delivered') OR a.rollout_id = $2 AND NOT a.withdrawn)) = 0
       AND ($7 OR $6::bigint IS NULL OR (
            SELECT count(*) FROM firmware_releases runs
            WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
@@ -133,7 +133,7 @@ SELECT (SELECT count(*) FROM page) AS seen, (SELECT max(id) FROM page) AS last,
 
 # Only while the rollout does not run: it may have been resumed since.
 WITHDRAW = """
-UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, is_withdrawn = true,
+UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, withdrawn = true,
     error_message = 'The rollout was ' || r.status || '.'
 FROM (SELECT world_id, id, status FROM rollouts
       WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE) r

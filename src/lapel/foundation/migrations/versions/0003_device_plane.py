@@ -207,8 +207,6 @@ CREATE TABLE ota_assignments (
     delivered_at timestamptz,
     applied_at timestamptz,
     ended_at timestamptz,
-    -- Cancelled by its rollout's pausing: offered again when that goes on.
-    is_withdrawn boolean NOT NULL DEFAULT false,
     PRIMARY KEY (world_id, id),
     FOREIGN KEY (world_id, device_id) REFERENCES devices (world_id, id) ON DELETE CASCADE,
     FOREIGN KEY (world_id, firmware_release_id) REFERENCES firmware_releases (world_id, id),
