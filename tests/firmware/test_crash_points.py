@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 import pytest
 
 import lapel
 from lapel.firmware.crash_points import CRASH_POINTS
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import listen
 from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
 from tests.firmware.support import Fleet, Json
 from tests.support.client import api_client
+from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import make_tenant
 
@@ -66,18 +69,36 @@ class Scene:
         raise AssertionError(await self.fleet.rollout(rollout))
 
 
-@asynccontextmanager
-async def opened(fresh_database: str, folder: Path, point: str) -> AsyncGenerator[Scene]:
-    crash, marker = armed(folder, point)
-    async with running(folder / "data", fresh_database) as live, api_client(live.url) as client:
-        yield Scene(Fleet(client, await make_tenant(live.kit), live.kit), live, crash, marker)
+Opener: TypeAlias = Callable[[str], AbstractAsyncContextManager[Scene]]
 
 
-@pytest.mark.parametrize("point", points("firmware"))
-async def test_an_upload_that_dies_is_there_whole_or_not_at_all(
-    fresh_database: str, tmp_path: Path, point: str
-) -> None:
-    async with opened(fresh_database, tmp_path, point) as scene, AsyncExitStack() as stack:
+@pytest.fixture
+def opened(postgres: EmbeddedPostgres, tmp_path: Path) -> Opener:
+    """A scene for a point, with a database of its own: several may play at once."""
+
+    @asynccontextmanager
+    async def open_(point: str) -> AsyncGenerator[Scene]:
+        crash, marker = armed(tmp_path, point)
+        url = await asyncio.to_thread(create_database, postgres, marker.name, "template")
+        async with running(tmp_path / f"{marker.name}-data", url) as live, api_client(live.url) as client:
+            yield Scene(Fleet(client, await make_tenant(live.kit), live.kit), live, crash, marker)
+        await asyncio.to_thread(drop_database, postgres, marker.name)
+
+    return open_
+
+
+async def each(stages: Sequence[str], play: Callable[[str], Awaitable[None]]) -> None:
+    """Play every point of these stages, all at once."""
+    await asyncio.gather(*(play(point) for stage in stages for point in points(stage)))
+
+
+@pytest.mark.timeout(240)
+async def test_an_upload_that_dies_is_there_whole_or_not_at_all(opened: Opener) -> None:
+    await each(["firmware"], lambda point: upload_dies(opened, point))
+
+
+async def upload_dies(opened: Opener, point: str) -> None:
+    async with opened(point) as scene, AsyncExitStack() as stack:
         listener = stack.enter_context(listen("127.0.0.1", 0)[0])
         port: int = listener.getsockname()[1]
         kept = scene.live.settings
@@ -104,9 +125,13 @@ async def test_an_upload_that_dies_is_there_whole_or_not_at_all(
         assert (await scene.fleet.client.get(link["download_url"])).content == CONTENT
 
 
-@pytest.mark.parametrize("point", [*points("rollout"), *points("withdraw")])
-async def test_a_rollout_whose_worker_dies_goes_on(fresh_database: str, tmp_path: Path, point: str) -> None:
-    async with opened(fresh_database, tmp_path, point) as scene:
+@pytest.mark.timeout(240)
+async def test_a_rollout_whose_worker_dies_goes_on(opened: Opener) -> None:
+    await each(["rollout", "withdraw"], lambda point: worker_dies(opened, point))
+
+
+async def worker_dies(opened: Opener, point: str) -> None:
+    async with opened(point) as scene:
         fleet = scene.fleet
         devices = await fleet.devices(6)
         release = await fleet.released(version="2.0")
@@ -132,11 +157,12 @@ async def test_a_rollout_whose_worker_dies_goes_on(fresh_database: str, tmp_path
         assert told == (devices[:5] if before[0]["status"] == "halted" else [])
 
 
-@pytest.mark.parametrize("point", points("deadlines"))
-async def test_deadlines_are_told_once_whatever_ends_the_sweep(
-    fresh_database: str, tmp_path: Path, point: str
-) -> None:
-    async with opened(fresh_database, tmp_path, point) as scene:
+async def test_deadlines_are_told_once_whatever_ends_the_sweep(opened: Opener) -> None:
+    await each(["deadlines"], lambda point: sweep_of_deadlines_dies(opened, point))
+
+
+async def sweep_of_deadlines_dies(opened: Opener, point: str) -> None:
+    async with opened(point) as scene:
         fleet = scene.fleet
         devices = await fleet.devices(3)
         release = await fleet.released()
@@ -152,11 +178,12 @@ async def test_deadlines_are_told_once_whatever_ends_the_sweep(
         ]
 
 
-@pytest.mark.parametrize("point", points("firmware-sweep"))
-async def test_files_without_a_release_go_and_others_stay(
-    fresh_database: str, tmp_path: Path, point: str
-) -> None:
-    async with opened(fresh_database, tmp_path, point) as scene:
+async def test_files_without_a_release_go_and_others_stay(opened: Opener) -> None:
+    await each(["firmware-sweep"], lambda point: sweep_of_files_dies(opened, point))
+
+
+async def sweep_of_files_dies(opened: Opener, point: str) -> None:
+    async with opened(point) as scene:
         fleet, kit = scene.fleet, scene.live.kit
         release = await fleet.upload(b"kept", b"kept too")
         project = fleet.tenant.project_id

@@ -83,19 +83,19 @@ async def test_who_hangs_up_leaves_nothing(opened: Opener, size: int) -> None:
 
 
 async def test_a_body_that_moves_may_take_long_and_one_that_does_not_may_not(opened: Opener) -> None:
-    async def slow(seconds: float) -> AsyncIterator[bytes]:
+    async def slow(pieces: int, seconds: float) -> AsyncIterator[bytes]:
         yield HEAD
-        for _ in range(15):
+        for _ in range(pieces):
             yield os.urandom(2000)
             await asyncio.sleep(seconds)
         yield END
 
     async with opened(LAPEL_BODY_TIMEOUT="0.5") as fleet:
-        answer = await send(fleet, slow(0.1))
+        answer = await send(fleet, slow(15, 0.1))
         assert (answer.status_code, answer.json()["bin_file_size_bytes"]) == (201, 30_000)
         assert len(await fleet.objects()) == 1
         try:
-            answer = await send(fleet, slow(3))
+            answer = await send(fleet, slow(2, 1.5))
         except httpx.TransportError:  # the connection was closed while it slept
             pass
         else:
