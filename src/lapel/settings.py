@@ -309,7 +309,8 @@ def variable(name: str) -> str:
 
 def unknown_variables(env: Mapping[str, str]) -> list[str]:
     """LAPEL_* variables that mean nothing to us: most likely misspelt ones."""
-    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES
+    of_clients = {"LAPEL_URL", "LAPEL_KEY"}
+    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | of_clients
     return sorted(name for name in env if name.startswith(PREFIX) and name not in known)
 
 
