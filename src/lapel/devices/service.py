@@ -11,8 +11,8 @@ import msgspec
 
 from lapel.devices import events, queries
 from lapel.devices import settings as device_settings
-from lapel.devices.counting import FleetCounts, count
-from lapel.devices.views import device_of, settings_of, state_of
+from lapel.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
+from lapel.devices.views import ONLINE_FOR, device_of, settings_of, state_of
 from lapel.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.end_users.service import hold_active
 from lapel.foundation import outbox
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
     from lapel.foundation.wire import JsonObject
+
+__all__ = ["LOW_BATTERY_PERCENT", "ONLINE_FOR", "Devices", "HeldDevice", "Hook", "hold_device", "mark_synced"]
 
 # `(connection, world id, device ids, now)`, in the transaction that binds, unbinds or deletes the devices,
 # which holds their rows: what a hook locks comes after them.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.configuration.service import REVISION
+from lapel.devices.service import LOW_BATTERY_PERCENT
 from lapel.firmware.service import OPEN_OFFER
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database import Connection
 
-# Below this an episode of low battery begins; at the second figure it ends.
-LOW_BATTERY = 15
-CHARGED = 20
+# An episode of low battery begins below LOW_BATTERY_PERCENT and ends here.
+CHARGED_PERCENT = 20
 # A row's slot is this many minutes old at most while heartbeats come.
 _SLOT_MINUTES = 10
 
@@ -45,7 +45,7 @@ _SET = f"""
     heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
         WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
     offline_since = NULL,
-    low_battery_since = CASE WHEN $4 >= {CHARGED} THEN NULL ELSE d.low_battery_since END"""
+    low_battery_since = CASE WHEN $4 >= {CHARGED_PERCENT} THEN NULL ELSE d.low_battery_since END"""
 
 # $11 is a state in which nothing is recorded.
 _IDLE = """,
@@ -74,8 +74,8 @@ _ACTIVE = """,
 
 _RETURNING = f"""
 RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
-    w.project_id, w.mode, d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY} AS low_battery,
-    {REVISION} AS config_revision"""
+    w.project_id, w.mode, {REVISION} AS config_revision,
+    d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY_PERCENT} AS low_battery"""
 
 # All of it waits until the device's row is ours, and happens only if there is one. What another request ends
 # at the same moment is settled by the command's or the offer's own row.
@@ -140,7 +140,7 @@ WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_ACTIVE}{_OF_KEY
 
 BEGIN_LOW_BATTERY = f"""
 UPDATE devices SET low_battery_since = $3
-WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percent < {LOW_BATTERY}
+WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percent < {LOW_BATTERY_PERCENT}
   AND deleted_at IS NULL
 RETURNING id
 """

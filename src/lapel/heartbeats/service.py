@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from lapel.devices.service import ONLINE_FOR
 from lapel.firmware.service import Offer
 from lapel.foundation.actors import Actor
 from lapel.foundation.database import affected
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from lapel.devices.service import Devices
     from lapel.firmware.service import Firmware, Manifest
     from lapel.foundation.database import Connection
+    from lapel.foundation.disk import DiskGuard
     from lapel.foundation.kit import Kit
     from lapel.heartbeats.wire import Diagnostics, HeartbeatBody
 
-# A bound device that is silent for so long is offline.
-SILENCE = timedelta(minutes=15)
 DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
@@ -62,7 +62,7 @@ class Heartbeats:
         """The heartbeat of whichever device has this token; None when that is not `device_id` (or `me`), or
         the token is not a current one. Raises InvalidRequest."""
         now = self._kit.clock.now()
-        told, accepted = _told(body, now)
+        told, accepted = _told(body, now, self._kit.disk)
         own = None if device_id == "me" else device_id
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_device(connection, token_hash, own, told)
@@ -88,7 +88,7 @@ class Heartbeats:
                 raise Unauthorized("This device token was revoked or replaced.")
             return found[1]
         now = self._kit.clock.now()
-        told, accepted = _told(body, now)
+        told, accepted = _told(body, now, self._kit.disk)
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
         if row is None:
@@ -152,7 +152,7 @@ class Heartbeats:
     async def sweep(self) -> int:
         """Tell of bound devices that have gone silent, once per silence; how many there were."""
         now = self._kit.clock.now()
-        before, total = now - SILENCE, 0
+        before, total = now - ONLINE_FOR, 0
         while True:
             async with self._kit.database.transaction() as connection:
                 rows = await queries.find_silent(connection, _minute(before), before, _SWEEP)
@@ -202,8 +202,11 @@ def _minute(moment: datetime) -> int:
     return int(moment.timestamp()) // 60
 
 
-def _told(body: HeartbeatBody, now: datetime) -> tuple[queries.Told, list[str]]:
-    """What the statements take, and the ids of the diagnostic events. Raises InvalidRequest."""
+def _told(body: HeartbeatBody, now: datetime, disk: DiskGuard | None) -> tuple[queries.Told, list[str]]:
+    """What the statements take, and the ids of the diagnostic events in it. Raises InvalidRequest.
+
+    On a disk that is nearly full a heartbeat writes itself in place, but its events stay with the device.
+    """
     name = body.device_name
     if name is not None and len(name.encode("utf-16-le")) // 2 > _NAME_UNITS:
         raise InvalidRequest(
@@ -224,11 +227,14 @@ def _told(body: HeartbeatBody, now: datetime) -> tuple[queries.Told, list[str]]:
         _minute(now),
     )
     diagnostics = body.diagnostics
-    if body.device_state != "recording" and (diagnostics is None or not diagnostics.events):
+    events = {} if diagnostics is None else _events(diagnostics)
+    if events and disk is not None and disk.low():
+        events = {}
+    if body.device_state != "recording" and not events:
         return queries.Told(facts, None), []
-    event_ids, events = _events(diagnostics)
     version = None if diagnostics is None else diagnostics.schema_version
-    return queries.Told(facts, (version, [each.lower() for each in event_ids], events)), event_ids
+    stored = (version, [each.lower() for each in events], list(events.values()))
+    return queries.Told(facts, stored), list(events)
 
 
 def _state(body: HeartbeatBody) -> str | None:
@@ -243,10 +249,10 @@ def _state(body: HeartbeatBody) -> str | None:
     return None if encoded == b"{}" else encoded.decode()
 
 
-def _events(diagnostics: Diagnostics | None) -> tuple[list[str], list[str]]:
-    """Ids as the device wrote them, each once, and the JSON of each. Raises InvalidRequest."""
+def _events(diagnostics: Diagnostics) -> dict[str, str]:
+    """The JSON of each event by its id, as the device wrote that. Raises InvalidRequest."""
     found: dict[str, str] = {}
-    for number, event in enumerate(diagnostics.events if diagnostics is not None else ()):
+    for number, event in enumerate(diagnostics.events):
         param = f"diagnostics.events[{number}]"
         event_id = event.get("event_id")
         if not isinstance(event_id, str) or not _EVENT_ID.match(event_id):
@@ -254,4 +260,4 @@ def _events(diagnostics: Diagnostics | None) -> tuple[list[str], list[str]]:
                 f"`{param}.event_id` takes 16 hexadecimal digits.", param=f"{param}.event_id"
             )
         found.setdefault(event_id, json_text(event, param=param, max_bytes=MAX_EVENT_BYTES))
-    return list(found), list(found.values())
+    return found
