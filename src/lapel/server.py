@@ -9,7 +9,6 @@ from urllib.parse import SplitResult, urlsplit
 from lapel import app
 from lapel.foundation.auth import Authenticator
 from lapel.foundation.clock import SystemClock
-from lapel.foundation.disk import DiskGuard
 from lapel.foundation.kit import RESTART_PATIENCE, open_kit
 from lapel.foundation.limits import open_limiter
 from lapel.foundation.requests import Api
@@ -59,9 +58,7 @@ class Server:
             limiter=await self._open.enter_async_context(open_limiter(kit)),
             observe=observe_request,
             body_limit=settings.body_limit,
-            disk=DiskGuard(settings.data_dir, settings.min_free_bytes)
-            if settings.uses_embedded_database
-            else None,
+            disk=kit.disk,
         )
         self._metrics = Metrics(kit)
 

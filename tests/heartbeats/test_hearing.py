@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
+from lapel.foundation.disk import DiskGuard
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.tenants import bearer
@@ -46,6 +47,21 @@ async def test_a_full_load_of_diagnostics_is_taken(device: Worn) -> None:
     answer = await device.beat(diagnostics={"events": events})
     assert answer["accepted_event_ids"] == [each["event_id"] for each in events]
     assert len(await device.diagnostics()) == 256
+
+
+async def test_with_a_full_disk_the_device_keeps_its_events(
+    device: Worn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = await command(device)
+    events = {"events": [{"event_id": "a" * 16}]}
+    with monkeypatch.context() as full:
+        full.setattr(DiskGuard, "low", lambda _: True)
+        for state in ("idle", "recording"):
+            answer = await device.beat(battery_percent=33, device_state=state, diagnostics=events)
+            assert (answer["accepted_event_ids"], await device.diagnostics()) == ([], [])
+            assert [each["id"] for each in answer["commands"]] == [told["id"]]
+    assert (await device.row())["battery_percent"] == 33
+    assert (await device.beat(diagnostics=events))["accepted_event_ids"] == ["a" * 16]
 
 
 async def test_two_devices_may_use_the_same_event_ids(device: Worn) -> None:

@@ -60,4 +60,5 @@ def _closed_kit() -> Kit:
         revocations=Revocations(database),
         store=open_store(settings, credentials),
         links=links_for(settings, credentials),
+        disk=None,
     )

@@ -169,6 +169,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             body=UpdateDevice,
             response=Device,
             errors=(NotFound,),
+            idempotency="natural",
         ),
         Operation(
             method="DELETE",
@@ -224,6 +225,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             body=SettingsBody,
             response=DeviceSettings,
             errors=(NotFound,),
+            idempotency="natural",
         ),
         Operation(
             method="PATCH",
@@ -237,6 +239,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             body=SettingsBody,
             response=DeviceSettings,
             errors=(NotFound,),
+            idempotency="natural",
         ),
         Operation(
             method="POST",

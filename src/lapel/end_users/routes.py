@@ -113,6 +113,7 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
             body=UpdateEndUser,
             response=EndUser,
             errors=(NotFound, ResourceAlreadyExists, Conflict),
+            idempotency="natural",
         ),
         Operation(
             method="DELETE",

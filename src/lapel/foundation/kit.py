@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation import seal, signing
 from lapel.foundation.clock import Clock, SystemClock
 from lapel.foundation.database import Database
+from lapel.foundation.disk import DiskGuard
 from lapel.foundation.ids import Ids, TimeOrderedIds
 from lapel.foundation.revocation import Revocations
 from lapel.foundation.storage.credentials import (
@@ -47,6 +48,8 @@ class Kit:
     revocations: Revocations
     store: ObjectStore
     links: Links
+    # Of the disk that the database lies on; None where that is somebody else's.
+    disk: DiskGuard | None
 
 
 @asynccontextmanager
@@ -78,6 +81,9 @@ async def open_kit(
             revocations=revocations,
             store=open_store(settings, credentials),
             links=links_for(settings, credentials),
+            disk=DiskGuard(settings.data_dir, settings.min_free_bytes)
+            if settings.uses_embedded_database
+            else None,
         )
     finally:
         await revocations.stop()

@@ -388,6 +388,6 @@ def _compile(operation: Operation) -> Endpoint:
         QueryDecoder(operation.query),
         QueryDecoder(operation.body),
         operation.parameters,
-        # Deleting makes room; `none` means that nothing is stored.
+        # Deleting makes room; `none` stores nothing, or (a heartbeat) looks after the disk itself.
         writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",
     )
