@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from lapel.foundation.kit import Kit
 from lapel.simulate.device import Activity
 from lapel.simulate.journal import Commanding, Entry, Executed, Journal, Promised, Violation
+from lapel.simulate.wire import Made, Page
 from tests.recordings.support import objects
 from tests.simulate.small import Small, small
 from tests.support.running import Running
@@ -109,6 +111,19 @@ async def test_a_lost_report_is_found(lived: Small, kit: Kit, tenant: Tenant) ->
         done = await connection.execute(UPDATE_COMMAND, tenant.test_world)
     assert done != "UPDATE 0"
     assert await kinds(lived) == {"acknowledgement lost"}
+
+
+async def test_an_update_that_was_offered_twice_is_found(lived: Small) -> None:
+    await lived.backend.make_firmware(Random(1))
+    await lived.do(Activity.OFFER)
+    assert await kinds(lived) == set()
+    release = (await lived.backend.caller.api("test", "GET", "/firmware-releases", lived.backend.key)).read(
+        Page[Made]
+    )
+    body = {"firmware_release_id": release.data[0].id}
+    path = f"/devices/{lived.device.id}/ota"
+    await lived.backend.caller.api("test", "POST", path, lived.backend.key, body, expected=(201,))
+    assert await kinds(lived) == {"updates duplicated"}
 
 
 async def test_a_binding_by_somebody_else_is_found(lived: Small) -> None:
