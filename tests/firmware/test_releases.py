@@ -69,6 +69,11 @@ async def test_what_is_left_out_is_null_or_absent(fleet: Fleet) -> None:
     assert refused["error"]["message"] == "This release has no .ufw file."
 
 
+async def test_the_longest_changelog_is_counted_in_characters(fleet: Fleet) -> None:
+    changelog = "\N{SATELLITE ANTENNA}" * 20_000
+    assert (await fleet.upload(changelog=changelog))["changelog"] == changelog
+
+
 async def test_releasing_is_once_and_for_good(fleet: Fleet) -> None:
     made = await fleet.upload()
     path = f"/v1/firmware-releases/{made['id']}/release"

@@ -163,7 +163,7 @@ BIN = part("bin", b"abc", filename="a.bin")
         (part("bin", b"", "X: " + "x" * 5000, filename="a.bin") + END, "400 The body is not valid multipart"),
         (b"--frontier\r\n" + b"x" * MIB, "400 The body is not valid multipart/form-data."),
         (b"--frontier\r\nX: " + b"x" * MIB, "400 The body is not valid multipart/form-data."),
-        (part("name", b"x" * (MAX_FIELD_BYTES + 1)) + END, "400 `name` may have at most 65536 bytes."),
+        (part("name", b"x" * (MAX_FIELD_BYTES + 1)) + END, "400 `name` may have at most 81920 bytes."),
         (part("other", b"") * (MAX_PARTS + 1) + END, "400 The form may have at most 100 parts."),
         (part("other", b"") * 100_000, "413 The form may have at most"),
         (part("bin", b"x" * (MIB + 1), filename="a.bin") + END, "413 `bin` may have at most 1048576 bytes."),

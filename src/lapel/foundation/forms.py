@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_PARTS = 100
-MAX_FIELD_BYTES = 64 * 1024
+# Enough for 20,000 characters, whichever they are.
+MAX_FIELD_BYTES = 80 * 1024
 _MAX_HEADERS = 8
 _MAX_HEADER_BYTES = 4096
 # Enough for a change of thread to cost little.
