@@ -37,7 +37,6 @@ class Losing:
 
     proxy: LosingProxy
     client: httpx.AsyncClient
-    target: str
     cuts: int = 0
     dice: Random = field(default_factory=lambda: Random(7))
 
@@ -120,4 +119,4 @@ async def losing(url: str) -> AsyncGenerator[Losing]:
             base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, follow_redirects=False
         ) as client,
     ):
-        yield Losing(proxy, client, url)
+        yield Losing(proxy, client)

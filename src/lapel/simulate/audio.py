@@ -30,7 +30,6 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    flags: int
     granule: int
     lacing: bytes
     payload: bytes
@@ -62,7 +61,7 @@ class Recorder:
         pages = self._speech[:count]
         tags = _tags(comment)
         parts.append(_encoded(self._head, serial, 0, _BEGINS))
-        parts.append(_encoded(_Page(0, 0, _lacing(len(tags)), tags), serial, 1, 0))
+        parts.append(_encoded(_Page(0, _lacing(len(tags)), tags), serial, 1, 0))
         for at, page in enumerate(pages, 2):
             parts.append(_encoded(page, serial, at, _ENDS if at == len(pages) + 1 else 0))
         return (pages[-1].granule - self._pre_skip) // _PER_MS
@@ -72,12 +71,12 @@ def _pages(data: bytes) -> list[_Page]:
     found: list[_Page] = []
     at = 0
     while at < len(data):
-        _, _, flags, granule, _, _, _ = _HEADER.unpack_from(data, at)
+        _, _, _, granule, _, _, _ = _HEADER.unpack_from(data, at)
         begin = at + _HEADER.size + 1
         lacing = data[begin : begin + data[begin - 1]]
         begin += len(lacing)
         at = begin + sum(lacing)
-        found.append(_Page(flags, granule, lacing, data[begin:at]))
+        found.append(_Page(granule, lacing, data[begin:at]))
     return found
 
 
