@@ -7,9 +7,11 @@ from hashlib import sha256
 from typing import Any
 
 import asyncpg
+import pytest
 
 from lapel.foundation.clock import EPOCH
-from lapel.heartbeats import queries
+from lapel.heartbeats import queries, service
+from tests.heartbeats.support import Timed
 from tests.support.plans import filled, indexes_of
 
 # 30,000 bound devices that were heard a minute ago, in 20 of 2,000 worlds; every hundredth has a command and
@@ -134,6 +136,42 @@ async def test_the_sweep_reads_the_silent_and_few_others(fresh_database: str) ->
     async with filled(fresh_database, FILL) as connection:
         start: int = await connection.fetchval("SELECT min(heartbeat_slot) FROM devices")
         soon = EPOCH + timedelta(minutes=start - 1)
-        assert await queries.find_silent(connection, start - 1, soon, 10) == []
+        assert await queries.find_silent(connection, 0, start - 1, soon, 10) == []
         later = EPOCH + timedelta(minutes=start + 2)
-        assert len(await queries.find_silent(connection, start + 2, later, 10)) == 10
+        assert len(await queries.find_silent(connection, start, start + 2, later, 10)) == 10
+        assert await queries.find_silent(connection, start + 1, start + 2, later, 10) == []
+
+
+GONE = """
+INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, 'eu_gone', $2, $2)
+"""
+# Half of them silent for 16 minutes, half not yet, side by side in each of eight slots.
+SILENCED = """
+INSERT INTO devices (world_id, id, serial_number, model, end_user_id, created_at, updated_at,
+        last_heartbeat_at, heartbeat_slot)
+SELECT $1, 'dev_' || n, 's' || n, 'm', 'eu_gone', $2, $2,
+    $2::timestamptz - make_interval(mins => 14 + n % 2 * 2),
+    extract(epoch FROM $2::timestamptz)::bigint / 60 - 16 - n / 2 % 8
+FROM generate_series(1, 1600) n
+"""
+READ = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'devices_heard'"
+
+
+async def test_a_sweep_in_batches_does_not_read_the_same_again_and_again(
+    timed: Timed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_SWEEP", 20)
+    kit, now = timed.live.kit, timed.clock.now()
+
+    async def read() -> int:
+        async with kit.database.acquire() as connection:
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            return await connection.fetchval(READ)
+
+    async with kit.database.acquire() as connection:
+        await connection.execute(GONE, timed.device.tenant.test_world, now)
+        await connection.execute(SILENCED, timed.device.tenant.test_world, now)
+    before = await read()
+    assert await timed.live.parts.heartbeats.sweep() == 800
+    reads = await read() - before
+    assert reads < 10_000  # 6,400; from the beginning each time it is 18,000

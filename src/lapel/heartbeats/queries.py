@@ -145,13 +145,14 @@ WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percen
 RETURNING id
 """
 
-# $1: the slot, $2: the moment, before which a device must have been heard last; $3: how many at once.
+# $1: the slot to begin at; $2: the slot, $3: the moment, before which a device must have been heard last; $4:
+# how many at once.
 FIND_SILENT = """
-SELECT d.world_id, w.project_id, d.id, d.last_heartbeat_at
+SELECT d.world_id, w.project_id, d.id, d.last_heartbeat_at, d.heartbeat_slot
 FROM devices d JOIN worlds w ON w.id = d.world_id
-WHERE d.heartbeat_slot <= $1 AND d.offline_since IS NULL AND d.deleted_at IS NULL
-  AND d.end_user_id IS NOT NULL AND d.last_heartbeat_at <= $2
-ORDER BY d.heartbeat_slot LIMIT $3 FOR NO KEY UPDATE OF d SKIP LOCKED
+WHERE d.heartbeat_slot BETWEEN $1 AND $2 AND d.offline_since IS NULL AND d.deleted_at IS NULL
+  AND d.end_user_id IS NOT NULL AND d.last_heartbeat_at <= $3
+ORDER BY d.heartbeat_slot LIMIT $4 FOR NO KEY UPDATE OF d SKIP LOCKED
 """
 
 BEGIN_OFFLINE = """
@@ -213,10 +214,11 @@ async def begin_low_battery(connection: Connection, world_id: int, device_id: st
 
 
 async def find_silent(
-    connection: Connection, slot: int, before: datetime, limit: int
+    connection: Connection, first_slot: int, last_slot: int, before: datetime, limit: int
 ) -> list[asyncpg.Record]:
-    """Devices whose silence begins to count, held: world_id, project_id, id, last_heartbeat_at."""
-    return await connection.fetch(FIND_SILENT, slot, before, limit)
+    """Devices whose silence begins to count, held, by `heartbeat_slot`; also world_id, project_id, id and
+    last_heartbeat_at."""
+    return await connection.fetch(FIND_SILENT, first_slot, last_slot, before, limit)
 
 
 async def begin_offline(connection: Connection, world_id: int, device_ids: list[str]) -> None:

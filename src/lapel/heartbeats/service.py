@@ -153,9 +153,11 @@ class Heartbeats:
         """Tell of bound devices that have gone silent, once per silence; how many there were."""
         now = self._kit.clock.now()
         before, total = now - ONLINE_FOR, 0
+        # Between the silent lie those that are not silent yet: each batch begins where the last one ended.
+        slot = 0
         while True:
             async with self._kit.database.transaction() as connection:
-                rows = await queries.find_silent(connection, _minute(before), before, _SWEEP)
+                rows = await queries.find_silent(connection, slot, _minute(before), before, _SWEEP)
                 silent: defaultdict[tuple[int, str], dict[str, datetime]] = defaultdict(dict)
                 for row in rows:
                     silent[row["world_id"], row["project_id"]][row["id"]] = row["last_heartbeat_at"]
@@ -166,6 +168,7 @@ class Heartbeats:
             total += len(rows)
             if len(rows) < _SWEEP:
                 return total
+            slot = rows[-1]["heartbeat_slot"]
 
     async def prune(self) -> int:
         """Delete diagnostics that are too old; how many."""
