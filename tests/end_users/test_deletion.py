@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from lapel.foundation.kit import Kit
+from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
 
 LEFT_OF_PERSON = """
@@ -132,6 +133,35 @@ async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
     again = {**tenant.headers, "Idempotency-Key": "h-others"}
     repeat = await client.post("/v1/recordings", json={"end_user_id": other}, headers=again)
     assert (repeat.status_code, repeat.headers["idempotent-replayed"]) == (201, "true")
+
+
+async def test_an_answer_that_is_being_kept_meanwhile_is_erased_too(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    person = await post(client, tenant, "/v1/end-users")
+    device = await post(client, tenant, "/v1/devices", serial_number="KEPT0009")
+    path = f"/v1/devices/{device['id']}"
+    await post(client, tenant, f"{path}/bind", end_user_id=person["id"])
+    async with kit.database.transaction() as connection:
+        await connection.execute(
+            "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
+            tenant.test_world,
+            device["id"],
+        )
+        told = asyncio.create_task(
+            client.post(
+                f"{path}/commands",
+                json={"type": "trigger_upload"},
+                headers={**tenant.headers, "Idempotency-Key": "meanwhile"},
+            )
+        )
+        await until_waiting(kit, 1)
+        deleted = asyncio.create_task(client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
+        await until_waiting(kit, 2)
+    assert ((await told).status_code, (await deleted).status_code) == (201, 204)
+    async with kit.database.acquire() as connection:
+        rows = await connection.fetch(KEPT, tenant.test_world)
+    assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}
 
 
 async def test_of_many_deletions_one_happens(client: httpx.AsyncClient, tenant: Tenant) -> None:

@@ -129,9 +129,10 @@ class EndUsers:
             entry_id = self._kit.ids.new("era")
             await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
             await queries.delete_token(connection, world_id, end_user_id)
-            await erase_answers(connection, world_id, end_user_id)
             for hook in self._on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
+            # Whoever is answered meanwhile holds what a hook waits for, if not the end user.
+            await erase_answers(connection, world_id, end_user_id)
         await self._kit.revocations.announce(revoked)
 
     async def issue_token(self, connection: Connection, actor: Actor, end_user_id: str) -> EndUserToken:
