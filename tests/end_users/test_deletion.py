@@ -164,6 +164,26 @@ async def test_an_answer_that_is_being_kept_meanwhile_is_erased_too(
     assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}
 
 
+UNBOUND = """
+SELECT count(*) AS events, count(DISTINCT cmin::text) AS statements FROM events
+WHERE world_id = $1 AND type = 'device.unbound'
+"""
+
+
+async def test_the_unbinding_of_all_devices_is_told_in_one_statement(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    person = await post(client, tenant, "/v1/end-users")
+    for number in range(5):
+        device = await post(client, tenant, "/v1/devices", serial_number=f"ALL{number:04}")
+        await post(client, tenant, f"/v1/devices/{device['id']}/bind", end_user_id=person["id"])
+    await client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers)
+    async with kit.database.acquire() as connection:
+        row = await connection.fetchrow(UNBOUND, tenant.test_world)
+    assert row is not None
+    assert tuple(row) == (5, 1)
+
+
 async def test_of_many_deletions_one_happens(client: httpx.AsyncClient, tenant: Tenant) -> None:
     person = await post(client, tenant, "/v1/end-users")
     answers = await asyncio.gather(

@@ -18,24 +18,23 @@ if TYPE_CHECKING:
     from lapel.foundation.ids import Ids
 
 
-async def publish(
+async def publish_bindings(
     connection: Connection,
     ids: Ids,
     now: datetime,
     world_id: int,
     type: Literal["device.bound", "device.unbound"],  # noqa: A002 - the contract's word
-    device: Device,
+    devices: Sequence[Device],
 ) -> None:
-    """Write the event of one binding, once: a device is bound and unbound once per generation."""
-    await outbox.publish(
+    """Write the event of each device's binding, once: it is bound and unbound once per generation."""
+    await outbox.publish_many(
         connection,
         ids,
         now,
         world_id=world_id,
         type=type,
-        resource_id=device.id,
-        data=_data(device),
-        dedupe=f"{type}:{device.id}:{device.binding_generation}",
+        resources=[(device.id, _data(device)) for device in devices],
+        dedupes=[f"{type}:{device.id}:{device.binding_generation}" for device in devices],
     )
 
 

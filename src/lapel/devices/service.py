@@ -275,7 +275,7 @@ class Devices:
             "current",
             now,
         )
-        await events.publish(connection, self._kit.ids, now, world_id, "device.bound", device)
+        await events.publish_bindings(connection, self._kit.ids, now, world_id, "device.bound", [device])
         for hook in self._on_bind:
             await hook(connection, world_id, [device_id], now)
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
@@ -346,8 +346,7 @@ class Devices:
         await queries.delete_tokens(connection, world_id, device_ids)
         for hook in self._on_unbind:
             await hook(connection, world_id, device_ids, now)
-        for device in devices:
-            await events.publish(connection, self._kit.ids, now, world_id, "device.unbound", device)
+        await events.publish_bindings(connection, self._kit.ids, now, world_id, "device.unbound", devices)
 
 
 async def _merged(connection: Connection, world_id: int, device_id: str, change: JsonObject | None) -> str:
