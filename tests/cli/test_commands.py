@@ -135,6 +135,7 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
         (("config", "set", "uploads", "x=1"), "The sections are: connection,"),
         (("config", "set", "upload"), "name at least one FIELD=VALUE"),
         (("config", "set", "upload", "streaming_chunk_kb"), "is no FIELD=VALUE"),
+        (("config", "set", "upload", f"streaming_chunk_kb={'[' * 50_000}"), "must be a whole number"),
         (("config", "set", "upload", "off_peak_hours=null", "off_peak_hours.end=null"), "already sets"),
         (("config", "show", "uploads"), "The sections are: connection,"),
         (("config", "clear", "upload", "--organization", "org_none"), "There is no organization"),
@@ -157,6 +158,29 @@ def test_what_cannot_be_done_is_one_line_and_status_1(
     assert words in done.stderr
     assert done.stderr.startswith("lapel: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistyped_folder_is_not_made_into_an_installation(tmp_path: Path) -> None:
+    for command in (("show",), ("set", "upload", "allow_roaming=true"), ("clear", "upload")):
+        done = run("config", *command, "--data-dir", tmp_path / "none")
+        assert done.returncode == 1
+        assert "does not exist; name the data folder with --data-dir" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_result_that_cannot_be_written_is_told(data: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*LAPEL, "config", "show", "--data-dir", str(data)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "lapel: the result could not be written: No space left on device.\n"
 
 
 def test_a_bad_setting_is_one_line_too() -> None:

@@ -49,6 +49,7 @@ def show(
     found = with_kit(
         settings_of(data_dir),
         lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).read(),
+        begin=False,
     )
     if section is not None:
         emit(found[section], json, lambda: _shown({section: found[section]}))
@@ -80,6 +81,7 @@ def set_(
         lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).patch(
             section, change
         ),
+        begin=False,
     )
     emit(changed, json, lambda: _shown({section: changed}))
 
@@ -103,6 +105,7 @@ def clear(
     cleared = with_kit(
         settings_of(data_dir),
         lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).clear(section),
+        begin=False,
     )
     emit(cleared, json, lambda: _shown({section: cleared}))
 
@@ -131,7 +134,7 @@ def _value(text: str) -> object:
     """JSON, or a word that is none."""
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from cyclopts import Parameter
 
+from lapel.cli.faults import CommandError
 from lapel.settings import docs
 
 DataDir: TypeAlias = Annotated[Path | None, Parameter(help=docs()["data_dir"].text)]
@@ -23,10 +24,13 @@ def say(sentence: str) -> None:
 
 
 def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
-    """Prints the result: as one JSON document, or as lines for people."""
+    """Prints the result: as one JSON document, or as lines for people. Raises CommandError."""
     text = msgspec.json.encode(value).decode() if as_json else lines()
-    sys.stdout.write(text.rstrip("\n") + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.flush()
+    except OSError as fault:  # a full disk, or a pipe that nobody reads any more
+        raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
 
 
 def is_piped() -> bool:

@@ -37,10 +37,12 @@ def settings_of(data_dir: Path | None) -> Settings:
     return Settings.load(data_dir=data_dir, role="all")
 
 
-def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
-    """Runs `work` on a kit of this installation. `store`: the store must answer, too."""
+def with_kit(
+    settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False, begin: bool = True
+) -> T:
+    """Runs `work` on a kit of this installation. `store`: the store must answer, too. `begin`: as below."""
     prepare.check_store_keys(settings)  # a kit has them, whether they are used or not
-    with reachable(settings, store=store) as complete:
+    with reachable(settings, store=store, begin=begin) as complete:
         from lapel.foundation.kit import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
 
         async def run() -> T:

@@ -9,6 +9,7 @@ import signal
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import uvloop
 from cyclopts import Parameter
@@ -105,6 +106,7 @@ def simulate(  # noqa: PLR0913 - a flag each
         if url is not None or key is not None:
             if url is None or key is None:
                 raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) are only useful together.")
+            _check_server(url, key)
             report = _run(plan, url, key, quiet=json)
         else:
             settings = settings_of(data_dir)
@@ -130,6 +132,23 @@ def _check(plan: Plan) -> None:
     ):
         if not least <= value <= most:
             raise CommandError(f"{flag} {value:g} is not between {least:g} and {most:g}.")
+
+
+def _check_server(url: str, key: str) -> None:
+    if not _is_base(url):
+        raise CommandError("--url takes a base URL, such as https://api.example.com, without a user.")
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("--key holds characters that no key has. Was it copied whole, and nothing else?")
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port or an address that is none
+        return False
+    is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return is_server and "@" not in parts.netloc and not (parts.query or parts.fragment)
 
 
 def _running(settings: Settings) -> str:
