@@ -47,18 +47,22 @@ def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
 
 def test_a_part_that_comes_while_its_upload_is_aborted_leaves_nothing(ours: Endpoint) -> None:
     client, body = ours.client(), os.urandom(6 << 20)
+    small = os.urandom(1000)
 
-    def put(upload: str) -> None:
+    def put(upload: str, number: int, content: bytes) -> None:
         with contextlib.suppress(ClientError):
-            client.upload_part(Bucket=BUCKET, Key="late", UploadId=upload, PartNumber=1, Body=body)
+            client.upload_part(Bucket=BUCKET, Key="late", UploadId=upload, PartNumber=number, Body=content)
 
     for turn in range(40):
         upload = client.create_multipart_upload(Bucket=BUCKET, Key="late")["UploadId"]
-        putting = threading.Thread(target=put, args=(upload,))
-        putting.start()
+        putting = [threading.Thread(target=put, args=(upload, 1, body))]
+        putting += [threading.Thread(target=put, args=(upload, number, small)) for number in range(2, 8)]
+        for each in putting:
+            each.start()
         time.sleep(turn / 1000)  # each time at another step
         client.abort_multipart_upload(Bucket=BUCKET, Key="late", UploadId=upload)
-        putting.join()
+        for each in putting:
+            each.join()
     assert list((ours.root / BUCKET / "uploads").iterdir()) == []
 
 

@@ -172,8 +172,15 @@ def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_ne
             user=plan.user,
         )
         writer.commit(Path(bucket.path_of(call.key)), whole, only_new=must_be_new)
-    shutil.rmtree(place, ignore_errors=True)
+    _remove(place)
     return whole
+
+
+def _remove(place: Path) -> None:
+    """Remove an upload, its plan first: a part that comes to lie here after that finds it gone and removes
+    itself, and one that came before is seen here."""
+    (place / "upload.json").unlink(missing_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _open_part(place: Path, number: int) -> StoredObject:
@@ -197,7 +204,7 @@ async def abort_upload(call: Call) -> None:
 
     def abort() -> None:
         _plan(place, call.key)
-        shutil.rmtree(place, ignore_errors=True)
+        _remove(place)
         sync_folder(call.bucket.uploads)
 
     await call.folder.in_thread(abort)
