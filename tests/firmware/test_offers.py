@@ -277,12 +277,13 @@ async def test_an_end_users_key_sees_its_own_devices_updates(
         key = await make_key(
             kit, fleet.tenant.test_world, "rk_test", scopes=("devices:read",), end_user_id=end_user
         )
-        for path in (f"/v1/devices/{device}/ota", f"/v1/devices/{device}/ota/history"):
-            assert (await client.get(path, headers=bearer(key))).status_code == status
+        for path, expected in (("ota", made), ("ota/history", [made])):
+            answer = await client.get(f"/v1/devices/{device}/{path}", headers=bearer(key))
+            assert answer.status_code == status
+            assert answer.json().get("data") == (expected if status == 200 else None)
         found = await client.get("/v1/firmware-releases", params={"device_id": device}, headers=bearer(key))
         assert found.status_code == status
         assert (await client.get("/v1/firmware-releases", headers=bearer(key))).json()["data"] == []
-    assert made["id"]
 
 
 async def test_strangers_have_other_devices_and_firmware(
