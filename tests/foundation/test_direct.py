@@ -10,7 +10,7 @@ import pytest
 
 from lapel.foundation.actors import Actor
 from lapel.foundation.auth import Authenticator
-from lapel.foundation.errors import InvalidRequest, RateLimitExceeded
+from lapel.foundation.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
 from lapel.foundation.kit import Kit
 from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import NoQuery, Operation, Params
@@ -37,13 +37,13 @@ class Found:
 
     def __init__(self) -> None:
         self.known: dict[bytes, Actor] = {}
-        self.refuse = False
+        self.refuse: ApiError | None = None
 
     async def direct(
         self, token_hash: bytes, _params: Params, _query: NoQuery, _body: Body
     ) -> tuple[Actor, Answer] | None:
-        if self.refuse:
-            raise InvalidRequest("No.", param="number")
+        if self.refuse is not None:
+            raise self.refuse
         actor = self.known.get(token_hash)
         return None if actor is None else (actor, Answer("direct"))
 
@@ -130,10 +130,17 @@ async def test_whoever_is_not_found_is_looked_up_and_goes_the_usual_way(
 async def test_a_wrong_token_is_told_before_a_wrong_body(
     kit: Kit, found: Found, device_token: str, body: dict[str, int]
 ) -> None:
-    found.refuse = True
+    found.refuse = InvalidRequest("No.", param="number")
     async with served(kit, found) as api:
         assert await beat(api, new_token("dtok"), body) == (401, "unauthorized")
         assert await beat(api, device_token, body) == (400, "invalid_request")
+
+
+async def test_a_database_that_is_away_is_not_asked_for_the_token_too(kit: Kit, found: Found) -> None:
+    """It is away because it has too much to do, perhaps."""
+    found.refuse = Unavailable("Away.")
+    async with served(kit, found) as api:
+        assert await beat(api, new_token("dtok")) == (503, "unavailable")
 
 
 async def test_a_wrong_token_is_told_before_a_limit(kit: Kit, found: Found, device_token: str) -> None:

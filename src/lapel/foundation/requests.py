@@ -243,24 +243,26 @@ class Api:
         """The operation's own statement finds the device that calls, and only then is it known.
 
         Whoever was not found, or asked for something that is refused, is authenticated after all: what is
-        wrong with a token is told before what is wrong with the request.
+        wrong with a token is told before what is wrong with the request, and of limits only a good one hears.
         """
         operation = endpoint.operation
+        counted: Headers = ()
         try:
-            call.extra = await self._limiter.take_device(token_hash)
+            counted = await self._limiter.take_device(token_hash)
             _, query, body = await self._decode(endpoint, scope, receive, call)
             found = await direct(token_hash, params, query, body)
+        except Unavailable:
+            raise  # to ask for the token would take as long again, of what has too much to do as it is
         except ApiError:
-            counted, call.extra = call.extra, ()  # who has no good token hears nothing of limits
             await self._enter(operation, call)
             call.extra = counted
             raise
         if found is None:
-            counted, call.extra = call.extra, ()
             await self._enter(operation, call)
             call.extra = counted
             return encode(operation, await operation.handler(call.actor, params, query, body))
         call.actor, answer = found
+        call.extra = counted
         return encode(operation, answer)
 
     async def _answer_form(
