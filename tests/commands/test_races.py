@@ -43,7 +43,6 @@ async def test_of_reports_that_contradict_one_stands(wearer: Wearer) -> None:
 
 
 async def test_a_command_is_cancelled_or_delivered_and_never_both(wearer: Wearer) -> None:
-    seen: set[int] = set()
     for number in range(ROUNDS):
         made = await wearer.tell()
         calls: list[Any] = [
@@ -57,10 +56,8 @@ async def test_a_command_is_cancelled_or_delivered_and_never_both(wearer: Wearer
         listed = made["id"] in ids(polled.json()["data"])
         assert cancelled.status_code == (409 if listed else 200)
         assert (await wearer.read(made["id"]))["status"] == ("delivered" if listed else "cancelled")
-        seen.add(cancelled.status_code)
         if listed:
             await wearer.report(made["id"])
-    assert seen <= {200, 409}
 
 
 async def test_a_command_is_cancelled_or_carried_out_and_never_both(wearer: Wearer) -> None:
