@@ -172,7 +172,7 @@ class Rollouts:
         failed, ended = counts["failed"], counts["failed"] + counts["applied"]
         if not too_many(failed, ended, rollout["max_failure_rate"], all_ended=all_ended):
             return False
-        why = f"{failed} of {ended} updates failed, and {rollout['max_failure_rate']:.0%} may."
+        why = f"{failed} of {ended} updates failed, and {100 * rollout['max_failure_rate']:g}% may."
         await rows.halt(connection, world_id, rollout_id, why, now)
         await _withdraw(connection, world_id, rollout_id)
         crash_point("rollout:halted")
