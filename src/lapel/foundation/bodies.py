@@ -18,10 +18,12 @@ _MAX_QUERY_FIELDS = 100
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 _VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
-# How much of a name that the client made up is told back.
+# Matched at the beginning only: a reason may hold the client's own value, a mebibyte of it.
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+# How much of a name that the client made up is told back, and of a reason, which may hold its value.
 _SHOWN = 64
-_UNKNOWN = re.compile(r"contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
+_REASON = 200
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 
 
 class BodyDecoder:
@@ -142,16 +144,18 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
     match = _VALIDATION.match(str(error))
     reason = match["reason"] if match else str(error)
     path = (match["path"] if match else None) or ""
-    missing = _MISSING.search(reason)
+    missing = _MISSING.match(reason)
     if missing:
         path = f"{path}.{missing['field']}" if path else missing["field"]
         return InvalidRequest(f"`{path}` is required.", param=path, reason="required")
-    unknown = _UNKNOWN.search(reason)
+    unknown = _UNKNOWN.match(reason)
     if unknown:
         name = unknown["field"][:_SHOWN]
         path = f"{path}.{name}" if path else name
         return InvalidRequest(f"`{path}` is not known here.", param=path, reason="unknown")
     where = f"`{path}`" if path else "The body"
+    if len(reason) > _REASON:
+        reason = f"{reason[:_REASON]}…"
     return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
 
 
@@ -167,7 +171,7 @@ def _refuse_nul(value: object, path: str) -> None:
     """PostgreSQL's text cannot hold NUL; the client hears where it was."""
     if isinstance(value, str):
         if "\0" in value:
-            raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)
+            raise InvalidRequest("Strings may not contain NUL characters.", param=path[:_SHOWN] or None)
     elif isinstance(value, dict):
         for key, each in cast("dict[str, Any]", value).items():
             _refuse_nul(key, path)
