@@ -5,7 +5,7 @@ from __future__ import annotations
 from lapel.devices import queries
 from tests.support.plans import filled, indexes_of
 
-# 50,000 devices in one world; every tenth is unbound, the others belong to 450 people.
+# 50,000 devices in one world; every tenth is unbound, the others belong to 450 people. Some made recordings.
 FILL = """
 INSERT INTO organizations VALUES ('org_1', 'x', now());
 INSERT INTO projects VALUES ('proj_1', 'org_1', 'x', now());
@@ -16,6 +16,10 @@ INSERT INTO devices (world_id, id, serial_number, model, end_user_id, created_at
     SELECT w.id, 'dev_' || n, 's' || n, 'm', CASE WHEN n % 10 > 0 THEN 'eu_' || (n % 450 + 1) END,
            now() - make_interval(secs => n), now()
     FROM worlds w, generate_series(1, 50000) n;
+INSERT INTO recordings (world_id, id, end_user_id, device_id, status, source, consent_obtained, created_at,
+        updated_at)
+    SELECT w.id, 'rec_' || n, 'eu_' || (n % 450 + 1), 'dev_' || n, 'pending', 'device', true, now(), now()
+    FROM worlds w, generate_series(1, 5000) n;
 """
 
 
@@ -26,7 +30,6 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_UNBOUND) == ["devices_unbound"]
         assert await indexes_of(connection, queries.LIST_OF_END_USER) == ["devices_of_end_user"]
         for sql in (
-            queries.READ,
             queries.UPDATE,
             queries.DELETE,
             queries.BIND,
@@ -38,6 +41,7 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             queries.HOLD_TO_DELETE,
         ):
             assert await indexes_of(connection, sql) == ["devices_pkey"]
+        assert set(await indexes_of(connection, queries.READ)) == {"devices_pkey", "recordings_pkey"}
         assert await indexes_of(connection, queries.COUNTS_OF_END_USER) == ["devices_of_end_user"]
         assert await indexes_of(connection, queries.READ_BY_SERIAL) == ["devices_active_serial_number"]
 

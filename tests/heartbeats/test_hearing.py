@@ -189,6 +189,16 @@ async def test_a_recording_that_the_device_began_itself(timed: Timed) -> None:
     assert await recording(device) == NOT_RECORDING
 
 
+async def test_a_recording_that_is_deleted_meanwhile_is_named_no_more(device: Worn) -> None:
+    made = await device.client.post("/v1/recordings", json={}, headers=bearer(device.token))
+    path = f"/v1/recordings/{made.json()['id']}"
+    await device.beat(device_state="recording")
+    began = await recording(device)
+    assert began["recording_id"] == made.json()["id"]
+    assert (await device.client.delete(path, headers=device.tenant.headers)).status_code == 204
+    assert await recording(device) == {**began, "recording_id": None}
+
+
 @pytest.mark.parametrize("acknowledged", [True, False])
 async def test_a_recording_that_a_command_began(timed: Timed, acknowledged: bool) -> None:
     device = timed.device

@@ -23,7 +23,10 @@ _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, bin
     battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
     last_synced_at, recording_state, metadata, settings, created_at, updated_at"""
 
-_STATE_COLUMNS = "active_recording_id, active_since, initiated_by, last_seen_by, last_synced_by"
+# A recording that was deleted since the device named it is in no answer.
+_STATE_COLUMNS = """active_since, initiated_by, last_seen_by, last_synced_by,
+    (SELECT r.id FROM recordings r WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id)
+        AS active_recording_id"""
 
 INSERT = f"""
 INSERT INTO devices
