@@ -116,6 +116,20 @@ async def test_a_heartbeat_that_meets_the_sweep_keeps_the_device_online(timed: T
     assert len(await device.events("device.offline")) <= 1
 
 
+HOLD_EVENT = "SELECT 1 FROM device_diagnostics WHERE world_id = $1 AND event_id = $2 FOR UPDATE"
+
+
+async def test_who_erases_a_wearers_diagnostics_is_not_waited_for(timed: Timed) -> None:
+    """Each could hold what the other wants next."""
+    device = timed.device
+    await device.beat(diagnostics={"events": [{"event_id": f"{number:016x}"} for number in range(20)]})
+    timed.clock.advance(service.DIAGNOSTICS_KEPT + timedelta(hours=1))
+    async with device.kit.database.transaction() as connection:
+        await connection.execute(HOLD_EVENT, device.tenant.test_world, f"{7:016x}")
+        assert await timed.live.parts.heartbeats.prune() == 19
+    assert await timed.live.parts.heartbeats.prune() == 1
+
+
 async def test_diagnostics_go_after_ninety_days(timed: Timed) -> None:
     device = timed.device
     await device.beat(diagnostics={"events": [{"event_id": f"{number:016x}"} for number in range(200)]})

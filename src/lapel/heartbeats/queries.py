@@ -162,7 +162,8 @@ WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 
 PRUNE_DIAGNOSTICS = """
 DELETE FROM device_diagnostics WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM device_diagnostics WHERE received_at < $1 ORDER BY received_at LIMIT $2))
+    SELECT ctid FROM device_diagnostics WHERE received_at < $1 ORDER BY received_at LIMIT $2
+    FOR UPDATE SKIP LOCKED))
 """
 
 # What heartbeats told while somebody wore the device; the numbers (battery, storage, …) are the device's own.
