@@ -1,0 +1,63 @@
+"""The examples of the device pages work as they are printed, pasted one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import Running
+from tests.support.tenants import Tenant
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("devices", "heartbeats", "commands", "configuration", "firmware")
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FROM_README = ("field()", "post()", "END_USER=")
+# Refusals end the shell; a reader would see them printed.
+STRICT = 'set -euo pipefail\ncurl() { command curl --fail-with-body -S "${@/#-fsS/-sS}"; echo; }'
+
+
+def curl_knows_json() -> bool:
+    """Whether this machine can run what is printed: `--json` came with curl 7.82."""
+    if shutil.which("curl") is None:
+        return False
+    told = subprocess.run(["curl", "--help", "all"], capture_output=True, check=False)
+    return b"--json" in told.stdout
+
+
+def walk() -> str:
+    """A script of all examples, begun with what the README defines for them."""
+    readme = (ROOT / "README.md").read_text()
+    begun = [line for line in readme.splitlines() if line.startswith(FROM_README)]
+    assert len(begun) == len(FROM_README)
+    blocks = [block for page in PAGES for block in BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text())]
+    assert len(blocks) >= len(PAGES)
+    return "\n".join([STRICT, *begun, *blocks])
+
+
+@pytest.mark.skipif(not curl_knows_json(), reason="no curl on this machine that knows --json")
+async def test_the_device_pages_can_be_pasted_in_their_order(
+    live: Running, tenant: Tenant, tmp_path: Path
+) -> None:
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LAPEL_URL": live.url,
+        "LAPEL_KEY": tenant.test_key,
+    }
+    shell = await asyncio.create_subprocess_exec(
+        "bash", "-c", walk(), cwd=tmp_path, env=variables, stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    printed, _ = await shell.communicate()
+    text = printed.decode()
+    assert shell.returncode == 0, text
+    for told in ('"status":"executed"', "wifi_config grant_", '"source":"device"', '"status":"applied"'):
+        assert told in text
+    assert '"config.cleared"' in text
+    assert "the device has it" in text
