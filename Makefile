@@ -5,8 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?=
 ARGS   ?=
-# Tests run in this many processes; each has a server of its own.
-JOBS   ?= 2
+# Tests run in this many processes; each has a server of its own. Many tests wait: more than two cores' worth.
+JOBS   ?= 3
 # A file's tests share what they start; long ones come early; a test process that dies ends the run.
 SPREAD := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
