@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 
 from lapel.simulate.backend import SCOPES
 from lapel.simulate.caller import SimulationError
+from lapel.simulate.device import Device
 from lapel.simulate.fleet import Fleet
+from lapel.simulate.journal import Entry
 from lapel.simulate.meter import Meter
+from lapel.simulate.oracle import Oracle
 from lapel.simulate.plan import NOTHING, Plan
 from lapel.simulate.report import Report, lines_of
 from tests.support.running import Running, running, working
@@ -112,6 +116,20 @@ async def test_a_slow_check_and_a_limit_are_waited_for(
         report = await ended(limited, tenant.test_key, "limited", enough, devices=6, updates=0)
     assert report.findings == []
     assert report.uploads.promised == report.uploads.kept > 0
+
+
+async def test_each_device_is_judged_once(
+    live: Running, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, judged = Oracle.judge, Counter[int]()
+
+    async def counted(oracle: Oracle, device: Device, entries: Iterable[Entry]) -> None:
+        judged[device.index] += 1
+        await judge(oracle, device, entries)
+
+    monkeypatch.setattr(Oracle, "judge", counted)
+    await ended(live, tenant.test_key, "judged", lambda meter: meter.counts["commands sent"] > 0, devices=6)
+    assert judged == Counter(range(6))
 
 
 async def test_heartbeats_alone_and_kept_in_place(

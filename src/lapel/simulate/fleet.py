@@ -151,13 +151,14 @@ class Fleet:
             entries[entry.device].append(entry)
         oracle = Oracle(backend)
         quiet = (each for each in self._devices if each.id and each.index not in entries)
-        asked = (self._devices[index] for index in list(entries))
+        # A list, made before judging takes entries away: who has been judged must not look quiet then.
+        asked = [self._devices[index] for index in entries] + list(itertools.islice(quiet, _QUIET_DEVICES))
 
         async def one(device: Device) -> None:
             await oracle.judge(device, entries.pop(device.index, ()))
             self.kept = oracle.verdict.kept
 
-        await self._each(itertools.chain(asked, itertools.islice(quiet, _QUIET_DEVICES)), one)
+        await self._each(asked, one)
         return oracle.verdict
 
     async def _remove(self, backend: Backend) -> bool:
