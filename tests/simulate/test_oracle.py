@@ -10,7 +10,8 @@ from random import Random
 import pytest
 
 from lapel.foundation.kit import Kit
-from lapel.simulate.device import Activity
+from lapel.simulate.caller import CallFailed
+from lapel.simulate.device import Activity, Device
 from lapel.simulate.journal import Commanding, Entry, Executed, Journal, Promised, Violation
 from lapel.simulate.wire import Made, Page
 from tests.recordings.support import objects
@@ -139,6 +140,26 @@ async def test_a_locked_out_device_is_found_and_goes_on(lived: Small) -> None:
     await lived.upload()
     verdict = await lived.judge()
     assert (verdict.promised, verdict.kept, verdict.broken) == (3, 3, {"locked out": 1})
+
+
+async def test_an_unbinding_that_nobody_answered_is_no_promise(
+    lived: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have happened or not: the device holds on to nothing, and is bound anew before all else."""
+    unbind = lived.backend.unbind
+
+    async def unheard(device: Device) -> None:
+        await unbind(device)
+        raise CallFailed("unbind", None, "no final answer")
+
+    with monkeypatch.context() as deaf:
+        deaf.setattr(lived.backend, "unbind", unheard)
+        await lived.do(Activity.REBIND)
+    assert await kinds(lived) == set()
+    await lived.do(Activity.BEAT)
+    await lived.do(Activity.BEAT)
+    assert lived.device.beats == 1
+    assert await kinds(lived) == set()
 
 
 def test_every_entry_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -250,9 +250,9 @@ class Life:
             device.due[Activity.UPLOAD] = now
             device.due[Activity.REBIND] = now + _RETRY
             return
-        old = device.token
+        # Given up before it is asked for: if nobody answers for good, the token may have ended or not.
+        old, device.token = device.token, ""
         await self._backend.unbind(device)
-        device.token = ""
         device.executed.clear()
         if old:
             await self._check_ended(device, old)
