@@ -189,6 +189,26 @@ async def test_a_recording_that_the_device_began_itself(timed: Timed) -> None:
     assert await recording(device) == NOT_RECORDING
 
 
+async def test_a_recording_of_who_wore_the_device_before_is_not_named(device: Worn) -> None:
+    async def made() -> str:
+        answer = await device.client.post("/v1/recordings", json={}, headers=bearer(device.token))
+        return answer.json()["id"]
+
+    await made()
+    await device.post("/unbind")
+    key = {"token": device.tenant.test_key, "device_id": device.id}
+    await device.send({"device_state": "recording"}, **key)
+    assert (await recording(device))["recording_id"] is None
+    other = await device.client.post("/v1/end-users", headers=device.tenant.headers)
+    device.person = other.json()["id"]
+    await device.bind()
+    await device.beat(device_state="recording")
+    assert (await recording(device))["recording_id"] is None
+    own = await made()
+    await device.beat(device_state="recording")
+    assert (await recording(device))["recording_id"] == own
+
+
 async def test_a_recording_that_is_deleted_meanwhile_is_named_no_more(device: Worn) -> None:
     made = await device.client.post("/v1/recordings", json={}, headers=bearer(device.token))
     path = f"/v1/recordings/{made.json()['id']}"

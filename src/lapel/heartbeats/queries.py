@@ -53,16 +53,18 @@ _IDLE = """,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
     initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by END"""
 
-# Any state. A recording that the device makes now has no end yet, and its row is made about when it began. It
-# is the server's doing (`remote`) if the device took up a command to record since the heartbeat before.
+# Any state. A recording that the device makes now is its wearer's and has no end yet, and its row is made
+# about when it began. It is the server's doing (`remote`) if the device took up a command to record since the
+# heartbeat before.
 _ACTIVE = """,
     active_since = CASE WHEN $11::text IS NULL THEN d.active_since
         WHEN $11 = 'recording' THEN coalesce(d.active_since, $3) END,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id
         WHEN $11 = 'recording' THEN (
             SELECT r.id FROM recordings r
-            WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.status = 'pending'
-              AND r.ended_at IS NULL AND r.created_at > coalesce(d.active_since, $3) - interval '5 minutes'
+            WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id
+              AND r.status = 'pending' AND r.ended_at IS NULL
+              AND r.created_at > coalesce(d.active_since, $3) - interval '5 minutes'
             ORDER BY r.created_at DESC, r.id DESC LIMIT 1) END,
     initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by
         WHEN $11 = 'recording' THEN coalesce(d.initiated_by, CASE WHEN EXISTS (
