@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from lapel.foundation.kit import Kit
 from tests.support.locks import until_waiting
@@ -182,6 +183,45 @@ async def test_the_unbinding_of_all_devices_is_told_in_one_statement(
         row = await connection.fetchrow(UNBOUND, tenant.test_world)
     assert row is not None
     assert tuple(row) == (5, 1)
+
+
+# An answer that is being kept under this key waits until whoever wrote this has come to the end.
+HOLD_KEY = """
+INSERT INTO idempotency_keys (world_id, principal, key, fingerprint, status, sealed_body, created_at)
+VALUES ($1, 'keys', 'meanwhile', '', 200, '', now())
+"""
+LET_GO = "DELETE FROM idempotency_keys WHERE world_id = $1 AND key = 'meanwhile'"
+
+
+@pytest.mark.parametrize("what", ["command", "device"])
+async def test_an_answer_of_what_was_there_before_is_erased_too(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit, what: str
+) -> None:
+    """A repeat that makes nothing new holds what it tells of until its answer is kept."""
+    person = await post(client, tenant, "/v1/end-users")
+    registration = {"serial_number": "KEPT0010"}
+    device = await post(client, tenant, "/v1/devices", **registration)
+    path = f"/v1/devices/{device['id']}"
+    await post(client, tenant, f"{path}/bind", end_user_id=person["id"])
+    again, body = "/v1/devices", registration
+    if what == "command":  # one of a binding that has ended
+        again, body = f"{path}/commands", {"type": "trigger_upload", "idempotency_key": "before"}
+        await post(client, tenant, again, **body)
+        await post(client, tenant, f"{path}/unbind")
+    async with kit.database.transaction() as connection:
+        await connection.execute(HOLD_KEY, tenant.test_world)
+        headers = {**tenant.headers, "Idempotency-Key": "meanwhile"}
+        repeated = asyncio.create_task(client.post(again, json=body, headers=headers))
+        await until_waiting(kit, 1)
+        deleted = asyncio.create_task(client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
+        await until_waiting(kit, 2)
+        await connection.execute(LET_GO, tenant.test_world)
+    answer = await repeated
+    assert (answer.status_code, answer.json()["end_user_id"]) == (200, person["id"])
+    assert (await deleted).status_code == 204
+    async with kit.database.acquire() as connection:
+        rows = await connection.fetch(KEPT, tenant.test_world)
+    assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}
 
 
 async def test_of_many_deletions_one_happens(client: httpx.AsyncClient, tenant: Tenant) -> None:

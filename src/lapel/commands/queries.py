@@ -38,9 +38,10 @@ SELECT serial_number, end_user_id, binding_generation FROM devices
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
+# Held, since the answer that tells of it is kept: who deletes its end user waits, and finds it.
 FIND_BY_KEY = f"""
 SELECT {_COLUMNS}, c.type = $4 AND c.params = $5 AS same FROM commands c
-WHERE {_OF_DEVICE} AND c.idempotency_key = $3
+WHERE {_OF_DEVICE} AND c.idempotency_key = $3 FOR KEY SHARE
 """
 
 COUNT_OPEN = f"SELECT count(*) FROM commands c WHERE {_OF_DEVICE} AND {_NOT_ENDED} AND c.expires_at > $3"
@@ -134,7 +135,7 @@ async def hold_device(connection: Connection, world_id: int, device_id: str) -> 
 async def find_by_key(
     connection: Connection, world_id: int, device_id: str, key: str, kind: str, params: str
 ) -> asyncpg.Record | None:
-    """The command made with this idempotency key, and whether it is the `same`."""
+    """The command made with this idempotency key, held, and whether it is the `same`."""
     return await connection.fetchrow(FIND_BY_KEY, world_id, device_id, key, kind, params)
 
 

@@ -36,8 +36,9 @@ ON CONFLICT (world_id, serial_number) WHERE deleted_at IS NULL DO NOTHING
 RETURNING {_COLUMNS}
 """
 
+# Held, since the answer that tells who wears it is kept: who deletes that end user waits, and finds it.
 READ_BY_SERIAL = f"""
-SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL
+SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL FOR SHARE
 """
 
 # $3: the end user whose devices the caller may see; NULL for one who may see all.
@@ -196,7 +197,7 @@ async def insert(
 
 
 async def read_by_serial(connection: Connection, world_id: int, serial_number: str) -> asyncpg.Record | None:
-    """The device with this serial number."""
+    """The device with this serial number; it stays as it is until the transaction ends."""
     return await connection.fetchrow(READ_BY_SERIAL, world_id, serial_number)
 
 
