@@ -116,6 +116,7 @@ async def test_a_bug_is_500_that_shows_nothing_and_is_logged_with_its_request_id
         asyncpg.CannotConnectNowError(),
         asyncpg.InterfaceError("closed"),
         asyncpg.QueryCanceledError(),
+        asyncpg.LockNotAvailableError("somebody else holds it for long"),
         asyncpg.DiskFullError("no room"),
         ConnectionRefusedError(),
         FileNotFoundError("socket"),

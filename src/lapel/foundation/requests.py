@@ -365,7 +365,7 @@ class Api:
         if isinstance(error, DATABASE_AWAY):
             _log.warning("database.away", error=type(error).__name__)
             return Unavailable("The database went away. Repeat the request.")
-        if isinstance(error, _AGAIN):
+        if isinstance(error, (*_AGAIN, asyncpg.LockNotAvailableError)):
             return Unavailable("Another request changed the same at the same moment. Repeat the request.")
         if isinstance(error, asyncpg.InsufficientResourcesError):
             _log.error("database.full", error=str(error))
