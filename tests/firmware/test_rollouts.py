@@ -360,7 +360,7 @@ async def test_the_share_is_as_asked_and_always_the_same_devices(scene: Scene, p
         offered = {row["device_id"] for row in await connection.fetch(IN, world, made["id"])}
     expected = {f"dev_{n}" for n in range(1, total + 1) if is_in(made["id"], f"dev_{n}", percent)}
     assert offered == expected
-    assert abs(len(offered) / total - percent / 100) < 0.05
+    assert abs(len(offered) / total - percent / 100) < 0.08  # more than six standard deviations
 
 
 @given(rollout=st.text(min_size=1), device=st.text(min_size=1), percent=st.integers(1, 99))
