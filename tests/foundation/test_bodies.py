@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -114,6 +115,28 @@ def test_a_wrong_field_is_named(raw: bytes, param: str) -> None:
 def test_what_a_client_made_up_is_not_told_back_whole(raw: bytes) -> None:
     error = refused(decode, raw)
     assert len(error.message) + len(error.param or "") + len(error.details[0].reason) < 1000
+
+
+class Closed(msgspec.Struct, forbid_unknown_fields=True):
+    inner: Inner | None = None
+
+
+def test_an_unknown_name_that_looks_like_a_path_is_not_told_back_whole() -> None:
+    error = refused(BodyDecoder(Closed), b'{"x - at `$' + b"[" * 900_000 + b'":1}')
+    assert len(error.message) + len(error.param or "") + len(error.details[0].reason) < 1000
+
+
+def test_looking_for_nul_does_not_hold_the_paths_of_all_names() -> None:
+    """Each name lies within the one before: all their paths together are 400 times the body."""
+    depth, name = 900, b"k" * 1000
+    body = b'{"unknown":["\\u0041",' + (b'{"' + name + b'":') * depth + b"1" + b"}" * depth + b"]}"
+    tracemalloc.start()
+    try:
+        decode(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(body)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,8 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
     """The contract's 400 for what msgspec says of a value."""
     match = _VALIDATION.match(str(error))
     reason = match["reason"] if match else str(error)
-    path = (match["path"] if match else None) or ""
+    # A name that a client made up may itself end like a path.
+    path = ((match["path"] if match else None) or "")[:_REASON]
     missing = _MISSING.match(reason)
     if missing:
         path = f"{path}.{missing['field']}" if path else missing["field"]
@@ -171,11 +172,12 @@ def _refuse_nul(value: object, path: str) -> None:
     """PostgreSQL's text cannot hold NUL; the client hears where it was."""
     if isinstance(value, str):
         if "\0" in value:
-            raise InvalidRequest("Strings may not contain NUL characters.", param=path[:_SHOWN] or None)
+            raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)
     elif isinstance(value, dict):
         for key, each in cast("dict[str, Any]", value).items():
             _refuse_nul(key, path)
-            _refuse_nul(each, f"{path}.{key}" if path else key)
+            # Cut at every step: names within names would otherwise add up to hundreds of mebibytes.
+            _refuse_nul(each, (f"{path}.{key}" if path else key)[:_SHOWN])
     elif isinstance(value, list):
         for each in cast("list[Any]", value):
             _refuse_nul(each, path)
