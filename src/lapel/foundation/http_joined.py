@@ -39,7 +39,8 @@ class JoinedTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
-        if held:
+        # A client may be lost within the turn: then uvloop's transport raises, where asyncio's is silent.
+        if held and not self._transport.is_closing():
             self._transport.write(held)
 
     def write_eof(self) -> None:
