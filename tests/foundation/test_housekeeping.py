@@ -56,3 +56,28 @@ async def test_what_is_old_goes_and_what_is_young_stays(
             assert (
                 await connection.fetchval("SELECT count(*) FROM jobs.pgqueuer_log WHERE NOT aggregated") == 1
             )
+
+
+HOLD = (
+    "SELECT 1 FROM idempotency_keys WHERE key = 'k6' FOR UPDATE",
+    "SELECT 1 FROM events WHERE id = 'evt_4' FOR UPDATE",
+)
+
+
+async def test_who_erases_answers_and_events_is_not_waited_for(
+    fresh_database: str, data_folder: Callable[[str], Path]
+) -> None:
+    """Deleting an end user takes many rows, too: each could hold what the other wants next."""
+    async with running(data_folder("held"), fresh_database) as started:
+        tenant = await make_tenant(started.kit)
+        kit = replace(started.kit, clock=ManualClock(started.kit.clock.now() + timedelta(seconds=30)))
+        async with kit.database.transaction() as connection:
+            await connection.execute(FILL)
+            await connection.execute(EVENTS, tenant.test_world)
+        async with kit.database.transaction() as connection:
+            for statement in HOLD:
+                assert await connection.fetchval(statement) == 1
+            pruned = await housekeeping.prune(kit)
+            assert (pruned["answers"], pruned["events"]) == (3, 1)
+        pruned = await housekeeping.prune(kit)
+        assert (pruned["answers"], pruned["events"]) == (1, 1)

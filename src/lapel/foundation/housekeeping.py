@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 _BATCH = 5000
 
 # Each statement takes the moment before which rows are useless, and how many to take at once: as an
-# array, because a join would read the whole table for a batch of it.
+# array, because a join would read the whole table for a batch of it. Answers and events also go, many at
+# once, with an end user: what another transaction holds is left for the next round.
 PRUNE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2))
+    SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
+    FOR UPDATE SKIP LOCKED))
 """
 PRUNE_EVENTS = """
 DELETE FROM events WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2))
+    SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
 """
 # `window_start` counts seconds since 1970.
 PRUNE_WINDOWS = """
