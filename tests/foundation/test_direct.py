@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 import httpx
@@ -79,7 +80,7 @@ def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.As
         ids=kit.ids,
         limiter=limiter or Unlimited(),
         observe=lambda *_, **__: None,
-        body_limit=1000,
+        body_limit=1 << 20,
         disk=None,
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
@@ -147,6 +148,30 @@ async def test_a_wrong_token_is_told_before_a_limit(kit: Kit, found: Found, devi
     async with served(kit, found, Exhausted()) as api:
         assert await beat(api, new_token("dtok"), {"number": -1}) == (401, "unauthorized")
         assert await beat(api, device_token, {"number": -1}) == (429, "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize("declared", [{"Content-Length": "100000"}, {}], ids=["large", "chunked"])
+async def test_a_body_that_may_be_large_is_not_read_for_nobody(
+    kit: Kit, found: Found, declared: dict[str, str]
+) -> None:
+    read: list[int] = []
+
+    async def content() -> AsyncGenerator[bytes]:
+        for number in range(100):
+            read.append(number)
+            yield b" " * 1000
+
+    async with served(kit, found) as api:
+        headers = {**bearer(new_token("dtok")), **declared}
+        answer = await api.post("/v1/beats", content=content(), headers=headers)
+    assert (answer.status_code, read) == (401, [])
+
+
+async def test_a_large_body_of_a_known_device_is_taken(kit: Kit, found: Found, device_token: str) -> None:
+    body = b'{"number": 1}' + b" " * 100_000
+    async with served(kit, found) as api:
+        answer = await api.post("/v1/beats", content=body, headers=bearer(device_token))
+    assert (answer.status_code, answer.json()) == (200, {"way": "usual device"})
 
 
 class Generous(Unlimited):

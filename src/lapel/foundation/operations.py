@@ -105,7 +105,8 @@ class Operation:
     # For a GET that changes something: what HEAD, which may not, calls instead.
     head: Handler | None = None
     # For what devices call all the time: finds the caller in the statement that does the work. Where it finds
-    # none the request goes the usual way, to `handler`, which says what is wrong. Never `stored`.
+    # none the request goes the usual way, to `handler`, which says what is wrong; and so does one whose body
+    # may be large: that is read for known callers only. Never `stored`.
     direct: Direct | None = None
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False

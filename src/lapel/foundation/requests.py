@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _KEEP_ANSWERS = timedelta(hours=24)
+# What is read and decoded for a caller that is not known yet, at most.
+_DIRECT_BYTES = 64 * 1024
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # A schema change under a cached statement, or a deadlock that PostgreSQL broke: once more.
@@ -191,7 +193,7 @@ class Api:
         if len(call.headers) != len(scope["headers"]):
             refuse_repeated(scope["headers"])
         direct = operation.direct
-        if direct is not None:
+        if direct is not None and _is_small(call.headers):
             token_hash = self._authenticate.device_token(call.headers.get(b"authorization"))
             if token_hash is not None:
                 return await self._answer_direct(endpoint, direct, token_hash, params, scope, receive, call)
@@ -372,6 +374,11 @@ class Api:
             return Unavailable("The database has no room. Repeat the request later.", retry_after=60)
         _log.error("request.failed", exc_info=error)
         return InternalError("Something went wrong on our side. The request id finds it in the server's log.")
+
+
+def _is_small(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the body is declared to be small."""
+    return b"transfer-encoding" not in headers and int(headers.get(b"content-length", 0)) <= _DIRECT_BYTES
 
 
 async def _replay(effect: _Effect, stored: Stored) -> tuple[int, Headers, bytes]:
