@@ -160,8 +160,9 @@ async def test_it_halts_when_too_many_fail(scene: Scene) -> None:
     assert await fleet.heartbeat(devices[6]) is not None  # it has begun
     assert [await fleet.heartbeat(each) for each in devices[7:]] == [None] * 3
     assert (await fleet.history(devices[7]))[0]["error_message"] == "The rollout was halted."
-    await fleet.rollout(made, "/resume", 409)
-    await fleet.rollout(made, "/pause", 409)
+    for then in ("/resume", "/pause"):
+        refused = await fleet.rollout(made, then, 409)
+        assert refused["error"]["message"] == "The rollout is halted, for good. Begin another one."
     assert await scene.walk_again(made) == halted
     again = await fleet.assign(devices[3], release["id"])  # a device that failed can be offered it again
     assert again["status"] == "pending"

@@ -197,6 +197,34 @@ def test_a_missing_field_says_that_it_is_required() -> None:
     assert error.details[0].reason == "required"
 
 
+class Chosen(msgspec.Struct, kw_only=True):
+    kinds: Annotated[list[Literal["wifi", "ble"]], msgspec.Meta(max_length=4)] | None = None
+    inner: Body | None = None
+    only: Literal["failed"] = "failed"
+    version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._+-]{1,32}\Z")] | None = None
+    hash: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{4}\Z")] | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"kinds": ["wifi", "lte"]}, "`kinds[1]` must be one of `ble`, `wifi`."),
+        ({"inner": {"mode": "half"}}, "`inner.mode` must be one of `off`, `on`."),
+        ({"only": "applied"}, "`only` must be `failed`."),
+        ({"version": "1.6 beta"}, "`version` must be 1 to 32 characters of A-Za-z0-9._+-."),
+        ({"hash": "ABCD"}, "`hash` must be 4 characters of 0-9a-f."),
+    ],
+)
+def test_a_refusal_says_what_the_field_takes(value: dict[str, Any], message: str) -> None:
+    error = refused(BodyDecoder(Chosen), json.dumps(value).encode())
+    assert error.message == message
+    assert error.details[0].reason == message[message.index(" ") + 1 : -1]
+
+
+def test_a_query_is_told_the_words_it_takes() -> None:
+    assert refused(QueryDecoder(Body), b"mode=half").message == "`mode` must be one of `off`, `on`."
+
+
 def test_an_empty_body_is_an_empty_object() -> None:
     assert decode(b"") == decode(b"{}") == Body()
     assert BodyDecoder(NoBody)(b"") == NoBody()

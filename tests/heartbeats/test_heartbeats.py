@@ -121,6 +121,11 @@ async def test_a_key_may_speak_for_a_device(
     )
     answer = await device.send({}, token=asked.json()["upload_token"])
     assert answer.status_code == 403
+    assert (
+        answer.json()["error"]["message"] == "This route takes a key or a device token, not an upload token."
+    )
+    answer = await device.send({}, token=writer, device_id="me")
+    assert "name the device by its id" in answer.json()["error"]["message"]
 
 
 async def test_an_unbound_device_is_heard_by_key_only(device: Worn) -> None:

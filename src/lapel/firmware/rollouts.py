@@ -108,7 +108,7 @@ class Rollouts:
                 await _withdraw(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "paused":
-                raise Conflict(f"The rollout is {rollout.status}.")
+                raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
         return rollout
 
     async def resume(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
@@ -119,7 +119,7 @@ class Rollouts:
                 await _advance(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "running":
-                raise Conflict(f"The rollout is {rollout.status}.")
+                raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
         return rollout
 
     async def _read(

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from lapel.foundation.operations import Operation
     from lapel.foundation.revocation import Revocations
 
+_CALLERS: dict[ActorKind, str] = {
+    "key": "a key",
+    "device": "a device token",
+    "upload": "an upload token",
+    "end_user": "an end-user token",
+}
 # Tokens name their world themselves: these statements are where a world comes from.
 FIND_KEY = """
 SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
@@ -190,7 +196,8 @@ def admit(operation: Operation, actor: Actor) -> None:
     if actor.refresh_only and not operation.refreshing_tokens:
         raise Unauthorized("This device token was replaced. Use the new one.")
     if actor.kind not in operation.callers:
-        raise Forbidden(f"A token of this kind ({actor.kind}) may not call this route.")
+        takes = " or ".join(_CALLERS[kind] for kind in _CALLERS if kind in operation.callers)
+        raise Forbidden(f"This route takes {takes}, not {_CALLERS[actor.kind]}.")
     if actor.kind == "key":
         if operation.scope not in actor.scopes:
             raise Forbidden(f"This key lacks the scope `{operation.scope}`.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
@@ -24,6 +26,9 @@ _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _SHOWN = 64
 _REASON = 200
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
+_STEP = re.compile(r"\[(?:[^]]*\])?|[^.\[\]]+")
+# `^[a-z]{1,64}\Z`, as it is written in our structs and quoted in a reason, is said in words.
+_CHARACTERS = re.compile(r"Expected `str` matching regex '\^\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z")
 
 
 class BodyDecoder:
@@ -31,6 +36,7 @@ class BodyDecoder:
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._decode = msgspec.json.Decoder(struct).decode
+        self._struct = struct
         self._moments = moment_fields(struct)
         self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
 
@@ -41,7 +47,7 @@ class BodyDecoder:
             if self._keeps_text:
                 _check_text(body)
         except msgspec.ValidationError as error:
-            raise from_validation(error) from error
+            raise from_validation(error, self._struct) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The body is not valid JSON: {_plain(error)}.") from error
         except RecursionError as error:
@@ -84,7 +90,7 @@ class QueryDecoder:
             given = msgspec.convert(values, self._texts, strict=False)
             value = msgspec.convert(msgspec.structs.asdict(given), self._struct)
         except msgspec.ValidationError as error:
-            raise from_validation(error) from error
+            raise from_validation(error, self._struct) from error
         check_moments(value, self._moments)
         return value
 
@@ -95,7 +101,7 @@ def body_of(struct: type[S], values: dict[str, object]) -> S:
     try:
         value = msgspec.convert(values, struct)
     except msgspec.ValidationError as error:
-        raise from_validation(error) from error
+        raise from_validation(error, struct) from error
     check_moments(value, moment_fields(struct))
     return value
 
@@ -139,8 +145,8 @@ def check_moments(value: msgspec.Struct, fields: tuple[str, ...]) -> None:
             raise InvalidRequest(f"`{name}` is out of range.", param=name)
 
 
-def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
-    """The contract's 400 for what msgspec says of a value."""
+def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> InvalidRequest:
+    """The contract's 400 for what msgspec says of a value of this struct."""
     match = _VALIDATION.match(str(error))
     reason = match["reason"] if match else str(error)
     # A name that a client made up may itself end like a path.
@@ -154,10 +160,63 @@ def from_validation(error: msgspec.ValidationError) -> InvalidRequest:
         name = unknown["field"][:_SHOWN]
         path = f"{path}.{name}" if path else name
         return InvalidRequest(f"`{path}` is not known here.", param=path, reason="unknown")
+    said = _in_words(reason, struct, path)
+    if said is not None:
+        return InvalidRequest(f"`{path}` {said}.", param=path, reason=said)
     where = f"`{path}`" if path else "The body"
     if len(reason) > _REASON:
         reason = f"{reason[:_REASON]}…"
     return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
+
+
+def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | None:
+    """What the field takes, for the reasons that do not say so, or only in a regular expression."""
+    if reason.startswith("Invalid enum value"):
+        words = [f"`{word}`" for word in _words(struct, path)]
+        if words:
+            return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"
+    pattern = _CHARACTERS.match(reason)
+    if pattern:
+        many = pattern["many"].replace(",", " to ")
+        return f"must be {many} characters of {pattern['of']}"
+    return None
+
+
+def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
+    """The words that the field at this path takes; none when it is no such field."""
+    found = [_described(struct)]
+    for step in _STEP.findall(path):
+        found = [inner for each in found for inner in _inside(each, step)]
+    kinds = [each for kind in found for each in _plain_kinds(kind)]
+    return [
+        str(word) for each in kinds if isinstance(each, msgspec.inspect.LiteralType) for word in each.values
+    ]
+
+
+@cache
+def _described(struct: type[msgspec.Struct]) -> msgspec.inspect.Type:
+    """Kept, since it takes half a millisecond to make, and clients decide how often."""
+    return msgspec.inspect.type_info(struct)
+
+
+def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
+    """What a field of this name holds, or at `[0]` a list of this kind."""
+    for each in _plain_kinds(kind):
+        if isinstance(each, msgspec.inspect.StructType):
+            yield from (field.type for field in each.fields if field.encode_name == step)
+        elif isinstance(each, msgspec.inspect.ListType) and step.startswith("["):
+            yield each.item_type
+
+
+def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    """The kind without descriptions, and a union's members."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        yield from _plain_kinds(kind.type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for each in kind.types:
+            yield from _plain_kinds(each)
+    else:
+        yield kind
 
 
 def _check_text(body: bytes) -> None:
