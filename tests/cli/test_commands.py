@@ -131,20 +131,26 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
     ("arguments", "words"),
     [
         (("config", "set", "upload", "streaming_chunk_kb=1"), "`streaming_chunk_kb` must be 64 to 1024."),
-        (("config", "set", "upload", "nobody_knows=1"), "`nobody_knows` is no field"),
+        (("config", "set", "upload", "nobody_knows=1"), "; there are `streaming_enabled`, "),
+        (
+            ("config", "set", "upload", "off_peak_hours.from=1"),
+            "are `off_peak_hours.enabled`, `off_peak_hours.s",
+        ),
         (("config", "set", "uploads", "x=1"), "The sections are: connection,"),
         (("config", "set", "upload"), "name at least one FIELD=VALUE"),
         (("config", "set", "upload", "streaming_chunk_kb"), "is no FIELD=VALUE"),
         (("config", "set", "upload", f"streaming_chunk_kb={'[' * 50_000}"), "must be a whole number"),
         (("config", "set", "upload", "off_peak_hours=null", "off_peak_hours.end=null"), "already sets"),
         (("config", "show", "uploads"), "The sections are: connection,"),
-        (("config", "clear", "upload", "--organization", "org_none"), "There is no organization"),
+        (("config", "clear", "upload", "--organization", "org_none"), "`lapel projects list` shows"),
+        (("projects", "create", "Ours", "--organization", "org_none"), "`lapel projects list` shows them."),
+        (("keys", "create", "--end-user", "eu_none"), "--end-user makes a restricted key: name its --scopes"),
         (("keys", "create", "--scopes", "recording:read"), "There is no scope 'recording:read'"),
         (("keys", "create", "--expires", "soon"), "write it as 90d or 2027-01-31T12:00:00Z"),
         (("keys", "create", "--expires", "2027-01-31T12:00:00"), "has no time zone"),
-        (("keys", "create", "--project", "proj_none"), "project"),
-        (("keys", "revoke", "key_none"), "There is no key with this id."),
-        (("keys", "rotate", "key_none"), "There is no key with this id."),
+        (("keys", "create", "--project", "proj_none"), "`lapel projects list` shows them."),
+        (("keys", "revoke", "key_none"), "There is no key with this id. `lapel keys list` shows them."),
+        (("keys", "rotate", "key_none"), "There is no key with this id. `lapel keys list` shows them."),
         (("keys", "rotate", "key_none", "--overlap", "long"), "is no length of time"),
         (("backup", "/proc/none"), "lapel: "),
     ],
@@ -181,6 +187,22 @@ def test_a_result_that_cannot_be_written_is_told(data: Path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "lapel: the result could not be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("projects", "create", ""), "the argument after `create` is empty; give one."),
+        (
+            ("keys", "create", "--scopes", ""),
+            "--scopes: the value is empty; give one, or leave the flag out.",
+        ),
+        (("keys", "create", "--scopes="), "--scopes: the value is empty; give one, or leave the flag out."),
+    ],
+)
+def test_a_variable_that_was_not_set_is_named_by_its_place(arguments: tuple[str, ...], where: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (2, f"lapel: {where}\n")
 
 
 def test_a_bad_setting_is_one_line_too() -> None:
@@ -348,6 +370,10 @@ def test_every_command_has_examples_json_and_its_line_in_the_overview(command: A
     full = " ".join(["lapel", *([parent.name[0]] if parent.name[0] != "lapel" else []), name])
     assert f"`{full}" in DOCS.read_text(), f"docs/cli.md does not tell of `{full}`"
     assert f"    {full}" in text, "no example calls it"
+
+
+def test_help_says_where_the_data_folder_comes_from() -> None:
+    assert "$LAPEL_DATA_DIR" in run("doctor", "--help").stdout
 
 
 def test_help_shows_the_examples() -> None:

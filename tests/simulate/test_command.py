@@ -44,7 +44,7 @@ def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> N
     done = run("simulate", *SMALL, "--only-heartbeats", env={"LAPEL_URL": served.url, "LAPEL_KEY": key})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✓ everything that was promised was kept" in done.stdout
-    assert "8 devices live for 0.05 minutes" in done.stderr
+    assert "8 devices live for 0.05 min against" in done.stderr
 
 
 def test_a_planted_loss_is_status_1(served: Served) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from lapel.foundation.database import DATABASE_AWAY
-from lapel.foundation.errors import ApiError
+from lapel.foundation.errors import ApiError, NotFound
 from lapel.foundation.http_server import AddressInUse
 from lapel.foundation.postgres_install import PostgresError
 from lapel.foundation.storage.errors import StoreUnavailable
@@ -26,6 +26,8 @@ def explain(fault: BaseException) -> str | None:
     """One sentence for what a person can mend; None for a defect of ours, which keeps its traceback."""
     if isinstance(fault, _PLAIN):
         return str(fault)
+    if isinstance(fault, NotFound) and fault.param in ("project_id", "organization_id"):
+        return f"{fault.message} `lapel projects list` shows them."
     if isinstance(fault, ApiError):
         return fault.message
     if isinstance(fault, StoreUnavailable):

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from lapel.cli.faults import CommandError
 from lapel.cli.options import DataDir, Json, emit, is_piped, table
 from lapel.cli.reach import settings_of, with_kit
-from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.errors import InvalidRequest, NotFound
 from lapel.projects.operator import OperatorKeys
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ Scopes = Annotated[
     str | None,
     Parameter(help="Scopes of a restricted key, by comma, such as recordings:read. Default: a secret key."),
 ]
-EndUser = Annotated[str | None, Parameter(help="Id of the one end user whose data the key may touch.")]
+EndUser = Annotated[
+    str | None, Parameter(help="Id of the one end user whose data the key may touch; needs --scopes.")
+]
 Expires = Annotated[
     str | None,
     Parameter(help="When it ends: 90d, 12h, 30m from now, or a time such as 2027-01-31T12:00:00Z."),
@@ -88,6 +90,8 @@ def create(
     wanted = [each.strip() for each in scopes.split(",") if each.strip()] if scopes is not None else None
     if wanted == []:
         raise CommandError("--scopes names no scope; leave it out for a secret key, which has all of them.")
+    if end_user is not None and wanted is None:
+        raise CommandError("--end-user makes a restricted key: name its --scopes, such as recordings:read.")
 
     async def work(kit: Kit) -> CreatedApiKey:
         with _refusals_of_flags():
@@ -131,7 +135,8 @@ def revoke(key_id: KeyId, /, *, data_dir: DataDir = None, json: Json = False) ->
     """
 
     async def work(kit: Kit) -> None:
-        await OperatorKeys(kit).revoke(key_id)
+        with _unknown_keys():
+            await OperatorKeys(kit).revoke(key_id)
 
     revoking(settings_of(data_dir), work)
     emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")
@@ -150,7 +155,7 @@ def rotate(
     seconds = int(_seconds(overlap))
 
     async def work(kit: Kit) -> RotatedApiKey:
-        with _refusals_of_flags():
+        with _refusals_of_flags(), _unknown_keys():
             return await OperatorKeys(kit).rotate(key_id, seconds)
 
     rotated = revoking(settings_of(data_dir), work)
@@ -181,6 +186,15 @@ def _refusals_of_flags() -> Generator[None]:
         for field, flag in _FLAGS.items():
             sentence = sentence.replace(field, flag)
         raise CommandError(sentence) from fault
+
+
+@contextlib.contextmanager
+def _unknown_keys() -> Generator[None]:
+    """A key that is not there is often the key itself in place of its id."""
+    try:
+        yield
+    except NotFound as fault:
+        raise CommandError("There is no key with this id. `lapel keys list` shows them.") from fault
 
 
 def _new(key: CreatedApiKey, replaced: str | None = None, until: str | None = None) -> NewKey:

@@ -111,17 +111,21 @@ def _check_arguments(arguments: list[str]) -> None:
 
     Taken for one that was left out, it would make a key with every scope, or one that never ends.
     """
-    flag = ""
+    flag, after = "", "lapel"
     for each in arguments:
         name, _, value = each.partition("=")
         if not each or (each.startswith("--") and each.endswith("=") and not value):
-            where = f"{name or flag}: " if name or flag else ""
-            sys.stderr.write(f"lapel: {where}the value is empty; give one, or leave the flag out.\n")
+            if name or flag:
+                said = f"{name or flag}: the value is empty; give one, or leave the flag out"
+            else:
+                said = f"the argument after `{after}` is empty; give one"
+            sys.stderr.write(f"lapel: {said}.\n")
             raise SystemExit(2)
         if any("\ud800" <= character <= "\udfff" for character in each):
             sys.stderr.write(f"lapel: {each!a} is not UTF-8.\n")
             raise SystemExit(2)
         flag = each if each.startswith("--") else ""
+        after = each
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from lapel.cli.faults import CommandError
 from lapel.settings import docs
 
-DataDir: TypeAlias = Annotated[Path | None, Parameter(help=docs()["data_dir"].text)]
+_DATA_DIR = docs()["data_dir"].text.replace("Default: ", "Default: $LAPEL_DATA_DIR, else ")
+DataDir: TypeAlias = Annotated[Path | None, Parameter(help=_DATA_DIR)]
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document.")]
 
 

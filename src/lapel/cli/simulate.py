@@ -211,7 +211,7 @@ async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Repo
     if console.is_terminal and not quiet:
         watching = asyncio.create_task(watch(fleet, console))
     elif not quiet:
-        say(f"{plan.devices} devices live for {plan.minutes:g} minutes against {base_url}")
+        say(f"{plan.devices} devices live for {plan.minutes:g} min against {base_url}")
     try:
         return await fleet.run()
     except asyncio.CancelledError:

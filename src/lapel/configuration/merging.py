@@ -101,7 +101,11 @@ def _leaves(section: Section, change: Mapping[str, object], prefix: str) -> Iter
         if path in section.by_path and "." not in name:
             yield path, value
         elif path not in section.groups or "." in name:
-            raise refused(path[:_SHOWN], f"is no field of the section `{section.name}`")
+            known = dict.fromkeys(
+                each[len(prefix) :].partition(".")[0] for each in section.by_path if each.startswith(prefix)
+            )
+            fields = ", ".join(f"`{prefix}{each}`" for each in known)
+            raise refused(path[:_SHOWN], f"is no field of the section `{section.name}`; there are {fields}")
         elif value is None:
             yield path, None
         elif isinstance(value, dict):

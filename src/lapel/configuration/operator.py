@@ -81,7 +81,7 @@ class OperatorConfiguration:
             raise Conflict(f"Name the organization (--organization), there are several: {listed}.")
         found = [row["id"] for row in every if wanted is None or row["id"] == wanted]
         if not found:
-            raise NotFound(
-                "There is no organization with this id." if wanted else "There is no organization yet."
-            )
+            if wanted is None:
+                raise NotFound("There is no organization yet.")
+            raise NotFound("There is no organization with this id.", param="organization_id")
         return found[0]
