@@ -8,8 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from lapel.firmware import rollout_queries
 from lapel.firmware.payloads import RolloutJob
 from tests.firmware.support import Fleet, Json
+from tests.support.locks import until_waiting
 from tests.support.running import Running
 
 SHORTEN = """
@@ -19,6 +21,10 @@ WHERE world_id = $1 AND device_id = $2 AND status IN ('pending', 'delivered')
 OPEN_TWICE = """
 SELECT device_id FROM ota_assignments WHERE world_id = $1 AND status IN ('pending', 'delivered')
 GROUP BY device_id HAVING count(*) > 1
+"""
+LOCKED = """
+SELECT device_id FROM ota_assignments WHERE world_id = $1 EXCEPT
+SELECT device_id FROM (SELECT device_id FROM ota_assignments WHERE world_id = $1 FOR UPDATE SKIP LOCKED) free
 """
 ENDS = {"ota.applied", "ota.failed"}
 
@@ -122,3 +128,20 @@ async def test_whatever_happens_at_once_each_update_ends_once(fleet: Fleet, live
     assert {kind for kind, _ in ended} >= {*ENDS, "ota.cancelled"}
     told = Counter((kind, str(data["id"])) for kind, data in await fleet.events())
     assert told == Counter(key for key in ended if key[0] in ENDS)
+
+
+async def test_who_waits_for_a_rollout_holds_no_offers_meanwhile(fleet: Fleet, live: Running) -> None:
+    """Else each heartbeat of their devices would wait as well."""
+    await fleet.devices(3)
+    made = await fleet.roll_out(await fleet.released())
+    world, rollouts = fleet.tenant.test_world, live.parts.firmware.rollouts
+    job = RolloutJob(world, made["id"])
+    await rollouts.advance(job)
+    await fleet.rollout(made, "/pause")
+    async with fleet.kit.database.transaction() as connection:
+        assert await rollout_queries.hold(connection, world, made["id"])
+        withdrawing = asyncio.create_task(rollouts.withdraw(job))
+        await until_waiting(fleet.kit, 1)
+        assert await connection.fetch(LOCKED, world) == []
+    await withdrawing
+    assert (await fleet.rollout(made))["counts"]["cancelled"] == 3

@@ -131,16 +131,20 @@ SELECT (SELECT count(*) FROM page) AS seen, (SELECT max(id) FROM page) AS last,
        (SELECT count(*) FROM offered) AS offered
 """
 
-# Only while the rollout does not run: it may have been resumed since.
+# Only while the rollout does not run: it may have been resumed since. It is held before any assignment is.
 WITHDRAW = """
-UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, withdrawn = true,
-    error_message = 'The rollout was ' || r.status || '.'
-FROM (SELECT world_id, id, status FROM rollouts
-      WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE) r
-WHERE a.world_id = r.world_id AND a.id IN (
+WITH stopped AS MATERIALIZED (
+    SELECT status FROM rollouts WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE
+), held AS MATERIALIZED (
     SELECT p.id FROM ota_assignments p
     WHERE p.world_id = $1 AND p.rollout_id = $2 AND p.status = 'pending' AND p.deadline_at > $3
-    ORDER BY p.id LIMIT $4 FOR UPDATE)
+      AND (SELECT count(*) FROM stopped) = 1
+    ORDER BY p.id LIMIT $4 FOR UPDATE
+)
+UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, withdrawn = true,
+    error_message = 'The rollout was ' || stopped.status || '.'
+FROM stopped
+WHERE a.world_id = $1 AND a.id = ANY(ARRAY(SELECT id FROM held))
 """
 
 FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER BY world_id, id"
