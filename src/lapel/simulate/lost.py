@@ -23,7 +23,8 @@ async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, d
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     request = "\r\n".join(lines).encode() + body
     sent = dice.randrange(len(request)) if dice.random() < 0.5 else len(request)
-    heard = dice.randrange(_LONGEST_ANSWER) if sent == len(request) else 0
+    # Of what was sent whole at least one byte is heard: else it might be done later than its repeat.
+    heard = dice.randrange(1, _LONGEST_ANSWER) if sent == len(request) else 0
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_connection(
