@@ -286,6 +286,18 @@ async def test_another_lists_cursor_is_refused(wearer: Wearer) -> None:
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "cursor")
 
 
+async def test_the_cursor_of_another_devices_commands_is_refused(wearer: Wearer) -> None:
+    """It would pass over what this device was told later."""
+    other = await wearer.beside()
+    for each in (wearer, other):
+        for _ in range(2):
+            await each.tell()
+    cursor = (await wearer.ask("GET", "/commands?limit=1", 200))["next_cursor"]
+    assert len((await wearer.ask("GET", f"/commands?cursor={cursor}", 200))["data"]) == 1
+    refused = await other.send("GET", f"/commands?cursor={cursor}")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "cursor")
+
+
 async def test_a_scoped_key_sees_what_its_own_end_users_device_was_told(wearer: Wearer) -> None:
     first_key = await make_scoped(wearer)
     before = await wearer.tell()

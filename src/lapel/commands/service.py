@@ -114,7 +114,7 @@ class Commands:
     async def list(self, actor: Actor, device_id: str, query: CommandQuery) -> CommandPage:
         """Newest first. Raises NotFound."""
         now, world_id, only = self._kit.clock.now(), actor.world_id, actor.scoped_to
-        asked = window(query, "commands")
+        asked = window(query, f"commands:{device_id}")
         async with self._kit.database.acquire() as connection:
             device = await queries.read_device(connection, world_id, device_id, only)
             if device is None:
