@@ -19,7 +19,7 @@ from tests.support.running import running, settings_for
 from tests.support.tenants import make_tenant
 
 
-@pytest.mark.parametrize("point", ["heartbeat:stored", "heartbeat:low-battery"])
+@pytest.mark.parametrize("point", ["heartbeat:stored", "heartbeat:heard", "heartbeat:low-battery"])
 async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_once(
     fresh_database: str, tmp_path: Path, point: str
 ) -> None:

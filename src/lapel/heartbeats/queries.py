@@ -1,7 +1,8 @@
 """All SQL of heartbeats.
 
-A heartbeat is one statement. It changes no indexed column but `heartbeat_slot`, every ten minutes, so that
-PostgreSQL writes the row's new version beside the old one and touches no index (HOT).
+A heartbeat is one statement, and a second one when something waits for the device. It changes no indexed
+column but `heartbeat_slot`, every ten minutes, so that PostgreSQL writes the row's new version beside the old
+one and touches no index (HOT).
 """
 
 from __future__ import annotations
@@ -74,31 +75,18 @@ _ACTIVE = """,
               AND greatest(c.delivered_at, c.executed_at) >= coalesce(d.last_heartbeat_at, '-infinity'))
             THEN 'remote' ELSE 'local' END) END"""
 
+# `waiting`: there is something to hear, which another statement then tells. Whatever a statement might do it
+# opens and locks each time, and nearly all heartbeats hear nothing.
 _RETURNING = f"""
 RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
     w.project_id, w.mode, {REVISION} AS config_revision,
-    d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY_PERCENT} AS low_battery"""
-
-# All of it waits until the device's row is ours, and happens only if there is one. What another request ends
-# at the same moment is settled by the command's or the offer's own row.
-_HEAR = f"""
-), told AS (
-    UPDATE commands c SET status = 'delivered', delivered_at = coalesce(c.delivered_at, $3)
-    FROM beat
-    WHERE c.world_id = beat.world_id AND c.device_id = beat.id AND c.status IN ('pending', 'delivered')
-      AND c.expires_at > $3 AND c.binding_generation = beat.binding_generation
-    RETURNING c.id, c.device_id, c.end_user_id, c.binding_generation, c.type, c.status, c.params, c.result,
-        c.error, c.expires_at, c.delivered_at, c.executed_at, c.created_at
-), offer AS (
-    SELECT o.* FROM beat CROSS JOIN LATERAL ({
-    OPEN_OFFER.format(world_id="beat.world_id", device_id="beat.id", now="$3")
-}) o
-), offered AS (
-    UPDATE ota_assignments a SET status = 'delivered', delivered_at = coalesce(a.delivered_at, $3)
-    FROM offer
-    WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN ('pending', 'delivered')
-    RETURNING a.id
-)"""
+    d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY_PERCENT} AS low_battery,
+    EXISTS (SELECT 1 FROM commands c
+        WHERE c.world_id = d.world_id AND c.device_id = d.id AND c.status IN ('pending', 'delivered')
+          AND c.expires_at > $3)
+    OR EXISTS (SELECT 1 FROM ota_assignments a
+        WHERE a.world_id = d.world_id AND a.device_id = d.id AND a.status IN ('pending', 'delivered')
+          AND a.deadline_at > $3) AS waiting"""
 
 _KEPT = """, kept AS (
     INSERT INTO device_diagnostics
@@ -106,14 +94,8 @@ _KEPT = """, kept AS (
     SELECT beat.world_id, beat.id, event.id, beat.end_user_id, $14::integer, event.body::jsonb, $3
     FROM beat CROSS JOIN unnest($15::text[], $16::text[]) AS event (id, body)
     ON CONFLICT (world_id, device_id, event_id) DO NOTHING
-)"""
-
-_ANSWER = """
-SELECT beat.world_id, beat.id, beat.serial_number, beat.firmware_version, beat.project_id, beat.mode,
-    beat.low_battery, beat.config_revision,
-    (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told) AS commands,
-    (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
-FROM beat"""
+)
+SELECT beat.* FROM beat"""
 
 # $1: the hash of the device's token; $2: the device's id, or NULL for whichever it is. Whoever unbinds or
 # binds the device at the same moment holds its row, and what is compared here is compared again afterwards.
@@ -129,16 +111,41 @@ FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.de
 
 # Two of each, since what a statement could do is paid for by every one: the first for nearly all heartbeats,
 # the second for those of a device that records, or that come with diagnostic events ($14 to $16).
-_REST = f"{_HEAR}{_ANSWER}"
-_ALL = f"{_HEAR}{_KEPT}{_ANSWER}"
-BEAT_OF_DEVICE = f"""
-WITH beat AS (UPDATE devices d SET last_seen_by = 'device', {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}{_REST}"""
-BEAT_OF_KEY = f"""
-WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_IDLE}{_OF_KEY}{_RETURNING}{_REST}"""
+BEAT_OF_DEVICE = f"UPDATE devices d SET last_seen_by = 'device', {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}"
+BEAT_OF_KEY = f"UPDATE devices d SET last_seen_by = 'key', {_SET}{_IDLE}{_OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
-WITH beat AS (UPDATE devices d SET last_seen_by = 'device', {_SET}{_ACTIVE}{_OF_DEVICE}{_RETURNING}{_ALL}"""
+WITH beat AS (UPDATE devices d SET last_seen_by = 'device', {_SET}{_ACTIVE}{_OF_DEVICE}{_RETURNING}){_KEPT}"""
 FULL_BEAT_OF_KEY = f"""
-WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_ACTIVE}{_OF_KEY}{_RETURNING}{_ALL}"""
+WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_ACTIVE}{_OF_KEY}{_RETURNING}){_KEPT}"""
+
+# $1 to $3: the world, the device and the binding under which it called; $4: the present. The device's row is
+# held, as whoever unbinds it holds it; what another request ends at the same moment is settled by the
+# command's or the offer's own row.
+HEAR = f"""
+WITH beat AS (
+    SELECT d.world_id, d.id, d.binding_generation FROM devices d
+    WHERE d.world_id = $1 AND d.id = $2 AND d.binding_generation = $3 AND d.deleted_at IS NULL
+    FOR NO KEY UPDATE
+), told AS (
+    UPDATE commands c SET status = 'delivered', delivered_at = coalesce(c.delivered_at, $4)
+    FROM beat
+    WHERE c.world_id = beat.world_id AND c.device_id = beat.id AND c.status IN ('pending', 'delivered')
+      AND c.expires_at > $4 AND c.binding_generation = beat.binding_generation
+    RETURNING c.id, c.device_id, c.end_user_id, c.binding_generation, c.type, c.status, c.params, c.result,
+        c.error, c.expires_at, c.delivered_at, c.executed_at, c.created_at
+), offer AS (
+    SELECT o.* FROM beat CROSS JOIN LATERAL ({
+    OPEN_OFFER.format(world_id="beat.world_id", device_id="beat.id", now="$4")
+}) o
+), offered AS (
+    UPDATE ota_assignments a SET status = 'delivered', delivered_at = coalesce(a.delivered_at, $4)
+    FROM offer
+    WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN ('pending', 'delivered')
+    RETURNING a.id
+)
+SELECT (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told) AS commands,
+    (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
+"""
 
 BEGIN_LOW_BATTERY = f"""
 UPDATE devices SET low_battery_since = $3
@@ -193,7 +200,7 @@ async def beat_of_device(
 ) -> asyncpg.Record | None:
     """The device that has this token, as told; None when there is none, or it is not `device_id`.
 
-    The row says what `_ANSWER` names, `commands` and `offer` as JSON.
+    The row says what `_RETURNING` names.
     """
     if told.diagnostics is None:
         return await connection.fetchrow(BEAT_OF_DEVICE, token_hash, device_id, *told.facts)
@@ -209,6 +216,14 @@ async def beat_of_key(
     if told.diagnostics is None:
         return await connection.fetchrow(BEAT_OF_KEY, world_id, device_id, *told.facts)
     return await connection.fetchrow(FULL_BEAT_OF_KEY, world_id, device_id, *told.facts, *told.diagnostics)
+
+
+async def hear(
+    connection: Connection, world_id: int, device_id: str, binding_generation: int, now: datetime
+) -> tuple[str | None, str | None]:
+    """What waits for the device, which counts as delivered: its commands and its offer, as JSON."""
+    row = await connection.fetchrow(HEAR, world_id, device_id, binding_generation, now)
+    return (None, None) if row is None else (row["commands"], row["offer"])
 
 
 async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import structlog
@@ -42,6 +42,9 @@ _SWEEP = 500
 _PRUNE = 1000
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
 
+# Commands and an offer, as JSON.
+_Heard: TypeAlias = tuple[str | None, str | None]
+
 _encode_state = msgspec.json.Encoder().encode
 _decode_offer = msgspec.json.Decoder(Offer).decode
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -66,6 +69,7 @@ class Heartbeats:
         own = None if device_id == "me" else device_id
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_device(connection, token_hash, own, told)
+            heard = await _hear(connection, row, now)
         if row is None:
             return None
         actor = Actor(
@@ -76,7 +80,7 @@ class Heartbeats:
             mode=row["mode"],
             token_hash=token_hash,
         )
-        return actor, await self._answer(row, body, accepted, now)
+        return actor, await self._answer(row, heard, body, accepted, now)
 
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """The same for a known caller. Raises Forbidden, Unauthorized, NotFound, InvalidRequest."""
@@ -91,19 +95,19 @@ class Heartbeats:
         told, accepted = _told(body, now, self._kit.disk)
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
+            heard = await _hear(connection, row, now)
         if row is None:
             if device_id == "me":
                 raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
             raise NotFound("There is no device with this id.")
-        return await self._answer(row, body, accepted, now)
+        return await self._answer(row, heard, body, accepted, now)
 
     async def _answer(
-        self, row: asyncpg.Record, body: HeartbeatBody, accepted: list[str], now: datetime
+        self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
     ) -> Heartbeat:
         """What is rare follows here, each in a transaction of its own; whatever does not come to pass because
         this process ends is done with the device's next heartbeat, as nobody has had an answer."""
-        crash_point("heartbeat:stored")
-        commands: str | None = row["commands"]
+        commands, offer = heard
         if row["low_battery"]:
             await self._begin_low_battery(row, now)
         return Heartbeat(
@@ -117,7 +121,7 @@ class Heartbeats:
                 mode=row["mode"],
                 serial_number=row["serial_number"],
             ),
-            ota=await self._ota(row, body, now),
+            ota=await self._ota(row, offer, body, now),
             config_revision=row["config_revision"],
             accepted_event_ids=accepted,
         )
@@ -131,9 +135,11 @@ class Heartbeats:
                 )
             crash_point("heartbeat:low-battery")
 
-    async def _ota(self, row: asyncpg.Record, body: HeartbeatBody, now: datetime) -> Manifest | None:
+    async def _ota(
+        self, row: asyncpg.Record, heard: str | None, body: HeartbeatBody, now: datetime
+    ) -> Manifest | None:
         """The device's open offer, if it is still one after what the device told of it."""
-        offer = None if row["offer"] is None else _decode_offer(row["offer"])
+        offer = None if heard is None else _decode_offer(heard)
         if offer is not None and offer.version == row["firmware_version"]:
             await self._firmware.applied(row["world_id"], row["id"], offer.version)
             offer = None
@@ -200,6 +206,17 @@ async def erase_of_devices(
 async def erase_all_of(connection: Connection, world_id: int, end_user_id: str, _now: datetime) -> None:
     """What happens when an end user is deleted."""
     await queries.delete_of_end_user(connection, world_id, end_user_id)
+
+
+async def _hear(connection: Connection, row: asyncpg.Record | None, now: datetime) -> _Heard:
+    """What waits for the device whose heartbeat was stored, if one was. That it is delivered is written
+    apart: what does not come to pass because this process ends, waits for the device's next heartbeat."""
+    crash_point("heartbeat:stored")
+    if row is None or not row["waiting"]:
+        return None, None
+    heard = await queries.hear(connection, row["world_id"], row["id"], row["binding_generation"], now)
+    crash_point("heartbeat:heard")
+    return heard
 
 
 def _minute(moment: datetime) -> int:
