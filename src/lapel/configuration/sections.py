@@ -123,7 +123,12 @@ SECTIONS: dict[str, Section] = {
                 Field(
                     "off_peak_hours.end", _TIME, "06:00", "When they end; before the start: on the next day."
                 ),
-                Field("off_peak_hours.timezone", _ZONE, "UTC", "Where that is; a name of the IANA database."),
+                Field(
+                    "off_peak_hours.timezone",
+                    _ZONE,
+                    "UTC",
+                    "Where that is; a name of the IANA database, which is not looked up.",
+                ),
             ),
             optional=frozenset({"off_peak_hours"}),
         ),
