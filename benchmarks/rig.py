@@ -149,10 +149,11 @@ class Rig:
         return Server(name or module, port, psutil.Process(process.pid))
 
     def _child(self, role: Role, settings: Settings, listener: socket.socket) -> int:
-        metrics = str(settings.data_dir / "metrics")
+        metrics, name = str(settings.data_dir / "metrics"), f"{role}-{listener.fileno()}"
 
         def environment(own: Mapping[str, str]) -> dict[str, str]:
-            return {**child_environment(settings, own), "PROMETHEUS_MULTIPROC_DIR": metrics}
+            ours = {"PROMETHEUS_MULTIPROC_DIR": metrics, "LAPEL_METRICS_NAME": name}
+            return {**child_environment(settings, own), **ours}
 
         child = Child(role, role, environment, listener.fileno())
         log = self.folder / f"{role}-{settings.port}.log"

@@ -32,10 +32,10 @@ class JoinedTransport(asyncio.Transport):
                 self._transport.write(data)
             return
         self._held = b""
-        if data:
+        if len(data) <= HELD:  # to copy it is cheaper than to hand on two pieces
+            self._transport.write(b"".join((held, data)))
+        else:
             self._transport.writelines((held, data))
-        else:  # asyncio would try to send an empty second piece for ever
-            self._transport.write(held)
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
