@@ -185,7 +185,17 @@ def seaweedfs(folder: Path) -> Iterator[Endpoint]:
         "GOMEMLIMIT": "200MiB",
         "GOGC": "50",
         "HOME": str(folder),
+        "TMPDIR": str(folder),  # its logs
     }
+    try:
+        yield from _seaweedfs(command, folder, env, s3)
+    finally:
+        for port in (s3, *others):  # no flag says where its sockets are
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
+
+
+def _seaweedfs(command: list[str], folder: Path, env: dict[str, str], s3: int) -> Iterator[Endpoint]:
     with _process(command, folder, env, grace=0.1) as process:  # its own stop takes five seconds
         endpoint = Endpoint("seaweedfs", f"http://127.0.0.1:{s3}", folder, process.pid)
         wait_until(lambda: _answers(endpoint.url), 30, "SeaweedFS does not answer")
