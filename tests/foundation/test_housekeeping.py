@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from lapel.foundation import housekeeping
 from lapel.foundation.clock import ManualClock
+from lapel.foundation.kit import Kit
 from tests.support.running import running
 from tests.support.tenants import make_tenant
 
@@ -31,31 +34,33 @@ FROM generate_series(1, 4) n
 """
 
 
-async def test_what_is_old_goes_and_what_is_young_stays(
-    fresh_database: str, data_folder: Callable[[str], Path]
-) -> None:
-    async with running(data_folder("old"), fresh_database) as started:
+@pytest.fixture
+async def aged(fresh_database: str, data_folder: Callable[[str], Path]) -> AsyncGenerator[Kit]:
+    """Rows of all ages, and a clock that stands still."""
+    async with running(data_folder("aged"), fresh_database) as started:
         tenant = await make_tenant(started.kit)
         kit = replace(started.kit, clock=ManualClock(started.kit.clock.now() + timedelta(seconds=30)))
         async with kit.database.acquire() as connection:
             await connection.execute(FILL)
             await connection.execute(EVENTS, tenant.test_world)
-        expected = {
-            "answers": 4,
-            "events": 2,
-            "rate_windows": 5,
-            "queue_log": 3,
-            "job_starts": 4,
-            "workers": 2,
-        }
-        assert await housekeeping.prune(kit) == expected
-        assert not any((await housekeeping.prune(kit)).values())
-        async with kit.database.acquire() as connection:
-            assert await connection.fetchval("SELECT count(*) FROM idempotency_keys") == 4
-            # Not folded into the statistics yet.
-            assert (
-                await connection.fetchval("SELECT count(*) FROM jobs.pgqueuer_log WHERE NOT aggregated") == 1
-            )
+        yield kit
+
+
+async def test_what_is_old_goes_and_what_is_young_stays(aged: Kit) -> None:
+    expected = {
+        "answers": 4,
+        "events": 2,
+        "rate_windows": 5,
+        "queue_log": 3,
+        "job_starts": 4,
+        "workers": 2,
+    }
+    assert await housekeeping.prune(aged) == expected
+    assert not any((await housekeeping.prune(aged)).values())
+    async with aged.database.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM idempotency_keys") == 4
+        # Not folded into the statistics yet.
+        assert await connection.fetchval("SELECT count(*) FROM jobs.pgqueuer_log WHERE NOT aggregated") == 1
 
 
 HOLD = (
@@ -64,20 +69,12 @@ HOLD = (
 )
 
 
-async def test_who_erases_answers_and_events_is_not_waited_for(
-    fresh_database: str, data_folder: Callable[[str], Path]
-) -> None:
+async def test_who_erases_answers_and_events_is_not_waited_for(aged: Kit) -> None:
     """Deleting an end user takes many rows, too: each could hold what the other wants next."""
-    async with running(data_folder("held"), fresh_database) as started:
-        tenant = await make_tenant(started.kit)
-        kit = replace(started.kit, clock=ManualClock(started.kit.clock.now() + timedelta(seconds=30)))
-        async with kit.database.transaction() as connection:
-            await connection.execute(FILL)
-            await connection.execute(EVENTS, tenant.test_world)
-        async with kit.database.transaction() as connection:
-            for statement in HOLD:
-                assert await connection.fetchval(statement) == 1
-            pruned = await housekeeping.prune(kit)
-            assert (pruned["answers"], pruned["events"]) == (3, 1)
-        pruned = await housekeeping.prune(kit)
-        assert (pruned["answers"], pruned["events"]) == (1, 1)
+    async with aged.database.transaction() as connection:
+        for statement in HOLD:
+            assert await connection.fetchval(statement) == 1
+        pruned = await housekeeping.prune(aged)
+        assert (pruned["answers"], pruned["events"]) == (3, 1)
+    pruned = await housekeeping.prune(aged)
+    assert (pruned["answers"], pruned["events"]) == (1, 1)
