@@ -63,7 +63,8 @@ def serve(
             sockets.close
         )  # before the processes drain: what comes now is refused, not kept waiting
         if folder is not None and folder.needs_migration():
-            threading.Thread(target=_import_early, daemon=True).start()
+            # No daemon: a start that fails at once must not end in the middle of an import.
+            threading.Thread(target=_import_early).start()
         if postgres is not None:
             postgres.start(interrupted=lambda: tree.stopping)
         settings = _complete(settings, postgres, sockets)
