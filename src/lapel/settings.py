@@ -297,6 +297,11 @@ def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, s
     return {**kept, **armed, **settings.to_env(), **own}
 
 
+def environment_without_ours(**own: str) -> dict[str, str]:
+    """For a child that needs no setting and shall know no secret: ours without its LAPEL_*, and `own`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own
+
+
 def docs() -> dict[str, Doc]:
     """Field name to its Doc, in the order of the class."""
     return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import os
 import resource
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
@@ -28,13 +25,13 @@ from lapel.foundation.clock import SystemClock
 from lapel.foundation.http_guard import HttpLimits
 from lapel.foundation.http_server import listen, serve
 from lapel.foundation.ids import TimeOrderedIds
+from lapel.foundation.processes import end_with
 from lapel.settings import Settings, from_parent
 
 if TYPE_CHECKING:
     from lapel.foundation.asgi import App
     from lapel.settings import FromParent
 
-_PR_SET_PDEATHSIG = 1
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.process")
 
 
@@ -50,24 +47,6 @@ def main() -> None:
     runs = {"api": _api, "store": _store, "worker": _worker}[role]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
-
-
-def end_with(parent: int | None) -> None:
-    """Makes sure that we end at once when the process `parent` does, however it ends."""
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:
-        os._exit(3)
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(3)
 
 
 def _raise_file_limit() -> None:

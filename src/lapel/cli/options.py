@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +33,9 @@ def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
         sys.stdout.write(text.rstrip("\n") + "\n")
         sys.stdout.flush()
     except OSError as fault:  # a full disk, or a pipe that nobody reads any more
+        # It is kept, and at the end Python would try again and end with a status of its own.
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
 
 

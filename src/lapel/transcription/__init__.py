@@ -1,0 +1,1 @@
+"""Speech: decode, transcribe, tell speakers apart, keep and export transcripts."""

@@ -1,0 +1,1 @@
+"""From any accepted file to samples: decode, probe, waveform, cuts at silences."""

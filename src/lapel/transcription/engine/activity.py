@@ -1,0 +1,22 @@
+"""Where there is speech: Silero VAD, which faster-whisper carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+from lapel.transcription.engine.messages import SAMPLE_RATE, Span
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# With its default of 2 s a lively talk is one single stretch.
+_OPTIONS = VadOptions(min_silence_duration_ms=300, speech_pad_ms=100)
+
+
+def speech(samples: NDArray[np.float32], *, offset: float = 0.0) -> list[Span]:
+    """Stretches of speech in 16 kHz mono samples, -1 to 1; times in seconds, `offset` added."""
+    found = get_speech_timestamps(samples, _OPTIONS)
+    return [(offset + each["start"] / SAMPLE_RATE, offset + each["end"] / SAMPLE_RATE) for each in found]

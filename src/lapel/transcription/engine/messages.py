@@ -1,0 +1,71 @@
+"""What the engine's process is asked, and answers. PCM files: 16 kHz, mono, signed 16-bit little-endian."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from lapel.transcription.transcript import Segment
+
+SAMPLE_RATE = 16_000
+# Start and end of a stretch, in seconds from the start of the recording.
+Span = tuple[float, float]
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
+    """Turn the speech between two times of a PCM file into text. `model`: a folder or a name (weights.py)."""
+
+    pcm: str
+    start_ms: int
+    end_ms: int
+    language: str | None
+    model: str | None = None
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said. `speech`: where there is speech. `language` is None when nobody spoke."""
+
+    segments: list[Segment]
+    speech: list[Span]
+    language: str | None
+    language_probability: float | None
+    model: str
+
+
+class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
+    """Embed the voices in these stretches of a PCM file, window by window."""
+
+    pcm: str
+    speech: list[Span]
+
+
+class Voices(msgspec.Struct, frozen=True, kw_only=True):
+    """Windows and their embeddings: float16, little-endian, `len(windows)` x 192, each of length 1."""
+
+    windows: list[Span]
+    embeddings: bytes
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
+    """Cluster the voices of a whole recording. `num_speakers` wins over the bounds."""
+
+    voices: list[Voices]
+    num_speakers: int | None = None
+    min_speakers: int = 1
+    max_speakers: int | None = None
+
+
+class Groups(msgspec.Struct, frozen=True, kw_only=True):
+    """For every window, in the order they were given, which speaker: 0, 1, … in order of appearance."""
+
+    windows: list[Span]
+    labels: list[int]
+
+
+Request = Listen | Describe | Group
+
+
+def pcm_name(folder: Path) -> Path:
+    """Where a folder of ours keeps the decoded samples."""
+    return folder / "audio.pcm"

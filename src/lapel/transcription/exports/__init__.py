@@ -1,0 +1,1 @@
+"""A transcript as files of other programs."""

@@ -1,0 +1,32 @@
+"""How speech work fails: with a code of the contract, and whether another try could help."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+# The contract's job errors.
+Code: TypeAlias = Literal[
+    "audio_too_short", "audio_corrupt", "unsupported_format", "processing_error", "provider_error"
+]
+
+
+class SpeechError(Exception):
+    """This work has failed for good: people are shown `code` and the message, which names the remedy."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class TryAgain(Exception):
+    """This work failed now and may succeed later: in `after` seconds at the earliest (None: our backoff).
+
+    `code` and the message are shown when all tries are used up.
+    """
+
+    def __init__(self, code: Code, message: str, *, after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.after = after

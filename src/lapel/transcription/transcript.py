@@ -1,0 +1,58 @@
+"""What speech became: words, segments, a transcript. Times are seconds from the start of the recording."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """One spoken word; `confidence` 0 to 1. Without surrounding spaces; punctuation stays on it."""
+
+    start: float
+    end: float
+    word: str
+    confidence: float
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stretch of one speaker's words, as the contract shows it.
+
+    `end` > `start`; `text` is never blank and has no control characters; `speaker` (`SPEAKER_0`, …) and
+    `words` are left out when they are not known.
+    """
+
+    start: float
+    end: float
+    text: str
+    confidence: float
+    speaker: str | msgspec.UnsetType = msgspec.UNSET
+    words: list[Word] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was said in a recording. `segments` are ordered by start."""
+
+    segments: list[Segment]
+    language: str | None
+    language_probability: float | None
+    model: str
+    duration_ms: int
+
+    @property
+    def full_text(self) -> str:
+        """All text, a space between segments."""
+        return " ".join(segment.text for segment in self.segments)
+
+    @property
+    def word_count(self) -> int:
+        """How many words `full_text` has."""
+        return sum(len(segment.text.split()) for segment in self.segments)
+
+    @property
+    def confidence(self) -> float | None:
+        """0 to 1, segments weighted by their length in time; None without segments."""
+        total = sum(segment.end - segment.start for segment in self.segments)
+        if not total:
+            return None
+        weighted = sum(segment.confidence * (segment.end - segment.start) for segment in self.segments)
+        return round(weighted / total, 4)
