@@ -1,0 +1,79 @@
+"""Conversations of which words, times and speakers are known: tests/fixtures/speech."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast
+
+import av
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "speech"
+RATE = 16_000
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What one person says; `speech`: where, in seconds, without pauses of 0.3 s and more."""
+
+    speaker: str
+    text: str
+    speech: list[tuple[float, float]]
+
+
+class _Told(msgspec.Struct):
+    duration_ms: int
+    language: str
+    turns: list[Turn]
+
+
+class Conversation:
+    """One of the conversations. Nothing is read before it is asked for."""
+
+    def __init__(self, name: Literal["two-speakers", "three-speakers"]) -> None:
+        self.path = FOLDER / f"{name}.opus"
+
+    @cached_property
+    def _told(self) -> _Told:
+        return msgspec.json.decode(self.path.with_suffix(".json").read_bytes(), type=_Told)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """In the order in which they are spoken."""
+        return self._told.turns
+
+    @property
+    def duration_ms(self) -> int:
+        """Playback length."""
+        return self._told.duration_ms
+
+    @property
+    def text(self) -> str:
+        """All words, punctuated, on one line."""
+        return " ".join(turn.text for turn in self.turns)
+
+    @property
+    def speakers(self) -> list[str]:
+        """Names, in order of appearance."""
+        return list(dict.fromkeys(turn.speaker for turn in self.turns))
+
+    @property
+    def speech(self) -> list[tuple[float, float]]:
+        """Where anybody speaks."""
+        return [span for turn in self.turns for span in turn.speech]
+
+    def samples(self) -> NDArray[np.int16]:
+        """Decoded: 16 kHz, mono."""
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        with av.open(str(self.path)) as container:
+            frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+            frames += resampler.resample(None)
+        return np.concatenate([cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1) for frame in frames])
+
+    def pcm(self, folder: Path) -> Path:
+        """Decoded into a file: 16 kHz, mono, signed 16-bit little-endian."""
+        target = folder / f"{self.path.stem}.pcm"
+        target.write_bytes(self.samples().astype("<i2").tobytes())
+        return target
