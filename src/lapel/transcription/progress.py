@@ -1,0 +1,59 @@
+"""How far a transcription is, as one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, get_args
+
+Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+# Each stage's share of the time, as measured with the base model on two cores (docs/performance.md).
+_COST: dict[Stage, float] = {"probe": 0.02, "transcribe": 0.84, "diarize": 0.13, "finish": 0.01}
+_ALMOST = 0.999
+
+
+def overall(stage: Stage, share: float, *, diarization: bool = True) -> float:
+    """Progress of the whole, 0 to 1, when `share` (0 to 1) of a stage's audio is done.
+
+    Only the end of `finish` is 1. Grows with stage and share; with `Progress` it never falls either
+    when one of them does. `diarization`: whether speakers are looked for.
+    """
+    costs = {each: cost for each, cost in _COST.items() if diarization or each != "diarize"}
+    before = sum(cost for each, cost in costs.items() if STAGES.index(each) < STAGES.index(stage))
+    share = 0.0 if math.isnan(share) else min(max(share, 0.0), 1.0)
+    if stage == "finish" and share == 1:
+        return 1.0
+    done = (before + share * costs.get(stage, 0.0)) / sum(costs.values())
+    return min(round(done, 4), _ALMOST)
+
+
+def share_of_audio(pieces: Sequence[tuple[int, int]], index: int, share: float) -> float:
+    """How much of all pieces (start and end in ms) is done, when `share` of `pieces[index]` is."""
+    total = sum(end - start for start, end in pieces)
+    if not total:
+        return 1.0
+    done = sum(end - start for start, end in pieces[:index])
+    if index < len(pieces):
+        done += min(max(share, 0.0), 1.0) * (pieces[index][1] - pieces[index][0])
+    return done / total
+
+
+class Progress:
+    """Hears stages and shares in any order, and tells only what is further than before.
+
+    `tell` hears the stage and the progress of the whole, 0 to 1.
+    """
+
+    def __init__(self, tell: Callable[[Stage, float], None], *, diarization: bool = True) -> None:
+        self._tell = tell
+        self._diarization = diarization
+        self._furthest = -1.0
+
+    def __call__(self, stage: Stage, share: float) -> None:
+        """`share` of the stage's audio is done."""
+        done = overall(stage, share, diarization=self._diarization)
+        if done > self._furthest:
+            self._furthest = done
+            self._tell(stage, done)
