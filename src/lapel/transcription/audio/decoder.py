@@ -1,0 +1,134 @@
+"""Decoding, seen from the process that asks for it: bounded in time, memory, disk and number."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied, SubworkerTimeout
+from lapel.transcription.audio.facts import AudioFacts
+from lapel.transcription.audio.messages import Decode
+from lapel.transcription.failures import Code, SpeechError, TryAgain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1024 * 1024
+
+# Address space of a child. It starts with 265 MiB, an hour or a day of Opus makes it 285 MiB; the largest
+# honest file that was found is 24 hours of AAC in an MP4, whose index makes it 605 MiB (365 MiB resident).
+_MEMORY_BYTES = 1024 * MIB
+# A day of Opus, 82 MiB, takes a minute of one core. Files of fewer bits per second take longer per byte,
+# others far less; machines may be five times slower.
+_SECONDS_AT_LEAST = 120.0
+_SECONDS_PER_MIB = 20.0
+_SECONDS_AT_MOST = 3_600.0
+# A child holds 65 MiB and starts in a third of a second.
+_IDLE_SECONDS = 60.0
+# How a process ends by a fault of its own code: the file found it, and would find it again.
+_CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
+
+
+class Decoder:
+    """Decodes files, `children` at a time; others wait their turn.
+
+    `max_hours`: longer audio is refused. `spare_bytes`: what must stay free on the disk that takes samples.
+    `seconds_at_least`: how long any file may take; a large one may take longer, an hour at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        children: int = 2,
+        max_hours: float = 24,
+        spare_bytes: int = 512 * MIB,
+        memory_bytes: int = _MEMORY_BYTES,
+        seconds_at_least: float = _SECONDS_AT_LEAST,
+    ) -> None:
+        self._max_seconds = max_hours * 3600
+        self._spare_bytes = spare_bytes
+        self._seconds_at_least = seconds_at_least
+        self._children = [
+            Subworker(
+                "lapel.transcription.audio.child", memory_bytes=memory_bytes, idle_seconds=_IDLE_SECONDS
+            )
+            for _ in range(children)
+        ]
+        # Last in, first out: the others may rest.
+        self._free: asyncio.LifoQueue[Subworker] = asyncio.LifoQueue()
+        for child in self._children:
+            self._free.put_nowait(child)
+        self._closed = False
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the children that run."""
+        return [child.pid for child in self._children if child.pid is not None]
+
+    async def decode(self, file: Path, *, declared: str, pcm: Path | None = None) -> AudioFacts:
+        """What is true of a file. Its samples go to `pcm`: 16 kHz, mono, signed 16-bit little-endian.
+
+        `declared`: the content type that the uploader named, kept where it is one of several true ones.
+        When this fails or is cancelled, `pcm` is gone.
+
+        Raises SpeechError for good: `audio_too_short`, `audio_corrupt` (also when it would take too much
+        time or memory), `unsupported_format` (no audio in it, too), `processing_error` (longer than
+        `max_hours`); TryAgain when the disk is full or the child was killed.
+        """
+        request = Decode(
+            file=str(file),
+            pcm=None if pcm is None else str(pcm),
+            declared=declared,
+            max_seconds=self._max_seconds,
+            spare_bytes=self._spare_bytes,
+        )
+        child = await self._free.get()
+        try:
+            return await self._asked(child, request, self._seconds_for(file))
+        except BaseException:
+            if pcm is not None:  # in a thread: freeing gigabytes takes a while
+                await asyncio.to_thread(_remove, pcm)
+            raise
+        finally:
+            self._free.put_nowait(child)
+
+    async def aclose(self) -> None:
+        """End the children; whoever still waits for one hears TryAgain."""
+        self._closed = True
+        await asyncio.gather(*(child.close() for child in self._children))
+
+    async def _asked(self, child: Subworker, request: Decode, seconds: float) -> AudioFacts:
+        if self._closed:
+            raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
+        try:
+            return await child.call(request, AudioFacts, seconds=seconds)
+        except Refusal as refusal:
+            _pass_on(refusal)
+        except SubworkerTimeout:
+            raise SpeechError(
+                "audio_corrupt",
+                f"Decoding this file took longer than {seconds:.0f} s, the most for its size;"
+                " it is damaged or made up.",
+            ) from None
+        except SubworkerDied as died:
+            if str(died) in _CRASHES:
+                raise SpeechError("audio_corrupt", "Decoding this file fails; it is damaged.") from None
+            raise TryAgain("processing_error", f"The decoder ended in mid-work ({died}).") from None
+
+    def _seconds_for(self, file: Path) -> float:
+        size = 0
+        with contextlib.suppress(OSError):  # the child says what is wrong with it
+            size = file.stat().st_size
+        return max(self._seconds_at_least, min(size / MIB * _SECONDS_PER_MIB, _SECONDS_AT_MOST))
+
+
+def _pass_on(refusal: Refusal) -> NoReturn:
+    if refusal.code == "disk":
+        raise TryAgain("processing_error", refusal.message) from None
+    raise SpeechError(cast("Code", refusal.code), refusal.message) from None
+
+
+def _remove(pcm: Path) -> None:
+    with contextlib.suppress(OSError):
+        pcm.unlink()

@@ -1,0 +1,197 @@
+"""One pass over a file: find its audio, decode it, say what is true of it. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from io import FileIO
+from typing import TYPE_CHECKING, NoReturn
+
+import av
+from av.container.core import Flags
+from av.error import FFmpegError
+
+from lapel.foundation.subworker import Refusal
+from lapel.transcription.audio.facts import AudioFacts
+from lapel.transcription.audio.formats import DECODERS, DEMUXERS, begins_like_audio, names, true_type
+from lapel.transcription.audio.mixing import Mixer
+from lapel.transcription.audio.pieces import cut
+from lapel.transcription.audio.sink import Sink, opened_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+
+    from lapel.transcription.audio.messages import Decode
+
+_HEAD = 64  # bytes that tell what a file was meant to be
+_BUFFER = 256 * 1024
+_SHORTEST_MS = 1_000
+
+_UNKNOWN = "This is no audio file of a format we know: opus, ogg, wav, mp3, m4a, mp4, webm, flac and aac are."
+
+
+class _ForeignFile(Exception):
+    """The file asks for another one to be opened."""
+
+
+def decode(request: Decode) -> AudioFacts:
+    """Decode the first audio stream of a file; write its samples down when the request says where.
+
+    A damaged file is taken for what can be decoded of it: a recording with a torn end is what a device
+    leaves that lost its power. It is corrupt when more of its packets fail than can be decoded, or when less
+    than a second is left.
+
+    Raises Refusal with a code of the contract, or with `disk` when our own disk is full or fails.
+    """
+    try:
+        with _opened(request.file) as file:
+            head = file.read(_HEAD)
+            if not head:
+                raise Refusal("audio_corrupt", "The file is empty. Upload the recording again.")
+            file.seek(0)
+            with _opened_container(file, head) as container, opened_sink(request) as sink:
+                return _decoded(container, head, request, sink)
+    except MemoryError:
+        raise Refusal(
+            "audio_corrupt", "Decoding this file takes more memory than is allowed; it is damaged or made up."
+        ) from None
+    except _ForeignFile:
+        raise Refusal("unsupported_format", "The file is a reference to other files, not audio.") from None
+
+
+def _decoded(container: InputContainer, head: bytes, request: Decode, sink: Sink) -> AudioFacts:
+    stream = _first_audio(container)
+    # From packets without times it would queue one packet after the other, to guess them.
+    container.flags &= ~Flags.gen_pts.value
+    reading = _Reading(container, stream)
+    mixer = Mixer()
+    for frame in reading.frames():
+        for samples in mixer.put(frame):
+            sink.take(samples)
+    for samples in mixer.finish():
+        sink.take(samples)
+    _accept(reading, sink.duration_ms, container.duration)
+    codec = stream.codec_context.codec.canonical_name
+    short, types = names(container.format.name, codec, head, container.metadata.get("major_brand", ""))
+    return AudioFacts(
+        duration_ms=sink.duration_ms,
+        channels=reading.channels,
+        sample_rate=reading.sample_rate,
+        codec=codec,
+        container=short,
+        mime_type=true_type(request.declared, types),
+        peaks=sink.peaks.finish(),
+        pieces=cut(sink.levels.finish(), sink.duration_ms),
+    )
+
+
+class _Reading:
+    """Frames of a stream, for as long as there are any, and what went wrong meanwhile."""
+
+    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
+        self._packets = container.demux(stream)
+        self._stream = stream
+        self.good = self.bad = 0  # packets
+        self.torn = False  # the container broke off
+        self.channels = self.sample_rate = 0  # of the first frame, which the header may have got wrong
+
+    def frames(self) -> Iterator[AudioFrame]:
+        while (packet := self._next()) is not None:
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except FFmpegError:
+                self.bad += 1
+                continue
+            self.good += 1
+            for frame in frames:
+                if not self.sample_rate:
+                    self.channels, self.sample_rate = frame.layout.nb_channels, frame.sample_rate
+                yield frame
+
+    def _next(self) -> Packet[AudioStream] | None:
+        try:
+            return next(self._packets, None)
+        except MemoryError:
+            raise
+        except FFmpegError:
+            self.torn = True
+            return None
+
+
+def _accept(reading: _Reading, duration_ms: int, claimed: int | None) -> None:
+    """Raise Refusal when what was decoded is no recording. `claimed`: microseconds, by the header."""
+    if reading.bad > reading.good:
+        raise Refusal(
+            "audio_corrupt", "Most of the audio in this file is damaged. Upload the recording again."
+        )
+    if duration_ms >= _SHORTEST_MS:
+        return
+    if reading.bad or reading.torn or (claimed or 0) >= 2 * _SHORTEST_MS * 1000:
+        raise Refusal(
+            "audio_corrupt",
+            f"Only {duration_ms / 1000:g} s of this file can be decoded: it is damaged or was cut off."
+            " Upload the recording again.",
+        )
+    raise Refusal("audio_too_short", f"The audio is {duration_ms / 1000:g} s long; it takes 1 s at least.")
+
+
+def _first_audio(container: InputContainer) -> AudioStream:
+    stream = next(iter(container.streams.audio), None)
+    if stream is None:
+        raise Refusal("unsupported_format", "There is no audio in this file.")
+    # The type says that there is always one; without a decoder there is none.
+    context = getattr(stream, "codec_context", None)
+    if context is None or context.codec.name not in DECODERS:
+        name = "of this file" if context is None else context.codec.canonical_name
+        raise Refusal("unsupported_format", f"The audio codec {name} is not supported.")
+    context.thread_count = 1  # files are decoded side by side, and each thread takes its own memory
+    return stream
+
+
+@contextmanager
+def _opened(file: str) -> Generator[FileIO]:
+    try:
+        # By its descriptor, so that FFmpeg sees no name: neither an ending to guess by, nor a folder.
+        opened = FileIO(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise Refusal("disk", f"The file cannot be read: {error.strerror}.") from None
+    with opened:
+        yield opened
+
+
+@contextmanager
+def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
+    try:
+        container = av.open(
+            file,
+            "r",
+            options={
+                "format_whitelist": DEMUXERS,
+                "codec_whitelist": ",".join(sorted(DECODERS)),
+                "protocol_whitelist": "none",
+            },
+            metadata_errors="replace",
+            buffer_size=_BUFFER,
+            io_open=_refuse_to_open,
+        )
+    except MemoryError:
+        raise
+    except FFmpegError:
+        if begins_like_audio(head):
+            raise Refusal(
+                "audio_corrupt", "The file is damaged or incomplete. Upload the recording again."
+            ) from None
+        raise Refusal("unsupported_format", _UNKNOWN) from None
+    with container:
+        yield container
+
+
+def _refuse_to_open(*_: object) -> NoReturn:
+    raise _ForeignFile

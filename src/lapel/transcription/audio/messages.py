@@ -1,0 +1,22 @@
+"""What the audio process is asked. It answers with AudioFacts."""
+
+from __future__ import annotations
+
+import msgspec
+
+SAMPLE_RATE = 16_000
+
+
+class Decode(msgspec.Struct, frozen=True, kw_only=True):
+    """Decode a file, whatever it turns out to be.
+
+    `pcm`: where the samples go (16 kHz, mono, signed 16-bit little-endian), None to look only.
+    `declared`: the content type that the uploader named. `max_seconds`: longer audio is refused.
+    `spare_bytes`: what must stay free on the disk that takes the samples.
+    """
+
+    file: str
+    pcm: str | None
+    declared: str
+    max_seconds: float
+    spare_bytes: int
