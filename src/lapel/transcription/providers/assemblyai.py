@@ -1,0 +1,159 @@
+"""AssemblyAI: the file is uploaded, a transcript of it ordered, and asked for until it is there.
+
+Documentation: "Upload a media file", "Transcribe audio" and "Get transcript" in its API reference
+(`/v2/upload`, `/v2/transcript`). Nothing is removed there: how long it keeps uploads and transcripts is a
+setting of the account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from lapel.transcription.failures import TryAgain
+from lapel.transcription.providers.account import Account
+from lapel.transcription.providers.heard import Said, heard, stretches
+from lapel.transcription.providers.http import Service
+from lapel.transcription.providers.languages import primary, spoken
+from lapel.transcription.providers.sending import upload_of
+
+if TYPE_CHECKING:
+    from lapel.foundation.clock import Clock
+    from lapel.transcription.engine.messages import Heard
+    from lapel.transcription.providers.http import Patience
+    from lapel.transcription.providers.protocol import Clip, Wish
+    from lapel.transcription.providers.slots import SlotChoice
+
+BASE_URL = "https://api.assemblyai.com"
+# It has regions of English alone.
+_ENGLISH = {"en-us": "en_us", "en-gb": "en_uk", "en-au": "en_au"}
+# So many polls in a row may fail before the whole is tried again, with another upload.
+_FAILED_POLLS = 5
+# Of these errors another try is worth while; a language cannot be detected where nobody speaks.
+_ITS_FAULT = ("server error", "try again", "retry")
+_NOBODY_SPEAKS = "no spoken audio"
+
+
+class _Uploaded(msgspec.Struct, frozen=True):
+    upload_url: str
+
+
+class _Word(msgspec.Struct, frozen=True):
+    # Milliseconds.
+    text: str
+    start: float
+    end: float
+    confidence: float | None = None
+    speaker: str | None = None
+
+
+class _Utterance(_Word, frozen=True):
+    words: Sequence[_Word] = ()
+
+
+class _Job(msgspec.Struct, frozen=True):
+    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}\Z")]
+    status: str
+    error: str | None = None
+    text: str | None = None
+    confidence: float | None = None
+    words: Sequence[_Word] | None = None
+    utterances: Sequence[_Utterance] | None = None
+    language_code: str | None = None
+    language_confidence: float | None = None
+    speech_model: str | None = None
+
+
+class AssemblyAI:
+    """The Transcriber."""
+
+    piecewise: bool = False
+    tells_speakers: bool = True
+
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
+        self._account = Account(
+            name="AssemblyAI", slot=choice.slot, base_url=choice.base_url or BASE_URL,
+            key=choice.key, headers={"Authorization": choice.key} if choice.key else {},
+        )  # fmt: skip
+        self._model = choice.model
+        self._clock = clock
+        self._patience = patience
+
+    async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
+        """See Transcriber."""
+        async with Service(self._account, self._clock, self._patience) as service:
+            send = upload_of(clip, lambda sent: report(sent * 0.4))
+            uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
+            order = msgspec.json.encode(self._order(uploaded.upload_url, wish))
+            job = await service.ask("POST", "/v2/transcript", _Job, send=order)
+            report(0.5)
+            job = await _ended(service, job)
+        if job.status == "error" and _NOBODY_SPEAKS not in (job.error or ""):
+            detail = job.error or "it does not say why"
+            raise service.account.failed(detail, again=any(each in detail.lower() for each in _ITS_FAULT))
+        model = self._model or job.speech_model or "assemblyai"
+        found = await asyncio.to_thread(_heard, job, clip, wish, service.account.clean(model))
+        report(1.0)
+        return found
+
+    def _order(self, upload_url: str, wish: Wish) -> dict[str, object]:
+        order: dict[str, object] = {
+            "audio_url": upload_url, "punctuate": True, "format_text": True,
+            "speaker_labels": wish.diarization,
+        }  # fmt: skip
+        if wish.diarization and wish.num_speakers is not None:
+            order["speakers_expected"] = wish.num_speakers
+        if wish.language is None:
+            order["language_detection"] = True
+        else:
+            asked = wish.language.lower().replace("_", "-")
+            order["language_code"] = _ENGLISH.get(asked) or primary(asked)
+        if self._model is not None:
+            order["speech_models"] = self._model.split(",")
+        return order
+
+
+async def _ended(service: Service, job: _Job) -> _Job:
+    """The job when it is completed or has failed. Raises as `Service.ask`."""
+    clock, patience = asyncio.get_running_loop(), service.patience
+    deadline, wait, failed = clock.time() + patience.total, patience.first_poll, 0
+    while job.status not in ("completed", "error"):
+        if job.status not in ("queued", "processing"):
+            raise service.account.unreadable(f"there is no status {job.status!r}")
+        if clock.time() > deadline:
+            raise TryAgain("provider_error", f"{service.account.name} does not come to an end.")
+        await asyncio.sleep(wait)
+        try:
+            job = await service.ask("GET", f"/v2/transcript/{job.id}", _Job)
+        except TryAgain as fault:
+            failed += 1
+            if failed >= _FAILED_POLLS:
+                raise
+            wait = max(wait, fault.after or 0.0)
+        else:
+            failed, wait = 0, min(wait * 1.5, patience.longest_poll)
+    return job
+
+
+def _heard(job: _Job, clip: Clip, wish: Wish, model: str) -> Heard:
+    said = [
+        Said(
+            text=each.text, start=each.start / 1000, end=each.end / 1000, confidence=each.confidence,
+            speaker=each.speaker if wish.diarization else None, words=[_said(word) for word in each.words],
+        )
+        for each in job.utterances or ()
+    ]  # fmt: skip
+    said = said or stretches(_said(word) for word in job.words or ())
+    said = said or [Said(text=job.text or "", confidence=job.confidence)]
+    language = spoken(job.language_code, wish.language)
+    return heard(said, clip, language=language, probability=job.language_confidence, model=model)
+
+
+def _said(word: _Word) -> Said:
+    return Said(
+        text=word.text, start=word.start / 1000, end=word.end / 1000, confidence=word.confidence,
+        speaker=word.speaker,
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""ElevenLabs: one form with the file. Documentation: "Create transcript" in its API reference
+(`POST /v1/speech-to-text`)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.transcription.providers.account import Account
+from lapel.transcription.providers.heard import Said, heard, stretches
+from lapel.transcription.providers.http import Service
+from lapel.transcription.providers.languages import primary, spoken
+from lapel.transcription.providers.sending import upload_of
+
+if TYPE_CHECKING:
+    from lapel.foundation.clock import Clock
+    from lapel.transcription.engine.messages import Heard
+    from lapel.transcription.providers.http import Patience
+    from lapel.transcription.providers.protocol import Clip, Wish
+    from lapel.transcription.providers.slots import SlotChoice
+
+BASE_URL = "https://api.elevenlabs.io"
+MODEL = "scribe_v1"
+
+
+class _Token(msgspec.Struct, frozen=True):
+    text: str
+    # `word`, `spacing` (what stands between two words) or `audio_event` ("(laughter)").
+    type: str = "word"
+    start: float | None = None
+    end: float | None = None
+    speaker_id: str | None = None
+    # Of the natural logarithm, never above 0.
+    logprob: float | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    text: str
+    language_code: str | None = None
+    language_probability: float | None = None
+    words: Sequence[_Token] | None = None
+
+
+class ElevenLabs:
+    """The Transcriber."""
+
+    piecewise: bool = False
+    tells_speakers: bool = True
+
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
+        self._account = Account(
+            name="ElevenLabs", slot=choice.slot, base_url=choice.base_url or BASE_URL,
+            key=choice.key, headers={"xi-api-key": choice.key} if choice.key else {},
+        )  # fmt: skip
+        self._model = choice.model or MODEL
+        self._clock = clock
+        self._patience = patience
+
+    async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
+        """See Transcriber."""
+        fields = [
+            ("model_id", self._model), ("timestamps_granularity", "word"), ("tag_audio_events", "false"),
+            ("diarize", "true" if wish.diarization else "false"),
+        ]  # fmt: skip
+        if wish.diarization and wish.num_speakers is not None:
+            fields.append(("num_speakers", str(wish.num_speakers)))
+        if wish.language is not None:
+            fields.append(("language_code", primary(wish.language)))
+        async with Service(self._account, self._clock, self._patience) as service:
+            send = upload_of(clip, lambda sent: report(sent / 2), fields)
+            answer = await service.ask("POST", "/v1/speech-to-text", _Answer, send=send)
+        found = await asyncio.to_thread(_heard, answer, clip, wish, self._model)
+        report(1.0)
+        return found
+
+
+def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
+    said = stretches(_words(answer.words or (), wish)) or [Said(text=answer.text)]
+    language = spoken(answer.language_code, wish.language)
+    return heard(said, clip, language=language, probability=answer.language_probability, model=model)
+
+
+def _words(tokens: Sequence[_Token], wish: Wish) -> Iterator[Said]:
+    """The words, each with the spacing before it: in some languages there is none."""
+    before = ""
+    for token in tokens:
+        if token.type == "spacing":
+            before += token.text
+        elif token.type == "word":
+            yield Said(
+                text=token.text, start=token.start, end=token.end, before=before,
+                confidence=None if token.logprob is None else math.exp(min(token.logprob, 0.0)),
+                speaker=token.speaker_id if wish.diarization else None,
+            )  # fmt: skip
+            before = ""
+        elif token.type == "audio_event":
+            before = before or " "

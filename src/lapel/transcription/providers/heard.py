@@ -1,0 +1,146 @@
+"""From what a provider says it heard to what the rest of the slice works with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.transcription.engine.messages import Heard, Span
+from lapel.transcription.plain_text import plain
+from lapel.transcription.transcript import Segment, Word
+
+if TYPE_CHECKING:
+    from lapel.transcription.providers.protocol import Clip
+
+# A pause of so many seconds ends a segment where the provider itself has none.
+_PAUSE = 0.8
+# Speech goes on over gaps that are shorter.
+_BREATH = 0.3
+_LEAST = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A word, or a stretch of words, as a provider tells it.
+
+    Times are seconds from the start of the clip, as unreliable as they come; None: not told. `before`: what
+    stands in the text between the word before and this one.
+    """
+
+    text: str
+    start: float | None = None
+    end: float | None = None
+    confidence: float | None = None
+    speaker: Hashable = None
+    before: str = " "
+    words: Sequence[Said] = field(default=())
+
+
+def stretches(words: Iterable[Said]) -> list[Said]:
+    """Words put together to stretches of one speaker without long pauses."""
+    found: list[list[Said]] = []
+    for word in words:
+        last = found[-1][-1] if found else None
+        if last is None or last.speaker != word.speaker or _gap(last, word) > _PAUSE:
+            found.append([word])
+        else:
+            found[-1].append(word)
+    return [
+        Said(text="".join(word.before + word.text for word in group), speaker=group[0].speaker, words=group)
+        for group in found
+    ]
+
+
+def heard(
+    said: Iterable[Said], clip: Clip, *, language: str | None, probability: float | None, model: str
+) -> Heard:
+    """What was heard in the clip. What is blank is left out, speakers are numbered as they appear.
+
+    A confidence that the provider does not tell is that of the words, or 1.
+    """
+    frame = _Frame(clip)
+    segments = [segment for each in said if (segment := frame.segment(each)) is not None]
+    segments.sort(key=lambda segment: segment.start)
+    names: dict[str, str] = {}
+    for index, segment in enumerate(segments):
+        if segment.speaker is not msgspec.UNSET:
+            name = names.setdefault(segment.speaker, f"SPEAKER_{len(names)}")
+            segments[index] = msgspec.structs.replace(segment, speaker=name)
+    return Heard(
+        segments=segments,
+        speech=_speech(segments),
+        language=language if segments else None,
+        language_probability=_share(probability) if segments and probability is not None else None,
+        model=model,
+    )
+
+
+class _Frame:
+    """The clip's place in the recording."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._offset = clip.start_ms / 1000
+        self._length = max(clip.end_ms - clip.start_ms, 1) / 1000
+
+    def segment(self, said: Said) -> Segment | None:
+        """None when nothing was said."""
+        words = [word for each in said.words if (word := self._word(each)) is not None]
+        text = plain(said.text) or " ".join(word.word for word in words)
+        if not text:
+            return None
+        start, end = self._times(said)
+        sure = [word.confidence for word in words]
+        return Segment(
+            start=start,
+            end=end,
+            text=text,
+            confidence=_share(said.confidence, sum(sure) / len(sure) if sure else 1.0),
+            speaker=msgspec.UNSET if said.speaker is None else str(said.speaker),
+            words=words or msgspec.UNSET,
+        )
+
+    def _word(self, said: Said) -> Word | None:
+        text = plain(said.text)
+        if not text:
+            return None
+        start, end = self._times(said)
+        return Word(start=start, end=end, word=text, confidence=_share(said.confidence))
+
+    def _times(self, said: Said) -> Span:
+        """Within the clip, the end after the start; without times those of its words, or of the clip."""
+        inner = [each for each in said.words if each.start is not None]
+        start = said.start if said.start is not None else (inner[0].start if inner else 0.0)
+        end = said.end if said.end is not None else (inner[-1].end if inner else None)
+        begin = min(max(start or 0.0, 0.0), self._length - _LEAST)
+        finish = min(max(self._length if end is None else end, begin + _LEAST), self._length)
+        return round(self._offset + begin, 3), round(self._offset + finish, 3)
+
+
+def _gap(word: Said, following: Said) -> float:
+    return 0.0 if word.end is None or following.start is None else following.start - word.end
+
+
+def _share(confidence: float | None, otherwise: float = 1.0) -> float:
+    if confidence is None or not math.isfinite(confidence):
+        return round(otherwise, 4)
+    return round(min(max(confidence, 0.0), 1.0), 4)
+
+
+def _speech(segments: Sequence[Segment]) -> list[Span]:
+    """Where words are (or segments, where there are none), without the breaths between."""
+    spans = sorted(
+        (each.start, each.end)
+        for segment in segments
+        for each in (segment.words if segment.words is not msgspec.UNSET else [segment])
+    )
+    found: list[Span] = []
+    for start, end in spans:
+        if found and start - found[-1][1] <= _BREATH:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found

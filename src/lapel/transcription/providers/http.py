@@ -1,0 +1,185 @@
+"""How every remote provider is called: files streamed from disk, answers bounded, faults told apart.
+
+A key travels to the address that was set and nowhere else: redirects are not followed, no proxy and no
+`.netrc` of the environment is used, and neither keys nor audio are logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from lapel.transcription.failures import TryAgain
+from lapel.transcription.providers.account import broken
+from lapel.transcription.providers.sending import Upload, body_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lapel.foundation.clock import Clock
+    from lapel.transcription.providers.account import Account
+
+T = TypeVar("T")
+# Of an answer that tells what went wrong, so many bytes are read.
+_REFUSAL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a provider is waited for (seconds), and how much it may answer (bytes)."""
+
+    connect: float = 20.0
+    # While a file is sent, so long nothing of it may move.
+    stall: float = 60.0
+    # From the end of what was sent to the end of the answer: who answers in one call takes minutes.
+    answer: float = 20 * 60.0
+    # A whole call; and all polls together.
+    total: float = 4 * 3600.0
+    answer_bytes: int = 64 * 1024 * 1024
+    # The longest pause that a provider may ask for.
+    longest_pause: float = 3600.0
+    # Between two polls: at first, and at most.
+    first_poll: float = 3.0
+    longest_poll: float = 20.0
+
+
+class Service:
+    """One provider, for the length of an `async with`."""
+
+    def __init__(self, account: Account, clock: Clock, patience: Patience) -> None:
+        self.account = account
+        self.patience = patience
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers={
+                "User-Agent": "lapel",
+                "Accept": "application/json",
+                # A short answer that unpacks to an endless one is not asked for, and not unpacked.
+                "Accept-Encoding": "identity",
+                **self.account.headers,
+            },
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.patience.connect),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        shape: type[T],
+        *,
+        query: Mapping[str, str] | None = None,
+        send: Upload | bytes | None = None,
+    ) -> T:
+        """The answer, as `shape`. `send`: a file, or JSON.
+
+        Raises SpeechError for what another try cannot mend, TryAgain for all else that the provider does,
+        OSError when the file cannot be read.
+        """
+        content = await self._call(method, path, query or {}, send)
+        try:
+            # In a thread: many megabytes take their time.
+            return await asyncio.to_thread(msgspec.json.decode, content, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            raise self.account.unreadable(str(fault)) from fault
+
+    async def _call(
+        self, method: str, path: str, query: Mapping[str, str], send: Upload | bytes | None
+    ) -> bytes:
+        if self._session is None:
+            raise RuntimeError("a service is used in `async with`")
+        url = URL(f"{self.account.base_url}{path}").with_query(query)
+        watch = _Watch(self.patience)
+        body = await body_of(send, watch) if isinstance(send, Upload) else send
+        headers = {"Content-Type": "application/json"} if isinstance(send, bytes) else {}
+        try:
+            async with (
+                watch.over(sending=isinstance(send, Upload)),
+                self._session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                try:
+                    return await self._content(response)
+                finally:
+                    response.close()  # a file that is still being sent goes no further
+        except TimeoutError as fault:
+            raise TryAgain("provider_error", f"{self.account.name} did not answer in time.") from fault
+        except aiohttp.ClientError as fault:
+            raise TryAgain("provider_error", f"{self.account.name} {broken(fault)}.") from fault
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        if 200 <= response.status < 300:
+            content = await _read(response, self.patience.answer_bytes)
+            if len(content) > self.patience.answer_bytes:
+                raise self.account.unreadable("it is too long")
+            return content
+        raise self.account.refused(
+            response.status,
+            (await _read(response, _REFUSAL_BYTES))[:_REFUSAL_BYTES],
+            response.headers.get("Retry-After"),
+            self._clock.now(),
+            self.patience.longest_pause,
+        )
+
+
+class _Watch:
+    """The time limit of one call, which moves on while a file is being sent."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._limit: asyncio.Timeout | None = None
+        self._end = asyncio.get_running_loop().time() + patience.total
+
+    def over(self, *, sending: bool) -> asyncio.Timeout:
+        """The limit, to be entered once."""
+        self._limit = asyncio.timeout_at(
+            self._after(self._patience.stall if sending else self._patience.answer)
+        )
+        return self._limit
+
+    def moved(self) -> None:
+        """Some of the file was sent."""
+        self._move(self._patience.stall)
+
+    def sent(self) -> None:
+        """All of it was sent."""
+        self._move(self._patience.answer)
+
+    def _move(self, seconds: float) -> None:
+        # Who writes may be a step behind a call that is over.
+        if self._limit is not None:
+            with contextlib.suppress(RuntimeError):
+                self._limit.reschedule(self._after(seconds))
+
+    def _after(self, seconds: float) -> float:
+        return min(self._end, asyncio.get_running_loop().time() + seconds)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body; of one that is longer than `most` its beginning, of more than `most` bytes."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > most:
+            break
+    return bytes(content)

@@ -1,0 +1,220 @@
+"""Slots, as the operator sets them: who answers them, with which key, in each world of each project.
+
+Used by the command line, with the server running or not. Every change is in the world's audit log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation import audit
+from lapel.foundation.clock import timestamp_or_none
+from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.seal import SealBroken
+from lapel.transcription.providers import slot_queries as queries
+from lapel.transcription.providers.slot_checks import (
+    checked_base_url,
+    checked_choice,
+    checked_engine,
+    checked_slot,
+)
+from lapel.transcription.providers.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, opened, sealed
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.actors import Mode
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+
+# Of a shorter key even the last characters are not shown.
+_LONG_ENOUGH = 12
+
+
+class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers a slot. `key`: its last four characters, or a word about it; null without one."""
+
+    slot: Slot
+    project_id: str
+    mode: str
+    engine: Engine
+    model: str | None
+    base_url: str | None
+    key: str | None
+    updated_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to set for a slot. What is None stays as it is, unless the engine becomes another one."""
+
+    engine: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    id: int
+    project_id: str
+
+
+class OperatorProviders:
+    """The slots of one world of a project: of the only project there is, unless one is named.
+
+    Everything here raises NotFound for an unknown project, and Conflict when there are several to choose
+    from.
+    """
+
+    def __init__(self, kit: Kit, *, mode: Mode, project_id: str | None = None) -> None:
+        self._kit = kit
+        self._mode: Mode = mode
+        self._project_id = project_id
+
+    async def list(self) -> list[SlotShown]:
+        """All slots, in their order."""
+        async with self._kit.database.acquire() as connection:
+            world = await self._world(connection)
+            rows = {row["slot"]: row for row in await queries.list_slots(connection, world.id)}
+        return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
+
+    async def choice(self, slot: str) -> SlotChoice:
+        """Who answers a slot, with the key. Raises InvalidRequest, SpeechError."""
+        name = checked_slot(slot)
+        async with self._kit.database.acquire() as connection:
+            world = await self._world(connection)
+            return await engine_of(connection, self._kit.sealer, world.id, name)
+
+    async def set(self, slot: str, wanted: Wanted) -> SlotShown:
+        """Let an engine answer a slot; its key is sealed anew, under the present secret.
+
+        A key stays with the address that it was given for: with another address it must be given again.
+        Raises InvalidRequest.
+        """
+        name = checked_slot(slot)
+        async with self._kit.database.transaction() as connection:
+            world = await self._world(connection, hold=True)
+            row = await queries.read(connection, world.id, name)
+            choice = self._changed(world, name, row, wanted)
+            await self._put(connection, world, choice)
+            written = await queries.read(connection, world.id, name)
+            if row is None or wanted.key is not None or _facts(row) != _facts(written):
+                await self._record(connection, world, name, row, written)
+        return self._shown(world, name, written)
+
+    async def remove(self, slot: str) -> SlotShown:
+        """Let the local engine answer a slot, and forget the key. Raises InvalidRequest."""
+        name = checked_slot(slot)
+        async with self._kit.database.transaction() as connection:
+            world = await self._world(connection, hold=True)
+            row = await queries.read(connection, world.id, name)
+            if row is not None:
+                await queries.delete(connection, world.id, name)
+                await self._record(connection, world, name, row, None)
+        return self._shown(world, name, None)
+
+    def _changed(self, world: _World, slot: Slot, row: asyncpg.Record | None, wanted: Wanted) -> SlotChoice:
+        """What is to be. Raises InvalidRequest."""
+        engine = checked_engine(wanted.engine or (row["engine"] if row else None), slot)
+        before = row if row is not None and row["engine"] == engine else None
+        base_url = before["base_url"] if before else None
+        if wanted.base_url is not None:
+            base_url = checked_base_url(wanted.base_url)
+        key = wanted.key
+        if key is None and before is not None and before["sealed_key"] is not None:
+            if base_url != before["base_url"]:
+                raise InvalidRequest("The key was given for another address; give it again.", param="key")
+            key = self._key(world, before)
+            if key is None:
+                raise InvalidRequest("The key was sealed under another secret; give it again.", param="key")
+        model = wanted.model if wanted.model is not None else (before["model"] if before else None)
+        return checked_choice(SlotChoice(slot=slot, engine=engine, model=model, base_url=base_url, key=key))
+
+    async def _put(self, connection: Connection, world: _World, choice: SlotChoice) -> None:
+        place = (world.id, choice.slot, choice.engine, choice.base_url)
+        kept = None if choice.key is None else sealed(self._kit.sealer, choice.key, *place)
+        now = self._kit.clock.now()
+        await queries.put(
+            connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now
+        )
+
+    async def _record(
+        self,
+        connection: Connection,
+        world: _World,
+        slot: Slot,
+        before: asyncpg.Record | None,
+        after: asyncpg.Record | None,
+    ) -> None:
+        await audit.record(
+            connection,
+            self._kit.ids,
+            self._kit.clock.now(),
+            worlds=[world.id],
+            actor=None,
+            change=audit.Change(
+                action="provider.removed" if after is None else "provider.updated",
+                resource_type="provider",
+                resource_id=slot,
+                before=self._told(world, before),
+                after=self._told(world, after),
+            ),
+        )
+
+    def _told(self, world: _World, row: asyncpg.Record | None) -> dict[str, str | None] | None:
+        """A row as the audit log has it."""
+        return None if row is None else _facts(row) | {"key": self._hint(world, row)}
+
+    def _shown(self, world: _World, slot: Slot, row: asyncpg.Record | None) -> SlotShown:
+        return SlotShown(
+            slot=slot,
+            project_id=world.project_id,
+            mode=self._mode,
+            engine=row["engine"] if row else "local",
+            model=row["model"] if row else None,
+            base_url=row["base_url"] if row else None,
+            key=self._hint(world, row) if row else None,
+            updated_at=timestamp_or_none(row["updated_at"]) if row else None,
+        )
+
+    def _hint(self, world: _World, row: asyncpg.Record) -> str | None:
+        if row["sealed_key"] is None:
+            return None
+        key = self._key(world, row)
+        if key is None:
+            return "unreadable"
+        return f"…{key[-4:]}" if len(key) >= _LONG_ENOUGH else "set"
+
+    def _key(self, world: _World, row: asyncpg.Record) -> str | None:
+        """The row's key; None when it was sealed under a secret that is not known."""
+        place = (world.id, row["slot"], row["engine"], row["base_url"])
+        try:
+            return opened(self._kit.sealer, row["sealed_key"], *place)
+        except SealBroken:
+            return None
+
+    async def _world(self, connection: Connection, *, hold: bool = False) -> _World:
+        project_id = self._project_id or await _only_project(connection)
+        find = queries.hold_world if hold else queries.find_world
+        world_id = await find(connection, project_id, self._mode)
+        if world_id is None:
+            raise NotFound("There is no project with this id.", param="project_id")
+        return _World(id=world_id, project_id=project_id)
+
+
+def _facts(row: asyncpg.Record | None) -> dict[str, str | None]:
+    return {} if row is None else {name: row[name] for name in ("engine", "model", "base_url")}
+
+
+async def _only_project(connection: Connection) -> str:
+    projects = await queries.list_projects(connection)
+    if not projects:
+        raise NotFound("There is no project yet; `lapel init` makes one.")
+    if len(projects) > 1:
+        listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
+        raise Conflict(f"Name the project (--project), there are several: {listed}.")
+    return projects[0]["id"]

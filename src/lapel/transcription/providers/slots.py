@@ -1,0 +1,91 @@
+"""Who answers a slot: a provider's name that a client may ask for, in one world of a project.
+
+With nothing configured the local engine answers all of them. The names and the table are the operator's
+business (operator.py); here is what the work needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from lapel.foundation.seal import SealBroken
+from lapel.transcription.failures import SpeechError
+from lapel.transcription.providers import slot_queries as queries
+
+if TYPE_CHECKING:
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.database import Connection
+    from lapel.foundation.seal import Sealer
+    from lapel.transcription.providers.http import Patience
+    from lapel.transcription.providers.protocol import Transcriber
+
+Slot: TypeAlias = Literal["whisper", "deepgram", "assemblyai", "elevenlabs"]
+Engine: TypeAlias = Literal["local", "deepgram", "assemblyai", "elevenlabs", "openai"]
+SLOTS: tuple[Slot, ...] = get_args(Slot)
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotChoice:
+    """Who answers a slot. `model` and `base_url`: None for the engine's own."""
+
+    slot: Slot
+    engine: Engine = "local"
+    model: str | None = None
+    base_url: str | None = None
+    key: str | None = field(default=None, repr=False)
+
+
+async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:
+    """Who answers the slot in a world. Raises SpeechError when its key can no longer be read."""
+    row = await queries.read(connection, world_id, slot)
+    if row is None:
+        return SlotChoice(slot=slot)
+    engine, base_url, sealed = row["engine"], row["base_url"], row["sealed_key"]
+    try:
+        key = None if sealed is None else opened(sealer, sealed, world_id, slot, engine, base_url)
+    except SealBroken:
+        raise SpeechError(
+            "provider_error",
+            f"The key for {slot} was sealed under another secret. Set it again: `lapel providers set {slot} "
+            "--key-file FILE`, or name the former secret in LAPEL_SECRET_PREVIOUS.",
+        ) from None
+    return SlotChoice(slot=slot, engine=engine, model=row["model"], base_url=base_url, key=key)
+
+
+def transcriber(
+    choice: SlotChoice,
+    *,
+    local: Callable[[str | None], Transcriber],
+    clock: Clock,
+    patience: Patience | None = None,
+) -> Transcriber:
+    """The engine that was chosen. `local` makes the local one, of the model that is named or of its own."""
+    if choice.engine == "local":
+        return local(choice.model)
+    # What talks to others is not loaded where nothing is sent.
+    from lapel.transcription.providers import assemblyai, deepgram, elevenlabs, http, openai  # noqa: PLC0415
+
+    remote = {
+        "deepgram": deepgram.Deepgram,
+        "assemblyai": assemblyai.AssemblyAI,
+        "elevenlabs": elevenlabs.ElevenLabs,
+        "openai": openai.OpenAI,
+    }[choice.engine]
+    return remote(choice, clock, patience or http.Patience())
+
+
+def sealed(sealer: Sealer, key: str, world_id: int, slot: str, engine: str, base_url: str | None) -> bytes:
+    """The key as it is kept: it opens for this place alone, and is useless where it was not given for."""
+    return sealer.seal(key.encode(), _context(world_id, slot, engine, base_url))
+
+
+def opened(sealer: Sealer, kept: bytes, world_id: int, slot: str, engine: str, base_url: str | None) -> str:
+    """The key again. Raises SealBroken."""
+    return sealer.open(kept, _context(world_id, slot, engine, base_url)).decode()
+
+
+def _context(world_id: int, slot: str, engine: str, base_url: str | None) -> bytes:
+    return f"provider:{world_id}:{slot}:{engine}:{base_url or ''}".encode()
