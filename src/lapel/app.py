@@ -31,6 +31,9 @@ from lapel.projects.service import Keys, Projects
 from lapel.recordings import jobs as recording_jobs
 from lapel.recordings import routes as recording_routes
 from lapel.recordings.service import Recordings
+from lapel.transcription import jobs as transcription_jobs
+from lapel.transcription import routes as transcription_routes
+from lapel.transcription.service import Transcriptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from lapel.foundation.jobs import Job, Schedule
     from lapel.foundation.kit import Kit
     from lapel.foundation.operations import Operation
+    from lapel.transcription.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Slices:
     audit_log: AuditLog
     recordings: Recordings
     erasures: Erasures
+    transcriptions: Transcriptions
 
 
 def slices(kit: Kit) -> Slices:
@@ -76,7 +81,10 @@ def slices(kit: Kit) -> Slices:
         ],
     )
     erasures = Erasures(kit)
-    recordings = Recordings(kit)
+    transcriptions = Transcriptions(kit, configuration)
+    recordings = Recordings(
+        kit, on_audio=[transcriptions.announce_audio], on_delete=[transcriptions.erase_of_recordings]
+    )
     end_users = EndUsers(
         kit,
         on_delete=[
@@ -100,6 +108,7 @@ def slices(kit: Kit) -> Slices:
         audit_log=AuditLog(kit),
         recordings=recordings,
         erasures=erasures,
+        transcriptions=transcriptions,
     )
 
 
@@ -115,23 +124,35 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *configuration_routes.operations(parts.configuration),
         *audit_routes.operations(parts.audit_log),
         *recording_routes.operations(parts.recordings),
+        *transcription_routes.operations(parts.transcriptions),
         *erasure_routes.operations(parts.erasures),
     )
     return (*own, *system.operations(kit, own))
 
 
-def jobs(parts: Slices) -> Sequence[Job]:
+def speech_runner(kit: Kit) -> Runner:
+    """Who works on audio in a worker process: with children of its own, which start when they are needed."""
+    # Only workers need it; what it imports is no use to an API process.
+    from lapel.transcription.runner import Runner  # noqa: PLC0415
+    from lapel.transcription.steps import steps_of  # noqa: PLC0415
+
+    return Runner(kit, steps_of(kit))
+
+
+def jobs(parts: Slices, runner: Runner) -> Sequence[Job]:
     """Every kind of background work."""
     return (
+        *transcription_jobs.handlers(parts.transcriptions, runner),
         *recording_jobs.handlers(parts.recordings),
         *firmware_jobs.handlers(parts.firmware),
         *erasure_jobs.handlers(parts.erasures),
     )
 
 
-def schedules(kit: Kit, parts: Slices) -> Sequence[Schedule]:
+def schedules(kit: Kit, parts: Slices, runner: Runner) -> Sequence[Schedule]:
     """Everything that comes round."""
     return (
+        *transcription_jobs.schedules(runner),
         *recording_jobs.schedules(parts.recordings),
         *erasure_jobs.schedules(parts.erasures),
         *firmware_jobs.schedules(parts.firmware),

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from lapel import app
+from lapel.foundation.jobs import AT_ONCE
 from lapel.foundation.kit import RESTART_PATIENCE, open_kit
-from lapel.foundation.queue_worker import QueueWorker
+from lapel.foundation.queue_worker import GRACE_SECONDS, QueueWorker
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
+    from lapel.app import Slices
+    from lapel.foundation.kit import Kit
     from lapel.settings import Settings
+    from lapel.transcription.runner import Runner
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Work until `stop` is set. Calls `ready` once the first connections stand."""
     async with open_kit(settings, patience=RESTART_PATIENCE) as kit:
         parts = app.slices(kit)
-        dsn = settings.listen_database_url or kit.database.dsn
-        worker = QueueWorker(dsn, kit.database, kit.clock, app.jobs(parts), app.schedules(kit, parts))
+        runner = app.speech_runner(kit)
         ready()
-        await worker.run(stop)
+        await work(kit, parts, runner, stop)
+
+
+async def work(
+    kit: Kit,
+    parts: Slices,
+    runner: Runner,
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE_SECONDS,
+    scheduled: bool = True,
+) -> None:
+    """Do jobs, and what comes round (`scheduled`), until `stop` is set; then let go of everything."""
+    dsn = kit.settings.listen_database_url or kit.database.dsn
+    jobs = app.jobs(parts, runner)
+    schedules = app.schedules(kit, parts, runner) if scheduled else ()
+    lines = (
+        QueueWorker(
+            dsn,
+            kit.database,
+            kit.clock,
+            jobs,
+            schedules if lane == "usual" else (),
+            grace=grace,
+            lane=lane,
+        )
+        for lane in AT_ONCE
+    )
+    async with asyncio.TaskGroup() as group:
+        for line in lines:
+            group.create_task(line.run(stop))
+        await stop.wait()
+        await runner.stop()

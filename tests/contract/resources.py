@@ -15,6 +15,7 @@ from lapel.foundation.kit import Kit
 from lapel.foundation.operations import NoBody, Operation
 from lapel.foundation.scopes import SCOPES
 from tests.support.declared import described_api
+from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
 SOUND = b"OggS" + bytes(range(256))
@@ -27,6 +28,9 @@ _STATES = {
     "create_download_url": "uploaded",
     "delete_device": "unbound",
     "get_download_url": "uploaded",
+    "create_transcription": "uploaded",
+    "transcribe_recording": "uploaded",
+    "get_waveform": "uploaded",
 }
 
 
@@ -50,6 +54,7 @@ class Resources:
     unbound_device: Thing
     recordings: dict[str, Thing]
     media_id: str
+    transcription_id: str
     key_id: str
     command_id: str
     release_id: str
@@ -66,6 +71,7 @@ class Resources:
             "device_id": device.id,
             "recording_id": recording.id,
             "media_id": self.media_id,
+            "transcription_id": self.transcription_id,
             "key_id": self.key_id,
             "command_id": self.command_id,
             "release_id": self.release_id,
@@ -104,6 +110,7 @@ class Resources:
             self.device.id,
             self.unbound_device.id,
             self.media_id,
+            self.transcription_id,
             self.key_id,
             self.command_id,
             self.release_id,
@@ -152,7 +159,8 @@ def call(operation: Operation, resources: Resources) -> Call:
     body: dict[str, Any] = dict(content["examples"]["usual"]["value"])
     fields = set(operation.body.__struct_fields__)
     # A device's own recording takes both from its token; a key names the end user.
-    named = {name: ids[name] for name in ("end_user_id", "media_id", "firmware_release_id") if name in fields}
+    names = ("end_user_id", "media_id", "recording_id", "firmware_release_id")
+    named = {name: ids[name] for name in names if name in fields}
     if operation.name == "create_api_key":
         named = {}
         body["scopes"] = ["recordings:read"]
@@ -183,6 +191,10 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
     command = await maker.post(f"/v1/devices/{device.id}/commands", {"type": "start_recording"}, 201)
     release, rollout = await maker.firmware()
     uploaded = await maker.get(f"/v1/recordings/{recordings['uploaded'].id}")
+    media_id = uploaded["media"][0]["id"]
+    made = await maker.post("/v1/transcriptions", {"recording_id": uploaded["id"]}, 201)
+    await complete_transcription(kit, tenant.test_world, made["id"])
+    await look_at_audio(kit, tenant.test_world, uploaded["id"], media_id)
     return Resources(
         tenant=tenant,
         end_user=one,
@@ -191,7 +203,8 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
         other_device=await maker.device("TWO0", other.id),
         unbound_device=await maker.device("NONE", None),
         recordings=recordings,
-        media_id=uploaded["media"][0]["id"],
+        media_id=media_id,
+        transcription_id=made["id"],
         key_id=key["id"],
         command_id=command["id"],
         release_id=release,

@@ -103,7 +103,7 @@ def _errand(environment: Mapping[str, str], ahead: timedelta) -> None:
 async def run_schedules(settings: Settings, ahead: timedelta) -> None:
     """Everything that comes round does so once, as if it were `ahead` of now."""
     async with open_kit(settings, clock=ManualClock(datetime.now(UTC) + ahead)) as kit:
-        for schedule in app.schedules(kit, app.slices(kit)):
+        for schedule in app.schedules(kit, app.slices(kit), app.speech_runner(kit)):
             await schedule.handler()
 
 

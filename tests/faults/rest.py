@@ -10,8 +10,8 @@ import asyncpg
 from lapel import app
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit, open_kit
-from lapel.foundation.queue_worker import QueueWorker
 from lapel.settings import Settings
+from lapel.worker import work
 
 # A URL lives an hour, a pending media 24 h longer, what nobody claims is swept a day after that.
 AHEAD = timedelta(days=3)
@@ -29,14 +29,13 @@ async def come_to_rest(settings: Settings) -> None:
     async with open_kit(settings, clock=clock) as kit:
         parts = app.slices(kit)
         stop = asyncio.Event()
-        jobs = app.jobs(parts)
-        worker = QueueWorker(kit.database.dsn, kit.database, kit.clock, jobs, (), grace=60)
-        working = asyncio.create_task(worker.run(stop))
+        runner = app.speech_runner(kit)
+        working = asyncio.create_task(work(kit, parts, runner, stop, grace=60, scheduled=False))
         try:
             await _empty(kit)
             clock.advance(AHEAD)
             for _ in range(ROUNDS):
-                for schedule in app.schedules(kit, parts):
+                for schedule in app.schedules(kit, parts, runner):
                     await schedule.handler()
                     # On a clock that is days ahead a copy looks old the moment it is made: no job that
                     # makes one may run beside the sweep.

@@ -14,9 +14,9 @@ from lapel.foundation.clock import Clock
 from lapel.foundation.http_guard import HttpLimits
 from lapel.foundation.http_server import listen, serve
 from lapel.foundation.kit import Kit
-from lapel.foundation.queue_worker import QueueWorker
 from lapel.server import Server
 from lapel.settings import Settings
+from lapel.worker import work
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
@@ -89,15 +89,8 @@ async def running(
 async def working(live: Running) -> AsyncGenerator[None]:
     """A worker beside it, in this process."""
     stop = asyncio.Event()
-    worker = QueueWorker(
-        live.kit.database.dsn,
-        live.kit.database,
-        live.kit.clock,
-        app.jobs(live.parts),
-        app.schedules(live.kit, live.parts),
-        grace=60,  # on a busy machine; at its end the process ends, and here that is the tests' own
-    )
-    task = asyncio.create_task(worker.run(stop))
+    # On a busy machine; at the end of the grace the process ends, and here that is the tests' own.
+    task = asyncio.create_task(work(live.kit, live.parts, app.speech_runner(live.kit), stop, grace=60))
     try:
         yield
     finally:

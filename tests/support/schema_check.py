@@ -68,7 +68,7 @@ def _check_headers(
 
 def _check_content(where: str, fields: dict[str, str], body: bytes) -> None:
     content_type = fields.get("content-type", "")
-    if not content_type.endswith("json"):
+    if content_type not in ("application/json", "application/problem+json"):
         return
     value = strict_json(where, body)
     if content_type == "application/json" and isinstance(value, dict) and "error" in value:
@@ -115,7 +115,7 @@ def _check_described(
         return
     media_type = fields.get("content-type", "").partition(";")[0]
     assert media_type in content, f"{where}: {media_type} is not documented ({sorted(content)})"
-    if media_type.endswith("json"):
+    if media_type in ("application/json", "application/problem+json"):
         _validate(where, _key(content[media_type]["schema"]), json.loads(body))
 
 

@@ -17,6 +17,7 @@ Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 _TYPES: dict[str, Headers] = {
     "json": ((b"content-type", b"application/json"),),
     "empty": (),
+    "file": ((b"x-content-type-options", b"nosniff"),),
     "text": ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),),
     "html": (
         (b"content-type", b"text/html; charset=utf-8"),

@@ -112,6 +112,18 @@ class IntegrityFailure(ApiError):
     status, code = 409, "integrity_failure"
 
 
+class TranscriptionInProgress(ApiError):
+    """The recording is being transcribed; `resource_id` names the transcription."""
+
+    status, code = 409, "transcription_in_progress"
+
+
+class TranscriptNotReady(ApiError):
+    """The transcription is not completed."""
+
+    status, code = 409, "transcript_not_ready"
+
+
 class IdempotencyKeyInUse(ApiError):
     """The first request with this key is still running."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 from pgqueuer.adapters.persistence.qb import (
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
 
+# In each worker process, each lane has a line of its own to the queue, and does so many jobs at once.
+Lane: TypeAlias = Literal["usual", "io", "inference"]
+AT_ONCE: dict[Lane, int] = {"usual": 20, "io": 8, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 # Each shows itself every five seconds; by the database's clock, since the machines' own may differ.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
@@ -39,7 +42,8 @@ class Job:
 
     `handler` takes the decoded payload. It is stopped after `time_limit` and tried again with
     backoff up to `attempts` times; then the job is held, counted in /metrics and shown by
-    `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound).
+    `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound);
+    `lane` says beside which others it runs, so that long work does not keep short work waiting.
     """
 
     entrypoint: str
@@ -48,6 +52,7 @@ class Job:
     time_limit: timedelta = timedelta(minutes=5)
     attempts: int = 8
     concurrency: int = 0
+    lane: Lane = "usual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

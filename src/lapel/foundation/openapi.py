@@ -94,6 +94,11 @@ _HEADERS: dict[str, Schema] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"const": "Bearer"}},
+    "Content-Disposition": {
+        "description": "The name to save the file under.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^attachment; filename="},
+    },
     "Idempotent-Replayed": {
         "description": "Present when this is the stored answer to an earlier request.",
         "schema": {"const": "true"},
@@ -283,9 +288,10 @@ def _responses(operation: Operation, schemas: Schemas, responses: dict[str, Sche
     for status in (operation.status, *operation.also):
         replayed = ("Idempotent-Replayed",) if operation.idempotency == "stored" else ()
         waits = ("Retry-After",) if status in _WAITS else ()
+        named = ("Content-Disposition",) if operation.answer == "file" else ()
         made[str(status)] = {
             "description": HTTPStatus(status).phrase,
-            "headers": _header_references("X-Request-Id", *limited, *replayed, *waits),
+            "headers": _header_references("X-Request-Id", *limited, *replayed, *waits, *named),
             **_content(operation, schemas),
         }
     by_status: dict[int, list[type[ApiError]]] = {}
@@ -302,6 +308,9 @@ def _responses(operation: Operation, schemas: Schemas, responses: dict[str, Sche
 def _content(operation: Operation, schemas: Schemas) -> Schema:
     if operation.answer == "empty" or operation.status == HTTPStatus.NO_CONTENT:
         return {}
+    if operation.answer == "file":
+        anything: Schema = {}
+        return {"content": {each.partition(";")[0]: {"schema": anything} for each in operation.file_types}}
     if operation.answer != "json":
         schema: Schema = {"type": "string"}
     elif operation.response is None:

@@ -91,7 +91,9 @@ class Operation:
     # know that the files are the same.
     files: tuple[FormFile, ...] = ()
     response: type[msgspec.Struct] | None = None
-    answer: Literal["json", "empty", "text", "html"] = "json"
+    # "file": the Reply carries the type; `file_types` are those there are.
+    answer: Literal["json", "empty", "text", "html", "file"] = "json"
+    file_types: tuple[str, ...] = ()
     status: int = 200
     # Other statuses below 400 that a Reply may carry, and the refusals beyond the usual ones.
     also: tuple[int, ...] = ()

@@ -26,7 +26,7 @@ from pgqueuer.queries import Queries
 
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import Unavailable
-from lapel.foundation.jobs import Job, Schedule, queries
+from lapel.foundation.jobs import AT_ONCE, Job, Lane, Schedule, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from lapel.foundation.clock import Clock
     from lapel.foundation.database import Database, Pool
 
-_GRACE_SECONDS = 3.0
+GRACE_SECONDS = 3.0
 _MAX_STARTS = 20
 _HEARTBEAT = timedelta(seconds=4)
 _DEQUEUE = timedelta(seconds=2)
-_BATCH = 10
+_BATCH = 10  # of jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
 # Between the tries of a job that needs a part which is away.
 _LONGEST_OUTAGE_DELAY = 30.0
@@ -95,13 +95,16 @@ class QueueWorker:
         jobs: Sequence[Job],
         schedules: Sequence[Schedule],
         *,
-        grace: float = _GRACE_SECONDS,
+        grace: float = GRACE_SECONDS,
+        lane: Lane = "usual",
     ) -> None:
-        """`grace`: seconds that running jobs get when it stops, before the process is ended."""
+        """`grace`: seconds that running jobs get when it stops, before the process is ended. `lane`: whose
+        jobs it takes."""
         self._dsn = dsn
         self._database = database
         self._clock = clock
-        self._jobs = jobs
+        self._jobs = [job for job in jobs if job.lane == lane]
+        self._at_once = AT_ONCE[lane]
         self._schedules = schedules
         self._grace = grace
         self._process = secrets.token_hex(8)
@@ -144,8 +147,8 @@ class QueueWorker:
                 queue.run(
                     dequeue_timeout=_DEQUEUE,
                     heartbeat_timeout=_HEARTBEAT,
-                    batch_size=_BATCH,
-                    max_concurrent_tasks=2 * _BATCH,
+                    batch_size=min(_BATCH, self._at_once // 2),
+                    max_concurrent_tasks=self._at_once,
                     shutdown_on_listener_failure=True,
                 )
             )

@@ -22,13 +22,14 @@ from lapel.recordings.snapshot import look, refusals
 from lapel.recordings.wire import CompleteUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from lapel.foundation.actors import Actor
     from lapel.foundation.kit import Kit
     from lapel.recordings.access import Reach
     from lapel.recordings.integrity import Verdict
     from lapel.recordings.payloads import VerifyUpload
+    from lapel.recordings.settling import OnAudio
     from lapel.recordings.snapshot import Attempt, Facts, MediaState, Snapshot
     from lapel.recordings.wire import Recording
 
@@ -48,10 +49,10 @@ _R = TypeVar("_R")
 class Completion:
     """Takes what was uploaded."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: Kit, on_audio: Sequence[OnAudio] = ()) -> None:
         self._kit = kit
         self._integrity = Integrity(kit)
-        self._settling = Settling(kit)
+        self._settling = Settling(kit, on_audio)
 
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
         """Every pending media's newest uploaded object is verified and served from now on.

@@ -6,7 +6,7 @@ completion under way finds its row gone and deletes its copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lapel.foundation.faults import crash_point
 from lapel.foundation.pages import BEFORE_ALL
@@ -29,12 +29,19 @@ if TYPE_CHECKING:
 _CHUNK = 500
 
 
+class OnDelete(Protocol):
+    """What another slice erases of recordings that go, in the transaction that deletes them."""
+
+    async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
+
+
 class Deletion:
     """Deletes recordings, one or all of an end user."""
 
-    def __init__(self, kit: Kit, erasures: Erasures) -> None:
+    def __init__(self, kit: Kit, erasures: Erasures, on_delete: Sequence[OnDelete] = ()) -> None:
         self._kit = kit
         self._erasures = erasures
+        self._on_delete = on_delete
 
     async def delete(self, at: Reach) -> None:
         """From now on the recording is 404 and in no list. Raises NotFound."""
@@ -86,6 +93,8 @@ class Deletion:
             now=now,
         )
         crash_point("delete:ledger-written")
+        for erase in self._on_delete:
+            await erase(connection, world_id, ids)
         await deletion_queries.delete_recordings(connection, world_id, ids)
         crash_point("delete:rows-deleted")
         deleted = [

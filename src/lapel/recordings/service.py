@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.erasure.service import Erasures
+from lapel.recordings.audio import Audio, audio_of, find_audio
+from lapel.recordings.audio_queries import set_duration, set_transcription
 from lapel.recordings.completion import Completion
 from lapel.recordings.deletion import Deletion
 from lapel.recordings.downloads import Downloads
@@ -13,22 +15,31 @@ from lapel.recordings.records import Records
 from lapel.recordings.uploads import Uploads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+    from lapel.recordings.deletion import OnDelete
+    from lapel.recordings.settling import OnAudio
+
+__all__ = ["Audio", "Recordings", "audio_of", "find_audio", "set_duration", "set_transcription"]
 
 
 class Recordings:
     """The parts of the slice: `records`, `uploads`, `completion`, `downloads`, `deletion`, `reconciler`."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(
+        self, kit: Kit, *, on_audio: Sequence[OnAudio] = (), on_delete: Sequence[OnDelete] = ()
+    ) -> None:
+        """`on_audio`: called in the transaction that makes an audio readable; `on_delete`: in the one that
+        deletes recordings, before their rows go."""
         erasures = Erasures(kit)
         self.records = Records(kit)
         self.uploads = Uploads(kit)
-        self.completion = Completion(kit)
+        self.completion = Completion(kit, on_audio)
         self.downloads = Downloads(kit)
-        self.deletion = Deletion(kit, erasures)
+        self.deletion = Deletion(kit, erasures, on_delete)
         self.reconciler = Reconciler(kit, self.completion, erasures)
 
     async def erase_all_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -24,7 +24,7 @@ from lapel.recordings.records import read_in
 from lapel.recordings.snapshot import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from lapel.foundation.database import Connection
@@ -39,6 +39,14 @@ MAX_TRIAL_AGE = timedelta(hours=6)
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class OnAudio(Protocol):
+    """What another slice does once an audio is readable, in the transaction that makes it so."""
+
+    async def __call__(
+        self, connection: Connection, world_id: int, recording_id: str, media_id: str
+    ) -> None: ...
 
 
 class _Lost(Exception):
@@ -61,8 +69,9 @@ class Settled:
 class Settling:
     """Claims, refusals and hand-overs, each in one transaction."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: Kit, on_audio: Sequence[OnAudio] = ()) -> None:
         self._kit = kit
+        self._on_audio = on_audio
 
     async def settle(self, snapshot: Snapshot, trial: Trial, stage: Stage) -> Settled:
         """Claim what is good, refuse what is not, then delete what is of no more use.
@@ -182,6 +191,9 @@ class Settling:
             audio_type=None if audio is None else audio.take.attempt.content_type,
             audio_duration_ms=None if audio is None else audio.duration_ms,
         )
+        if audio is not None:
+            for tell in self._on_audio:
+                await tell(connection, snapshot.at.world_id, snapshot.at.recording_id, audio.take.media.id)
 
     async def begin(self, snapshot: Snapshot, takes: tuple[Take, ...], *, ask_for_worker: bool) -> bool:
         """Hand large objects to a job; False when the race was lost.

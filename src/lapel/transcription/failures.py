@@ -15,7 +15,7 @@ class SpeechError(Exception):
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code: Code = code
         self.message = message
 
 
@@ -27,6 +27,6 @@ class TryAgain(Exception):
 
     def __init__(self, code: Code, message: str, *, after: float | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code: Code = code
         self.message = message
         self.after = after

@@ -1,0 +1,60 @@
+"""All SQL of a recording's audio, for those who process it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+    from lapel.recordings.access import Reach
+
+FIND_AUDIO = """
+SELECT r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id, m.object_key,
+    m.content_type, m.file_size_bytes
+FROM recordings r
+LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
+    AND m.status = 'uploaded'
+WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+"""
+# Two that ask for a transcription at once come one after the other.
+HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
+
+SET_TRANSCRIPTION = """
+UPDATE recordings SET transcription_id = $3, updated_at = $4 WHERE world_id = $1 AND id = $2
+"""
+
+# What was known before stays: a client was told.
+SET_MEDIA_DURATION = """
+UPDATE media SET duration_ms = $4
+WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND duration_ms IS NULL
+"""
+SET_DURATION = """
+UPDATE recordings SET duration_ms = $3, updated_at = $4
+WHERE world_id = $1 AND id = $2 AND duration_ms IS NULL
+"""
+
+
+async def find(connection: Connection, at: Reach, *, hold: bool) -> asyncpg.Record | None:
+    """The recording, with its uploaded audio or NULLs."""
+    return await connection.fetchrow(
+        HOLD_AUDIO if hold else FIND_AUDIO, at.world_id, at.recording_id, at.end_user_id
+    )
+
+
+async def set_transcription(
+    connection: Connection, world_id: int, recording_id: str, transcription_id: str, now: datetime
+) -> None:
+    """The recording's current transcription is this one."""
+    await connection.execute(SET_TRANSCRIPTION, world_id, recording_id, transcription_id, now)
+
+
+async def set_duration(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
+) -> None:
+    """How long the audio is, where nobody had said it."""
+    await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
+    await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)

@@ -1,0 +1,271 @@
+"""What each stage needs to know, does, and leaves behind. The runner writes the ending down.
+
+probe → transcribe, piece by piece → diarize, piece by piece → finish. What is left behind is kept per
+piece, so that a worker that is killed costs the piece it was at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from lapel.recordings.service import audio_of, set_duration
+from lapel.transcription import events, queries
+from lapel.transcription.assembly import settled_language
+from lapel.transcription.engine.messages import Heard, Voices
+from lapel.transcription.failures import SpeechError
+from lapel.transcription.progress import Progress, share_of_audio
+from lapel.transcription.providers.protocol import Wish
+from lapel.transcription.providers.slots import engine_of, transcriber
+from lapel.transcription.views import transcription_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.service import Audio
+    from lapel.transcription.claims import Claim
+    from lapel.transcription.payloads import Lane, Stage
+    from lapel.transcription.providers.protocol import Transcriber
+    from lapel.transcription.providers.slots import SlotChoice
+    from lapel.transcription.steps import Piece, Steps
+
+# What will not be better next time.
+_FOR_GOOD = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+_decode_heard = msgspec.json.Decoder(Heard).decode
+_decode_voices = msgspec.msgpack.Decoder(Voices).decode
+
+
+class Gone(Exception):
+    """There is nothing to do any more: the recording was deleted, or somebody else has the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The step that follows."""
+
+    lane: Lane
+    stage: Stage
+    piece: int = 0
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a step leaves behind, to be written in the transaction that ends it, and what follows."""
+
+    write: Callable[[Connection], Awaitable[None]]
+    next: Next | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A transcription's step with all that is known."""
+
+    claim: Claim
+    audio: Audio
+    transcription: asyncpg.Record
+    choice: SlotChoice
+    transcriber: Transcriber
+    cuts: list[int]
+    duration_ms: int
+
+    @property
+    def wish(self) -> Wish:
+        """What was asked for."""
+        row = self.transcription
+        return Wish(
+            language=row["language_asked"], diarization=row["diarization"], num_speakers=row["num_speakers"]
+        )
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The parts that are transcribed one after the other."""
+        return list(pairwise(self.cuts)) if self.transcriber.piecewise else [(0, self.duration_ms)]
+
+    @property
+    def speakers_wanted(self) -> bool:
+        """Whether we are to tell the speakers apart."""
+        return self.transcription["diarization"] and not self.transcriber.tells_speakers
+
+    @property
+    def transcription_id(self) -> str:
+        """The transcription's id."""
+        return str(self.transcription["id"])
+
+    @property
+    def lane(self) -> Lane:
+        """Where its transcribing waits."""
+        return "inference" if self.choice.engine == "local" else "io"
+
+
+class Doing:
+    """Does one claimed step. `tell(progress)` hears how far the whole is, 0 to 1."""
+
+    def __init__(self, kit: Kit, steps: Steps) -> None:
+        self._kit = kit
+        self._steps = steps
+
+    async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:
+        """Raises SpeechError, TryAgain, StoreUnavailable, Unavailable, Gone."""
+        if claim.stage == "probe":
+            return await self._probe(claim)
+        task = await self._look(claim)
+        progress = Progress(lambda _, done: tell(done), diarization=task.speakers_wanted)
+        if claim.stage == "transcribe":
+            return await self._transcribe(task, progress)
+        if claim.stage == "diarize":
+            return await self._diarize(task, progress)
+        return await self._finish(task)
+
+    async def _probe(self, claim: Claim) -> Ending:
+        world_id, transcribed = claim.world_id, claim.transcription_id is not None
+        async with self._kit.database.acquire() as connection:
+            audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
+            known = await queries.read_facts(connection, world_id, claim.media_id)
+        if audio is None:
+            raise Gone
+        fault = None if known is None else known["error_code"]
+        if fault in _FOR_GOOD and known is not None:
+            raise SpeechError(fault, known["error_message"])
+        facts = (
+            None
+            if known is not None and fault is None
+            else await self._steps.probe(audio, keep_samples=transcribed)
+        )
+
+        async def write(connection: Connection) -> None:
+            if facts is not None:
+                now = self._kit.clock.now()
+                await queries.put_facts(connection, world_id, claim.recording_id, claim.media_id, facts, now)
+                await set_duration(
+                    connection, world_id, claim.recording_id, claim.media_id, facts.duration_ms, now
+                )
+
+        if claim.transcription_id is None:
+            return Ending(write, None)
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, world_id, claim.transcription_id, None)
+            if row is None:
+                raise Gone
+            choice = await engine_of(connection, self._kit.sealer, world_id, row["provider"])
+        lane: Lane = "inference" if choice.engine == "local" else "io"
+        return Ending(write, Next(lane, "transcribe", 0, choice.engine))
+
+    async def _look(self, claim: Claim) -> _Task:
+        world_id = claim.world_id
+        async with self._kit.database.acquire() as connection:
+            audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
+            row = await queries.read(connection, world_id, claim.transcription_id or "", None)
+            facts = await queries.read_facts(connection, world_id, claim.media_id)
+            if audio is None or row is None or facts is None:
+                raise Gone
+            choice = await engine_of(connection, self._kit.sealer, world_id, row["provider"])
+        return _Task(
+            claim=claim,
+            audio=audio,
+            transcription=row,
+            choice=choice,
+            transcriber=transcriber(choice, local=self._steps.local, clock=self._kit.clock),
+            cuts=facts["cuts"],
+            duration_ms=facts["duration_ms"],
+        )
+
+    async def _transcribe(self, task: _Task, progress: Progress) -> Ending:
+        claim, index, pieces = task.claim, task.claim.piece, task.pieces
+        if claim.engine != task.choice.engine:
+            return self._anew(task)
+        earlier = await self._heard(task)
+        language = task.wish.language or settled_language(earlier)
+        wish = msgspec.structs.replace(task.wish, language=language)
+        heard = await self._steps.transcribe(
+            task.audio,
+            pieces[index],
+            task.transcriber,
+            wish,
+            lambda share: progress("transcribe", share_of_audio(pieces, index, share)),
+        )
+
+        async def write(connection: Connection) -> None:
+            kept = msgspec.json.encode(heard)
+            await queries.put_piece(
+                connection, claim.world_id, task.transcription_id, "transcribe", index, kept
+            )
+            if task.transcription["language"] is None and heard.language is not None:
+                await queries.set_language(
+                    connection,
+                    claim.world_id,
+                    task.transcription_id,
+                    heard.language,
+                    heard.language_probability,
+                    heard.model,
+                )
+
+        if index + 1 < len(pieces):
+            return Ending(write, Next(task.lane, "transcribe", index + 1, claim.engine))
+        if task.speakers_wanted:
+            return Ending(write, Next("inference", "diarize", 0, claim.engine))
+        return Ending(write, Next("io", "finish", 0, claim.engine))
+
+    def _anew(self, task: _Task) -> Ending:
+        """Somebody else answers to the provider's name by now: what the other one found does not fit."""
+
+        async def write(connection: Connection) -> None:
+            await queries.delete_pieces(connection, task.claim.world_id, task.transcription_id)
+
+        return Ending(write, Next(task.lane, "transcribe", 0, task.choice.engine))
+
+    async def _diarize(self, task: _Task, progress: Progress) -> Ending:
+        claim, index = task.claim, task.claim.piece
+        heard = await self._heard(task)
+        if index >= len(heard):
+            raise Gone
+        progress("diarize", index / len(heard))
+        try:
+            voices = await self._steps.describe(task.audio, heard[index])
+        except SpeechError as error:  # no weights of the speaker model: what was said is there all the same
+            _log.warning("speech.speakers_left_out", work=claim.id, error=error.message)
+            voices = Voices(windows=[], embeddings=b"")
+
+        async def write(connection: Connection) -> None:
+            kept = msgspec.msgpack.encode(voices)
+            await queries.put_piece(connection, claim.world_id, task.transcription_id, "diarize", index, kept)
+
+        if index + 1 < len(heard):
+            return Ending(write, Next("inference", "diarize", index + 1, claim.engine))
+        return Ending(write, Next("inference", "finish", 0, claim.engine))
+
+    async def _finish(self, task: _Task) -> Ending:
+        claim, heard = task.claim, await self._heard(task)
+        async with self._kit.database.acquire() as connection:
+            stored = await queries.read_pieces(connection, claim.world_id, task.transcription_id, "diarize")
+        voices = [_decode_voices(each) for each in stored]
+        pieces = list(pairwise(task.cuts)) if len(heard) > 1 else [(0, task.duration_ms)]
+        transcript = await self._steps.finish(heard, voices, pieces, task.wish, task.duration_ms)
+        segments = msgspec.json.encode(transcript.segments)
+
+        async def write(connection: Connection) -> None:
+            now = self._kit.clock.now()
+            done = await queries.complete(
+                connection, claim.world_id, task.transcription_id, transcript, segments, now
+            )
+            await queries.delete_pieces(connection, claim.world_id, task.transcription_id)
+            if done is not None:
+                shown = transcription_of(done)
+                await events.publish(connection, self._kit.ids, now, claim.world_id, "completed", shown)
+
+        return Ending(write, None)
+
+    async def _heard(self, task: _Task) -> list[Heard]:
+        async with self._kit.database.acquire() as connection:
+            stored = await queries.read_pieces(
+                connection, task.claim.world_id, task.transcription_id, "transcribe"
+            )
+        return [_decode_heard(each) for each in stored]

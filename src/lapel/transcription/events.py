@@ -1,0 +1,46 @@
+"""What this slice tells other systems: each of them once per transcription."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from lapel.foundation import outbox
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.ids import Ids
+    from lapel.transcription.wire import Transcription
+
+
+def transcription_body(transcription: Transcription) -> bytes:
+    """The object without its segments, and again under its own name."""
+    shown: dict[str, object] = {
+        name: getattr(transcription, name)
+        for name in transcription.__struct_fields__
+        if getattr(transcription, name) is not msgspec.UNSET
+    }
+    return msgspec.json.encode({**shown, "transcription": transcription})
+
+
+async def publish(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    world_id: int,
+    kind: Literal["started", "completed", "failed"],
+    transcription: Transcription,
+) -> None:
+    """One event with the whole transcription, without segments."""
+    await outbox.publish(
+        connection,
+        ids,
+        now,
+        world_id=world_id,
+        type=f"transcription.{kind}",
+        resource_id=transcription.id,
+        data=transcription_body(transcription),
+    )

@@ -1,0 +1,335 @@
+"""All SQL of transcriptions and of what is known of an audio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.pages import Window
+    from lapel.transcription.audio.facts import AudioFacts
+    from lapel.transcription.failures import Code
+    from lapel.transcription.transcript import Transcript
+
+_COLUMNS = """
+t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diarization, t.num_speakers,
+t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
+t.started_at, t.completed_at, t.created_at, t.updated_at
+"""
+_WITH_PROJECT = f"SELECT {_COLUMNS}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id"
+# $3: the end user whose recordings the caller may see; NULL for one who may see all.
+_ITS_RECORDING = """EXISTS (
+    SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $3
+)"""
+_SEEN = f"t.world_id = $1 AND ($3::text IS NULL OR {_ITS_RECORDING})"
+
+INSERT = """
+INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
+    diarization, num_speakers, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $10)
+ON CONFLICT (world_id, media_id) WHERE origin = 'auto' DO NOTHING
+RETURNING id
+"""
+
+# Index: transcriptions_of_recording.
+FIND_RUNNING = """
+SELECT t.id FROM transcriptions t
+WHERE t.world_id = $1 AND t.recording_id = $2 AND t.status IN ('pending', 'processing') AND t.created_at > $3
+ORDER BY t.created_at DESC, t.id DESC LIMIT 1
+"""
+
+READ = f"""
+SELECT {_COLUMNS}, t.segments, w.project_id, r.name, r.recorded_at, r.created_at AS recording_created_at
+FROM transcriptions t JOIN worlds w ON w.id = t.world_id
+JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
+WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+"""
+
+BEGIN = f"""
+WITH begun AS (
+    UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
+    WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'pending' RETURNING t.*
+)
+SELECT {_COLUMNS}, w.project_id FROM begun t JOIN worlds w ON w.id = t.world_id
+"""
+
+# Never backwards: a step that is done again has told of more already.
+SET_PROGRESS = """
+UPDATE transcriptions SET progress = $3
+WHERE world_id = $1 AND id = $2 AND status = 'processing' AND progress < $3
+"""
+
+SET_LANGUAGE = """
+UPDATE transcriptions SET language = $3, language_probability = $4, model = $5
+WHERE world_id = $1 AND id = $2 AND status = 'processing'
+"""
+
+COMPLETE = f"""
+WITH done AS (
+    UPDATE transcriptions t SET status = 'completed', progress = 1, language = $3, language_probability = $4,
+        model = $5, duration_ms = $6, full_text = $7, segments = $8, word_count = $9, confidence = $10,
+        completed_at = $11, updated_at = $11
+    WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
+)
+SELECT {_COLUMNS}, w.project_id FROM done t JOIN worlds w ON w.id = t.world_id
+"""
+
+FAIL = f"""
+WITH failed AS (
+    UPDATE transcriptions t SET status = 'failed', error_code = $3, error_message = $4, completed_at = $5,
+        updated_at = $5
+    WHERE t.world_id = $1 AND t.id = $2 AND t.status IN ('pending', 'processing') RETURNING t.*
+)
+SELECT {_COLUMNS}, w.project_id FROM failed t JOIN worlds w ON w.id = t.world_id
+"""
+
+PUT_PIECE = """
+INSERT INTO transcription_pieces (world_id, transcription_id, stage, piece, result)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (world_id, transcription_id, stage, piece) DO UPDATE SET result = excluded.result
+"""
+
+READ_PIECES = """
+SELECT piece, result FROM transcription_pieces
+WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 ORDER BY piece
+"""
+
+READ_PIECE = """
+SELECT result FROM transcription_pieces
+WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 AND piece = $4
+"""
+
+DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2"
+
+PUT_FACTS = """
+INSERT INTO audio_facts (world_id, media_id, recording_id, duration_ms, channels, sample_rate, codec,
+    container, mime_type, peaks, cuts, probed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (world_id, media_id) DO UPDATE SET duration_ms = excluded.duration_ms,
+    channels = excluded.channels, sample_rate = excluded.sample_rate, codec = excluded.codec,
+    container = excluded.container, mime_type = excluded.mime_type, peaks = excluded.peaks,
+    cuts = excluded.cuts, error_code = NULL, error_message = NULL, probed_at = excluded.probed_at
+WHERE audio_facts.error_code IS NOT NULL
+"""
+
+PUT_FAULT = """
+INSERT INTO audio_facts (world_id, media_id, recording_id, error_code, error_message, probed_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (world_id, media_id) DO NOTHING
+"""
+
+READ_FACTS = """
+SELECT duration_ms, mime_type, peaks, cuts, error_code, error_message FROM audio_facts
+WHERE world_id = $1 AND media_id = $2
+"""
+
+IDS_OF_RECORDINGS = "SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[])"
+
+
+def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str:
+    """One statement per set of filters: each has its own index under a prepared plan."""
+    columns = f"{_COLUMNS}, t.segments" if with_segments else _COLUMNS
+    parts = [_SEEN.replace("$3", "$2"), "(t.created_at, t.id) < ($3, $4)"]
+    if by_recording:
+        parts.append("t.recording_id = $7")
+    if by_status:
+        parts.append(f"t.status = ${8 if by_recording else 7}")
+    return (
+        f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
+        f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
+    )
+
+
+LISTS = {
+    (with_segments, by_recording, by_status): list_sql(
+        with_segments=with_segments, by_recording=by_recording, by_status=by_status
+    )
+    for with_segments in (False, True)
+    for by_recording in (False, True)
+    for by_status in (False, True)
+}
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    audio: tuple[str, str],
+    *,
+    origin: str,
+    provider: str,
+    language: str | None,
+    diarization: bool,
+    num_speakers: int | None,
+    now: datetime,
+) -> bool:
+    """Whether it was written. `audio`: recording and media. Not when this audio was transcribed by itself
+    before."""
+    inserted = await connection.fetchval(
+        INSERT, world_id, transcription_id, *audio, origin, provider, language, diarization, num_speakers, now
+    )
+    return inserted is not None
+
+
+async def find_running(
+    connection: Connection, world_id: int, recording_id: str, since: datetime
+) -> str | None:
+    """A transcription of the recording that has not ended and is no older."""
+    return await connection.fetchval(FIND_RUNNING, world_id, recording_id, since)
+
+
+async def read(
+    connection: Connection, world_id: int, transcription_id: str, end_user_id: str | None
+) -> asyncpg.Record | None:
+    """A transcription with its segments and facts of its recording, if the caller may see it."""
+    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id)
+
+
+async def list_page(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str | None,
+    asked: Window,
+    filters: Mapping[str, str | None],
+    *,
+    with_segments: bool,
+) -> list[asyncpg.Record]:
+    """A page, newest first. `filters`: recording_id, status."""
+    recording_id, status = filters["recording_id"], filters["status"]
+    statement = LISTS[with_segments, recording_id is not None, status is not None]
+    given = [value for value in (recording_id, status) if value is not None]
+    place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    return await connection.fetch(statement, world_id, end_user_id, *place, *given)
+
+
+async def begin(
+    connection: Connection, world_id: int, transcription_id: str, now: datetime
+) -> asyncpg.Record | None:
+    """From pending to processing; None when it was begun before."""
+    return await connection.fetchrow(BEGIN, world_id, transcription_id, now)
+
+
+async def set_progress(connection: Connection, world_id: int, transcription_id: str, progress: float) -> None:
+    """How far it is, 0 to 1."""
+    await connection.execute(SET_PROGRESS, world_id, transcription_id, progress)
+
+
+async def set_language(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    language: str | None,
+    probability: float | None,
+    model: str,
+) -> None:
+    """What the first piece with speech told."""
+    await connection.execute(SET_LANGUAGE, world_id, transcription_id, language, probability, model)
+
+
+async def complete(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    transcript: Transcript,
+    segments: bytes,
+    now: datetime,
+) -> asyncpg.Record | None:
+    """Everything that was said; None when it had ended before."""
+    return await connection.fetchrow(
+        COMPLETE,
+        world_id,
+        transcription_id,
+        transcript.language,
+        transcript.language_probability,
+        transcript.model,
+        transcript.duration_ms,
+        transcript.full_text,
+        segments,
+        transcript.word_count,
+        transcript.confidence,
+        now,
+    )
+
+
+async def fail(
+    connection: Connection, world_id: int, transcription_id: str, code: Code, message: str, now: datetime
+) -> asyncpg.Record | None:
+    """It has failed; None when it had ended before."""
+    return await connection.fetchrow(FAIL, world_id, transcription_id, code, message, now)
+
+
+async def put_piece(
+    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int, result: bytes
+) -> None:
+    """What a step found, kept until the last one."""
+    await connection.execute(PUT_PIECE, world_id, transcription_id, stage, piece, result)
+
+
+async def read_pieces(
+    connection: Connection, world_id: int, transcription_id: str, stage: str
+) -> list[bytes]:
+    """What all steps of a stage found, in order."""
+    rows = await connection.fetch(READ_PIECES, world_id, transcription_id, stage)
+    return [row["result"] for row in rows]
+
+
+async def read_piece(
+    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int
+) -> bytes | None:
+    """What one step found."""
+    return await connection.fetchval(READ_PIECE, world_id, transcription_id, stage, piece)
+
+
+async def delete_pieces(connection: Connection, world_id: int, transcription_id: str) -> None:
+    """Nobody needs them any more."""
+    await connection.execute(DELETE_PIECES, world_id, transcription_id)
+
+
+async def put_facts(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, facts: AudioFacts, now: datetime
+) -> None:
+    """What is true of an audio. What was written first stays, unless it was that it could not be read."""
+    cuts = [0, *(end for _, end in facts.pieces)]
+    await connection.execute(
+        PUT_FACTS,
+        world_id,
+        media_id,
+        recording_id,
+        facts.duration_ms,
+        facts.channels,
+        facts.sample_rate,
+        facts.codec,
+        facts.container,
+        facts.mime_type,
+        facts.peaks,
+        cuts,
+        now,
+    )
+
+
+async def put_fault(
+    connection: Connection,
+    world_id: int,
+    recording_id: str,
+    media_id: str,
+    code: Code,
+    message: str,
+    now: datetime,
+) -> None:
+    """Why an audio cannot be read."""
+    await connection.execute(PUT_FAULT, world_id, media_id, recording_id, code, message, now)
+
+
+async def read_facts(connection: Connection, world_id: int, media_id: str) -> asyncpg.Record | None:
+    """What is known of an audio: a duration with peaks and cuts, or an error; None before the probe."""
+    return await connection.fetchrow(READ_FACTS, world_id, media_id)
+
+
+async def ids_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
+    """All transcriptions of some recordings."""
+    return [row["id"] for row in await connection.fetch(IDS_OF_RECORDINGS, world_id, recording_ids)]

@@ -1,0 +1,221 @@
+"""Whoever was woken: takes the step whose turn it is, does it, and writes down what came of it.
+
+A step is leased for a short while and the lease renewed as long as its worker lives; so a killed worker's
+step is free again soon, and what it had not written down is done again. Nothing is written without the
+lease, so that no step has two endings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.errors import Unavailable
+from lapel.foundation.faults import crash_point
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.transcription import events, queries, work, work_queries
+from lapel.transcription.claims import LEASE, Claim, claim_next
+from lapel.transcription.doing import Doing, Ending, Gone
+from lapel.transcription.failures import SpeechError, TryAgain
+from lapel.transcription.views import transcription_of
+
+if TYPE_CHECKING:
+    from lapel.foundation.kit import Kit
+    from lapel.transcription.failures import Code
+    from lapel.transcription.payloads import Lane
+    from lapel.transcription.steps import Steps
+
+_RENEW_SECONDS = 2.0
+# Tries of one step that may fail, and starts of it that may end with the worker.
+_MAX_FAILURES = 6
+_MAX_STARTS = 5
+_LONGEST_BACKOFF = 300.0
+_OUTAGE = timedelta(seconds=5)
+_MAX_WOKEN = 100
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class _Progress:
+    """How far a step is; told to the database with the next sign of life."""
+
+    def __init__(self) -> None:
+        self.reached = 0.0
+        self.told = 0.0
+
+    def __call__(self, done: float) -> None:
+        self.reached = max(self.reached, done)
+
+
+class Runner:
+    """Does steps, as many at once as jobs wake it for."""
+
+    def __init__(self, kit: Kit, steps: Steps) -> None:
+        self._kit = kit
+        self._steps = steps
+        self._doing = Doing(kit, steps)
+        self._running: set[asyncio.Task[Ending]] = set()
+        self._stopping = False
+
+    async def run(self, lane: Lane) -> None:
+        """One step of the lane, if one is free.
+
+        Raises Unavailable when the database is away: the lease then ends by itself.
+        """
+        claim = None if self._stopping else await claim_next(self._kit, lane)
+        if claim is None:
+            return
+        crash_point("step:claimed")
+        if claim.starts > _MAX_STARTS:
+            await self._fail(
+                claim, "processing_error", "Every worker that began with this audio was killed by it."
+            )
+            return
+        try:
+            ending = await self._attempt(claim)
+        except Gone:  # with its rows, usually: then nothing is written
+            await self._fail(claim, "processing_error", "The audio is gone.")
+        except SpeechError as error:
+            await self._fail(claim, error.code, error.message)
+        except TryAgain as error:
+            await self._try_again(claim, error)
+        except StoreUnavailable as error:  # an outage is no fault of the step
+            _log.warning("speech.store_away", work=claim.id, error=str(error))
+            await self._put_back(claim, _OUTAGE, failed=False)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            await self._put_back(claim, timedelta(0), failed=False)
+        else:
+            await self._end(claim, ending)
+
+    async def stop(self) -> None:
+        """Put down what is being done, for others; end the children."""
+        self._stopping = True
+        for task in self._running:
+            task.cancel()
+        await self._steps.close()
+
+    async def sweep(self) -> None:
+        """A job for every free step that has none: its worker was killed, or its job got lost."""
+        async with self._kit.database.transaction() as connection:
+            for row in await work_queries.lacking(connection):
+                for _ in range(min(max(row["lacking"], 0), _MAX_WOKEN)):
+                    await work.wake(connection, row["lane"], row["world_id"], row["id"], "probe")
+
+    async def _attempt(self, claim: Claim) -> Ending:
+        """The step, as long as it is ours. Raises what the step raises, Gone when it is taken away."""
+        progress = _Progress()
+        doing = asyncio.create_task(self._doing.do(claim, progress), name=f"speech-{claim.stage}")
+        keeping = asyncio.create_task(self._keep(claim, progress), name="speech-lease")
+        self._running.add(doing)
+        try:
+            await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            crash_point("step:done")
+            if doing.done():
+                return doing.result()
+        except (SpeechError, TryAgain, StoreUnavailable, Gone):
+            raise
+        except Exception as error:
+            if isinstance(error, (Unavailable, *DATABASE_AWAY)):
+                raise
+            _log.exception("speech.failed", work=claim.id, stage=claim.stage)
+            raise TryAgain("processing_error", "The work on this audio failed inside the server.") from error
+        finally:
+            self._running.discard(doing)
+            for task in (doing, keeping):
+                task.cancel()
+            await asyncio.gather(doing, keeping, return_exceptions=True)
+        raise Gone  # the lease is not ours any more
+
+    async def _keep(self, claim: Claim, progress: _Progress) -> None:
+        """Renew the lease and tell the progress; ends when the step is not ours any more."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                if not await self._renew(claim, progress):
+                    return
+            except (Unavailable, asyncpg.PostgresError) as error:  # nobody else can take it meanwhile
+                _log.warning("speech.not_renewed", work=claim.id, error=str(error))
+
+    async def _renew(self, claim: Claim, progress: _Progress) -> bool:
+        async with self._kit.database.transaction() as connection:
+            if not await work_queries.renew(connection, claim.world_id, claim.id, claim.lease, LEASE):
+                return False
+            if claim.transcription_id is not None and progress.reached > progress.told:
+                progress.told = progress.reached
+                await queries.set_progress(connection, claim.world_id, claim.transcription_id, progress.told)
+        return True
+
+    async def _end(self, claim: Claim, ending: Ending) -> None:
+        async with self._kit.database.transaction() as connection:
+            if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
+                return
+            await ending.write(connection)
+            if ending.next is None:
+                await work_queries.delete(connection, claim.world_id, claim.id)
+            else:
+                following = ending.next
+                await work_queries.move(
+                    connection,
+                    claim.world_id,
+                    claim.id,
+                    claim.lease,
+                    following.lane,
+                    following.stage,
+                    following.piece,
+                    following.engine,
+                )
+                await work.wake(connection, following.lane, claim.world_id, claim.id, following.stage)
+            crash_point("step:before-commit")
+        crash_point("step:committed")
+
+    async def _fail(self, claim: Claim, code: Code, message: str) -> None:
+        """It has failed for good; so has the probe, if that is what failed."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
+                return
+            if claim.stage == "probe":
+                await queries.put_fault(
+                    connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
+                )
+            if claim.transcription_id is not None:
+                failed = await queries.fail(
+                    connection, claim.world_id, claim.transcription_id, code, message, now
+                )
+                await queries.delete_pieces(connection, claim.world_id, claim.transcription_id)
+                if failed is not None:
+                    shown = transcription_of(failed)
+                    await events.publish(connection, self._kit.ids, now, claim.world_id, "failed", shown)
+            await work_queries.delete(connection, claim.world_id, claim.id)
+        _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
+
+    async def _try_again(self, claim: Claim, error: TryAgain) -> None:
+        if claim.failures + 1 >= _MAX_FAILURES:
+            await self._fail(claim, error.code, error.message)
+            return
+        backoff = min(2.0 ** (claim.failures + 1), _LONGEST_BACKOFF)
+        after = timedelta(seconds=max(backoff, error.after or 0.0))
+        _log.warning(
+            "speech.tries_again",
+            work=claim.id,
+            stage=claim.stage,
+            after=after.total_seconds(),
+            error=str(error),
+        )
+        await self._put_back(claim, after, failed=True)
+
+    async def _put_back(self, claim: Claim, after: timedelta, *, failed: bool) -> None:
+        async with self._kit.database.transaction() as connection:
+            if await work_queries.put_back(
+                connection, claim.world_id, claim.id, claim.lease, after, failed=failed
+            ):
+                await work.wake(
+                    connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after or None
+                )

@@ -1,0 +1,218 @@
+"""Transcriptions: asked for, read, exported; and what happens by itself to an audio once it is readable."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation import jobs, outbox
+from lapel.foundation.errors import (
+    Conflict,
+    InvalidRequest,
+    MediaNotUploaded,
+    NotFound,
+    TranscriptionInProgress,
+    TranscriptNotReady,
+)
+from lapel.foundation.faults import crash_point
+from lapel.foundation.operations import Reply
+from lapel.foundation.pages import page, window
+from lapel.recordings.service import audio_of, find_audio, set_transcription
+from lapel.transcription import queries, work
+from lapel.transcription.audio.peaks import resample
+from lapel.transcription.engine.languages import LANGUAGES, primary
+from lapel.transcription.exports.file_names import content_disposition
+from lapel.transcription.exports.formats import FORMATS
+from lapel.transcription.payloads import PROCESS, Process
+from lapel.transcription.providers import slot_queries
+from lapel.transcription.views import document_of, segments_of, transcription_of
+from lapel.transcription.wire import Slot, TranscribeRecording, TranscriptionPage, Waveform
+
+if TYPE_CHECKING:
+    from lapel.configuration.service import Configuration, Document
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.database import Connection
+    from lapel.foundation.kit import Kit
+    from lapel.recordings.service import Audio
+    from lapel.transcription.exports.formats import FormatName
+    from lapel.transcription.wire import Transcription, TranscriptionQuery
+
+# One that has not ended for so long may be replaced by a new one.
+_PATIENCE = timedelta(minutes=10)
+_DEFAULT_SLOT: Slot = "whisper"
+
+
+class Transcriptions:
+    """What can be asked of the transcriptions of a world."""
+
+    def __init__(self, kit: Kit, configuration: Configuration) -> None:
+        self._kit = kit
+        self._configuration = configuration
+
+    async def create(
+        self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
+    ) -> Transcription:
+        """A new transcription, which is the recording's current one from now on.
+
+        Raises NotFound, MediaNotUploaded, TranscriptionInProgress, InvalidRequest (a language that the
+        local model does not know).
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        audio = await find_audio(connection, actor, recording_id, hold=True)
+        if audio is None:
+            raise MediaNotUploaded("This recording has no uploaded audio yet: upload it, then transcribe it.")
+        running = await queries.find_running(connection, world_id, recording_id, now - _PATIENCE)
+        if running is not None:
+            raise TranscriptionInProgress(
+                "This recording is being transcribed. Wait for that, or ask again after ten minutes.",
+                resource_id=running,
+            )
+        slot = wish.provider or await self._slot(connection, world_id, audio)
+        if wish.language is not None:
+            chosen = await slot_queries.read(connection, world_id, slot)
+            if chosen is None or chosen["engine"] == "local":
+                _check_language(wish.language)
+        created = await work.begin_transcription(
+            connection,
+            self._kit.ids,
+            now,
+            world_id,
+            (audio.recording_id, audio.media_id),
+            slot,
+            wish,
+            origin="request",
+        )
+        if created is None:
+            raise RuntimeError("only automatic transcriptions are made once")
+        await set_transcription(connection, world_id, recording_id, created, now)
+        return await self._read_in(connection, actor, created)
+
+    async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
+        """The transcription that a repeated request had made, as it is now. Raises NotFound."""
+        return await self.read(actor, stored.id)
+
+    async def read(self, actor: Actor, transcription_id: str) -> Transcription:
+        """With its segments. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            return await self._read_in(connection, actor, transcription_id)
+
+    async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
+        """Newest first."""
+        asked = window(query, "transcriptions")
+        with_segments = query.include == "segments"
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(
+                connection,
+                actor.world_id,
+                actor.end_user_id,
+                asked,
+                {"recording_id": query.recording_id, "status": query.status},
+                with_segments=with_segments,
+            )
+        data, has_more, next_cursor = page(
+            rows, asked, lambda row: transcription_of(row, segments=with_segments)
+        )
+        return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply:
+        """The transcript as a file. Raises NotFound, TranscriptNotReady."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, transcription_id, actor.end_user_id)
+        if row is None:
+            raise _unknown()
+        segments = segments_of(row)
+        if segments is None:
+            raise TranscriptNotReady(f"This transcription is {row['status']}; there is no transcript of it.")
+        form, document = FORMATS[name], document_of(row, segments)
+        content = await asyncio.to_thread(form.render, document)
+        named = content_disposition(document, form)
+        return Reply(content, headers=(("Content-Type", form.media_type), ("Content-Disposition", named)))
+
+    async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
+        """Raises NotFound, MediaNotUploaded, Conflict (not looked at yet, or no audio that can be read)."""
+        async with self._kit.database.acquire() as connection:
+            audio = await find_audio(connection, actor, recording_id)
+            if audio is None:
+                raise MediaNotUploaded("This recording has no uploaded audio yet.")
+            facts = await queries.read_facts(connection, actor.world_id, audio.media_id)
+        if facts is None:
+            raise Conflict(
+                "The waveform of this recording is being computed. Repeat the request in a second.",
+                headers=(("Retry-After", "1"),),
+            )
+        if facts["error_code"] is not None:
+            raise Conflict(f"There is no waveform ({facts['error_code']}): {facts['error_message']}")
+        return Waveform(duration_ms=facts["duration_ms"], peaks=resample(facts["peaks"], points))
+
+    # ---- what happens by itself
+
+    async def announce_audio(
+        self, connection: Connection, world_id: int, recording_id: str, media_id: str
+    ) -> None:
+        """In the transaction that makes an audio readable: nothing but a job, which may fail alone."""
+        await jobs.enqueue(connection, PROCESS, Process(world_id, recording_id, media_id))
+
+    async def process(self, told: Process) -> None:
+        """Transcribe the audio if the configuration says so; else only find out what it is."""
+        now, world_id = self._kit.clock.now(), told.world_id
+        crash_point("process:begin")
+        async with self._kit.database.transaction() as connection:
+            audio = await audio_of(connection, world_id, told.recording_id, told.media_id, hold=True)
+            if audio is None:  # deleted meanwhile
+                return
+            wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
+            if not wanted["enabled"]:
+                await work.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
+            else:
+                created = await work.begin_transcription(
+                    connection,
+                    self._kit.ids,
+                    now,
+                    world_id,
+                    (audio.recording_id, audio.media_id),
+                    wanted["provider"] or _DEFAULT_SLOT,
+                    TranscribeRecording(),
+                    origin="auto",
+                )
+                if created is not None:
+                    await set_transcription(connection, world_id, audio.recording_id, created, now)
+            crash_point("process:written")
+        crash_point("process:committed")
+
+    async def erase_of_recordings(
+        self, connection: Connection, world_id: int, recording_ids: list[str]
+    ) -> None:
+        """What events say of the transcriptions of recordings that are deleted; the rows go with theirs."""
+        found = await queries.ids_of_recordings(connection, world_id, recording_ids)
+        if found:
+            await outbox.erase(connection, world_id, found)
+
+    async def _processing(self, connection: Connection, world_id: int, audio: Audio) -> Document:
+        resolved = await self._configuration.resolved(
+            connection, world_id, audio.end_user_id, audio.device_id
+        )
+        return resolved["processing"]
+
+    async def _slot(self, connection: Connection, world_id: int, audio: Audio) -> Slot:
+        wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
+        return wanted["provider"] or _DEFAULT_SLOT
+
+    async def _read_in(self, connection: Connection, actor: Actor, transcription_id: str) -> Transcription:
+        row = await queries.read(connection, actor.world_id, transcription_id, actor.end_user_id)
+        if row is None:
+            raise _unknown()
+        return transcription_of(row, segments=True)
+
+
+def _check_language(language: str) -> None:
+    if primary(language) not in LANGUAGES:
+        raise InvalidRequest(
+            f"The local model does not know the language {language!r}. Give one of "
+            f"{', '.join(sorted(LANGUAGES))}, or none: then it is detected.",
+            param="language",
+        )
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no transcription with this id.")

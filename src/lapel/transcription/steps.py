@@ -1,0 +1,92 @@
+"""One step of the work on an audio, without a word to the database: what to do, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.transcription.assembly import assemble
+from lapel.transcription.engine.messages import Describe, Group, Heard, Voices
+from lapel.transcription.providers.protocol import Clip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.recordings.service import Audio
+    from lapel.transcription.audio.decoder import Decoder
+    from lapel.transcription.audio.facts import AudioFacts
+    from lapel.transcription.engine.client import Engine
+    from lapel.transcription.providers.protocol import Transcriber, Wish
+    from lapel.transcription.scratch import Place, Scratch
+    from lapel.transcription.transcript import Transcript
+
+    Report = Callable[[float], None]
+
+# Start and end, in milliseconds.
+Piece = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """The tools of one process: a decoder, the local models, a place on the disk."""
+
+    decoder: Decoder
+    engine: Engine
+    scratch: Scratch
+
+    def local(self, model: str | None) -> Transcriber:
+        """The local model as a provider."""
+        return WhisperTranscriber(self.engine, model)
+
+    async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
+        """What the audio is. `keep_samples`: somebody will want them next. Raises SpeechError, TryAgain."""
+        async with self.scratch.audio(audio) as place, place.lock:
+            pcm = place.pcm if keep_samples else None
+            return await self.decoder.decode(place.file, declared=audio.content_type, pcm=pcm)
+
+    async def transcribe(
+        self, audio: Audio, piece: Piece, transcriber: Transcriber, wish: Wish, report: Report
+    ) -> Heard:
+        """What was said in a piece. Raises SpeechError, TryAgain."""
+        async with self.scratch.audio(audio) as place:
+            if transcriber.piecewise:
+                await self._decoded(audio, place)
+            clip = Clip(
+                file=place.file,
+                content_type=audio.content_type,
+                pcm=place.pcm,
+                start_ms=piece[0],
+                end_ms=piece[1],
+            )
+            return await transcriber.transcribe(clip, wish, report)
+
+    async def describe(self, audio: Audio, heard: Heard) -> Voices:
+        """Whose voices are in a piece. Raises SpeechError, TryAgain."""
+        spans = heard.speech or [(segment.start, segment.end) for segment in heard.segments]
+        if not spans:
+            return Voices(windows=[], embeddings=b"")
+        async with self.scratch.audio(audio) as place:
+            await self._decoded(audio, place)
+            return await self.engine.describe(Describe(pcm=str(place.pcm), speech=spans))
+
+    async def finish(
+        self, heard: list[Heard], voices: list[Voices], pieces: list[Piece], wish: Wish, duration_ms: int
+    ) -> Transcript:
+        """Everything put together. Raises SpeechError, TryAgain."""
+        groups = None
+        if any(each.windows for each in voices):
+            groups = await self.engine.group(Group(voices=voices, num_speakers=wish.num_speakers))
+        return await asyncio.to_thread(assemble, heard, pieces, groups, duration_ms=duration_ms)
+
+    async def _decoded(self, audio: Audio, place: Place) -> None:
+        """The samples: from the probe, if that was here and not long ago."""
+        async with place.lock:
+            if not place.pcm.exists():
+                await self.decoder.decode(place.file, declared=audio.content_type, pcm=place.pcm)
+
+    async def close(self) -> None:
+        """End the children, remove the files."""
+        await self.engine.aclose()
+        await self.decoder.aclose()
+        await self.scratch.close()

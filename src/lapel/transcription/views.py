@@ -1,0 +1,66 @@
+"""From rows to the contract's objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.clock import timestamp, timestamp_or_none
+from lapel.transcription.exports.content import Document
+from lapel.transcription.transcript import Segment
+from lapel.transcription.wire import JobError, Transcription
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_decode_segments = msgspec.json.Decoder(list[Segment]).decode
+
+
+def transcription_of(row: asyncpg.Record, *, segments: bool = False) -> Transcription:
+    """The object as answers and events show it; `segments`: with them, null before it is completed."""
+    failed = row["error_code"] is not None
+    language: str | None = row["language"]
+    if language is None and row["status"] != "completed":
+        language = row["language_asked"]
+    return Transcription(
+        id=row["id"],
+        project_id=row["project_id"],
+        recording_id=row["recording_id"],
+        status=row["status"],
+        progress=round(row["progress"], 3),
+        language=language,
+        provider=row["provider"],
+        model=row["model"],
+        diarization=row["diarization"],
+        duration_ms=row["duration_ms"],
+        full_text=row["full_text"],
+        text=row["full_text"],
+        segments=segments_of(row) if segments else msgspec.UNSET,
+        word_count=row["word_count"],
+        confidence=None if row["confidence"] is None else round(row["confidence"], 4),
+        error=JobError(code=row["error_code"], message=row["error_message"]) if failed else None,
+        error_message=row["error_message"] if failed else None,
+        started_at=timestamp_or_none(row["started_at"]),
+        completed_at=timestamp_or_none(row["completed_at"]),
+        created_at=timestamp(row["created_at"]),
+        updated_at=timestamp(row["updated_at"]),
+    )
+
+
+def segments_of(row: asyncpg.Record) -> list[Segment] | None:
+    """What was said; None before it is completed."""
+    stored: bytes | None = row["segments"]
+    return None if stored is None else _decode_segments(stored)
+
+
+def document_of(row: asyncpg.Record, segments: list[Segment]) -> Document:
+    """A completed transcription, to be exported."""
+    return Document(
+        title=row["name"] or row["recording_id"],
+        segments=segments,
+        language=row["language"],
+        duration_ms=row["duration_ms"],
+        recorded_at=timestamp(row["recorded_at"] or row["recording_created_at"]),
+        model=row["model"],
+    )

@@ -1,0 +1,74 @@
+"""Work to do on an audio: how it is begun, and how somebody is woken for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation import jobs
+from lapel.transcription import queries, work_queries
+from lapel.transcription.payloads import Lane, Stage, Wake, entrypoint
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from lapel.foundation.database import Connection
+    from lapel.foundation.ids import Ids
+    from lapel.transcription.wire import Slot, TranscribeRecording
+
+
+async def wake(
+    connection: Connection,
+    lane: Lane,
+    world_id: int,
+    work_id: str,
+    stage: Stage,
+    *,
+    after: timedelta | None = None,
+) -> None:
+    """One job, in this transaction: somebody does one step of the lane."""
+    await jobs.enqueue(connection, entrypoint(lane), Wake(world_id, work_id, stage), after=after)
+
+
+async def begin_probe(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, now: datetime
+) -> None:
+    """Find out what an audio is."""
+    audio = (recording_id, media_id)
+    if await work_queries.insert(connection, world_id, media_id, audio, None, "io", "probe", now):
+        await wake(connection, "io", world_id, media_id, "probe")
+
+
+async def begin_transcription(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    world_id: int,
+    audio: tuple[str, str],
+    slot: Slot,
+    wish: TranscribeRecording,
+    *,
+    origin: str,
+) -> str | None:
+    """The id of a new transcription, pending, with its work; None when this audio had its automatic one.
+
+    `audio`: recording and media; the caller holds the recording.
+    """
+    transcription_id = ids.new("txn")
+    if not await queries.insert(
+        connection,
+        world_id,
+        transcription_id,
+        audio,
+        origin=origin,
+        provider=slot,
+        language=wish.language,
+        diarization=wish.diarization,
+        num_speakers=wish.num_speakers,
+        now=now,
+    ):
+        return None
+    await work_queries.insert(
+        connection, world_id, transcription_id, audio, transcription_id, "io", "probe", now
+    )
+    await wake(connection, "io", world_id, transcription_id, "probe")
+    return transcription_id

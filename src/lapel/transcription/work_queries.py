@@ -1,0 +1,163 @@
+"""All SQL of the work on audio: whose turn it is, who has it, and until when.
+
+By the database's own clock, since the workers' may differ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import asyncpg
+
+    from lapel.foundation.database import Connection
+    from lapel.transcription.payloads import Lane, Stage
+
+# A second one for the same thing is none.
+INSERT = """
+INSERT INTO speech_work (world_id, id, recording_id, media_id, transcription_id, lane, stage, available_at,
+    created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), $8)
+ON CONFLICT (world_id, id) DO NOTHING
+RETURNING id
+"""
+
+# Those who choose do it one after the other, so that each sees what the others have chosen.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
+
+# The world with the fewest steps under way, of these the one that was served longest ago; in it, the oldest
+# work. Worlds that have work are found by jumping from one to the next in the index speech_work_line.
+CLAIM = """
+WITH RECURSIVE worlds_with_work (world_id) AS (
+    (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT s.world_id FROM speech_work s WHERE s.lane = $1 AND s.world_id > w.world_id
+        ORDER BY s.world_id LIMIT 1
+    ) FROM worlds_with_work w WHERE w.world_id IS NOT NULL
+), next AS (
+    SELECT free.world_id, free.id
+    FROM worlds_with_work w
+    CROSS JOIN LATERAL (
+        SELECT s.world_id, s.id FROM speech_work s
+        WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp()
+        ORDER BY s.created_at, s.id LIMIT 1
+    ) free
+    LEFT JOIN speech_turns t ON t.lane = $1 AND t.world_id = w.world_id
+    ORDER BY (
+        SELECT count(*) FROM speech_work r
+        WHERE r.lane = $1 AND r.world_id = w.world_id AND r.lease IS NOT NULL
+            AND r.available_at > clock_timestamp()
+    ), t.served_at NULLS FIRST, w.world_id
+    LIMIT 1
+), served AS (
+    INSERT INTO speech_turns (lane, world_id, served_at) SELECT $1, world_id, clock_timestamp() FROM next
+    ON CONFLICT (lane, world_id) DO UPDATE SET served_at = excluded.served_at
+)
+UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, starts = s.starts + 1
+FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
+RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.lane, s.stage, s.piece,
+    s.engine, s.failures, s.starts
+"""
+
+RENEW = """
+UPDATE speech_work SET available_at = clock_timestamp() + $4
+WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+"""
+
+# Whoever ends a step holds its row to the end of the transaction; who has lost it changes nothing.
+HOLD = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
+
+MOVE = """
+UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = NULL,
+    available_at = clock_timestamp(), failures = 0, starts = 0
+WHERE world_id = $1 AND id = $2 AND lease = $3
+"""
+
+# $5: 1 for a try that failed; a step that was only put down has neither failed nor been started.
+PUT_BACK = """
+UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
+    starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END
+WHERE world_id = $1 AND id = $2 AND lease = $3
+RETURNING id
+"""
+
+DELETE = "DELETE FROM speech_work WHERE world_id = $1 AND id = $2"
+
+# How many jobs each lane lacks: steps that are free, less the jobs that will wake somebody for them (one that
+# is being done has its step already).
+LACKING = """
+SELECT s.lane, count(*) - (
+    SELECT count(*) FROM jobs.pgqueuer j
+    WHERE j.entrypoint = 'speech.' || s.lane AND j.status = 'queued' AND j.execute_after <= now()
+) AS lacking, min(s.world_id) AS world_id, min(s.id) AS id
+FROM speech_work s WHERE s.available_at <= clock_timestamp() GROUP BY s.lane
+"""
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    work_id: str,
+    audio: tuple[str, str],
+    transcription_id: str | None,
+    lane: Lane,
+    stage: Stage,
+    now: object,
+) -> bool:
+    """Whether it was written: nobody is at it yet. `audio`: recording and media."""
+    inserted = await connection.fetchval(
+        INSERT, world_id, work_id, *audio, transcription_id, lane, stage, now
+    )
+    return inserted is not None
+
+
+async def claim(connection: Connection, lane: Lane, lease: str, until: timedelta) -> asyncpg.Record | None:
+    """The step whose turn it is, ours from now on; None when there is none."""
+    await connection.execute(ONE_AT_A_TIME, lane)
+    return await connection.fetchrow(CLAIM, lane, lease, until)
+
+
+async def renew(connection: Connection, world_id: int, work_id: str, lease: str, until: timedelta) -> bool:
+    """Whether the step is still ours; if so, for longer."""
+    return await connection.fetchval(RENEW, world_id, work_id, lease, until) is not None
+
+
+async def hold(connection: Connection, world_id: int, work_id: str, lease: str) -> bool:
+    """Whether the step is still ours; if so, to the end of the transaction."""
+    return await connection.fetchval(HOLD, world_id, work_id, lease) is not None
+
+
+async def move(
+    connection: Connection,
+    world_id: int,
+    work_id: str,
+    lease: str,
+    lane: Lane,
+    stage: Stage,
+    piece: int,
+    engine: str | None,
+) -> None:
+    """To the next step, for whoever comes."""
+    await connection.execute(MOVE, world_id, work_id, lease, lane, stage, piece, engine)
+
+
+async def put_back(
+    connection: Connection, world_id: int, work_id: str, lease: str, after: timedelta, *, failed: bool
+) -> bool:
+    """Whether the step was ours; for whoever comes after that time."""
+    return (
+        await connection.fetchval(PUT_BACK, world_id, work_id, lease, after, 1 if failed else 0) is not None
+    )
+
+
+async def delete(connection: Connection, world_id: int, work_id: str) -> None:
+    """It is done."""
+    await connection.execute(DELETE, world_id, work_id)
+
+
+async def lacking(connection: Connection) -> list[asyncpg.Record]:
+    """Per lane with free steps: how many jobs are missing, and a step to name in them."""
+    return await connection.fetch(LACKING)

@@ -1,0 +1,59 @@
+"""What work on an audio leaves behind, written down without doing it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lapel.foundation.kit import Kit
+from lapel.transcription import queries, work_queries
+from lapel.transcription.audio.facts import AudioFacts
+from lapel.transcription.transcript import Segment, Transcript, Word
+
+TRANSCRIPT = Transcript(
+    segments=[
+        Segment(
+            start=0.5,
+            end=2.0,
+            text="Good morning, everybody.",
+            confidence=0.9,
+            speaker="SPEAKER_0",
+            words=[
+                Word(start=0.5, end=0.8, word="Good", confidence=0.9),
+                Word(start=0.8, end=1.2, word="morning,", confidence=0.9),
+                Word(start=1.3, end=2.0, word="everybody.", confidence=0.9),
+            ],
+        ),
+        Segment(start=2.5, end=3.0, text="Hello.", confidence=0.8, speaker="SPEAKER_1"),
+    ],
+    language="en",
+    language_probability=0.99,
+    model="whisper-base",
+    duration_ms=4000,
+)
+FACTS = AudioFacts(
+    duration_ms=4000,
+    channels=1,
+    sample_rate=16_000,
+    codec="opus",
+    container="ogg",
+    mime_type="audio/ogg",
+    peaks=bytes(range(256)),
+    pieces=[(0, 4000)],
+)
+
+
+async def complete_transcription(kit: Kit, world_id: int, transcription_id: str) -> None:
+    """The transcription is completed, with TRANSCRIPT."""
+    now = kit.clock.now()
+    async with kit.database.transaction() as connection:
+        await queries.begin(connection, world_id, transcription_id, now)
+        segments = msgspec.json.encode(TRANSCRIPT.segments)
+        done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
+        assert done is not None
+        await work_queries.delete(connection, world_id, transcription_id)
+
+
+async def look_at_audio(kit: Kit, world_id: int, recording_id: str, media_id: str) -> None:
+    """The audio was looked at: FACTS."""
+    async with kit.database.transaction() as connection:
+        await queries.put_facts(connection, world_id, recording_id, media_id, FACTS, kit.clock.now())

@@ -1,0 +1,244 @@
+"""Transcriptions over HTTP: asked for, listed, read, exported, erased; and the waveform."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+import pytest
+
+from lapel.foundation.kit import Kit
+from lapel.foundation.scopes import SCOPES
+from lapel.transcription import queries
+from tests.recordings.support import Device, events_of
+from tests.support.spoken import FACTS, TRANSCRIPT, complete_transcription, look_at_audio
+from tests.support.tenants import bearer, make_key
+
+ALWAYS = {
+    "id", "project_id", "recording_id", "status", "progress", "language", "provider", "model", "diarization",
+    "duration_ms", "full_text", "text", "word_count", "confidence", "error", "error_message", "started_at",
+    "completed_at", "created_at", "updated_at",
+}  # fmt: skip
+SOUND = b"OggS" + bytes(200)
+
+
+async def asked(device: Device, **wish: object) -> tuple[str, str, dict[str, object]]:
+    """An uploaded recording, its media, and a transcription that was asked for."""
+    recording_id, media_id = await device.upload(SOUND)
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id, **wish})
+    return recording_id, media_id, made
+
+
+async def test_a_new_one_is_pending_and_has_every_field(device: Device) -> None:
+    recording_id, _, made = await asked(device, language="de-CH", provider="deepgram", diarization=False)
+    assert set(made) == ALWAYS | {"segments"}
+    assert (made["status"], made["progress"], made["segments"]) == ("pending", 0.0, None)
+    assert (made["language"], made["provider"], made["diarization"]) == ("de-CH", "deepgram", False)
+    assert made["recording_id"] == recording_id
+    assert made["project_id"] == device.tenant.project_id
+    assert await device.call("GET", f"/v1/transcriptions/{made['id']}", 200) == made
+    assert (await device.read(recording_id))["transcription_id"] == made["id"]
+
+
+async def test_the_older_form_does_the_same(device: Device) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    made = await device.post(f"/v1/recordings/{recording_id}/transcribe", 201, {"num_speakers": 2})
+    assert made["recording_id"] == recording_id
+    assert made["provider"] == "whisper"
+
+
+@pytest.mark.parametrize(
+    ("wish", "param"),
+    [
+        ({"language": "x"}, "language"),
+        ({"language": "english-language"}, "language"),
+        ({"language": "e\u0000n"}, "language"),
+        ({"language": 7}, "language"),
+        ({"provider": "siri"}, "provider"),
+        ({"diarization": "yes"}, "diarization"),
+        ({"num_speakers": 0}, "num_speakers"),
+        ({"num_speakers": 33}, "num_speakers"),
+        ({"num_speakers": 1.5}, "num_speakers"),
+        ({"language": "tlh"}, "language"),
+    ],
+)
+async def test_a_wrong_wish_is_refused_and_named(device: Device, wish: dict[str, object], param: str) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    refused = await device.post("/v1/transcriptions", 400, {"recording_id": recording_id, **wish})
+    assert refused["error"]["param"] == param
+
+
+async def test_a_language_the_local_model_does_not_know_is_refused_with_those_it_knows(device: Device) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    refused = await device.post("/v1/transcriptions", 400, {"recording_id": recording_id, "language": "tlh"})
+    assert "'tlh'" in refused["error"]["message"]
+    assert " de, " in refused["error"]["message"]
+
+
+async def test_without_an_uploaded_audio_there_is_nothing_to_transcribe(device: Device) -> None:
+    recording_id = await device.recording()
+    for path, body in (
+        ("/v1/transcriptions", {"recording_id": recording_id}),
+        (f"/v1/recordings/{recording_id}/transcribe", {}),
+    ):
+        refused = await device.post(path, 409, body)
+        assert refused["error"]["code"] == "media_not_uploaded"
+    assert (await device.call("GET", f"/v1/recordings/{recording_id}/waveform", 409))["error"]["code"] == (
+        "media_not_uploaded"
+    )
+
+
+async def test_one_under_way_is_named_until_it_is_ten_minutes_old(device: Device, kit: Kit) -> None:
+    recording_id, _, made = await asked(device)
+    refused = await device.post("/v1/transcriptions", 409, {"recording_id": recording_id})
+    assert refused["error"]["code"] == "transcription_in_progress"
+    assert refused["error"]["resource_id"] == made["id"]
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE transcriptions SET created_at = created_at - interval '10 minutes' WHERE id = $1", made["id"]
+        )
+    again = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    assert (await device.read(recording_id))["transcription_id"] == again["id"]
+
+
+async def test_of_two_at_once_one_begins(device: Device) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    answers = await asyncio.gather(
+        *(
+            device.client.post(
+                "/v1/transcriptions", json={"recording_id": recording_id}, headers=device.headers
+            )
+            for _ in range(6)
+        )
+    )
+    assert sorted(each.status_code for each in answers) == [201, 409, 409, 409, 409, 409]
+
+
+async def test_a_repeat_with_the_same_key_is_answered_with_the_one_that_was_made(device: Device) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    body, key = {"recording_id": recording_id}, {"Idempotency-Key": "once"}
+    first = await device.post("/v1/transcriptions", 201, body, **key)
+    assert await device.post("/v1/transcriptions", 201, body, **key) == first
+
+
+async def test_a_completed_one_has_its_transcript(device: Device, kit: Kit) -> None:
+    _, _, made = await asked(device)
+    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    done = await device.call("GET", f"/v1/transcriptions/{made['id']}", 200)
+    assert (done["status"], done["progress"], done["model"]) == ("completed", 1.0, "whisper-base")
+    assert done["segments"] == json.loads(msgspec.json.encode(TRANSCRIPT.segments))
+    assert done["full_text"] == done["text"] == "Good morning, everybody. Hello."
+    assert (done["word_count"], done["duration_ms"]) == (4, 4000)
+    assert done["confidence"] == TRANSCRIPT.confidence
+    listed = (await device.call("GET", "/v1/transcriptions", 200))["data"]
+    assert [set(each) for each in listed] == [ALWAYS]
+    whole = (await device.call("GET", "/v1/transcriptions?include=segments", 200))["data"]
+    assert whole == [done]
+
+
+async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) -> None:
+    made = [await asked(device) for _ in range(3)]
+    await complete_transcription(kit, device.tenant.test_world, str(made[0][2]["id"]))
+
+    async def ids(query: str) -> list[str]:
+        page = await device.call("GET", f"/v1/transcriptions?{query}", 200)
+        return [each["id"] for each in page["data"]]
+
+    newest = [each[2]["id"] for each in reversed(made)]
+    assert await ids("") == newest
+    assert await ids("status=completed") == [made[0][2]["id"]]
+    assert await ids("status=pending") == newest[:2]
+    assert await ids(f"recording_id={made[1][0]}") == [made[1][2]["id"]]
+    assert await ids(f"recording_id={made[1][0]}&status=failed") == []
+    first = await device.call("GET", "/v1/transcriptions?limit=2", 200)
+    rest = await device.call("GET", f"/v1/transcriptions?limit=2&cursor={first['next_cursor']}", 200)
+    assert [each["id"] for each in first["data"] + rest["data"]] == newest
+
+
+@pytest.mark.parametrize("name", ["txt", "md", "srt", "vtt", "csv", "json", "ndjson", "html", "docx"])
+async def test_it_is_exported_under_the_recordings_name(device: Device, kit: Kit, name: str) -> None:
+    recording_id, _, made = await asked(device)
+    await device.call("PATCH", f"/v1/recordings/{recording_id}", 200, {"name": "Weekly sync"})
+    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    path = f"/v1/transcriptions/{made['id']}/export?format={name}"
+    answer = await device.client.get(path, headers=device.headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="Weekly sync.{name}"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert name == "docx" or "everybody." in answer.text
+    head = await device.client.head(path, headers=device.headers)
+    assert head.headers["content-length"] == answer.headers["content-length"]
+
+
+async def test_there_is_nothing_to_export_before_it_is_completed(device: Device) -> None:
+    _, _, made = await asked(device)
+    refused = await device.call("GET", f"/v1/transcriptions/{made['id']}/export", 409)
+    assert refused["error"]["code"] == "transcript_not_ready"
+    wrong = await device.call("GET", f"/v1/transcriptions/{made['id']}/export?format=pdf", 400)
+    assert wrong["error"]["param"] == "format"
+
+
+async def test_a_waveform_has_as_many_points_as_are_asked_for(device: Device, kit: Kit) -> None:
+    recording_id, media_id = await device.upload(SOUND)
+    path = f"/v1/recordings/{recording_id}/waveform"
+    early = await device.client.get(path, headers=device.headers)
+    assert early.status_code == 409
+    assert early.headers["retry-after"] == "1"
+    await look_at_audio(kit, device.tenant.test_world, recording_id, media_id)
+    for points in (100, 1000, 4000):
+        shown = await device.call("GET", f"{path}?points={points}", 200)
+        assert shown["duration_ms"] == FACTS.duration_ms
+        assert len(shown["peaks"]) == points
+        assert shown["peaks"][-1] == 1.0
+    assert len((await device.call("GET", path, 200))["peaks"]) == 1000
+    for points in (99, 4001, "many"):
+        await device.call("GET", f"{path}?points={points}", 400)
+
+
+async def test_an_audio_that_cannot_be_read_has_no_waveform_and_it_is_told_why(
+    device: Device, kit: Kit
+) -> None:
+    recording_id, media_id = await device.upload(SOUND)
+    async with kit.database.transaction() as connection:
+        await queries.put_fault(
+            connection,
+            device.tenant.test_world,
+            recording_id,
+            media_id,
+            "audio_corrupt",
+            "The file ends in its middle.",
+            kit.clock.now(),
+        )
+    refused = await device.call("GET", f"/v1/recordings/{recording_id}/waveform", 409)
+    assert "audio_corrupt" in refused["error"]["message"]
+
+
+async def test_a_key_of_one_end_user_reaches_that_ones_recordings_only(device: Device, kit: Kit) -> None:
+    recording_id, _, made = await asked(device)
+    person = (await device.read(recording_id))["end_user_id"]
+    other, _, others = await asked(device)
+    key = await make_key(kit, device.tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=person)
+    scoped = Device(device.client, device.tenant, bearer(key))
+    page = await scoped.call("GET", "/v1/transcriptions", 200)
+    assert [each["id"] for each in page["data"]] == [made["id"]]
+    await scoped.call("GET", f"/v1/transcriptions/{others['id']}", 404)
+    await scoped.call("GET", f"/v1/transcriptions/{others['id']}/export", 404)
+    await scoped.call("GET", f"/v1/recordings/{other}/waveform", 404)
+    await scoped.post("/v1/transcriptions", 404, {"recording_id": other})
+    await scoped.post("/v1/transcriptions", 409, {"recording_id": recording_id})
+
+
+async def test_it_goes_with_its_recording_and_so_do_its_events(device: Device, kit: Kit) -> None:
+    recording_id, media_id, made = await asked(device)
+    await look_at_audio(kit, device.tenant.test_world, recording_id, media_id)
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    await device.call("GET", f"/v1/transcriptions/{made['id']}", 404)
+    assert (await device.call("GET", "/v1/transcriptions", 200))["data"] == []
+    assert await events_of(kit, device.tenant.test_world, str(made["id"])) == []
+    async with kit.database.acquire() as connection:
+        for table in ("audio_facts", "transcriptions", "transcription_pieces", "speech_work"):
+            left = await connection.fetchval(
+                f"SELECT count(*) FROM {table} WHERE world_id = $1", device.tenant.test_world
+            )
+            assert left == 0, table

@@ -1,0 +1,178 @@
+"""Whose turn it is: no world keeps another waiting, and nobody's step is lost or done by two."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from lapel.foundation.database import Database
+from lapel.foundation.kit import Kit
+from lapel.transcription import work_queries
+from lapel.transcription.payloads import Lane
+from tests.recordings.support import Device
+from tests.support.tenants import make_tenant
+
+SECOND = timedelta(seconds=1)
+FILL = """
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects SELECT 'proj_' || n, 'org_1', 'x', now() FROM generate_series(1, 9) n;
+INSERT INTO worlds (project_id, mode) SELECT id, 'live' FROM projects ORDER BY id;
+INSERT INTO end_users (world_id, id, created_at, updated_at) SELECT id, 'eu_1', now(), now() FROM worlds;
+"""
+PUT = """
+INSERT INTO recordings (world_id, id, end_user_id, status, source, consent_obtained, created_at, updated_at)
+    SELECT $1, $2 || n, 'eu_1', 'uploaded', 'device', false, now(), now() FROM generate_series(1, $3) n;
+"""
+WORK = """
+INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, available_at, created_at)
+    SELECT $1, $2 || n, $2 || n, 'med', 'inference', 'transcribe', now(), now() + make_interval(secs => n)
+    FROM generate_series(1, $3) n
+"""
+
+
+class Line:
+    """Steps that wait, in a database of the test's own."""
+
+    def __init__(self, database: Database, worlds: list[int]) -> None:
+        self.database = database
+        self.worlds = worlds
+
+    async def put(self, world: int, count: int, name: str = "w") -> None:
+        """So many steps of the nth world."""
+        async with self.database.transaction() as connection:
+            await connection.execute(PUT, self.worlds[world], name, count)
+            await connection.execute(WORK, self.worlds[world], name, count)
+
+    async def take(self, lease: str = "a", lane: Lane = "inference") -> asyncpg.Record | None:
+        """The next step, taken."""
+        async with self.database.transaction() as connection:
+            return await work_queries.claim(connection, lane, lease, 60 * SECOND)
+
+    async def done(self, taken: asyncpg.Record) -> None:
+        """It is done."""
+        async with self.database.transaction() as connection:
+            await work_queries.delete(connection, taken["world_id"], taken["id"])
+
+    async def world(self, lease: str = "a") -> int:
+        """Which world's step was taken: 0, 1, …"""
+        taken = await self.take(lease)
+        assert taken is not None
+        return self.worlds.index(taken["world_id"])
+
+
+@pytest.fixture
+async def line(fresh_database: str) -> AsyncGenerator[Line]:
+    database = Database(fresh_database)
+    await database.open()
+    async with database.acquire() as connection:
+        await connection.execute(FILL)
+        rows = await connection.fetch("SELECT id FROM worlds ORDER BY id")
+    yield Line(database, [row["id"] for row in rows])
+    await database.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+async def test_a_thousand_jobs_of_one_world_delay_another_by_one_job_per_worker(
+    line: Line, workers: int
+) -> None:
+    await line.put(0, 1000)
+    busy = [await line.take(f"worker {n}") for n in range(workers)]
+    assert all(taken is not None for taken in busy)
+    await line.put(1, 1)
+    # Whichever worker is done first takes the other world's job: nobody of the thousand comes before it.
+    assert busy[0] is not None
+    await line.done(busy[0])
+    assert await line.world("worker 0") == 1
+
+
+async def test_worlds_take_turns_however_much_each_has(line: Line) -> None:
+    await line.put(0, 100)
+    await line.put(1, 3)
+    await line.put(2, 2)
+    served: list[int] = []
+    for _ in range(9):
+        taken = await line.take()
+        assert taken is not None
+        served.append(line.worlds.index(taken["world_id"]))
+        await line.done(taken)
+    assert served == [0, 1, 2, 0, 1, 2, 0, 1, 0]
+
+
+async def test_the_world_with_the_fewest_under_way_is_next(line: Line) -> None:
+    for world in range(3):
+        await line.put(world, 10)
+    assert sorted([await line.world() for _ in range(6)]) == [0, 0, 1, 1, 2, 2]
+
+
+async def test_in_a_world_the_oldest_is_first_and_stays_first_until_it_is_done(line: Line) -> None:
+    await line.put(0, 3)
+    first = await line.take()
+    assert first is not None
+    async with line.database.transaction() as connection:
+        await work_queries.move(
+            connection, first["world_id"], first["id"], "a", "inference", "transcribe", 1, "local"
+        )
+    again = await line.take()
+    assert again is not None
+    assert (again["id"], again["piece"], again["engine"]) == (first["id"], 1, "local")
+
+
+async def test_of_many_that_take_at_once_each_gets_another(line: Line) -> None:
+    await line.put(0, 20)
+    await line.put(1, 20)
+    taken = await asyncio.gather(*(line.take(str(n)) for n in range(8)))
+    assert len({(each["world_id"], each["id"]) for each in taken if each is not None}) == 8
+    assert sum(each["world_id"] == line.worlds[0] for each in taken if each is not None) == 4
+
+
+async def test_a_lane_knows_only_its_own(line: Line) -> None:
+    await line.put(0, 1)
+    assert await line.take(lane="io") is None
+
+
+async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_has_lost_it(line: Line) -> None:
+    await line.put(0, 1)
+    async with line.database.transaction() as connection:
+        first = await work_queries.claim(connection, "inference", "silent", timedelta(0))
+    assert first is not None
+    second = await line.take("other")
+    assert second is not None
+    assert (second["id"], second["starts"]) == (first["id"], 2)
+    place = (first["world_id"], first["id"])
+    async with line.database.transaction() as connection:
+        assert not await work_queries.renew(connection, *place, "silent", SECOND)
+        assert not await work_queries.hold(connection, *place, "silent")
+        assert not await work_queries.put_back(connection, *place, "silent", SECOND, failed=True)
+        assert await work_queries.renew(connection, *place, "other", SECOND)
+        assert await work_queries.hold(connection, *place, "other")
+
+
+async def test_what_was_put_back_waits_and_counts_as_a_start_only_when_it_failed(line: Line) -> None:
+    await line.put(0, 1)
+    taken = await line.take()
+    assert taken is not None
+    place = (taken["world_id"], taken["id"])
+    async with line.database.transaction() as connection:
+        assert await work_queries.put_back(connection, *place, "a", timedelta(0), failed=False)
+    taken = await line.take()
+    assert taken is not None
+    assert (taken["starts"], taken["failures"]) == (1, 0)
+    async with line.database.transaction() as connection:
+        assert await work_queries.put_back(connection, *place, "a", 60 * SECOND, failed=True)
+    assert await line.take() is None
+
+
+async def test_two_worlds_with_the_same_ids_are_two(device: Device, kit: Kit) -> None:
+    other = await make_tenant(kit)
+    recording_id, _ = await device.upload(b"OggS" + bytes(10))
+    await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    async with kit.database.acquire() as connection:
+        rows = await connection.fetch(
+            "SELECT world_id FROM speech_work WHERE world_id = ANY($1::bigint[])",
+            [device.tenant.test_world, other.test_world],
+        )
+    assert [row["world_id"] for row in rows] == [device.tenant.test_world]
