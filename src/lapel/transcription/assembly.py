@@ -1,0 +1,159 @@
+"""From what was heard, piece by piece, to one transcript. Nothing here waits or reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from lapel.transcription.engine.messages import Groups, Heard
+from lapel.transcription.plain_text import plain
+from lapel.transcription.readable import shortened
+from lapel.transcription.speakers.assign import with_speakers
+from lapel.transcription.transcript import Segment, Transcript, Word
+
+# A language is taken for granted in the following pieces once it was heard for so long (seconds), so surely.
+_ENOUGH_SPEECH = 5.0
+_SURE = 0.7
+
+# Milliseconds from the start of the recording.
+Piece: TypeAlias = tuple[int, int]
+
+
+def assemble(
+    heard: Sequence[Heard], pieces: Sequence[Piece], groups: Groups | None = None, *, duration_ms: int
+) -> Transcript:
+    """The transcript of a recording of which `heard[i]` was said in `pieces[i]`.
+
+    `pieces` are in order and do not overlap; a provider that takes the recording as a whole has one, from
+    0 to `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps what
+    transcript.py promises: segments lie within their piece, in order, overlap only when two speakers
+    do, last at most `readable.LONGEST` seconds and can be read. With `groups` words get the speakers found
+    there; else those that were heard. Speakers are numbered in the order in which they speak.
+    """
+    segments: list[Segment] = []
+    for each, piece in zip(heard, pieces, strict=True):
+        cleaned = [_clean(segment, piece) for segment in each.segments]
+        if groups is not None:
+            cleaned = [msgspec.structs.replace(segment, speaker=msgspec.UNSET) for segment in cleaned]
+        segments += _orderly([segment for segment in cleaned if segment.text], piece)
+    if groups is not None:
+        segments = with_speakers(segments, groups)
+    parts = [part for segment in segments for part in shortened(segment) if plain(part.text)]
+    parts.sort(key=lambda part: part.start)
+    language, probability = spoken_language(heard)
+    return Transcript(
+        segments=_numbered(parts),
+        language=language,
+        language_probability=probability,
+        model=heard[0].model if heard else "",
+        duration_ms=duration_ms,
+    )
+
+
+def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
+    """The language that was spoken longest (of equals the first), and how sure its first piece was."""
+    seconds: dict[str, float] = {}
+    sure: dict[str, float | None] = {}
+    for each in heard:
+        if each.language is not None:
+            seconds[each.language] = seconds.get(each.language, 0.0) + _speech_seconds(each)
+            sure.setdefault(each.language, each.language_probability)
+    if not seconds:
+        return None, None
+    longest = max(seconds, key=lambda language: seconds[language])
+    return longest, sure[longest]
+
+
+def settled_language(heard: Sequence[Heard]) -> str | None:
+    """The language that the next piece need not detect again; None while no piece has made it clear."""
+    for each in heard:
+        if _speech_seconds(each) >= _ENOUGH_SPEECH and (each.language_probability or 0.0) >= _SURE:
+            return each.language
+    return None
+
+
+def _speech_seconds(heard: Heard) -> float:
+    return sum(end - start for start, end in heard.speech)
+
+
+def _clean(segment: Segment, piece: Piece) -> Segment:
+    """Text, words, confidences and the speaker made fit; times only within words' bounds."""
+    words = [
+        Word(start=word.start, end=word.end, word=text, confidence=_share(word.confidence))
+        for word in segment.words or ()
+        if (text := plain(word.word))
+    ]
+    speaker = plain(segment.speaker) if segment.speaker is not msgspec.UNSET else ""
+    return Segment(
+        start=_inside(segment.start, piece) / 1000,
+        end=_inside(segment.end, piece) / 1000,
+        text=plain(segment.text) or " ".join(word.word for word in words),
+        confidence=_share(segment.confidence),
+        speaker=speaker or msgspec.UNSET,
+        words=words or msgspec.UNSET,
+    )
+
+
+def _share(confidence: float) -> float:
+    return round(min(max(confidence, 0.0), 1.0), 4) if math.isfinite(confidence) else 0.0
+
+
+def _inside(seconds: float, piece: Piece) -> int:
+    """The nearest millisecond within the piece; its start for what is no number."""
+    return piece[0] if math.isnan(seconds) else round(min(max(seconds * 1000, piece[0]), piece[1]))
+
+
+def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
+    """The segments by their start, none beyond the next one of the same speaker, and words likewise."""
+    segments.sort(key=lambda segment: segment.start)
+    if piece[1] <= piece[0]:
+        return
+    times = _in_turn([(each.start, each.end, each.speaker) for each in segments], piece)
+    for segment, (start, end) in zip(segments, times, strict=True):
+        words = segment.words or []
+        inner = _in_turn([(word.start, word.end, None) for word in words], (start, end))
+        yield msgspec.structs.replace(
+            segment,
+            start=start / 1000,
+            end=end / 1000,
+            words=[
+                msgspec.structs.replace(word, start=begin / 1000, end=finish / 1000)
+                for word, (begin, finish) in zip(words, inner, strict=True)
+            ]
+            or msgspec.UNSET,
+        )
+
+
+def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> list[Piece]:
+    """Start and end in milliseconds within the bounds, of each at least one; starts never go back.
+
+    Each ends where the next one starts at the latest, unless that one is somebody else's (third item).
+    """
+    low, high = bounds
+    starts: list[int] = []
+    for start, _, _ in times:
+        low = max(low, min(_inside(start, bounds), high - 1))
+        starts.append(low)
+    found: list[Piece] = []
+    for index, (start, (_, end, whose)) in enumerate(zip(starts, times, strict=True)):
+        finish = max(_inside(end, bounds), start + 1)
+        if index + 1 < len(times) and times[index + 1][2] == whose and starts[index + 1] > start:
+            finish = min(finish, starts[index + 1])
+        found.append((start, finish))
+    return found
+
+
+def _numbered(segments: list[Segment]) -> list[Segment]:
+    """SPEAKER_0 is who speaks first, whatever the speakers were called."""
+    names: dict[str, str] = {}
+    numbered: list[Segment] = []
+    for segment in segments:
+        if segment.speaker is msgspec.UNSET:
+            numbered.append(segment)
+        else:
+            name = names.setdefault(segment.speaker, f"SPEAKER_{len(names)}")
+            numbered.append(msgspec.structs.replace(segment, speaker=name))
+    return numbered
