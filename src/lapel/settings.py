@@ -192,6 +192,19 @@ class Settings:
     )
     min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parse.size)
 
+    whisper_model: str = _setting(
+        "",
+        "Model that turns speech into text: a folder with a CTranslate2 Whisper model, or a name such as "
+        "small or large-v3-turbo, which is downloaded once. Default: the installed weights package.",
+        parse.text,
+    )
+    speech_threads: int = _setting(
+        0, "Threads of the speech models in one worker; 0 is as many as there are cores.", parse.whole(0, 1024)
+    )
+    speech_idle_seconds: float = _setting(
+        300.0, "Seconds after which speech models that nobody needs leave memory.", parse.seconds
+    )
+
     log_level: LogLevel = _setting(
         "info", "Least important message that is logged.", parse.one_of("debug", "info", "warning", "error")
     )
