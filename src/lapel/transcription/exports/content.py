@@ -1,0 +1,170 @@
+"""What an export is made from: the transcript, a few facts about it, and how it reads as paragraphs."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from lapel.transcription.transcript import Segment, Transcript, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# Ten thousand hours: no recording is longer, and every format can still write it.
+_LONGEST = 36_000_000.0
+# A paragraph also ends, at the end of a segment, with a pause of so many seconds or after so many characters:
+# without speakers a lecture would otherwise be one paragraph.
+_PAUSE = 3.0
+_PARAGRAPH = 1000
+
+# All space but a single one and a single fixed one, as French has before `!`: the ends of lines, tabs, rows.
+_SPACES = re.compile("(?![ \u00a0\u202f](?!\\s))\\s+")
+# Controls, lone surrogates, byte order marks and what XML forbids.
+_FORBIDDEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufdd0-\ufdef\ufffe\uffff]")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}\Z")
+
+UNKNOWN_SPEAKER = "Unknown speaker"
+NOTHING_SAID = "No speech was recognized."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A transcript to export.
+
+    `title` is the recording's name or id; `recorded_at` a time as it is to be shown; `speakers` has the names
+    to show for speakers that have one (`{"SPEAKER_0": "Ada"}`). `segments` are ordered by start.
+    """
+
+    title: str
+    segments: Sequence[Segment]
+    language: str | None = None
+    duration_ms: int | None = None
+    recorded_at: str | None = None
+    model: str | None = None
+    speakers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, transcript: Transcript, title: str, recorded_at: str | None = None) -> Document:
+        """The document of a transcript."""
+        return cls(
+            title=title,
+            recorded_at=recorded_at,
+            language=transcript.language,
+            duration_ms=transcript.duration_ms,
+            model=transcript.model,
+            segments=transcript.segments,
+        )
+
+    def tidy(self) -> Document:
+        """The same with every promise of `Segment` kept, whoever made it.
+
+        Text has no control characters, line ends, lone surrogates or doubled spaces, and is never blank;
+        times are finite, rounded to milliseconds, and a segment's end is after its start.
+        """
+        names = {each: clean(name) for each, name in self.speakers.items()}
+        language = self.language or ""
+        return Document(
+            title=clean(self.title) or "Transcript",
+            segments=[each for each in map(_segment, self.segments) if each is not None],
+            language=language if _LANGUAGE.match(language) else None,
+            duration_ms=self.duration_ms,
+            recorded_at=clean(self.recorded_at or "") or None,
+            model=clean(self.model or "") or None,
+            speakers={clean(each): name for each, name in names.items() if name},
+        )
+
+    def speaker(self, segment: Segment) -> str | None:
+        """Who speaks there, by name if it has one."""
+        each = segment.speaker
+        return None if each is msgspec.UNSET else self.speakers.get(each, each)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What is known about the recording, each with its heading."""
+        length = None if self.duration_ms is None else clock(self.duration_ms / 1000)
+        known = {
+            "Recorded": self.recorded_at,
+            "Duration": length,
+            "Language": self.language,
+            "Model": self.model,
+        }
+        return [(heading, value) for heading, value in known.items() if value]
+
+    def paragraphs(self) -> Iterator[Paragraph]:
+        """The text as people read it. All of it, in order."""
+        unknown = None
+        if any(segment.speaker is not msgspec.UNSET for segment in self.segments):
+            unknown = UNKNOWN_SPEAKER  # without it the paragraph would seem to be the one's before
+        texts: list[str] = []
+        length, start, end, speaker = 0, 0.0, 0.0, None
+        for segment in self.segments:
+            who = self.speaker(segment) or unknown
+            if texts and (who != speaker or segment.start - end >= _PAUSE or length >= _PARAGRAPH):
+                yield Paragraph(start, speaker, " ".join(texts))
+                texts, length = [], 0
+            if not texts:
+                start, speaker = segment.start, who
+            texts.append(segment.text)
+            length += len(segment.text)
+            end = segment.end
+        if texts:
+            yield Paragraph(start, speaker, " ".join(texts))
+
+
+class Paragraph(NamedTuple):
+    """What one speaker says in a stretch: `start` in seconds, the name to show, the text in one line."""
+
+    start: float
+    speaker: str | None
+    text: str
+
+
+def clean(text: str) -> str:
+    """The text in one line, without what no file of text should hold."""
+    return _SPACES.sub(" ", _FORBIDDEN.sub("", text)).strip()
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and whole seconds: `0:01:05`."""
+    minutes, second = divmod(int(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}"
+
+
+def _segment(segment: Segment) -> Segment | None:
+    text = clean(segment.text)
+    if not text:
+        return None
+    start = _seconds(segment.start)
+    speaker = segment.speaker if segment.speaker is msgspec.UNSET else clean(segment.speaker) or msgspec.UNSET
+    words = segment.words
+    if words is not msgspec.UNSET:
+        words = [each for each in map(_word, words) if each is not None] or msgspec.UNSET
+    return Segment(
+        start=start,
+        end=max(_seconds(segment.end), round(start + 0.001, 3)),
+        text=text,
+        confidence=_share(segment.confidence),
+        speaker=speaker,
+        words=words,
+    )
+
+
+def _word(word: Word) -> Word | None:
+    text = clean(word.word)
+    if not text:
+        return None
+    start = _seconds(word.start)
+    end = max(_seconds(word.end), start)
+    return Word(start=start, end=end, word=text, confidence=_share(word.confidence))
+
+
+def _seconds(value: float) -> float:
+    return round(min(max(value, 0.0), _LONGEST), 3) if math.isfinite(value) else 0.0
+
+
+def _share(value: float) -> float:
+    return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0

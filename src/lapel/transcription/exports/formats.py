@@ -1,0 +1,53 @@
+"""The formats that a transcript can be exported to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from lapel.transcription.exports import data, page, subtitles, tables, text
+from lapel.transcription.exports import document as word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.transcription.exports.content import Document
+
+FormatName = Literal["txt", "md", "srt", "vtt", "csv", "json", "ndjson", "html", "docx"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format: its name, which is also the file's extension, and the media type to send it with."""
+
+    name: FormatName
+    media_type: str
+    write: Callable[[Document], bytes]
+
+    @property
+    def extension(self) -> str:
+        """Of the file, without the dot."""
+        return self.name
+
+    def render(self, document: Document) -> bytes:
+        """The whole file. Any document can be rendered; it takes up to seconds: not for the event loop."""
+        return self.write(document.tidy())
+
+
+_DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+FORMATS: Final[dict[FormatName, Format]] = {
+    each.name: each
+    for each in (
+        Format("txt", "text/plain; charset=utf-8", text.txt),
+        Format("md", "text/markdown; charset=utf-8", text.md),
+        Format("srt", "application/x-subrip; charset=utf-8", subtitles.srt),
+        Format("vtt", "text/vtt; charset=utf-8", subtitles.vtt),
+        Format("csv", "text/csv; charset=utf-8; header=present", tables.csv_table),
+        # JSON is UTF-8 by definition and has no such parameter.
+        Format("json", "application/json", data.json),
+        Format("ndjson", "application/x-ndjson", data.ndjson),
+        Format("html", "text/html; charset=utf-8", page.html),
+        Format("docx", _DOCX, word.docx),
+    )
+}

@@ -1,0 +1,43 @@
+"""A table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lapel.transcription.exports.content import Document
+
+# Where a spreadsheet may see the start of a formula: at the start of a cell, and after a semicolon, which
+# separates cells where the comma is the decimal sign. What a program might trim stands between.
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u202a-\u202e\u2060-\u2069]*[=+\-@＝＋－＠])")
+_COLUMNS = ("start", "end", "speaker", "confidence", "text")
+
+
+def csv_table(document: Document) -> bytes:
+    """A row a segment under a header, times in seconds; RFC 4180.
+
+    With a byte order mark: without it Excel takes UTF-8 for the machine's old code page, and every name with
+    an accent is garbled. Programs have `json` and `ndjson`, or read this as `utf-8-sig`.
+    """
+    sheet = io.StringIO(newline="")
+    writer = csv.writer(sheet)
+    writer.writerow(_COLUMNS)
+    for segment in document.segments:
+        writer.writerow(
+            (
+                f"{segment.start:.3f}",
+                f"{segment.end:.3f}",
+                defused(document.speaker(segment) or ""),
+                f"{segment.confidence:.4f}",
+                defused(segment.text),
+            )
+        )
+    return sheet.getvalue().encode("utf-8-sig")
+
+
+def defused(text: str) -> str:
+    """The text with an apostrophe before all that a spreadsheet could take for a formula (OWASP)."""
+    return _FORMULA.sub("'", text)

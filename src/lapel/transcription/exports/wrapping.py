@@ -1,0 +1,180 @@
+"""Where text may be cut: into pieces that stay whole, and those into lines."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+# Columns of a line. A character of the scripts written in squares takes two, a mark over another none.
+LINE = 42
+
+_TOKEN = re.compile("[^ ]+")
+_PLAIN = re.compile("[ -~]*\\Z")
+_ZERO_WIDTH_SPACE = "\u200b"
+_JOINER = "\u200d"
+# Fixed spaces, and the East Asian punctuation that starts no line and that ends none.
+_FIXED = "\u00a0\u202f\u2060"
+_NOT_FIRST = frozenset(
+    "、。，．・：；？！ー々〻ゝゞヽヾ）］｝〕〉》」』】〙〗’”…‥〜～ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+    f",.!?:;)]}}%％»›{_FIXED}"
+)
+_NOT_LAST = frozenset("（［｛〔〈《「『【〘〖‘“([{«‹$¥￥＄" + _FIXED)
+_SENTENCE_END = re.compile("[.!?…。！？．؟۔।॥።][\"'”’»›)\\]」』）]*\\Z")
+_CLAUSE_END = re.compile("[,;:—–،؛、，；：・]\\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A word, or a part of one where the script has no spaces: no line ends inside it.
+
+    `first` and `last` count the text's characters, spaces left out: it has those from `first` up to, not
+    with, `last`. `spaced`: a space stands before it. `ending` is 2 at the end of a sentence, 1 at the end of
+    a clause, else 0.
+    """
+
+    text: str
+    columns: int
+    first: int
+    last: int
+    spaced: bool
+    ending: int
+
+
+def pieces(text: str, words: Collection[int] = ()) -> list[Piece]:
+    """Cut a text into what must stay together on a line; no piece is wider than a line.
+
+    `words` are the places, counted as in `Piece`, where a word starts, if they are known: scripts without
+    spaces are then cut there.
+    """
+    found: list[Piece] = []
+    place = 0
+    for token in _TOKEN.findall(text):
+        spaced = bool(found)
+        for part in _parts(token, place, words):
+            found.append(Piece(part, columns(part), place, place + len(part), spaced, _ending(part)))
+            place += len(part)
+            spaced = False
+    return found
+
+
+def columns(text: str) -> int:
+    """How wide a text is on the screen."""
+    if _PLAIN.match(text):
+        return len(text)
+    return sum(_columns(each) for each in text)
+
+
+def lines(row: list[Piece]) -> list[str]:
+    """One or two lines of a cue, about equally long; the pieces must fit."""
+    total = _columns_of(row)
+    if total <= LINE:
+        return [_text(row)]
+    best, best_cost = 1, float("inf")
+    before = 0
+    for cut in range(1, len(row)):
+        piece = row[cut - 1]
+        before += piece.columns + (piece.spaced and cut > 1)
+        after = total - before - row[cut].spaced
+        if before <= LINE and after <= LINE:
+            cost = abs(before - after) - 6 * piece.ending
+            if cost < best_cost:
+                best, best_cost = cut, cost
+    return [_text(row[:best]), _text(row[best:])]
+
+
+def fitting(row: list[Piece], begin: int, end: int) -> int:
+    """How far, at most up to `end`, the pieces from `begin` go into two lines."""
+    for _ in range(2):
+        room = LINE
+        first = begin
+        while begin < end:
+            room -= row[begin].columns + (row[begin].spaced and begin > first)
+            if room < 0:
+                break
+            begin += 1
+    return begin
+
+
+def _text(row: list[Piece]) -> str:
+    return "".join(f" {each.text}" if each.spaced else each.text for each in row).lstrip(" ")
+
+
+def _columns_of(row: list[Piece]) -> int:
+    return sum(each.columns + each.spaced for each in row) - row[0].spaced
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _ending(text: str) -> int:
+    if _SENTENCE_END.search(text[-8:]):
+        return 2
+    return 1 if _CLAUSE_END.search(text[-1:]) else 0
+
+
+def _parts(token: str, place: int, words: Collection[int]) -> Iterator[str]:
+    """The parts of what stands between two spaces."""
+    if _PLAIN.match(token) and len(token) <= LINE:
+        yield token
+        return
+    clusters = list(_clusters(token))
+    squares = any(_columns(each[0]) == 2 for each in clusters)
+    if not squares and _ZERO_WIDTH_SPACE not in token and columns(token) <= LINE:
+        yield token
+        return
+    known = any(each in words for each in range(place + 1, place + len(token)))
+    part: list[str] = []
+    for cluster in clusters:
+        if part and _may_part(part[-1], cluster, (place in words) if known else None):
+            yield from _bounded(part)
+            part = []
+        part.append(cluster)
+        place += len(cluster)
+    yield from _bounded(part)
+
+
+def _clusters(token: str) -> Iterator[str]:
+    """Characters with the marks, joiners and modifiers that belong to them."""
+    cluster = ""
+    for each in token:
+        joined = cluster.endswith(_JOINER) or each == _JOINER or "\U0001f3fb" <= each <= "\U0001f3ff"
+        if cluster and not joined and unicodedata.category(each)[0] != "M":
+            yield cluster
+            cluster = ""
+        cluster += each
+    yield cluster
+
+
+def _may_part(before: str, after: str, word_starts: bool | None) -> bool:
+    """Whether a line may end between two clusters; `word_starts` is None where words are not known."""
+    if before.endswith(_ZERO_WIDTH_SPACE):
+        return True
+    if after[0] in _NOT_FIRST or before[0] in _NOT_LAST:
+        return False
+    if word_starts is not None:
+        return word_starts
+    return _columns(before[0]) == 2 or _columns(after[0]) == 2
+
+
+def _bounded(clusters: list[str]) -> Iterator[str]:
+    """What is still wider than a line, in parts about equally wide."""
+    total = sum(map(columns, clusters))
+    share = ceil(total / max(ceil(total / LINE), 1))
+    part, room = "", share
+    for cluster in clusters:
+        width = columns(cluster)
+        if part and width > room:
+            yield part
+            part, room = "", share
+        part += cluster
+        room -= width
+    yield part
