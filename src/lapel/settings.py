@@ -199,7 +199,7 @@ class Settings:
         parse.text,
     )
     speech_threads: int = _setting(
-        0, "Threads of the speech models in one worker; 0 is as many as there are cores.", parse.whole(0, 1024)
+        0, "Threads of the speech models in a worker; 0 is as many as there are cores.", parse.whole(0, 1024)
     )
     speech_idle_seconds: float = _setting(
         300.0, "Seconds after which speech models that nobody needs leave memory.", parse.seconds
