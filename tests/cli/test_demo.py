@@ -95,7 +95,12 @@ def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> N
         "GET it",
         "GET its first 1,024 bytes",
         "compare SHA-256",
+        "ask for a transcript",
+        "read what was said in 25 s of speech",
     ]
+    assert re.search(
+        r"^whisper-base, language en; 1 speaker; word error [0-9]\.[0-9]%", done.stdout, re.MULTILINE
+    )
     base_url = re.search(r"export LAPEL_URL=(\S+)", done.stdout)
     assert base_url
     assert not is_reachable(base_url[1])
@@ -105,11 +110,15 @@ def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> N
 def test_json_tells_every_step_and_the_outcome(kept: Kept) -> None:
     told = kept.told
     assert told["data_dir"] == str(kept.data_dir)
-    assert len(told["steps"]) == 13
+    assert len(told["steps"]) == 15
     assert all(step["ms"] > 0 and step["commands"] for step in told["steps"])
     sample = speech()
     outcome = told["outcome"]
     assert (outcome["sha256"], outcome["bytes"]) == (sample.sha256, sample.size)
+    spoken = outcome["spoken"]
+    assert spoken["word_error"] < 0.05
+    assert spoken["speakers"] == ["SPEAKER_0"]
+    assert spoken["failure"] is None
     assert is_reachable(kept.base_url)
 
 

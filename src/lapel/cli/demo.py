@@ -21,7 +21,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from lapel.cli.demo_job import DemoError, MainJob, Outcome, Step
+from lapel.cli.demo_job import DemoError, MainJob, Outcome, Spoken, Step
 from lapel.cli.options import Json
 from lapel.sample import speech
 
@@ -82,7 +82,9 @@ def demo(
         with _folder(data_dir) as folder, _server(folder, report) as (server, base_url):
             key = _make_key(folder, report)
             sample = speech()
-            outcome = MainJob(base_url, key, sample, report).run(f"DEMO{secrets.token_hex(4).upper()}")
+            with _progress() as hear:
+                job = MainJob(base_url, key, sample, report, hear)
+                outcome = job.run(f"DEMO{secrets.token_hex(4).upper()}")
             if json:
                 done = Demo(base_url=base_url, data_dir=str(folder), steps=steps, outcome=outcome)
                 sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
@@ -200,7 +202,35 @@ def _show(console: Console, step: Step) -> None:
         console.print(Text(f"    {command}", style="dim"), soft_wrap=True)
 
 
+@contextmanager
+def _progress() -> Generator[Callable[[float], None]]:
+    """A line that says how far the transcription is, on a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda done: status.update(f"listening: {done:.0%}")
+
+
+def _tell_spoken(console: Console, spoken: Spoken) -> None:
+    if spoken.failure is not None:
+        console.print(Text(f"There is no transcript: {spoken.failure}", style="yellow"), soft_wrap=True)
+        console.print("`lapel doctor` says how to mend it; everything else works.", soft_wrap=True)
+        return
+    console.print(Text(f"“{spoken.text}”", style="italic"))
+    facts = [
+        f"{spoken.model}, language {spoken.language}",
+        f"{len(spoken.speakers)} speaker{'' if len(spoken.speakers) == 1 else 's'}",
+        f"word error {spoken.word_error or 0:.1%} against the known text",
+        f"{1 / (spoken.real_time_factor or 1):.1f} times as fast as real time, start of the model included",
+    ]
+    console.print(Text("; ".join(facts)), soft_wrap=True)
+
+
 def _conclude(console: Console, base_url: str, outcome: Outcome, *, keep: bool) -> None:
+    console.print()
+    _tell_spoken(console, outcome.spoken)
     console.print()
     console.print(
         f"{outcome.bytes:,} bytes came back as they went in, SHA-256 {outcome.sha256}", soft_wrap=True

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lapel.sample import Sample
+from lapel.transcription.word_error import word_error
 
-# Seconds that one answer may take before the demo gives up.
+# Seconds that one answer may take before the demo gives up, and the transcript of 25 s of speech.
 ANSWER_TIMEOUT = 30
+TRANSCRIPT_TIMEOUT = 300
 FIRST_KIBIBYTE = "bytes=0-1023"
 JSON = "application/json"
 T = TypeVar("T")
@@ -33,6 +35,23 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     commands: list[str]
 
 
+class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server heard, against the sample's known text. `failure` says why there is no transcript.
+
+    `word_error`: share of words that are wrong, missing or too many. `real_time_factor`: seconds of work per
+    second of audio.
+    """
+
+    transcription_id: str
+    text: str
+    language: str | None
+    model: str | None
+    speakers: list[str]
+    word_error: float | None
+    real_time_factor: float | None
+    failure: str | None
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the job ended with. The link works for an hour, as long as the server runs."""
 
@@ -44,6 +63,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str
     bytes: int
     sha256: str
+    spoken: Spoken
 
 
 class _Made(msgspec.Struct):
@@ -72,6 +92,21 @@ class _Download(msgspec.Struct):
     expires_at: str
 
 
+class _Segment(msgspec.Struct):
+    speaker: str | None = None
+
+
+class _Transcription(msgspec.Struct):
+    id: str
+    status: str
+    progress: float
+    language: str | None
+    model: str | None
+    full_text: str | None
+    error_message: str | None
+    segments: list[_Segment] | None = None
+
+
 class _Answer(msgspec.Struct):
     status: int
     content_type: str
@@ -81,7 +116,8 @@ class _Answer(msgspec.Struct):
 class MainJob:
     """The steps, in order; each is handed to `report` when it has ended.
 
-    base_url: of the API, without a trailing slash. key: a secret key. clock: seconds.
+    base_url: of the API, without a trailing slash. key: a secret key. clock: seconds. hear: is told how far
+    the transcription is, 0 to 1.
     The commands of a step rely on shell variables that the commands of earlier steps export.
     """
 
@@ -91,8 +127,10 @@ class MainJob:
         key: str,
         sample: Sample,
         report: Callable[[Step], None],
+        hear: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._hear = hear
         self._base_url = base_url
         self._tokens = {"LAPEL_KEY": key}
         self._sample = sample
@@ -113,6 +151,7 @@ class MainJob:
             _Download,
         )
         self._read_back(link)
+        spoken = self._transcribe(recording.id)
         return Outcome(
             end_user_id=end_user,
             device_id=device,
@@ -122,6 +161,7 @@ class MainJob:
             expires_at=link.expires_at,
             bytes=link.file_size_bytes,
             sha256=self._sample.sha256,
+            spoken=spoken,
         )
 
     def _people_and_things(self, serial_number: str) -> tuple[str, str]:
@@ -181,6 +221,42 @@ class MainJob:
         if (whole.content_type, link.content_type) != (sample.content_type, sample.content_type):
             raise DemoError(f"GET it: the type is {whole.content_type}, not {sample.content_type}")
 
+    def _transcribe(self, recording_id: str) -> Spoken:
+        sample = self._sample
+        asked = self._post(
+            "ask for a transcript", "/v1/transcriptions", {"recording_id": recording_id}, _Transcription
+        )
+        path = f"/v1/transcriptions/{asked.id}"
+        curl = f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer $LAPEL_KEY"'
+        began = self._clock()
+        name = f"read what was said in {sample.duration_ms / 1000:.0f} s of speech"
+        done = self._timed(name, curl, lambda: self._await_transcript(path))
+        seconds = self._clock() - began
+        text = done.full_text or ""
+        return Spoken(
+            transcription_id=done.id,
+            text=text,
+            language=done.language,
+            model=done.model,
+            speakers=sorted({each.speaker for each in done.segments or () if each.speaker}),
+            word_error=round(word_error(sample.text, text), 4) if done.status == "completed" else None,
+            real_time_factor=round(seconds / (sample.duration_ms / 1000), 3),
+            failure=done.error_message,
+        )
+
+    def _await_transcript(self, path: str) -> _Transcription:
+        """Asks again and again, as clients do."""
+        headers = {"Authorization": f"Bearer {self._tokens['LAPEL_KEY']}"}
+        deadline = self._clock() + TRANSCRIPT_TIMEOUT
+        while self._clock() < deadline:
+            answer = self._send("GET", self._base_url + path, headers, None, {200})
+            now = _decoded(answer, _Transcription)
+            if now.status in {"completed", "failed"}:
+                return now
+            self._hear(now.progress)
+            time.sleep(0.1)
+        raise DemoError(f"no transcript within {TRANSCRIPT_TIMEOUT} s")
+
     def _post(
         self,
         name: str,
@@ -200,11 +276,7 @@ class MainJob:
         )
 
         def call() -> T:
-            answer = self._send("POST", self._base_url + path, headers, body, {200, 201})
-            try:
-                return msgspec.json.decode(answer.body, type=shape)
-            except msgspec.DecodeError as fault:
-                raise DemoError(f"an answer of another shape: {fault}") from fault
+            return _decoded(self._send("POST", self._base_url + path, headers, body, {200, 201}), shape)
 
         return self._timed(name, curl, call)
 
@@ -236,6 +308,13 @@ class MainJob:
             shown = answer.body[:500].decode(errors="replace")
             raise DemoError(f"{method} {parts.path} was answered {answer.status}: {shown}")
         return answer
+
+
+def _decoded(answer: _Answer, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.body, type=shape)
+    except msgspec.DecodeError as fault:
+        raise DemoError(f"an answer of another shape: {fault}") from fault
 
 
 def _exports(result: object) -> list[str]:
