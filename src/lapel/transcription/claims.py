@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lapel.transcription.payloads import Lane, Stage
 
 # How long a step is its worker's without a sign of life; renewed several times meanwhile.
-LEASE = timedelta(seconds=12)
+LEASE = timedelta(seconds=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from lapel.transcription.payloads import Stage
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+OF_A_STEP = ("claimed", "done", "before-commit", "committed")
 CRASH_POINTS = (
     "process:begin",
     "process:written",
     "process:committed",
-    "step:claimed",
-    "step:fetched",
-    "step:done",
-    "step:before-commit",
-    "step:committed",
+    *(f"{stage}:{point}" for stage in STAGES for point in OF_A_STEP),
 )

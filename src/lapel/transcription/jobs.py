@@ -35,4 +35,4 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
 
 def schedules(runner: Runner) -> tuple[Schedule, ...]:
     """Steps whose worker was killed find another."""
-    return (Schedule(name="speech.sweep", expression="* * * * * */10", handler=runner.sweep),)
+    return (Schedule(name="speech.sweep", expression="* * * * * */5", handler=runner.sweep),)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lapel.transcription.payloads import Lane
     from lapel.transcription.steps import Steps
 
-_RENEW_SECONDS = 2.0
+_RENEW_SECONDS = 1.5
 # Tries of one step that may fail, and starts of it that may end with the worker.
 _MAX_FAILURES = 6
 _MAX_STARTS = 5
@@ -70,7 +70,7 @@ class Runner:
         claim = None if self._stopping else await claim_next(self._kit, lane)
         if claim is None:
             return
-        crash_point("step:claimed")
+        crash_point(f"{claim.stage}:claimed")
         if claim.starts > _MAX_STARTS:
             await self._fail(
                 claim, "processing_error", "Every worker that began with this audio was killed by it."
@@ -116,7 +116,7 @@ class Runner:
         self._running.add(doing)
         try:
             await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            crash_point("step:done")
+            crash_point(f"{claim.stage}:done")
             if doing.done():
                 return doing.result()
         except (SpeechError, TryAgain, StoreUnavailable, Gone):
@@ -172,8 +172,8 @@ class Runner:
                     following.engine,
                 )
                 await work.wake(connection, following.lane, claim.world_id, claim.id, following.stage)
-            crash_point("step:before-commit")
-        crash_point("step:committed")
+            crash_point(f"{claim.stage}:before-commit")
+        crash_point(f"{claim.stage}:committed")
 
     async def _fail(self, claim: Claim, code: Code, message: str) -> None:
         """It has failed for good; so has the probe, if that is what failed."""

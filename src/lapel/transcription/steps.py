@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.transcription.assembly import assemble
+from lapel.transcription.audio.decoder import Decoder
+from lapel.transcription.engine.client import Engine
 from lapel.transcription.engine.messages import Describe, Group, Heard, Voices
 from lapel.transcription.providers.protocol import Clip
+from lapel.transcription.providers.whisper import Whisper
+from lapel.transcription.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lapel.foundation.kit import Kit
     from lapel.recordings.service import Audio
-    from lapel.transcription.audio.decoder import Decoder
     from lapel.transcription.audio.facts import AudioFacts
-    from lapel.transcription.engine.client import Engine
     from lapel.transcription.providers.protocol import Transcriber, Wish
-    from lapel.transcription.scratch import Place, Scratch
+    from lapel.transcription.scratch import Place
     from lapel.transcription.transcript import Transcript
 
     Report = Callable[[float], None]
@@ -37,7 +40,7 @@ class Steps:
 
     def local(self, model: str | None) -> Transcriber:
         """The local model as a provider."""
-        return WhisperTranscriber(self.engine, model)
+        return Whisper(self.engine, model)
 
     async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
         """What the audio is. `keep_samples`: somebody will want them next. Raises SpeechError, TryAgain."""
@@ -90,3 +93,13 @@ class Steps:
         await self.engine.aclose()
         await self.decoder.aclose()
         await self.scratch.close()
+
+
+def steps_of(kit: Kit) -> Steps:
+    """The tools of a worker process. Nothing is started before it is needed."""
+    settings = kit.settings
+    return Steps(
+        decoder=Decoder(),
+        engine=Engine(settings),
+        scratch=Scratch(settings.data_dir / "scratch", kit.store),
+    )

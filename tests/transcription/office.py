@@ -1,0 +1,91 @@
+"""A server of its own, a remote provider that answers at once, and somebody who uploads speech."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lapel.sample import speech
+from lapel.transcription.providers import slot_queries
+from lapel.transcription.providers.slots import sealed
+from tests.recordings.support import Device
+from tests.support.client import api_client
+from tests.support.running import Running, running, working
+from tests.support.speech_providers import KEY, Fake, serving_fake
+from tests.support.tenants import make_tenant
+
+SPEECH = speech().data
+SLOW = 40.0  # seconds that anything may take on a busy machine
+
+
+@dataclass(frozen=True)
+class Office(Device):
+    """A tenant whose slot `deepgram` is answered by the fake."""
+
+    live: Running
+    fake: Fake
+
+    async def transcribe(self, content: bytes = SPEECH, **wish: Any) -> tuple[str, str]:
+        """Upload and ask; the ids of recording and transcription."""
+        recording_id, _ = await self.upload(content)
+        body = {"recording_id": recording_id, "provider": "deepgram", **wish}
+        return recording_id, (await self.post("/v1/transcriptions", 201, body))["id"]
+
+    async def get(self, transcription_id: str) -> dict[str, Any]:
+        """The transcription as it is."""
+        return await self.call("GET", f"/v1/transcriptions/{transcription_id}", 200)
+
+    async def ended(self, transcription_id: str, seconds: float = SLOW) -> dict[str, Any]:
+        """The transcription, once it has ended."""
+        deadline = time.monotonic() + seconds
+        while (now := await self.get(transcription_id))["status"] in ("pending", "processing"):
+            assert time.monotonic() < deadline, now
+            await asyncio.sleep(0.05)
+        return now
+
+    async def until_transcribed(self, recording_id: str) -> str:
+        """Wait until the recording has a transcription by itself; its id."""
+        deadline = time.monotonic() + SLOW
+        while (found := (await self.read(recording_id))["transcription_id"]) is None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        return found
+
+    async def until_called(self, count: int = 1) -> None:
+        """Wait until the fake was called so often."""
+        async with asyncio.timeout(SLOW):
+            while len(self.fake.calls) < count:  # noqa: ASYNC110 - another server's counter
+                await asyncio.sleep(0.02)
+
+    async def value(self, sql: str, *given: object) -> Any:
+        """One value from the database."""
+        async with self.live.kit.database.acquire() as connection:
+            return await connection.fetchval(sql, *given)
+
+    async def set_slot(self, slot: str, engine: str, url: str, world_id: int | None = None) -> None:
+        """Let an engine at this address answer a slot."""
+        world_id = world_id or self.tenant.test_world
+        kit = self.live.kit
+        key = sealed(kit.sealer, KEY, world_id, slot, engine, url)
+        async with kit.database.acquire() as connection:
+            await slot_queries.put(connection, world_id, slot, engine, None, url, key, kit.clock.now())
+
+
+@asynccontextmanager
+async def office(folder: Path, database: str, *, worker: bool = True) -> AsyncGenerator[Office]:
+    """Open for a block; with a worker in this process, or for one that the test brings."""
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(running(folder, database))
+        client = await stack.enter_async_context(api_client(live.url))
+        fake = await stack.enter_async_context(serving_fake(Fake("deepgram", decode=False)))
+        tenant = await make_tenant(live.kit)
+        if worker:
+            await stack.enter_async_context(working(live))
+        made = Office(client, tenant, tenant.headers, live, fake)
+        await made.set_slot("deepgram", "deepgram", fake.url)
+        yield made

@@ -1,0 +1,76 @@
+"""A worker is killed at every named point; the next one goes on, and nothing is told or done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import lapel
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.transcription.crash_points import CRASH_POINTS, OF_A_STEP, STAGES
+from tests.faults.processes import armed, process
+from tests.recordings.support import events_of
+from tests.support.postgres import create_database, drop_database
+from tests.transcription.office import SPEECH, Office, office
+
+AT_ONCE = 5
+# The provider tells speakers apart, so that nothing is left to diarize: that stage has a test of its own.
+POINTS = [point for point in CRASH_POINTS if not point.startswith("diarize:")]
+
+
+def test_every_point_in_the_code_is_listed() -> None:
+    found: set[str] = set()
+    for file in (Path(lapel.__file__).parent / "transcription").glob("*.py"):
+        for name in re.findall(r'crash_point\(f?"([^"]+)"\)', file.read_text()):
+            if name.startswith("{claim.stage}:"):
+                found.update(name.replace("{claim.stage}", stage) for stage in STAGES)
+            else:
+                found.add(name)
+    assert sorted(found) == sorted(CRASH_POINTS)
+    assert len(OF_A_STEP) * len(STAGES) + 3 == len(CRASH_POINTS)
+
+
+async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def scene(point: str) -> None:
+        async with places:
+            name = "crash_" + re.sub("[^a-z]", "_", point)
+            database = create_database(postgres, name, "template")
+            (tmp_path / name).mkdir()
+            async with office(tmp_path / name, database, worker=False) as opened:
+                await _live(opened, point, tmp_path)
+            drop_database(postgres, name)
+
+    async with asyncio.TaskGroup() as group:
+        for point in POINTS:
+            group.create_task(scene(point))
+
+
+async def _live(opened: Office, point: str, folder: Path) -> None:
+    await opened.call(
+        "PATCH",
+        "/v1/config/processing",
+        200,
+        {"auto_transcription": {"enabled": True, "provider": "deepgram"}},
+    )
+    recording_id, _ = await opened.upload(SPEECH)
+    crash, marker = armed(folder, point)
+    async with process("worker", opened.live.settings, crash=crash) as worker:
+        transcription_id = await opened.until_transcribed(recording_id)
+        done = await opened.ended(transcription_id)
+        assert not marker.exists(), f"{point} was never reached"
+        assert worker.crashed
+    assert done["status"] == "completed", f"{point}: {done}"
+    kinds = await events_of(opened.live.kit, opened.tenant.test_world, transcription_id)
+    assert kinds == ["transcription.started", "transcription.completed"], point
+    page = await opened.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
+    assert len(page["data"]) == 1, point
+    # What was written down is not done again; only a transcribing whose end nobody wrote is.
+    asked_twice = point in ("transcribe:done", "transcribe:before-commit")
+    assert len(opened.fake.calls) == (2 if asked_twice else 1), point
+    assert await opened.value("SELECT count(*) FROM speech_work") == 0
+    assert await opened.value("SELECT count(*) FROM transcription_pieces") == 0

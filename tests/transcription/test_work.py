@@ -1,0 +1,224 @@
+"""The work itself: from an upload to a transcript, through every way in which it can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.transcription.payloads import Process
+from lapel.transcription.providers import slot_queries
+from tests.recordings.support import events_of
+from tests.support.postgres import create_database, drop_database
+from tests.support.running import working
+from tests.support.speech_faults import HANG, status
+from tests.transcription.office import SLOW, SPEECH, Office, office
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Office]:
+    database = create_database(postgres, "office", "template")
+    async with office(tmp_path_factory.mktemp("office"), database) as opened:
+        yield opened
+    drop_database(postgres, "office")
+
+
+async def test_a_recording_is_transcribed_and_told_of_once(shared: Office) -> None:
+    recording_id, transcription_id = await shared.transcribe()
+    done = await shared.ended(transcription_id)
+    assert done["status"] == "completed", done
+    assert done["full_text"] == "Good morning. Hello there!"
+    assert [each["speaker"] for each in done["segments"]] == ["SPEAKER_0", "SPEAKER_1"]
+    assert (done["provider"], done["language"], done["progress"]) == ("deepgram", "en", 1.0)
+    assert done["started_at"] <= done["completed_at"]
+    recording = await shared.read(recording_id)
+    assert recording["duration_ms"] == done["duration_ms"] == recording["media"][0]["duration_ms"]
+    assert 24_000 < done["duration_ms"] < 26_000
+    assert recording["status"] == "uploaded"
+    assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == [
+        "transcription.started",
+        "transcription.completed",
+    ]
+    waveform = await shared.call("GET", f"/v1/recordings/{recording_id}/waveform?points=100", 200)
+    assert waveform["duration_ms"] == done["duration_ms"]
+    assert max(waveform["peaks"]) > 0.2
+    left = "SELECT count(*) FROM {} WHERE world_id = $1 AND {} = $2"
+    for table, column in (("speech_work", "id"), ("transcription_pieces", "transcription_id")):
+        sql = left.format(table, column)
+        assert await shared.value(sql, shared.tenant.test_world, transcription_id) == 0
+
+
+async def test_events_carry_the_whole_object_without_segments(shared: Office) -> None:
+    _, transcription_id = await shared.transcribe()
+    await shared.ended(transcription_id)
+    async with shared.live.kit.database.acquire() as connection:
+        body = await connection.fetchval(
+            "SELECT body FROM events WHERE resource_id = $1 ORDER BY id DESC LIMIT 1", transcription_id
+        )
+    shown = await shared.get(transcription_id)
+    del shown["segments"]
+    data = json.loads(body)["data"]
+    assert data.pop("transcription") == data == shown
+
+
+async def test_without_a_wish_for_it_an_upload_is_only_looked_at(shared: Office) -> None:
+    recording_id, _ = await shared.upload(SPEECH)
+    deadline = time.monotonic() + SLOW
+    while (await shared.read(recording_id))["duration_ms"] is None:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert (await shared.read(recording_id))["transcription_id"] is None
+    await shared.call("GET", f"/v1/recordings/{recording_id}/waveform", 200)
+
+
+async def test_what_a_client_said_of_the_duration_stays(shared: Office) -> None:
+    recording_id = await shared.recording()
+    upload = await shared.start(recording_id)
+    await shared.put(upload, SPEECH)
+    await shared.complete(recording_id, duration_seconds=30)
+    made = await shared.post(
+        "/v1/transcriptions", 201, {"recording_id": recording_id, "provider": "deepgram"}
+    )
+    done = await shared.ended(made["id"])
+    assert done["duration_ms"] < 26_000
+    assert (await shared.read(recording_id))["duration_ms"] == 30_000
+    await shared.complete(recording_id, duration_seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"OggS" + bytes(500), ("unsupported_format", "audio_corrupt")),
+        (b"The quick brown fox. " * 50, ("unsupported_format",)),
+        (SPEECH[:200], ("unsupported_format", "audio_corrupt")),
+    ],
+)
+async def test_what_is_no_audio_fails_with_its_code_and_harms_no_upload(
+    shared: Office, content: bytes, code: tuple[str, ...]
+) -> None:
+    recording_id, transcription_id = await shared.transcribe(content)
+    failed = await shared.ended(transcription_id)
+    assert failed["status"] == "failed"
+    assert failed["error"]["code"] in code
+    assert failed["error"]["message"] == failed["error_message"] != ""
+    assert (await shared.read(recording_id))["status"] == "uploaded"
+    assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == [
+        "transcription.started",
+        "transcription.failed",
+    ]
+    refused = await shared.call("GET", f"/v1/recordings/{recording_id}/waveform", 409)
+    assert failed["error"]["code"] in refused["error"]["message"]
+    again = await shared.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    assert (await shared.ended(again["id"]))["error"] == failed["error"]
+
+
+async def test_a_provider_that_refuses_the_key_fails_it_at_once(shared: Office) -> None:
+    shared.fake.fail(status(401, {"err_msg": "Invalid credentials."}))
+    _, transcription_id = await shared.transcribe()
+    failed = await shared.ended(transcription_id)
+    assert failed["error"]["code"] == "provider_error"
+    assert "lapel providers set" in failed["error"]["message"]
+
+
+async def test_a_provider_that_stumbles_is_asked_again(shared: Office) -> None:
+    shared.fake.fail(status(503, {"err_msg": "busy"}))
+    _, transcription_id = await shared.transcribe()
+    assert (await shared.ended(transcription_id))["status"] == "completed"
+
+
+async def test_deleting_the_recording_cancels_what_is_under_way(shared: Office) -> None:
+    shared.fake.fail(HANG)
+    before = len(shared.fake.calls)
+    recording_id, transcription_id = await shared.transcribe()
+    await shared.until_called(before + 1)
+    await shared.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    await shared.call("GET", f"/v1/transcriptions/{transcription_id}", 404)
+    # The step's place is free again: more than there are places can follow.
+    others = await asyncio.gather(*(shared.transcribe() for _ in range(9)))
+    for _, other in others:
+        assert (await shared.ended(other))["status"] == "completed"
+    assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == []
+
+
+async def test_who_answers_the_slot_may_change_in_mid_work(shared: Office) -> None:
+    await shared.set_slot("elevenlabs", "deepgram", "http://127.0.0.1:1")
+    recording_id, _ = await shared.upload(SPEECH)
+    body = {"recording_id": recording_id, "provider": "elevenlabs"}
+    made = await shared.post("/v1/transcriptions", 201, body)
+    async with asyncio.timeout(SLOW):
+        while not await shared.value("SELECT failures FROM speech_work WHERE id = $1", made["id"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await shared.set_slot("elevenlabs", "deepgram", shared.fake.url)
+    done = await shared.ended(made["id"])
+    assert (done["status"], done["provider"]) == ("completed", "elevenlabs")
+
+
+# ---- by itself
+
+
+async def automatic(office_: Office, **fields: object) -> None:
+    """Transcribe whatever is uploaded."""
+    await office_.call("PATCH", "/v1/config/processing", 200, {"auto_transcription": fields})
+
+
+async def test_an_upload_is_transcribed_by_itself_when_the_configuration_says_so(shared: Office) -> None:
+    await automatic(shared, enabled=True, provider="deepgram")
+    try:
+        recording_id, _ = await shared.upload(SPEECH)
+        await shared.complete(recording_id)
+        found = await shared.until_transcribed(recording_id)
+        assert (await shared.ended(found))["provider"] == "deepgram"
+        page = await shared.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
+        assert len(page["data"]) == 1
+        broken, _ = await shared.upload(b"no audio at all " * 20)
+        assert (await shared.read(broken))["status"] == "uploaded"
+        found = await shared.until_transcribed(broken)
+        assert (await shared.ended(found))["status"] == "failed"
+        assert (await shared.read(broken))["status"] == "uploaded"
+    finally:
+        await shared.call("DELETE", "/v1/config/processing", 204)
+
+
+async def test_the_job_that_follows_an_upload_may_run_twice(shared: Office) -> None:
+    await automatic(shared, enabled=True, provider="deepgram")
+    try:
+        recording_id, media_id = await shared.upload(SPEECH)
+        told = Process(shared.tenant.test_world, recording_id, media_id)
+        await asyncio.gather(*(shared.live.parts.transcriptions.process(told) for _ in range(3)))
+        page = await shared.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
+        assert len(page["data"]) == 1
+        assert (await shared.ended(page["data"][0]["id"]))["status"] == "completed"
+    finally:
+        await shared.call("DELETE", "/v1/config/processing", 204)
+
+
+# ---- workers come and go
+
+
+async def test_a_worker_that_stops_hands_its_step_on_at_once(tmp_path: Path, fresh_database: str) -> None:
+    async with office(tmp_path, fresh_database, worker=False) as opened:
+        opened.fake.fail(HANG)
+        async with working(opened.live):
+            _, transcription_id = await opened.transcribe()
+            await opened.until_called()
+        assert (await opened.get(transcription_id))["status"] == "processing"
+        lease = "SELECT lease IS NULL AND starts = 0 FROM speech_work WHERE id = $1"
+        assert await opened.value(lease, transcription_id)
+        async with working(opened.live):
+            done = await opened.ended(transcription_id)
+        assert done["status"] == "completed"
+        assert len(opened.fake.calls) == 2
+        kinds = await events_of(opened.live.kit, opened.tenant.test_world, transcription_id)
+        assert kinds == ["transcription.started", "transcription.completed"]
+
+
+async def test_slots_of_another_world_are_not_asked(shared: Office) -> None:
+    async with shared.live.kit.database.acquire() as connection:
+        assert await slot_queries.read(connection, shared.tenant.live_world, "deepgram") is None
