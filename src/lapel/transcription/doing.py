@@ -135,11 +135,12 @@ class Doing:
         fault = None if known is None else known["error_code"]
         if fault in _FOR_GOOD and known is not None:
             raise SpeechError(fault, known["error_message"])
-        facts = (
-            None
-            if known is not None and fault is None
-            else await self._steps.probe(audio, keep_samples=transcribed)
-        )
+        facts = None
+        if known is None or fault is not None:
+            facts = await self._steps.probe(audio, keep_samples=transcribed)
+            if facts.mime_type != audio.content_type:  # links serve what was declared, and signed
+                found = {"declared": audio.content_type, "found": facts.mime_type}
+                _log.warning("speech.other_type", recording=claim.recording_id, **found)
 
         async def write(connection: Connection) -> None:
             if facts is not None:
