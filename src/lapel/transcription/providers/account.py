@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -114,7 +115,8 @@ def broken(fault: aiohttp.ClientError) -> str:
         case aiohttp.ClientSSLError():
             return "cannot be reached: no TLS connection comes about"
         case aiohttp.ClientConnectorError():
-            return f"cannot be reached ({fault.strerror or 'no connection'})"
+            # Its own text names the address.
+            return f"cannot be reached ({os.strerror(fault.errno) if fault.errno else 'no connection'})"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "broke its answer off"
         case aiohttp.ClientResponseError():

@@ -100,16 +100,19 @@ class _File(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the file. Raises OSError when it became shorter meanwhile."""
         size, sent = self._size or 0, 0
-        file = await asyncio.to_thread(self._upload.path.open, "rb")
-        try:
-            while sent < size:
-                chunk = await asyncio.to_thread(file.read, min(_CHUNK, size - sent))
-                if not chunk:
-                    raise OSError("the file became shorter while it was sent")
-                await writer.write(chunk)
-                sent += len(chunk)
-                self._watch.moved()
-                self._upload.report(sent / size)
-        finally:
-            file.close()
+        while sent < size:
+            # It is open only within the thread, so that a call that is cancelled leaves nothing open.
+            chunk = await asyncio.to_thread(_part, self._upload.path, sent, min(_CHUNK, size - sent))
+            if not chunk:
+                raise OSError("the file became shorter while it was sent")
+            await writer.write(chunk)
+            sent += len(chunk)
+            self._watch.moved()
+            self._upload.report(sent / size)
         self._watch.sent()
+
+
+def _part(path: Path, start: int, size: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        return file.read(size)

@@ -1,0 +1,67 @@
+"""What of a provider's words is shown, and how long it may ask to be left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lapel.transcription.providers.account import Account, retry_after, text_of
+
+NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+KEY = "k" * 20
+ACCOUNT = Account(name="Deepgram", slot="deepgram", base_url="", key=KEY, headers={"Authorization": KEY})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("5", 5),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("-3", 0),
+        ("999999999999", 3600),
+        ("Thu, 15 Jan 2026 12:00:30 GMT", 30),
+        ("Thu, 15 Jan 2026 12:00:30 -0000", 30),
+        ("Thu, 15 Jan 2026 11:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("soon", None),
+        ("", None),
+        ("nan", None),
+        ("inf", None),
+        ("99 Foo 2026 99:99:99", None),
+    ],
+)
+def test_a_pause_is_read_and_bounded(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW, 3600) == seconds
+
+
+@given(st.text())
+def test_any_pause_is_bounded(value: str) -> None:
+    found = retry_after(value, NOW, 3600)
+    assert found is None or 0 <= found <= 3600
+
+
+@given(st.binary(max_size=200))
+def test_any_body_gives_text(content: bytes) -> None:
+    assert isinstance(text_of(content), str)
+
+
+@given(st.text(max_size=300), st.integers(0, 300))
+def test_the_key_is_never_shown(text: str, at: int) -> None:
+    shown = ACCOUNT.clean(text[:at] + KEY + text[at:])
+    assert KEY not in shown
+    assert len(shown) <= 201
+
+
+def test_the_key_is_not_in_what_python_prints() -> None:
+    assert KEY not in repr(ACCOUNT)
+
+
+def test_every_status_means_something() -> None:
+    for status in range(300, 600):
+        refusal = ACCOUNT.refused(status, b'{"message": "why"}', "7", NOW, 3600)
+        assert refusal.message.startswith(f"Deepgram answered {status}: why.")

@@ -1,0 +1,211 @@
+"""Whatever a provider does, the work ends in a transcript, in another try, or in a reason; and soon."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapel.transcription.failures import SpeechError, TryAgain
+from lapel.transcription.providers.protocol import Clip
+from tests.support.speech_faults import (
+    CLOSE,
+    CUT,
+    DEAF,
+    ENDLESS,
+    HANG,
+    NO_HTTP,
+    TRICKLE,
+    Fault,
+    content,
+    status,
+)
+from tests.support.speech_providers import KEY, QUICK, Fake, serving_fake
+
+SHORT = replace(QUICK, answer=0.2, answer_bytes=1_000_000)
+# AssemblyAI's polls are repeated before the whole is.
+OFTEN = 5
+
+
+async def refused(fake: Fake, clip: Clip, fault: Fault) -> SpeechError | TryAgain:
+    """What the work hears when every call ends like this."""
+    fake.fail(fault, OFTEN)
+    with pytest.raises((SpeechError, TryAgain)) as caught:
+        await fake.hear(clip, patience=SHORT)
+    assert caught.value.code == "provider_error"
+    assert KEY not in caught.value.message
+    assert caught.value.message.endswith((".", "`."))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (HANG, "did not answer in time"),
+        (TRICKLE, "did not answer in time"),
+        (CUT, "broke its answer off"),
+        (CLOSE, "broke its answer off"),
+        (NO_HTTP, "does not answer as HTTP does"),
+        (ENDLESS, "cannot be read: it is too long"),
+        (content(b"<html>Please log in</html>"), "cannot be read: JSON is malformed"),
+        (content(b'{"text": "half an ans'), "cannot be read: Input data was truncated"),
+        (content(b'{"text": "\xff"}'), "cannot be read"),
+        (content(b""), "cannot be read"),
+        (content(b"[" * 100_000), "cannot be read"),
+        (content(b"[]"), "cannot be read"),
+        (content(b"null"), "cannot be read"),
+        (content(b'{"surprise": {"text": []}}'), "cannot be read"),
+        (content(b'{"results": 7, "text": 7, "id": 7, "upload_url": 7, "status": 7}'), "cannot be read"),
+        (status(500, {"error": "Internal server error"}), "answered 500: Internal server error"),
+        (status(503, b"<html>down</html>"), "answered 503."),
+        (status(429, {"err_msg": "Too many requests"}), "answered 429: Too many requests"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else None,
+)
+async def test_what_may_pass_is_tried_again(fake: Fake, clip: Clip, fault: Fault, words: str) -> None:
+    caught = await refused(fake, clip, fault)
+    assert isinstance(caught, TryAgain)
+    assert words in caught.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (status(400, {"err_code": "Bad Request", "err_msg": "corrupt data"}), "400: corrupt data."),
+        (status(413, "Payload\x00 too\nlarge"), "answered 413: Payload too large."),
+        (status(415, {"error": {"message": "Invalid file.", "type": "x"}}), "415: Invalid file."),
+        (status(422, {"detail": [{"loc": ["body"], "msg": "field required"}]}), "422: field required."),
+        (status(400, "x" * 60_000), "x…"),
+        (status(402, {"category": "PAYMENT", "message": f"no credit on {KEY}"}), "402: no credit on …."),
+        (status(404, {"detail": {"status": "model_not_found", "message": "No such model"}}), "--model NAME"),
+        (status(302, "", Location="https://elsewhere.example/"), "A redirect is not followed"),
+        (status(307, "", Location="/v1/other"), "--base-url URL"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else None,
+)
+async def test_what_does_not_pass_is_told(fake: Fake, clip: Clip, fault: Fault, words: str) -> None:
+    caught = await refused(fake, clip, fault)
+    assert isinstance(caught, SpeechError)
+    assert words in caught.message
+    assert len(caught.message) < 400
+    assert len(fake.calls) == 1  # nothing was followed or repeated
+
+
+@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize("before_body", [False, True])
+async def test_a_refused_key_says_how_to_set_another(
+    fake: Fake, clip: Clip, code: int, before_body: bool
+) -> None:
+    fault = status(code, {"err_msg": f"Incorrect API key provided: {KEY}."}, before_body=before_body)
+    caught = await refused(fake, clip, fault)
+    assert isinstance(caught, SpeechError)
+    slot = fake.choice().slot
+    assert f"{code}: Incorrect API key provided: …. It refuses the key; set another one: " in caught.message
+    assert f"`lapel providers set {slot} --key-file FILE`" in caught.message
+
+
+async def test_a_key_is_refused_before_a_large_file_is_sent(clip: Clip, tmp_path: Path) -> None:
+    large = tmp_path / "large.ogg"
+    with large.open("wb") as file:
+        file.truncate(200_000_000)
+    async with serving_fake(Fake("deepgram", decode=False)) as fake:
+        fake.fail(status(401, {"err_msg": "no"}, before_body=True))
+        with pytest.raises((SpeechError, TryAgain)) as caught:
+            await fake.hear(_with(clip, file=large))
+    assert isinstance(caught.value, SpeechError)
+
+
+def _with(clip: Clip, **changes: Any) -> Clip:
+    return Clip(**{name: getattr(clip, name) for name in clip.__struct_fields__} | changes)
+
+
+async def test_a_provider_that_takes_nothing_is_not_waited_for(clip: Clip, tmp_path: Path) -> None:
+    large = tmp_path / "large.ogg"
+    with large.open("wb") as file:
+        file.truncate(64_000_000)
+    async with serving_fake(Fake("deepgram", decode=False)) as fake:
+        fake.fail(DEAF)
+        with pytest.raises(TryAgain, match="did not answer in time"):
+            await fake.hear(_with(clip, file=large), patience=replace(QUICK, stall=0.2))
+
+
+@pytest.mark.parametrize("http_date", [False, True])
+async def test_a_pause_that_is_asked_for_is_told(fake: Fake, clip: Clip, http_date: bool) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=40)
+    value = format_datetime(moment, usegmt=True) if http_date else "40"
+    caught = await refused(fake, clip, status(429, {"error": "slow down"}, Retry_After=value))
+    assert isinstance(caught, TryAgain)
+    assert caught.after is not None
+    assert 30 <= caught.after <= 40
+
+
+async def test_the_next_try_may_succeed(fake: Fake, clip: Clip) -> None:
+    fake.fail(status(500, {}))
+    with pytest.raises(TryAgain):
+        await fake.hear(clip)
+    assert [each.text for each in (await fake.hear(clip)).segments] == ["Good morning.", "Hello there!"]
+
+
+async def test_nobody_is_there(clip: Clip) -> None:
+    for url, words in (
+        ("http://127.0.0.1:1", r"cannot be reached \(Connection refused\)\."),
+        ("http://nowhere.invalid", "its name is not known here"),
+    ):
+        with pytest.raises(TryAgain, match=words) as caught:
+            await Fake("deepgram", url=url).hear(clip)
+        assert url.rpartition("/")[2] not in caught.value.message
+
+
+async def test_polls_are_repeated_without_sending_the_file_again(clip: Clip) -> None:
+    async with serving_fake(Fake("assemblyai")) as fake:
+        fake.fail(status(502, b"bad gateway"), 2, at="/v2/transcript/")
+        fake.fail(status(429, {"error": "slow"}, Retry_After="0"), at="/v2/transcript/")
+        fake.fail(CUT, at="/v2/transcript/")
+        assert len((await fake.hear(clip)).segments) == 2
+        polls = ["GET /v2/transcript/t-1"] * (4 + 1)
+        assert fake.calls == ["POST /v2/upload", "POST /v2/transcript", *polls]
+
+
+async def test_polls_that_always_fail_are_given_up(clip: Clip) -> None:
+    async with serving_fake(Fake("assemblyai")) as fake:
+        fake.fail(status(502, b"bad gateway"), OFTEN, at="/v2/transcript/")
+        with pytest.raises(TryAgain, match="answered 502: bad gateway"):
+            await fake.hear(clip)
+
+
+@pytest.mark.parametrize("identity", ["../../v2/upload", "", "a b", "x" * 101, "t\n"])
+async def test_an_id_cannot_lead_elsewhere(clip: Clip, identity: str) -> None:
+    async with serving_fake(Fake("assemblyai", answer={"id": identity, "status": "completed"})) as fake:
+        with pytest.raises(TryAgain, match="cannot be read"):
+            await fake.hear(clip)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("Transcoding failed. File does not appear to contain audio.", SpeechError),
+        ("Internal server error. Please retry your request.", TryAgain),
+    ],
+)
+async def test_a_failed_transcript_tells_why(clip: Clip, error: str, kind: type[Exception]) -> None:
+    answer = {"id": "t-1", "status": "error", "error": error}
+    async with serving_fake(Fake("assemblyai", answer=answer)) as fake:
+        with pytest.raises(kind, match=f"AssemblyAI could not transcribe it: {error}"):
+            await fake.hear(clip)
+
+
+async def test_a_status_that_nobody_knows(clip: Clip) -> None:
+    async with serving_fake(Fake("assemblyai", answer={"id": "t-1", "status": "dreaming"})) as fake:
+        with pytest.raises(TryAgain, match="there is no status 'dreaming'"):
+            await fake.hear(clip)
+
+
+async def test_a_transcript_that_never_comes(clip: Clip) -> None:
+    async with serving_fake(Fake("assemblyai", polls=10_000)) as fake:
+        with pytest.raises(TryAgain, match="does not come to an end"):
+            await fake.hear(clip, patience=replace(QUICK, total=0.3))
+        assert fake.complaints == []

@@ -1,0 +1,244 @@
+"""Who answers a slot: set by the operator, for one world, with a key that nobody else can read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from lapel.foundation import seal
+from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.kit import Kit
+from lapel.transcription.failures import SpeechError
+from lapel.transcription.providers.deepgram import Deepgram
+from lapel.transcription.providers.operator import OperatorProviders, Wanted
+from lapel.transcription.providers.protocol import Transcriber
+from lapel.transcription.providers.slots import SLOTS, Slot, SlotChoice, engine_of, transcriber
+from tests.support.tenants import Tenant
+
+KEY = "dg-0123456789abcdef-secret-WXYZ"
+ROWS = "SELECT to_jsonb(p) AS row, sealed_key FROM provider_slots p WHERE world_id = $1"
+LOG = "SELECT * FROM audit_log WHERE world_id = $1 ORDER BY created_at, id"
+COPY = """
+INSERT INTO provider_slots (world_id, slot, engine, model, base_url, sealed_key, created_at, updated_at)
+SELECT $2, slot, engine, model, base_url, sealed_key, created_at, updated_at FROM provider_slots
+WHERE world_id = $1
+"""
+MOVE = "UPDATE provider_slots SET base_url = 'https://thief.example' WHERE world_id = $1"
+
+
+def slots_of(kit: Kit, tenant: Tenant, mode: Any = "test") -> OperatorProviders:
+    """The operator at one world."""
+    return OperatorProviders(kit, mode=mode, project_id=tenant.project_id)
+
+
+async def chosen(kit: Kit, world_id: int, slot: Slot) -> SlotChoice:
+    """What the work finds."""
+    async with kit.database.acquire() as connection:
+        return await engine_of(connection, kit.sealer, world_id, slot)
+
+
+async def log_of(kit: Kit, world_id: int) -> list[tuple[str, Any, Any]]:
+    """The world's audit log: action, before, after."""
+    async with kit.database.acquire() as connection:
+        rows = await connection.fetch(LOG, world_id)
+    assert all(row["actor_kind"] == "operator" and row["resource_type"] == "provider" for row in rows)
+    return [(row["action"], json.loads(row["before"]), json.loads(row["after"])) for row in rows]
+
+
+async def test_with_nothing_set_all_slots_are_local(kit: Kit, tenant: Tenant) -> None:
+    assert SLOTS == ("whisper", "deepgram", "assemblyai", "elevenlabs")
+    for slot in SLOTS:
+        assert await chosen(kit, tenant.test_world, slot) == SlotChoice(slot=slot, engine="local")
+    shown = await slots_of(kit, tenant).list()
+    assert [(each.slot, each.engine, each.key) for each in shown] == [(slot, "local", None) for slot in SLOTS]
+
+
+async def test_one_world_alone_sees_what_is_set(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
+    shown = await slots_of(kit, tenant).set("deepgram", Wanted(key=KEY))
+    assert (shown.engine, shown.model, shown.base_url, shown.key) == ("deepgram", None, None, "…WXYZ")
+    found = await chosen(kit, tenant.test_world, "deepgram")
+    assert found == SlotChoice(slot="deepgram", engine="deepgram", key=KEY)
+    for world in (tenant.live_world, stranger.test_world, stranger.live_world):
+        assert (await chosen(kit, world, "deepgram")).engine == "local"
+    for others in (slots_of(kit, tenant, "live"), slots_of(kit, stranger)):
+        assert {each.engine for each in await others.list()} == {"local"}
+    assert (await chosen(kit, tenant.test_world, "whisper")).engine == "local"
+
+
+async def test_a_key_is_sealed_and_in_no_log(kit: Kit, tenant: Tenant) -> None:
+    slots = slots_of(kit, tenant)
+    await slots.set("deepgram", Wanted(key=KEY))
+    await slots.set("deepgram", Wanted(key=KEY[::-1]))
+    async with kit.database.acquire() as connection:
+        (row,) = await connection.fetch(ROWS, tenant.test_world)
+        log = await connection.fetch(LOG, tenant.test_world)
+    kept = repr(dict(row)) + repr([dict(each) for each in log])
+    for key in (KEY, KEY[::-1], KEY.encode().hex(), KEY[:12]):
+        assert key not in kept
+        assert key.encode() not in row["sealed_key"]
+    assert "WXYZ" in kept
+    assert KEY not in repr(await slots.list()) + repr(await slots.choice("deepgram")) + repr(Wanted(key=KEY))
+
+
+async def test_a_key_opens_only_where_it_was_set(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
+    await slots_of(kit, tenant).set("deepgram", Wanted(key=KEY))
+    async with kit.database.acquire() as connection:
+        await connection.execute(COPY, tenant.test_world, stranger.test_world)
+        await connection.execute(MOVE, tenant.test_world)
+    for world in (stranger.test_world, tenant.test_world):
+        with pytest.raises(SpeechError, match="sealed under another secret") as caught:
+            await chosen(kit, world, "deepgram")
+        assert "`lapel providers set deepgram --key-file FILE`" in caught.value.message
+    assert (await slots_of(kit, stranger).list())[1].key == "unreadable"
+
+
+async def test_keys_outlive_a_change_of_the_secret(kit: Kit, tenant: Tenant) -> None:
+    old, new = "the-old-secret-of-the-installation", "the-new-secret-of-the-installation"
+    before, during, after = (
+        replace(kit, sealer=seal.sealer(*secrets)) for secrets in ((old, None), (new, old), (new, None))
+    )
+    await slots_of(before, tenant).set("deepgram", Wanted(key=KEY))
+    assert (await chosen(during, tenant.test_world, "deepgram")).key == KEY
+    with pytest.raises(SpeechError):
+        await chosen(after, tenant.test_world, "deepgram")
+    with pytest.raises(InvalidRequest, match="sealed under another secret; give it again"):
+        await slots_of(after, tenant).set("deepgram", Wanted(model="nova-2"))
+    await slots_of(during, tenant).set("deepgram", Wanted())  # sealed anew
+    assert (await chosen(after, tenant.test_world, "deepgram")).key == KEY
+    await slots_of(after, tenant).set("deepgram", Wanted(key="another"))
+
+
+async def test_what_is_not_named_stays(kit: Kit, tenant: Tenant) -> None:
+    slots, world = slots_of(kit, tenant), tenant.test_world
+    await slots.set("deepgram", Wanted(key=KEY, base_url="https://eu.example/"))
+    await slots.set("deepgram", Wanted(model="nova-2"))
+    found = await chosen(kit, world, "deepgram")
+    assert (found.model, found.base_url, found.key) == ("nova-2", "https://eu.example", KEY)
+    with pytest.raises(InvalidRequest, match="for another address; give it again"):
+        await slots.set("deepgram", Wanted(base_url="https://thief.example"))
+    await slots.set("deepgram", Wanted(engine="openai", base_url="http://127.0.0.1:8000/v1"))
+    found = await chosen(kit, world, "deepgram")
+    assert (found.engine, found.model, found.base_url, found.key) == (
+        "openai", None, "http://127.0.0.1:8000/v1", None
+    )  # fmt: skip
+    await slots.set("deepgram", Wanted(engine="local", model="small"))
+    assert await chosen(kit, world, "deepgram") == SlotChoice(slot="deepgram", engine="local", model="small")
+
+
+async def test_every_change_is_in_the_audit_log(kit: Kit, tenant: Tenant) -> None:
+    slots = slots_of(kit, tenant)
+    await slots.set("deepgram", Wanted(key=KEY))
+    await slots.set("deepgram", Wanted())  # changes nothing
+    await slots.set("deepgram", Wanted(model="nova-2"))
+    await slots.set("deepgram", Wanted(key="short"))
+    await slots.remove("deepgram")
+    await slots.remove("deepgram")  # there is nothing
+    one = {"engine": "deepgram", "model": None, "base_url": None, "key": "…WXYZ"}
+    two = one | {"model": "nova-2"}
+    three = two | {"key": "set"}
+    assert await log_of(kit, tenant.test_world) == [
+        ("provider.updated", None, one),
+        ("provider.updated", one, two),
+        ("provider.updated", two, three),
+        ("provider.removed", three, None),
+    ]
+    assert await log_of(kit, tenant.live_world) == []
+    assert (await chosen(kit, tenant.test_world, "deepgram")).engine == "local"
+
+
+async def test_two_operators_at_once_lose_nothing(kit: Kit, tenant: Tenant) -> None:
+    slots = slots_of(kit, tenant)
+    await asyncio.gather(*(slots.set("deepgram", Wanted(key=f"{KEY}{number}")) for number in range(4)))
+    log = await log_of(kit, tenant.test_world)
+    assert len(log) == 4
+    assert {json.dumps(before) for _, before, _ in log[1:]} == {json.dumps(after) for _, _, after in log[:-1]}
+
+
+@pytest.mark.parametrize(
+    ("slot", "wanted", "words"),
+    [
+        ("gemini", Wanted(key=KEY), "There is no slot 'gemini'. The slots are: whisper, deepgram,"),
+        ("whisper", Wanted(key=KEY), "Name the engine that answers whisper: local, deepgram,"),
+        ("whisper", Wanted(engine="siri", key=KEY), "There is no engine 'siri'. The engines are: local,"),
+        ("deepgram", Wanted(), "deepgram needs a key."),
+        ("whisper", Wanted(engine="openai"), "openai needs a key."),
+        ("whisper", Wanted(engine="local", key=KEY), "takes neither address nor key"),
+        ("whisper", Wanted(engine="local", base_url="https://x.example"), "takes neither address nor key"),
+        ("deepgram", Wanted(key=""), "visible ASCII characters on one line"),
+        ("deepgram", Wanted(key="a b"), "visible ASCII characters on one line"),
+        ("deepgram", Wanted(key="a\r\nX: y"), "visible ASCII characters on one line"),
+        ("deepgram", Wanted(key="ключ"), "visible ASCII characters on one line"),
+        ("deepgram", Wanted(key="k" * 5000), "visible ASCII characters on one line"),
+        ("deepgram", Wanted(key=KEY, model=""), "1 to 200 printable characters"),
+        ("deepgram", Wanted(key=KEY, model="a\x00"), "1 to 200 printable characters"),
+        ("deepgram", Wanted(key=KEY, model="m" * 201), "1 to 200 printable characters"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(
+    kit: Kit, tenant: Tenant, slot: str, wanted: Wanted, words: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await slots_of(kit, tenant).set(slot, wanted)
+    assert words in caught.value.message
+    assert KEY not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://speech.example/v1", "must begin with https://"),
+        ("http://10.0.0.7/v1", "must begin with https://"),
+        ("http://127.0.0.1.evil.example", "must begin with https://"),
+        ("ftp://127.0.0.1", "must begin with https://"),
+        ("https://me:secret@speech.example", "give the key apart"),
+        ("https://speech.example?x=1", "before any ? or #"),
+        ("https://speech.example/#x", "before any ? or #"),
+        ("speech.example", "is no address"),
+        ("https://", "is no address"),
+        ("https://speech.example:x", "is no address"),
+        ("https://spee ch.example", "is no address"),
+        ("https://[::1", "is no address"),
+        ("https://a\x00.example", "is no address"),
+        (f"https://{'a' * 600}.example", "is no address"),
+        ("", "is no address"),
+    ],
+)
+async def test_an_address_that_gives_the_key_away_is_refused(
+    kit: Kit, tenant: Tenant, url: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await slots_of(kit, tenant).set("deepgram", Wanted(key=KEY, base_url=url))
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8000/v1", "http://[::1]:8000", "http://127.0.0.2", "https://speech.example/a/b"]
+)
+async def test_a_good_address_is_taken(kit: Kit, tenant: Tenant, url: str) -> None:
+    shown = await slots_of(kit, tenant).set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
+    assert shown.base_url == url
+
+
+async def test_the_project_must_be_one(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
+    with pytest.raises(Conflict, match="Name the project"):
+        await OperatorProviders(kit, mode="test").list()
+    with pytest.raises(NotFound):
+        await OperatorProviders(kit, mode="test", project_id="proj_none").list()
+
+
+def test_the_choice_makes_the_engine(kit: Kit) -> None:
+    asked: list[str | None] = []
+
+    def local(model: str | None) -> Transcriber:
+        asked.append(model)
+        return cast("Transcriber", "the local one")
+
+    choice = SlotChoice(slot="whisper", model="small")
+    assert transcriber(choice, local=local, clock=kit.clock) == "the local one"
+    assert asked == ["small"]
+    remote = SlotChoice(slot="whisper", engine="deepgram", key=KEY)
+    assert isinstance(transcriber(remote, local=local, clock=kit.clock), Deepgram)

@@ -1,0 +1,264 @@
+"""What each provider is sent for what is asked for, and what its documented answers become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lapel.transcription.providers.protocol import Clip, Wish
+from lapel.transcription.providers.slots import Engine
+from lapel.transcription.transcript import Word
+from tests.support.speech_answers import ASSEMBLYAI, DEEPGRAM, ELEVENLABS, OPENAI
+from tests.support.speech_providers import Fake, serving_fake
+
+MODELS = {
+    "deepgram": "nova-3", "assemblyai": "universal", "elevenlabs": "scribe_v1", "openai": "whisper-1",
+}  # fmt: skip
+
+
+def moved(clip: Clip, start_ms: int, end_ms: int) -> Clip:
+    """Another part of the recording."""
+    return msgspec.structs.replace(clip, start_ms=start_ms, end_ms=end_ms)
+
+
+async def test_two_people_are_heard(fake: Fake, clip: Clip) -> None:
+    heard = await fake.hear(clip)
+    first, second = heard.segments
+    assert [first.text, second.text] == ["Good morning.", "Hello there!"]
+    assert (first.start, first.end, second.start, second.end) == (0.5, 1.3, 2.0, 2.9)
+    told = fake.engine != "openai"
+    assert [first.speaker, second.speaker] == (["SPEAKER_0", "SPEAKER_1"] if told else [msgspec.UNSET] * 2)
+    assert isinstance(second.words, list)
+    assert [word.word for word in second.words] == ["Hello", "there!" if told else "there"]
+    assert all(0.9 < each.confidence < 1 for each in (first, second, *second.words))
+    assert heard.speech == [(0.5, 1.3), (2.0, 2.9)]
+    assert heard.language == "en"
+    assert heard.language_probability == (0.97 if told else None)
+    assert heard.model == MODELS[fake.engine]
+    assert fake.seconds == pytest.approx((clip.end_ms - clip.start_ms) / 1000, abs=0.05)
+
+
+async def test_a_named_model_is_asked_for_and_told(fake: Fake, clip: Clip) -> None:
+    name = "scribe_v2" if fake.engine == "elevenlabs" else "another-model"
+    assert (await fake.hear(clip, model=name)).model == name
+    field = {"assemblyai": "speech_models", "elevenlabs": "model_id"}.get(fake.engine, "model")
+    assert fake.fields[field] == ([f'["{name}"]'] if fake.engine == "assemblyai" else [name])
+
+
+ASKED: dict[Engine, dict[str, list[str]]] = {
+    "deepgram": {
+        "model": ["nova-3"], "punctuate": ["true"], "smart_format": ["true"], "utterances": ["true"],
+        "diarize": ["true"], "detect_language": ["true"],
+    },
+    "assemblyai": {
+        "punctuate": ["true"], "format_text": ["true"], "speaker_labels": ["true"],
+        "language_detection": ["true"],
+    },
+    "elevenlabs": {
+        "model_id": ["scribe_v1"], "timestamps_granularity": ["word"], "tag_audio_events": ["false"],
+        "diarize": ["true"],
+    },
+    "openai": {
+        "model": ["whisper-1"], "response_format": ["verbose_json"],
+        "timestamp_granularities[]": ["word", "segment"],
+    },
+}  # fmt: skip
+
+
+async def test_nothing_more_is_asked_than_was_wished(fake: Fake, clip: Clip) -> None:
+    await fake.hear(clip)
+    assert {name: each for name, each in fake.fields.items() if name not in ("file", "audio_url")} == ASKED[
+        fake.engine
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "language", "field", "value"),
+    [
+        ("deepgram", "de-CH", "language", "de-CH"),
+        ("assemblyai", "en-GB", "language_code", '"en_uk"'),
+        ("assemblyai", "en-US", "language_code", '"en_us"'),
+        ("assemblyai", "pt-BR", "language_code", '"pt"'),
+        ("elevenlabs", "deu", "language_code", "de"),
+        ("elevenlabs", "haw", "language_code", "haw"),
+        ("openai", "en-US", "language", "en"),
+    ],
+)
+async def test_a_language_is_asked_for_as_each_calls_it(
+    clip: Clip, engine: Engine, language: str, field: str, value: str
+) -> None:
+    async with serving_fake(Fake(engine)) as fake:
+        heard = await fake.hear(clip, Wish(language=language))
+    assert fake.fields[field] == [value]
+    assert fake.complaints == []
+    # The answers tell of English.
+    assert heard.language == (language if engine == "deepgram" or language.startswith("en") else "en")
+
+
+async def test_speakers_are_told_only_when_asked_for(fake: Fake, clip: Clip) -> None:
+    heard = await fake.hear(clip, Wish(diarization=False, num_speakers=2))
+    assert {each.speaker for each in heard.segments} == {msgspec.UNSET}
+    for name in ("speakers_expected", "num_speakers"):
+        assert name not in fake.fields
+    for name in ("diarize", "speaker_labels"):
+        assert fake.fields.get(name, ["false"]) == ["false"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "field"), [("assemblyai", "speakers_expected"), ("elevenlabs", "num_speakers")]
+)
+async def test_the_number_of_speakers_is_passed_on(clip: Clip, engine: Engine, field: str) -> None:
+    async with serving_fake(Fake(engine)) as fake:
+        await fake.hear(clip, Wish(num_speakers=3))
+    assert fake.fields[field] == ["3"]
+
+
+EMPTY: dict[Engine, list[Any]] = {
+    "deepgram": [
+        {"results": {"channels": []}},
+        {"results": {"channels": [{"alternatives": []}], "utterances": []}},
+        {"results": {"channels": [{"alternatives": [{"transcript": "", "confidence": 0, "words": []}]}]}},
+    ],
+    "assemblyai": [
+        {"id": "t-1", "status": "completed", "text": None, "words": None, "utterances": None},
+        {"id": "t-1", "status": "completed", "text": "", "words": [], "utterances": []},
+        {
+            "id": "t-1", "status": "error",
+            "error": "language_detection cannot be performed on files with no spoken audio.",
+        },
+    ],
+    "elevenlabs": [
+        {"language_code": "eng", "language_probability": 1.0, "text": "", "words": []},
+        {"text": " ", "words": [{"text": "(music)", "type": "audio_event", "start": 0, "end": 3}]},
+    ],
+    "openai": [{"text": ""}, {"text": "", "segments": [], "words": [], "language": "english"}],
+}  # fmt: skip
+
+
+async def test_silence_is_no_failure(fake: Fake, clip: Clip) -> None:
+    for answer in EMPTY[fake.engine]:
+        fake.answer, fake.polls = answer, 0
+        heard = await fake.hear(clip)
+        assert (heard.segments, heard.speech, heard.language) == ([], [], None)
+
+
+BARE: dict[Engine, Any] = {
+    "deepgram": DEEPGRAM | {"results": {"channels": DEEPGRAM["results"]["channels"]}},
+    "assemblyai": ASSEMBLYAI | {"utterances": None},
+    "elevenlabs": {"text": ELEVENLABS["text"], "words": ELEVENLABS["words"]},
+    "openai": {"text": OPENAI["text"], "words": OPENAI["words"]},
+}  # fmt: skip
+
+
+async def test_words_alone_become_segments(fake: Fake, clip: Clip) -> None:
+    fake.answer = BARE[fake.engine]
+    heard = await fake.hear(clip)
+    if fake.engine == "openai":  # its words have no punctuation, and nobody says whose they are
+        assert [each.text for each in heard.segments] == ["Good morning Hello there"]
+    else:
+        assert [each.text for each in heard.segments] == ["Good morning.", "Hello there!"]
+        assert [each.speaker for each in heard.segments] == ["SPEAKER_0", "SPEAKER_1"]
+
+
+TEXT: dict[Engine, Any] = {
+    "deepgram": {"results": {"channels": [{"alternatives": [{"transcript": "Only text."}]}]}},
+    "assemblyai": {"id": "t-1", "status": "completed", "text": "Only text."},
+    "elevenlabs": {"text": "Only text."},
+    "openai": {"text": "Only text.", "usage": {"type": "duration", "seconds": 4}},
+}
+
+
+async def test_text_alone_becomes_one_segment(fake: Fake, clip: Clip) -> None:
+    fake.answer = TEXT[fake.engine]
+    heard = await fake.hear(clip)
+    (segment,) = heard.segments
+    assert (segment.start, segment.end) == (0, clip.end_ms / 1000)
+    assert (segment.text, segment.confidence, segment.words) == ("Only text.", 1.0, msgspec.UNSET)
+
+
+async def test_what_is_no_text_is_cleaned(fake: Fake, clip: Clip) -> None:
+    fake.answer = {
+        "deepgram": {
+            "results": {"channels": [{"alternatives": [{"transcript": "A\x00\x1b[31m\n b\u202e"}]}]}
+        },
+        "assemblyai": {"id": "t-1", "status": "completed", "text": "A\x00\x1b[31m\n b\u202e"},
+    }.get(fake.engine, {"text": "A\x00\x1b[31m\n b\u202e"})
+    assert [each.text for each in (await fake.hear(clip)).segments] == ["A[31m b"]
+
+
+async def test_a_piece_is_sent_alone_and_its_times_are_the_recordings(clip: Clip) -> None:
+    async with serving_fake(Fake("openai")) as fake:
+        heard = await fake.hear(moved(clip, 1_000, 4_000))
+    assert fake.seconds == pytest.approx(3.0)
+    assert fake.fields["file"] == ["piece-1000-4000.flac", "audio/flac"]
+    assert [(each.start, each.end) for each in heard.segments] == [(1.5, 2.3), (3.0, 3.9)]
+    assert not list(clip.pcm.parent.glob("piece-*"))  # gone again
+
+
+async def test_a_moment_is_not_sent(clip: Clip) -> None:
+    async with serving_fake(Fake("openai")) as fake:
+        assert (await fake.hear(moved(clip, 1_000, 1_099))).segments == []
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-transcribe", "gpt-4o-mini-transcribe"])
+async def test_models_that_know_no_times_are_not_asked_for_them(clip: Clip, name: str) -> None:
+    async with serving_fake(Fake("openai", answer={"text": "Only text."})) as fake:
+        await fake.hear(clip, model=name)
+    assert fake.fields["response_format"] == ["json"]
+    assert "timestamp_granularities[]" not in fake.fields
+
+
+async def test_words_within_segments_are_taken_as_they_are(clip: Clip) -> None:
+    """As speaches answers: no list of all words, a probability for each."""
+    words = [
+        {"start": 0.5, "end": 0.8, "word": " Good", "probability": 0.5},
+        {"start": 0.8, "end": 1.3, "word": " morning.", "probability": 0.75},
+    ]
+    segment = OPENAI["segments"][0] | {"words": words, "avg_logprob": -0.1}
+    async with serving_fake(
+        Fake("openai", answer={"text": "x", "segments": [segment], "words": None})
+    ) as fake:
+        (found,) = (await fake.hear(clip)).segments
+    assert found.words == [
+        Word(start=0.5, end=0.8, word="Good", confidence=0.5),
+        Word(start=0.8, end=1.3, word="morning.", confidence=0.75),
+    ]
+    assert found.confidence == pytest.approx(0.9048, abs=1e-4)
+
+
+async def test_languages_without_spaces_get_none(clip: Clip) -> None:
+    tokens = [
+        {"text": text, "start": index / 2, "end": index / 2 + 0.4, "type": "word", "speaker_id": "speaker_0"}
+        for index, text in enumerate("おはよう")
+    ]
+    answer = {"language_code": "jpn", "text": "おはよう", "words": tokens}
+    async with serving_fake(Fake("elevenlabs", answer=answer)) as fake:
+        heard = await fake.hear(clip)
+    assert [each.text for each in heard.segments] == ["おはよう"]
+    assert heard.language == "ja"
+
+
+async def test_a_service_without_keys_is_sent_none(clip: Clip) -> None:
+    async with serving_fake(Fake("openai", key=None)) as fake:
+        await fake.hear(clip)
+    assert fake.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("content_type", "sent", "name"),
+    [("audio/x-m4a", "audio/mp4", "recording.m4a"), ("audio/opus", "audio/ogg", "recording.ogg")],
+)
+async def test_a_file_is_called_what_it_is(clip: Clip, content_type: str, sent: str, name: str) -> None:
+    async with serving_fake(Fake("elevenlabs")) as fake:
+        await fake.hear(msgspec.structs.replace(clip, content_type=content_type))
+    assert fake.fields["file"] == [name, sent]
+
+
+async def test_a_file_that_is_away_is_our_own_fault(clip: Clip, tmp_path: Path) -> None:
+    async with serving_fake(Fake("deepgram")) as fake:
+        with pytest.raises(FileNotFoundError):
+            await fake.hear(msgspec.structs.replace(clip, file=tmp_path / "none"))
