@@ -45,12 +45,13 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
         WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp()
         ORDER BY s.created_at, s.id LIMIT 1
     ) free
-    LEFT JOIN speech_turns t ON t.lane = $1 AND t.world_id = w.world_id
     ORDER BY (
         SELECT count(*) FROM speech_work r
         WHERE r.lane = $1 AND r.world_id = w.world_id AND r.lease IS NOT NULL
             AND r.available_at > clock_timestamp()
-    ), t.served_at NULLS FIRST, w.world_id
+    ), (
+        SELECT t.served_at FROM speech_turns t WHERE t.lane = $1 AND t.world_id = w.world_id
+    ) NULLS FIRST, w.world_id
     LIMIT 1
 ), served AS (
     INSERT INTO speech_turns (lane, world_id, served_at) SELECT $1, world_id, clock_timestamp() FROM next
