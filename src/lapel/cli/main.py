@@ -16,6 +16,7 @@ app = App(
 )
 projects = App(name="projects", help="Make and list projects.")
 config = App(name="config", help="What an organization sets for the devices of all its projects.")
+providers = App(name="providers", help="Who transcribes when clients ask for a provider by its name.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether the server runs or not.")
 
 # Where each command is, and the first line of its help: the overview must not import them all.
@@ -84,6 +85,30 @@ COMMANDS = (
         "Take away what the organization overrides of a section.",
     ),
     (
+        providers,
+        "list",
+        "lapel.cli.providers:list_",
+        "List who answers each provider's name; of keys the last four characters.",
+    ),
+    (
+        providers,
+        "set",
+        "lapel.cli.providers:set_",
+        "Let an engine answer a provider's name. What is not named stays as it was.",
+    ),
+    (
+        providers,
+        "remove",
+        "lapel.cli.providers:remove",
+        "Let the local engine answer a provider's name again, and forget the key.",
+    ),
+    (
+        providers,
+        "test",
+        "lapel.cli.providers:try_",
+        "Send 25 seconds of a public audiobook to whoever answers a name, and print what comes back.",
+    ),
+    (
         keys,
         "create",
         "lapel.cli.keys:create",
@@ -103,6 +128,7 @@ for _parent, _name, _place, _help in COMMANDS:
     _parent.command(_place, name=_name, help=None if _name in sys.argv else _help)
 app.command(projects)
 app.command(config)
+app.command(providers)
 app.command(keys)
 
 

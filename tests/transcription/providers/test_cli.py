@@ -1,0 +1,161 @@
+"""`lapel providers`, as a person calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapel.cli import providers
+from lapel.cli.faults import CommandError
+from lapel.foundation.errors import NotFound
+from lapel.foundation.kit import open_kit
+from lapel.projects.service import Projects
+from lapel.supervisor.data_folder import DataFolderError
+from lapel.transcription.providers.slots import Engine
+from tests.support.running import settings_for
+from tests.support.serving import LAPEL, told
+from tests.support.speech_faults import status
+from tests.support.speech_providers import KEY, Fake, serving_fake
+
+SECRET = "a-secret-for-tests-that-is-long-enough"
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+async def place(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An installation on a database of the test's own, with one project; its id."""
+    monkeypatch.setenv("LAPEL_DATABASE_URL", fresh_database)
+    monkeypatch.setenv("LAPEL_SECRET", SECRET)
+    monkeypatch.setenv("LAPEL_DATA_DIR", str(tmp_path / "data"))
+    async with open_kit(settings_for(tmp_path / "data", fresh_database, 9)) as kit:
+        return (await Projects(kit).create("Acme")).id
+
+
+@pytest.fixture
+def call(place: str, capsys: pytest.CaptureFixture[str]) -> Call:
+    """A command in this process: what it prints as JSON."""
+
+    async def calling(command: Callable[..., None], *arguments: str, **flags: Any) -> Any:
+        # In a thread, for it has an event loop of its own.
+        await asyncio.to_thread(command, *arguments, json=True, **flags)
+        printed = capsys.readouterr()
+        assert KEY not in printed.out + printed.err
+        return json.loads(printed.out)
+
+    return calling
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> str:
+    """A file with the key and the end of line that editors add."""
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    return str(file)
+
+
+async def test_slots_are_set_listed_and_removed(call: Call, place: str, key_file: str) -> None:
+    made = await call(providers.set_, "deepgram", key_file=key_file, model="nova-2")
+    assert made == {
+        "slot": "deepgram", "project_id": place, "mode": "test", "engine": "deepgram", "model": "nova-2",
+        "base_url": None, "key": "…WXYZ", "updated_at": made["updated_at"],
+    }  # fmt: skip
+    listed = (await call(providers.list_))["data"]
+    assert [each["engine"] for each in listed] == ["local", "deepgram", "local", "local"]
+    assert listed[1] == made
+    live = (await call(providers.list_, mode="live"))["data"]
+    assert {(each["engine"], each["mode"]) for each in live} == {("local", "live")}
+    assert (await call(providers.remove, "deepgram"))["engine"] == "local"
+    assert {each["engine"] for each in (await call(providers.list_))["data"]} == {"local"}
+
+
+async def test_people_see_a_table(call: Call, key_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    await call(providers.set_, "assemblyai", key_file=key_file)
+    await asyncio.to_thread(providers.list_)
+    printed = capsys.readouterr().out
+    assert "assemblyai  assemblyai                   …WXYZ" in printed
+    assert KEY not in printed
+
+
+async def test_a_key_may_come_from_a_variable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", f" {KEY} ")
+    assert (await call(providers.set_, "elevenlabs", key_env="THE_KEY"))["key"] == "…WXYZ"
+
+
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"key_file": "x", "key_env": "Y"}, "give --key-file or --key-env, not both"),
+    ({"key_env": "NO_SUCH_VARIABLE"}, "--key-env: there is no variable NO_SUCH_VARIABLE"),
+    ({"key_file": "/no/such/file"}, "--key-file /no/such/file cannot be read: No such file"),
+    ({"key_file": "/dev/null"}, "--key-file: it is empty"),
+    ({}, "--key-file or --key-env: deepgram needs a key."),
+    ({"engine": "siri"}, "--engine: There is no engine 'siri'."),
+    ({"base_url": "http://speech.example"}, "--base-url: The base URL must begin with https://"),
+    ({"base_url": "https://speech.example", "model": "\x00"}, "--model: A model's name has"),
+]
+
+
+async def test_what_is_wrong_is_said_of_the_flag(call: Call) -> None:
+    for flags, words in WRONG:
+        with pytest.raises(CommandError) as caught:
+            await call(providers.set_, "deepgram", **flags)
+        assert words in str(caught.value)
+
+
+async def test_an_unknown_project_or_slot_is_named(call: Call) -> None:
+    with pytest.raises(NotFound):
+        await call(providers.list_, project="proj_none")
+    with pytest.raises(CommandError, match=r"There is no slot 'siri'\. The slots are: whisper,"):
+        await call(providers.remove, "siri")
+
+
+async def test_the_sample_is_sent_and_what_comes_back_is_told(
+    call: Call, key_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines: tuple[tuple[Engine, str], ...] = (("openai", "whisper-1"), ("deepgram", "nova-3"))
+    for engine, model in engines:
+        async with serving_fake(Fake(engine)) as fake:
+            where = fake.choice().base_url
+            await call(providers.set_, "whisper", engine=engine, base_url=where, key_file=key_file)
+            tested = await call(providers.try_, "whisper", language="en")
+            await asyncio.to_thread(providers.try_, "whisper")
+        assert fake.complaints == []
+        assert fake.seconds == pytest.approx(24.73, abs=0.05)
+        assert (tested["engine"], tested["model"], tested["language"]) == (engine, model, "en")
+        assert [each["text"] for each in tested["segments"]] == ["Good morning.", "Hello there!"]
+        assert len(tested["known"].split()) > 20
+        printed = capsys.readouterr().out
+        assert "Good morning." in printed
+        assert "Known text: " in printed
+
+
+async def test_what_the_provider_refuses_is_told(call: Call, key_file: str) -> None:
+    async with serving_fake(Fake("deepgram")) as fake:
+        await call(providers.set_, "deepgram", base_url=fake.url, key_file=key_file)
+        fake.fail(status(401, {"err_msg": "Invalid credentials."}))
+        with pytest.raises(CommandError, match="It refuses the key; set another one"):
+            await call(providers.try_, "deepgram")
+
+
+async def test_there_is_nothing_to_send_to_the_local_engine(call: Call) -> None:
+    with pytest.raises(CommandError, match="nothing is sent anywhere"):
+        await call(providers.try_, "whisper")
+
+
+async def test_a_mistyped_folder_is_not_made_into_an_installation(tmp_path: Path) -> None:
+    with pytest.raises(DataFolderError, match="does not exist; name the data folder with --data-dir"):
+        await asyncio.to_thread(providers.list_, data_dir=tmp_path / "none")
+
+
+def test_it_works_on_a_stopped_installation_with_the_key_from_standard_input(tmp_path: Path) -> None:
+    place = ("--data-dir", str(tmp_path / "data"))
+    told("init", *place)
+    command = [*LAPEL, "providers", "set", "deepgram", "--key-file", "-", *place]
+    done = subprocess.run(command, input=f"{KEY}\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "…WXYZ" in done.stdout
+    assert KEY not in done.stdout + done.stderr
