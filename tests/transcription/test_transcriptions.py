@@ -69,7 +69,9 @@ async def test_a_wrong_wish_is_refused_and_named(device: Device, wish: dict[str,
     assert refused["error"]["param"] == param
 
 
-async def test_a_language_the_local_model_does_not_know_is_refused_with_those_it_knows(device: Device) -> None:
+async def test_a_language_the_local_model_does_not_know_is_refused_with_those_it_knows(
+    device: Device,
+) -> None:
     recording_id, _ = await device.upload(SOUND)
     refused = await device.post("/v1/transcriptions", 400, {"recording_id": recording_id, "language": "tlh"})
     assert "'tlh'" in refused["error"]["message"]
@@ -96,7 +98,8 @@ async def test_one_under_way_is_named_until_it_is_ten_minutes_old(device: Device
     assert refused["error"]["resource_id"] == made["id"]
     async with kit.database.acquire() as connection:
         await connection.execute(
-            "UPDATE transcriptions SET created_at = created_at - interval '10 minutes' WHERE id = $1", made["id"]
+            "UPDATE transcriptions SET created_at = created_at - interval '10 minutes' WHERE id = $1",
+            made["id"],
         )
     again = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
     assert (await device.read(recording_id))["transcription_id"] == again["id"]
