@@ -1,0 +1,104 @@
+"""What the engine's process does about speakers: describe the voices of a piece, group all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from lapel.transcription.engine.messages import SAMPLE_RATE, Group, Groups, Span, Voices
+from lapel.transcription.speakers import windows
+from lapel.transcription.speakers.campplus import DIMENSIONS, SpeakerModel
+from lapel.transcription.speakers.clustering import cluster
+from lapel.transcription.speakers.pauses import phrases
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Seconds of sound that are held at a time: 4 MB of samples, 2 MB of features.
+_BLOCK: Final = 60.0
+# Shorter windows tell less of a voice: they follow the groups that the longer ones make. Seconds.
+_TELLING: Final = 1.2
+
+
+def describe(pcm: Path, speech: Sequence[Span], *, weights: Path | None = None, threads: int = 2) -> Voices:
+    """The voices in these stretches of a PCM file, window by window. See messages.Describe.
+
+    `speech` may be in any order, overlap, and reach beyond the file. `weights`: the setting `speaker_model`.
+    The model is loaded at the first call and stays. Raises SpeechError without weights, OSError.
+    """
+    if pcm.stat().st_size < 2 or not speech:
+        return Voices(windows=[], embeddings=b"")
+    samples = np.memmap(pcm, "<i2", "r", shape=(pcm.stat().st_size // 2,))
+    model = _model(weights, threads)
+    found: list[Span] = []
+    embeddings: list[bytes] = []
+    for block in _blocks(windows.apart(speech), len(samples) / SAMPLE_RATE):
+        start = block[0][0]
+        first, last = round(start * SAMPLE_RATE), round(block[-1][1] * SAMPLE_RATE)
+        heard = samples[first:last].astype(np.float32) / np.float32(32768)
+        inside = windows.windows(phrases(heard, [(left - start, right - start) for left, right in block]))
+        if inside:
+            embeddings.append(model.embed(heard, inside).astype("<f2").tobytes())
+            found += [(round(start + left, 2), round(start + right, 2)) for left, right in inside]
+    return Voices(windows=found, embeddings=b"".join(embeddings))
+
+
+def group(request: Group) -> Groups:
+    """Which windows are of one person. Raises ValueError when windows and embeddings do not match."""
+    found = [window for voices in request.voices for window in voices.windows]
+    embeddings = np.concatenate([_vectors(voices) for voices in request.voices] or [_NOBODY])
+    order = sorted(range(len(found)), key=lambda index: found[index])
+    long_enough = [found[index][1] - found[index][0] >= _TELLING - 1e-6 for index in order]
+    labels = cluster(
+        embeddings[order],
+        np.array(long_enough, bool),
+        num_speakers=request.num_speakers,
+        min_speakers=request.min_speakers,
+        max_speakers=request.max_speakers,
+    )
+    placed = dict(zip(order, labels, strict=True))
+    return Groups(windows=found, labels=[placed[index] for index in range(len(found))])
+
+
+@lru_cache(maxsize=1)
+def _model(weights: Path | None, threads: int) -> SpeakerModel:
+    return SpeakerModel(weights, threads=threads)
+
+
+_NOBODY: Final[NDArray[np.float32]] = np.zeros((0, DIMENSIONS), np.float32)
+
+
+def _vectors(voices: Voices) -> NDArray[np.float32]:
+    """Of length 1 again, which half precision does not keep."""
+    halves = np.frombuffer(voices.embeddings, "<f2")
+    if halves.size != len(voices.windows) * DIMENSIONS:
+        raise ValueError(f"{len(voices.windows)} windows with {halves.size} numbers")
+    vectors = np.nan_to_num(halves.astype(np.float32)).reshape(-1, DIMENSIONS)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def _blocks(speech: Sequence[Span], duration: float) -> Iterator[list[Span]]:
+    """The stretches within the file, a block at a time; one that is longer than a block is cut."""
+    block: list[Span] = []
+    for start, end in _within(speech, duration):
+        if block and end - block[0][0] > _BLOCK:
+            yield block
+            block = []
+        block.append((start, end))
+    if block:
+        yield block
+
+
+def _within(speech: Sequence[Span], duration: float) -> Iterator[Span]:
+    for start, end in speech:
+        last = min(end, duration)
+        while last - start > _BLOCK:
+            yield (start, start + _BLOCK)
+            start += _BLOCK  # noqa: PLW2901
+        if last > start:
+            yield (start, last)
