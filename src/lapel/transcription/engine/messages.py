@@ -23,6 +23,18 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
     model: str | None = None
 
 
+class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
+    """Load a model, and download it if it is not here. Progress: of the download."""
+
+    model: str | None = None
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """The model is loaded. `model`: its name, as transcripts say it."""
+
+    model: str
+
+
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """What was said. `speech`: where there is speech. `language` is None when nobody spoke."""
 
@@ -63,7 +75,7 @@ class Groups(msgspec.Struct, frozen=True, kw_only=True):
     labels: list[int]
 
 
-Request = Listen | Describe | Group
+Request = Prepare | Listen | Describe | Group
 
 
 def pcm_name(folder: Path) -> Path:

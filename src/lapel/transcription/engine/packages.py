@@ -53,7 +53,7 @@ class Packaged:
             digest.update(piece)
             joined.write(piece)
         if digest.hexdigest() != self.sha256:
-            raise DamagedPackage(self._damage())
+            raise DamagedPackage(self.damage)
         return joined.getvalue()
 
     def is_sound(self) -> bool:
@@ -65,7 +65,9 @@ class Packaged:
                     digest.update(block)
         return paths is not None and digest.hexdigest() == self.sha256
 
-    def _damage(self) -> str:
+    @property
+    def damage(self) -> str:
+        """The sentence for people when the sum is wrong."""
         names = " and ".join(part.package for part in self.parts)
         return f"{names}: the weights are damaged (wrong SHA-256); remove them, then: {self.install}"
 

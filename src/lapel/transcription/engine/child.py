@@ -1,0 +1,115 @@
+"""`python -m lapel.transcription.engine.child`: the process that holds the speech models.
+
+It is started by a Subworker and told its settings as arguments: the Whisper model, the weights of the
+speaker model (empty: those installed) and how many threads to use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+import numpy as np
+
+from lapel.foundation.subworker import Refusal, answer_requests
+from lapel.transcription.engine.messages import (
+    SAMPLE_RATE,
+    Describe,
+    Group,
+    Groups,
+    Heard,
+    Listen,
+    Prepare,
+    Ready,
+    Request,
+    Voices,
+)
+from lapel.transcription.failures import SpeechError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lapel.transcription.engine.whisper import Whisper
+
+Report: TypeAlias = Callable[[float], None]
+Answer: TypeAlias = Ready | Heard | Voices | Groups
+
+
+class _Models:
+    """What is loaded; each model when it is first needed, and one Whisper at a time."""
+
+    def __init__(self, whisper: str, speakers: Path | None, threads: int) -> None:
+        self._setting = whisper
+        self._speakers = speakers
+        self._threads = threads
+        self._whisper: Whisper | None = None
+
+    def answer(self, request: Request, report: Report) -> Answer:
+        try:
+            return self._answer(request, report)
+        except SpeechError as fault:
+            raise Refusal(fault.code, fault.message) from fault
+
+    def _answer(self, request: Request, report: Report) -> Answer:
+        # Imported where they are needed: a child that only groups voices loads no model's library.
+        match request:
+            case Prepare():
+                return Ready(model=self._model(request.model).load(report))
+            case Listen():
+                return self._listen(request, report)
+            case Describe():
+                from lapel.transcription.speakers.work import describe  # noqa: PLC0415
+
+                return describe(
+                    Path(request.pcm), request.speech, weights=self._speakers, threads=self._threads
+                )
+            case Group():
+                from lapel.transcription.speakers.work import group  # noqa: PLC0415
+
+                return group(request)
+            case _:
+                assert_never(request)
+
+    def _listen(self, request: Listen, report: Report) -> Heard:
+        samples = _samples(Path(request.pcm), request.start_ms, request.end_ms)
+        return self._model(request.model).listen(
+            samples, offset=request.start_ms / 1000, language=request.language, report=report
+        )
+
+    def _model(self, setting: str | None) -> Whisper:
+        wanted = self._setting if setting is None else setting
+        if self._whisper is None or self._whisper.setting != wanted:
+            from lapel.transcription.engine.whisper import Whisper  # noqa: PLC0415
+
+            self._whisper = None  # the old one leaves memory before the new one comes
+            self._whisper = Whisper(wanted, threads=self._threads)
+        return self._whisper
+
+
+def _samples(pcm: Path, start_ms: int, end_ms: int) -> NDArray[np.float32]:
+    """The part of a PCM file, -1 to 1; what lies beyond its end is left out."""
+    count = pcm.stat().st_size // 2
+    first, last = (max(0, min(ms * SAMPLE_RATE // 1000, count)) for ms in (start_ms, end_ms))
+    if last <= first:
+        return np.zeros(0, np.float32)
+    mapped = np.memmap(pcm, "<i2", "r", offset=first * 2, shape=(last - first,))
+    return mapped.astype(np.float32) / np.float32(32768)
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def main(arguments: list[str]) -> None:
+    """`arguments`: of the command line, the Subworker's two first."""
+    whisper, speakers, threads = arguments[2:5]
+    models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or _cores())
+    answer_requests(Request, models.answer, arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

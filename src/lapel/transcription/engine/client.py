@@ -1,0 +1,129 @@
+"""The speech models, seen from the process that needs them: they work in a child of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+import structlog
+
+from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied, SubworkerTimeout
+from lapel.settings import Settings
+from lapel.transcription.engine.messages import (
+    Describe,
+    Group,
+    Groups,
+    Heard,
+    Listen,
+    Prepare,
+    Ready,
+    Request,
+    Voices,
+)
+from lapel.transcription.failures import Code, SpeechError, TryAgain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Report = Callable[[float], None]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# What work may take, in seconds, and per second of audio: base takes a tenth of that on two slow cores,
+# large-v3 about half. Beyond it something is wrong.
+_AT_LEAST = 120.0
+_PER_SECOND = 10.0
+# A large model may have to be downloaded, over a slow line.
+_LOADING = 2 * 3600.0
+# Grouping three hours of speech takes seconds.
+_GROUPING = 600.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Engine:
+    """One child process with the models, started when it is first needed, ended when nobody needs it.
+
+    It does one thing at a time; who calls meanwhile waits. Raises of every call: SpeechError when another
+    try cannot help (no model, an unknown language); TryAgain when the child died or took too long, after
+    which the next call starts another one.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """`settings`: None for those of this process's environment."""
+        settings = settings or Settings.load()
+        self._worker = Subworker(
+            "lapel.transcription.engine.child",
+            settings.whisper_model,
+            "" if settings.speaker_model is None else str(settings.speaker_model),
+            str(settings.speech_threads),
+            idle_seconds=settings.speech_idle_seconds,
+        )
+        # The child, and the model that it has loaded.
+        self._prepared: tuple[int | None, str | None] = (None, None)
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child while there is one."""
+        return self._worker.pid
+
+    async def prepare(self, model: str | None = None, report: Report | None = None) -> str:
+        """Load the Whisper model, after a download if it is not here; its name. `report`: of the download.
+
+        `model`: a folder or a name instead of the setting.
+        """
+        ready = await self._ask(Prepare(model=model), Ready, seconds=_LOADING, report=_logged(report))
+        self._prepared = (self._worker.pid, model)
+        return ready.model
+
+    async def listen(self, request: Listen, report: Report | None = None) -> Heard:
+        """What is said in a part of a PCM file. `report`: the progress, 0 to 1."""
+        if self._worker.pid is None or self._prepared != (self._worker.pid, request.model):
+            await self.prepare(request.model)  # apart, since it has another limit in time
+        length = max(request.end_ms - request.start_ms, 0) / 1000
+        return await self._ask(request, Heard, seconds=_AT_LEAST + _PER_SECOND * length, report=report)
+
+    async def describe(self, request: Describe) -> Voices:
+        """The voices in some stretches of a PCM file."""
+        length = sum(max(end - start, 0.0) for start, end in request.speech)
+        return await self._ask(request, Voices, seconds=_AT_LEAST + _PER_SECOND * length)
+
+    async def group(self, request: Group) -> Groups:
+        """Which of these voices are the same person's."""
+        return await self._ask(request, Groups, seconds=_GROUPING)
+
+    async def aclose(self) -> None:
+        """End the child, for good; a call that is under way, and any later one, raises TryAgain."""
+        self._closed = True
+        await self._worker.close()
+
+    async def _ask(
+        self, request: Request, answer: type[T], *, seconds: float, report: Report | None = None
+    ) -> T:
+        if self._closed:
+            raise TryAgain("processing_error", "The speech models have been put away: we are shutting down.")
+        try:
+            return await self._worker.call(request, answer, seconds=seconds, report=report)
+        except Refusal as refusal:
+            raise SpeechError(cast("Code", refusal.code), refusal.message) from None
+        except SubworkerTimeout as late:
+            raise TryAgain("processing_error", f"The speech models were {late}.") from None
+        except SubworkerDied as died:
+            message = f"The process of the speech models ended in mid-work ({died})."
+            raise TryAgain("processing_error", message) from None
+
+
+def _logged(report: Report | None) -> Report:
+    """The progress of a download, also in the log: a tenth at a time."""
+    told = -1
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if int(share * 10) > told:
+            told = int(share * 10)
+            _log.info("speech.model_download", done=round(share, 2))
+        if report is not None:
+            report(share)
+
+    return tell

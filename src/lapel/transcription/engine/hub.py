@@ -1,0 +1,85 @@
+"""Whisper models from the Hugging Face hub: the only place that may reach it, and only to download.
+
+HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+# The names that faster-whisper knows; a test holds this list to it.
+REPOSITORIES: Final = {
+    "tiny": "Systran/faster-whisper-tiny",
+    "tiny.en": "Systran/faster-whisper-tiny.en",
+    "base": "Systran/faster-whisper-base",
+    "base.en": "Systran/faster-whisper-base.en",
+    "small": "Systran/faster-whisper-small",
+    "small.en": "Systran/faster-whisper-small.en",
+    "medium": "Systran/faster-whisper-medium",
+    "medium.en": "Systran/faster-whisper-medium.en",
+    "large-v1": "Systran/faster-whisper-large-v1",
+    "large-v2": "Systran/faster-whisper-large-v2",
+    "large-v3": "Systran/faster-whisper-large-v3",
+    "large": "Systran/faster-whisper-large-v3",
+    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "distil-small.en": "Systran/faster-distil-whisper-small.en",
+    "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
+    "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
+    "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
+    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+}
+_FILES: Final = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
+
+
+class HubError(Exception):
+    """Nothing could be downloaded; the message says why, in one line."""
+
+
+def cached(repository: str) -> Path | None:
+    """Folder of a model that was downloaded before; None when it was not, or not whole. No network."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  # slow, and rarely needed
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
+    except (OSError, HFValidationError):  # not there, in part there, or not to be read
+        return None
+
+
+def download(repository: str, report: Callable[[float], None]) -> Path:
+    """Folder of the model, downloaded now; what is there of an earlier try is kept. `report`: 0 to 1.
+
+    Raises HubError.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    try:
+        planned = snapshot_download(repository, allow_patterns=_FILES, dry_run=True)
+        wanted = sum(file.file_size or 0 for file in planned if file.will_download)
+        bar = _reporting(max(wanted, 1), report)
+        return Path(snapshot_download(repository, allow_patterns=_FILES, tqdm_class=bar))
+    except Exception as fault:  # the client fails in dozens of ways, and each means the same to us
+        cause = fault.__cause__ or fault
+        told = re.sub(r"\S*https?://\S+", "…", str(cause).strip().partition("\n")[0])
+        raise HubError(f"{type(cause).__name__}: {told}" if told else type(cause).__name__) from fault
+
+
+def _reporting(wanted: int, report: Callable[[float], None]) -> type[tqdm[Any]]:
+    """A progress bar that draws nothing. The client has several; those that count bytes have them as unit."""
+    most = 0.0
+
+    class Bar(tqdm[Any]):
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - as in tqdm
+            nonlocal most
+            share = min(self.n / wanted, 1.0)
+            if self.unit == "B" and share > most:
+                most = share
+                report(share)
+
+    return Bar

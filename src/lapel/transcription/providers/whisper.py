@@ -1,0 +1,35 @@
+"""The local model as a provider: nothing leaves the machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lapel.transcription.engine.messages import Heard, Listen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.transcription.engine.client import Engine
+    from lapel.transcription.providers.protocol import Clip, Wish
+
+
+class Whisper:
+    """A Transcriber on the models of this process. `model`: a folder or a name instead of the setting."""
+
+    piecewise: Final = True
+    tells_speakers: Final = False
+
+    def __init__(self, engine: Engine, model: str | None = None) -> None:
+        self._engine = engine
+        self._model = model
+
+    async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
+        """See protocol.Transcriber."""
+        request = Listen(
+            pcm=str(clip.pcm),
+            start_ms=clip.start_ms,
+            end_ms=clip.end_ms,
+            language=wish.language,
+            model=self._model,
+        )
+        return await self._engine.listen(request, report)

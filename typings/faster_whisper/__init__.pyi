@@ -1,0 +1,2 @@
+from faster_whisper.transcribe import BatchedInferencePipeline as BatchedInferencePipeline
+from faster_whisper.transcribe import WhisperModel as WhisperModel
