@@ -41,7 +41,7 @@ def assemble(
         segments += _orderly([segment for segment in cleaned if segment.text], piece)
     if groups is not None:
         segments = with_speakers(segments, groups)
-    parts = [part for segment in segments for part in shortened(segment) if plain(part.text)]
+    parts = [_rounded(part) for segment in segments for part in shortened(segment) if plain(part.text)]
     parts.sort(key=lambda part: part.start)
     language, probability = spoken_language(heard)
     return Transcript(
@@ -109,10 +109,10 @@ def _inside(seconds: float, piece: Piece) -> int:
 def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
     """The segments by their start, none beyond the next one of the same speaker, and words likewise."""
     segments.sort(key=lambda segment: segment.start)
-    if piece[1] <= piece[0]:
-        return
+    if len(segments) > piece[1] - piece[0]:  # times that mean nothing
+        segments = _joined(segments)
     times = _in_turn([(each.start, each.end, each.speaker) for each in segments], piece)
-    for segment, (start, end) in zip(segments, times, strict=True):
+    for segment, (start, end) in zip(segments, times, strict=False):
         words = segment.words or []
         inner = _in_turn([(word.start, word.end, None) for word in words], (start, end))
         yield msgspec.structs.replace(
@@ -121,29 +121,51 @@ def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
             end=end / 1000,
             words=[
                 msgspec.structs.replace(word, start=begin / 1000, end=finish / 1000)
-                for word, (begin, finish) in zip(words, inner, strict=True)
+                for word, (begin, finish) in zip(words, inner, strict=False)
             ]
             or msgspec.UNSET,
         )
 
 
+def _joined(segments: Sequence[Segment]) -> list[Segment]:
+    return [
+        msgspec.structs.replace(
+            segments[0],
+            end=max(each.end for each in segments),
+            text=" ".join(each.text for each in segments),
+            speaker=msgspec.UNSET,
+            words=msgspec.UNSET,
+        )
+    ]
+
+
 def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> list[Piece]:
-    """Start and end in milliseconds within the bounds, of each at least one; starts never go back.
+    """Start and end in milliseconds within the bounds, of each at least one, each start later than the last.
 
     Each ends where the next one starts at the latest, unless that one is somebody else's (third item).
+    Nothing when there are more than milliseconds.
     """
     low, high = bounds
+    if len(times) > high - low:
+        return []
     starts: list[int] = []
-    for start, _, _ in times:
-        low = max(low, min(_inside(start, bounds), high - 1))
+    for place, (start, _, _) in enumerate(times):
+        # Those that follow want a millisecond each, too.
+        low = max(low, min(_inside(start, bounds), high - len(times) + place))
         starts.append(low)
+        low += 1
     found: list[Piece] = []
     for index, (start, (_, end, whose)) in enumerate(zip(starts, times, strict=True)):
         finish = max(_inside(end, bounds), start + 1)
-        if index + 1 < len(times) and times[index + 1][2] == whose and starts[index + 1] > start:
+        if index + 1 < len(times) and times[index + 1][2] == whose:
             finish = min(finish, starts[index + 1])
         found.append((start, finish))
     return found
+
+
+def _rounded(segment: Segment) -> Segment:
+    """To milliseconds again: sums of fractions are a little off."""
+    return msgspec.structs.replace(segment, start=round(segment.start, 3), end=round(segment.end, 3))
 
 
 def _numbered(segments: list[Segment]) -> list[Segment]:

@@ -79,17 +79,18 @@ def _part(segment: Segment, atoms: list[_Atom], cut: _Cut) -> Segment:
     begins_at = atoms[first - 1].ends_at if first else 0
     ends_at = atoms[last - 1].ends_at if last < len(atoms) else len(segment.text)
     start = atoms[first].start
+    latest = round(start + LONGEST, 3)
     words = [each.word for each in atoms[first:last] if each.word is not None]
     if atoms[first].ends_at < 0:  # the words are not those of the text
-        text = " ".join(word.word for word in words)
+        text = (" " if " " in segment.text else "").join(word.word for word in words)
     else:
         text = segment.text[begins_at:ends_at].strip()
     return msgspec.structs.replace(
         segment,
         start=start,
-        end=min(atoms[last - 1].end, start + LONGEST),
+        end=min(atoms[last - 1].end, latest),
         text=text,
-        words=[_within(word, start + LONGEST) for word in words] or msgspec.UNSET,
+        words=[_within(word, latest) for word in words] or msgspec.UNSET,
     )
 
 
