@@ -32,7 +32,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _HEAD = struct.Struct(">IB")
 _PROGRESS, _ANSWER, _REFUSAL = 0, 1, 2
-_STDERR_LINES = 20
+_STDERR_PIECES = 20
+# What a child that strangers' bytes have taken over could make this process hold.
+_LARGEST_ANSWER = 64 * 1024 * 1024
+_LAST_SECONDS = 2.0
+# For libraries: idle threads do not spin, and nothing is told to anybody. Without its word onnxruntime
+# reports to its makers, and leaves files in the home and in the temporary folder.
+_QUIET = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -74,8 +80,9 @@ class Subworker:
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._said: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._said: deque[str] = deque(maxlen=_STDERR_PIECES)
         self._idle: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -85,35 +92,39 @@ class Subworker:
     async def call(
         self, request: msgspec.Struct, answer: type[T], *, seconds: float, report: Report | None = None
     ) -> T:
-        """The child's answer. `report` hears the progress, 0 to 1.
+        """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
 
         Raises Refusal, SubworkerTimeout after `seconds` of work, SubworkerDied.
         """
+        body = msgspec.msgpack.encode(request)
         async with self._turn:
             if self._idle is not None:
                 self._idle.cancel()
             try:
                 async with asyncio.timeout(seconds):
-                    child = await self._started()
-                    kind, body = await self._exchange(child, msgspec.msgpack.encode(request), report)
+                    reply = await self._exchange(await self._started(), body, answer, report)
             except TimeoutError:
                 await self._end()
                 raise SubworkerTimeout(f"not done after {seconds:g} s") from None
             except (BrokenPipeError, ConnectionResetError, asyncio.IncompleteReadError):
                 raise SubworkerDied(await self._last_words()) from None
+            except msgspec.MsgspecError as error:
+                await self._end()
+                raise SubworkerDied(f"it answered nonsense: {error}") from None
             except BaseException:  # nobody waits for it any more, so it need not go on
                 await self._end()
                 raise
             self._rest()
-        if kind == _REFUSAL:
-            refused = msgspec.msgpack.decode(body, type=_Refused)
-            raise Refusal(refused.code, refused.message)
-        return msgspec.msgpack.decode(body, type=answer)
+        if isinstance(reply, _Refused):
+            raise Refusal(reply.code, reply.message)
+        return reply
 
     async def close(self) -> None:
-        """End the child."""
+        """End the child. A call that waits for its answer hears SubworkerDied."""
         if self._idle is not None:
             self._idle.cancel()
+        if self._leaving is not None:
+            await asyncio.wait({self._leaving})
         await self._end()
 
     async def _started(self) -> asyncio.subprocess.Process:
@@ -126,36 +137,42 @@ class Subworker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environment_without_ours(OPENBLAS_NUM_THREADS="1", HF_HUB_DISABLE_TELEMETRY="1"),
+            env=environment_without_ours(**_QUIET),
         )
         self._listening = asyncio.create_task(self._listen(self._child.stderr))
         return self._child
 
     async def _exchange(
-        self, child: asyncio.subprocess.Process, request: bytes, report: Report | None
-    ) -> tuple[int, bytes]:
+        self, child: asyncio.subprocess.Process, request: bytes, answer: type[T], report: Report | None
+    ) -> T | _Refused:
         if child.stdin is None or child.stdout is None:
             raise BrokenPipeError
         child.stdin.write(_HEAD.pack(len(request), _ANSWER) + request)
         await child.stdin.drain()
         while True:
             length, kind = _HEAD.unpack(await child.stdout.readexactly(_HEAD.size))
+            if length > _LARGEST_ANSWER:
+                raise msgspec.DecodeError(f"{length} bytes are too many")
             body = await child.stdout.readexactly(length)
             if kind != _PROGRESS:
-                return kind, body
+                return msgspec.msgpack.decode(body, type=_Refused if kind == _REFUSAL else answer)
+            done = msgspec.msgpack.decode(body, type=float)
             if report is not None:
-                report(msgspec.msgpack.decode(body, type=float))
+                report(done)
 
     async def _listen(self, stderr: asyncio.StreamReader | None) -> None:
         """What libraries print is kept for the case that the child dies."""
-        while stderr is not None and (line := await stderr.read(4096)):
-            self._said.append(line.decode(errors="replace").strip())
+        while stderr is not None and (piece := await stderr.read(4096)):
+            self._said.append(piece.decode(errors="replace").strip())
 
     async def _last_words(self) -> str:
         child, listening = self._child, self._listening
         if child is None:
-            return "it never ran"
-        await child.wait()
+            return "it was ended"
+        await _ended(child)
+        if child.returncode is None:
+            await self._end()
+            return "it hung up"
         if listening is not None:
             await asyncio.wait({listening}, timeout=1)
         code = child.returncode or 0
@@ -169,7 +186,7 @@ class Subworker:
         if child is not None:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
-            await child.wait()
+            await _ended(child)
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
@@ -178,12 +195,31 @@ class Subworker:
         if self._idle_seconds is None:
             return
 
-        def let_go() -> None:
-            if not self._turn.locked() and self._child is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._child.kill()
+        def leave() -> None:
+            if not self._turn.locked():
+                self._leaving = asyncio.create_task(self._let_go())
 
-        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, let_go)
+        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, leave)
+
+    async def _let_go(self) -> None:
+        async with self._turn:  # a call that comes now waits, and starts another child
+            await self._end()
+
+
+async def _ended(child: asyncio.subprocess.Process) -> None:
+    """Wait a little for a child that ends, and read what it left behind.
+
+    `wait` alone may wait for ever: in some releases until all pipes are closed, which happens when their end
+    is read, and nobody reads on while much waits to be looked at.
+    """
+    # Something that the child started may hold its pipes open, with which we have no patience.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_SECONDS):
+            # The call that waited for an answer may be reading already.
+            with contextlib.suppress(RuntimeError):
+                while child.stdout is not None and await child.stdout.read(65_536):
+                    pass
+            await child.wait()
 
 
 def answer_requests(
