@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from io import FileIO
 from typing import TYPE_CHECKING, NoReturn
@@ -14,7 +13,7 @@ from av.error import FFmpegError
 from lapel.foundation.subworker import Refusal
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.audio.formats import DECODERS, DEMUXERS, begins_like_audio, names, true_type
-from lapel.transcription.audio.mixing import Mixer
+from lapel.transcription.audio.mixing import Mixer, settle_layout
 from lapel.transcription.audio.pieces import cut
 from lapel.transcription.audio.sink import Sink, opened_sink
 
@@ -39,6 +38,28 @@ class _ForeignFile(Exception):
     """The file asks for another one to be opened."""
 
 
+class _File:
+    """What FFmpeg is let to do with a file. It hears no name: neither an ending to guess by, nor a folder."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size) or b""
+        except OSError as error:
+            raise _unread(error) from None
+
+    def seek(self, offset: int, whence: int) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError:
+            return -1  # before the start: a header with a made-up size
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def decode(request: Decode) -> AudioFacts:
     """Decode the first audio stream of a file; write its samples down when the request says where.
 
@@ -50,7 +71,7 @@ def decode(request: Decode) -> AudioFacts:
     """
     try:
         with _opened(request.file) as file:
-            head = file.read(_HEAD)
+            head = _File(file).read(_HEAD)
             if not head:
                 raise Refusal("audio_corrupt", "The file is empty. Upload the recording again.")
             file.seek(0)
@@ -151,6 +172,7 @@ def _first_audio(container: InputContainer) -> AudioStream:
     if context is None or context.codec.name not in DECODERS:
         name = "of this file" if context is None else context.codec.canonical_name
         raise Refusal("unsupported_format", f"The audio codec {name} is not supported.")
+    settle_layout(context)
     context.thread_count = 1  # files are decoded side by side, and each thread takes its own memory
     return stream
 
@@ -158,19 +180,22 @@ def _first_audio(container: InputContainer) -> AudioStream:
 @contextmanager
 def _opened(file: str) -> Generator[FileIO]:
     try:
-        # By its descriptor, so that FFmpeg sees no name: neither an ending to guess by, nor a folder.
-        opened = FileIO(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+        opened = FileIO(file)
     except OSError as error:
-        raise Refusal("disk", f"The file cannot be read: {error.strerror}.") from None
+        raise _unread(error) from None
     with opened:
         yield opened
+
+
+def _unread(error: OSError) -> Refusal:
+    return Refusal("disk", f"The file cannot be read: {error.strerror}.")
 
 
 @contextmanager
 def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
     try:
         container = av.open(
-            file,
+            _File(file),
             "r",
             options={
                 "format_whitelist": DEMUXERS,

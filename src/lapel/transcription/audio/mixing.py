@@ -2,103 +2,138 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from av.audio.fifo import AudioFifo
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
+from av.audio.layout import AudioLayout
+from av.error import BlockingIOError as NothingYet
+from av.error import EOFError as NothingMore
 from av.error import FFmpegError
+from av.filter.graph import Graph
 
 from lapel.foundation.subworker import Refusal
 from lapel.transcription.audio.messages import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
+    from av.audio.codeccontext import AudioCodecContext
+    from av.audio.frame import AudioFrame
     from numpy.typing import NDArray
 
-# Converted at a time: a third of a second at 48 kHz. One frame (20 ms) at a time costs a third more.
+# Samples that are looked at together, about a second; one frame (20 ms) at a time takes twice as long.
 _CHUNK = 16_384
 
-# Of more than two channels, only these say where each belongs; libswresample weighs them. All others are
-# averaged: microphones of an array, or a layout it has no mix for.
-_PLACED = frozenset({"3.0", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)", "7.1", "quad"})
+# Where each channel belongs is known of these, and libswresample weighs them. The channels of all others
+# are averaged: they are microphones of an array, or a layout that it has no weights for.
+_PLACED = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)", "7.1", "quad"})
 
 # Outside of these nothing is a recording of speech, and a few bytes at 1 Hz are hours.
 _RATES = range(1_000, 768_001)
 _MOST_CHANNELS = 64
 
+# Decoders that find the layout in the data, whatever they are told.
+_OWN_LAYOUT = frozenset({"aac", "aac_latm", "libopus", "opus"})
+
 
 class Mixer:
-    """Takes frames, gives samples; holds some hundred kilobytes."""
+    """Takes frames, gives samples; holds some hundred kilobytes.
+
+    By a filter graph and not by `AudioFifo`, `AudioResampler` and `to_ndarray`: what these do with frames
+    of more than eight planes, or of fewer channels than the last one, is read past their end.
+    """
 
     def __init__(self) -> None:
         self._shape: tuple[str, str, int, int] | None = None
-        self._waiting = AudioFifo()
-        self._resampler = AudioResampler()
-        self._average = False
+        self._graph: Graph | None = None
+        self._unmixed = 0  # samples since the graph was last asked
 
     def put(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
         """Samples that are ready after the next frame. Raises Refusal for rates beyond reason."""
         layout = frame.layout
         shape = (frame.format.name, layout.name, layout.nb_channels, frame.sample_rate)
-        if shape != self._shape:
+        if self._graph is None or shape != self._shape:
             yield from self.finish()
-            self._begin(shape)
-        frame.pts = None  # gaps in time are closed: a queue takes no other frames
-        self._waiting.write(frame)
-        while (chunk := self._waiting.read(_CHUNK)) is not None:
-            yield from self._convert(chunk)
+            self._shape, self._graph = shape, _graph(*shape)
+        frame.pts = None  # gaps in time are closed
+        with _impossible_is_refused():
+            self._graph.push(frame)
+        self._unmixed += frame.samples
+        if self._unmixed >= _CHUNK:
+            self._unmixed = 0
+            yield from _pulled(self._graph)
 
     def finish(self) -> Iterator[NDArray[np.int16]]:
         """What is left."""
-        if (rest := self._waiting.read(0, partial=True)) is not None:
-            yield from self._convert(rest)
-        yield from self._resample(None)
-
-    def _begin(self, shape: tuple[str, str, int, int]) -> None:
-        _, layout, channels, rate = self._shape = shape
-        if rate not in _RATES:
-            raise Refusal("unsupported_format", f"A sample rate of {rate} Hz is not supported.")
-        if not 1 <= channels <= _MOST_CHANNELS:
-            raise Refusal("unsupported_format", f"Audio of {channels} channels is not supported.")
-        self._average = channels > 2 and layout not in _PLACED
-        # A queue would read past the end of a frame with fewer channels, so that it never outlives a shape.
-        self._waiting = AudioFifo()
-        self._resampler = AudioResampler("s16", "mono", SAMPLE_RATE)
-
-    def _convert(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
-        yield from self._resample(_averaged(frame) if self._average else frame)
-
-    def _resample(self, frame: AudioFrame | None) -> Iterator[NDArray[np.int16]]:
-        try:
-            # Where there is nothing to convert, what comes back is what was put in: None at the end.
-            ready = cast("list[AudioFrame | None]", self._resampler.resample(frame))
-        except MemoryError:
-            raise
-        except FFmpegError:
-            raise Refusal(
-                "unsupported_format", "The channels or samples of this audio are of an unknown kind."
-            ) from None
-        for each in ready:
-            if each is not None:
-                yield cast("NDArray[np.int16]", each.to_ndarray()).reshape(-1)
+        if self._graph is not None:
+            with _impossible_is_refused():
+                self._graph.push(None)
+            yield from _pulled(self._graph)
+            self._graph = None
 
 
-def _averaged(frame: AudioFrame) -> AudioFrame:
-    """The mean of all channels."""
-    channels = frame.layout.nb_channels
+def settle_layout(context: AudioCodecContext) -> None:
+    """Give a decoder that is not open yet a layout which does not list its channels one by one.
+
+    PyAV frees such a list twice, once with each frame and once with each object that tells a frame's
+    layout: some bytes of a header would bring down the process, or do worse. Raises Refusal where the
+    decoder would make the list again, and for too many channels.
+    """
+    # This object owns the list as soon as the decoder has another layout; it must be asked for just once.
+    layout = context.layout
+    name, channels = layout.name, layout.nb_channels
+    if channels:
+        few = min(channels, _MOST_CHANNELS)
+        context.layout = AudioLayout(name if name in _PLACED else f"{few} channels")
+    _refuse_crowds(channels)
+    if name.startswith("ambisonic") or (" channels (" in name and context.name in _OWN_LAYOUT):
+        raise Refusal("unsupported_format", f"Audio whose channels are {name} is not supported.")
+
+
+def _refuse_crowds(channels: int) -> None:
+    if channels > _MOST_CHANNELS:
+        raise Refusal("unsupported_format", f"Audio of {channels} channels is not supported.")
+
+
+def _graph(sample_format: str, layout: str, channels: int, rate: int) -> Graph:
+    if rate not in _RATES:
+        raise Refusal("unsupported_format", f"A sample rate of {rate} Hz is not supported.")
+    _refuse_crowds(channels)
+    graph = Graph()
+    graph.threads = 1
+    placed = layout in _PLACED
+    source = {"channel_layout": layout} if placed else {"channels": str(channels)}
+    nodes = [graph.add("abuffer", sample_rate=str(rate), sample_fmt=sample_format, **source)]
+    if not placed:
+        mean = "+".join(f"{1 / channels:.6f}*c{each}" for each in range(channels))
+        nodes.append(graph.add("pan", f"mono|c0={mean}"))
+    nodes.append(
+        graph.add("aformat", sample_rates=str(SAMPLE_RATE), sample_fmts="s16", channel_layouts="mono")
+    )
+    nodes.append(graph.add("abuffersink"))
+    with _impossible_is_refused():
+        graph.link_nodes(*nodes).configure()
+    graph.set_audio_frame_size(_CHUNK)
+    return graph
+
+
+@contextmanager
+def _impossible_is_refused() -> Generator[None]:
     try:
-        values = cast("NDArray[Any]", frame.to_ndarray())
-    except ValueError:
-        raise Refusal("unsupported_format", f"{frame.format.name} samples are not supported.") from None
-    apart = values if frame.format.is_planar else values.reshape(-1, channels).T
-    mean = apart.mean(axis=0, dtype=np.float32)
-    if apart.dtype == np.uint8:
-        mean = (mean - 128) / 128
-    elif apart.dtype.kind == "i":
-        mean /= -float(np.iinfo(apart.dtype).min)
-    mixed = AudioFrame.from_ndarray(mean.reshape(1, -1), "flt", "mono")
-    mixed.sample_rate = frame.sample_rate
-    return mixed
+        yield
+    except MemoryError:
+        raise
+    except FFmpegError:
+        raise Refusal(
+            "unsupported_format", "The samples or channels of this audio are of an unknown kind."
+        ) from None
+
+
+def _pulled(graph: Graph) -> Iterator[NDArray[np.int16]]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (NothingYet, NothingMore):
+            return
+        yield cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1)
