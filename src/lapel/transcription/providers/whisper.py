@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lapel.transcription.engine.messages import Heard, Listen
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Whisper:
     """A Transcriber on the models of this process. `model`: a folder or a name instead of the setting."""
 
-    piecewise: Final = True
-    tells_speakers: Final = False
+    piecewise: bool = True
+    tells_speakers: bool = False
 
     def __init__(self, engine: Engine, model: str | None = None) -> None:
         self._engine = engine

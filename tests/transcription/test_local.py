@@ -1,0 +1,83 @@
+"""The local models at work in a server: words, speakers, a killed engine, a deleted recording."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator
+
+import psutil
+import pytest
+
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.sample import speech
+from lapel.transcription.word_error import word_error
+from tests.support.postgres import create_database, drop_database
+from tests.transcription.needs import needs_weights
+from tests.transcription.office import SLOW, Office, office
+
+pytestmark = needs_weights
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Office]:
+    database = create_database(postgres, "local_office", "template")
+    async with office(tmp_path_factory.mktemp("local"), database) as opened:
+        yield opened
+    drop_database(postgres, "local_office")
+
+
+def engines() -> list[psutil.Process]:
+    """The processes that hold a model, of this test process."""
+    return [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "lapel.transcription.engine.child" in each.cmdline()
+    ]
+
+
+async def until_listening(office_: Office, transcription_id: str) -> psutil.Process:
+    """Wait until the engine is at it; its process."""
+    at_it = "SELECT stage = 'transcribe' AND lease IS NOT NULL FROM speech_work WHERE id = $1"
+    async with asyncio.timeout(SLOW):
+        while not (await office_.value(at_it, transcription_id) and engines()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return engines()[0]
+
+
+async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
+    _, transcription_id = await shared.transcribe(provider="whisper")
+    done = await shared.ended(transcription_id, 90)
+    assert done["status"] == "completed", done
+    assert word_error(speech().text, done["full_text"]) < 0.05
+    assert (done["language"], done["model"], done["provider"]) == ("en", "whisper-base", "whisper")
+    assert {each["speaker"] for each in done["segments"]} == {"SPEAKER_0"}
+    words = [word for each in done["segments"] for word in each["words"]]
+    assert "".join(word["word"] for word in words) == done["full_text"].replace(" ", "")
+    assert all(word["end"] > word["start"] for word in words)
+    assert [word["start"] for word in words] == sorted(word["start"] for word in words)
+    assert 0.5 < done["confidence"] <= 1
+
+
+async def test_an_engine_that_is_killed_is_started_again(shared: Office) -> None:
+    _, transcription_id = await shared.transcribe(provider="whisper", language="en")
+    engine = await until_listening(shared, transcription_id)
+    os.kill(engine.pid, signal.SIGKILL)
+    done = await shared.ended(transcription_id, 90)
+    assert done["status"] == "completed", done
+    assert [each.pid for each in engines()] != [engine.pid]
+
+
+async def test_deleting_the_recording_stops_the_engine_in_mid_step(shared: Office) -> None:
+    recording_id, transcription_id = await shared.transcribe(provider="whisper", language="en")
+    engine = await until_listening(shared, transcription_id)
+    engine.suspend()  # so that it is in mid-step for sure
+    await shared.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    async with asyncio.timeout(SLOW):
+        while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    _, other = await shared.transcribe(provider="whisper", language="en")
+    assert (await shared.ended(other, 90))["status"] == "completed"
