@@ -17,6 +17,7 @@ from tests.recordings.support import events_of
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import working
 from tests.support.speech_faults import HANG, status
+from tests.support.tenants import make_tenant
 from tests.transcription.office import SLOW, SPEECH, Office, office
 
 
@@ -222,3 +223,21 @@ async def test_a_worker_that_stops_hands_its_step_on_at_once(tmp_path: Path, fre
 async def test_slots_of_another_world_are_not_asked(shared: Office) -> None:
     async with shared.live.kit.database.acquire() as connection:
         assert await slot_queries.read(connection, shared.tenant.live_world, "deepgram") is None
+
+
+async def test_a_backlog_of_one_project_does_not_keep_another_waiting(
+    tmp_path: Path, fresh_database: str
+) -> None:
+    async with office(tmp_path, fresh_database, worker=False) as opened:
+        kit = opened.live.kit
+        other = await make_tenant(kit)
+        await opened.set_slot("deepgram", "deepgram", opened.fake.url, other.test_world)
+        backlog = [(await opened.transcribe())[1] for _ in range(24)]
+        late = Office(opened.client, other, other.headers, opened.live, opened.fake)
+        _, one = await late.transcribe()
+        async with working(opened.live):
+            done = await late.ended(one)
+            ends = [(await opened.ended(each))["completed_at"] for each in backlog]
+    assert done["status"] == "completed"
+    # Eight are worked on at once: of those that came before it, no more than a few were quicker.
+    assert sum(end < done["completed_at"] for end in ends) <= 8
