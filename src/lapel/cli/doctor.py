@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lapel.cli import checks
+from lapel.cli import checks, speech_checks
 from lapel.cli.checks import Finding
 from lapel.cli.faults import explain
 from lapel.cli.options import DataDir, Json, emit
@@ -52,8 +52,10 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
 
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.local(settings)
+    yield from speech_checks.speech(settings)
     folder = DataFolder(settings.data_dir) if prepare.needs_folder(settings) else None
-    running = folder.running() if folder is not None and folder.is_taken() else None
+    is_there = folder is not None and folder.path.is_dir()
+    running = folder.running() if folder is not None and is_there and folder.is_taken() else None
     if running is None:
         yield from checks.address(settings)
     if folder is not None and settings.database_url is None and folder.version() is None:

@@ -158,6 +158,6 @@ def _repository(name: str) -> str:
     """Where the hub has the model of a name, or `owner/model` as it is."""
     known = hub.REPOSITORIES.get(name)
     if known is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        fault = f"{SETTING}={name} is no folder and no model's name ({', '.join(hub.REPOSITORIES)})."
+        fault = f"{name} is no folder and no name of a Whisper model ({', '.join(hub.REPOSITORIES)})."
         raise SpeechError("processing_error", f"{fault} {REMEDY}")
     return known or name

@@ -24,6 +24,7 @@ from lapel.transcription.engine.windows import Window, pack
 from lapel.transcription.failures import SpeechError
 
 if TYPE_CHECKING:
+    from ctranslate2 import StorageView
     from faster_whisper.transcribe import Readable
     from faster_whisper.transcribe import Segment as Raw
     from numpy.typing import NDArray
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 # windows at a time are as quick as eight and need 100 MB less.
 _BEAM = 5
 _BATCH = 4
-_WINDOWS_FOR_LANGUAGE = 3
 
 _LARGE = "model.bin"
 
@@ -78,7 +78,7 @@ class Whisper:
         """`setting`: a folder, a name or empty, see weights.py. `threads`: at least 1."""
         self.setting = setting
         self._threads = threads
-        self._loaded: tuple[str, WhisperModel] | None = None
+        self._loaded: tuple[str, _Model] | None = None
 
     def load(self, report: Report) -> str:
         """Load the model if it is not yet; its name. `report`: 0 to 1, when it has to be downloaded.
@@ -109,8 +109,9 @@ class Whisper:
         windows = pack(runs, samples)
         if not windows:
             return _nothing(name)
-        told = told or self._detect(samples, windows)
-        heard = self._hear(samples, windows, told.code, report)
+        parts = _spread_first(windows)
+        told = told or self._detect(samples, parts[:_BATCH])
+        heard = self._hear(samples, parts, told.code, report)
         found = segments(list(itertools.chain(*heard)), latest=len(samples) / SAMPLE_RATE)
         if not found:
             return _nothing(name)
@@ -128,7 +129,7 @@ class Whisper:
         )
 
     @property
-    def _model(self) -> WhisperModel:
+    def _model(self) -> _Model:
         if self._loaded is None:
             raise RuntimeError("the model is used before it is loaded")
         return self._loaded[1]
@@ -144,32 +145,27 @@ class Whisper:
             raise SpeechError("processing_error", f"This Whisper model does not know the language {code!r}.")
         return _Language(code, None)
 
-    def _detect(self, samples: Samples, windows: Sequence[Window]) -> _Language:
-        """The language of windows from beginning, middle and end together: what comes first may mislead."""
+    def _detect(self, samples: Samples, parts: Sequence[_Part]) -> _Language:
+        """The language of several windows together: what comes first may mislead."""
         if not self._model.model.is_multilingual:
             return _Language("en", None)
-        count, most = len(windows), min(len(windows), _WINDOWS_FOR_LANGUAGE)
-        chosen = [
-            max(windows[count * share // most : count * (share + 1) // most], key=len)
-            for share in range(most)
-        ]
-        frames = [pad_or_trim(self._model.feature_extractor(window.samples(samples))) for window in chosen]
+        extract = self._model.feature_extractor
+        frames = [pad_or_trim(extract(part.window.samples(samples))[..., :-1]) for part in parts]
         answers = self._model.model.detect_language(self._model.encode(np.stack(frames)))
         chances: dict[str, float] = {}
-        whole = sum(len(window) for window in chosen)
-        for window, answer in zip(chosen, answers, strict=True):
+        whole = sum(len(part.window) for part in parts)
+        for part, answer in zip(parts, answers, strict=True):
             for token, probability in answer:
-                chances[token] = chances.get(token, 0.0) + probability * len(window) / whole
+                chances[token] = chances.get(token, 0.0) + probability * len(part.window) / whole
         token = max(chances, key=lambda each: chances[each])
         code = token.removeprefix("<|").removesuffix("|>")
         return _Language(code, round(min(chances[token], 1.0), 4))
 
     def _hear(
-        self, samples: Samples, windows: Sequence[Window], code: str, report: Report
+        self, samples: Samples, parts: Sequence[_Part], code: str, report: Report
     ) -> list[list[Spoken]]:
         """The words of each window, times from the start of the samples."""
-        heard: list[list[Spoken]] = [[] for _ in windows]
-        parts = [_Part(index, window) for index, window in enumerate(windows)]
+        heard: list[list[Spoken]] = [[] for _ in parts]
         for turn in range(_TURNS):
             left: list[_Part] = []
             for done, (part, raws) in enumerate(self._decode(samples, parts, code), 1):
@@ -230,7 +226,28 @@ class Whisper:
             yield parts[index], list(group)
 
 
-def _load(found: weights.Weights, threads: int) -> WhisperModel:
+class _Model(WhisperModel):
+    """Encodes the same windows once: for their language, and then for their words. That is half the work."""
+
+    _features: Samples | None = None
+    _encoded: StorageView | None = None
+
+    def encode(self, features: Samples) -> StorageView:
+        if self._encoded is None or self._features is None or not np.array_equal(self._features, features):
+            self._features, self._encoded = features, super().encode(features)
+        return self._encoded
+
+
+def _spread_first(windows: Sequence[Window]) -> list[_Part]:
+    """First one batch from beginning, middle and end, whose language is everybody's, then the others."""
+    count, most = len(windows), min(len(windows), _BATCH)
+    shares = (range(count * share // most, count * (share + 1) // most) for share in range(most))
+    chosen = [max(share, key=lambda index: len(windows[index])) for share in shares]
+    order = [*chosen, *sorted(set(range(count)) - set(chosen))]
+    return [_Part(index, windows[index]) for index in order]
+
+
+def _load(found: weights.Weights, threads: int) -> _Model:
     """Raises DamagedPackage, and what the libraries raise for files that are no model."""
     files: dict[str, bytes | Readable] | None = None
     if found.folder is None:
@@ -238,7 +255,7 @@ def _load(found: weights.Weights, threads: int) -> WhisperModel:
         # Handed over as what can be read, so that these bytes are gone before the model is built of them.
         files[_LARGE] = found.packaged[_LARGE]
     place = found.name if found.folder is None else str(found.folder)
-    model = WhisperModel(
+    model = _Model(
         place, device="cpu", compute_type="int8", cpu_threads=threads, files=files, local_files_only=True
     )
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:

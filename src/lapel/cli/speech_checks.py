@@ -1,0 +1,51 @@
+"""What `lapel doctor` looks at of speech: the models' weights. Without them everything else works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lapel.cli.checks import Finding
+from lapel.transcription.engine import weights
+from lapel.transcription.failures import SpeechError
+from lapel.transcription.speakers.weights import speaker_weights
+
+if TYPE_CHECKING:
+    from lapel.settings import Settings
+
+
+def speech(settings: Settings) -> Iterator[Finding]:
+    """Whether this machine can transcribe, and tell speakers apart. Nothing for one that runs no worker.
+
+    Reads all weights of packages, 175 MB, for their checksums.
+    """
+    if settings.role in {"worker", "all"}:
+        yield _whisper(settings.whisper_model)
+        yield _speakers(settings)
+
+
+def _whisper(setting: str) -> Finding:
+    part = "speech"
+    try:
+        found = weights.find(setting)
+    except SpeechError as fault:
+        return Finding(part, "broken", str(fault).removesuffix(weights.REMEDY).strip(), weights.REMEDY)
+    if found is None and setting:
+        return Finding(
+            part, "warning", f"the model {setting} is not here yet; the first transcription downloads it",
+            weights.REMEDY,
+        )  # fmt: skip
+    if found is None:
+        return Finding(part, "warning", "no Whisper model: nothing is transcribed here", weights.REMEDY)
+    if (damage := found.damage()) is not None:
+        return Finding(part, "broken", damage, weights.REMEDY)
+    checked = ", checksums right" if found.packaged else ""
+    return Finding(part, "ok", f"{found.name}, {found.origin}{checked}")
+
+
+def _speakers(settings: Settings) -> Finding:
+    found = speaker_weights(settings.speaker_model)
+    if found.state == "ready":
+        return Finding("speakers", "ok", f"told apart by {found.place}")
+    state = "broken" if found.state == "damaged" else "warning"
+    return Finding("speakers", state, f"not told apart: weights {found.state}", found.remedy)
