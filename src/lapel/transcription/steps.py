@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapel.transcription.assembly import assemble
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.kit import Kit
     from lapel.recordings.service import Audio
+    from lapel.settings import Settings
     from lapel.transcription.audio.facts import AudioFacts
     from lapel.transcription.providers.protocol import Transcriber, Wish
     from lapel.transcription.scratch import Place
@@ -101,5 +105,12 @@ def steps_of(kit: Kit) -> Steps:
     return Steps(
         decoder=Decoder(),
         engine=Engine(settings),
-        scratch=Scratch(settings.data_dir / "scratch", kit.store),
+        scratch=Scratch(settings.scratch_dir or _usual_scratch(settings), kit.store),
     )
+
+
+def _usual_scratch(settings: Settings) -> Path:
+    """In the data folder; a worker that keeps nothing else has none."""
+    if settings.uses_embedded_database or settings.uses_embedded_store:
+        return settings.data_dir / "scratch"
+    return Path(tempfile.gettempdir()) / f"lapel-{os.getuid()}-scratch"
