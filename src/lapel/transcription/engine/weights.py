@@ -96,8 +96,8 @@ def find(setting: str) -> Weights | None:
     if not setting:
         installed = (_installed(name) for name in PACKAGES)
         return next((weights for weights in installed if weights is not None), None)
-    if _means_a_folder(setting):
-        return _in_folder(Path(setting).expanduser())
+    if setting.startswith(("/", ".", "~")) or _is_folder(setting):
+        return _in_folder(Path(setting))
     if (weights := _installed(setting)) is not None:
         return weights
     repository = _repository(setting)
@@ -124,12 +124,20 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
     return _downloaded(setting, repository, snapshot)
 
 
-def _means_a_folder(setting: str) -> bool:
-    return Path(setting).expanduser().is_dir() or setting.startswith(("/", ".", "~")) or "\\" in setting
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long, or no name of a file at all
+        return False
 
 
-def _in_folder(folder: Path) -> Weights:
-    _check_whole(folder, f"The folder in {SETTING}")
+def _in_folder(place: Path) -> Weights:
+    try:
+        folder = place.expanduser()
+        _check_whole(folder, f"The folder in {SETTING}")
+    except (OSError, ValueError, RuntimeError) as fault:  # of a path that cannot be, or nobody may look into
+        message = f"The folder in {SETTING} cannot be read ({type(fault).__name__}). {REMEDY}"
+        raise SpeechError("processing_error", message) from fault
     return Weights(folder.resolve().name or "whisper", f"folder {folder}", folder=folder)
 
 
