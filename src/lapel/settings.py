@@ -207,7 +207,7 @@ class Settings:
     scratch_dir: Path | None = _setting(
         None,
         "Folder for audio while a worker is at it: the file, and 115 MB an hour of samples. Default: "
-        "`scratch` in the data folder; where this machine has none, in the system's folder for temporary files.",
+        "`scratch` in the data folder; where there is none, in the system's folder for temporary files.",
         parse.path,
     )
     speech_threads: int = _setting(
