@@ -100,9 +100,11 @@ class _Voices:
     def _change(self, index: int) -> Span:
         """In which span the voice of a window takes over from the one before."""
         left, right = self.windows[index - 1], self.windows[index]
-        if right[0] < left[1]:  # if one has heard both voices, then less than half of it is the other one's
-            return (sum(left) / 2 - _SLACK, sum(right) / 2 + _SLACK)
-        return (left[1] - _OFF, right[0] + _OFF)
+        # Each window is whose most of it is, so a change lies at its centre or on the far side of it.
+        since, until = sum(left) / 2 - _SLACK, sum(right) / 2 + _SLACK
+        if right[0] < left[1]:
+            return since, until
+        return min(since, left[1] - _OFF), max(until, right[0] + _OFF)
 
 
 def _limit(left: Span, right: Span) -> float:

@@ -26,9 +26,9 @@ _BINS: Final = 80
 # A frame of features every 10 ms, of 25 ms of sound.
 _SHIFT: Final = SAMPLE_RATE // 100
 _FRAME: Final = SAMPLE_RATE // 40
-# Measured on two cores: more in a batch is no faster and takes 7 MB each; batches side by side are faster
-# than one batch on several threads, since the layers are small.
-_BATCH: Final = 8
+# Measured on two cores: more in a batch is no faster and takes 7 MB each; batches side by side take half the
+# time of one batch on two threads, since the layers are small.
+_BATCH: Final = 4
 
 
 class SpeakerModel:

@@ -29,6 +29,8 @@ _CERTAIN: Final = 0.3
 CHUNK: Final = 1_500
 # Clusters that all chunks may leave behind: their distances take 16 MB.
 _LEFT: Final = 2_000
+# More people than this are not told apart unless somebody asks for it: it is noise then, rather.
+_CROWD: Final = 50
 # With fewer rows that tell something, the others count too.
 _FEW: Final = 6
 _NOBODY: Final = -1
@@ -52,7 +54,7 @@ def cluster(
     count = len(embeddings)
     if count == 0:
         return []
-    most = max(1, min(num_speakers or max_speakers or count, count))
+    most = max(1, min(num_speakers or max_speakers or _CROWD, count))
     least = max(1, min(num_speakers or min_speakers, most))
     chosen = np.arange(count) if telling is None else np.flatnonzero(telling)
     if len(chosen) < max(least, _FEW):
@@ -71,8 +73,8 @@ def _speakers(embeddings: Vectors, least: int, most: int) -> Labels:
 
 
 def _tiny(count: int) -> int:
-    """A cluster of fewer windows is no speaker. One in a thousand: 14 windows, 10 s, in three hours."""
-    return max(2, min(3, count // 4), count // 1000)
+    """A cluster of fewer windows is no speaker: of three hours of speech, less than 20 seconds."""
+    return max(2, min(3, count // 4), count // 500)
 
 
 def _leaves(embeddings: Vectors, least: int) -> Labels:
@@ -84,7 +86,8 @@ def _leaves(embeddings: Vectors, least: int) -> Labels:
     used = 0
     for part in np.array_split(np.arange(count), chunks):
         if len(part) > 1:
-            joins = linkage(pdist(embeddings[part].astype(np.float64), "cosine"), "average")
+            distances = pdist(embeddings[part].astype(np.float64), "cosine")
+            joins = linkage(np.nan_to_num(distances, nan=1.0), "average")  # a row of zeros is like nobody
             certain = int(np.searchsorted(joins[:, 2], _CERTAIN, "right"))
             steps = max(min(certain, len(part) - least), len(part) - cap, 0)
             found[part] = used + _joined(len(part), joins[:steps, :2].astype(np.intp))
@@ -105,6 +108,13 @@ def _joined(count: int, joins: NDArray[np.intp]) -> Labels:
     return np.unique(owner[:count], return_inverse=True)[1]
 
 
+def _sums(embeddings: Vectors, labels: Labels) -> NDArray[np.float64]:
+    """For each label 0, 1, … the sum of its rows."""
+    order = np.argsort(labels, kind="stable")
+    firsts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    return np.add.reduceat(embeddings[order], firsts, axis=0, dtype=np.float64)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Tree:
     """How leaves become one: `joins` as in `_joined`, their mean distances, how many rows each leaf has."""
@@ -117,10 +127,8 @@ class _Tree:
     def grown(cls, embeddings: Vectors, leaves: Labels) -> _Tree:
         """Average linkage of the leaves, to the last join."""
         sizes = np.bincount(leaves)
-        sums = np.zeros((len(sizes), embeddings.shape[1]), np.float64)
-        np.add.at(sums, leaves, embeddings)
         count = len(sizes)
-        means = (sums / sizes[:, None]).astype(np.float32)
+        means = (_sums(embeddings, leaves) / sizes[:, None]).astype(np.float32)
         apart = 1 - means @ means.T
         np.fill_diagonal(apart, np.inf)
         nearest = apart.argmin(axis=1)
@@ -140,7 +148,7 @@ class _Tree:
             apart[right], apart[:, right] = np.inf, np.inf
             distance[right] = np.inf
             # Whoever was nearest to one of the two looks again; the others may have a new neighbour.
-            again = np.flatnonzero(np.isin(nearest, (left, right)) & np.isfinite(distance))
+            again = np.flatnonzero(((nearest == left) | (nearest == right)) & np.isfinite(distance))
             nearest[again] = apart[again].argmin(axis=1)
             distance[again] = apart[again, nearest[again]]
             closer = np.flatnonzero(row < distance)
@@ -181,8 +189,7 @@ def _with_strays(embeddings: Vectors, labels: Labels) -> Labels:
     speakers, members = np.unique(labels[labels != _NOBODY], return_inverse=True)
     if len(speakers) == 0:
         return np.zeros_like(labels)
-    centres = np.zeros((len(speakers), embeddings.shape[1]), np.float64)
-    np.add.at(centres, members, embeddings[labels != _NOBODY])
+    centres = _sums(embeddings[labels != _NOBODY], members)
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     strays = np.flatnonzero(labels == _NOBODY)
     moved = labels.copy()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -77,20 +79,21 @@ def load(setting: Path | None) -> Tensors:
     """Tensor name to its values, for all of `names()`.
 
     `setting`: a file, or a folder that holds FILE_NAME; None for the installed package, whose checksum is
-    verified. Raises SpeechError with the remedy when there are no weights, or other ones.
+    verified. Raises SpeechError with the remedy, and no path, when there are no weights, or other ones.
     """
     file = _file(setting)
+    origin = "The installed package" if setting is None else f"What {SETTING} names"
     if file is None:
-        fault = "not installed" if setting is None else f"not in {setting}, which {SETTING} names"
+        fault = "not installed" if setting is None else f"not where {SETTING} says"
         raise _error(f"The weights of the speaker model are {fault}.")
     try:
         return _read(_packaged() if setting is None else _own(file))
     except DamagedPackage as fault:
         raise SpeechError("processing_error", str(fault)) from None
-    except (_Unfit, zipfile.BadZipFile, NotImplementedError, EOFError) as fault:
-        raise _error(f"{file} does not hold the weights of the speaker model: {fault}.") from None
+    except (_Unfit, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as fault:
+        raise _error(f"{origin} does not hold the weights of the speaker model: {fault}.") from None
     except OSError as fault:
-        raise _error(f"{file} cannot be read: {fault.strerror or fault}.") from None
+        raise _error(f"{origin} cannot be read: {fault.strerror or type(fault).__name__}.") from None
 
 
 @cache
@@ -120,10 +123,9 @@ def _packaged() -> bytes:
 
 def _own(file: Path) -> bytes:
     with file.open("rb") as opened:
-        blob = opened.read(_LARGEST_FILE + 1)
-    if len(blob) > _LARGEST_FILE:
-        raise _Unfit("it is too large")
-    return blob
+        if os.fstat(opened.fileno()).st_size > _LARGEST_FILE:
+            raise _Unfit("it is too large")
+        return opened.read(_LARGEST_FILE)
 
 
 class _Unfit(Exception):
@@ -175,7 +177,7 @@ def _values(data: bytes, name: str, tensor: _Tensor) -> NDArray[np.float32]:
     size = math.prod(tensor.shape)
     if tensor.storage.kind != "FloatStorage" or len(data) != 4 * tensor.storage.length:
         raise _Unfit(f"{name} has other numbers than it says")
-    if tensor.offset + size > tensor.storage.length:
+    if size == 0 or tensor.offset + size > tensor.storage.length:
         raise _Unfit(f"{name} reaches beyond its numbers")
     values = np.frombuffer(data, "<f4", size, 4 * tensor.offset).reshape(tensor.shape)
     if not np.isfinite(values).all():
