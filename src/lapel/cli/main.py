@@ -36,6 +36,12 @@ COMMANDS = (
     ),
     (
         app,
+        "transcribe",
+        "lapel.cli.transcribe:transcribe",
+        "Turn audio files into transcripts. Needs no server, no data folder and no account.",
+    ),
+    (
+        app,
         "init",
         "lapel.cli.init:init",
         "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -29,9 +29,23 @@ def say(sentence: str) -> None:
 def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
     """Prints the result: as one JSON document, or as lines for people. Raises CommandError."""
     text = msgspec.json.encode(value).decode() if as_json else lines()
-    try:
+    with _read_by_somebody():
         sys.stdout.write(text.rstrip("\n") + "\n")
         sys.stdout.flush()
+
+
+def put(data: bytes) -> None:
+    """Writes bytes to standard output as they are. Raises CommandError."""
+    with _read_by_somebody():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _read_by_somebody() -> Generator[None]:
+    try:
+        yield
     except OSError as fault:  # a full disk, or a pipe that nobody reads any more
         # It is kept, and at the end Python would try again and end with a status of its own.
         with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:

@@ -14,6 +14,7 @@ import msgspec
 from lapel.transcription.assembly import assemble, settled_language
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.engine.messages import Describe, Group, Groups, Heard, Voices, pcm_name
+from lapel.transcription.failures import SpeechError
 from lapel.transcription.progress import Progress, Stage, share_of_audio
 from lapel.transcription.providers.protocol import Clip, Transcriber, Wish
 from lapel.transcription.transcript import Transcript
@@ -131,16 +132,24 @@ class _Run:
         return heard
 
     async def _group(self, heard: list[Heard], pieces: list[tuple[int, int]]) -> Groups | None:
-        """Who spoke when; None when nobody did, or when the weights are missing."""
+        """Who spoke when; None when nobody did, or when there are no weights to tell."""
+        try:
+            voices = await self._describe(heard, pieces)
+        except SpeechError as fault:
+            self._warnings.append(f"The speakers are left out. {fault.message}")
+            return None
+        if not any(each.windows for each in voices):
+            return None
+        return await self._engine.group(Group(voices=voices, num_speakers=self._wish.num_speakers))
+
+    async def _describe(self, heard: list[Heard], pieces: list[tuple[int, int]]) -> list[Voices]:
         voices: list[Voices] = []
         for index, each in enumerate(heard):
             self._telling("diarize", pieces, index)(0)
             spans = each.speech or [(segment.start, segment.end) for segment in each.segments]
             if spans:
                 voices.append(await self._engine.describe(Describe(pcm=str(self._pcm), speech=spans)))
-        if not any(each.windows for each in voices):
-            return None
-        return await self._engine.group(Group(voices=voices, num_speakers=self._wish.num_speakers))
+        return voices
 
     def _telling(self, stage: Stage, pieces: list[tuple[int, int]], index: int) -> Callable[[float], None]:
         """For a report of the progress within one piece."""

@@ -1,0 +1,188 @@
+"""`lapel transcribe`: audio files to transcripts, without a server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lapel.cli.faults import CommandError
+from lapel.cli.options import Json, emit
+from lapel.cli.transcribed import SEPARATED, STDIN, Report, Writer
+from lapel.cli.transcribing import Job, transcribe_all
+from lapel.foundation import telemetry
+from lapel.transcription.engine.languages import LANGUAGES, primary
+from lapel.transcription.exports.formats import FORMATS, Format, FormatName
+from lapel.transcription.providers.protocol import Wish
+
+_CHUNK = 1 << 20
+# Formats of which standard output takes several: with a line between them, or as they are.
+_IN_A_ROW = SEPARATED | {"json", "ndjson"}
+
+
+def transcribe(
+    files: Annotated[
+        list[str],
+        Parameter(allow_leading_hyphen=True, help="Audio or video files; `-` is standard input."),
+    ],
+    /,
+    *,
+    form: Annotated[
+        FormatName | None,
+        Parameter(name="--format", help="Default: what the name of --output ends in, else txt."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        Parameter(help="The file to write; for several inputs the folder. Default: standard output."),
+    ] = None,
+    language: Annotated[
+        str | None, Parameter(help="What is spoken, such as `en`. Default: what is heard.")
+    ] = None,
+    speakers: Annotated[
+        int | None, Parameter(help="How many people speak. Default: as many as found.")
+    ] = None,
+    diarization: Annotated[
+        bool, Parameter(negative="--no-diarization", help="Tell who speaks.", show_default=False)
+    ] = True,
+    model: Annotated[
+        str | None,
+        Parameter(help="A Whisper model: a folder (CTranslate2), or a name such as `small`."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Turn audio files into transcripts. Needs no server, no data folder and no account.
+
+    The transcript goes to standard output, progress to the terminal. A file that cannot be transcribed is
+    told in one line, the others are done all the same, and the status is 1.
+
+    For example:
+
+        lapel transcribe talk.m4a
+        lapel transcribe talk.m4a --output talk.srt
+        lapel transcribe *.opus --format md --output transcripts/ --speakers 2
+        lapel transcribe call.wav --language de --no-diarization --json
+        arecord -d 60 | lapel transcribe -
+    """
+    _check_names(files)
+    wish = Wish(language=_language(language), diarization=diarization, num_speakers=speakers)
+    _check_speakers(speakers, diarization=diarization)
+    chosen = FORMATS[form or _suffix(output) or "txt"]
+    targets = _targets(files, output, chosen)
+    if output is None and not json:
+        _check_stdout(chosen, len(files))
+    report = Writer(chosen, targets, as_json=json)
+    telemetry.configure("error", "auto", "transcribe")
+    with _scratch() as folder:
+        jobs = [Job(name, _stdin(folder) if name == STDIN else Path(name)) for name in files]
+        transcribe_all(jobs, wish, model=model, folder=folder, done=report.take)
+    if json:
+        emit(Report(files=report.told), True, str)
+    if report.failed:
+        raise SystemExit(1)
+
+
+def _check_names(files: list[str]) -> None:
+    """The parser lets `-` be a file, and with it everything that begins so."""
+    for name in files:
+        if name.startswith("-") and name != STDIN and not Path(name).exists():
+            sys.stderr.write(f"lapel: {name}: neither an option nor a file; see `lapel transcribe --help`.\n")
+            raise SystemExit(2)
+    if files.count(STDIN) > 1:
+        raise CommandError("standard input (-) can be read only once.")
+
+
+def _language(given: str | None) -> str | None:
+    if given is None:
+        return None
+    code = primary(given)
+    if code not in LANGUAGES:
+        raise CommandError(
+            f"--language {given}: not a language that Whisper knows; give a code such as en, de or ja."
+        )
+    return code
+
+
+def _check_speakers(speakers: int | None, *, diarization: bool) -> None:
+    if speakers is None:
+        return
+    if not diarization:
+        raise CommandError("--speakers and --no-diarization exclude each other; leave one out.")
+    if not 1 <= speakers <= 100:
+        raise CommandError(f"--speakers {speakers}: give a number from 1 to 100.")
+
+
+def _suffix(output: Path | None) -> FormatName | None:
+    """The format that a file's name asks for."""
+    ending = "" if output is None else output.suffix[1:].lower()
+    return next((name for name in FORMATS if name == ending), None)
+
+
+def _targets(files: list[str], output: Path | None, chosen: Format) -> list[Path | None]:
+    """Where each file's transcript goes; None: to standard output. Makes the folder. Raises CommandError."""
+    if output is None:
+        return [None for _ in files]
+    is_folder = len(files) > 1 or output.is_dir() or str(output).endswith(os.sep)
+    targets = _in_folder(files, output, chosen.extension) if is_folder else [output]
+    taken = {path.resolve() for path in map(Path, files) if path.exists()}
+    for target in targets:
+        if target.resolve() in taken:
+            raise CommandError(f"{target} is one of the inputs; write elsewhere.")
+    try:
+        (output if is_folder else output.parent).mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise CommandError(f"--output {output}: {fault.strerror}.") from fault
+    return [*targets]
+
+
+def _in_folder(files: list[str], folder: Path, extension: str) -> list[Path]:
+    names = ["stdin" if name == STDIN else Path(name).name for name in files]
+    stems = [Path(name).stem for name in names]
+    if len(set(stems)) < len(stems):
+        stems = names  # talk.wav and talk.mp3
+    if len(set(stems)) < len(stems):
+        raise CommandError("two inputs have the same file name; give each a folder of its own with --output.")
+    return [folder / f"{stem}.{extension}" for stem in stems]
+
+
+def _check_stdout(chosen: Format, count: int) -> None:
+    if chosen.name == "docx" and sys.stdout.isatty():
+        raise CommandError("docx is no text; name a file with --output, or send it on with `>`.")
+    if count > 1 and chosen.name not in _IN_A_ROW:
+        raise CommandError(f"several {chosen.name} documents need a folder; name one with --output.")
+
+
+@contextlib.contextmanager
+def _scratch() -> Generator[Path]:
+    """A folder that is gone at the end, however it comes."""
+    signal.signal(signal.SIGTERM, _leave)
+    folder = Path(tempfile.mkdtemp(prefix="lapel-transcribe-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave(signum: int, frame: object) -> None:
+    del frame
+    raise SystemExit(128 + signum)
+
+
+def _stdin(folder: Path) -> Path:
+    """What comes in on standard input, as a file. Raises CommandError."""
+    if sys.stdin.isatty():
+        raise CommandError("standard input is the terminal; name a file, or send audio in with `|` or `<`.")
+    path = folder / "stdin"
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, _CHUNK)
+    except OSError as fault:
+        raise CommandError(f"standard input could not be kept in {folder}: {fault.strerror}.") from fault
+    return path

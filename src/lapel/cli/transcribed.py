@@ -1,0 +1,193 @@
+"""What `lapel transcribe` tells of each file, and where it puts the transcripts."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from lapel.cli.options import put, say
+from lapel.cli.transcribing import Problem, Result
+from lapel.transcription.exports.content import Document
+from lapel.transcription.pipeline import Outcome
+from lapel.transcription.plain_text import plain
+from lapel.transcription.transcript import Segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lapel.transcription.exports.formats import Format
+
+STDIN: Final = "-"
+# Between transcripts in a row on standard output stands a line with the file's name, in these formats.
+SEPARATED: Final = frozenset({"txt", "md", "srt", "vtt", "csv"})
+# The API's words to somebody who uploaded; here nobody did.
+_BLANK = "\n"
+_UPLOAD = " Upload the recording again."
+
+
+class Audio(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file is, whatever its name says."""
+
+    duration_ms: int
+    channels: int
+    sample_rate: int
+    codec: str
+    container: str
+    mime_type: str
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """The transcript; fields as in the API. `language_probability` is of the detection, 0 to 1."""
+
+    language: str | None
+    language_probability: float | None
+    model: str
+    duration_ms: int
+    full_text: str
+    word_count: int
+    confidence: float | None
+    segments: list[Segment]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One file: `error` and nothing else, or all the rest.
+
+    `seconds` is what it took once the Whisper model was loaded; `real_time_factor` is how many seconds of
+    audio were done in one of those. `output`: the file that was written.
+    """
+
+    file: str
+    seconds: float
+    real_time_factor: float | None = None
+    transcript: Said | None = None
+    audio: Audio | None = None
+    warnings: list[str] = msgspec.field(default_factory=list[str])
+    output: str | None = None
+    error: Problem | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--json` prints: every file, in the order it was named."""
+
+    files: list[Told]
+
+
+class Writer:
+    """Puts each result where it belongs as soon as it is there.
+
+    `targets`: of each result in turn, None for standard output. With `as_json` standard output gets nothing,
+    and `told` holds what `--json` prints.
+    """
+
+    def __init__(self, chosen: Format, targets: list[Path | None], *, as_json: bool) -> None:
+        self._chosen = chosen
+        self._targets = targets
+        self._as_json = as_json
+        self._done = 0
+        self._printed = 0
+        self._warned: set[str] = set()
+        self.told: list[Told] = []
+        self.failed = False
+
+    def take(self, result: Result) -> None:
+        """One more file is done. Raises CommandError when nobody takes the output."""
+        target = self._targets[self._done]
+        self._done += 1
+        name = shown(result.job.name)
+        came = result.came
+        if isinstance(came, Outcome):
+            came = self._written(came, name, target)
+        if isinstance(came, Problem):
+            self.failed = True
+            came = Problem(came.code, came.message.removesuffix(_UPLOAD))
+            say(f"{name}: {came.message}")
+        else:
+            for warning in came.warnings:
+                self._warn(warning)
+            _summarise(came, result.seconds, name, target)
+        if self._as_json:
+            self.told.append(_told(result, came, target))
+
+    def _written(self, outcome: Outcome, name: str, target: Path | None) -> Outcome | Problem:
+        if target is None and self._as_json:
+            return outcome
+        content = self._chosen.render(Document.of(outcome.transcript, PurePath(name).name))
+        if target is not None:
+            return _replace(target, content) or outcome
+        if len(self._targets) > 1 and self._chosen.name in SEPARATED:
+            put(f"{_BLANK if self._printed else ''}==> {name} <==\n".encode())
+        put(content)
+        self._printed += 1
+        return outcome
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self._warned:
+            self._warned.add(warning)
+            say(warning)
+
+
+def _summarise(outcome: Outcome, seconds: float, name: str, target: Path | None) -> None:
+    """For who watches: how quick it was, and where it went."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        length = outcome.facts.duration_ms / 1000
+        where = f" -> {shown(str(target))}" if target is not None else ""
+        speed = f"{length:.0f} s in {seconds:.1f} s, {length / seconds:.1f}x real time"
+        console.print(Text(f"{name}{where}: {speed}", style="dim"), soft_wrap=True)
+
+
+def shown(name: str) -> str:
+    """A file's name as a terminal may see it."""
+    return "standard input" if name == STDIN else plain(name) or ascii(name)
+
+
+def _replace(target: Path, content: bytes) -> Problem | None:
+    """Writes the file whole, or not at all."""
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+    try:
+        part.write_bytes(content)
+        part.replace(target)
+    except OSError as fault:
+        part.unlink(missing_ok=True)
+        return Problem("unwritable", f"{shown(str(target))} could not be written: {fault.strerror}.")
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return None
+
+
+def _told(result: Result, came: Outcome | Problem, target: Path | None) -> Told:
+    name, seconds = result.job.name, round(result.seconds, 3)
+    if isinstance(came, Problem):
+        return Told(file=name, seconds=seconds, error=came)
+    facts, made = came.facts, came.transcript
+    return Told(
+        file=name,
+        seconds=seconds,
+        real_time_factor=round(facts.duration_ms / 1000 / result.seconds, 2),
+        transcript=Said(
+            language=made.language,
+            language_probability=made.language_probability,
+            model=made.model,
+            duration_ms=made.duration_ms,
+            full_text=made.full_text,
+            word_count=made.word_count,
+            confidence=made.confidence,
+            segments=made.segments,
+        ),
+        audio=Audio(
+            duration_ms=facts.duration_ms,
+            channels=facts.channels,
+            sample_rate=facts.sample_rate,
+            codec=facts.codec,
+            container=facts.container,
+            mime_type=facts.mime_type,
+        ),
+        warnings=came.warnings,
+        output=None if target is None else str(target),
+    )
