@@ -204,11 +204,11 @@ async def test_a_call_that_is_cancelled_at_any_moment_leaves_nothing_running(wor
 
 
 async def test_a_call_that_is_cancelled_in_mid_answer_leaves_nothing_open(worker: Subworker) -> None:
-    for step in range(6):
+    for step in range(4):
         await ask(worker, "echo")
         opened = psutil.Process().num_fds()
         call = asyncio.create_task(ask(worker, "large", 60 * MIB))
-        await asyncio.sleep(0.02 * step)
+        await asyncio.sleep(0.03 * step)
         call.cancel()
         with suppress(asyncio.CancelledError):  # or it is done
             await call
@@ -287,11 +287,12 @@ async def test_the_child_ends_with_its_parent() -> None:
         sys.executable,
         "-c",
         "import asyncio\n"
-        "from tests.foundation.test_subworker import MODULE, Subworker, ask\n"
+        "from lapel.foundation.subworker import Subworker\n"
+        "from tests.foundation.odd_child import Ask, Told\n"
         "async def main():\n"
-        "    worker = Subworker(MODULE)\n"
-        "    print((await ask(worker, 'echo')).pid, flush=True)\n"
-        "    await ask(worker, 'sleep', 600)\n"
+        "    worker = Subworker('tests.foundation.odd_child')\n"
+        "    print((await worker.call(Ask(do='echo'), Told, seconds=600)).pid, flush=True)\n"
+        "    await worker.call(Ask(do='sleep', number=600), Told, seconds=600)\n"
         "asyncio.run(main())\n",
         stdout=asyncio.subprocess.PIPE,
     )

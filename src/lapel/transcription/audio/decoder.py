@@ -34,7 +34,7 @@ class Decoder:
     """Decodes files, `children` at a time; others wait their turn.
 
     `max_hours`: longer audio is refused. `spare_bytes`: what must stay free on the disk that takes samples.
-    `seconds_at_least`: how long any file may take; a large one may take longer, an hour at most.
+    `seconds_at_least`: how long any file may take; a large one may take `seconds_per_mib`, an hour at most.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Decoder:
         spare_bytes: int = 512 * MIB,
         memory_bytes: int = _MEMORY_BYTES,
         seconds_at_least: float = _SECONDS_AT_LEAST,
+        seconds_per_mib: float = _SECONDS_PER_MIB,
     ) -> None:
         self._max_seconds = max_hours * 3600
         self._spare_bytes = spare_bytes
         self._seconds_at_least = seconds_at_least
+        self._seconds_per_mib = seconds_per_mib
         self._children = [
             Subworker(
                 "lapel.transcription.audio.child", memory_bytes=memory_bytes, idle_seconds=_IDLE_SECONDS
@@ -120,7 +122,7 @@ class Decoder:
         size = 0
         with contextlib.suppress(OSError):  # the child says what is wrong with it
             size = file.stat().st_size
-        return max(self._seconds_at_least, min(size / MIB * _SECONDS_PER_MIB, _SECONDS_AT_MOST))
+        return max(self._seconds_at_least, min(size / MIB * self._seconds_per_mib, _SECONDS_AT_MOST))
 
 
 def _pass_on(refusal: Refusal) -> NoReturn:

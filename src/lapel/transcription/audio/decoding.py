@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from io import FileIO
 from typing import TYPE_CHECKING, NoReturn
@@ -41,8 +42,12 @@ class _ForeignFile(Exception):
 class _File:
     """What FFmpeg is let to do with a file. It hears no name: neither an ending to guess by, nor a folder."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO, *, seekable: bool = True) -> None:
         self._file = file
+        self._seekable = seekable
+
+    def seekable(self) -> bool:
+        return self._seekable
 
     def read(self, size: int) -> bytes:
         try:
@@ -64,8 +69,8 @@ def decode(request: Decode) -> AudioFacts:
     """Decode the first audio stream of a file; write its samples down when the request says where.
 
     A damaged file is taken for what can be decoded of it: a recording with a torn end is what a device
-    leaves that lost its power. It is corrupt when more of its packets fail than can be decoded, or when less
-    than a second is left.
+    leaves that lost its power. It is corrupt when more of its packets fail than can be decoded, when it
+    cannot be read on before its middle, or when less than a second is left.
 
     Raises Refusal with a code of the contract, or with `disk` when our own disk is full or fails.
     """
@@ -76,7 +81,8 @@ def decode(request: Decode) -> AudioFacts:
                 raise Refusal("audio_corrupt", "The file is empty. Upload the recording again.")
             file.seek(0)
             with _opened_container(file, head) as container, opened_sink(request) as sink:
-                return _decoded(container, head, request, sink)
+                size = os.fstat(file.fileno()).st_size
+                return _decoded(container, head, size, request, sink)
     except MemoryError:
         raise Refusal(
             "audio_corrupt", "Decoding this file takes more memory than is allowed; it is damaged or made up."
@@ -85,7 +91,7 @@ def decode(request: Decode) -> AudioFacts:
         raise Refusal("unsupported_format", "The file is a reference to other files, not audio.") from None
 
 
-def _decoded(container: InputContainer, head: bytes, request: Decode, sink: Sink) -> AudioFacts:
+def _decoded(container: InputContainer, head: bytes, size: int, request: Decode, sink: Sink) -> AudioFacts:
     stream = _first_audio(container)
     # From packets without times it would queue one packet after the other, to guess them.
     container.flags &= ~Flags.gen_pts.value
@@ -96,7 +102,7 @@ def _decoded(container: InputContainer, head: bytes, request: Decode, sink: Sink
             sink.take(samples)
     for samples in mixer.finish():
         sink.take(samples)
-    _accept(reading, sink.duration_ms, container.duration)
+    _accept(reading, size, sink.duration_ms, container.duration)
     codec = stream.codec_context.codec.canonical_name
     short, types = names(container.format.name, codec, head, container.metadata.get("major_brand", ""))
     return AudioFacts(
@@ -118,7 +124,8 @@ class _Reading:
         self._packets = container.demux(stream)
         self._stream = stream
         self.good = self.bad = 0  # packets
-        self.torn = False  # the container broke off
+        self.torn = False  # the container broke off, and not at its end
+        self.reached: int | None = None  # where in the file the last packet was
         self.channels = self.sample_rate = 0  # of the first frame, which the header may have got wrong
 
     def frames(self) -> Iterator[AudioFrame]:
@@ -131,6 +138,7 @@ class _Reading:
                 self.bad += 1
                 continue
             self.good += 1
+            self.reached = packet.pos or self.reached
             for frame in frames:
                 if not self.sample_rate:
                     self.channels, self.sample_rate = frame.layout.nb_channels, frame.sample_rate
@@ -146,9 +154,10 @@ class _Reading:
             return None
 
 
-def _accept(reading: _Reading, duration_ms: int, claimed: int | None) -> None:
+def _accept(reading: _Reading, size: int, duration_ms: int, claimed: int | None) -> None:
     """Raise Refusal when what was decoded is no recording. `claimed`: microseconds, by the header."""
-    if reading.bad > reading.good:
+    unread = reading.torn and reading.reached is not None and reading.reached < size / 2
+    if reading.bad > reading.good or unread:
         raise Refusal(
             "audio_corrupt", "Most of the audio in this file is damaged. Upload the recording again."
         )
@@ -194,28 +203,43 @@ def _unread(error: OSError) -> Refusal:
 @contextmanager
 def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
     try:
-        container = av.open(
-            _File(file),
-            "r",
-            options={
-                "format_whitelist": DEMUXERS,
-                "codec_whitelist": ",".join(sorted(DECODERS)),
-                "protocol_whitelist": "none",
-            },
-            metadata_errors="replace",
-            buffer_size=_BUFFER,
-            io_open=_refuse_to_open,
-        )
+        container = _container(_File(file))
     except MemoryError:
         raise
     except FFmpegError:
-        if begins_like_audio(head):
-            raise Refusal(
-                "audio_corrupt", "The file is damaged or incomplete. Upload the recording again."
-            ) from None
-        raise Refusal("unsupported_format", _UNKNOWN) from None
+        if not begins_like_audio(head):
+            raise Refusal("unsupported_format", _UNKNOWN) from None
+        container = _container_without_index(file)
     with container:
         yield container
+
+
+def _container_without_index(file: FileIO) -> InputContainer:
+    """From the start on: all of a fragmented MP4 is refused for a torn index at its end, if that is seen."""
+    file.seek(0)
+    try:
+        return _container(_File(file, seekable=False))
+    except MemoryError:
+        raise
+    except FFmpegError:
+        raise Refusal(
+            "audio_corrupt", "The file is damaged or incomplete. Upload the recording again."
+        ) from None
+
+
+def _container(file: _File) -> InputContainer:
+    return av.open(
+        file,
+        "r",
+        options={
+            "format_whitelist": DEMUXERS,
+            "codec_whitelist": ",".join(sorted(DECODERS)),
+            "protocol_whitelist": "none",
+        },
+        metadata_errors="replace",
+        buffer_size=_BUFFER,
+        io_open=_refuse_to_open,
+    )
 
 
 def _refuse_to_open(*_: object) -> NoReturn:

@@ -53,6 +53,7 @@ def _quietest(levels: bytes, earliest_ms: int, latest_ms: int) -> int:
     quietest = np.flatnonzero(near <= near.min() * (1 + 1e-9))
     # Beyond the edges there is nothing to hear, and thus no reason to go there.
     padded = np.pad(power, _AROUND // 2, constant_values=1.0)
-    around = np.convolve(padded, np.ones(_QUIET + _AROUND // 2 * 2), "valid")
+    # The nearer, the more it counts, so that the middle of a long silence is quieter than its ends.
+    around = np.convolve(padded, np.bartlett(_QUIET + _AROUND // 2 * 2 + 2)[1:-1], "valid")
     best = quietest[np.argmin(around[quietest])]
     return int(first + best + _QUIET // 2) * LEVEL_MS

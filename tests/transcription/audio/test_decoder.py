@@ -1,0 +1,231 @@
+"""The decoder's bounds: time, memory, disk, number; and that it is there again after whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lapel.sample import speech
+from lapel.transcription.audio.decoder import Decoder
+from lapel.transcription.failures import SpeechError, TryAgain
+from tests.transcription.audio.signals import encoded, silent_flac, wav
+
+MIB = 1024 * 1024
+linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux bounds and tells it")
+
+
+@asynccontextmanager
+async def opened(**settings: float) -> AsyncGenerator[Decoder]:
+    decoder = Decoder(**{"children": 1, "spare_bytes": 0, **settings})
+    try:
+        yield decoder
+    finally:
+        await decoder.aclose()
+        assert decoder.pids == []
+
+
+@pytest.fixture(scope="module")
+async def tough() -> AsyncGenerator[Decoder]:
+    """With one child, which starts anew after whatever the tests do to it."""
+    async with opened(max_hours=1e6) as decoder:
+        yield decoder
+
+
+async def good(decoder: Decoder) -> None:
+    assert (await decoder.decode(speech().path, declared="audio/opus")).duration_ms > 24_000
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Path:
+    """260 kilobytes that are 1.3 thousand million samples: more work than any test waits for."""
+    file = tmp_path / "bomb"
+    file.write_bytes(silent_flac(20_000, rate=655_350))
+    return file
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 - of another process, nobody sets an event
+        await asyncio.sleep(0.005)
+
+
+def size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+async def test_longer_than_is_processed(bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    async with opened(max_hours=0.02) as decoder:
+        with pytest.raises(SpeechError, match=r"longer than 0\.02 hours") as failed:
+            await decoder.decode(bomb, declared="audio/flac", pcm=pcm)
+        assert failed.value.code == "processing_error"
+        assert not pcm.exists()
+        await good(decoder)
+
+
+async def test_longer_than_it_may_take(bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    async with opened(max_hours=1e6, seconds_at_least=1, seconds_per_mib=0) as decoder:
+        await good(decoder)
+        with pytest.raises(SpeechError, match="took longer than 1 s") as failed:
+            await decoder.decode(bomb, declared="audio/flac", pcm=pcm)
+        assert failed.value.code == "audio_corrupt"
+        assert not pcm.exists()
+        assert decoder.pids == []
+        await good(decoder)
+
+
+@linux
+async def test_more_memory_than_it_may_take(tmp_path: Path) -> None:
+    """One block of 64 MiB, which nobody wrote: the file has a hole."""
+    whole = encoded("matroska", "pcm_s16le", 16_000)
+    start = whole[: whole.index(b"\x1f\x43\xb6\x75")]
+    length = 64 * MIB
+    block = b"\xa3" + (1 << 56 | length).to_bytes(8, "big") + b"\x81\0\0\x80"
+    file = tmp_path / "block"
+    file.write_bytes(start + b"\x1f\x43\xb6\x75\x01" + b"\xff" * 7 + b"\xe7\x81\0" + block)
+    os.truncate(file, size(file) + length)
+    async with opened(memory_bytes=370 * MIB) as decoder:
+        await good(decoder)
+        pids = decoder.pids
+        with pytest.raises(SpeechError, match="more memory than is allowed") as failed:
+            await decoder.decode(file, declared="audio/webm", pcm=tmp_path / "pcm")
+        assert failed.value.code == "audio_corrupt"
+        await good(decoder)
+        assert decoder.pids == pids
+
+
+@linux
+async def test_memory_does_not_grow_with_length(tough: Decoder, tmp_path: Path) -> None:
+    def most(tough: Decoder) -> int:
+        (pid,) = tough.pids
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    file = tmp_path / "file"
+    file.write_bytes(silent_flac(60, rate=16_000))  # four minutes
+    await tough.decode(file, declared="audio/flac", pcm=tmp_path / "pcm")
+    before = most(tough)
+    file.write_bytes(silent_flac(1_200, rate=16_000))  # 82 minutes
+    facts = await tough.decode(file, declared="audio/flac", pcm=tmp_path / "pcm")
+    assert facts.duration_ms == size(tmp_path / "pcm") // 32 == 1_200 * 65_535 // 16
+    assert len(facts.pieces) > 16
+    assert most(tough) - before < 4 * MIB
+
+
+async def test_a_disk_that_must_keep_some_room(tmp_path: Path) -> None:
+    async with opened(spare_bytes=1 << 62) as decoder:
+        with pytest.raises(TryAgain, match="nearly full"):
+            await decoder.decode(speech().path, declared="audio/opus", pcm=tmp_path / "pcm")
+        assert not (tmp_path / "pcm").exists()
+        await good(decoder)  # which writes nothing
+
+
+@linux
+async def test_a_full_disk(tough: Decoder, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    pcm.symlink_to("/dev/full")
+    with pytest.raises(TryAgain, match="No space left"):
+        await tough.decode(speech().path, declared="audio/opus", pcm=pcm)
+    assert not pcm.is_symlink()
+
+
+async def test_files_that_are_not_there(tough: Decoder, tmp_path: Path) -> None:
+    with pytest.raises(TryAgain, match="cannot be read"):
+        await tough.decode(tmp_path / "nowhere", declared="audio/opus")
+    with pytest.raises(TryAgain, match="cannot be read"):
+        await tough.decode(tmp_path, declared="audio/opus")
+    with pytest.raises(TryAgain, match="cannot be written"):
+        await tough.decode(speech().path, declared="audio/opus", pcm=tmp_path / "no" / "pcm")
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "code"),
+    [
+        (signal.SIGKILL, TryAgain, "processing_error"),
+        (signal.SIGSEGV, SpeechError, "audio_corrupt"),
+    ],
+)
+async def test_a_child_that_dies(
+    tough: Decoder,
+    bomb: Path,
+    tmp_path: Path,
+    how: signal.Signals,
+    error: type[TryAgain | SpeechError],
+    code: str,
+) -> None:
+    pcm = tmp_path / "pcm"
+    decoding = asyncio.create_task(tough.decode(bomb, declared="audio/flac", pcm=pcm))
+    await until(lambda: size(pcm) > MIB // 4)
+    os.kill(tough.pids[0], how)
+    with pytest.raises(error) as failed:
+        await decoding
+    assert failed.value.code == code
+    assert not pcm.exists()
+    await good(tough)
+
+
+async def test_a_decode_that_is_cancelled_ends_the_child(tough: Decoder, bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    decoding = asyncio.create_task(tough.decode(bomb, declared="audio/flac", pcm=pcm))
+    await until(lambda: size(pcm) > MIB // 4)
+    (pid,) = tough.pids
+    decoding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await decoding
+    assert not psutil.pid_exists(pid)
+    assert not pcm.exists()
+    await good(tough)
+
+
+async def test_only_so_many_at_once(bomb: Path, tmp_path: Path) -> None:
+    async with opened(children=2, max_hours=1e6) as decoder:
+        long = [
+            asyncio.create_task(decoder.decode(bomb, declared="audio/flac", pcm=tmp_path / str(n)))
+            for n in range(4)
+        ]
+        await until(lambda: size(tmp_path / "0") > 0 and size(tmp_path / "1") > 0)
+        assert len(set(decoder.pids)) == 2
+        assert not (tmp_path / "2").exists()
+        long[2].cancel()  # one that waits
+        long[0].cancel()
+        await until(lambda: size(tmp_path / "3") > 0)
+        assert not (tmp_path / "2").exists()
+        for each in long:
+            each.cancel()
+        assert [type(done) for done in await asyncio.gather(*long, return_exceptions=True)] == [
+            asyncio.CancelledError
+        ] * 4
+        await asyncio.gather(*(good(decoder) for _ in range(3)))
+
+
+async def test_closed_in_mid_work(bomb: Path, tmp_path: Path) -> None:
+    async with opened(max_hours=1e6) as decoder:
+        decoding = [
+            asyncio.create_task(decoder.decode(bomb, declared="audio/flac", pcm=tmp_path / str(n)))
+            for n in range(3)
+        ]
+        await until(lambda: size(tmp_path / "0") > 0)
+        await decoder.aclose()
+        ended = await asyncio.gather(*decoding, return_exceptions=True)
+        assert [type(each) for each in ended] == [TryAgain] * 3
+        assert decoder.pids == []
+        assert not any((tmp_path / str(n)).exists() for n in range(3))
+
+
+async def test_a_large_file_may_take_longer(tmp_path: Path) -> None:
+    """The bound follows the size: what is too slow for a small file is not for a large one."""
+    file = tmp_path / "large"
+    file.write_bytes(wav(bytes(20 * MIB)))
+    async with opened(seconds_at_least=0.001, seconds_per_mib=0) as decoder:
+        with pytest.raises(SpeechError, match="took longer"):
+            await decoder.decode(file, declared="audio/wav")
+    async with opened(seconds_at_least=0.001) as decoder:
+        assert (await decoder.decode(file, declared="audio/wav")).duration_ms == 20 * MIB // 32
