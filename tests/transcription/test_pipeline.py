@@ -164,6 +164,21 @@ async def test_where_nobody_speaks_there_are_no_speakers(decoder: Decoder, tmp_p
     assert scripted.grouped == []
 
 
+class WithoutWeights(Scripted):
+    """Cannot tell voices apart."""
+
+    async def describe(self, request: Describe) -> Voices:
+        raise SpeechError("processing_error", "No weights.")
+
+
+async def test_without_the_weights_the_speakers_are_left_out_and_that_is_said(
+    decoder: Decoder, tmp_path: Path
+) -> None:
+    outcome, _ = await run(WithoutWeights(), decoder, tmp_path)
+    assert outcome.warnings == ["The speakers are left out. No weights."]
+    assert [each.text for each in outcome.transcript.segments] == [TEXT] * 3
+
+
 async def test_a_file_that_is_no_audio_leaves_nothing(decoder: Decoder, tmp_path: Path) -> None:
     scripted = Scripted()
     with pytest.raises(SpeechError) as refused:

@@ -115,8 +115,8 @@ def _check_speakers(speakers: int | None, *, diarization: bool) -> None:
         return
     if not diarization:
         raise CommandError("--speakers and --no-diarization exclude each other; leave one out.")
-    if not 1 <= speakers <= 100:
-        raise CommandError(f"--speakers {speakers}: give a number from 1 to 100.")
+    if not 1 <= speakers <= 32:
+        raise CommandError(f"--speakers {speakers}: give a number from 1 to 32.")
 
 
 def _suffix(output: Path | None) -> FormatName | None:
