@@ -5,12 +5,18 @@ HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean everywhere
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    Bar = tqdm[Any]  # generic for the type checker alone
+else:
+    Bar = tqdm
 
 # The names that faster-whisper knows; a test holds this list to it.
 REPOSITORIES: Final = {
@@ -59,27 +65,33 @@ def download(repository: str, report: Callable[[float], None]) -> Path:
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
-    try:
+    with _failures_as_ours():
         planned = snapshot_download(repository, allow_patterns=_FILES, dry_run=True)
-        wanted = sum(file.file_size or 0 for file in planned if file.will_download)
-        bar = _reporting(max(wanted, 1), report)
+    bar = _reporting(sum(file.file_size or 0 for file in planned if file.will_download), report)
+    with _failures_as_ours():
         return Path(snapshot_download(repository, allow_patterns=_FILES, tqdm_class=bar))
+
+
+@contextlib.contextmanager
+def _failures_as_ours() -> Generator[None]:
+    try:
+        yield
     except Exception as fault:  # the client fails in dozens of ways, and each means the same to us
         cause = fault.__cause__ or fault
         told = re.sub(r"\S*https?://\S+", "…", str(cause).strip().partition("\n")[0])
         raise HubError(f"{type(cause).__name__}: {told}" if told else type(cause).__name__) from fault
 
 
-def _reporting(wanted: int, report: Callable[[float], None]) -> type[tqdm[Any]]:
+def _reporting(wanted: int, report: Callable[[float], None]) -> type[Bar]:
     """A progress bar that draws nothing. The client has several; those that count bytes have them as unit."""
     most = 0.0
 
-    class Bar(tqdm[Any]):
+    class Reporting(Bar):
         def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - as in tqdm
             nonlocal most
-            share = min(self.n / wanted, 1.0)
+            share = min(self.n / max(wanted, 1), 1.0)
             if self.unit == "B" and share > most:
                 most = share
                 report(share)
 
-    return Bar
+    return Reporting
