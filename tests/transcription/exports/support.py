@@ -65,6 +65,9 @@ HOSTILE = (
     "0:00:01 SPEAKER_1: no, **SPEAKER_0** (0:00:02) yes",
 )
 
+# No characters, and what turns text around.
+NOT_KEPT = re.compile("[\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff\ufeff\u202a-\u202e\u2066-\u2069]")
+
 _texts = st.one_of(
     st.sampled_from(HOSTILE),
     st.text(st.characters(), max_size=40),
@@ -142,17 +145,28 @@ def letters(text: str, without: str = "") -> str:
         for each in text
         if not each.isspace()
         and unicodedata.category(each) not in ("Cc", "Cs")
-        and not re.match("[\ufdd0-\ufdef\ufffe\uffff\ufeff]", each)
+        and not NOT_KEPT.match(each)
+        and ord(each) & 0xFFFE != 0xFFFE
         and each not in without
     )
 
 
+def visible(text: str) -> bool:
+    """Whether there is anything to be seen; what has no letter is left out."""
+    return any(each.isprintable() for each in letters(text))
+
+
+def title_of(document: Document) -> str:
+    """The letters of the title that is shown."""
+    return letters(document.title) if visible(document.title) else "Transcript"
+
+
 def spoken(document: Document, without: str = "") -> list[tuple[str, str]]:
     """(speaker, letters) of each segment that has text, as readable formats name the speakers."""
-    names = {each: letters(name) for each, name in document.speakers.items() if letters(name)}
+    names = {each: letters(name) for each, name in document.speakers.items() if visible(name)}
     found: list[tuple[str, str]] = []
     for each in document.segments:
-        if letters(each.text):
+        if visible(each.text):
             speaker = "" if each.speaker is msgspec.UNSET else letters(each.speaker)
             found.append((names.get(speaker, speaker), letters(each.text, without)))
     return found

@@ -32,6 +32,7 @@ from tests.transcription.exports.support import (
     readable_turns,
     segment,
     spoken,
+    title_of,
     turns,
 )
 
@@ -91,7 +92,7 @@ def test_markdown(document: Document) -> None:
     blocks = markdown_blocks(rendered("md", document))
     texts = [(tag, "".join(each.content for each in children), children) for tag, children in blocks]
     assert texts[0][0] == "h1"
-    assert letters(texts[0][1]) == (letters(document.title) or "Transcript")
+    assert letters(texts[0][1]) == title_of(document)
     begin = next(place for place, each in enumerate(texts) if each[:2] == ("h2", "Transcript"))
     found: list[tuple[str, str]] = []
     for tag, text, children in texts[begin + 1 :]:
@@ -210,7 +211,7 @@ def test_json(document: Document) -> None:
     assert_segments_match(whole["segments"], document)
     assert whole["full_text"] == " ".join(each["text"] for each in whole["segments"])
     assert whole["word_count"] == len(whole["full_text"].split())
-    assert letters(whole["title"]) == (letters(document.title) or "Transcript")
+    assert letters(whole["title"]) == title_of(document)
 
 
 @several
@@ -240,7 +241,7 @@ def test_html(document: Document) -> None:
         assert element.tag in ELEMENTS
         assert set(element.attrib) <= ATTRIBUTES
     assert re.fullmatch("[A-Za-z]+(-[A-Za-z]+)?", page.attrib["lang"])
-    assert letters(page.findtext("head/title") or "") == (letters(document.title) or "Transcript")
+    assert letters(page.findtext("head/title") or "") == title_of(document)
     assert page.findtext("body/header/h1") == page.findtext("head/title")
     found: list[tuple[str, str]] = []
     for turn in page.iterfind(".//div"):
@@ -259,9 +260,9 @@ def test_word(document: Document) -> None:
     found = docx.Document(io.BytesIO(raw))
     title = letters(found.core_properties.title)
     assert title
-    assert (letters(document.title) or "Transcript").startswith(title)
+    assert title_of(document).startswith(title)
     paragraphs = found.paragraphs
-    assert letters(paragraphs[0].text) == (letters(document.title) or "Transcript")
+    assert letters(paragraphs[0].text) == title_of(document)
     begin = next(
         place for place, each in enumerate(paragraphs) if each.style and each.style.name == "Heading 1"
     )

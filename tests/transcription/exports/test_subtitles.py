@@ -151,10 +151,12 @@ def test_a_word_longer_than_a_line_is_cut_into_even_parts() -> None:
     assert lines == ["x" * 30] * 3
 
 
-def test_french_keeps_its_fixed_spaces() -> None:
-    text = "Qu’est-ce que vous voulez dire par là\u00a0? Rien\u00a0!"
-    lines = [line for each in cut(segment(0, 4, text)) for line in each.lines]
-    assert lines == ["Qu’est-ce que vous voulez", "dire par là\u00a0? Rien\u00a0!"]
+def test_no_line_starts_with_what_french_writes_after_a_space() -> None:
+    for shift in range(20):
+        text = "a" * shift + " Qu’est-ce que vous voulez dire par là\u00a0? Rien !"
+        lines = [line for each in cut(segment(0, 4, text)) for line in each.lines]
+        assert "là ?" in " | ".join(lines)
+        assert "Rien !" in " | ".join(lines)
 
 
 def test_right_to_left_text_is_not_touched() -> None:

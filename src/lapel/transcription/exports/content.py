@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from lapel.transcription.plain_text import plain
 from lapel.transcription.transcript import Segment, Transcript, Word
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ _LONGEST = 36_000_000.0
 _PAUSE = 3.0
 _PARAGRAPH = 1000
 
-# All space but a single one and a single fixed one, as French has before `!`: the ends of lines, tabs, rows.
-_SPACES = re.compile("(?![ \u00a0\u202f](?!\\s))\\s+")
-# Controls, lone surrogates, byte order marks and what XML forbids.
-_FORBIDDEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufdd0-\ufdef\ufffe\uffff]")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}\Z")
 
 UNKNOWN_SPEAKER = "Unknown speaker"
@@ -62,19 +59,19 @@ class Document:
     def tidy(self) -> Document:
         """The same with every promise of `Segment` kept, whoever made it.
 
-        Text has no control characters, line ends, lone surrogates or doubled spaces, and is never blank;
-        times are finite, rounded to milliseconds, and a segment's end is after its start.
+        Text is as `plain` makes it and never blank; times are finite, rounded to milliseconds, and a
+        segment's end is after its start.
         """
-        names = {each: clean(name) for each, name in self.speakers.items()}
+        names = {each: plain(name) for each, name in self.speakers.items()}
         language = self.language or ""
         return Document(
-            title=clean(self.title) or "Transcript",
+            title=plain(self.title) or "Transcript",
             segments=[each for each in map(_segment, self.segments) if each is not None],
             language=language if _LANGUAGE.match(language) else None,
             duration_ms=self.duration_ms,
-            recorded_at=clean(self.recorded_at or "") or None,
-            model=clean(self.model or "") or None,
-            speakers={clean(each): name for each, name in names.items() if name},
+            recorded_at=plain(self.recorded_at or "") or None,
+            model=plain(self.model or "") or None,
+            speakers={plain(each): name for each, name in names.items() if name},
         )
 
     def speaker(self, segment: Segment) -> str | None:
@@ -122,11 +119,6 @@ class Paragraph(NamedTuple):
     text: str
 
 
-def clean(text: str) -> str:
-    """The text in one line, without what no file of text should hold."""
-    return _SPACES.sub(" ", _FORBIDDEN.sub("", text)).strip()
-
-
 def clock(seconds: float) -> str:
     """Hours, minutes and whole seconds: `0:01:05`."""
     minutes, second = divmod(int(seconds), 60)
@@ -135,11 +127,11 @@ def clock(seconds: float) -> str:
 
 
 def _segment(segment: Segment) -> Segment | None:
-    text = clean(segment.text)
+    text = plain(segment.text)
     if not text:
         return None
     start = _seconds(segment.start)
-    speaker = segment.speaker if segment.speaker is msgspec.UNSET else clean(segment.speaker) or msgspec.UNSET
+    speaker = segment.speaker if segment.speaker is msgspec.UNSET else plain(segment.speaker) or msgspec.UNSET
     words = segment.words
     if words is not msgspec.UNSET:
         words = [each for each in map(_word, words) if each is not None] or msgspec.UNSET
@@ -154,7 +146,7 @@ def _segment(segment: Segment) -> Segment | None:
 
 
 def _word(word: Word) -> Word | None:
-    text = clean(word.word)
+    text = plain(word.word)
     if not text:
         return None
     start = _seconds(word.start)

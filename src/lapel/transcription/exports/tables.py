@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Where a spreadsheet may see the start of a formula: at the start of a cell, and after a semicolon, which
 # separates cells where the comma is the decimal sign. What a program might trim stands between.
-_FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u202a-\u202e\u2060-\u2069]*[=+\-@＝＋－＠])")
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u2060-\u2064]*[=+\-@＝＋－＠])")
 _COLUMNS = ("start", "end", "speaker", "confidence", "text")
 
 

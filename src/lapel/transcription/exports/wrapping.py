@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 LINE = 42
 
 _TOKEN = re.compile("[^ ]+")
+# What French writes after a space, in the same line.
+_CLOSING = re.compile("[?!:;»%]+\\Z")
 _PLAIN = re.compile("[ -~]*\\Z")
 _ZERO_WIDTH_SPACE = "\u200b"
 _JOINER = "\u200d"
-# Fixed spaces, and the East Asian punctuation that starts no line and that ends none.
-_FIXED = "\u00a0\u202f\u2060"
+# East Asian punctuation that starts no line, and that ends none.
 _NOT_FIRST = frozenset(
     "、。，．・：；？！ー々〻ゝゞヽヾ）］｝〕〉》」』】〙〗’”…‥〜～ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
-    f",.!?:;)]}}%％»›{_FIXED}"
+    ",.!?:;)]}%％»›"
 )
-_NOT_LAST = frozenset("（［｛〔〈《「『【〘〖‘“([{«‹$¥￥＄" + _FIXED)
+_NOT_LAST = frozenset("（［｛〔〈《「『【〘〖‘“([{«‹$¥￥＄")
 _SENTENCE_END = re.compile("[.!?…。！？．؟۔।॥።][\"'”’»›)\\]」』）]*\\Z")
 _CLAUSE_END = re.compile("[,;:—–،؛、，；：・]\\Z")
 
@@ -55,6 +56,10 @@ def pieces(text: str, words: Collection[int] = ()) -> list[Piece]:
     found: list[Piece] = []
     place = 0
     for token in _TOKEN.findall(text):
+        if found and _CLOSING.match(token) and found[-1].columns + 1 + len(token) <= LINE:
+            found[-1] = _closed(found[-1], token)
+            place += len(token)
+            continue
         spaced = bool(found)
         for part in _parts(token, place, words):
             found.append(Piece(part, columns(part), place, place + len(part), spaced, _ending(part)))
@@ -99,6 +104,17 @@ def fitting(row: list[Piece], begin: int, end: int) -> int:
                 break
             begin += 1
     return begin
+
+
+def _closed(piece: Piece, mark: str) -> Piece:
+    return Piece(
+        text=f"{piece.text} {mark}",
+        columns=piece.columns + 1 + len(mark),
+        first=piece.first,
+        last=piece.last + len(mark),
+        spaced=piece.spaced,
+        ending=_ending(mark),
+    )
 
 
 def _text(row: list[Piece]) -> str:
