@@ -12,7 +12,7 @@ from benchmarks import load
 from benchmarks.report import Row, show
 
 # Modules here; each has `measure() -> list[Row]`.
-BENCHMARKS = ("presign", "download_url", "store", "growth", "start", "complete", "heartbeat")
+BENCHMARKS = ("presign", "download_url", "store", "growth", "start", "complete", "heartbeat", "speakers")
 
 
 def main() -> int:
