@@ -169,6 +169,7 @@ async def test_it_is_exported_under_the_recordings_name(device: Device, kit: Kit
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == f'attachment; filename="Weekly sync.{name}"'
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert ("content-security-policy" in answer.headers) == (name == "html")
     assert name == "docx" or "everybody." in answer.text
     head = await device.client.head(path, headers=device.headers)
     assert head.headers["content-length"] == answer.headers["content-length"]

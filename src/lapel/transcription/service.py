@@ -24,6 +24,7 @@ from lapel.transcription.audio.peaks import resample
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.file_names import content_disposition
 from lapel.transcription.exports.formats import FORMATS
+from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
 from lapel.transcription.payloads import PROCESS, Process
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.views import document_of, segments_of, transcription_of
@@ -126,8 +127,13 @@ class Transcriptions:
             raise TranscriptNotReady(f"This transcription is {row['status']}; there is no transcript of it.")
         form, document = FORMATS[name], document_of(row, segments)
         content = await asyncio.to_thread(form.render, document)
-        named = content_disposition(document, form)
-        return Reply(content, headers=(("Content-Type", form.media_type), ("Content-Disposition", named)))
+        headers = [
+            ("Content-Type", form.media_type),
+            ("Content-Disposition", content_disposition(document, form)),
+        ]
+        if name == "html":  # were it shown in spite of being an attachment
+            headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
+        return Reply(content, headers=tuple(headers))
 
     async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
         """Raises NotFound, MediaNotUploaded, Conflict (not looked at yet, or no audio that can be read)."""
