@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,8 @@ from lapel.transcription.engine.messages import Group, Groups, Voices
 from lapel.transcription.failures import SpeechError
 from lapel.transcription.speakers import weights
 from lapel.transcription.speakers.assign import with_speakers
-from lapel.transcription.speakers.campplus import DIMENSIONS, SpeakerModel
+from lapel.transcription.speakers.campplus import SpeakerModel
+from lapel.transcription.speakers.weights import DIMENSIONS
 from lapel.transcription.speakers.work import describe, group
 from lapel.transcription.transcript import Segment, Word
 from tests.support.conversations import RATE, Conversation
@@ -160,6 +163,11 @@ def test_without_weights_the_error_names_ways_to_bring_them(
     monkeypatch.setattr(weights, "PACKAGED", gone)
     with pytest.raises(SpeechError, match="not installed"):
         weights.load(None)
+
+
+def test_grouping_loads_no_library_of_a_model() -> None:
+    code = "import sys, lapel.transcription.speakers.work; sys.exit('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_embeddings_that_do_not_match_their_windows_are_refused() -> None:

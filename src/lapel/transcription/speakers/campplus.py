@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DIMENSIONS: Final = 192
 _BINS: Final = 80
 # A frame of features every 10 ms, of 25 ms of sound.
 _SHIFT: Final = SAMPLE_RATE // 100
@@ -29,10 +28,13 @@ _FRAME: Final = SAMPLE_RATE // 40
 # Measured on two cores: more in a batch is no faster and takes 7 MB each; batches side by side take half the
 # time of one batch on two threads, since the layers are small.
 _BATCH: Final = 4
+# Each thread takes 30 MB for its batch.
+_MOST_THREADS: Final = 8
 
 
 class SpeakerModel:
-    """The model, loaded. `setting`: as for weights.load. `threads`: how many it may use.
+    """The model, loaded. `setting`: as for weights.load. `threads`: how many it may use;
+    of more than eight it uses eight.
 
     Raises SpeechError when there are no weights, or others.
     """
@@ -52,7 +54,7 @@ class SpeakerModel:
         except (Fail, InvalidArgument) as fault:  # tensors of other shapes
             message = f"The weights of the speaker model do not fit ({fault}). {weights.REMEDY}"
             raise SpeechError("processing_error", message) from None
-        self._threads = threads
+        self._threads = min(threads, _MOST_THREADS)
 
     def embed(self, samples: NDArray[np.float32], windows: Sequence[Span]) -> NDArray[np.float32]:
         """`len(windows)` x 192, each of length 1: alike when the voices are.
@@ -66,7 +68,7 @@ class SpeakerModel:
             first = round(start * SAMPLE_RATE / _SHIFT)
             count = (round((end - start) * SAMPLE_RATE) - _FRAME) // _SHIFT + 1
             of_length[count].append((index, first))
-        found = np.zeros((len(windows), DIMENSIONS), np.float32)
+        found = np.zeros((len(windows), weights.DIMENSIONS), np.float32)
 
         def run(batch: tuple[int, list[tuple[int, int]]]) -> None:
             count, members = batch

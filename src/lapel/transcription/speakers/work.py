@@ -11,12 +11,13 @@ import numpy as np
 
 from lapel.transcription.engine.messages import SAMPLE_RATE, Group, Groups, Span, Voices
 from lapel.transcription.speakers import windows
-from lapel.transcription.speakers.campplus import DIMENSIONS, SpeakerModel
 from lapel.transcription.speakers.clustering import cluster
-from lapel.transcription.speakers.pauses import phrases
+from lapel.transcription.speakers.weights import DIMENSIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from lapel.transcription.speakers.campplus import SpeakerModel
 
 # Seconds of sound that are held at a time: 4 MB of samples, 2 MB of features.
 _BLOCK: Final = 60.0
@@ -30,6 +31,9 @@ def describe(pcm: Path, speech: Sequence[Span], *, weights: Path | None = None, 
     `speech` may be in any order, overlap, and reach beyond the file. `weights`: the setting `speaker_model`.
     The model is loaded at the first call and stays. Raises SpeechError without weights, OSError.
     """
+    # Whoever only groups needs none of the models' libraries.
+    from lapel.transcription.speakers.pauses import phrases  # noqa: PLC0415
+
     if pcm.stat().st_size < 2 or not speech:
         return Voices(windows=[], embeddings=b"")
     samples = np.memmap(pcm, "<i2", "r", shape=(pcm.stat().st_size // 2,))
@@ -66,6 +70,8 @@ def group(request: Group) -> Groups:
 
 @lru_cache(maxsize=1)
 def _model(weights: Path | None, threads: int) -> SpeakerModel:
+    from lapel.transcription.speakers.campplus import SpeakerModel  # noqa: PLC0415
+
     return SpeakerModel(weights, threads=threads)
 
 
