@@ -99,15 +99,20 @@ def _samples(pcm: Path, start_ms: int, end_ms: int) -> NDArray[np.float32]:
     return mapped.astype(np.float32) / np.float32(32768)
 
 
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many this process may use. `quota`: what a container is given, in microseconds of so many."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        share, period = quota.read_text().split()
+        return min(count, max(1, round(int(share) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):  # there is no such file, or `max`
+        return count
 
 
 def main(arguments: list[str]) -> None:
     """`arguments`: of the command line, the Subworker's two first."""
     whisper, speakers, threads = arguments[2:5]
-    models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or _cores())
+    models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or cores())
     answer_requests(Request, models.answer, arguments)
 
 

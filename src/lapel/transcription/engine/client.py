@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# What work may take, in seconds, and per second of audio: base takes a tenth of that on two slow cores,
-# large-v3 about half. Beyond it something is wrong.
+# What work may take, in seconds, and per second of audio: base needs a hundredth of that on two cores, and
+# large-v3 has twenty times its weights. Beyond it something is wrong.
 _AT_LEAST = 120.0
 _PER_SECOND = 10.0
 # A large model may have to be downloaded, over a slow line.
