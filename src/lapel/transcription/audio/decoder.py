@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
-# Address space of a child. It starts with 265 MiB, an hour or a day of Opus makes it 285 MiB; the largest
-# honest file that was found is 24 hours of AAC in an MP4, whose index makes it 605 MiB (365 MiB resident).
+# Address space of a child: 220 MiB for a minute or a day of Opus (65 MiB resident). The largest honest file
+# that was found is 24 hours of AAC in an MP4 at 48 kHz, whose index makes it 564 MiB (358 MiB resident).
 _MEMORY_BYTES = 1024 * MIB
 # A day of Opus, 82 MiB, takes a minute of one core. Files of fewer bits per second take longer per byte,
 # others far less; machines may be five times slower.

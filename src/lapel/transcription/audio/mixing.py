@@ -104,17 +104,16 @@ def _graph(sample_format: str, layout: str, channels: int, rate: int) -> Graph:
     graph.threads = 1
     placed = layout in _PLACED
     source = {"channel_layout": layout} if placed else {"channels": str(channels)}
-    nodes = [graph.add("abuffer", sample_rate=str(rate), sample_fmt=sample_format, **source)]
-    if not placed:
-        mean = "+".join(f"{1 / channels:.6f}*c{each}" for each in range(channels))
-        nodes.append(graph.add("pan", f"mono|c0={mean}"))
-    nodes.append(
-        graph.add("aformat", sample_rates=str(SAMPLE_RATE), sample_fmts="s16", channel_layouts="mono")
-    )
-    nodes.append(graph.add("abuffersink"))
     with _impossible_is_refused():
+        nodes = [graph.add("abuffer", sample_rate=str(rate), sample_fmt=sample_format, **source)]
+        if not placed:
+            mean = "+".join(f"{1 / channels:.6f}*c{each}" for each in range(channels))
+            nodes.append(graph.add("pan", f"mono|c0={mean}"))
+        result = {"sample_rates": str(SAMPLE_RATE), "sample_fmts": "s16", "channel_layouts": "mono"}
+        nodes.append(graph.add("aformat", **result))
+        nodes.append(graph.add("abuffersink"))
         graph.link_nodes(*nodes).configure()
-    graph.set_audio_frame_size(_CHUNK)
+        graph.set_audio_frame_size(_CHUNK)
     return graph
 
 
