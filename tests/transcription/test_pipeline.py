@@ -167,7 +167,7 @@ async def test_where_nobody_speaks_there_are_no_speakers(decoder: Decoder, tmp_p
 class WithoutWeights(Scripted):
     """Cannot tell voices apart."""
 
-    async def describe(self, request: Describe) -> Voices:
+    async def describe(self, request: Describe) -> Voices:  # noqa: ARG002 - as in the protocol
         raise SpeechError("processing_error", "No weights.")
 
 
