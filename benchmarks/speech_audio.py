@@ -1,0 +1,77 @@
+"""Speech with known words, as long as it is wanted: the conversations of the tests and the sample, joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from lapel.sample import speech
+from tests.support.conversations import RATE, Conversation
+
+_PAUSE = np.zeros(RATE, np.int16)
+_FRAME = RATE // 50
+_BIT_RATE = 32_000  # as a device would send it
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """An audio file and what is said in it."""
+
+    name: str
+    path: Path
+    text: str
+    seconds: float
+
+
+def joined(folder: Path, name: str, *, rounds: int) -> Speech:
+    """All there is, so many times one after the other, a second of silence between, as Ogg/Opus."""
+    parts: list[NDArray[np.int16]] = []
+    texts: list[str] = []
+    for _ in range(rounds):
+        for conversation in (Conversation("two-speakers"), Conversation("three-speakers")):
+            parts += [conversation.samples(), _PAUSE]
+            texts.append(conversation.text)
+        parts += [_decoded(speech().path), _PAUSE]
+        texts.append(speech().text)
+    samples = np.concatenate(parts)
+    path = folder / f"{name}.opus"
+    _encode(path, samples)
+    return Speech(name, path, " ".join(texts), len(samples) / RATE)
+
+
+def sample() -> Speech:
+    """What comes with Lapel: a person who reads."""
+    return Speech("sample", speech().path, speech().text, speech().duration_ms / 1000)
+
+
+def start_of_sample(folder: Path, *, seconds: float) -> Path:
+    """So much of the sample, as Ogg/Opus."""
+    path = folder / "short.opus"
+    _encode(path, _decoded(speech().path)[: int(seconds * RATE)])
+    return path
+
+
+def _decoded(path: Path) -> NDArray[np.int16]:
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    with av.open(str(path)) as container:
+        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        frames += resampler.resample(None)
+    return np.concatenate([cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1) for frame in frames])
+
+
+def _encode(path: Path, samples: NDArray[np.int16]) -> None:
+    with av.open(str(path), "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=RATE, layout="mono")
+        stream.bit_rate = _BIT_RATE
+        for start in range(0, len(samples) - _FRAME + 1, _FRAME):
+            frame = av.AudioFrame.from_ndarray(
+                samples[start : start + _FRAME].reshape(1, -1), format="s16", layout="mono"
+            )
+            frame.sample_rate, frame.pts = RATE, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
