@@ -12,7 +12,18 @@ from benchmarks import load
 from benchmarks.report import Row, show
 
 # Modules here; each has `measure() -> list[Row]`.
-BENCHMARKS = ("presign", "download_url", "store", "growth", "start", "complete", "heartbeat", "speakers")
+BENCHMARKS = (
+    "presign",
+    "download_url",
+    "store",
+    "growth",
+    "start",
+    "complete",
+    "heartbeat",
+    "speech",
+    "speakers",
+    "job_start",
+)
 
 
 def main() -> int:
