@@ -93,17 +93,45 @@ def test_a_turn_within_overlapping_windows_is_where_the_sentence_ends() -> None:
     ]
 
 
-def test_a_pause_takes_the_place_of_a_full_stop() -> None:
-    heard = Groups(windows=[(0.0, 1.5), (0.75, 2.25), (1.5, 3.0)], labels=[0, 0, 1])
-    words = [(0.0, 0.5, "so"), (0.5, 1.2, "that"), (1.2, 1.6, "is"), (1.95, 2.3, "right"), (2.3, 3.0, "yes")]
-    said = Segment(
-        start=0,
-        end=3,
-        text="so that is right yes",
+OVERLAPPING = Groups(
+    windows=[(0.0, 1.5), (0.75, 2.25), (1.5, 3.0), (2.25, 3.75), (3.0, 4.5)], labels=[0, 0, 0, 1, 1]
+)
+
+
+def timed(*words: tuple[float, float, str]) -> Segment:
+    return Segment(
+        start=words[0][0],
+        end=words[-1][1],
+        text=" ".join(word for _, _, word in words),
         confidence=1,
         words=[Word(start=start, end=end, word=word, confidence=1) for start, end, word in words],
     )
-    assert told(with_speakers([said], heard)) == [("SPEAKER_0", "so that is"), ("SPEAKER_1", "right yes")]
+
+
+def test_a_pause_takes_the_place_of_a_full_stop() -> None:
+    # The voice changes at about 2.6, where a word ends too.
+    said = timed(
+        (0.0, 0.9, "so"), (0.9, 2.1, "that"), (2.5, 2.6, "is"), (2.6, 3.3, "right"), (3.3, 4.5, "yes")
+    )
+    assert told(with_speakers([said], OVERLAPPING)) == [
+        ("SPEAKER_0", "so that"),
+        ("SPEAKER_1", "is right yes"),
+    ]
+
+
+def test_a_turn_is_not_far_from_where_the_voice_changes() -> None:
+    said = timed(
+        (0.0, 0.9, "All"),
+        (0.9, 1.4, "right."),
+        (2.0, 2.3, "But"),
+        (2.3, 2.6, "if"),
+        (2.6, 3.5, "no"),
+        (3.5, 4.5, "wait"),
+    )
+    assert told(with_speakers([said], OVERLAPPING)) == [
+        ("SPEAKER_0", "All right. But if"),
+        ("SPEAKER_1", "no wait"),
+    ]
 
 
 def test_a_short_answer_between_two_sentences_is_a_turn() -> None:
@@ -122,6 +150,25 @@ def test_a_stray_word_within_a_sentence_is_nobodys_turn() -> None:
     assert len(with_speakers([said], heard)) == 3
     heard = Groups(windows=[(0.0, 2.0), (2.1, 2.5), (2.6, 4.0)], labels=[0, 1, 0])
     assert told(with_speakers([said], heard)) == [("SPEAKER_0", said.text)]
+
+
+def test_a_long_word_within_a_sentence_is_somebodys() -> None:
+    said = segment("I think absolutely this is", 0, 0.9, 1.8, 2.6, 3.4, 4)
+    heard = Groups(windows=[(0.0, 1.5), (1.8, 2.6), (2.9, 4.0)], labels=[0, 1, 0])
+    assert [text for _, text in told(with_speakers([said], heard))] == ["I think", "absolutely", "this is"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Is that right? I think so.", ["Is that right?", "I think so."]),
+        ("So is that it? Think so.", ["So is that it?", "Think so."]),
+    ],
+)
+def test_a_stray_word_between_two_people_belongs_to_its_sentence(text: str, parts: list[str]) -> None:
+    said = segment(text, 0, 0.7, 1.4, 2.1, 2.5, 3.2, 4)
+    heard = Groups(windows=[(0.0, 2.0), (2.1, 2.5), (2.6, 4.0)], labels=[0, 1, 2])
+    assert told(with_speakers([said], heard)) == [("SPEAKER_0", parts[0]), ("SPEAKER_1", parts[1])]
 
 
 def test_without_words_a_segment_is_of_whoever_speaks_longest() -> None:

@@ -76,6 +76,15 @@ def test_bounds_are_kept() -> None:
     assert len(set(cluster(talk(people), num_speakers=3, min_speakers=6, max_speakers=2))) == 3
 
 
+@pytest.mark.parametrize(
+    ("windows", "speakers"),
+    [((2, 2), 2), ((6, 2), 2), ((3, 1), 1), ((10, 2), 1), ((10, 3), 2), ((2000, 3), 1)],
+)
+def test_how_many_windows_make_a_speaker(windows: tuple[int, int], speakers: int) -> None:
+    people = [0] * windows[0] + [1] * windows[1]
+    assert len(set(cluster(talk(people)))) == speakers
+
+
 def test_a_noise_is_nobody() -> None:
     people = [0] * 10 + [2] + [1] * 10 + [3, 3]
     found = cluster(talk(people))

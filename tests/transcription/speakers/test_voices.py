@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from lapel.transcription.failures import SpeechError
 from lapel.transcription.speakers import weights
 from lapel.transcription.speakers.assign import with_speakers
 from lapel.transcription.speakers.campplus import SpeakerModel
+from lapel.transcription.speakers.pauses import phrases
 from lapel.transcription.speakers.weights import DIMENSIONS
 from lapel.transcription.speakers.work import describe, group
 from lapel.transcription.transcript import Segment, Word
@@ -119,7 +121,23 @@ def test_a_voice_does_not_depend_on_its_company() -> None:
     assert together.shape == (len(windows), DIMENSIONS)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     assert np.allclose(together, alone, atol=1e-3)
+    assert np.allclose(
+        together, model.embed(samples * np.float32(0.5), windows), atol=0.02
+    )  # not on loudness
     assert together[0] @ together[2] > 0.6 > together[0] @ together[1] + 0.2
+
+
+def test_speech_is_cut_at_short_pauses() -> None:
+    conversation = Conversation("two-speakers")
+    samples = conversation.samples()[: 24 * RATE].astype(np.float32) / np.float32(32768)
+    found = phrases(samples, [(0.5, 24.0)])
+    turns = [turn.speech[0] for turn in conversation.turns[:5]]
+    for before, after in itertools.pairwise(turns):  # 0.15 to 0.35 s lie between
+        middle = (before[1] + after[0]) / 2
+        assert not any(start < middle - 0.02 and middle + 0.02 < end for start, end in found)
+    assert len(found) < 30
+    silence = np.zeros(RATE, np.float32)
+    assert phrases(silence, [(0.1, 0.5), (0.6, 0.9)]) == [(0.1, 0.5), (0.6, 0.9)]
 
 
 @needs_voices

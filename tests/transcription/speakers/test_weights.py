@@ -90,15 +90,34 @@ def test_a_part_of_the_numbers_is_taken_from_its_place(tmp_path: Path) -> None:
     assert found["head.conv1.weight"].tolist() == [[1, 2], [3, 4]]
 
 
+WRONG_WORDS = {
+    "another object's state": b"ccollections\nOrderedDict\n)R}b",
+    "an object by its class": b"ccollections\nOrderedDict\n)\x81",
+    "the old way to make one": b"(ccollections\nOrderedDict\no",
+    "an extension": b"\x82\x01",
+    "a number without end": b"\x8a\x01\x01",
+    "a list": b"]",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_WORDS)
+def test_all_tensors_and_something_else_are_refused(name: str, tmp_path: Path) -> None:
+    described = dict.fromkeys(weights.names(), tensor()) | {"more": WRONG_WORDS[name]}
+    with pytest.raises(SpeechError, match="its pickle wants"):
+        weights.load(put(tmp_path, archive(dictionary(described))))
+
+
+def test_room_for_a_thousand_million_objects_is_not_made(tmp_path: Path) -> None:
+    greedy = b"\x80\x02}r" + struct.pack("<I", 2**30) + b"."
+    with pytest.raises(SpeechError, match="more objects than it has"):
+        weights.load(put(tmp_path, archive(greedy)))
+
+
 BAD = {
     "a call": dictionary({"a": b"cos\nsystem\n(" + text("touch pwned") + b"tR"}),
     "a call of ours": dictionary({"a": b"cbuiltins\neval\n(" + text("1") + b"tR"}),
     "the old way to call": b"(" + text("touch pwned") + b"ios\nsystem\n.",
-    "another object's state": dictionary({"a": b"ccollections\nOrderedDict\n)R}b"}),
-    "a made object": dictionary({"a": b"ccollections\nOrderedDict\n)\x81"}),
     "a name of a name": b"\x80\x04" + text("os") + text("system") + b"\x93.",
-    "an extension": b"\x80\x02\x82\x01.",
-    "room for a thousand million objects": b"\x80\x02}r" + struct.pack("<I", 2**30) + b".",
     "no dictionary": b"\x80\x02" + number(1) + b".",
     "a list as a name": dictionary({}).replace(b"(", b"(" + b"(]t" + number(1)),
     "nothing": b"",

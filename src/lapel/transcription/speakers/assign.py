@@ -17,9 +17,8 @@ from lapel.transcription.transcript import Segment, Word
 
 _SENTENCE_ENDS: Final = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
 _CLAUSE_ENDS: Final = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
-# Seconds. How far the times of words may be off; how far from where the voice seems to change a turn is
-# looked for; up to what length a word between two of somebody else is taken for a mistake.
-_OFF: Final = 0.4
+# Seconds. How far beyond the windows' centres a turn may be, as the times of words are off; up to what length
+# a word between two of somebody else is taken for a mistake.
 _SLACK: Final = 0.2
 _STRAY: Final = 0.6
 # No part of a segment is shorter.
@@ -101,10 +100,7 @@ class _Voices:
         """In which span the voice of a window takes over from the one before."""
         left, right = self.windows[index - 1], self.windows[index]
         # Each window is whose most of it is, so a change lies at its centre or on the far side of it.
-        since, until = sum(left) / 2 - _SLACK, sum(right) / 2 + _SLACK
-        if right[0] < left[1]:
-            return since, until
-        return min(since, left[1] - _OFF), max(until, right[0] + _OFF)
+        return sum(left) / 2 - _SLACK, sum(right) / 2 + _SLACK
 
 
 def _limit(left: Span, right: Span) -> float:
