@@ -82,12 +82,18 @@ def test_ctrl_c_ends_the_children_and_leaves_nothing(weights: None, tmp_path: Pa
     command = [*COMMAND, "-"]
     with SAMPLE.path.open("rb") as audio:
         running = subprocess.Popen(
-            command, stdin=audio, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True
+            command,
+            stdin=audio,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            text=True,
+            start_new_session=True,
         )
     with running:
         process = psutil.Process(running.pid)
         children = eventually(lambda: listening(process))
-        running.send_signal(signal.SIGINT)
+        os.killpg(running.pid, signal.SIGINT)  # a terminal tells the children, too
         told = running.communicate(timeout=60)
     assert (running.returncode, *told) == (130, "", "")
     assert psutil.wait_procs(children, 10)[1] == []
@@ -125,7 +131,7 @@ def test_missing_weights_are_one_line_that_names_the_ways(tmp_path: Path) -> Non
         ({"speakers": 2, "diarization": False}, "exclude each other"),
         ({"files": ["-", "a.wav", "-"]}, "only once"),
         ({"files": ["a.wav", "b.wav"], "form": "html"}, "several html documents need a folder"),
-        ({"files": ["a/x.wav", "b/x.wav"], "output": Path("out")}, "same file name"),
+        ({"files": ["a/x.wav", "b/X.wav"], "output": "out"}, "same file name"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_done(
@@ -142,9 +148,9 @@ def test_no_input_is_overwritten(tmp_path: Path) -> None:
     audio = tmp_path / "talk.txt"
     audio.write_bytes(SAMPLE.data)
     with pytest.raises(CommandError, match="one of the inputs"):
-        transcribe([str(audio)], output=audio)
+        transcribe([str(audio)], output=str(audio))
     with pytest.raises(CommandError, match="one of the inputs"):
-        transcribe([str(audio)], output=tmp_path)
+        transcribe([str(audio)], output=f"{tmp_path}/")
     assert audio.read_bytes() == SAMPLE.data
 
 
@@ -212,6 +218,19 @@ def test_a_file_that_cannot_be_written_is_told_and_the_next_one_is(
     told = capsys.readouterr().err
     assert "a.srt could not be written: No such file or directory." in told
     assert "\x1b" not in told
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, link, real = tmp_path / "pipe", tmp_path / "link.txt", tmp_path / "real.txt"
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    written("txt", [pipe, link], "a.wav", "b.wav")
+    assert b"This is a.wav." in os.read(reading, 4096)
+    os.close(reading)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert "This is b.wav." in real.read_text()
 
 
 def test_what_was_said_to_uploaders_is_not_said_here(capsys: pytest.CaptureFixture[str]) -> None:

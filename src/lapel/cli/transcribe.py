@@ -40,7 +40,7 @@ def transcribe(
         Parameter(name="--format", help="Default: what the name of --output ends in, else txt."),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         Parameter(help="The file to write; for several inputs the folder. Default: standard output."),
     ] = None,
     language: Annotated[
@@ -119,37 +119,46 @@ def _check_speakers(speakers: int | None, *, diarization: bool) -> None:
         raise CommandError(f"--speakers {speakers}: give a number from 1 to 32.")
 
 
-def _suffix(output: Path | None) -> FormatName | None:
+def _suffix(output: str | None) -> FormatName | None:
     """The format that a file's name asks for."""
-    ending = "" if output is None else output.suffix[1:].lower()
+    ending = "" if output is None else Path(output).suffix[1:].lower()
     return next((name for name in FORMATS if name == ending), None)
 
 
-def _targets(files: list[str], output: Path | None, chosen: Format) -> list[Path | None]:
+def _targets(files: list[str], output: str | None, chosen: Format) -> list[Path | None]:
     """Where each file's transcript goes; None: to standard output. Makes the folder. Raises CommandError."""
     if output is None:
         return [None for _ in files]
-    is_folder = len(files) > 1 or output.is_dir() or str(output).endswith(os.sep)
-    targets = _in_folder(files, output, chosen.extension) if is_folder else [output]
+    place = Path(output)
+    is_folder = len(files) > 1 or place.is_dir() or output.endswith(os.sep)
+    targets = _in_folder(files, place, chosen.extension) if is_folder else [place]
     taken = {path.resolve() for path in map(Path, files) if path.exists()}
     for target in targets:
         if target.resolve() in taken:
             raise CommandError(f"{target} is one of the inputs; write elsewhere.")
+    folder = place if is_folder else place.parent
     try:
-        (output if is_folder else output.parent).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise CommandError(f"--output {output}: {fault.strerror}.") from fault
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CommandError(f"--output {output}: nothing may be written there.")
     return [*targets]
 
 
 def _in_folder(files: list[str], folder: Path, extension: str) -> list[Path]:
     names = ["stdin" if name == STDIN else Path(name).name for name in files]
     stems = [Path(name).stem for name in names]
-    if len(set(stems)) < len(stems):
+    if not _differ(stems):
         stems = names  # talk.wav and talk.mp3
-    if len(set(stems)) < len(stems):
+    if not _differ(stems):
         raise CommandError("two inputs have the same file name; give each a folder of its own with --output.")
     return [folder / f"{stem}.{extension}" for stem in stems]
+
+
+def _differ(names: list[str]) -> bool:
+    """Also where `A` and `a` are the same file."""
+    return len({name.casefold() for name in names}) == len(names)
 
 
 def _check_stdout(chosen: Format, count: int) -> None:

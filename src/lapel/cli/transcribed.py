@@ -147,17 +147,20 @@ def shown(name: str) -> str:
 
 
 def _replace(target: Path, content: bytes) -> Problem | None:
-    """Writes the file whole, or not at all."""
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+    """Writes the file whole, or not at all; what is no file, such as /dev/stdout, stays what it is."""
     try:
-        part.write_bytes(content)
-        part.replace(target)
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+            return None
+        target = target.resolve()  # a link stays one
+        part = target.with_name(f".lapel-{secrets.token_hex(6)}")
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as fault:
-        part.unlink(missing_ok=True)
         return Problem("unwritable", f"{shown(str(target))} could not be written: {fault.strerror}.")
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
     return None
 
 
