@@ -29,12 +29,12 @@ def test_a_stage_lies_between_its_neighbours(
 
 @given(said=st.lists(st.tuples(st.sampled_from(STAGES), ANY)), diarization=st.booleans())
 def test_what_is_told_never_falls(said: list[tuple[Stage, float]], diarization: bool) -> None:
-    told: list[float] = []
-    progress = Progress(lambda _, done: told.append(done), diarization=diarization)
+    told: list[tuple[float, int]] = []
+    progress = Progress(lambda stage, done: told.append((done, STAGES.index(stage))), diarization=diarization)
     for stage, share in [*said, ("finish", 1.0)]:
         progress(stage, share)
     assert told == sorted(set(told))
-    assert told[-1] == 1
+    assert told[-1] == (1, STAGES.index("finish"))
 
 
 def test_without_speakers_the_words_are_nearly_everything() -> None:
