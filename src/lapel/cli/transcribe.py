@@ -17,13 +17,13 @@ from cyclopts import Parameter
 from lapel.cli.faults import CommandError
 from lapel.cli.options import Json, emit
 from lapel.cli.transcribed import SEPARATED, STDIN, Report, Writer
-from lapel.cli.transcribing import Job, transcribe_all
+from lapel.cli.transcribing import SPARE_BYTES, Job, transcribe_all
 from lapel.foundation import telemetry
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.formats import FORMATS, Format, FormatName
 from lapel.transcription.providers.protocol import Wish
 
-_CHUNK = 1 << 20
+_CHUNK = 4 * 1024 * 1024
 # Formats of which standard output takes several: with a line between them, or as they are.
 _IN_A_ROW = SEPARATED | {"json", "ndjson"}
 
@@ -172,7 +172,10 @@ def _check_stdout(chosen: Format, count: int) -> None:
 def _scratch() -> Generator[Path]:
     """A folder that is gone at the end, however it comes."""
     signal.signal(signal.SIGTERM, _leave)
-    folder = Path(tempfile.mkdtemp(prefix="lapel-transcribe-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="lapel-transcribe-"))
+    except OSError as fault:
+        raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
     try:
         yield folder
     finally:
@@ -191,7 +194,10 @@ def _stdin(folder: Path) -> Path:
     path = folder / "stdin"
     try:
         with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, _CHUNK)
+            while chunk := sys.stdin.buffer.read(_CHUNK):
+                file.write(chunk)
+                if shutil.disk_usage(folder).free < SPARE_BYTES:
+                    raise CommandError("standard input fills the disk; TMPDIR names another one.")
     except OSError as fault:
         raise CommandError(f"standard input could not be kept in {folder}: {fault.strerror}.") from fault
     return path

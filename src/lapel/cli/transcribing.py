@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.protocol import Wish
 
 _STAGES = {"probe": "reading", "transcribe": "words", "diarize": "speakers", "finish": "done"}
+# What must stay free where scratch files are: a /tmp in memory may not be large.
+SPARE_BYTES = 64 * 1024 * 1024
 _NAME = 28  # characters of a file's name in the line of progress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -76,7 +78,7 @@ class _Tools:
     def __init__(self, model: str | None) -> None:
         self._model = model
         self._is_ready = False
-        self.decoder = Decoder(children=1)
+        self.decoder = Decoder(children=1, spare_bytes=SPARE_BYTES)
         self.engine = Engine()
         self.transcriber = Whisper(self.engine, model)
 
