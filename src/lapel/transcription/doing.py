@@ -20,6 +20,7 @@ from lapel.transcription.assembly import settled_language
 from lapel.transcription.engine.messages import Heard, Voices
 from lapel.transcription.failures import SpeechError
 from lapel.transcription.progress import Progress, share_of_audio
+from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.protocol import Wish
 from lapel.transcription.providers.slots import engine_of, transcriber
 from lapel.transcription.views import transcription_of
@@ -103,7 +104,11 @@ class _Task:
     @property
     def lane(self) -> Lane:
         """Where its transcribing waits."""
-        return "inference" if self.choice.engine == "local" else "io"
+        return _lane(self.choice.engine)
+
+
+def _lane(engine: str) -> Lane:
+    return "inference" if engine == "local" else "io"
 
 
 class Doing:
@@ -156,9 +161,10 @@ class Doing:
             row = await queries.read(connection, world_id, claim.transcription_id, None)
             if row is None:
                 raise Gone
-            choice = await engine_of(connection, self._kit.sealer, world_id, row["provider"])
-        lane: Lane = "inference" if choice.engine == "local" else "io"
-        return Ending(write, Next(lane, "transcribe", 0, choice.engine))
+            # Its key is the next step's business: what is wrong with that is no fault of the audio.
+            chosen = await slot_queries.read(connection, world_id, row["provider"])
+        engine = "local" if chosen is None else chosen["engine"]
+        return Ending(write, Next(_lane(engine), "transcribe", 0, engine))
 
     async def _look(self, claim: Claim) -> _Task:
         world_id = claim.world_id

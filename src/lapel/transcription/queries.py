@@ -99,11 +99,6 @@ SELECT piece, result FROM transcription_pieces
 WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 ORDER BY piece
 """
 
-READ_PIECE = """
-SELECT result FROM transcription_pieces
-WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 AND piece = $4
-"""
-
 DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2"
 
 PUT_FACTS = """
@@ -128,7 +123,10 @@ SELECT duration_ms, mime_type, peaks, cuts, error_code, error_message FROM audio
 WHERE world_id = $1 AND media_id = $2
 """
 
-IDS_OF_RECORDINGS = "SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[])"
+# Held, so that an event which is being written meanwhile is seen by whoever erases what comes after this.
+HOLD_OF_RECORDINGS = """
+SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE
+"""
 
 
 def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str:
@@ -278,13 +276,6 @@ async def read_pieces(
     return [row["result"] for row in rows]
 
 
-async def read_piece(
-    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int
-) -> bytes | None:
-    """What one step found."""
-    return await connection.fetchval(READ_PIECE, world_id, transcription_id, stage, piece)
-
-
 async def delete_pieces(connection: Connection, world_id: int, transcription_id: str) -> None:
     """Nobody needs them any more."""
     await connection.execute(DELETE_PIECES, world_id, transcription_id)
@@ -330,6 +321,6 @@ async def read_facts(connection: Connection, world_id: int, media_id: str) -> as
     return await connection.fetchrow(READ_FACTS, world_id, media_id)
 
 
-async def ids_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
-    """All transcriptions of some recordings."""
-    return [row["id"] for row in await connection.fetch(IDS_OF_RECORDINGS, world_id, recording_ids)]
+async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
+    """The ids of all transcriptions of some recordings, held to the end of the transaction."""
+    return [row["id"] for row in await connection.fetch(HOLD_OF_RECORDINGS, world_id, recording_ids)]

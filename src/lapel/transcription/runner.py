@@ -18,6 +18,7 @@ from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.faults import crash_point
 from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.recordings.service import audio_of
 from lapel.transcription import events, queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
 from lapel.transcription.doing import Doing, Ending, Gone
@@ -71,6 +72,9 @@ class Runner:
         if claim is None:
             return
         crash_point(f"{claim.stage}:claimed")
+        if self._stopping:  # since it was asked for
+            await self._put_back(claim, timedelta(0), failed=False)
+            return
         if claim.starts > _MAX_STARTS:
             await self._fail(
                 claim, "processing_error", "Every worker that began with this audio was killed by it."
@@ -154,6 +158,9 @@ class Runner:
 
     async def _end(self, claim: Claim, ending: Ending) -> None:
         async with self._kit.database.transaction() as connection:
+            if claim.stage == "probe":  # which tells the recording; that one is locked before its work
+                audio = (claim.world_id, claim.recording_id, claim.media_id)
+                await audio_of(connection, *audio, hold=True)
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
                 return
             await ending.write(connection)

@@ -19,7 +19,7 @@ from lapel.foundation.faults import crash_point
 from lapel.foundation.operations import Reply
 from lapel.foundation.pages import page, window
 from lapel.recordings.service import audio_of, find_audio, set_transcription
-from lapel.transcription import queries, work
+from lapel.transcription import queries, work, work_queries
 from lapel.transcription.audio.peaks import resample
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.file_names import content_disposition
@@ -160,13 +160,18 @@ class Transcriptions:
         await jobs.enqueue(connection, PROCESS, Process(world_id, recording_id, media_id))
 
     async def process(self, told: Process) -> None:
-        """Transcribe the audio if the configuration says so; else only find out what it is."""
+        """Transcribe the audio if the configuration says so; else only find out what it is.
+
+        Nothing when it is being transcribed already, by this job's last try or because somebody asked.
+        """
         now, world_id = self._kit.clock.now(), told.world_id
         crash_point("process:begin")
         async with self._kit.database.transaction() as connection:
             audio = await audio_of(connection, world_id, told.recording_id, told.media_id, hold=True)
             if audio is None:  # deleted meanwhile
                 return
+            if await queries.find_running(connection, world_id, audio.recording_id, now - _PATIENCE):
+                return  # somebody was quicker, and asked for it; that finds out all else, too
             wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
             if not wanted["enabled"]:
                 await work.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
@@ -189,8 +194,12 @@ class Transcriptions:
     async def erase_of_recordings(
         self, connection: Connection, world_id: int, recording_ids: list[str]
     ) -> None:
-        """What events say of the transcriptions of recordings that are deleted; the rows go with theirs."""
-        found = await queries.ids_of_recordings(connection, world_id, recording_ids)
+        """What events say of the transcriptions of recordings that are deleted; the rows go with theirs.
+
+        The caller holds the recordings, so that no work on them is begun meanwhile.
+        """
+        await work_queries.hold_of_recordings(connection, world_id, recording_ids)
+        found = await queries.hold_of_recordings(connection, world_id, recording_ids)
         if found:
             await outbox.erase(connection, world_id, found)
 

@@ -21,8 +21,8 @@ def transcription_of(row: asyncpg.Record, *, segments: bool = False) -> Transcri
     """The object as answers and events show it; `segments`: with them, null before it is completed."""
     failed = row["error_code"] is not None
     language: str | None = row["language"]
-    if language is None and row["status"] != "completed":
-        language = row["language_asked"]
+    if row["status"] != "completed":  # what was asked for is echoed, whatever was heard so far
+        language = row["language_asked"] or language
     return Transcription(
         id=row["id"],
         project_id=row["project_id"],

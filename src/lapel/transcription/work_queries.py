@@ -71,6 +71,11 @@ WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 # Whoever ends a step holds its row to the end of the transaction; who has lost it changes nothing.
 HOLD = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
 
+# Locks are taken in this order: recording, work, transcription.
+HOLD_OF_RECORDINGS = (
+    "SELECT id FROM speech_work WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE"
+)
+
 MOVE = """
 UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = NULL,
     available_at = clock_timestamp(), failures = 0, starts = 0
@@ -129,6 +134,11 @@ async def renew(connection: Connection, world_id: int, work_id: str, lease: str,
 async def hold(connection: Connection, world_id: int, work_id: str, lease: str) -> bool:
     """Whether the step is still ours; if so, to the end of the transaction."""
     return await connection.fetchval(HOLD, world_id, work_id, lease) is not None
+
+
+async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
+    """Wait for whoever is just ending a step on one of these recordings; nobody else will."""
+    await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
 
 
 async def move(

@@ -1,0 +1,145 @@
+"""Two things at once: what a deletion, a stop or another wish meets in the middle of the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lapel import app
+from lapel.foundation.kit import Kit
+from lapel.recordings.service import Audio
+from lapel.transcription import events, queries, work, work_queries
+from lapel.transcription.audio.decoder import Decoder
+from lapel.transcription.audio.facts import AudioFacts
+from lapel.transcription.engine.client import Engine
+from lapel.transcription.payloads import Process
+from lapel.transcription.providers import slot_queries
+from lapel.transcription.runner import Runner
+from lapel.transcription.scratch import Scratch
+from lapel.transcription.steps import Steps
+from lapel.transcription.views import transcription_of
+from tests.recordings.support import Device, events_of
+from tests.support.locks import until_waiting
+from tests.support.spoken import FACTS, TRANSCRIPT
+
+SOUND = b"OggS" + bytes(200)
+
+
+class Looked(Steps):
+    """Whatever is looked at is FACTS."""
+
+    async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:  # noqa: ARG002
+        return FACTS
+
+
+@pytest.fixture
+async def runner(kit: Kit, tmp_path: Path) -> AsyncGenerator[Runner]:
+    steps = Looked(
+        decoder=Decoder(), engine=Engine(kit.settings), scratch=Scratch(tmp_path / "scratch", kit.store)
+    )
+    made = Runner(kit, steps)
+    yield made
+    await made.stop()
+
+
+async def test_an_event_that_is_written_while_its_recording_is_deleted_goes_with_it(
+    device: Device, kit: Kit
+) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    world_id, transcription_id = device.tenant.test_world, made["id"]
+    now = kit.clock.now()
+    async with kit.database.transaction() as connection:
+        await connection.execute("UPDATE speech_work SET lease = 'ours' WHERE id = $1", transcription_id)
+        await queries.begin(connection, world_id, transcription_id, now)
+    async with kit.database.transaction() as connection:  # as the last step ends
+        assert await work_queries.hold(connection, world_id, transcription_id, "ours")
+        segments = msgspec.json.encode(TRANSCRIPT.segments)
+        done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
+        assert done is not None
+        await events.publish(connection, kit.ids, now, world_id, "completed", transcription_of(done))
+        deleting = asyncio.create_task(device.call("DELETE", f"/v1/recordings/{recording_id}", 204))
+        await until_waiting(kit, 1)
+    await deleting
+    assert await events_of(kit, world_id, transcription_id) == []
+
+
+async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
+    device: Device, kit: Kit, runner: Runner
+) -> None:
+    recording_id, media_id = await device.upload(SOUND)
+    async with kit.database.transaction() as connection:
+        await work.begin_probe(connection, device.tenant.test_world, recording_id, media_id, kit.clock.now())
+    async with kit.database.transaction() as connection:  # as a deletion does
+        await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
+        ending = asyncio.create_task(runner.run("io"))
+        await until_waiting(kit, 1)
+        await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
+    await ending
+
+
+async def test_a_step_that_is_taken_while_the_worker_stops_is_put_down_untouched(
+    device: Device, kit: Kit, runner: Runner
+) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    async with kit.database.transaction() as connection:
+        await connection.execute(work_queries.ONE_AT_A_TIME, "io")
+        taking = asyncio.create_task(runner.run("io"))
+        await until_waiting(kit, 1)
+        await runner.stop()
+    await taking
+    async with kit.database.acquire() as connection:
+        row = await connection.fetchrow(
+            "SELECT stage, lease, starts, failures FROM speech_work WHERE id = $1", made["id"]
+        )
+    assert row is not None
+    assert tuple(row) == ("probe", None, 0, 0)
+
+
+async def test_what_a_client_asked_for_is_not_replaced_by_what_happens_by_itself(
+    device: Device, kit: Kit
+) -> None:
+    await device.call("PATCH", "/v1/config/processing", 200, {"auto_transcription": {"enabled": True}})
+    recording_id, media_id = await device.upload(SOUND)
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id, "language": "de"})
+    await app.slices(kit).transcriptions.process(Process(device.tenant.test_world, recording_id, media_id))
+    page = await device.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
+    assert [each["id"] for each in page["data"]] == [made["id"]]
+    assert (await device.read(recording_id))["transcription_id"] == made["id"]
+
+
+async def test_a_providers_key_that_cannot_be_read_is_no_fault_of_the_audio(
+    device: Device, kit: Kit, runner: Runner
+) -> None:
+    world_id, now = device.tenant.test_world, kit.clock.now()
+    async with kit.database.acquire() as connection:
+        await slot_queries.put(connection, world_id, "deepgram", "deepgram", None, None, b"rust", now)
+    recording_id, _ = await device.upload(SOUND)
+    made = await device.post(
+        "/v1/transcriptions", 201, {"recording_id": recording_id, "provider": "deepgram"}
+    )
+    failed = made
+    for _ in range(50):  # others' work may wait there, too
+        await runner.run("io")
+        failed = await device.call("GET", f"/v1/transcriptions/{made['id']}", 200)
+        if failed["status"] not in ("pending", "processing"):
+            break
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "provider_error")
+    shown = await device.call("GET", f"/v1/recordings/{recording_id}/waveform", 200)
+    assert shown["duration_ms"] == FACTS.duration_ms
+
+
+async def test_a_requested_language_is_echoed_until_the_job_ends(device: Device, kit: Kit) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    body = {"recording_id": recording_id, "language": "de-CH"}
+    made = await device.post("/v1/transcriptions", 201, body)
+    world_id, now = device.tenant.test_world, kit.clock.now()
+    async with kit.database.transaction() as connection:
+        await queries.begin(connection, world_id, made["id"], now)
+        await queries.set_language(connection, world_id, made["id"], "de", 0.9, "whisper-base")
+    assert (await device.call("GET", f"/v1/transcriptions/{made['id']}", 200))["language"] == "de-CH"
