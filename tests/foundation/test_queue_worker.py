@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
@@ -15,7 +15,7 @@ from lapel.foundation import queue_worker
 from lapel.foundation.clock import Clock, ManualClock, SystemClock
 from lapel.foundation.database import Database
 from lapel.foundation.errors import Unavailable
-from lapel.foundation.jobs import WORKERS, Job, Schedule, enqueue
+from lapel.foundation.jobs import AT_ONCE, WORKERS, Job, Lane, Schedule, enqueue
 from lapel.foundation.queue_worker import QueueWorker
 from lapel.foundation.storage.errors import StoreUnavailable
 
@@ -36,12 +36,15 @@ async def database(fresh_database: str) -> AsyncGenerator[Database]:
 
 @asynccontextmanager
 async def worker(
-    database: Database, *jobs: Job, schedules: tuple[Schedule, ...] = (), clock: Clock | None = None
+    database: Database,
+    *jobs: Job,
+    schedules: tuple[Schedule, ...] = (),
+    clock: Clock | None = None,
+    lane: Lane = "usual",
 ) -> AsyncGenerator[None]:
     stop = asyncio.Event()
-    running = asyncio.create_task(
-        QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60).run(stop)
-    )
+    made = QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60, lane=lane)
+    running = asyncio.create_task(made.run(stop))
     try:
         yield
     finally:
@@ -227,6 +230,28 @@ async def test_the_api_can_tell_whether_a_worker_is_there(database: Database, sk
 
         await until(here)
     assert not await count(database, WORKERS)
+
+
+async def test_a_worker_is_one_however_many_lanes_it_has(database: Database) -> None:
+    done: list[str] = []
+
+    async def run(payload: Payload) -> None:
+        done.append(payload.word)
+
+    lanes: list[Lane] = list(AT_ONCE)
+    jobs = [Job(entrypoint=lane, payload=Payload, handler=run, lane=lane) for lane in lanes]
+    async with database.transaction() as connection:
+        for lane in lanes:
+            await enqueue(connection, lane, Payload(lane))
+    async with AsyncExitStack() as stack:
+        for lane in lanes:
+            await stack.enter_async_context(worker(database, *jobs, lane=lane))
+
+        async def all_done() -> bool:
+            return len(done) == len(lanes)
+
+        await until(all_done)
+        assert await count(database, WORKERS) == 1
 
 
 async def test_a_worker_whose_sign_of_life_was_refused_shows_itself_again(

@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -104,15 +106,14 @@ class QueueWorker:
         self._database = database
         self._clock = clock
         self._jobs = [job for job in jobs if job.lane == lane]
-        self._at_once = AT_ONCE[lane]
+        self._lane = lane
         self._schedules = schedules
         self._grace = grace
         self._process = secrets.token_hex(8)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what runs within the grace period, or end the process."""
-        seen = asyncio.create_task(self._tell_we_are_here(), name="worker-seen")
-        try:
+        async with self._shown():
             while not stop.is_set():
                 try:
                     await self._session(stop)
@@ -123,6 +124,16 @@ class QueueWorker:
                     _log.warning("worker.session_failed", error=repr(error), exc_info=error)
                 if not stop.is_set():
                     await asyncio.sleep(0.3)
+
+    @asynccontextmanager
+    async def _shown(self) -> AsyncGenerator[None]:
+        """Meanwhile this process counts as a worker: once, by its usual lane."""
+        if self._lane != "usual":
+            yield
+            return
+        seen = asyncio.create_task(self._tell_we_are_here(), name="worker-seen")
+        try:
+            yield
         finally:
             seen.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -147,8 +158,8 @@ class QueueWorker:
                 queue.run(
                     dequeue_timeout=_DEQUEUE,
                     heartbeat_timeout=_HEARTBEAT,
-                    batch_size=min(_BATCH, self._at_once // 2),
-                    max_concurrent_tasks=self._at_once,
+                    batch_size=min(_BATCH, AT_ONCE[self._lane] // 2),
+                    max_concurrent_tasks=AT_ONCE[self._lane],
                     shutdown_on_listener_failure=True,
                 )
             )
