@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -120,6 +121,20 @@ async def test_the_next_process_removes_what_a_killed_one_left_and_nothing_of_th
             assert living.file.exists()
         await other.close()
         assert living.file.exists()
+    await scratch.close()
+
+
+async def test_what_somebody_else_has_removed_is_fetched_again(
+    scratch: Scratch, store: Ranges, tmp_path: Path
+) -> None:
+    """As systems do with files in their temporary folder that nobody touched for days."""
+    async with scratch.audio(audio("a")):
+        pass
+    shutil.rmtree(tmp_path / "scratch")
+    for name in ("a", "b"):
+        async with scratch.audio(audio(name)) as place:
+            assert place.file.stat().st_size == SIZE
+    assert len(store.asked) == 9
     await scratch.close()
 
 

@@ -72,7 +72,7 @@ class Scratch:
         place.users += 1
         try:
             async with place.lock:
-                if not place.fetched:
+                if not (place.fetched and place.file.exists()):
                     await self._fetch(audio, place)
                     place.fetched = True
             yield place
@@ -92,9 +92,12 @@ class Scratch:
 
     async def _place(self, key: str) -> Place:
         async with self._beginning:
-            if self._own is None:
+            # Systems remove from their temporary folder what nobody touched for days.
+            if self._own is None or not (self._own / "held").exists():
                 await asyncio.to_thread(self._begin)
         found = self._places.pop(key, None)
+        if found is not None and not found.users and not found.folder.exists():
+            found = None
         if found is None and self._own is not None:
             folder = self._own / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
@@ -118,6 +121,8 @@ class Scratch:
                     shutil.rmtree(each, ignore_errors=True)
             own = self._root / f"{os.getpid()}-{secrets.token_hex(4)}"
             own.mkdir(mode=0o700)
+            if self._held is not None:
+                self._held.close()
             self._held = (own / "held").open("wb")
             fcntl.flock(self._held, fcntl.LOCK_EX)
         finally:
