@@ -41,6 +41,11 @@ async def test_a_new_one_is_pending_and_has_every_field(device: Device) -> None:
     assert (await device.read(recording_id))["transcription_id"] == made["id"]
 
 
+async def test_a_language_may_name_script_and_country(device: Device) -> None:
+    _, _, made = await asked(device, language="zh-Hans-CN")
+    assert made["language"] == "zh-Hans-CN"
+
+
 async def test_the_older_form_does_the_same(device: Device) -> None:
     recording_id, _ = await device.upload(SOUND)
     made = await device.post(f"/v1/recordings/{recording_id}/transcribe", 201, {"num_speakers": 2})
@@ -138,6 +143,18 @@ async def test_a_completed_one_has_its_transcript(device: Device, kit: Kit) -> N
     assert [set(each) for each in listed] == [ALWAYS]
     whole = (await device.call("GET", "/v1/transcriptions?include=segments", 200))["data"]
     assert whole == [done]
+
+
+async def test_segments_are_sent_as_they_are_stored(device: Device, kit: Kit) -> None:
+    """Those of three hours, read and written again, would hold up every other request."""
+    _, _, made = await asked(device)
+    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    stored = b'[ {"start": 0.50,"end":2.0,"text":"Hello.","confidence":0.9}]'
+    async with kit.database.acquire() as connection:
+        await connection.execute("UPDATE transcriptions SET segments = $2 WHERE id = $1", made["id"], stored)
+    for path in (f"/v1/transcriptions/{made['id']}", "/v1/transcriptions?include=segments"):
+        answer = await device.client.get(path, headers=device.headers)
+        assert stored in answer.content
 
 
 async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) -> None:

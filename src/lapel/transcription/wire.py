@@ -18,7 +18,7 @@ _Language = Annotated[
     msgspec.Meta(
         min_length=2,
         max_length=10,
-        pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})?\Z",
+        pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z",
         description="Language that is spoken, such as `en` or `de-CH`. Left out: it is detected.",
         examples=["en"],
     ),

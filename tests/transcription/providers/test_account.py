@@ -28,6 +28,7 @@ ACCOUNT = Account(name="Deepgram", slot="deepgram", base_url="", key=KEY, header
         ("Thu, 15 Jan 2026 12:00:30 -0000", 30),
         ("Thu, 15 Jan 2026 11:00:00 GMT", 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("Thu, 15 Jan 99999999999999999999 12:00:30 GMT", None),
         ("soon", None),
         ("", None),
         ("nan", None),

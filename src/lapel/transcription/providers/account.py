@@ -97,7 +97,7 @@ def retry_after(value: str | None, now: datetime, longest: float) -> float | Non
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if moment.tzinfo is None:  # "-0000": UTC, from an unknown place
             moment = moment.replace(tzinfo=UTC)
