@@ -54,6 +54,8 @@ SINGLE = {
     queries.COMPLETE: ["transcriptions_pkey", "worlds_pkey"],
     queries.FAIL: ["transcriptions_pkey", "worlds_pkey"],
     queries.READ_PIECES: ["transcription_pieces_pkey"],
+    queries.READ_PIECE: ["transcription_pieces_pkey"],
+    queries.COUNT_PIECES: ["transcription_pieces_pkey"],
     queries.READ_FACTS: ["audio_facts_pkey"],
     queries.HOLD_OF_RECORDINGS: ["transcriptions_of_recording"],
     work_queries.HOLD_OF_RECORDINGS: ["speech_work_of_recording"],

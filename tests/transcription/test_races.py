@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -16,11 +17,13 @@ from lapel.transcription import events, queries, work, work_queries
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.engine.client import Engine
+from lapel.transcription.engine.messages import Heard
 from lapel.transcription.payloads import Process
 from lapel.transcription.providers import slot_queries
+from lapel.transcription.providers.protocol import Transcriber, Wish
 from lapel.transcription.runner import Runner
 from lapel.transcription.scratch import Scratch
-from lapel.transcription.steps import Steps
+from lapel.transcription.steps import Piece, Steps
 from lapel.transcription.views import transcription_of
 from tests.recordings.support import Device, events_of
 from tests.support.locks import until_waiting
@@ -34,6 +37,23 @@ class Looked(Steps):
 
     async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:  # noqa: ARG002
         return FACTS
+
+
+class Silent(Looked):
+    """Nobody says anything; `asked` are recordings with what was wished."""
+
+    asked: ClassVar[list[tuple[str, Wish]]] = []
+
+    async def transcribe(
+        self,
+        audio: Audio,
+        piece: Piece,  # noqa: ARG002
+        transcriber: Transcriber,  # noqa: ARG002
+        wish: Wish,
+        report: Callable[[float], None],  # noqa: ARG002
+    ) -> Heard:
+        self.asked.append((audio.recording_id, wish))
+        return Heard(segments=[], speech=[], language=None, language_probability=None, model="m")
 
 
 @pytest.fixture
@@ -143,3 +163,36 @@ async def test_a_requested_language_is_echoed_until_the_job_ends(device: Device,
         await queries.begin(connection, world_id, made["id"], now)
         await queries.set_language(connection, world_id, made["id"], "de", 0.9, "whisper-base")
     assert (await device.call("GET", f"/v1/transcriptions/{made['id']}", 200))["language"] == "de-CH"
+
+
+async def test_a_step_reads_no_more_of_the_others_than_it_needs(
+    device: Device, kit: Kit, tmp_path: Path
+) -> None:
+    """All of a day's pieces in each of its steps would be gigabytes."""
+    recording_id, media_id = await device.upload(SOUND)
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    world_id, now = device.tenant.test_world, kit.clock.now()
+    facts = msgspec.structs.replace(FACTS, pieces=[(0, 1000), (1000, 2000), (2000, 4000)])
+    clear = Heard(segments=[], speech=[(0, 9)], language="de", language_probability=0.9, model="m")
+    async with kit.database.transaction() as connection:
+        await queries.put_facts(connection, world_id, recording_id, media_id, facts, now)
+        for piece, kept in enumerate((msgspec.json.encode(clear), b"of no use")):
+            await queries.put_piece(connection, world_id, made["id"], "transcribe", piece, kept)
+        await connection.execute(
+            "UPDATE speech_work SET lane = 'inference', stage = 'transcribe', piece = 2, engine = 'local' "
+            "WHERE id = $1",
+            made["id"],
+        )
+    steps = Silent(
+        decoder=Decoder(), engine=Engine(kit.settings), scratch=Scratch(tmp_path / "scratch", kit.store)
+    )
+    runner = Runner(kit, steps)
+    for _ in range(50):  # others' work may wait there, too
+        await runner.run("inference")
+        async with kit.database.acquire() as connection:
+            if await connection.fetchval("SELECT stage FROM speech_work WHERE id = $1", made["id"]) != (
+                "transcribe"
+            ):
+                break
+    assert [wish.language for recording, wish in steps.asked if recording == recording_id] == ["de"]
+    await runner.stop()

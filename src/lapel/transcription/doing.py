@@ -189,9 +189,7 @@ class Doing:
         claim, index, pieces = task.claim, task.claim.piece, task.pieces
         if claim.engine != task.choice.engine:
             return self._anew(task)
-        earlier = await self._heard(task)
-        language = task.wish.language or settled_language(earlier)
-        wish = msgspec.structs.replace(task.wish, language=language)
+        wish = msgspec.structs.replace(task.wish, language=await self._language(task))
         heard = await self._steps.transcribe(
             task.audio,
             pieces[index],
@@ -231,12 +229,14 @@ class Doing:
 
     async def _diarize(self, task: _Task, progress: Progress) -> Ending:
         claim, index = task.claim, task.claim.piece
-        heard = await self._heard(task)
-        if index >= len(heard):
+        async with self._kit.database.acquire() as connection:
+            of = (connection, claim.world_id, task.transcription_id, "transcribe")
+            heard, count = await queries.read_piece(*of, index), await queries.count_pieces(*of)
+        if heard is None:
             raise Gone
-        progress("diarize", index / len(heard))
+        progress("diarize", index / count)
         try:
-            voices = await self._steps.describe(task.audio, heard[index])
+            voices = await self._steps.describe(task.audio, _decode_heard(heard))
         except SpeechError as error:  # no weights of the speaker model: what was said is there all the same
             _log.warning("speech.speakers_left_out", work=claim.id, error=error.message)
             voices = Voices(windows=[], embeddings=b"")
@@ -245,15 +245,16 @@ class Doing:
             kept = msgspec.msgpack.encode(voices)
             await queries.put_piece(connection, claim.world_id, task.transcription_id, "diarize", index, kept)
 
-        if index + 1 < len(heard):
+        if index + 1 < count:
             return Ending(write, Next("inference", "diarize", index + 1, claim.engine))
         return Ending(write, Next("inference", "finish", 0, claim.engine))
 
     async def _finish(self, task: _Task) -> Ending:
-        claim, heard = task.claim, await self._heard(task)
+        claim = task.claim
         async with self._kit.database.acquire() as connection:
-            stored = await queries.read_pieces(connection, claim.world_id, task.transcription_id, "diarize")
-        voices = [_decode_voices(each) for each in stored]
+            of = (connection, claim.world_id, task.transcription_id)
+            heard = [_decode_heard(each) for each in await queries.read_pieces(*of, "transcribe")]
+            voices = [_decode_voices(each) for each in await queries.read_pieces(*of, "diarize")]
         pieces = list(pairwise(task.cuts)) if len(heard) > 1 else [(0, task.duration_ms)]
         transcript = await self._steps.finish(heard, voices, pieces, task.wish, task.duration_ms)
         segments = msgspec.json.encode(transcript.segments)
@@ -270,9 +271,16 @@ class Doing:
 
         return Ending(write, None)
 
-    async def _heard(self, task: _Task) -> list[Heard]:
+    async def _language(self, task: _Task) -> str | None:
+        """What was asked for, or what an earlier piece made clear; one after the other, since the first tells
+        as a rule, and all of a day's would be many megabytes in each of its steps."""
+        if task.wish.language is not None:
+            return task.wish.language
         async with self._kit.database.acquire() as connection:
-            stored = await queries.read_pieces(
-                connection, task.claim.world_id, task.transcription_id, "transcribe"
-            )
-        return [_decode_heard(each) for each in stored]
+            of = (connection, task.claim.world_id, task.transcription_id, "transcribe")
+            for piece in range(task.claim.piece):
+                heard = await queries.read_piece(*of, piece)
+                language = None if heard is None else settled_language([_decode_heard(heard)])
+                if language is not None:
+                    return language
+        return None

@@ -99,6 +99,15 @@ SELECT piece, result FROM transcription_pieces
 WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 ORDER BY piece
 """
 
+READ_PIECE = """
+SELECT result FROM transcription_pieces
+WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 AND piece = $4
+"""
+
+COUNT_PIECES = """
+SELECT count(*) FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2 AND stage = $3
+"""
+
 DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2"
 
 PUT_FACTS = """
@@ -274,6 +283,18 @@ async def read_pieces(
     """What all steps of a stage found, in order."""
     rows = await connection.fetch(READ_PIECES, world_id, transcription_id, stage)
     return [row["result"] for row in rows]
+
+
+async def read_piece(
+    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int
+) -> bytes | None:
+    """What one step found."""
+    return await connection.fetchval(READ_PIECE, world_id, transcription_id, stage, piece)
+
+
+async def count_pieces(connection: Connection, world_id: int, transcription_id: str, stage: str) -> int:
+    """How many steps of a stage have found something."""
+    return await connection.fetchval(COUNT_PIECES, world_id, transcription_id, stage)
 
 
 async def delete_pieces(connection: Connection, world_id: int, transcription_id: str) -> None:
