@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
@@ -19,6 +20,10 @@ from tests.support.running import Running, running
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
+
+# How long an example takes is the machine's business.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 
 def pytest_configure() -> None:

@@ -29,6 +29,10 @@ _REASONS = {
     "the sweep looks after all worlds, and passes each row's own world on": (
         "lapel.heartbeats.queries.FIND_SILENT",
     ),
+    "whose turn it is, of all worlds; each row's own world is passed on": (
+        "lapel.transcription.work_queries.CLAIM",
+        "lapel.transcription.work_queries.LACKING",
+    ),
     "the reconciler looks after all worlds, and passes each row's own world on": (
         "lapel.erasure.queries.FIND_DUE",
         "lapel.erasure.queries.FOLLOW_ERASED",

@@ -13,7 +13,7 @@ def start_postgres(folder: Path) -> EmbeddedPostgres:
 
     Call it in the main thread. Durability is switched off: a test that needs it starts its own.
     """
-    server = EmbeddedPostgres(folder, extra={"fsync": "off", "max_connections": "100"})
+    server = EmbeddedPostgres(folder, extra={"fsync": "off", "max_connections": "250"})
     server.start()
     return server
 

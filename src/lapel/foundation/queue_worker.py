@@ -144,9 +144,10 @@ class QueueWorker:
 
     async def _session(self, stop: asyncio.Event) -> None:
         """One life of the queue's own connections; raises when they are lost."""
-        # One connection stays with LISTEN, so there must be more.
+        # One connection stays with LISTEN, so there must be more; long jobs need few of them.
+        most = 6 if self._lane == "usual" else 3
         pool: Pool = await asyncpg.create_pool(
-            self._dsn, min_size=2, max_size=6, timeout=3, command_timeout=15
+            self._dsn, min_size=2, max_size=most, timeout=3, command_timeout=15
         )
         try:
             driver = AsyncpgPoolDriver(pool)

@@ -21,7 +21,6 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diar
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at
 """
-_WITH_PROJECT = f"SELECT {_COLUMNS}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id"
 # $3: the end user whose recordings the caller may see; NULL for one who may see all.
 _ITS_RECORDING = """EXISTS (
     SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $3
