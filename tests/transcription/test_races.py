@@ -16,6 +16,7 @@ from lapel.recordings.service import Audio
 from lapel.transcription import events, queries, work, work_queries
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.audio.facts import AudioFacts
+from lapel.transcription.claims import claim_next
 from lapel.transcription.engine.client import Engine
 from lapel.transcription.engine.messages import Heard
 from lapel.transcription.payloads import Process
@@ -28,6 +29,8 @@ from lapel.transcription.views import transcription_of
 from tests.recordings.support import Device, events_of
 from tests.support.locks import until_waiting
 from tests.support.spoken import FACTS, TRANSCRIPT
+from tests.support.tenants import make_tenant
+from tests.transcription.office import SLOW
 
 SOUND = b"OggS" + bytes(200)
 
@@ -100,6 +103,23 @@ async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
         await until_waiting(kit, 1)
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await ending
+
+
+async def test_nobody_waits_for_a_deletion_of_somebody_else(device: Device, kit: Kit) -> None:
+    recording_id, _ = await device.upload(SOUND)
+    await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    tenant = await make_tenant(kit)
+    other = Device(device.client, tenant, tenant.headers)
+    others, _ = await other.upload(SOUND)
+    made = await other.post("/v1/transcriptions", 201, {"recording_id": others})
+    taken: set[str] = set()
+    async with kit.database.transaction() as connection:
+        lane = await connection.fetchval("SELECT lane FROM speech_work WHERE id = $1", made["id"])
+        await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
+        async with asyncio.timeout(SLOW):
+            while (claim := await claim_next(kit, lane)) is not None:
+                taken.add(claim.id)
+    assert made["id"] in taken
 
 
 async def test_a_step_that_is_taken_while_the_worker_stops_is_put_down_untouched(

@@ -28,7 +28,8 @@ RETURNING id
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
 
 # The world with the fewest steps under way, of these the one that was served longest ago; in it, the oldest
-# work. Worlds that have work are found by jumping from one to the next in the index speech_work_line.
+# work. Worlds that have work are found by jumping from one to the next in the index speech_work_line. Work
+# that somebody is deleting is passed over: a large deletion would keep all others waiting.
 CLAIM = """
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
@@ -43,7 +44,7 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     CROSS JOIN LATERAL (
         SELECT s.world_id, s.id FROM speech_work s
         WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp()
-        ORDER BY s.created_at, s.id LIMIT 1
+        ORDER BY s.created_at, s.id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) free
     ORDER BY (
         SELECT count(*) FROM speech_work r
