@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -66,6 +67,23 @@ async def test_an_audio_is_fetched_once_in_ranges_and_kept_for_the_next_step(
             assert place.file.stat().st_size == SIZE
             assert place.folder.stat().st_mode & 0o777 == 0o700
     assert [length for _, _, length in store.asked] == [8 * 1024 * 1024] * 2 + [4 * 1024 * 1024]
+    await scratch.close()
+
+
+async def test_many_that_are_let_go_at_once_disturb_nobody(scratch: Scratch, tmp_path: Path) -> None:
+    everybody = asyncio.Barrier(12)
+
+    async def use(name: str) -> None:
+        async with scratch.audio(replace(audio(name), size=1)) as place:
+            await everybody.wait()
+            assert place.file.exists()
+        async with scratch.audio(replace(audio(name), size=1)) as place:
+            await asyncio.sleep(0)
+            assert place.file.exists()
+
+    await asyncio.gather(*(use(str(number)) for number in range(12)))
+    own = next((tmp_path / "scratch").iterdir())
+    assert sum(each.is_dir() for each in own.iterdir()) <= 4
     await scratch.close()
 
 

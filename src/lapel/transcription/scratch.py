@@ -151,6 +151,6 @@ class Scratch:
     async def _let_go(self, kept: int) -> None:
         """Remove the oldest that nobody uses."""
         unused = [key for key, place in self._places.items() if not place.users]
-        for key in unused[: max(0, len(unused) - kept)]:
-            place = self._places.pop(key)
+        # All at once: while one is removed, others let go, too, or take one of these up again.
+        for place in [self._places.pop(key) for key in unused[: max(0, len(unused) - kept)]]:
             await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
