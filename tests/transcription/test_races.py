@@ -99,7 +99,7 @@ async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
         await work.begin_probe(connection, device.tenant.test_world, recording_id, media_id, kit.clock.now())
     async with kit.database.transaction() as connection:  # as a deletion does
         await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
-        ending = asyncio.create_task(runner.run("io"))
+        ending = asyncio.create_task(runner.run("decode"))
         await until_waiting(kit, 1)
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await ending
@@ -128,8 +128,8 @@ async def test_a_step_that_is_taken_while_the_worker_stops_is_put_down_untouched
     recording_id, _ = await device.upload(SOUND)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
     async with kit.database.transaction() as connection:
-        await connection.execute(work_queries.ONE_AT_A_TIME, "io")
-        taking = asyncio.create_task(runner.run("io"))
+        await connection.execute(work_queries.ONE_AT_A_TIME, "decode")
+        taking = asyncio.create_task(runner.run("decode"))
         await until_waiting(kit, 1)
         await runner.stop()
     await taking
@@ -165,6 +165,7 @@ async def test_a_providers_key_that_cannot_be_read_is_no_fault_of_the_audio(
     )
     failed = made
     for _ in range(50):  # others' work may wait there, too
+        await runner.run("decode")
         await runner.run("io")
         failed = await device.call("GET", f"/v1/transcriptions/{made['id']}", 200)
         if failed["status"] not in ("pending", "processing"):

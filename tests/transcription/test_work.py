@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.jobs import AT_ONCE
 from lapel.transcription.payloads import Process
 from lapel.transcription.providers import slot_queries
 from tests.recordings.support import events_of
@@ -223,6 +224,21 @@ async def test_a_worker_that_stops_hands_its_step_on_at_once(tmp_path: Path, fre
 async def test_slots_of_another_world_are_not_asked(shared: Office) -> None:
     async with shared.live.kit.database.acquire() as connection:
         assert await slot_queries.read(connection, shared.tenant.live_world, "deepgram") is None
+
+
+async def test_a_service_that_never_answers_keeps_no_upload_from_being_looked_at(
+    tmp_path: Path, fresh_database: str
+) -> None:
+    async with office(tmp_path, fresh_database) as opened:
+        opened.fake.fail(HANG, times=AT_ONCE["io"])
+        for _ in range(AT_ONCE["io"]):
+            await opened.transcribe()
+        await opened.until_called(AT_ONCE["io"])  # every place is taken
+        recording_id, _ = await opened.upload(SPEECH)
+        deadline = time.monotonic() + SLOW
+        while (await opened.read(recording_id))["duration_ms"] is None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
 
 
 async def test_a_backlog_of_one_project_does_not_keep_another_waiting(

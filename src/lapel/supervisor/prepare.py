@@ -173,5 +173,5 @@ def embedded_postgres(settings: Settings, folder: DataFolder | None, say: Say) -
     if folder is None or settings.role != "all" or settings.database_url is not None:
         return None
     # An API process holds a dozen connections at most, the worker more; the rest is for commands.
-    connections = 50 + 20 * settings.api_processes
+    connections = 55 + 20 * settings.api_processes
     return EmbeddedPostgres(folder.path, say=say, extra={"max_connections": str(connections)})

@@ -6,10 +6,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-# Where work waits: decoding and remote services by the handful, the local models one after the other.
-# Two of the queue's own lanes (foundation/jobs.py).
-Lane: TypeAlias = Literal["io", "inference"]
-LANES: tuple[Lane, ...] = ("io", "inference")
+# Where work waits: remote services by the handful, the local models one after the other, and files that
+# strangers made apart from both, as many as are decoded at once, so that no step is taken to wait its turn.
+# Three of the queue's own lanes (foundation/jobs.py).
+Lane: TypeAlias = Literal["decode", "io", "inference"]
+LANES: tuple[Lane, ...] = ("decode", "io", "inference")
 Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]
 
 PROCESS = "speech.process"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lapel.foundation.jobs import AT_ONCE
 from lapel.transcription.assembly import assemble
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.engine.client import Engine
@@ -103,7 +104,8 @@ def steps_of(kit: Kit) -> Steps:
     """The tools of a worker process. Nothing is started before it is needed."""
     settings = kit.settings
     return Steps(
-        decoder=Decoder(),
+        # Those who want samples once more do not wait for files that nobody has looked at yet.
+        decoder=Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"]),
         engine=Engine(settings),
         scratch=Scratch(settings.scratch_dir or _usual_scratch(settings), kit.store),
     )

@@ -34,7 +34,7 @@ async def begin_probe(
 ) -> None:
     """Find out what an audio is."""
     audio = (recording_id, media_id)
-    if await work_queries.insert(connection, world_id, media_id, audio, None, "io", "probe", now):
+    if await work_queries.insert(connection, world_id, media_id, audio, None, "decode", "probe", now):
         await wake(connection, "io", world_id, media_id, "probe")
 
 
@@ -68,7 +68,7 @@ async def begin_transcription(
     ):
         return None
     await work_queries.insert(
-        connection, world_id, transcription_id, audio, transcription_id, "io", "probe", now
+        connection, world_id, transcription_id, audio, transcription_id, "decode", "probe", now
     )
     await wake(connection, "io", world_id, transcription_id, "probe")
     return transcription_id

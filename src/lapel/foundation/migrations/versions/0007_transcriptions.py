@@ -90,7 +90,7 @@ CREATE TABLE speech_work (
     recording_id text COLLATE "C" NOT NULL,
     media_id text COLLATE "C" NOT NULL,
     transcription_id text COLLATE "C",
-    lane text NOT NULL CHECK (lane IN ('io', 'inference')),
+    lane text NOT NULL CHECK (lane IN ('decode', 'io', 'inference')),
     stage text NOT NULL CHECK (stage IN ('probe', 'transcribe', 'diarize', 'finish')),
     piece integer NOT NULL DEFAULT 0,
     -- Who began to transcribe; when somebody else answers to the name by now, it begins anew.
