@@ -18,6 +18,7 @@ from lapel.sample import speech
 from lapel.settings import Settings
 from lapel.transcription.audio.decoding import decode
 from lapel.transcription.audio.messages import Decode
+from lapel.transcription.engine import weights
 from lapel.transcription.engine.client import Engine
 from lapel.transcription.engine.messages import SAMPLE_RATE, Group, Heard, Listen
 from lapel.transcription.failures import SpeechError, TryAgain
@@ -250,5 +251,18 @@ async def test_a_folder_that_is_no_model_is_told(tmp_path: Path, pcm: Path) -> N
             await listen(engine, pcm)
         with pytest.raises(SpeechError, match="no name of a Whisper model"):
             await listen(engine, pcm, model="smal")
+    finally:
+        await engine.aclose()
+
+
+@needs_weights
+async def test_a_model_with_a_broken_tokenizer_is_told(tmp_path: Path) -> None:
+    for name, packaged in weights.PACKAGES["base"].items():
+        content = b"{}" if name == "tokenizer.json" else packaged.read()
+        await asyncio.to_thread((tmp_path / name).write_bytes, content or b"")
+    engine = engine_of(tmp_path, whisper_model=str(tmp_path))
+    try:
+        with pytest.raises(SpeechError, match="cannot be loaded"):
+            await engine.prepare()
     finally:
         await engine.aclose()

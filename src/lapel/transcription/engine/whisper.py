@@ -91,7 +91,7 @@ class Whisper:
                 self._loaded = found.name, _load(found, self._threads)
             except DamagedPackage as fault:
                 raise SpeechError("processing_error", f"{fault}. {weights.REMEDY}") from None
-            except (RuntimeError, ValueError, OSError) as fault:
+            except Exception as fault:  # tokenizers raises nothing narrower
                 message = f"The Whisper model {found.name} cannot be loaded ({type(fault).__name__})."
                 raise SpeechError("processing_error", f"{message} {weights.REMEDY}") from fault
         return self._loaded[0]
