@@ -106,7 +106,7 @@ class QueueWorker:
         self._database = database
         self._clock = clock
         self._jobs = [job for job in jobs if job.lane == lane]
-        self._lane = lane
+        self._lane: Lane = lane
         self._schedules = schedules
         self._grace = grace
         self._process = secrets.token_hex(8)
