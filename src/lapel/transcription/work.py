@@ -35,7 +35,7 @@ async def begin_probe(
     """Find out what an audio is."""
     audio = (recording_id, media_id)
     if await work_queries.insert(connection, world_id, media_id, audio, None, "decode", "probe", now):
-        await wake(connection, "io", world_id, media_id, "probe")
+        await wake(connection, "decode", world_id, media_id, "probe")
 
 
 async def begin_transcription(
@@ -70,5 +70,5 @@ async def begin_transcription(
     await work_queries.insert(
         connection, world_id, transcription_id, audio, transcription_id, "decode", "probe", now
     )
-    await wake(connection, "io", world_id, transcription_id, "probe")
+    await wake(connection, "decode", world_id, transcription_id, "probe")
     return transcription_id
