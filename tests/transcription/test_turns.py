@@ -13,6 +13,7 @@ from lapel.foundation.database import Database
 from lapel.foundation.kit import Kit
 from lapel.transcription import work_queries
 from lapel.transcription.payloads import Lane
+from lapel.transcription.runner import pause_after
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 
@@ -176,3 +177,11 @@ async def test_two_worlds_with_the_same_ids_are_two(device: Device, kit: Kit) ->
             [device.tenant.test_world, other.test_world],
         )
     assert [row["world_id"] for row in rows] == [device.tenant.test_world]
+
+
+def test_a_service_may_be_away_for_some_minutes_and_not_for_ever() -> None:
+    pauses: list[float] = []
+    while (pause := pause_after(len(pauses) + 1)) is not None:
+        pauses.append(pause)
+    assert pauses == sorted(pauses)
+    assert 180 <= sum(pauses) <= 600

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _RENEW_SECONDS = 1.5
 # Tries of one step that may fail, and starts of it that may end with the worker.
-_MAX_FAILURES = 6
+_MAX_FAILURES = 8
 _MAX_STARTS = 5
 _LONGEST_BACKOFF = 300.0
 _OUTAGE = timedelta(seconds=5)
@@ -51,6 +51,11 @@ class _Progress:
 
     def __call__(self, done: float) -> None:
         self.reached = max(self.reached, done)
+
+
+def pause_after(failures: int) -> float | None:
+    """Seconds to wait after so many tries that failed; None: it has failed for good, after some minutes."""
+    return None if failures >= _MAX_FAILURES else min(2.0**failures, _LONGEST_BACKOFF)
 
 
 class Runner:
@@ -204,10 +209,10 @@ class Runner:
         _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
 
     async def _try_again(self, claim: Claim, error: TryAgain) -> None:
-        if claim.failures + 1 >= _MAX_FAILURES:
+        backoff = pause_after(claim.failures + 1)
+        if backoff is None:
             await self._fail(claim, error.code, error.message)
             return
-        backoff = min(2.0 ** (claim.failures + 1), _LONGEST_BACKOFF)
         after = timedelta(seconds=max(backoff, error.after or 0.0))
         _log.warning(
             "speech.tries_again",

@@ -122,8 +122,9 @@ async def test_memory_does_not_grow_with_length(tough: Decoder, tmp_path: Path) 
 
 async def test_a_disk_that_must_keep_some_room(tmp_path: Path) -> None:
     async with opened(spare_bytes=1 << 62) as decoder:
-        with pytest.raises(TryAgain, match="nearly full"):
+        with pytest.raises(TryAgain, match="nearly full") as full:
             await decoder.decode(speech().path, declared="audio/opus", pcm=tmp_path / "pcm")
+        assert full.value.after == 60  # somebody has to make room
         assert not (tmp_path / "pcm").exists()
         await good(decoder)  # which writes nothing
 

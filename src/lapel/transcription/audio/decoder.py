@@ -26,6 +26,8 @@ _SECONDS_PER_MIB = 20.0
 _SECONDS_AT_MOST = 3_600.0
 # A child holds 65 MiB and starts in a third of a second.
 _IDLE_SECONDS = 60.0
+# Somebody must make room first, or another's samples must go.
+_DISK_SECONDS = 60.0
 # How a process ends by a fault of its own code: the file found it, and would find it again.
 _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
 
@@ -127,7 +129,7 @@ class Decoder:
 
 def _pass_on(refusal: Refusal) -> NoReturn:
     if refusal.code == "disk":
-        raise TryAgain("processing_error", refusal.message) from None
+        raise TryAgain("processing_error", refusal.message, after=_DISK_SECONDS) from None
     raise SpeechError(cast("Code", refusal.code), refusal.message) from None
 
 
