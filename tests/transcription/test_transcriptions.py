@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import msgspec
 import pytest
@@ -186,6 +187,8 @@ async def test_it_is_exported_under_the_recordings_name(device: Device, kit: Kit
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == f'attachment; filename="Weekly sync.{name}"'
     assert answer.headers["x-content-type-options"] == "nosniff"
+    if name in ("md", "json", "html"):
+        assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", answer.text)
     assert ("content-security-policy" in answer.headers) == (name == "html")
     assert name == "docx" or "everybody." in answer.text
     head = await device.client.head(path, headers=device.headers)

@@ -68,6 +68,6 @@ def document_of(row: asyncpg.Record, segments: list[Segment]) -> Document:
         segments=segments,
         language=row["language"],
         duration_ms=row["duration_ms"],
-        recorded_at=timestamp(row["recorded_at"] or row["recording_created_at"]),
+        recorded_at=f"{row['recorded_at'] or row['recording_created_at']:%Y-%m-%d %H:%M} UTC",
         model=row["model"],
     )
