@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +20,7 @@ from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.claims import claim_next
 from lapel.transcription.engine.client import Engine
 from lapel.transcription.engine.messages import Heard
-from lapel.transcription.payloads import Process
+from lapel.transcription.payloads import Lane, Process
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.protocol import Transcriber, Wish
 from lapel.transcription.runner import Runner
@@ -57,6 +58,34 @@ class Silent(Looked):
     ) -> Heard:
         self.asked.append((audio.recording_id, wish))
         return Heard(segments=[], speech=[], language=None, language_probability=None, model="m")
+
+
+class Watched(Runner):
+    """Counts how many steps of a lane are taken at once."""
+
+    def watch(self) -> None:
+        """From now on."""
+        self.now, self.most = Counter[Lane](), Counter[Lane]()
+
+    async def _step(self, lane: Lane) -> None:
+        self.now[lane] += 1
+        self.most[lane] = max(self.most[lane], self.now[lane])
+        await asyncio.sleep(0.02)
+        self.now[lane] -= 1
+
+
+async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_once(
+    kit: Kit, tmp_path: Path
+) -> None:
+    steps = Looked(
+        decoder=Decoder(), engine=Engine(kit.settings), scratch=Scratch(tmp_path / "scratch", kit.store)
+    )
+    watched = Watched(kit, steps)
+    watched.watch()
+    lanes: list[Lane] = ["inference", "io"]
+    await asyncio.gather(*(watched.run(lane) for lane in lanes * 3))
+    assert watched.most == {"inference": 1, "io": 3}
+    await watched.stop()
 
 
 @pytest.fixture

@@ -67,12 +67,22 @@ class Runner:
         self._doing = Doing(kit, steps)
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
+        self._models = asyncio.Lock()
 
     async def run(self, lane: Lane) -> None:
         """One step of the lane, if one is free.
 
         Raises Unavailable when the database is away: the lease then ends by itself.
         """
+        if lane == "inference":
+            # Whose turn it is is asked when the models are free, not while somebody else is at them: a step
+            # that was taken early would come before that of a project which has waited longer.
+            async with self._models:
+                await self._step(lane)
+        else:
+            await self._step(lane)
+
+    async def _step(self, lane: Lane) -> None:
         claim = None if self._stopping else await claim_next(self._kit, lane)
         if claim is None:
             return
