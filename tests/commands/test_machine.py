@@ -327,6 +327,8 @@ def test_a_walk_by_hand_meets_everything(machine: type[Machine]) -> None:
     assert set(machine.seen) >= EVENTS
 
 
+# The worker in the other thread rolls dice of its own (PgQueuer's timers) while an example is drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
 @pytest.mark.timeout(600)
 def test_the_server_and_the_model_never_disagree(machine: type[Machine]) -> None:
     machine.seen.clear()
