@@ -15,7 +15,7 @@ import signal
 import struct
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from lapel.settings import environment_without_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from io import FileIO
 
     Report = Callable[[float], None]
 
@@ -241,7 +242,7 @@ def answer_requests(
             _answer(out, decoder.decode(incoming.read(length)), handle)
 
 
-def _answer(out: BinaryIO | Any, request: object, handle: Callable[[Any, Report], msgspec.Struct]) -> None:  # noqa: ANN401
+def _answer(out: FileIO, request: object, handle: Callable[[Any, Report], msgspec.Struct]) -> None:
     def send(kind: int, value: object) -> None:
         body = msgspec.msgpack.encode(value)
         left = memoryview(_HEAD.pack(len(body), kind) + body)

@@ -12,7 +12,7 @@ from lapel.transcription.engine.messages import Groups, Heard
 from lapel.transcription.plain_text import plain
 from lapel.transcription.readable import shortened
 from lapel.transcription.speakers.assign import with_speakers
-from lapel.transcription.transcript import Segment, Transcript, Word
+from lapel.transcription.transcript import Segment, Transcript, Word, share
 
 # A language is taken for granted in the following pieces once it was heard for so long (seconds), so surely.
 _ENOUGH_SPEECH = 5.0
@@ -82,7 +82,7 @@ def _speech_seconds(heard: Heard) -> float:
 def _clean(segment: Segment, piece: Piece) -> Segment:
     """Text, words, confidences and the speaker made fit; times only within words' bounds."""
     words = [
-        Word(start=word.start, end=word.end, word=text, confidence=_share(word.confidence))
+        Word(start=word.start, end=word.end, word=text, confidence=share(word.confidence))
         for word in segment.words or ()
         if (text := plain(word.word))
     ]
@@ -91,14 +91,10 @@ def _clean(segment: Segment, piece: Piece) -> Segment:
         start=_inside(segment.start, piece) / 1000,
         end=_inside(segment.end, piece) / 1000,
         text=plain(segment.text) or " ".join(word.word for word in words),
-        confidence=_share(segment.confidence),
+        confidence=share(segment.confidence),
         speaker=speaker or msgspec.UNSET,
         words=words or msgspec.UNSET,
     )
-
-
-def _share(confidence: float) -> float:
-    return round(min(max(confidence, 0.0), 1.0), 4) if math.isfinite(confidence) else 0.0
 
 
 def _inside(seconds: float, piece: Piece) -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from lapel.transcription.payloads import STAGES
 
-from lapel.transcription.payloads import Stage
-
-STAGES: tuple[Stage, ...] = get_args(Stage)
 OF_A_STEP = ("claimed", "done", "before-commit", "committed")
 CRASH_POINTS = (
     "process:begin",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -12,6 +12,7 @@ import msgspec
 Lane: TypeAlias = Literal["decode", "io", "inference"]
 LANES: tuple[Lane, ...] = ("decode", "io", "inference")
 Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 PROCESS = "speech.process"
 

@@ -146,9 +146,8 @@ class _Run:
         voices: list[Voices] = []
         for index, each in enumerate(heard):
             self._telling("diarize", pieces, index)(0)
-            spans = each.speech or [(segment.start, segment.end) for segment in each.segments]
-            if spans:
-                voices.append(await self._engine.describe(Describe(pcm=str(self._pcm), speech=spans)))
+            if each.spoken:
+                voices.append(await self._engine.describe(Describe(pcm=str(self._pcm), speech=each.spoken)))
         return voices
 
     def _telling(self, stage: Stage, pieces: list[tuple[int, int]], index: int) -> Callable[[float], None]:

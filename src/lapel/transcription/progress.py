@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, get_args
 
-Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+from lapel.transcription.payloads import STAGES, Stage
 
 # Each stage's share of the time, as measured with the base model on two cores (docs/performance.md).
 _COST: dict[Stage, float] = {"probe": 0.02, "transcribe": 0.81, "diarize": 0.16, "finish": 0.01}

@@ -21,11 +21,10 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diar
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at
 """
-# $3: the end user whose recordings the caller may see; NULL for one who may see all.
-_ITS_RECORDING = """EXISTS (
-    SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $3
-)"""
-_SEEN = f"t.world_id = $1 AND ($3::text IS NULL OR {_ITS_RECORDING})"
+# $2: the end user whose recordings the caller of a list may see; NULL for one who may see all.
+_SEEN = """t.world_id = $1 AND ($2::text IS NULL OR EXISTS (
+    SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $2
+))"""
 
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
@@ -94,7 +93,7 @@ ON CONFLICT (world_id, transcription_id, stage, piece) DO UPDATE SET result = ex
 """
 
 READ_PIECES = """
-SELECT piece, result FROM transcription_pieces
+SELECT result FROM transcription_pieces
 WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 ORDER BY piece
 """
 
@@ -127,7 +126,7 @@ ON CONFLICT (world_id, media_id) DO NOTHING
 """
 
 READ_FACTS = """
-SELECT duration_ms, mime_type, peaks, cuts, error_code, error_message FROM audio_facts
+SELECT duration_ms, peaks, cuts, error_code, error_message FROM audio_facts
 WHERE world_id = $1 AND media_id = $2
 """
 
@@ -140,7 +139,7 @@ SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::tex
 def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str:
     """One statement per set of filters: each has its own index under a prepared plan."""
     columns = f"{_COLUMNS}, t.segments" if with_segments else _COLUMNS
-    parts = [_SEEN.replace("$3", "$2"), "(t.created_at, t.id) < ($3, $4)"]
+    parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
     if by_recording:
         parts.append("t.recording_id = $7")
     if by_status:

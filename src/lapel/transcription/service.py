@@ -28,7 +28,7 @@ from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
 from lapel.transcription.payloads import PROCESS, Process
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.views import document_of, segments_of, transcription_of
-from lapel.transcription.wire import Slot, TranscribeRecording, TranscriptionPage, Waveform
+from lapel.transcription.wire import TranscribeRecording, TranscriptionPage, Waveform
 
 if TYPE_CHECKING:
     from lapel.configuration.service import Configuration, Document
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.recordings.service import Audio
     from lapel.transcription.exports.formats import FormatName
+    from lapel.transcription.providers.slots import Slot
     from lapel.transcription.wire import Transcription, TranscriptionQuery
 
 # One that has not ended for so long may be replaced by a new one.

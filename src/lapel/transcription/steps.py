@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapel.foundation.jobs import AT_ONCE
-from lapel.transcription.assembly import assemble
+from lapel.transcription.assembly import Piece, assemble
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.engine.client import Engine
 from lapel.transcription.engine.messages import Describe, Group, Heard, Voices
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from lapel.transcription.transcript import Transcript
 
     Report = Callable[[float], None]
-
-# Start and end, in milliseconds.
-Piece = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +68,11 @@ class Steps:
 
     async def describe(self, audio: Audio, heard: Heard) -> Voices:
         """Whose voices are in a piece. Raises SpeechError, TryAgain."""
-        spans = heard.speech or [(segment.start, segment.end) for segment in heard.segments]
-        if not spans:
+        if not heard.spoken:
             return Voices(windows=[], embeddings=b"")
         async with self.scratch.audio(audio) as place:
             await self._decoded(audio, place)
-            return await self.engine.describe(Describe(pcm=str(place.pcm), speech=spans))
+            return await self.engine.describe(Describe(pcm=str(place.pcm), speech=heard.spoken))
 
     async def finish(
         self, heard: list[Heard], voices: list[Voices], pieces: list[Piece], wish: Wish, duration_ms: int

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+
+def share(value: float) -> float:
+    """A confidence, 0 to 1 with 4 digits; 0 for what is no number."""
+    return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ import msgspec
 from lapel.foundation.pages import PageQuery
 from lapel.foundation.wire import Timestamp
 from lapel.transcription.exports.formats import FormatName
+from lapel.transcription.failures import Code
+from lapel.transcription.providers.slots import Slot
 from lapel.transcription.transcript import Segment
 
-Slot: TypeAlias = Literal["whisper", "deepgram", "assemblyai", "elevenlabs"]
 Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
 _Language = Annotated[
     str,
@@ -31,9 +32,7 @@ _Speakers = Annotated[
 class JobError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a transcription failed."""
 
-    code: Literal[
-        "audio_too_short", "audio_corrupt", "unsupported_format", "processing_error", "provider_error"
-    ]
+    code: Code
     message: str
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database import Connection
     from lapel.foundation.ids import Ids
-    from lapel.transcription.wire import Slot, TranscribeRecording
+    from lapel.transcription.providers.slots import Slot
+    from lapel.transcription.wire import TranscribeRecording
 
 
 async def wake(

@@ -44,6 +44,11 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: float | None
     model: str
 
+    @property
+    def spoken(self) -> list[Span]:
+        """Where somebody speaks: `speech`, or what the segments say of a provider that does not tell."""
+        return self.speech or [(segment.start, segment.end) for segment in self.segments]
+
 
 class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
     """Embed the voices in these stretches of a PCM file, window by window."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +21,7 @@ from lapel.transcription.engine.packages import DamagedPackage
 from lapel.transcription.engine.sentences import Spoken, segments
 from lapel.transcription.engine.windows import Window, pack
 from lapel.transcription.failures import SpeechError
+from lapel.transcription.transcript import share
 
 if TYPE_CHECKING:
     from ctranslate2 import StorageView
@@ -189,7 +189,9 @@ class Whisper:
                 before = raw.seek / 100
                 # Numbers of numpy's, whatever their annotation says; they would not go through the pipe.
                 start, end = part.window.times(float(word.start) - before, float(word.end) - before)
-                yield Spoken(start, min(end, start + _LONGEST_WORD), word.word, _share(word.probability))
+                yield Spoken(
+                    start, min(end, start + _LONGEST_WORD), word.word, share(float(word.probability))
+                )
 
     def _decode(
         self, samples: Samples, parts: Sequence[_Part], code: str, *, ngrams: int = 0
@@ -265,10 +267,6 @@ def _load(found: weights.Weights, threads: int) -> _Model:
 
 def _nothing(model: str) -> Heard:
     return Heard(segments=[], speech=[], language=None, language_probability=None, model=model)
-
-
-def _share(probability: float) -> float:
-    return round(float(min(max(probability, 0.0), 1.0)), 4) if math.isfinite(probability) else 0.0
 
 
 def _later(segment: Segment, offset: float) -> Segment:

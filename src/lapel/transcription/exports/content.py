@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from lapel.transcription.plain_text import plain
-from lapel.transcription.transcript import Segment, Transcript, Word
+from lapel.transcription.transcript import Segment, Transcript, Word, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -139,7 +139,7 @@ def _segment(segment: Segment) -> Segment | None:
         start=start,
         end=max(_seconds(segment.end), round(start + 0.001, 3)),
         text=text,
-        confidence=_share(segment.confidence),
+        confidence=share(segment.confidence),
         speaker=speaker,
         words=words,
     )
@@ -151,12 +151,8 @@ def _word(word: Word) -> Word | None:
         return None
     start = _seconds(word.start)
     end = max(_seconds(word.end), start)
-    return Word(start=start, end=end, word=text, confidence=_share(word.confidence))
+    return Word(start=start, end=end, word=text, confidence=share(word.confidence))
 
 
 def _seconds(value: float) -> float:
     return round(min(max(value, 0.0), _LONGEST), 3) if math.isfinite(value) else 0.0
-
-
-def _share(value: float) -> float:
-    return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0

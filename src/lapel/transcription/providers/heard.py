@@ -11,7 +11,7 @@ import msgspec
 
 from lapel.transcription.engine.messages import Heard, Span
 from lapel.transcription.plain_text import plain
-from lapel.transcription.transcript import Segment, Word
+from lapel.transcription.transcript import Segment, Word, share
 
 if TYPE_CHECKING:
     from lapel.transcription.providers.protocol import Clip
@@ -127,7 +127,7 @@ def _gap(word: Said, following: Said) -> float:
 def _share(confidence: float | None, otherwise: float = 1.0) -> float:
     if confidence is None or not math.isfinite(confidence):
         return round(otherwise, 4)
-    return round(min(max(confidence, 0.0), 1.0), 4)
+    return share(confidence)
 
 
 def _speech(segments: Sequence[Segment]) -> list[Span]:
