@@ -189,6 +189,18 @@ def test_a_stale_pid_of_a_living_stranger_does_not_block(folder: Path) -> None:
         assert server.poll() is None
 
 
+@pytest.mark.parametrize("left", ["", "0\n", "\x00" * 8, "{stranger}\n/elsewhere\n1\n5432\n/nowhere\n\n"])
+def test_what_a_server_killed_while_it_wrote_its_locks_left_does_not_block(folder: Path, left: str) -> None:
+    """PostgreSQL itself refuses for ever to start beside an empty lock file."""
+    content = left.format(stranger=os.getpid())
+    sockets = install.socket_folder(folder, install.account(lambda _: None))
+    for lock in (folder / "postgres" / "postmaster.pid", sockets / ".s.PGSQL.5432.lock"):
+        lock.write_text(content)
+    with EmbeddedPostgres(folder) as server:
+        assert server.poll() is None
+        assert server.sockets == sockets
+
+
 def test_a_half_made_folder_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     (folder / "postgres.new").mkdir(parents=True)

@@ -101,6 +101,8 @@ class EmbeddedPostgres:
             self._make(who)
         self._give(self.data, who)
         self._sockets = install.socket_folder(self.folder, who)
+        # As with the pid file: nothing works here any more, and a stale one can block a start for ever.
+        (self._sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         self._write_access(self.data, who)
         self._process = self._spawn(who, self.data, self._server_arguments(who, self._sockets))
         self._await_ready(patience, interrupted)

@@ -70,10 +70,10 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL processes of {data} do not end: {_working_in(data)}.")
             time.sleep(POLL)
-    # Nothing works here any more. A stale pid file can name a process of ours that got the number
-    # since, and then PostgreSQL would refuse to start.
+    # Nothing works here any more. PostgreSQL would refuse to start beside a stale pid file that names a
+    # process which got the number since, and beside one that a server died over before it was written.
     pid = postmaster_pid(data)
-    if pid is not None and _alive(pid):
+    if pid is None or _alive(pid):
         (data / "postmaster.pid").unlink(missing_ok=True)
     return found
 
