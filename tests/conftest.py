@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
 from itertools import count
@@ -31,6 +32,8 @@ def pytest_configure() -> None:
     programs that the tests start would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Tests that use it in their own process have it tell nobody; our programs see to that themselves.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -158,6 +158,32 @@ async def test_segments_are_sent_as_they_are_stored(device: Device, kit: Kit) ->
         assert stored in answer.content
 
 
+async def test_a_page_of_very_long_transcripts_ends_early_and_none_is_left_out(
+    device: Device, kit: Kit
+) -> None:
+    """Or a hundred of a whole day each would fill the server's memory."""
+    made = [str((await asked(device))[2]["id"]) for _ in range(4)]
+    for each in made:
+        await complete_transcription(kit, device.tenant.test_world, each)
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE transcriptions SET segments = $2 WHERE id = ANY($1)",
+            made[1:3],
+            b"[" + b" " * queries.PAGE_BYTES + b"]",
+        )
+    shown: list[list[str]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await device.call("GET", f"/v1/transcriptions?include=segments&limit=100&cursor={cursor}", 200)
+        shown.append([each["id"] for each in page["data"]])
+        cursor = page["next_cursor"]
+        assert page["has_more"] == (cursor is not None)
+    newest = made[::-1]
+    assert shown == [newest[:2], newest[2:3], newest[3:]]
+    plain = await device.call("GET", "/v1/transcriptions?limit=4", 200)
+    assert ([each["id"] for each in plain["data"]], plain["has_more"]) == (newest, False)
+
+
 async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) -> None:
     made = [await asked(device) for _ in range(3)]
     await complete_transcription(kit, device.tenant.test_world, str(made[0][2]["id"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.jobs import AT_ONCE
 from lapel.transcription.payloads import Process
@@ -257,3 +258,23 @@ async def test_a_backlog_of_one_project_does_not_keep_another_waiting(
     assert done["status"] == "completed"
     # Eight are worked on at once: of those that came before it, no more than a few were quicker.
     assert sum(end < done["completed_at"] for end in ends) <= 8
+
+
+async def test_audio_from_before_there_were_probes_is_looked_at_after_the_migration(
+    fresh_database: str, tmp_path: Path
+) -> None:
+    async with office(tmp_path, fresh_database, worker=False) as opened:
+        recording_id, media_id = await opened.upload(SPEECH)
+        async with opened.live.kit.database.acquire() as connection:
+            # As the schema before left it: an upload that nobody was told of.
+            await connection.execute("DELETE FROM jobs.pgqueuer WHERE entrypoint LIKE 'speech.%'")
+            await connection.execute("UPDATE alembic_version SET version_num = '0007'")
+        await asyncio.to_thread(migrations.upgrade, fresh_database)
+        assert await opened.value("SELECT stage FROM speech_work WHERE id = $1", media_id) == "probe"
+        async with working(opened.live):
+            deadline = time.monotonic() + SLOW
+            while (await opened.read(recording_id))["duration_ms"] is None:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+        await opened.call("GET", f"/v1/recordings/{recording_id}/waveform", 200)
+        assert await opened.value("SELECT count(*) FROM speech_work WHERE id = $1", media_id) == 0

@@ -72,11 +72,18 @@ def window(query: PageQuery, list_name: str) -> Window:
 
 
 def page(
-    rows: Sequence[asyncpg.Record], asked: Window, build: Callable[[asyncpg.Record], T]
+    rows: Sequence[asyncpg.Record],
+    asked: Window,
+    build: Callable[[asyncpg.Record], T],
+    *,
+    cut: bool = False,
 ) -> tuple[list[T], bool, str | None]:
-    """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`."""
+    """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`.
+
+    `cut`: more rows follow, though there are not so many as were asked for.
+    """
     shown = rows[: asked.limit]
-    has_more = len(rows) > asked.limit
+    has_more = cut or len(rows) > asked.limit
     cursor = _write_cursor(asked.list_name, shown[-1]["created_at"], shown[-1]["id"]) if has_more else None
     return [build(row) for row in shown], has_more, cursor
 

@@ -21,6 +21,8 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diar
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at
 """
+# A page ends with the transcript that passes this, so that a hundred long ones do not fill the memory.
+PAGE_BYTES = 16 * 1024 * 1024
 # $2: the end user whose recordings the caller of a list may see; NULL for one who may see all.
 _SEEN = """t.world_id = $1 AND ($2::text IS NULL OR EXISTS (
     SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $2
@@ -144,9 +146,17 @@ def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str
         parts.append("t.recording_id = $7")
     if by_status:
         parts.append(f"t.status = ${8 if by_recording else 7}")
-    return (
+    whole = (
         f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
         f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
+    )
+    # Long values lie apart from their rows, which know the lengths: those that are not shown are not read.
+    size = "coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * with_segments
+    return (
+        f"SELECT * FROM (SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before, "
+        f"lead(id) OVER newest IS NOT NULL AS followed FROM ({whole}) p "
+        f"WINDOW newest AS (ORDER BY created_at DESC, id DESC)) q "
+        f"WHERE bytes_before <= {PAGE_BYTES} ORDER BY created_at DESC, id DESC"
     )
 
 
@@ -204,7 +214,8 @@ async def list_page(
     *,
     with_segments: bool,
 ) -> list[asyncpg.Record]:
-    """A page, newest first. `filters`: recording_id, status."""
+    """A page, newest first; `followed` says of its last row whether others come after it. `filters`:
+    recording_id, status."""
     recording_id, status = filters["recording_id"], filters["status"]
     statement = LISTS[with_segments, recording_id is not None, status is not None]
     given = [value for value in (recording_id, status) if value is not None]

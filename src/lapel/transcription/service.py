@@ -113,7 +113,10 @@ class Transcriptions:
                 with_segments=with_segments,
             )
         data, has_more, next_cursor = page(
-            rows, asked, lambda row: transcription_of(row, segments=with_segments)
+            rows,
+            asked,
+            lambda row: transcription_of(row, segments=with_segments),
+            cut=bool(rows) and rows[-1]["followed"],
         )
         return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
