@@ -145,3 +145,20 @@ async def test_who_waits_for_a_rollout_holds_no_offers_meanwhile(fleet: Fleet, l
         assert await connection.fetch(LOCKED, world) == []
     await withdrawing
     assert (await fleet.rollout(made))["counts"]["cancelled"] == 3
+
+
+async def test_a_resume_that_meets_a_pause_comes_after_it(fleet: Fleet) -> None:
+    """It is not told of the pause as of an end."""
+    made = await fleet.roll_out(await fleet.released())
+    async with fleet.kit.database.transaction() as connection:
+        assert await rollout_queries.pause(
+            connection,
+            fleet.tenant.test_world,
+            made["firmware_release_id"],
+            made["id"],
+            fleet.kit.clock.now(),
+        )
+        resuming = asyncio.create_task(fleet.rollout(made, "/resume"))
+        await until_waiting(fleet.kit, 1)
+    assert (await resuming)["status"] == "running"
+    assert (await fleet.rollout(made))["status"] == "running"

@@ -104,6 +104,7 @@ class Rollouts:
         """Offer it to nobody more; devices that have begun go on. Raises NotFound, Conflict (it is over)."""
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
+            await rows.hold(connection, world_id, rollout_id)  # a resume under way comes first
             if await rows.pause(connection, world_id, release_id, rollout_id, now):
                 await _withdraw(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
@@ -115,6 +116,7 @@ class Rollouts:
         """Go on, also with what pausing took back. Raises NotFound, Conflict (it is over)."""
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
+            await rows.hold(connection, world_id, rollout_id)  # a pause under way comes first
             if await rows.resume(connection, world_id, release_id, rollout_id, now):
                 await _advance(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
