@@ -49,14 +49,13 @@ async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
     """A digest of each table's rows of a world."""
     async with kit.database.acquire() as connection:
         tables = [row["table_name"] for row in await connection.fetch(TABLES)]
-        return {
-            table: await connection.fetchval(
-                f"SELECT md5(string_agg(row, ',' ORDER BY row)) FROM"
-                f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t WHERE world_id = $1) s",
-                world_id,
-            )
+        digests = (
+            f"SELECT '{table}' AS name, md5(string_agg(row, ',' ORDER BY row)) AS digest FROM"
+            f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t WHERE world_id = $1) s"
             for table in tables
-        }
+        )
+        rows = await connection.fetch(" UNION ALL ".join(digests), world_id)
+    return {row["name"]: row["digest"] for row in rows}
 
 
 async def refused(
