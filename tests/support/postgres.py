@@ -23,7 +23,8 @@ def create_database(server: EmbeddedPostgres, name: str, template: str | None = 
     _sql(
         server,
         "postgres",
-        f'CREATE DATABASE "{name}" OWNER lapel' + (f' TEMPLATE "{template}"' if template else ""),
+        f'CREATE DATABASE "{name}" OWNER lapel'
+        + (f' TEMPLATE "{template}" STRATEGY file_copy' if template else ""),
     )
     if template is None:
         _sql(server, name, "CREATE EXTENSION vector")
