@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.clock import timestamp
 from lapel.foundation.errors import MediaNotUploaded, NotFound
+from lapel.foundation.file_names import content_disposition
 from lapel.recordings import media_queries
 from lapel.recordings.access import unknown
-from lapel.recordings.file_names import content_disposition
+from lapel.recordings.file_names import file_name
 from lapel.recordings.wire import Download
 
 if TYPE_CHECKING:
@@ -51,14 +52,13 @@ class Downloads:
         key, content_type, size, status, title = row[-5:]
         if status != "uploaded":
             raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")
+        name = file_name(asked.filename, title, recording_id, content_type)
         link = self._kit.links.get(
             key,
             now=self._kit.clock.now(),
             expires_in=asked.expires_in,
             content_type=content_type,
-            disposition=content_disposition(
-                asked.disposition, asked.filename, title, recording_id, content_type
-            ),
+            disposition=content_disposition(asked.disposition, name, recording_id),
         )
         return Download(
             download_url=link.url,

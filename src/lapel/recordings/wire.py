@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from lapel.foundation.file_names import Disposition
 from lapel.foundation.pages import PageQuery
 from lapel.foundation.wire import Count, JsonObject, Moment, Sha256, Timestamp
 from lapel.recordings.content_types import CONTENT_TYPES, MediaType
-from lapel.recordings.file_names import Disposition
 
 Source = Literal["device", "app_import", "api_upload"]
 RecordingStatus = Literal["pending", "uploaded", "failed", "integrity_failure"]

@@ -16,13 +16,13 @@ from lapel.foundation.errors import (
     TranscriptNotReady,
 )
 from lapel.foundation.faults import crash_point
+from lapel.foundation.file_names import clean, content_disposition
 from lapel.foundation.operations import Reply
 from lapel.foundation.pages import page, window
 from lapel.recordings.service import audio_of, find_audio, set_transcription
 from lapel.transcription import queries, work, work_queries
 from lapel.transcription.audio.peaks import resample
 from lapel.transcription.engine.languages import LANGUAGES, primary
-from lapel.transcription.exports.file_names import content_disposition
 from lapel.transcription.exports.formats import FORMATS
 from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
 from lapel.transcription.payloads import PROCESS, Process
@@ -130,10 +130,11 @@ class Transcriptions:
         if segments is None:
             raise TranscriptNotReady(f"This transcription is {row['status']}; there is no transcript of it.")
         form, document = FORMATS[name], document_of(row, segments)
+        file_name = f"{clean(document.title) or 'transcript'}.{form.extension}"
         content = await asyncio.to_thread(form.render, document)
         headers = [
             ("Content-Type", form.media_type),
-            ("Content-Disposition", content_disposition(document, form)),
+            ("Content-Disposition", content_disposition("attachment", file_name, "transcript")),
         ]
         if name == "html":  # were it shown in spite of being an attachment
             headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))

@@ -6,20 +6,14 @@ import base64
 import hashlib
 import io
 import json
-import re
 import zipfile
 from typing import Any, get_args
-from urllib.parse import unquote
 
 import docx
 import html5lib
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lapel.recordings import file_names
 from lapel.transcription.exports.content import Document
-from lapel.transcription.exports.file_names import content_disposition, file_name
 from lapel.transcription.exports.formats import FORMATS, FormatName
 from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
 from lapel.transcription.transcript import Transcript
@@ -51,52 +45,6 @@ def test_every_format_of_the_contract_is_there() -> None:
         assert form.name == form.extension == name
         assert form.media_type.startswith(("text/", "application/"))
         assert ("charset=utf-8" in form.media_type) == (name not in ("json", "ndjson", "docx"))
-
-
-@pytest.mark.parametrize(
-    ("title", "expected"),
-    [
-        ("Weekly sync", "Weekly sync.srt"),
-        ("rec_1", "rec_1.srt"),
-        ("", "transcript.srt"),
-        ("../../etc/passwd", "etc_passwd.srt"),
-        ('a"b\\c/d;e%00', "a_b_c_d_e_00.srt"),
-        ("\r\nX-Injected: 1", "X-Injected_1.srt"),
-        ("con", "_con.srt"),
-        ("COM1.backup", "_COM1.backup.srt"),
-        ("-rf", "rf.srt"),
-        ("exe\u202esupo", "exe_supo.srt"),
-        ("=cmd", "cmd.srt"),
-        ("Q3: plan & budget (v2)", "Q3_plan & budget (v2).srt"),
-        ("会議", "会議.srt"),
-        ("😀" * 200, "transcript.srt"),
-        ("会" * 200, "会" * 60 + ".srt"),
-        ("\ud800x", "x.srt"),
-    ],
-)
-def test_file_names_are_safe(title: str, expected: str) -> None:
-    name = file_name(Document(title=title, segments=[]), FORMATS["srt"])
-    assert name == expected
-
-
-@given(st.text(st.characters(), max_size=300))
-def test_any_title_gives_a_header_that_browsers_and_our_downloads_agree_on(title: str) -> None:
-    document = Document(title=title, segments=[])
-    name = file_name(document, FORMATS["docx"])
-    assert len(name.encode()) <= 255
-    assert not re.search(r'[\x00-\x1f\x7f"*/:<>?\\|%;]', name)
-    header = content_disposition(document, FORMATS["docx"])
-    assert re.fullmatch(r"attachment; filename=\"[ -~]+\.docx\"(; filename\*=UTF-8''[!-~]+\.docx)?", header)
-    given_name = unquote(header.rpartition("''")[2]) if "''" in header else header[22:-1]
-    assert given_name == name
-
-
-@pytest.mark.parametrize("title", ["Weekly sync", "Café", "con"])
-def test_file_names_are_those_of_downloads(title: str) -> None:
-    document = Document(title=title, segments=[])
-    theirs = file_names.content_disposition("attachment", None, title, "rec_1", "audio/wav")
-    ours = content_disposition(document, FORMATS["txt"])
-    assert ours == theirs.replace(".wav", ".txt")
 
 
 def test_json_is_the_transcription_of_the_contract() -> None:

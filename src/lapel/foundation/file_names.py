@@ -1,0 +1,49 @@
+"""File names that any system takes, and the header that hands one over (RFC 6266, RFC 5987)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Literal
+from urllib.parse import quote
+
+Disposition = Literal["inline", "attachment"]
+
+# What some file system forbids or some shell trips over, and what would end the quoted string.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"*/:<>?\\|%;\u2028\u2029]+')
+_SPACES = re.compile(r"\s+")
+# Hidden files, options, formulas.
+_LEADING = " .-="
+# Windows reads these as devices, whatever follows the first dot.
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_-])?\Z")
+# Format, surrogate, private and unassigned characters: some turn text around, so that
+# `exe.opus` would be shown as `supo.exe`.
+_INVISIBLE = frozenset({"Cf", "Cs", "Co", "Cn"})
+_MAX_CHARACTERS = 100
+# File systems take 255, with the suffix.
+_MAX_BYTES = 240
+_ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
+
+
+def clean(text: str) -> str:
+    """The text as a name, without what is unsafe in one; 100 characters and 240 bytes at most, or none."""
+    if not _PLAIN.match(text):
+        text = unicodedata.normalize("NFKC", text[:1000])
+        text = "".join(each for each in text if unicodedata.category(each) not in _INVISIBLE)
+        text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)[:_MAX_CHARACTERS]
+        text = text.encode()[:_MAX_BYTES].decode(errors="ignore").rstrip(" .")
+    return f"_{text}" if _DEVICES.match(text) else text
+
+
+def content_disposition(disposition: Disposition, name: str, fallback: str) -> str:
+    """The header's value, ASCII, for a name of ours with a suffix. Old clients get `fallback`, plain ASCII,
+    for what comes before the suffix when ASCII has no letters for that."""
+    if name.isascii():
+        return f'{disposition}; filename="{name}"'
+    # Old clients read the ASCII form only; all others prefer `filename*`.
+    plain = _UNSAFE.sub("_", unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode())
+    stem, dot, suffix = plain.rpartition(".")
+    if not stem.strip(" ._-"):
+        plain = fallback + dot + suffix
+    return f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"
