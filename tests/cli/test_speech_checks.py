@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from lapel.cli.checks import Finding
-from lapel.cli.speech_checks import speech
+from lapel.cli.speech_checks import provider_keys, speech
+from lapel.foundation.kit import open_kit
+from lapel.foundation.seal import sealer
 from lapel.settings import Settings
+from lapel.transcription.providers import slot_queries
+from lapel.transcription.providers.slots import sealed
+from tests.support.running import settings_for
 from tests.support.serving import run
+from tests.support.tenants import make_tenant
 from tests.transcription.engine.carriers import carrier, with_damaged_base, without_base
 from tests.transcription.needs import needs_weights
 
@@ -74,3 +80,32 @@ def test_doctor_tells_of_speech_before_anything_was_begun(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert " speech " in done.stdout
     assert "does not exist yet" in done.stdout
+
+
+async def test_keys_that_another_secret_sealed_are_named(fresh_database: str, tmp_path: Path) -> None:
+    async with (
+        open_kit(settings_for(tmp_path, fresh_database, 1)) as kit,
+        kit.database.acquire() as connection,
+    ):
+
+        async def found() -> list[tuple[str, str, str | None]]:
+            keys = provider_keys(connection, kit.sealer)
+            return [(each.state, each.detail, each.remedy) async for each in keys]
+
+        assert await found() == []
+        tenant = await make_tenant(kit)
+        for slot, by in (
+            ("deepgram", kit.sealer),
+            ("elevenlabs", sealer("another-secret-of-good-length", None)),
+        ):
+            key = sealed(by, "sk", tenant.test_world, slot, slot, None)
+            now = kit.clock.now()
+            await slot_queries.put(connection, tenant.test_world, slot, slot, None, None, key, now)
+        ((state, detail, remedy),) = await found()
+        assert (state, detail) == (
+            "broken",
+            f"keys sealed under another secret: elevenlabs of {tenant.project_id} (test)",
+        )
+        assert "LAPEL_SECRET_PREVIOUS" in (remedy or "")
+        await slot_queries.delete(connection, tenant.test_world, "elevenlabs")
+        assert await found() == [("ok", "keys that can be read: 1", None)]

@@ -76,7 +76,11 @@ def _examine(settings: Settings) -> Iterator[Finding]:
 
 async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
     async with open_kit(settings) as kit:
-        return [finding async for finding in checks.remote(kit, is_served=is_served)]
+        found = [finding async for finding in checks.remote(kit, is_served=is_served)]
+        if not any(each.part == "database" and each.state == "broken" for each in found):
+            async with kit.database.acquire() as connection:
+                found += [finding async for finding in speech_checks.provider_keys(connection, kit.sealer)]
+        return found
 
 
 def _server(running: Running) -> Finding:

@@ -1,16 +1,22 @@
-"""What `lapel doctor` looks at of speech: the models' weights. Without them everything else works."""
+"""What `lapel doctor` looks at of speech: the models' weights, and the keys of other services. Without them
+everything else works."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 from lapel.cli.checks import Finding
+from lapel.foundation.seal import SealBroken
 from lapel.transcription.engine import weights
 from lapel.transcription.failures import SpeechError
+from lapel.transcription.providers import slot_queries
+from lapel.transcription.providers.slots import opened
 from lapel.transcription.speakers.weights import speaker_weights
 
 if TYPE_CHECKING:
+    from lapel.foundation.database import Connection
+    from lapel.foundation.seal import Sealer
     from lapel.settings import Settings
 
 
@@ -49,3 +55,22 @@ def _speakers(settings: Settings) -> Finding:
         return Finding("speakers", "ok", f"told apart by {found.place}")
     state = "broken" if found.state == "damaged" else "warning"
     return Finding("speakers", state, f"not told apart: weights {found.state}", found.remedy)
+
+
+async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
+    """Whether the keys for remote providers can be read with this secret; nothing where there are none."""
+    rows = await slot_queries.list_keys(connection)
+    lost: list[str] = []
+    for row in rows:
+        try:
+            opened(sealer, row["sealed_key"], row["world_id"], row["slot"], row["engine"], row["base_url"])
+        except SealBroken:
+            lost.append(f"{row['slot']} of {row['project_id']} ({row['mode']})")
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        yield Finding(
+            "providers", "broken", f"keys sealed under another secret: {', '.join(lost[:3])}{more}",
+            "Name the former secret in LAPEL_SECRET_PREVIOUS, or set them again: `lapel providers set`.",
+        )  # fmt: skip
+    elif rows:
+        yield Finding("providers", "ok", f"keys that can be read: {len(rows)}")

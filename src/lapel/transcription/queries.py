@@ -21,8 +21,16 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diar
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at
 """
-# A page ends with the transcript that passes this, so that a hundred long ones do not fill the memory.
+# A page ends with the transcript that passes this, so that a hundred long ones do not fill the memory. Long
+# values lie apart from their rows, which know the lengths: those that are not shown are not read.
 PAGE_BYTES = 16 * 1024 * 1024
+_PAGE = """
+SELECT * FROM (
+    SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before,
+        lead(id) OVER newest IS NOT NULL AS followed
+    FROM ({rows}) p WINDOW newest AS (ORDER BY created_at DESC, id DESC)
+) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
+"""
 # $2: the end user whose recordings the caller of a list may see; NULL for one who may see all.
 _SEEN = """t.world_id = $1 AND ($2::text IS NULL OR EXISTS (
     SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $2
@@ -150,14 +158,8 @@ def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str
         f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
         f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
     )
-    # Long values lie apart from their rows, which know the lengths: those that are not shown are not read.
     size = "coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * with_segments
-    return (
-        f"SELECT * FROM (SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before, "
-        f"lead(id) OVER newest IS NOT NULL AS followed FROM ({whole}) p "
-        f"WINDOW newest AS (ORDER BY created_at DESC, id DESC)) q "
-        f"WHERE bytes_before <= {PAGE_BYTES} ORDER BY created_at DESC, id DESC"
-    )
+    return _PAGE.format(rows=whole, size=size, most=PAGE_BYTES)
 
 
 LISTS = {

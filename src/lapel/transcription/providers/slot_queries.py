@@ -27,6 +27,11 @@ DELETE = "DELETE FROM provider_slots WHERE world_id = $1 AND slot = $2"
 # The operator's: of all projects. The world is held, so that its slots change one after the other.
 LIST_PROJECTS = "SELECT id, name FROM projects ORDER BY created_at, id LIMIT 1000"
 HOLD_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2 FOR NO KEY UPDATE"
+LIST_KEYS = """
+SELECT s.world_id, s.slot, s.engine, s.base_url, s.sealed_key, w.project_id, w.mode
+FROM provider_slots s JOIN worlds w ON w.id = s.world_id
+WHERE s.sealed_key IS NOT NULL ORDER BY w.project_id, w.mode, s.slot
+"""
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
 
 
@@ -62,6 +67,11 @@ async def delete(connection: Connection, world_id: int, slot: str) -> None:
 async def list_projects(connection: Connection) -> list[asyncpg.Record]:
     """(`id`, `name`) of the projects, oldest first."""
     return await connection.fetch(LIST_PROJECTS)
+
+
+async def list_keys(connection: Connection) -> list[asyncpg.Record]:
+    """The slots of all projects that have a key of their own, with `project_id` and `mode`."""
+    return await connection.fetch(LIST_KEYS)
 
 
 async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
