@@ -77,6 +77,14 @@ def test_the_sample_is_transcribed_beside_a_bad_file(weights: None, tmp_path: Pa
     assert [path.name for path in target.iterdir()] == ["librivox.srt"]
 
 
+def test_what_a_killed_one_left_goes_with_the_next(tmp_path: Path) -> None:
+    left = tmp_path / "scratch" / f"lapel-transcribe-{os.getuid()}" / "1-dead"
+    left.mkdir(parents=True)
+    for name in ("held", "audio.pcm"):
+        (left / name).write_bytes(b"")
+    assert run(tmp_path / "away.wav", scratch=tmp_path / "scratch").returncode == 1
+
+
 def test_ctrl_c_ends_the_children_and_leaves_nothing(weights: None, tmp_path: Path) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [*COMMAND, "-"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +142,20 @@ async def test_the_next_process_removes_what_a_killed_one_left_and_nothing_of_th
         await other.close()
         assert living.file.exists()
     await scratch.close()
+
+
+def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from lapel.transcription.own_folder import OwnFolder\n"
+        "for _ in range(200):\n"
+        "    own = OwnFolder(pathlib.Path(sys.argv[1]))\n"
+        "    assert own.is_there\n"
+        "    own.close()\n"
+    )
+    root = tmp_path / "scratch"
+    started = [subprocess.Popen([sys.executable, "-c", code, str(root)]) for _ in range(4)]
+    assert [each.wait(60) for each in started] == [0] * 4
+    assert not root.exists()
 
 
 async def test_what_somebody_else_has_removed_is_fetched_again(

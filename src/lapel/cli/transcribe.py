@@ -21,6 +21,7 @@ from lapel.cli.transcribing import SPARE_BYTES, Job, transcribe_all
 from lapel.foundation import telemetry
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.formats import FORMATS, Format, FormatName
+from lapel.transcription.own_folder import OwnFolder
 from lapel.transcription.providers.protocol import Wish
 
 _CHUNK = 4 * 1024 * 1024
@@ -170,16 +171,17 @@ def _check_stdout(chosen: Format, count: int) -> None:
 
 @contextlib.contextmanager
 def _scratch() -> Generator[Path]:
-    """A folder that is gone at the end, however it comes."""
+    """A folder that is gone at the end; what a killed command left is removed by the next one."""
     signal.signal(signal.SIGTERM, _leave)
     try:
-        folder = Path(tempfile.mkdtemp(prefix="lapel-transcribe-"))
+        own = OwnFolder(Path(tempfile.gettempdir()) / f"lapel-transcribe-{os.getuid()}")
     except OSError as fault:
-        raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
+        why = fault.strerror or str(fault)
+        raise CommandError(f"no place for scratch files: {why}; TMPDIR names one.") from fault
     try:
-        yield folder
+        yield own.path
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        own.close()
 
 
 def _leave(signum: int, frame: object) -> None:

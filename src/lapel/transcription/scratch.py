@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import fcntl
-import os
 import secrets
 import shutil
 from contextlib import asynccontextmanager
@@ -16,11 +13,11 @@ from typing import TYPE_CHECKING
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.transcription.engine.messages import pcm_name
 from lapel.transcription.failures import SpeechError, TryAgain
+from lapel.transcription.own_folder import OwnFolder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-    from typing import BinaryIO
 
     from lapel.foundation.storage.store import ObjectStore
     from lapel.recordings.service import Audio
@@ -58,8 +55,7 @@ class Scratch:
         self._root = root
         self._store = store
         self._beginning = asyncio.Lock()
-        self._own: Path | None = None
-        self._held: BinaryIO | None = None
+        self._own: OwnFolder | None = None
         self._places: dict[str, Place] = {}
 
     @asynccontextmanager
@@ -83,23 +79,18 @@ class Scratch:
     async def close(self) -> None:
         """Remove everything of this process."""
         if self._own is not None:
-            await asyncio.to_thread(shutil.rmtree, self._own, ignore_errors=True)
-        if self._held is not None:
-            self._held.close()
-            with contextlib.suppress(OSError):  # others are in it
-                self._root.rmdir()
-        self._own, self._held, self._places = None, None, {}
+            await asyncio.to_thread(self._own.close)
+        self._own, self._places = None, {}
 
     async def _place(self, key: str) -> Place:
         async with self._beginning:
-            # Systems remove from their temporary folder what nobody touched for days.
-            if self._own is None or not (self._own / "held").exists():
+            if self._own is None or not self._own.is_there:
                 await asyncio.to_thread(self._begin)
         found = self._places.pop(key, None)
         if found is not None and not found.users and not found.folder.exists():
             found = None
         if found is None and self._own is not None:
-            folder = self._own / secrets.token_hex(8)
+            folder = self._own.path / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
             found = Place(folder)
         if found is None:
@@ -108,26 +99,12 @@ class Scratch:
         return found
 
     def _begin(self) -> None:
-        """A folder of our own, held by a lock that ends with us, whatever happens."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._root.stat().st_uid != os.getuid():
-            raise PermissionError(f"{self._root} is somebody else's; name another in LAPEL_SCRATCH_DIR")
-        gate = os.open(self._root, os.O_RDONLY)
+        if self._own is not None:
+            self._own.close()
         try:
-            fcntl.flock(gate, fcntl.LOCK_EX)  # or a folder that is just being made would look left behind
-            for each in self._root.iterdir():
-                with contextlib.suppress(OSError), (each / "held").open("rb") as held:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(each, ignore_errors=True)
-            own = self._root / f"{os.getpid()}-{secrets.token_hex(4)}"
-            own.mkdir(mode=0o700)
-            if self._held is not None:
-                self._held.close()
-            self._held = (own / "held").open("wb")
-            fcntl.flock(self._held, fcntl.LOCK_EX)
-        finally:
-            os.close(gate)
-        self._own = own
+            self._own = OwnFolder(self._root)
+        except PermissionError as error:
+            raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
 
     async def _fetch(self, audio: Audio, place: Place) -> None:
         try:
