@@ -12,9 +12,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -28,6 +30,23 @@ from lapel.settings import Settings
 CRASHED = 70
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__, "lapel.app", "lapel.server", "lapel.worker"])
+
+# Whatever starts a process also asks after all others, and of two who ask at once the second one is told
+# that the process ended with 255.
+_ASKING = threading.Lock()
+
+
+def _start(process: ForkServerProcess) -> None:
+    with _ASKING:
+        process.start()
+
+
+def _status(process: ForkServerProcess) -> int | None:
+    """Wait for its end; the exit status."""
+    wait([process.sentinel])
+    with _ASKING:
+        process.join()
+        return process.exitcode
 
 
 def _run(role: str, environment: Mapping[str, str], listener: socket.socket | None) -> None:
@@ -62,12 +81,11 @@ class Process:
             started = _FORKS.Process(
                 target=_run, args=(self._role, self._environment, self._listener), daemon=True
             )
-            await asyncio.to_thread(started.start)
+            await asyncio.to_thread(_start, started)
             self._process = started
             if self._stopping:  # it was told while we were starting
                 started.kill()
-            await asyncio.to_thread(started.join)
-            self.exits.append(started.exitcode)
+            self.exits.append(await asyncio.to_thread(_status, started))
 
     def stop(self) -> None:
         """End it for good."""
@@ -110,9 +128,8 @@ async def run_schedules(settings: Settings, ahead: timedelta) -> None:
 async def errand(settings: Settings, crash: str, ahead: timedelta) -> int | None:
     """`run_schedules` in a process with a crash point armed; gives its exit status."""
     forked = _FORKS.Process(target=_errand, args=(settings.to_env() | {"LAPEL_CRASH": crash}, ahead))
-    await asyncio.to_thread(forked.start)
-    await asyncio.to_thread(forked.join)
-    return forked.exitcode
+    await asyncio.to_thread(_start, forked)
+    return await asyncio.to_thread(_status, forked)
 
 
 def armed(folder: Path, point: str) -> tuple[str, Path]:

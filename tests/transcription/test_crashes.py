@@ -70,7 +70,7 @@ async def _live(opened: Office, point: str, folder: Path) -> None:
             if worker.crashed:
                 break
             await asyncio.sleep(0.05)
-        assert worker.crashed, f"{point} was never reached"
+        assert worker.crashed, f"{point} was never reached: {worker.exits}"
         assert not marker.exists()
     assert done["status"] == "completed", f"{point}: {done}"
     kinds = await events_of(opened.live.kit, opened.tenant.test_world, transcription_id)
