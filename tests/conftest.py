@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -16,6 +17,7 @@ from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.kit import Kit
 from tests.support.client import api_client
+from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database, start_postgres
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, make_tenant
@@ -36,15 +38,22 @@ def pytest_configure() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+def pytest_collection_finish() -> None:
+    """What stays to the end need not be looked at by every collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedPostgres]:
     """A real PostgreSQL, with the database `template` migrated to the newest schema."""
-    server = start_postgres(tmp_path_factory.mktemp("postgres"))
-    try:
-        migrations.upgrade(create_database(server, "template"))
-        yield server
-    finally:
-        server.stop()
+    with folder_in_memory(tmp_path_factory.mktemp("postgres")) as folder:
+        server = start_postgres(folder)
+        try:
+            migrations.upgrade(create_database(server, "template"))
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture
