@@ -23,6 +23,7 @@ from tests.support.running import Running, running
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
+LONG = ("tests/stateful/", "tests/transcription/test_crashes.py")
 
 # How long an example takes is the machine's business.
 settings.register_profile("ours", deadline=None)
@@ -36,6 +37,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Tests that use it in their own process have it tell nobody; our programs see to that themselves.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files from the end come first, so that no process works there while others have nothing."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection_finish() -> None:

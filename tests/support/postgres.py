@@ -13,7 +13,9 @@ def start_postgres(folder: Path) -> EmbeddedPostgres:
 
     Call it in the main thread. Durability is switched off: a test that needs it starts its own.
     """
-    server = EmbeddedPostgres(folder, extra={"fsync": "off", "max_connections": "250"})
+    server = EmbeddedPostgres(
+        folder, extra={"fsync": "off", "max_connections": "250", "shared_buffers": "16MB"}
+    )
     server.start()
     return server
 
