@@ -27,6 +27,10 @@ ROOT = os.geteuid() == 0
 LINUX = sys.platform == "linux"
 
 
+def sockets_of(folder: Path) -> Path:
+    return install.socket_folder(folder, install.account(lambda _: None))
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder after its first start and stop, to be copied."""
@@ -37,10 +41,11 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(pristine: Path, tmp_path: Path) -> Path:
+def folder(pristine: Path, tmp_path: Path) -> Iterator[Path]:
     copy = tmp_path / "data"
     shutil.copytree(pristine, copy)  # as root the copy is root's: a start must hand it over
-    return copy
+    yield copy
+    shutil.rmtree(sockets_of(copy), ignore_errors=True)  # some servers end without tidying up
 
 
 @pytest.fixture
@@ -193,7 +198,7 @@ def test_a_stale_pid_of_a_living_stranger_does_not_block(folder: Path) -> None:
 def test_what_a_server_killed_while_it_wrote_its_locks_left_does_not_block(folder: Path, left: str) -> None:
     """PostgreSQL itself refuses for ever to start beside an empty lock file."""
     content = left.format(stranger=os.getpid())
-    sockets = install.socket_folder(folder, install.account(lambda _: None))
+    sockets = sockets_of(folder)
     for lock in (folder / "postgres" / "postmaster.pid", sockets / ".s.PGSQL.5432.lock"):
         lock.write_text(content)
     with EmbeddedPostgres(folder) as server:
