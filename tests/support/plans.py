@@ -34,14 +34,15 @@ async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort:
         values = f"({', '.join(['NULL'] * count)})" if count else ""
         text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked {values}")
     await connection.execute("DEALLOCATE asked")
-    nodes = list(_nodes(json.loads(text)[0]["Plan"]))
-    kinds = {node["Node Type"] for node in nodes}
+    steps = list(nodes(json.loads(text)[0]["Plan"]))
+    kinds = {node["Node Type"] for node in steps}
     refused = {"Seq Scan"} | (set() if may_sort else {"Sort", "Incremental Sort"})
     assert not kinds & refused, text
-    return [node["Index Name"] for node in nodes if "Index Name" in node]
+    return [node["Index Name"] for node in steps if "Index Name" in node]
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All steps of a plan."""
     yield node
     for child in node.get("Plans", ()):
-        yield from _nodes(child)
+        yield from nodes(child)

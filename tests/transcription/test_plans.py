@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from lapel.transcription import queries, work_queries
-from tests.support.plans import filled, indexes_of
+from tests.support.plans import filled, indexes_of, nodes
 
 # One world of 500 has 20,000 recordings, each transcribed; 5,000 steps wait, of twenty worlds.
 FILL = """
@@ -46,6 +46,12 @@ INSERT INTO speech_work (world_id, id, recording_id, media_id, transcription_id,
 INSERT INTO speech_turns (lane, world_id, served_at) SELECT 'inference', id, now() FROM worlds;
 """
 
+BACKLOG = """
+INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, available_at, created_at)
+    SELECT m.world_id, m.id || '_' || n, m.recording_id, m.id, 'decode', 'probe', now(), 'infinity'
+    FROM media m, generate_series(1, 4) n;
+"""
+
 SINGLE = {
     queries.FIND_RUNNING: ["transcriptions_of_recording"],
     queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey"],
@@ -63,6 +69,7 @@ SINGLE = {
     work_queries.HOLD: ["speech_work_pkey"],
     work_queries.MOVE: ["speech_work_pkey"],
     work_queries.PUT_BACK: ["speech_work_pkey"],
+    work_queries.DROP_PROBE: ["speech_work_pkey"],
 }
 
 
@@ -97,3 +104,15 @@ async def test_a_turn_is_quick_however_many_wait(fresh_database: str) -> None:
     touched = plan["Shared Hit Blocks"] + plan.get("Shared Read Blocks", 0)
     # Some twenty pages a world that has work: far fewer than the table's rows.
     assert touched < 20 * 40, touched
+
+
+async def test_the_sweep_looks_at_no_more_than_it_can_wake(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL + BACKLOG) as connection:
+        sql = work_queries.LACKING.replace("$1::text[]", "'{decode,io,inference}'::text[]")
+        rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
+        found = await connection.fetch(work_queries.LACKING, ["decode", "io", "inference"])
+    scanned = [node for node in nodes(json.loads(rows[0][0])[0]["Plan"]) if "speech_work" in str(node)]
+    assert {row["lane"]: row["lacking"] for row in found} == {"decode": 1000, "io": 1000, "inference": 1000}
+    reads = [node for node in scanned if node.get("Relation Name") == "speech_work"]
+    assert reads
+    assert all(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 2500 for node in reads), reads

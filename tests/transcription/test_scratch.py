@@ -132,7 +132,7 @@ async def test_the_next_process_removes_what_a_killed_one_left_and_nothing_of_th
     scratch: Scratch, store: Ranges, tmp_path: Path
 ) -> None:
     async with scratch.audio(audio("a")) as living:
-        dead = tmp_path / "scratch" / "1-dead"
+        dead = tmp_path / "scratch" / "1-deadbeef"
         (dead / "x").mkdir(parents=True)
         (dead / "held").touch()
         other = Scratch(tmp_path / "scratch", cast("ObjectStore", store))
@@ -149,13 +149,43 @@ def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: 
         "import sys, pathlib; from lapel.transcription.own_folder import OwnFolder\n"
         "for _ in range(200):\n"
         "    own = OwnFolder(pathlib.Path(sys.argv[1]))\n"
-        "    assert own.is_there\n"
+        "    assert own.is_held\n"
         "    own.close()\n"
     )
     root = tmp_path / "scratch"
     started = [subprocess.Popen([sys.executable, "-c", code, str(root)]) for _ in range(4)]
-    assert [each.wait(60) for each in started] == [0] * 4
+    try:
+        assert [each.wait(60) for each in started] == [0] * 4
+    finally:
+        for each in started:
+            each.kill()
     assert not root.exists()
+
+
+async def test_a_folder_that_lost_its_lock_keeps_what_is_used(
+    scratch: Scratch, store: Ranges, tmp_path: Path
+) -> None:
+    async with scratch.audio(audio("a")) as used:
+        (used.folder.parent / "held").unlink()
+        async with scratch.audio(audio("b")) as other:
+            assert other.folder.parent == used.folder.parent
+            assert used.file.exists()
+        assert (used.folder.parent / "held").exists()
+    await scratch.close()
+    assert not (tmp_path / "scratch").exists()
+
+
+async def test_what_was_left_without_its_lock_is_removed_and_what_is_not_ours_stays(
+    scratch: Scratch, tmp_path: Path
+) -> None:
+    left, theirs = tmp_path / "scratch" / "1-deadbeef", tmp_path / "scratch" / "theirs"
+    for each in (left, theirs):
+        each.mkdir(parents=True)
+        (each / "audio.pcm").touch()
+    async with scratch.audio(audio("a")):
+        assert not left.exists()
+    assert (theirs / "audio.pcm").exists()
+    await scratch.close()
 
 
 async def test_what_somebody_else_has_removed_is_fetched_again(

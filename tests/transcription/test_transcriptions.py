@@ -59,6 +59,8 @@ async def test_the_older_form_does_the_same(device: Device) -> None:
     [
         ({"language": "x"}, "language"),
         ({"language": "english-language"}, "language"),
+        ({"language": "klingon"}, "language"),
+        ({"language": ""}, "language"),
         ({"language": "e\u0000n"}, "language"),
         ({"language": 7}, "language"),
         ({"provider": "siri"}, "provider"),
@@ -82,6 +84,8 @@ async def test_a_language_the_local_model_does_not_know_is_refused_with_those_it
     refused = await device.post("/v1/transcriptions", 400, {"recording_id": recording_id, "language": "tlh"})
     assert "'tlh'" in refused["error"]["message"]
     assert " de, " in refused["error"]["message"]
+    none = await device.post("/v1/transcriptions", 400, {"recording_id": recording_id, "language": "klingon"})
+    assert none["error"]["message"].startswith("'klingon' is no language tag. Give one such as en")
 
 
 async def test_without_an_uploaded_audio_there_is_nothing_to_transcribe(device: Device) -> None:

@@ -13,6 +13,7 @@ import pytest
 from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.jobs import AT_ONCE
+from lapel.transcription.claims import claim_next
 from lapel.transcription.payloads import Process
 from lapel.transcription.providers import slot_queries
 from tests.recordings.support import events_of
@@ -200,6 +201,24 @@ async def test_the_job_that_follows_an_upload_may_run_twice(shared: Office) -> N
         assert (await shared.ended(page["data"][0]["id"]))["status"] == "completed"
     finally:
         await shared.call("DELETE", "/v1/config/processing", 204)
+
+
+async def test_a_probe_that_nobody_has_begun_is_left_to_the_transcription(
+    tmp_path: Path, fresh_database: str
+) -> None:
+    async with office(tmp_path, fresh_database, worker=False) as opened:
+        for begun in (False, True):
+            recording_id, media_id = await opened.upload(SPEECH)
+            told = Process(opened.tenant.test_world, recording_id, media_id)
+            await opened.live.parts.transcriptions.process(told)
+            if begun:
+                claim = await claim_next(opened.live.kit, "decode")
+                assert (claim.id if claim else None) == media_id
+            made = await opened.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+            waiting = "SELECT array_agg(id ORDER BY id) FROM speech_work WHERE recording_id = $1"
+            expected = [media_id, made["id"]] if begun else [made["id"]]
+            assert await opened.value(waiting, recording_id) == expected
+            await opened.call("DELETE", f"/v1/recordings/{recording_id}", 204)
 
 
 # ---- workers come and go

@@ -79,6 +79,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
         found = [finding async for finding in checks.remote(kit, is_served=is_served)]
         if not any(each.part == "database" and each.state == "broken" for each in found):
             async with kit.database.acquire() as connection:
+                found += [finding async for finding in speech_checks.failing_steps(connection)]
                 found += [finding async for finding in speech_checks.provider_keys(connection, kit.sealer)]
         return found
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lapel.cli.checks import Finding
 from lapel.foundation.seal import SealBroken
+from lapel.transcription import work_queries
 from lapel.transcription.engine import weights
 from lapel.transcription.failures import SpeechError
 from lapel.transcription.providers import slot_queries
@@ -55,6 +56,17 @@ def _speakers(settings: Settings) -> Finding:
         return Finding("speakers", "ok", f"told apart by {found.place}")
     state = "broken" if found.state == "damaged" else "warning"
     return Finding("speakers", state, f"not told apart: weights {found.state}", found.remedy)
+
+
+async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
+    """Whether work on audio fails at the moment; nothing where none does."""
+    rows = await work_queries.trying(connection)
+    if rows:
+        steps = ", ".join(f"{row['steps']} of {row['stage']}" for row in rows)
+        yield Finding(
+            "speech work", "warning", f"steps that failed and will be tried again: {steps}",
+            "The worker's log tells why (speech.tries_again). `lapel providers test SLOT` asks a service.",
+        )  # fmt: skip
 
 
 async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:

@@ -75,7 +75,7 @@ def transcribe(
     _check_names(files)
     wish = Wish(language=_language(language), diarization=diarization, num_speakers=speakers)
     _check_speakers(speakers, diarization=diarization)
-    chosen = FORMATS[form or _suffix(output) or "txt"]
+    chosen = _format(form, output, len(files))
     targets = _targets(files, output, chosen)
     if output is None and not json:
         _check_stdout(chosen, len(files))
@@ -120,10 +120,22 @@ def _check_speakers(speakers: int | None, *, diarization: bool) -> None:
         raise CommandError(f"--speakers {speakers}: give a number from 1 to 32.")
 
 
-def _suffix(output: str | None) -> FormatName | None:
-    """The format that a file's name asks for."""
-    ending = "" if output is None else Path(output).suffix[1:].lower()
-    return next((name for name in FORMATS if name == ending), None)
+def _format(form: FormatName | None, output: str | None, count: int) -> Format:
+    """What --format names, else what the file's name ends in. Raises CommandError when that is not clear."""
+    is_folder = output is None or output.endswith(os.sep) or Path(output).is_dir()
+    ending = "" if output is None or is_folder else Path(output).suffix[1:].lower()
+    named: FormatName | None = next((name for name in FORMATS if name == ending), None)
+    if count > 1 and named:
+        raise CommandError(
+            f"--output {output}: several inputs need a folder; one called so ends in {os.sep}."
+        )
+    if count == 1 and ending and not named and form is None:
+        raise CommandError(
+            f"--output {output}: no format is called {ending}; --format says which: {', '.join(FORMATS)}."
+        )
+    if form and named and form != named:
+        raise CommandError(f"--output {output} is no name for --format {form}; leave one of them out.")
+    return FORMATS[form or named or "txt"]
 
 
 def _targets(files: list[str], output: str | None, chosen: Format) -> list[Path | None]:
@@ -174,10 +186,12 @@ def _scratch() -> Generator[Path]:
     """A folder that is gone at the end; what a killed command left is removed by the next one."""
     signal.signal(signal.SIGTERM, _leave)
     try:
-        own = OwnFolder(Path(tempfile.gettempdir()) / f"lapel-transcribe-{os.getuid()}")
+        try:
+            own = OwnFolder(Path(tempfile.gettempdir()) / f"lapel-transcribe-{os.getuid()}")
+        except PermissionError:  # somebody else has made one of that name
+            own = OwnFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
     except OSError as fault:
-        why = fault.strerror or str(fault)
-        raise CommandError(f"no place for scratch files: {why}; TMPDIR names one.") from fault
+        raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
     try:
         yield own.path
     finally:

@@ -12,10 +12,10 @@ Disposition = Literal["inline", "attachment"]
 # What some file system forbids or some shell trips over, and what would end the quoted string.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"*/:<>?\\|%;\u2028\u2029]+')
 _SPACES = re.compile(r"\s+")
-# Hidden files, options, formulas.
+# What makes a name a hidden file, an option, a formula.
 _LEADING = " .-="
 # Windows reads these as devices, whatever follows the first dot.
-_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9]) *(\..*)?\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_-])?\Z")
 # Format, surrogate, private and unassigned characters: some turn text around, so that
 # `exe.opus` would be shown as `supo.exe`.
@@ -29,11 +29,15 @@ _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
 def clean(text: str) -> str:
     """The text as a name, without what is unsafe in one; 100 characters and 240 bytes at most, or none."""
     if not _PLAIN.match(text):
-        text = unicodedata.normalize("NFKC", text[:1000])
-        text = "".join(each for each in text if unicodedata.category(each) not in _INVISIBLE)
-        text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)[:_MAX_CHARACTERS]
-        text = text.encode()[:_MAX_BYTES].decode(errors="ignore").rstrip(" .")
-    return f"_{text}" if _DEVICES.match(text) else text
+        text = _visible(unicodedata.normalize("NFKC", _visible(text[:1000])))
+        text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)
+    if _DEVICES.match(text):
+        text = f"_{text}"
+    return text[:_MAX_CHARACTERS].encode()[:_MAX_BYTES].decode(errors="ignore").rstrip(" .")
+
+
+def _visible(text: str) -> str:
+    return "".join(each for each in text if unicodedata.category(each) not in _INVISIBLE)
 
 
 def content_disposition(disposition: Disposition, name: str, fallback: str) -> str:
@@ -42,8 +46,8 @@ def content_disposition(disposition: Disposition, name: str, fallback: str) -> s
     if name.isascii():
         return f'{disposition}; filename="{name}"'
     # Old clients read the ASCII form only; all others prefer `filename*`.
-    plain = _UNSAFE.sub("_", unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode())
-    stem, dot, suffix = plain.rpartition(".")
-    if not stem.strip(" ._-"):
-        plain = fallback + dot + suffix
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    stem, _, suffix = plain.rpartition(".")
+    stem = clean(stem)
+    plain = f"{stem if stem.strip(' ._-') else fallback}.{suffix}"
     return f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"

@@ -35,10 +35,10 @@ def escalate(send: Callable[[signal.Signals], None], gone: Callable[[float], boo
 
 
 def postmaster_pid(data: Path) -> int | None:
-    """The pid in `data`/postmaster.pid, or None."""
+    """The pid in `data`/postmaster.pid, or None; that of a single-user server stands there negated."""
     try:
         first = (data / "postmaster.pid").read_text().split("\n", 1)[0]
-        return int(first) if int(first) > 0 else None
+        return abs(int(first)) or None
     except (OSError, ValueError):
         return None
 

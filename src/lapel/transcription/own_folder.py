@@ -6,13 +6,17 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _TRIES = 100
+# Others may keep files in the same place.
+_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
 
 
 class OwnFolder:
@@ -23,42 +27,61 @@ class OwnFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.path = root / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._held: BinaryIO | None = None
+        self.hold()
+
+    def hold(self) -> None:
+        """Once more, after somebody has removed it or only its lock: what is in it, and used, stays."""
         for left in reversed(range(_TRIES)):
             try:
-                self.path = self._take()
-            except (FileNotFoundError, FileExistsError):  # its last user was just removing it
+                held = self._take()
+            except (FileNotFoundError, FileExistsError):  # the last user of the root was just removing it
                 if not left:
                     raise
             else:
+                self._let_go()
+                self._held = held
                 return
 
     @property
-    def is_there(self) -> bool:
+    def is_held(self) -> bool:
         """False once somebody has removed it, as systems do with temporary files of some age."""
         return (self.path / "held").exists()
 
     def close(self) -> None:
         """Remove it, and `root` when nobody else is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        self._held.close()
-        with contextlib.suppress(OSError), _gate(self._root):  # others are in it
-            self._root.rmdir()
+        self._let_go()
+        with contextlib.suppress(OSError), _gate(self.path.parent):  # others are in it
+            self.path.parent.rmdir()
 
-    def _take(self) -> Path:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._root.stat().st_uid != os.getuid():
-            raise PermissionError(f"{self._root} is somebody else's")
-        with _gate(self._root):  # or a folder that is just being made would look left behind
-            for each in self._root.iterdir():
-                with contextlib.suppress(OSError), (each / "held").open("rb") as held:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(each, ignore_errors=True)
-            path = self._root / f"{os.getpid()}-{secrets.token_hex(4)}"
-            path.mkdir(mode=0o700)
-            self._held = (path / "held").open("wb")
-            fcntl.flock(self._held, fcntl.LOCK_EX)
-        return path
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+
+    def _take(self) -> BinaryIO:
+        root = self.path.parent
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if root.stat().st_uid != os.getuid():
+            raise PermissionError(f"{root} is somebody else's")
+        with _gate(root):  # or a folder that is just being made would look left behind
+            for each in root.iterdir():
+                if _NAME.fullmatch(each.name) and each != self.path:
+                    _remove_if_left(each)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            held = (self.path / "held").open("wb")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        return held
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Its maker is gone when nobody holds the lock, or when that was removed before the rest was."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):
+            held = stack.enter_context((folder / "held").open("rb"))
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

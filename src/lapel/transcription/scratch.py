@@ -84,7 +84,7 @@ class Scratch:
 
     async def _place(self, key: str) -> Place:
         async with self._beginning:
-            if self._own is None or not self._own.is_there:
+            if self._own is None or not self._own.is_held:
                 await asyncio.to_thread(self._begin)
         found = self._places.pop(key, None)
         if found is not None and not found.users and not found.folder.exists():
@@ -99,10 +99,11 @@ class Scratch:
         return found
 
     def _begin(self) -> None:
-        if self._own is not None:
-            self._own.close()
         try:
-            self._own = OwnFolder(self._root)
+            if self._own is None:
+                self._own = OwnFolder(self._root)
+            else:
+                self._own.hold()
         except PermissionError as error:
             raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
 

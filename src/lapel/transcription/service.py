@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
 from lapel.transcription.payloads import PROCESS, Process
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.views import document_of, segments_of, transcription_of
-from lapel.transcription.wire import TranscribeRecording, TranscriptionPage, Waveform
+from lapel.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
 
 if TYPE_CHECKING:
     from lapel.configuration.service import Configuration, Document
@@ -57,10 +58,12 @@ class Transcriptions:
     ) -> Transcription:
         """A new transcription, which is the recording's current one from now on.
 
-        Raises NotFound, MediaNotUploaded, TranscriptionInProgress, InvalidRequest (a language that the
-        local model does not know).
+        Raises InvalidRequest (what is no language, or one that the local model does not know), NotFound,
+        MediaNotUploaded, TranscriptionInProgress.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
+        if wish.language is not None:
+            _check_tag(wish.language)
         audio = await find_audio(connection, actor, recording_id, hold=True)
         if audio is None:
             raise MediaNotUploaded("This recording has no uploaded audio yet: upload it, then transcribe it.")
@@ -128,7 +131,8 @@ class Transcriptions:
             raise _unknown()
         segments = segments_of(row)
         if segments is None:
-            raise TranscriptNotReady(f"This transcription is {row['status']}; there is no transcript of it.")
+            why = f" ({row['error_code']}): {row['error_message']}" if row["status"] == "failed" else "."
+            raise TranscriptNotReady(f"There is no transcript: this transcription is {row['status']}{why}")
         form, document = FORMATS[name], document_of(row, segments)
         file_name = f"{clean(document.title) or 'transcript'}.{form.extension}"
         content = await asyncio.to_thread(form.render, document)
@@ -223,6 +227,14 @@ class Transcriptions:
         if row is None:
             raise _unknown()
         return transcription_of(row, segments=True)
+
+
+def _check_tag(language: str) -> None:
+    if not re.match(LANGUAGE_TAG, language):
+        raise InvalidRequest(
+            f"{language!r} is no language tag. Give one such as en or de-CH, or none: then it is detected.",
+            param="language",
+        )
 
 
 def _check_language(language: str) -> None:

@@ -14,12 +14,13 @@ from lapel.transcription.providers.slots import Slot
 from lapel.transcription.transcript import Segment
 
 Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
+LANGUAGE_TAG = r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z"
 _Language = Annotated[
     str,
     msgspec.Meta(
-        min_length=2,
         max_length=10,
-        pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z",
+        # What does not match is refused by the service, in words.
+        extra_json_schema={"minLength": 2, "pattern": LANGUAGE_TAG},
         description="Language that is spoken, such as `en` or `de-CH`. Left out: it is detected.",
         examples=["en"],
     ),

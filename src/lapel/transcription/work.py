@@ -68,6 +68,7 @@ async def begin_transcription(
         now=now,
     ):
         return None
+    await work_queries.drop_probe(connection, world_id, audio[1])
     await work_queries.insert(
         connection, world_id, transcription_id, audio, transcription_id, "decode", "probe", now
     )

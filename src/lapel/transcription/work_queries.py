@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.transcription.payloads import LANES
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -91,17 +93,32 @@ WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
 
+# A transcription looks at the audio itself: a probe that nobody is at would do it twice.
+DROP_PROBE = """
+DELETE FROM speech_work WHERE world_id = $1 AND id = $2 AND stage = 'probe'
+    AND (lease IS NULL OR available_at <= clock_timestamp())
+"""
+
 DELETE = "DELETE FROM speech_work WHERE world_id = $1 AND id = $2"
 
-# How many jobs each lane lacks: steps that are free, less the jobs that will wake somebody for them (one that
-# is being done has its step already).
+# How many jobs each lane lacks: steps that are free, a thousand at most, less the jobs that will wake
+# somebody for them (one that is being done has its step already).
 LACKING = """
-SELECT s.lane, count(*) - (
+SELECT l.lane, free.steps - (
     SELECT count(*) FROM jobs.pgqueuer j
-    WHERE j.entrypoint = 'speech.' || s.lane AND j.status = 'queued' AND j.execute_after <= now()
-) AS lacking, min(s.world_id) AS world_id, min(s.id) AS id
-FROM speech_work s WHERE s.available_at <= clock_timestamp() GROUP BY s.lane
+    WHERE j.entrypoint = 'speech.' || l.lane AND j.status = 'queued' AND j.execute_after <= now()
+) AS lacking, free.world_id, free.id
+FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
+    SELECT count(*) AS steps, min(world_id) AS world_id, min(id) AS id FROM (
+        SELECT s.world_id, s.id FROM speech_work s
+        WHERE s.lane = l.lane AND s.available_at <= clock_timestamp()
+        ORDER BY s.world_id, s.created_at, s.id LIMIT 1000
+    ) waiting
+) free WHERE free.steps > 0
 """
+
+# For the operator: what could not be done yet.
+TRYING = "SELECT stage, count(*) AS steps FROM speech_work WHERE failures > 0 GROUP BY stage ORDER BY stage"
 
 
 async def insert(
@@ -170,6 +187,16 @@ async def delete(connection: Connection, world_id: int, work_id: str) -> None:
     await connection.execute(DELETE, world_id, work_id)
 
 
+async def trying(connection: Connection) -> list[asyncpg.Record]:
+    """(`stage`, `steps`): how many steps of all projects have failed and wait for another try."""
+    return await connection.fetch(TRYING)
+
+
+async def drop_probe(connection: Connection, world_id: int, media_id: str) -> None:
+    """A probe of this audio alone that nobody is at is not needed."""
+    await connection.execute(DROP_PROBE, world_id, media_id)
+
+
 async def lacking(connection: Connection) -> list[asyncpg.Record]:
     """Per lane with free steps: how many jobs are missing, and a step to name in them."""
-    return await connection.fetch(LACKING)
+    return await connection.fetch(LACKING, LANES)

