@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from itertools import count
 from pathlib import Path
@@ -42,6 +43,9 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files from the end come first, so that no process works there while others have nothing."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if twice:
+        raise pytest.UsageError(f"several tests have one id, and xdist would run one of them: {twice}")
 
 
 def pytest_collection_finish() -> None:

@@ -153,7 +153,7 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
 
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[
