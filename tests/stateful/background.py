@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from lapel.foundation.clock import Clock
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
 
 T = TypeVar("T")
+# The worker in the other thread rolls dice of its own (PgQueuer's timers) while an example is drawn.
+rolls_dice = pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
 
 
 class Background:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import initialize, invariant, run_state_machine_as_test
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from tests.stateful.background import Background, background
+from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller
 from tests.stateful.device_rules import DeviceRules
 from tests.stateful.end_user_rules import EndUserRules
@@ -57,8 +57,7 @@ def served(postgres: EmbeddedPostgres, tmp_path: Path) -> Generator[Background]:
         yield started
 
 
-# The worker in the other thread rolls dice of its own (PgQueuer's timers) while an example is drawn.
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
+@rolls_dice
 @pytest.mark.timeout(900)
 def test_devices_and_the_model_never_disagree(served: Background) -> None:
     FleetMachine.served = served

@@ -19,7 +19,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule, run_s
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from tests.stateful.answers import CONFLICT, NOT_FOUND, OK, REUSED, UNAUTHORIZED, Answer
-from tests.stateful.background import Background, background
+from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller, answered
 from tests.stateful.device_rules import DeviceRules, some_bound
 from tests.stateful.end_user_rules import EndUserRules
@@ -320,8 +320,7 @@ def served(postgres: EmbeddedPostgres, tmp_path: Path) -> Generator[Background]:
         yield started
 
 
-# The worker in the other thread rolls dice of its own (PgQueuer's timers) while an example is drawn.
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
+@rolls_dice
 @pytest.mark.timeout(900)
 def test_the_server_and_the_model_never_disagree(served: Background) -> None:
     Machine.served = served

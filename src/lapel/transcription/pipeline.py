@@ -146,8 +146,9 @@ class _Run:
         voices: list[Voices] = []
         for index, each in enumerate(heard):
             self._telling("diarize", pieces, index)(0)
-            if each.spoken:
-                voices.append(await self._engine.describe(Describe(pcm=str(self._pcm), speech=each.spoken)))
+            spoken = each.spoken
+            if spoken:
+                voices.append(await self._engine.describe(Describe(pcm=str(self._pcm), speech=spoken)))
         return voices
 
     def _telling(self, stage: Stage, pieces: list[tuple[int, int]], index: int) -> Callable[[float], None]:

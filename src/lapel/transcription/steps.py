@@ -68,11 +68,12 @@ class Steps:
 
     async def describe(self, audio: Audio, heard: Heard) -> Voices:
         """Whose voices are in a piece. Raises SpeechError, TryAgain."""
-        if not heard.spoken:
+        spoken = heard.spoken
+        if not spoken:
             return Voices(windows=[], embeddings=b"")
         async with self.scratch.audio(audio) as place:
             await self._decoded(audio, place)
-            return await self.engine.describe(Describe(pcm=str(place.pcm), speech=heard.spoken))
+            return await self.engine.describe(Describe(pcm=str(place.pcm), speech=spoken))
 
     async def finish(
         self, heard: list[Heard], voices: list[Voices], pieces: list[Piece], wish: Wish, duration_ms: int
