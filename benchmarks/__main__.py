@@ -24,6 +24,7 @@ BENCHMARKS = (
     "speech",
     "speakers",
     "job_start",
+    "revocation",
 )
 
 

@@ -1,12 +1,16 @@
-"""A revoked key is 401 on every process at once, also when a process cannot hear of it."""
+"""A revoked key is 401 on every process at once, also when a process cannot hear of it.
+
+Every case has a key of the present secret and one of the secret before, as while LAPEL_SECRET changes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +18,8 @@ import httpx
 import pytest
 
 from lapel.foundation.http_server import listen
+from lapel.foundation.kit import open_kit
+from lapel.projects.operator import OperatorKeys
 from tests.faults.processes import process
 from tests.support.client import api_client
 from tests.support.running import running, settings_for
@@ -28,30 +34,49 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND appli
 CACHING = "SELECT count(*) FROM key_caches"
 
 
-class Pair:
-    """Two API processes on one database, and an administrator's key that both know."""
+SECRET_BEFORE = "the-secret-before-that-is-long-enough"
+# Two keys on two processes.
+ALL_401 = [401] * 4
 
-    def __init__(self, clients: list[httpx.AsyncClient], admin: str, database: asyncpg.Connection) -> None:
+
+class Pair:
+    """Two API processes on one database, an administrator's key that both know, and the secret before."""
+
+    def __init__(
+        self, clients: list[httpx.AsyncClient], admin: str, database: asyncpg.Connection, before: OperatorKeys
+    ) -> None:
         self.clients = clients
         self.database = database
         self._admin = admin
+        self._before = before
 
-    async def key(self) -> tuple[str, str]:
-        """Id and token of a new key that both processes have in their caches."""
+    async def keys(self) -> dict[str, str]:
+        """Tokens by id, in both processes' caches: one of the present secret, one of that before."""
         body = {"scopes": ["recordings:read"]}
-        made = await self.clients[0].post("/v1/api-keys", json=body, headers=bearer(self._admin))
+        now = (await self.clients[0].post("/v1/api-keys", json=body, headers=bearer(self._admin))).json()
+        old = await self._before.create(mode="test", scopes=body["scopes"])
+        tokens = {now["id"]: str(now["key"]), old.id: old.key}
         for client in self.clients * 2:
-            assert await self.status(client, made.json()["key"]) == 200
-        return made.json()["id"], made.json()["key"]
+            for token in tokens.values():
+                assert await self.status(client, token) == 200
+        return tokens
+
+    async def statuses(self, tokens: dict[str, str]) -> list[int]:
+        """What reads with these tokens are answered by each process."""
+        return [await self.status(client, token) for token in tokens.values() for client in self.clients]
 
     async def status(self, client: httpx.AsyncClient, token: str) -> int:
         """What a read with this token is answered."""
         return (await client.get("/v1/recordings", headers=bearer(token))).status_code
 
-    async def revoke(self, key_id: str) -> None:
-        """On the first process."""
-        gone = await self.clients[0].delete(f"/v1/api-keys/{key_id}", headers=bearer(self._admin))
-        assert gone.status_code == 204
+    async def revoke(self, key_ids: Iterable[str]) -> None:
+        """All at once, on the first process."""
+
+        async def one(key_id: str) -> None:
+            gone = await self.clients[0].delete(f"/v1/api-keys/{key_id}", headers=bearer(self._admin))
+            assert gone.status_code == 204
+
+        await asyncio.gather(*map(one, key_ids))
 
     async def listeners(self) -> list[int]:
         """The backends of the LISTEN connections; waits until every process has one again."""
@@ -68,17 +93,19 @@ async def pair(folder: Path, dsn: str) -> AsyncGenerator[Pair]:
     async with AsyncExitStack() as stack:
         async with running(folder, dsn, clock=None) as live:
             tenant = await make_tenant(live.kit)
+        # As a process that still runs with the secret of before the change.
+        before = replace(live.settings, secret=SECRET_BEFORE)
+        operator = OperatorKeys(await stack.enter_async_context(open_kit(before)))
         clients: list[httpx.AsyncClient] = []
         for _ in range(2):
             listener = stack.enter_context(listen("127.0.0.1", 0)[0])
             port = listener.getsockname()[1]
-            await stack.enter_async_context(
-                process("api", settings_for(folder, dsn, port), listener=listener)
-            )
+            settings = settings_for(folder, dsn, port, LAPEL_SECRET_PREVIOUS=SECRET_BEFORE)
+            await stack.enter_async_context(process("api", settings, listener=listener))
             clients.append(await stack.enter_async_context(api_client(f"http://127.0.0.1:{port}")))
         database = await asyncpg.connect(dsn)
         stack.push_async_callback(database.close)
-        yield Pair(clients, tenant.test_key, database)
+        yield Pair(clients, tenant.test_key, database, operator)
 
 
 @pytest.fixture
@@ -90,23 +117,23 @@ async def both(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Pair]:
 async def test_the_next_request_anywhere_is_401(both: Pair) -> None:
     await both.listeners()
     for _ in range(3):
-        key_id, token = await both.key()
-        await both.revoke(key_id)
-        assert [await both.status(client, token) for client in both.clients] == [401, 401]
+        tokens = await both.keys()
+        await both.revoke(tokens)
+        assert await both.statuses(tokens) == ALL_401
 
 
 async def test_also_when_a_listen_connection_is_cut(both: Pair) -> None:
     await both.listeners()
     for victim in (0, 1):
-        key_id, token = await both.key()
+        tokens = await both.keys()
         backend = (await both.listeners())[victim]
         assert await both.database.fetchval("SELECT pg_terminate_backend($1)", backend)
-        await both.revoke(key_id)
-        assert [await both.status(client, token) for client in both.clients] == [401, 401]
+        await both.revoke(tokens)
+        assert await both.statuses(tokens) == ALL_401
 
 
 async def test_also_when_every_listen_connection_is_cut_again_and_again(both: Pair) -> None:
-    key_id, token = await both.key()
+    tokens = await both.keys()
     stop = asyncio.Event()
 
     async def cut() -> None:
@@ -117,8 +144,8 @@ async def test_also_when_every_listen_connection_is_cut_again_and_again(both: Pa
 
     cutting = asyncio.create_task(cut())
     try:
-        await both.revoke(key_id)
-        assert [await both.status(client, token) for client in both.clients] == [401, 401]
+        await both.revoke(tokens)
+        assert await both.statuses(tokens) == ALL_401
     finally:
         stop.set()
         await cutting
@@ -128,11 +155,11 @@ async def test_also_when_every_listen_connection_is_cut_again_and_again(both: Pa
 async def test_also_when_a_listen_connection_is_frozen(both: Pair, victim: int) -> None:
     """Nobody notices that it hears nothing: the entries die of age before the revoking answer."""
     await both.listeners()
-    key_id, token = await both.key()
+    tokens = await both.keys()
     backend = (await both.listeners())[victim]
     os.kill(backend, signal.SIGSTOP)
     try:
-        await both.revoke(key_id)
-        assert [await both.status(client, token) for client in both.clients] == [401, 401]
+        await both.revoke(tokens)
+        assert await both.statuses(tokens) == ALL_401
     finally:
         os.kill(backend, signal.SIGCONT)

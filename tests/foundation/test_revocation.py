@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
+from lapel.foundation import seal
 from lapel.foundation.actors import Actor
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.revocation import ALIVE, KeyCache, Revocations
+from lapel.projects.operator import OperatorKeys
 from tests.support.client import api_client
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_tenant
@@ -99,6 +103,103 @@ async def test_revoked_through_one_process_it_is_401_on_the_other_at_once(
         assert [await status(other, key), await status(one, key)] == [401, 401]
 
 
+SECRET_BEFORE = "the-secret-before-that-is-long-enough"
+
+
+class Change:
+    """Two processes in the middle of a change of the secret, and keys of before it."""
+
+    def __init__(self, one: Running, other: Running, tenant: Tenant) -> None:
+        self.one = one
+        self.other = other
+        self.tenant = tenant
+        self._before = OperatorKeys(replace(one.kit, hasher=seal.token_hasher(SECRET_BEFORE, None)))
+
+    async def key(self, end_user_id: str | None = None) -> tuple[str, str]:
+        """The id and secret of a key of before, which both processes have in their caches."""
+        made = await self._before.create(
+            mode="test", project_id=self.tenant.project_id, scopes=["devices:read"], end_user_id=end_user_id
+        )
+        assert [await status(self.one, made.key), await status(self.other, made.key)] == [200, 200]
+        assert cached(self.one, made.key)
+        assert cached(self.other, made.key)
+        return made.id, made.key
+
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the first process answers to the project's own key."""
+        async with api_client(self.one.url) as client:
+            answer = await client.request(method, path, json=body or {}, headers=self.tenant.headers)
+        assert answer.is_success
+        return answer.json() if answer.content else {}
+
+
+@pytest.fixture
+async def change(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Change]:
+    more = {"LAPEL_SECRET_PREVIOUS": SECRET_BEFORE}
+    async with (
+        running(tmp_path / "one", fresh_database, clock=None, **more) as one,
+        running(tmp_path / "two", fresh_database, clock=None, **more) as other,
+    ):
+        await confirmed(one)
+        await confirmed(other)
+        yield Change(one, other, await make_tenant(one.kit))
+
+
+async def delete_the_key(change: Change) -> str:
+    key_id, key = await change.key()
+    await change.call("DELETE", f"/v1/api-keys/{key_id}")
+    return key
+
+
+async def rotate_it_without_overlap(change: Change) -> str:
+    key_id, key = await change.key()
+    await change.call("POST", f"/v1/api-keys/{key_id}/rotate", {"overlap_seconds": 0})
+    return key
+
+
+async def delete_its_end_user(change: Change) -> str:
+    end_user_id = (await change.call("POST", "/v1/end-users"))["id"]
+    _, key = await change.key(end_user_id)
+    await change.call("DELETE", f"/v1/end-users/{end_user_id}")
+    return key
+
+
+async def revoke_it_as_the_operator(change: Change) -> str:
+    key_id, key = await change.key()
+    await OperatorKeys(change.other.kit).revoke(key_id)
+    return key
+
+
+async def rotate_it_as_the_operator(change: Change) -> str:
+    key_id, key = await change.key()
+    await OperatorKeys(change.other.kit).rotate(key_id, 0)
+    return key
+
+
+async def let_its_overlap_end(change: Change) -> str:
+    key_id, key = await change.key()
+    rotated = await change.call("POST", f"/v1/api-keys/{key_id}/rotate", {"overlap_seconds": 1})
+    await status(change.one, key)  # read again, to be kept until its end at most
+    ends = datetime.fromisoformat(rotated["replaced_works_until"]) + timedelta(milliseconds=1)
+    await until(lambda: datetime.now(UTC) >= ends)
+    return key
+
+
+async def test_however_it_ends_a_key_of_before_a_change_of_the_secret_is_401_at_once(change: Change) -> None:
+    ways = (
+        delete_the_key,
+        rotate_it_without_overlap,
+        delete_its_end_user,
+        revoke_it_as_the_operator,
+        rotate_it_as_the_operator,
+        let_its_overlap_end,
+    )
+    for end in ways:
+        key = await end(change)
+        found = (end.__name__, [await status(change.one, key), await status(change.other, key)])
+        assert found == (end.__name__, [401, 401])
+
+
 async def test_with_the_listen_connections_cut_the_next_request_is_401(
     two: tuple[Running, Running], fresh_database: str
 ) -> None:
@@ -176,17 +277,20 @@ async def test_what_was_read_before_listening_is_not_kept(live: Running) -> None
     assert not revocations.cache.confirmed
 
 
-ACTOR = Actor(kind="key", id="key_1", world_id=1, project_id="proj_1", mode="test")
+def actor_of(key_id: str) -> Actor:
+    """The holder of a key."""
+    return Actor(kind="key", id=key_id, world_id=1, project_id="proj_1", mode="test")
 
 
 def test_an_entry_lives_as_long_as_its_key_and_no_longer_than_the_cache_lets_it() -> None:
     cache = KeyCache()
     cache.confirmed = True
     now = time.monotonic()
-    cache.put(b"fresh", ACTOR, now)
-    cache.put(b"read long ago", ACTOR, now - 60)
-    cache.put(b"key expired", ACTOR, now, lives=-1.0)
-    assert cache.get(b"fresh") is ACTOR
+    actor = actor_of("key_1")
+    cache.put(b"fresh", actor, now)
+    cache.put(b"read long ago", actor_of("key_2"), now - 60)
+    cache.put(b"key expired", actor_of("key_3"), now, lives=-1.0)
+    assert cache.get(b"fresh") is actor
     assert cache.get(b"read long ago") is None
     assert cache.get(b"key expired") is None
     assert cache.get(b"unknown") is None
@@ -199,10 +303,12 @@ def test_a_dropped_entry_is_gone_and_the_cache_is_bounded() -> None:
     cache.confirmed = True
     now = time.monotonic()
     for number in range(25_000):
-        cache.put(number.to_bytes(4, "big"), ACTOR, now)
+        cache.put(number.to_bytes(4, "big"), actor_of(f"key_{number}"), now)
     assert len(cache._entries) <= 10_000
-    last = (24_999).to_bytes(4, "big")
-    assert cache.get(last) is ACTOR
-    cache.drop(last)
-    cache.drop(last)
+    assert len(cache._hashes) <= 10_000
+    last, before = (24_999).to_bytes(4, "big"), (24_998).to_bytes(4, "big")
+    assert cache.get(last) == actor_of("key_24999")
+    cache.drop("key_24999")
+    cache.drop("key_24999")
     assert cache.get(last) is None
+    assert cache.get(before) == actor_of("key_24998")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
-# `(connection, world id, end user id, now)`, in the deleting transaction. A hook gives the hashes
-# of cached keys that it revoked, to be announced once that has committed.
-OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[bytes] | None]]
+# `(connection, world id, end user id, now)`, in the deleting transaction. A hook gives the ids
+# of keys that it revoked, to be announced once that has committed.
+OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
 
 # A duplicate that is deleted between the refusal and the look at it: try again.
 _TRIES = 3
@@ -122,7 +122,7 @@ class EndUsers:
         """Forget a person: at once in every answer, in the store by the erasure job. Raises NotFound."""
         now = self._kit.clock.now()
         world_id = actor.world_id
-        revoked: list[bytes] = []
+        revoked: list[str] = []
         async with self._kit.database.transaction() as connection:
             if not await queries.erase_person(connection, world_id, end_user_id, now):
                 raise unknown()

@@ -3,6 +3,9 @@
 A process may use a cached key only while its LISTEN connection is confirmed, and for
 `CACHE_SECONDS` at most. A revoking answer waits until every caching process has confirmed
 that it dropped the key, or until no entry of before can be alive any more, whichever is first.
+
+Keys are announced by their ids. A hash names a key only under one secret: while `LAPEL_SECRET` changes, the
+stored hash, and the hash by which each process looks the token up, may all differ.
 """
 
 from __future__ import annotations
@@ -21,14 +24,15 @@ from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection, Database
 
 CACHE_SECONDS = 3.0
 _CAPACITY = 10_000
-_REVOKED = "lapel_revoked"
+# Versions that announced hashes used another channel: not heard by us, they wait until all entries are dead.
+_REVOKED = "lapel_revoked_keys"
 _CONFIRMED = "lapel_revocation_confirmed"
 _SEEN_EVERY_SECONDS = 10.0
 _FORGOTTEN_AFTER = timedelta(minutes=1)
@@ -46,10 +50,11 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class KeyCache:
-    """Actors by the hash of their key, as this process knows them."""
+    """Actors by the hash of their key under this process's present secret."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, tuple[Actor, float]] = {}
+        self._hashes: dict[str, bytes] = {}  # by key id: under one secret a key has one
         self.confirmed = False
 
     def get(self, token_hash: bytes) -> Actor | None:
@@ -64,16 +69,20 @@ class KeyCache:
     def put(self, token_hash: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
         """Keep what was read at `read_at` (monotonic seconds, taken **before** the read)."""
         if len(self._entries) >= _CAPACITY:
-            self._entries.clear()
+            self.clear()
         self._entries[token_hash] = (actor, read_at + min(lives, CACHE_SECONDS))
+        self._hashes[actor.id] = token_hash
 
-    def drop(self, token_hash: bytes) -> None:
+    def drop(self, key_id: str) -> None:
         """Forget one key."""
-        self._entries.pop(token_hash, None)
+        token_hash = self._hashes.pop(key_id, None)
+        if token_hash is not None:
+            self._entries.pop(token_hash, None)
 
     def clear(self) -> None:
         """Forget all of them."""
         self._entries.clear()
+        self._hashes.clear()
 
 
 class Revocations:
@@ -105,41 +114,40 @@ class Revocations:
         self._task = None
         self._lost()
 
-    async def announce(self, token_hashes: Iterable[bytes]) -> None:
+    async def announce(self, key_ids: Sequence[str]) -> None:
         """Call after the revoking transaction committed; returns when no process uses the keys."""
-        hashes = [each.hex() for each in token_hashes]
-        if not hashes:
+        if not key_ids:
             return
         deadline = time.monotonic() + CACHE_SECONDS
-        for each in hashes:
-            self._drop(bytes.fromhex(each))
+        for each in key_ids:
+            self._drop(each)
         if not self.cache.confirmed:  # nobody can answer us: wait out the entries' lives
-            await self._notify_best(hashes, "")
+            await self._notify_best(key_ids, "")
             await asyncio.sleep(max(0.0, deadline - time.monotonic()))
             return
         name = secrets.token_hex(8)
         try:
-            await self._ask_others(hashes, name, deadline)
+            await self._ask_others(key_ids, name, deadline)
         finally:
             self._waiting.pop(name, None)
 
-    async def _ask_others(self, hashes: list[str], name: str, deadline: float) -> None:
+    async def _ask_others(self, key_ids: Sequence[str], name: str, deadline: float) -> None:
         async with self._database.acquire() as connection:
             rows = await connection.fetch(ALIVE, _FORGOTTEN_AFTER)
         self._waiting[name] = {row["process_id"] for row in rows} - {self._process}
-        await self._notify_best(hashes, name)
+        await self._notify_best(key_ids, name)
         while self._waiting[name] and time.monotonic() < deadline:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), max(0.001, deadline - time.monotonic()))
 
-    async def _notify_best(self, hashes: list[str], name: str) -> None:
+    async def _notify_best(self, key_ids: Sequence[str], name: str) -> None:
         async with self._database.acquire() as connection:
-            # A notification holds 8,000 bytes: 100 hashes of 64 characters fit.
-            for at in range(0, len(hashes), 100):
-                last = at + 100 >= len(hashes)
+            # A notification holds 8,000 bytes: 100 ids of at most 68 characters fit.
+            for at in range(0, len(key_ids), 100):
+                last = at + 100 >= len(key_ids)
                 await connection.execute(
-                    NOTIFY, _REVOKED, f"{name if last else ''}:{','.join(hashes[at : at + 100])}"
+                    NOTIFY, _REVOKED, f"{name if last else ''}:{','.join(key_ids[at : at + 100])}"
                 )
 
     async def _listen_for_ever(self) -> None:
@@ -188,14 +196,14 @@ class Revocations:
         self.cache.clear()
         self.generation += 1
 
-    def _drop(self, token_hash: bytes) -> None:
+    def _drop(self, key_id: str) -> None:
         self.generation += 1
-        self.cache.drop(token_hash)
+        self.cache.drop(key_id)
 
     def _on_revoked(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        name, _, hashes = str(payload).partition(":")
-        for each in hashes.split(","):
-            self._drop(bytes.fromhex(each))
+        name, _, key_ids = str(payload).partition(":")
+        for each in key_ids.split(","):
+            self._drop(each)
         if name:
             task = asyncio.create_task(self._confirm(name))
             self._confirming.add(task)

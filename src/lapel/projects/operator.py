@@ -92,10 +92,7 @@ class OperatorKeys:
         async with self._kit.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
             await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now())
-            row = await queries.read_key(connection, world.id, key_id)
-            if row is None:
-                raise issuing.unknown()
-        await self._kit.revocations.announce([row["secret_hash"]])
+        await self._kit.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
         """A key in another one's place. Raises InvalidRequest, NotFound, Conflict."""
@@ -105,7 +102,7 @@ class OperatorKeys:
             await issuing.hold_owner(connection, world, key_id)
             row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
             rotated = await issuing.replace(connection, self._kit, world, row, body.overlap_seconds)
-        await self._kit.revocations.announce([row["secret_hash"]])
+        await self._kit.revocations.announce([key_id])
         return rotated
 
     async def _only_project(self, connection: Connection) -> str:

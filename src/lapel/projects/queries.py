@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.projects.issuing import Grant
 
 _COLUMNS = """id, kind, name, hint, scopes, end_user_id, expires_at, last_used_at, revoked_at, rotated_to,
-    created_at, secret_hash"""
+    created_at"""
 
 # One at a time makes the first organization, project or key. The number is only ours.
 LOCK_TENANCY = "SELECT pg_advisory_xact_lock(7151420250124)"
@@ -78,7 +78,7 @@ RETURNING expires_at
 
 REVOKE_KEYS_OF_END_USER = """
 UPDATE api_keys SET revoked_at = $3 WHERE world_id = $1 AND end_user_id = $2 AND revoked_at IS NULL
-RETURNING secret_hash
+RETURNING id
 """
 
 
@@ -215,10 +215,10 @@ async def retire_key(
 
 async def revoke_keys_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, now: datetime
-) -> list[bytes]:
-    """End every key that is scoped to an end user; gives their hashes."""
+) -> list[str]:
+    """End every key that is scoped to an end user; gives their ids."""
     rows = await connection.fetch(REVOKE_KEYS_OF_END_USER, world_id, end_user_id, now)
-    return [row["secret_hash"] for row in rows]
+    return [row["id"] for row in rows]
 
 
 async def record_use(connection: Connection, used: Mapping[tuple[int, str], datetime]) -> None:

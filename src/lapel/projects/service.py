@@ -126,7 +126,7 @@ class Keys:
             _may_handle(actor, caller, target["kind"], target["scopes"])
             await queries.revoke_key(connection, actor.world_id, key_id, now)
         # Also for one that was revoked before: that request may have died before it told the others.
-        await self._kit.revocations.announce([target["secret_hash"]])
+        await self._kit.revocations.announce([key_id])
 
     async def rotate(self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey) -> Reply:
         """A key in another one's place. Raises NotFound, Forbidden, Conflict."""
@@ -138,7 +138,7 @@ class Keys:
         if target["id"] != caller["id"]:
             _may_outlive(caller, target["expires_at"])
         rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
-        announce = partial(self._kit.revocations.announce, [target["secret_hash"]])
+        announce = partial(self._kit.revocations.announce, [key_id])
         return Reply(rotated, committed=announce)
 
     async def replayed(
@@ -159,8 +159,8 @@ class Keys:
 
     async def revoke_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
-    ) -> list[bytes]:
-        """What happens to keys when their end user is deleted; gives the hashes to announce."""
+    ) -> list[str]:
+        """What happens to keys when their end user is deleted; gives the ids to announce."""
         return await queries.revoke_keys_of_end_user(connection, world_id, end_user_id, now)
 
     async def _caller_and(
