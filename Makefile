@@ -18,7 +18,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test check lint types format bench lock clean
+.PHONY: help setup setup-dev demo serve test test-deep check lint types format bench lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -37,6 +37,13 @@ serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (
 
 test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test
 	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
+
+# The same rules, with more of what is drawn at random; a count that is set in the environment stays.
+DEEP  := tests/faults/test_random_kills.py tests/contract/test_schemathesis.py tests/commands/test_machine.py tests/stateful
+COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-600} LAPEL_STATEFUL_EXAMPLES=$${LAPEL_STATEFUL_EXAMPLES:-40} \
+	LAPEL_FUZZ_EXAMPLES=$${LAPEL_FUZZ_EXAMPLES:-40}
+test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at random, with many more draws
+	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(DEEP) $(ARGS)
 
 check: lint types test ## all that must pass before a commit is published
 

@@ -1,8 +1,13 @@
-"""Schemathesis over the OpenAPI document, against the real server: what is documented holds."""
+"""Schemathesis over the OpenAPI document, against the real server: what is documented holds.
+
+LAPEL_FUZZ_EXAMPLES says how many examples each operation gets. Unset, they are few and the same in every run;
+set, as `make test-deep` does, each run draws its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -48,6 +53,8 @@ CONFIG = SchemathesisConfig.from_dict(
         },
     }
 )
+DRAWN = "LAPEL_FUZZ_EXAMPLES" in os.environ
+EXAMPLES = int(os.environ.get("LAPEL_FUZZ_EXAMPLES", "8"))
 schema = schemathesis.openapi.from_dict(described_api(), config=CONFIG)
 OPERATIONS = {each.name: each for each in declared_operations()}
 
@@ -153,9 +160,9 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
 
 @schema.parametrize()
 @settings(
-    max_examples=15,
+    max_examples=EXAMPLES,
     deadline=None,
-    derandomize=True,
+    derandomize=not DRAWN,
     suppress_health_check=[
         HealthCheck.too_slow,
         HealthCheck.filter_too_much,

@@ -13,7 +13,8 @@ from tests.support.tenants import bearer
 
 # What a client may meet while processes die and come back; anything else is an answer.
 REPEATED = {425, 503}
-# Also after a minute of killing, when a job waits for its next try.
+# Seconds in which no call is answered. While others are, the killing goes on; after its end, a job may wait
+# for its next try.
 PATIENCE = 120.0
 PAUSE = 0.1
 
@@ -69,7 +70,8 @@ class Stubborn:
         last = "no answer"
         tries = 0
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as patience:
+                heard = self.answers
                 while True:
                     method, url, headers, body, content = targets[tries % len(targets)]
                     tries += 1
@@ -84,6 +86,9 @@ class Stubborn:
                         if not _is_to_be_repeated(answer):
                             break
                     self.repeats += 1
+                    if self.answers != heard:
+                        heard = self.answers
+                        patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
             raise self._surprise(call, f"gave up after {tries} tries: {last}") from None

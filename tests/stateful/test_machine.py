@@ -1,7 +1,7 @@
 """Random calls in random order against a whole server, compared with a small model after each of them.
 
-LAPEL_STATEFUL_EXAMPLES says how many walks (default: about half a minute's worth), LAPEL_STATEFUL_STEPS how
-long each may be. A failing walk is printed as a program, and kept in .hypothesis to be tried first.
+LAPEL_STATEFUL_EXAMPLES says how many walks (`make test-deep`: 40), LAPEL_STATEFUL_STEPS how long
+each may be. A failing walk is printed as a program, and kept in .hypothesis to be tried first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.stateful.model import INLINE_BYTES, Attempt, Facts, Key, Recording, s
 from tests.stateful.walk import names, numbers, picks
 from tests.support.postgres import create_database
 
-EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "8"))
 STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
 ALL = frozenset({"recordings:read", "recordings:write"})
 
