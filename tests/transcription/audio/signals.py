@@ -104,14 +104,77 @@ def caf(samples: bytes, labels: list[int], rate: int = 16_000) -> bytes:
     )
 
 
-def silent_flac(frames: int, *, rate: int = 48_000, claims: int = 0) -> bytes:
-    """65,535 samples of silence in 13 bytes, so many times. `claims`: samples that the header speaks of."""
-    streaminfo = struct.pack(">HHHHH", 65_535, 65_535, 0, 0, 0)
-    streaminfo += (rate << 44 | 15 << 36 | claims).to_bytes(8, "big") + bytes(16)
-    head = bytes([0xFF, 0xF8, 0x70, 0x08, 0x00, 0xFF, 0xFE])
-    frame = head + bytes([_crc(head, 8, 0x07)]) + bytes(3)  # a constant subframe: its kind, and one sample
+def silent_flac(
+    frames: int,
+    *,
+    rate: int = 48_000,
+    channels: int = 1,
+    block: int = 65_535,
+    claims: int = 0,
+    padding: int = 0,
+) -> bytes:
+    """`block` samples of silence in 10 bytes and 3 for each channel, so many times.
+
+    `claims`: samples that the header speaks of. `padding`: bytes that are no audio.
+    """
+    streaminfo = struct.pack(">HHHHH", block, block, 0, 0, 0)
+    streaminfo += (rate << 44 | channels - 1 << 41 | 15 << 36 | claims).to_bytes(8, "big") + bytes(16)
+    head = bytes([0xFF, 0xF8, 0x70, channels - 1 << 4 | 0x08, 0x00]) + struct.pack(">H", block - 1)
+    frame = head + bytes([_crc(head, 8, 0x07)])
+    frame += bytes(3) * channels  # constant subframes: their kind, and one sample
     frame += _crc(frame, 16, 0x8005).to_bytes(2, "big")
-    return b"fLaC\x80\x00\x00\x22" + streaminfo + frame * frames
+    blocks = b"\x00\x00\x00\x22" + streaminfo
+    while padding > 0:
+        length = min(padding, 2**24 - 1)
+        blocks += b"\x01" + length.to_bytes(3, "big") + bytes(length)
+        padding -= length
+    return b"fLaC" + blocks + b"\x81\x00\x00\x00" + frame * frames
+
+
+def repeated_mp4(times: int, *, by_edits: bool = False) -> bytes:
+    """Three seconds of AAC whose index names them so many times: all its chunks, or by edits of its track."""
+    whole = encoded("mp4", "aac", 16_000)
+
+    def table(body: bytes, width: int) -> bytes:
+        return body[:4] + struct.pack(">I", (len(body) - 8) // width * times) + body[8:] * times
+
+    def mended(name: bytes, body: bytes) -> bytes:
+        if name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+            inner = [each for each in _boxes(body) if by_edits or each[0] != b"edts"]
+            return b"".join(_box(each, mended(each, content)) for each, content in inner)
+        if name == b"edts" and by_edits:
+            edit = struct.pack(">IIHH", 3_000, 0, 1, 0)
+            return _box(b"elst", struct.pack(">II", 0, times) + edit * times)
+        if by_edits:
+            return body
+        if name == b"stsz":
+            return body[:8] + struct.pack(">I", (len(body) - 12) // 4 * times) + body[12:] * times
+        if name == b"stsc":
+            chunks = len(body[8:]) // 12
+            rows = [struct.unpack(">III", body[at : at + 12]) for at in range(8, len(body), 12)]
+            total = max(row[0] for row in rows)
+            moved = b"".join(
+                struct.pack(">III", first + turn * total, *rest)
+                for turn in range(times)
+                for first, *rest in rows
+            )
+            return body[:4] + struct.pack(">I", chunks * times) + moved
+        return table(body, {b"stts": 8, b"stco": 4}[name]) if name in (b"stts", b"stco") else body
+
+    return b"".join(_box(name, mended(name, body)) for name, body in _boxes(whole))
+
+
+def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    found: list[tuple[bytes, bytes]] = []
+    while data:
+        length = struct.unpack(">I", data[:4])[0]
+        found.append((data[4:8], data[8:length]))
+        data = data[length:]
+    return found
+
+
+def _box(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body) + 8) + name + body
 
 
 def _crc(data: bytes, bits: int, polynomial: int) -> int:

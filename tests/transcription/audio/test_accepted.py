@@ -143,7 +143,7 @@ async def test_video_is_decoded_for_its_sound(decode: Decode) -> None:
     assert facts.codec == "aac"
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 7, 9, 12, 32, 64])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 7, 8])
 async def test_microphones_are_averaged(decode: Decode, tmp_path: Path, channels: int) -> None:
     """Where the header does not say where each belongs."""
     pcm = np.zeros((16_000 * 2, channels), "<i2")
@@ -151,13 +151,6 @@ async def test_microphones_are_averaged(decode: Decode, tmp_path: Path, channels
     facts = await decode(wav(pcm.tobytes(), channels=channels))
     assert facts.channels == channels
     assert np.median(samples(tmp_path)) == pytest.approx(20_000 / channels, abs=3)
-
-
-async def test_planes_beyond_eight(decode: Decode, tmp_path: Path) -> None:
-    many = {"layout": "12 channels", "channels": 12, "options": (("mapping_family", "255"),)}
-    facts = await decode(encoded("ogg", "libopus", **many))
-    assert facts.channels == 12
-    assert np.abs(samples(tmp_path)).max() > 5_000
 
 
 @pytest.mark.parametrize("layout", ["stereo", "5.1", "7.1"])
@@ -169,7 +162,7 @@ async def test_channels_with_a_place(decode: Decode, tmp_path: Path, layout: str
     assert np.abs(samples(tmp_path)).max() > 5_000
 
 
-@pytest.mark.parametrize("labels", [[2, 1], [3, 3, 3], [1, 2], [0xFFFF_FFFF] * 4, [1] * 40])
+@pytest.mark.parametrize("labels", [[2, 1], [3, 3, 3], [1, 2], [0xFFFF_FFFF] * 4, [1] * 8])
 async def test_channels_listed_one_by_one(decoder: Decoder, decode: Decode, labels: list[int]) -> None:
     """What PyAV frees twice, unless it is kept from it."""
     await decode(wav(bytes(64_000)))
@@ -198,7 +191,7 @@ async def test_rate_and_channels_may_change_on_the_way(decode: Decode, tmp_path:
     assert abs((await decode(chained)).duration_ms - 5_000) <= 120
 
 
-@pytest.mark.parametrize("rate", [1_000, 8_000, 11_025, 44_100, 192_000, 768_000])
+@pytest.mark.parametrize("rate", [1_000, 8_000, 11_025, 44_100, 192_000])
 async def test_any_sensible_rate(decode: Decode, rate: int) -> None:
     facts = await decode(wav(tone(rate, 1.5).tobytes(), rate=rate))
     assert facts.sample_rate == rate

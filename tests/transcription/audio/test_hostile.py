@@ -212,12 +212,12 @@ async def test_what_breaks_off_before_its_middle_is_corrupt(decode: Decode) -> N
     assert abs((await decode(first + first + second[:9_000])).duration_ms - 6_000) <= 120
 
 
-@pytest.mark.parametrize("rate", [1, 999, 768_001, 0x7FFF_FFFF, 0xFFFF_FFFF])
+@pytest.mark.parametrize("rate", [1, 999, 192_001, 384_000, 0x7FFF_FFFF, 0xFFFF_FFFF])
 async def test_absurd_rates(decode: Decode, rate: int) -> None:
     assert (await refused(decode, wav(bytes(4_000_000), rate=rate))).code in CODES
 
 
-@pytest.mark.parametrize("channels", [0, 65, 200, 512, 513, 65_535])
+@pytest.mark.parametrize("channels", [0, 9, 64, 200, 512, 513, 65_535])
 async def test_absurd_numbers_of_channels(decode: Decode, channels: int) -> None:
     data = wav(bytes(4_000_000), channels=channels)
     assert (await refused(decode, data)).code in {"audio_corrupt", "unsupported_format"}

@@ -19,11 +19,8 @@ MIB = 1024 * 1024
 # Address space of a child: 220 MiB for a minute or a day of Opus (65 MiB resident). The largest honest file
 # that was found is 24 hours of AAC in an MP4 at 48 kHz, whose index makes it 564 MiB (358 MiB resident).
 _MEMORY_BYTES = 1024 * MIB
-# A day of Opus, 82 MiB, takes a minute of one core. Files of fewer bits per second take longer per byte,
-# others far less; machines may be five times slower.
-_SECONDS_AT_LEAST = 120.0
-_SECONDS_PER_MIB = 20.0
-_SECONDS_AT_MOST = 3_600.0
+# A day of Opus takes a minute of one core. Machines may be five times slower, and busy with other work.
+_SECONDS = 1_200.0
 # A child holds 65 MiB and starts in a third of a second.
 _IDLE_SECONDS = 60.0
 # Somebody must make room first, or another's samples must go.
@@ -35,8 +32,9 @@ _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSY
 class Decoder:
     """Decodes files, `children` at a time; others wait their turn.
 
-    `max_hours`: longer audio is refused. `spare_bytes`: what must stay free on the disk that takes samples.
-    `seconds_at_least`: how long any file may take; a large one may take `seconds_per_mib`, an hour at most.
+    `max_hours`: longer audio is refused, and so is audio with more samples than so many hours of stereo at
+    48 kHz have. `spare_bytes`: what must stay free on the disk that takes samples. `seconds`: how long a file
+    may take, whatever its size, which says nothing: padding is free.
     """
 
     def __init__(
@@ -46,13 +44,11 @@ class Decoder:
         max_hours: float = 24,
         spare_bytes: int = 512 * MIB,
         memory_bytes: int = _MEMORY_BYTES,
-        seconds_at_least: float = _SECONDS_AT_LEAST,
-        seconds_per_mib: float = _SECONDS_PER_MIB,
+        seconds: float = _SECONDS,
     ) -> None:
         self._max_seconds = max_hours * 3600
         self._spare_bytes = spare_bytes
-        self._seconds_at_least = seconds_at_least
-        self._seconds_per_mib = seconds_per_mib
+        self._seconds = seconds
         self._children = [
             Subworker(
                 "lapel.transcription.audio.child", memory_bytes=memory_bytes, idle_seconds=_IDLE_SECONDS
@@ -77,8 +73,9 @@ class Decoder:
         When this fails or is cancelled, `pcm` is gone.
 
         Raises SpeechError for good: `audio_too_short`, `audio_corrupt` (also when it would take too much
-        time or memory), `unsupported_format` (no audio in it, too), `processing_error` (longer than
-        `max_hours`); TryAgain when the disk is full or the child was killed.
+        time or memory, or holds more audio than its bytes can), `unsupported_format` (no audio in it, too),
+        `processing_error` (too long, or too many samples); TryAgain when the disk is full or the child was
+        killed.
         """
         request = Decode(
             file=str(file),
@@ -89,7 +86,7 @@ class Decoder:
         )
         child = await self._free.get()
         try:
-            return await self._asked(child, request, self._seconds_for(file))
+            return await self._asked(child, request)
         except BaseException:
             if pcm is not None:  # in a thread: freeing gigabytes takes a while
                 await asyncio.to_thread(_remove, pcm)
@@ -102,29 +99,22 @@ class Decoder:
         self._closed = True
         await asyncio.gather(*(child.close() for child in self._children))
 
-    async def _asked(self, child: Subworker, request: Decode, seconds: float) -> AudioFacts:
+    async def _asked(self, child: Subworker, request: Decode) -> AudioFacts:
         if self._closed:
             raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
         try:
-            return await child.call(request, AudioFacts, seconds=seconds)
+            return await child.call(request, AudioFacts, seconds=self._seconds)
         except Refusal as refusal:
             _pass_on(refusal)
         except SubworkerTimeout:
             raise SpeechError(
                 "audio_corrupt",
-                f"Decoding this file took longer than {seconds:.0f} s, the most for its size;"
-                " it is damaged or made up.",
+                f"Decoding this file took longer than {self._seconds:.0f} s; it is damaged or made up.",
             ) from None
         except SubworkerDied as died:
             if str(died) in _CRASHES:
                 raise SpeechError("audio_corrupt", "Decoding this file fails; it is damaged.") from None
             raise TryAgain("processing_error", f"The decoder ended in mid-work ({died}).") from None
-
-    def _seconds_for(self, file: Path) -> float:
-        size = 0
-        with contextlib.suppress(OSError):  # the child says what is wrong with it
-            size = file.stat().st_size
-        return max(self._seconds_at_least, min(size / MIB * self._seconds_per_mib, _SECONDS_AT_MOST))
 
 
 def _pass_on(refusal: Refusal) -> NoReturn:

@@ -16,6 +16,7 @@ from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.audio.formats import DECODERS, DEMUXERS, begins_like_audio, names, true_type
 from lapel.transcription.audio.mixing import Mixer, settle_layout
 from lapel.transcription.audio.pieces import cut
+from lapel.transcription.audio.plausibility import Plausibility
 from lapel.transcription.audio.sink import Sink, opened_sink
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def _decoded(container: InputContainer, head: bytes, size: int, request: Decode,
     stream = _first_audio(container)
     # From packets without times it would queue one packet after the other, to guess them.
     container.flags &= ~Flags.gen_pts.value
-    reading = _Reading(container, stream)
+    reading = _Reading(
+        container, stream, Plausibility(request, size, stream.codec_context.codec.canonical_name)
+    )
     mixer = Mixer()
     for frame in reading.frames():
         for samples in mixer.put(frame):
@@ -120,8 +123,9 @@ def _decoded(container: InputContainer, head: bytes, size: int, request: Decode,
 class _Reading:
     """Frames of a stream, for as long as there are any, and what went wrong meanwhile."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, plausibility: Plausibility) -> None:
         self._packets = container.demux(stream)
+        self._plausibility = plausibility
         self._stream = stream
         self.good = self.bad = 0  # packets
         self.torn = False  # the container broke off, and not at its end
@@ -130,6 +134,7 @@ class _Reading:
 
     def frames(self) -> Iterator[AudioFrame]:
         while (packet := self._next()) is not None:
+            self._plausibility.fed(packet.size)
             try:
                 frames = packet.decode()
             except MemoryError:
@@ -142,6 +147,7 @@ class _Reading:
             for frame in frames:
                 if not self.sample_rate:
                     self.channels, self.sample_rate = frame.layout.nb_channels, frame.sample_rate
+                self._plausibility.decoded(frame.samples, frame.layout.nb_channels, frame.sample_rate)
                 yield frame
 
     def _next(self) -> Packet[AudioStream] | None:

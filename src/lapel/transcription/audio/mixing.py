@@ -29,9 +29,10 @@ _CHUNK = 16_384
 # are averaged: they are microphones of an array, or a layout that it has no weights for.
 _PLACED = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)", "7.1", "quad"})
 
-# Outside of these nothing is a recording of speech, and a few bytes at 1 Hz are hours.
-_RATES = range(1_000, 768_001)
-_MOST_CHANNELS = 64
+# Outside of these nothing is a recording of speech: a few bytes at 1 Hz are hours, and each channel and
+# each sample more is work for nothing, since all end as one channel of 16 kHz.
+_RATES = range(1_000, 192_001)
+_MOST_CHANNELS = 8
 
 # Decoders that find the layout in the data, whatever they are told.
 _OWN_LAYOUT = frozenset({"aac", "aac_latm", "libopus", "opus"})
@@ -93,12 +94,15 @@ def settle_layout(context: AudioCodecContext) -> None:
 
 def _refuse_crowds(channels: int) -> None:
     if channels > _MOST_CHANNELS:
-        raise Refusal("unsupported_format", f"Audio of {channels} channels is not supported.")
+        raise Refusal("unsupported_format", f"Audio of {channels} channels is not supported; at most 8 are.")
 
 
 def _graph(sample_format: str, layout: str, channels: int, rate: int) -> Graph:
     if rate not in _RATES:
-        raise Refusal("unsupported_format", f"A sample rate of {rate} Hz is not supported.")
+        raise Refusal(
+            "unsupported_format",
+            f"A sample rate of {rate} Hz is not supported; 1,000 to 192,000 Hz are.",
+        )
     _refuse_crowds(channels)
     graph = Graph()
     graph.threads = 1
