@@ -14,8 +14,10 @@ import pytest
 
 from lapel.cli.archive import run_tool
 from lapel.cli.demo_job import MainJob, Outcome
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.settings import Settings
+from tests.support.postgres import create_database
 from tests.support.serving import run, serving, told
 
 
@@ -182,3 +184,71 @@ def test_a_restore_into_a_store_without_keys_begins_nothing(backed: Backed, tmp_
     assert done.returncode == 1
     assert "LAPEL_S3_ENDPOINT is set without keys for it" in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+FORMER, PRESENT = "the-former-secret-of-the-installation", "the-present-secret-of-the-installation"
+
+
+def make_tokens(url: str, key: str) -> tuple[str, str]:
+    """A device's token and the device's id."""
+    auth = {"authorization": f"Bearer {key}"}
+    end_user = httpx.post(f"{url}/v1/end-users", json={}, headers=auth).json()["id"]
+    body = {"serial_number": "SECRET01", "model": "bota_pin"}
+    device = httpx.post(f"{url}/v1/devices", json=body, headers=auth).json()["id"]
+    bound = httpx.post(f"{url}/v1/devices/{device}/bind", json={"end_user_id": end_user}, headers=auth)
+    return bound.json()["device_token"], device
+
+
+def secret_finding(*arguments: str | Path, env: dict[str, str] | None = None) -> dict[str, str | None]:
+    findings = json.loads(run("doctor", "--json", *arguments, env=env).stdout)["findings"]
+    return next(each for each in findings if each["part"] == "secret")
+
+
+def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path: Path) -> None:
+    data, copy, restored = tmp_path / "data", tmp_path / "copy", tmp_path / "restored"
+    place, env = ("--data-dir", data), {"LAPEL_SECRET": FORMER}
+    with serving(data, env=env) as server:
+        key = server.told["key"]
+        token, device = make_tokens(server.url, key)
+        told("providers", "set", "deepgram", "--key-env", "THE_KEY", *place, env=env | {"THE_KEY": "k3y1"})
+    changed = {"LAPEL_SECRET": PRESENT, "LAPEL_SECRET_PREVIOUS": FORMER}
+    newer = told("keys", "create", *place, env=changed)["key"]
+
+    # A backup in an environment that lacks a secret says what will be dead.
+    unaware = run("backup", tmp_path / "unaware", *place, env={"LAPEL_SECRET": PRESENT})
+    assert "API keys (1), device tokens (1)" in unaware.stderr
+    assert "API keys" not in run("backup", copy, *place, env=changed).stderr
+
+    done = told("restore", copy, "--data-dir", restored)
+    assert done["secrets"] == ["secret", "secret_previous"]
+    assert stat.S_IMODE((restored / "secret_previous").stat().st_mode) == 0o600
+    with serving(restored) as server:
+        for each in (key, newer):
+            where = f"{server.url}/v1/devices/{device}"
+            assert httpx.get(where, headers={"authorization": f"Bearer {each}"}).status_code == 200
+        beat = httpx.post(
+            f"{server.url}/v1/devices/me/heartbeat", json={}, headers={"authorization": f"Bearer {token}"}
+        )
+        assert beat.status_code == 200, beat.text
+        slots = {each["slot"]: each for each in told("providers", "list", "--data-dir", restored)["data"]}
+        assert slots["deepgram"]["key"] == "set"
+
+    (restored / "secret_previous").unlink()
+    finding = secret_finding("--data-dir", restored)
+    assert finding["state"] == "warning"
+    assert finding["detail"] == "made under a secret that is not loaded: API keys (1), device tokens (1)"
+    assert "LAPEL_SECRET_PREVIOUS" in (finding["remedy"] or "")
+
+
+def test_a_restore_into_a_given_database_asks_for_the_previous_secret(
+    backed: Backed, tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    copy = copy_of(backed, tmp_path)
+    (copy / "secret_previous").write_text(FORMER + "\n")
+    env = {"LAPEL_SECRET": (copy / "secret").read_text().strip()}
+    for name, previous, warned in (("without", "", True), ("with", FORMER, False)):
+        url = create_database(postgres, f"previous_{name}")
+        env |= {"LAPEL_DATABASE_URL": url, "LAPEL_SECRET_PREVIOUS": previous}
+        done = run("restore", copy, "--data-dir", tmp_path / name, env=env)
+        assert done.returncode == 0, done.stderr
+        assert ("LAPEL_SECRET_PREVIOUS is not the previous secret of the backup" in done.stderr) is warned

@@ -21,7 +21,7 @@ from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.revisions import newest_revision
 from lapel.foundation.scopes import SCOPES
 from tests.support.postgres import create_database
-from tests.support.serving import LAPEL, run, serving, told
+from tests.support.serving import LAPEL, run, serving, told, with_key
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 SECRET = "a-secret-for-tests-that-is-long-enough"
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation that `lapel init` made and nobody serves."""
     folder = tmp_path_factory.mktemp("commands") / "data"
     made = told("init", "--data-dir", folder)
-    assert made["key"].startswith("sk_test_")
+    assert with_key(made)["key"].startswith("sk_test_")
     assert made["schema"] == newest_revision()
     assert (made["bucket"], made["cors"]) == ("lapel", "built in")
     return folder
@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_init_may_be_repeated_and_shows_a_key_once(data: Path) -> None:
     again = told("init", "--data-dir", data)
-    assert again["key"] is None
+    assert (again["key"], again["key_file"]) == (None, None)
     assert again["bucket_made"] is False
 
 

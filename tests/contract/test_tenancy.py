@@ -57,6 +57,7 @@ _REASONS = {
     ),
     "the worlds and ids are the arguments' rows": ("lapel.projects.queries.RECORD_USE",),
     "the operator's command, about the whole installation": (
+        "lapel.cli.queries.MADE_UNDER_OTHERS",
         "lapel.cli.queries.PROMISED",
         "lapel.projects.queries.ANY_KEY",
         "lapel.projects.queries.FIND_KEY_OF_ANY_WORLD",

@@ -246,7 +246,7 @@ async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, kit: 
         await queries.delete_other_tokens(connection, world, wearer.device, old_hash)
         newer = kit.hasher.hash("newer")
         await queries.insert_token(
-            connection, world, wearer.device, newer, generation, "fresh", kit.clock.now()
+            connection, world, wearer.device, newer, "a-secret", generation, "fresh", kit.clock.now()
         )
     assert await using is False
     assert await wearer.works(await wearer.refresh(old))

@@ -59,8 +59,8 @@ def given(store: Endpoint, postgres: EmbeddedPostgres) -> Generator[Given]:
     env = environment(create_database(postgres, "roles"), store, "first-light")
     made = told("init", env=env)
     assert (made["bucket"], made["bucket_made"], made["cors"]) == ("first-light", True, "set")
-    assert made["data_dir"] is None
-    yield Given(env, store, made["key"])
+    assert (made["data_dir"], made["key"], made["key_file"]) == (None, None, None)
+    yield Given(env, store, told("keys", "create", env=env)["key"])
     drop_database(postgres, "roles")
 
 

@@ -33,12 +33,12 @@ def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 
 
 class Served:
-    """One `lapel serve`; `told` is what it printed when everything was up."""
+    """One `lapel serve`; `told` is what it printed when everything was up, and the first key."""
 
     def __init__(self, process: subprocess.Popen[str], data_dir: Path, told: dict[str, Any]) -> None:
         self.process = process
         self.data_dir = data_dir
-        self.told = told
+        self.told = with_key(told)
         self.url: str = told["base_url"]
 
     @property
@@ -87,6 +87,13 @@ def told(*arguments: str | Path, env: dict[str, str] | None = None) -> Any:
     done = run(*arguments, "--json", env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def with_key(told: dict[str, Any]) -> dict[str, Any]:
+    """What `serve` or `init` printed into a pipe, with the key from the file that it names."""
+    file = told["key_file"]
+    assert told["key"] is None  # a pipe is shown none
+    return told | {"key": Path(file).read_text().strip() if file else None}
 
 
 @contextlib.contextmanager

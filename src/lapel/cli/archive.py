@@ -114,6 +114,13 @@ class Archive:
                 f"{self.path}/secret is missing; without it no key of the backup works."
             ) from None
 
+    def secret_previous(self) -> str | None:
+        """The key material before its last change, None when there was none."""
+        try:
+            return (self.path / "secret_previous").read_text().strip()
+        except FileNotFoundError:
+            return None
+
     def save(self, client: BucketClient, key: str) -> Entry | None:
         """Copies one object into the backup; None when it is not there."""
         file = self.object_file(key)

@@ -20,6 +20,7 @@ from lapel.cli.faults import CommandError
 from lapel.cli.options import DataDir, Json, emit, say
 from lapel.cli.queries import PromisedObject
 from lapel.cli.reach import reachable, settings_of
+from lapel.cli.secret_checks import unusable_in
 from lapel.foundation.clock import SystemClock, timestamp
 from lapel.foundation.kit import open_kit
 from lapel.foundation.storage.keys import STAGING
@@ -39,7 +40,7 @@ class Made(msgspec.Struct, frozen=True):
 
 
 def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False) -> None:
-    """Write database, objects and secret into a folder, while the server runs or not.
+    """Write database, objects and secrets into a folder, while the server runs or not.
 
     The database is dumped first, then every object that it promises is copied and its hash compared with the
     one promised: what was accepted before the backup began is in it, whole. Keep the folder safe: it holds
@@ -59,6 +60,11 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
         schema = asyncio.run(_dump(settings, archive, promised))
         archive.put_secret("secret", settings.secret)
         archive.put_secret("secret_previous", settings.secret_previous)
+        if (lost := unusable_in(settings)) is not None:
+            say(
+                f"Warning: the database has keys or tokens {lost}. They will be dead after a restore; if the "
+                "server has LAPEL_SECRET or LAPEL_SECRET_PREVIOUS, run `lapel backup` with the same."
+            )
         say("database dumped; copying objects")
         client = BucketClient(settings, SystemClock())
         with archive.index.open("wb") as index:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lapel.cli import checks, speech_checks
+from lapel.cli import checks, secret_checks, speech_checks
 from lapel.cli.checks import Finding
 from lapel.cli.faults import explain
 from lapel.cli.options import DataDir, Json, emit
@@ -79,6 +79,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
         found = [finding async for finding in checks.remote(kit, is_served=is_served)]
         if not any(each.part == "database" and each.state == "broken" for each in found):
             async with kit.database.acquire() as connection:
+                found.append(await secret_checks.secrets(connection, settings))
                 found += [finding async for finding in speech_checks.failing_steps(connection)]
                 found += [finding async for finding in speech_checks.provider_keys(connection, kit.sealer)]
         return found

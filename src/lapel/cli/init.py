@@ -7,7 +7,8 @@ import asyncio
 import msgspec
 
 from lapel.cli.bucket import prepare_bucket
-from lapel.cli.options import DataDir, Json, emit
+from lapel.cli.first_key import FirstKey, handed_over
+from lapel.cli.options import DataDir, Json, emit, is_piped
 from lapel.cli.reach import reachable, settings_of
 from lapel.foundation.kit import Kit, open_kit
 from lapel.foundation.revisions import newest_revision
@@ -15,7 +16,8 @@ from lapel.projects.bootstrap import ensure_first_key
 
 
 class Initialized(msgspec.Struct, frozen=True):
-    """What `--json` prints; `key` is there when the installation had none."""
+    """What `--json` prints. When the installation had no key, `key` is set on a terminal and `key_file`
+    elsewhere. Without a data folder for the file no key is made."""
 
     data_dir: str | None
     schema: str
@@ -23,6 +25,7 @@ class Initialized(msgspec.Struct, frozen=True):
     bucket_made: bool
     cors: str
     key: str | None
+    key_file: str | None
 
 
 def init(*, data_dir: DataDir = None, json: Json = False) -> None:
@@ -42,18 +45,24 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
         async def work() -> Initialized:
             async with open_kit(settings) as kit:
                 made, cors = await prepare_bucket(kit)
+                first = await _key(kit)
                 return Initialized(
                     str(settings.data_dir) if settings.uses_embedded_database else None,
-                    newest_revision(), settings.s3_bucket, made, cors, await _key(kit),
+                    newest_revision(), settings.s3_bucket, made, cors, first.key, first.file,
                 )  # fmt: skip
 
         done = asyncio.run(work())
     emit(done, json, lambda: _lines(done))
 
 
-async def _key(kit: Kit) -> str | None:
+async def _key(kit: Kit) -> FirstKey:
+    """The first key, made only where it can be handed over."""
+    settings = kit.settings
+    has_folder = settings.uses_embedded_database or settings.uses_embedded_store
+    if is_piped() and not has_folder:
+        return FirstKey()
     first = await ensure_first_key(kit)
-    return None if first is None else first.key
+    return handed_over(first.key if first else None, settings.data_dir)
 
 
 def _lines(done: Initialized) -> str:
@@ -61,6 +70,10 @@ def _lines(done: Initialized) -> str:
         f"Database     schema {done.schema}" + (f" in {done.data_dir}" if done.data_dir else ""),
         f"Bucket       {done.bucket} ({'made' if done.bucket_made else 'was there'}), CORS {done.cors}",
     ]
-    if done.key is not None:
-        lines.append(f"Secret key   {done.key}   (shown this once)")
+    if (key := FirstKey(done.key, done.key_file).line()) is not None:
+        lines.append(f"Secret key   {key}")
+    elif done.data_dir is None and is_piped():
+        lines.append(
+            "Secret key   made by `lapel keys create`; no output but a terminal is shown a first one"
+        )
     return "\n".join(lines)

@@ -46,6 +46,16 @@ SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY 
 WAITING_JOBS = """
 SELECT count(*), min(execute_after) FROM jobs.pgqueuer WHERE status = 'queued' AND execute_after <= $1
 """
+# Keys and tokens that still count. NULL, from before it was noted, is no other secret.
+MADE_UNDER_OTHERS = """
+SELECT 'API keys', count(*) FROM api_keys
+WHERE secret_id <> ALL($1::text[]) AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > clock_timestamp())
+UNION ALL
+SELECT 'device tokens', count(*) FROM device_tokens WHERE secret_id <> ALL($1::text[])
+UNION ALL
+SELECT 'end-user tokens', count(*) FROM end_user_tokens WHERE secret_id <> ALL($1::text[])
+"""
 FINDINGS = "SELECT kind, found FROM findings WHERE found > 0 ORDER BY kind"
 
 
@@ -116,6 +126,11 @@ async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, time
     if row is None or row[1] is None:
         return 0, timedelta()
     return row[0], now - row[1]
+
+
+async def made_under_others(connection: Connection, loaded: list[str]) -> list[tuple[str, int]]:
+    """Kinds of keys and tokens, with how many were made under a secret other than the `loaded` ones."""
+    return [(row[0], row[1]) for row in await connection.fetch(MADE_UNDER_OTHERS, loaded)]
 
 
 async def findings(connection: Connection) -> list[tuple[str, int]]:

@@ -20,6 +20,7 @@ from lapel.cli.bucket import BucketClient
 from lapel.cli.faults import CommandError
 from lapel.cli.options import DataDir, Json, emit, say
 from lapel.cli.reach import settings_of, with_store
+from lapel.cli.secret_checks import REMEDY, unusable_in
 from lapel.foundation import migrations
 from lapel.foundation.clock import SystemClock
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
@@ -38,13 +39,15 @@ class Restored(msgspec.Struct, frozen=True):
     schema: str
     objects: int
     bytes: int
+    secrets: list[str]
 
 
 def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = False) -> None:
     """Bring a backup back into an empty data folder.
 
     With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty and
-    LAPEL_SECRET must be the one in the backup. Every object's hash is compared on the way.
+    LAPEL_SECRET must be the one in the backup, as LAPEL_SECRET_PREVIOUS should be. Every object's hash is
+    compared on the way.
 
     For example:
 
@@ -68,32 +71,48 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
         )  # fmt: skip
         say("database restored; copying objects")
         migrations.upgrade(str(settings.database_url))
+        if (lost := unusable_in(settings)) is not None:
+            say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
         count, size = _load_objects(settings, archive, manifest)
         folder = (
             str(settings.data_dir)
             if settings.uses_embedded_database or settings.uses_embedded_store
             else None
         )
-    done = Restored(folder, newest_revision(), count, size)
+    secrets = ["secret"] if archive.secret_previous() is None else ["secret", "secret_previous"]
+    done = Restored(folder, newest_revision(), count, size, secrets)
     emit(
         done,
         json,
         lambda: (
-            f"{done.objects} objects, {done.bytes:,} bytes and the database are back: `lapel serve"
+            f"{done.objects} objects, {done.bytes:,} bytes and the database are back, with "
+            f"{_named(secrets)}: `lapel serve"
             + (f" --data-dir {quote(str(data_dir))}`" if data_dir is not None else "`")
         ),
     )
 
 
+def _named(secrets: list[str]) -> str:
+    return "the secret" if len(secrets) == 1 else "the secret and the one before its last change"
+
+
 @contextlib.contextmanager
 def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
-    """Complete settings of an empty installation that has the backup's secret."""
+    """Complete settings of an empty installation that has the backup's secrets."""
     secret = archive.secret()
     if settings.secret is not None and settings.secret != secret:
         raise CommandError(
             f"LAPEL_SECRET is not the secret of the backup; set it to what {archive.path}/secret holds."
         )
+    previous = archive.secret_previous()
+    if settings.database_url is None and settings.secret_previous is None:
+        settings = dataclasses.replace(settings, secret_previous=previous)  # the folder will hold it
     settings = dataclasses.replace(settings, secret=secret)
+    if previous is not None and settings.secret_previous != previous:
+        say(
+            "Warning: LAPEL_SECRET_PREVIOUS is not the previous secret of the backup. Until it is what "
+            f"{archive.path}/secret_previous holds, keys and tokens from before the change are dead."
+        )
     with contextlib.ExitStack() as stack:
         if settings.database_url is not None:
             _check_empty(settings.database_url)
@@ -103,7 +122,7 @@ def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
             stack.enter_context(folder.locked())
             stack.enter_context(folder.restoring())
             if settings.database_url is None:
-                folder.put_secret(secret)
+                folder.put_secrets(secret, previous)
                 server = EmbeddedPostgres(folder.path, say=say)
                 server.start()
                 stack.callback(server.stop)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from cyclopts import Parameter
 
+from lapel.cli.first_key import FirstKey, handed_over
 from lapel.cli.options import DataDir, Json, emit, say
 from lapel.foundation import telemetry
 from lapel.settings import Settings, docs, unknown_variables_here
@@ -30,11 +31,13 @@ StoreUrl: TypeAlias = Annotated[str | None, Parameter(help=_DOCS["store_public_u
 
 
 class Started(msgspec.Struct, frozen=True):
-    """What `--json` prints once everything is up; `key` is there on the first start only."""
+    """What `--json` prints once everything is up. On the first start `key` is set on a terminal, `key_file`
+    elsewhere."""
 
     base_url: str
     data_dir: str | None
     key: str | None
+    key_file: str | None
     seconds: float
 
 
@@ -54,7 +57,8 @@ def serve(
     """Run the server: database, store, API and worker, until Ctrl-C.
 
     Every flag has an environment variable of the same name, such as LAPEL_PORT; docs/settings.md lists the
-    others. The first start makes the data folder and prints a secret key, once.
+    others. The first start makes the data folder and a secret key: a terminal shows it, once; elsewhere it
+    goes into the file `first-key` of the data folder.
 
     For example:
 
@@ -74,17 +78,17 @@ def serve(
 
     def announce(serving: Serving) -> None:
         done = serving.settings
-        started = Started(
-            done.base_url, str(serving.folder) if serving.folder else None, serving.first_key, serving.seconds
-        )
-        emit(started, json, lambda: _lines(started, done))
+        first = handed_over(serving.first_key, serving.folder) if serving.folder else FirstKey()
+        folder = str(serving.folder) if serving.folder else None
+        started = Started(done.base_url, folder, first.key, first.file, serving.seconds)
+        emit(started, json, lambda: _lines(started, done, first))
         if not json:
             _warn_of_links(done)
 
     run(settings, say, announce, time.monotonic)
 
 
-def _lines(started: Started, settings: Settings) -> str:
+def _lines(started: Started, settings: Settings, first: FirstKey) -> str:
     """What a person reads; in colour on a terminal."""
     lines = [("Lapel is up", f"{started.base_url}   (documentation: {started.base_url}/docs)")]
     if settings.role in {"worker", "store"}:
@@ -96,8 +100,8 @@ def _lines(started: Started, settings: Settings) -> str:
         ]
     if started.data_dir is not None:
         lines.append(("Data folder", started.data_dir))
-    if started.key is not None:
-        lines.append(("Secret key", f"{started.key}   (shown this once; `lapel keys create` makes more)"))
+    if (key := first.line()) is not None:
+        lines.append(("Secret key", key))
     lines.append(("Ready after", f"{started.seconds:.1f} s; Ctrl-C stops it"))
     bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     return "\n".join(f"{bold}{name:<12}{plain} {value}" for name, value in lines)

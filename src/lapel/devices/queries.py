@@ -174,8 +174,9 @@ UPDATE device_tokens SET state = 'refreshing' WHERE world_id = $1 AND device_id 
 """
 
 INSERT_TOKEN = """
-INSERT INTO device_tokens (token_hash, world_id, device_id, binding_generation, state, created_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO device_tokens
+    (token_hash, secret_id, world_id, device_id, binding_generation, state, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 
@@ -339,9 +340,12 @@ async def insert_token(
     world_id: int,
     device_id: str,
     token_hash: bytes,
+    secret_id: str,
     binding_generation: int,
     state: str,
     now: datetime,
 ) -> None:
     """Store a new token."""
-    await connection.execute(INSERT_TOKEN, token_hash, world_id, device_id, binding_generation, state, now)
+    await connection.execute(
+        INSERT_TOKEN, token_hash, secret_id, world_id, device_id, binding_generation, state, now
+    )

@@ -271,6 +271,7 @@ class Devices:
             world_id,
             device_id,
             self._kit.hasher.hash(token),
+            self._kit.hasher.secret_id,
             device.binding_generation,
             "current",
             now,
@@ -319,8 +320,9 @@ class Devices:
             await queries.delete_other_tokens(connection, world_id, actor.id, caller)
             await queries.keep_for_refresh(connection, world_id, actor.id, caller)
             await queries.insert_token(
-                connection, world_id, actor.id, self._kit.hasher.hash(token), generation, "fresh", now
-            )
+                connection, world_id, actor.id, self._kit.hasher.hash(token), self._kit.hasher.secret_id,
+                generation, "fresh", now,
+            )  # fmt: skip
         return RefreshedToken(device_token=token)
 
     async def tell(

@@ -140,8 +140,10 @@ class EndUsers:
         if not await queries.hold(connection, actor.world_id, end_user_id):
             raise unknown()
         token = new_token("eut")
-        token_hash = self._kit.hasher.hash(token)
-        await queries.put_token(connection, actor.world_id, end_user_id, token_hash, self._kit.clock.now())
+        hasher, now = self._kit.hasher, self._kit.clock.now()
+        await queries.put_token(
+            connection, actor.world_id, end_user_id, hasher.hash(token), hasher.secret_id, now
+        )
         return EndUserToken(
             token=token,
             connection_command=(

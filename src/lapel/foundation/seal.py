@@ -30,6 +30,11 @@ def derive(secret: str, purpose: str) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=b"lapel", info=purpose.encode()).derive(secret.encode())
 
 
+def secret_id(secret: str) -> str:
+    """A name of the secret, 16 hexadecimal digits, which tells nothing of it."""
+    return derive(secret, "secret-id")[:8].hex()
+
+
 @dataclass(frozen=True, slots=True)
 class Sealer:
     """Seals under the present key, opens under the present or the previous one."""
@@ -56,7 +61,11 @@ class Sealer:
 
 def token_hasher(secret: str, previous: str | None) -> TokenHasher:
     """The hasher that this secret (and the one before) gives."""
-    return TokenHasher(derive(secret, "token-pepper"), derive(previous, "token-pepper") if previous else None)
+    return TokenHasher(
+        derive(secret, "token-pepper"),
+        derive(previous, "token-pepper") if previous else None,
+        secret_id(secret),
+    )
 
 
 def sealer(secret: str, previous: str | None) -> Sealer:

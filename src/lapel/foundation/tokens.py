@@ -51,10 +51,14 @@ def _checksum(prefix: str, body: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TokenHasher:
-    """Keyed hashes of tokens: the present pepper, and the one before while a rotation lasts."""
+    """Keyed hashes of tokens: the present pepper, and the one before while a rotation lasts.
+
+    `secret_id` names the secret that the present pepper comes from; it is stored beside each hash.
+    """
 
     pepper: bytes
     previous: bytes | None = None
+    secret_id: str = ""
 
     def hash(self, token: str) -> bytes:
         """32 bytes, under the present pepper: what is stored."""

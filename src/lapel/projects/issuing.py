@@ -94,6 +94,7 @@ async def issue(connection: Connection, kit: Kit, world: World, grant: Grant) ->
         world.id,
         kit.ids.new("key"),
         kit.hasher.hash(key),
+        kit.hasher.secret_id,
         hint(key),
         grant,
         kit.clock.now(),

@@ -41,8 +41,8 @@ SELECT k.world_id, w.project_id, w.mode FROM api_keys k JOIN worlds w ON w.id = 
 
 INSERT_KEY = f"""
 INSERT INTO api_keys
-    (world_id, id, secret_hash, kind, name, hint, scopes, end_user_id, expires_at, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    (world_id, id, secret_hash, secret_id, kind, name, hint, scopes, end_user_id, expires_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 RETURNING {_COLUMNS}
 """
 
@@ -155,6 +155,7 @@ async def insert_key(
     world_id: int,
     key_id: str,
     secret_hash: bytes,
+    secret_id: str,
     hint: str,
     grant: Grant,
     now: datetime,
@@ -165,6 +166,7 @@ async def insert_key(
         world_id,
         key_id,
         secret_hash,
+        secret_id,
         grant.kind,
         grant.name,
         hint,

@@ -2,6 +2,8 @@
 
 VERSION     which schema, PostgreSQL and layout the folder holds
 secret      key material of token hashes and sealed values, 0600
+secret_previous  the secret before a change, 0600, where a restore brought one
+first-key   the first API key, 0600, when it was made where no terminal showed it; the owner deletes it
 postgres/   the embedded database        postgres.log   what it logs
 objects/    the embedded store           restoring      while a restore into the folder is under way
 lapel.lock  held by the one process that uses the folder
@@ -66,6 +68,8 @@ class DataFolder:
         self.postgres = path / "postgres"
         self._version = path / "VERSION"
         self._secret = path / "secret"
+        self._secret_previous = path / "secret_previous"
+        self._first_key = path / "first-key"
         self._run = path / "run.json"
         self._restoring = path / "restoring"
         self._lock: int | None = None
@@ -178,15 +182,26 @@ class DataFolder:
                 ) from None
             found = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
             write_durably(self._secret, found.encode() + b"\n")
-        if stat.S_IMODE(self._secret.stat().st_mode) & 0o077:
-            self._secret.chmod(0o600)
-        if len(found) < 32:
-            raise DataFolderError(f"{self._secret} is damaged; put it back from a backup.")
-        return found
+        return _checked_secret(self._secret, found)
 
-    def put_secret(self, secret: str) -> None:
-        """Writes a secret that comes from a backup."""
+    def secret_previous(self) -> str | None:
+        """The secret before a change, None when the folder has none. Raises DataFolderError."""
+        try:
+            found = self._secret_previous.read_text().strip()
+        except FileNotFoundError:
+            return None
+        return _checked_secret(self._secret_previous, found)
+
+    def put_secrets(self, secret: str, previous: str | None) -> None:
+        """Writes the secrets that come from a backup."""
         write_durably(self._secret, secret.encode() + b"\n")
+        if previous is not None:
+            write_durably(self._secret_previous, previous.encode() + b"\n")
+
+    def put_first_key(self, key: str) -> Path:
+        """Writes the first API key for the owner to fetch; gives the file."""
+        write_durably(self._first_key, key.encode() + b"\n")
+        return self._first_key
 
     @contextlib.contextmanager
     def restoring(self) -> Generator[None]:
@@ -233,6 +248,15 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _checked_secret(path: Path, found: str) -> str:
+    """The secret read from `path`, which only its owner may read from here on."""
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)
+    if len(found) < 32:
+        raise DataFolderError(f"{path} is damaged; put it back from a backup.")
+    return found
 
 
 def _decoded(path: Path, kind: type[T]) -> T | None:

@@ -41,10 +41,12 @@ class Sockets:
 
 
 def with_secret(settings: Settings, folder: DataFolder | None) -> Settings:
-    """The settings with the folder's secret, unless one was given. Raises DataFolderError when it is lost."""
-    if settings.secret is not None or folder is None or settings.role != "all":
+    """The settings with the folder's secrets where none were given. Raises DataFolderError."""
+    if folder is None or settings.role != "all":
         return settings
-    return dataclasses.replace(settings, secret=folder.secret())
+    secret = folder.secret() if settings.secret is None else settings.secret
+    previous = folder.secret_previous() if settings.secret_previous is None else settings.secret_previous
+    return dataclasses.replace(settings, secret=secret, secret_previous=previous)
 
 
 def needs_folder(settings: Settings) -> bool:

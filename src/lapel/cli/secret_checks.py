@@ -1,0 +1,56 @@
+"""Whether keys and tokens in the database were made under a secret that is loaded: else they are dead."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from lapel.cli import queries
+from lapel.cli.checks import Finding
+from lapel.foundation.seal import secret_id
+
+if TYPE_CHECKING:
+    from lapel.foundation.database import Connection
+    from lapel.settings import Settings
+
+REMEDY = (
+    "Name the secret that they were made under in LAPEL_SECRET_PREVIOUS, or replace them: "
+    "`lapel keys create` makes a key, and binding a device again gives it a token."
+)
+
+
+async def secrets(connection: Connection, settings: Settings) -> Finding:
+    """What `lapel doctor` says of the secrets. A warning only: an old secret may be left out on purpose."""
+    if (lost := await unusable(connection, settings)) is not None:
+        return Finding("secret", "warning", lost, REMEDY)
+    loaded = "present and previous" if settings.secret_previous else "present"
+    return Finding("secret", "ok", f"{loaded} secret loaded; no key or token needs another")
+
+
+async def unusable(connection: Connection, settings: Settings) -> str | None:
+    """A sentence about the keys and tokens that no loaded secret finds; None when there are none.
+
+    Those from before schema 0009 do not tell their secret and are not counted.
+    """
+    loaded = [secret_id(each) for each in (settings.secret, settings.secret_previous) if each]
+    found = [(kind, count) for kind, count in await queries.made_under_others(connection, loaded) if count]
+    if not found:
+        return None
+    return (
+        f"made under a secret that is not loaded: {', '.join(f'{kind} ({count})' for kind, count in found)}"
+    )
+
+
+def unusable_in(settings: Settings) -> str | None:
+    """The same, of the database that the settings name."""
+
+    async def ask() -> str | None:
+        connection = await asyncpg.connect(settings.database_url, timeout=10)
+        try:
+            return await unusable(connection, settings)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
