@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.clock import ManualClock
+from lapel.foundation.tokens import new_token
 from tests.contract.resources import Resources, populate
 from tests.support.client import api_client
 from tests.support.running import Running, running
@@ -114,6 +115,43 @@ async def test_every_device_has_a_limit_of_its_own(two: tuple[Running, Running, 
             assert 10 <= statuses.count(201) <= 12
         fine = await here.get("/v1/recordings", headers=resources.tenant.headers)
         assert fine.headers["x-ratelimit-remaining"] == "39"
+
+
+async def test_a_device_that_refreshes_its_token_again_and_again_has_one_limit(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, other, clock = two
+    resources = await made(one, clock)
+    token, passed = resources.device.token, 0
+    async with api_client(one.url) as here, api_client(other.url) as there:
+        for number in range(20):
+            client = here if number % 2 else there
+            fresh = await client.post("/v1/devices/me/token/refresh", headers=bearer(token))
+            token = fresh.json().get("device_token", token)
+            beat = await client.post("/v1/devices/me/heartbeat", json={}, headers=bearer(token))
+            passed += [fresh.status_code, beat.status_code].count(200)
+            assert {fresh.status_code, beat.status_code} <= {200, 429}
+    assert 10 <= passed <= 13
+
+
+async def test_invented_tokens_make_no_rows_and_lock_nobody_out(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, _, clock = two
+    resources = await made(one, clock)
+    count = "SELECT count(*) FROM rate_windows"
+    async with api_client(one.url) as client, one.kit.database.acquire() as connection:
+        rows = await connection.fetchval(count)
+        for token in [new_token("dtok") for _ in range(20)]:
+            for path in ("/v1/devices/me/heartbeat", "/v1/recordings") * 3:
+                answer = await client.post(path, json={}, headers=bearer(token))
+                assert answer.status_code == 401
+                assert "x-ratelimit-limit" not in answer.headers
+        assert await connection.fetchval(count) == rows
+        for path in ("/v1/devices/me/heartbeat", "/v1/recordings"):
+            good = await client.post(path, json={}, headers=bearer(resources.device.token))
+            assert good.status_code in (200, 201)
+        assert (await client.get("/v1/devices", headers=resources.tenant.headers)).status_code == 200
 
 
 async def test_a_devices_heartbeats_and_other_calls_have_one_limit(

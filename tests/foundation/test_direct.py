@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from lapel.foundation.actors import Actor
+from lapel.foundation.answers import Headers
 from lapel.foundation.auth import Authenticator
 from lapel.foundation.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
 from lapel.foundation.kit import Kit
@@ -29,7 +30,7 @@ class Answer(msgspec.Struct):
 
 
 class Exhausted(Unlimited):
-    async def take_device(self, token_hash: bytes) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ARG002 - its shape
+    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - its shape
         raise RateLimitExceeded("Too many.")
 
 
@@ -39,10 +40,12 @@ class Found:
     def __init__(self) -> None:
         self.known: dict[bytes, Actor] = {}
         self.refuse: ApiError | None = None
+        self.asked = 0
 
     async def direct(
         self, token_hash: bytes, _params: Params, _query: NoQuery, _body: Body
     ) -> tuple[Actor, Answer] | None:
+        self.asked += 1
         if self.refuse is not None:
             raise self.refuse
         actor = self.known.get(token_hash)
@@ -175,18 +178,61 @@ async def test_a_large_body_of_a_known_device_is_taken(kit: Kit, found: Found, d
 
 
 class Generous(Unlimited):
-    async def take_device(self, token_hash: bytes) -> tuple[tuple[bytes, bytes], ...]:  # noqa: ARG002 - its shape
+    """Knows every device, or none before it was found."""
+
+    def __init__(self, *, knows: bool) -> None:
+        self._knows = knows
+        self.taken = 0
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:  # noqa: ARG002 - its shape
+        self.taken += 1
         return ((b"x-ratelimit-limit", b"60"),)
 
+    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - its shape
+        return ((b"x-ratelimit-limit", b"60"),) if self._knows else None
 
+
+@pytest.mark.parametrize("knows", [True, False])
 async def test_who_has_no_good_token_hears_nothing_of_limits(
-    kit: Kit, found: Found, device_token: str
+    kit: Kit, found: Found, device_token: str, knows: bool
 ) -> None:
-    async with served(kit, found, Generous()) as api:
+    async with served(kit, found, Generous(knows=knows)) as api:
         for body in ({}, {"number": -1}):
             for token, limited in ((device_token, True), (new_token("dtok"), False)):
                 answer = await api.post("/v1/beats", json=body, headers=bearer(token))
                 assert ("x-ratelimit-limit" in answer.headers) is limited
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_device_is_counted_once_whether_it_is_known_before_or_not(
+    kit: Kit, found: Found, device_token: str, knows: bool
+) -> None:
+    limiter = Generous(knows=knows)
+    direct = new_token("dtok")
+    found.known[kit.hasher.hash(direct)] = Actor(
+        kind="device", id="dev_1", world_id=1, project_id="proj_1", mode="test"
+    )
+    async with served(kit, found, limiter) as api:
+        for body in ({}, {"number": -1}):
+            for token in (direct, device_token):
+                limiter.taken = 0
+                await beat(api, token, body)
+                unknown = token == direct and body  # refused before it was found: it is nobody's token
+                assert limiter.taken == (0 if knows or unknown else 1)
+
+
+async def test_an_address_of_many_bad_tokens_has_them_looked_up_first(
+    kit: Kit, found: Found, device_token: str
+) -> None:
+    """The operation's statement does not run for a stranger any more; a good token passes as ever."""
+    async with served(kit, found) as api:
+        for _ in range(150):
+            assert await beat(api, new_token("dtok")) == (401, "unauthorized")
+        looked_up_later = found.asked
+        assert 10 < looked_up_later < 150
+        assert await beat(api, new_token("dtok"), {"number": -1}) == (401, "unauthorized")
+        assert await beat(api, device_token) == (200, "usual device")
+        assert found.asked == looked_up_later
 
 
 async def test_the_headers_are_checked_on_this_way_too(kit: Kit, found: Found, device_token: str) -> None:

@@ -54,7 +54,7 @@ def caller(kind: ActorKind = "key", world: int = 1, id_: str = "key_1") -> Actor
 
 
 def device_bucket(id_: str) -> str:
-    return f"device:0:{id_.encode().hex()}"
+    return f"device:1:{id_}"
 
 
 @dataclass
@@ -221,7 +221,7 @@ async def test_a_fleet_that_calls_now_and_then_writes_nothing(processes: Process
     limiter = processes.make(device_per_minute=60)
     for number in range(30):
         for call in range(3):
-            headers = dict(await limiter.take_device(b"dev_%d" % number))
+            headers = dict(await limiter.take(caller("device", id_=f"dev_{number}"), READ))
             assert headers[b"x-ratelimit-remaining"] == b"%d" % (59 - call)
     assert await processes.used(device_bucket("dev_0")) is None
     assert await passes(limiter, caller("device", id_="dev_0"))
@@ -242,12 +242,36 @@ async def test_a_device_keeps_its_limit_within_a_tenth_over_two_processes(
         processes.clock.advance(timedelta(minutes=1))
 
 
-async def test_asking_for_one_token_after_the_other_is_no_way_around(processes: Processes) -> None:
+@pytest.mark.parametrize("refreshing", [True, False])
+async def test_all_tokens_of_a_device_have_one_limit(processes: Processes, refreshing: bool) -> None:
+    both = [processes.make(device_per_minute=20), processes.make(device_per_minute=20)]
+    operation = replace(READ, refreshing_tokens=refreshing)
+    passed = 0
+    for number in range(60):
+        device = replace(caller("device", id_="dev_1"), token_hash=b"token %d" % number)
+        passed += await passes(both[number % 2], device, operation)
+        assert await passes(both[0], caller("device", id_=f"dev_other_{number}"))
+    assert 18 <= passed <= 22
+
+
+async def test_a_token_draws_on_its_device_once_it_was_found_good(processes: Processes) -> None:
     limiter = processes.make(device_per_minute=5)
-    refresh = replace(READ, refreshing_tokens=True)
-    device = caller("device", id_="dev_1")
-    answers = [await passes(limiter, replace(device, token_hash=b"%d" % each), refresh) for each in range(8)]
-    assert answers == [True] * 5 + [False] * 3
+    assert await limiter.take_device(b"dev_1") is None
+    assert await passes(limiter, caller("device", id_="dev_1"))
+    known = await limiter.take_device(b"dev_1")
+    assert known is not None
+    assert dict(known)[b"x-ratelimit-remaining"] == b"3"
+    assert await limiter.take_device(b"dev_2") is None
+
+
+async def test_a_token_that_nobody_has_takes_no_room(processes: Processes) -> None:
+    limiter = processes.make(device_per_minute=2)
+    for number in range(50):
+        for _ in range(10):
+            assert await limiter.take_device(b"invented %d" % number) is None
+    assert not limiter._buckets
+    async with processes.database.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM rate_windows") == 0
 
 
 @pytest.mark.parametrize("kind", ["upload", "end_user"])
@@ -318,3 +342,6 @@ async def test_memory_is_bounded_whatever_calls(
     for number in range(100):
         assert await passes(limiter, caller("device", id_=f"dev_{number}"))
     assert len(limiter._buckets) + len(limiter._older) <= 40
+    for number in range(100):  # of one device, which has no more buckets for it
+        await passes(limiter, replace(caller("device", id_="dev_1"), token_hash=b"%d" % number))
+    assert len(limiter._devices) <= 20

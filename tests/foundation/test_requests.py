@@ -20,7 +20,8 @@ from lapel.foundation.errors import Conflict
 from lapel.foundation.kit import Kit
 from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
-from lapel.foundation.requests import Api, Observer
+from lapel.foundation.protocols import Observer
+from lapel.foundation.requests import Api
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.support.tenants import Tenant
 

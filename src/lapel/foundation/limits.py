@@ -10,6 +10,9 @@ A device calls once a minute or so, and there are many: a lease for each call wo
 a process lets a device spend a twentieth of its limit before it asks, and takes that into account then. Each
 process that a device reaches beyond the first may let a twentieth more through.
 
+A bucket is the device's, whichever of its tokens calls. The process remembers to which device a good token
+belongs; a token that it does not know has no bucket, and no row.
+
 The counter is a courtesy, not a gate: when it cannot be reached, or not in time, requests pass
 and `lapel_rate_limit_unreachable_total` counts them.
 """
@@ -75,7 +78,7 @@ class Unlimited:
         """Let everything pass."""
         return ()
 
-    async def take_device(self, token_hash: bytes) -> Headers:  # noqa: ARG002 - Limiter's shape
+    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - Limiter's shape
         """Let everything pass."""
         return ()
 
@@ -163,6 +166,8 @@ class RateLimiter:
         self._older: dict[str, _Bucket] = {}
         # What one request draws on, found at once; made of the present generation's buckets.
         self._groups: dict[_Drawn, list[_Bucket]] = {}
+        # By the hash of a good token, what its device draws on.
+        self._devices: dict[bytes, _Drawn] = {}
         self._turned = 0
         self._swept = 0
         self._rest_until = 0.0
@@ -172,14 +177,16 @@ class RateLimiter:
         if actor.kind != "device":
             # A project's keys, upload tokens and end-user tokens share the project's buckets.
             return await self._take((actor.world_id, "", operation.bucket))
-        # By its name, for a device that asks for one token after the other: each token has a bucket.
-        if operation.refreshing_tokens:
-            return await self._take((actor.world_id, actor.id, None))
-        return await self.take_device(actor.token_hash)
+        drawn = (actor.world_id, actor.id, None)
+        if len(self._devices) >= _CAPACITY:
+            self._devices.clear()
+        self._devices[actor.token_hash] = drawn
+        return await self._take(drawn)
 
-    async def take_device(self, token_hash: bytes) -> Headers:
-        """`take` for a device of which only the token's hash is known."""
-        return await self._take((0, token_hash.hex(), None))
+    async def take_device(self, token_hash: bytes) -> Headers | None:
+        """`take` by the hash of a device's token; None, and nothing counted, if the token is not known."""
+        drawn = self._devices.get(token_hash)
+        return None if drawn is None else await self._take(drawn)
 
     async def _take(self, drawn: _Drawn) -> Headers:
         buckets = self._buckets_of(drawn)

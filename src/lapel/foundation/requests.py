@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
@@ -28,6 +28,8 @@ from lapel.foundation.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    RateLimitExceeded,
+    Unauthorized,
     Unavailable,
 )
 from lapel.foundation.forms import Form
@@ -36,6 +38,7 @@ from lapel.foundation.operations import Operation, Reply, Router
 from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.request_id import REQUEST_ID
 from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.strangers import Strangers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from lapel.foundation.disk import DiskGuard
     from lapel.foundation.ids import Ids
     from lapel.foundation.operations import Answer, Direct
+    from lapel.foundation.protocols import Authenticate, Limiter, Observer
     from lapel.foundation.seal import Sealer
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
@@ -61,38 +65,6 @@ _AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-
-
-class Authenticate(Protocol):
-    """Knows tokens; see `auth.py`."""
-
-    async def __call__(self, header: bytes | None) -> Actor:
-        """The actor of an Authorization header. Raises Unauthorized."""
-        ...
-
-    def device_token(self, header: bytes | None) -> bytes | None:
-        """The hash of a device token that has the right shape, not looked up; None for anything else."""
-        ...
-
-
-class Limiter(Protocol):
-    """Counts requests; see `limits.py`."""
-
-    async def take(self, actor: Actor, operation: Operation) -> Headers:
-        """The headers to answer with. Raises RateLimitExceeded."""
-        ...
-
-    async def take_device(self, token_hash: bytes) -> Headers:
-        """The same for a device of which only the token's hash is known."""
-        ...
-
-
-class Observer(Protocol):
-    """Told of every answer: logs and metrics."""
-
-    def __call__(
-        self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +129,7 @@ class Api:
         self._observe = observe
         self._body_limit = body_limit
         self._disk = disk
+        self._strangers = Strangers(clock)
         self._router = Router((each.method, each.path, _compile(each)) for each in operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,11 +168,10 @@ class Api:
         direct = operation.direct
         if direct is not None and _is_small(call.headers):
             token_hash = self._authenticate.device_token(call.headers.get(b"authorization"))
-            if token_hash is not None:
+            if token_hash is not None and not self._strangers.suspects(scope):
                 return await self._answer_direct(endpoint, direct, token_hash, params, scope, receive, call)
         if not operation.public:
-            await self._enter(operation, call)
-            call.extra = await self._limiter.take(call.actor, operation)
+            await self._enter(operation, scope, call)
         if endpoint.writes and self._disk is not None and self._disk.low():
             raise Unavailable(
                 "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
@@ -216,9 +188,17 @@ class Api:
         handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
         return encode(operation, await handler(call.actor, params, query, body))
 
-    async def _enter(self, operation: Operation, call: _Call) -> None:
-        call.actor = await self._authenticate(call.headers.get(b"authorization"))
+    async def _enter(
+        self, operation: Operation, scope: Scope, call: _Call, counted: Headers | None = None
+    ) -> None:
+        """Find the caller, check its scope, and count the request unless it was `counted`."""
+        try:
+            call.actor = await self._authenticate(call.headers.get(b"authorization"))
+        except Unauthorized:
+            self._strangers.note(scope)
+            raise
         admit(operation, call.actor)
+        call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted
 
     async def _decode(
         self, endpoint: Endpoint, scope: Scope, receive: Receive, call: _Call
@@ -244,27 +224,29 @@ class Api:
     ) -> tuple[int, Headers, bytes]:
         """The operation's own statement finds the device that calls, and only then is it known.
 
-        Whoever was not found, or asked for something that is refused, is authenticated after all: what is
-        wrong with a token is told before what is wrong with the request, and of limits only a good one hears.
+        If no device matches, or the request is refused, authenticate the usual way first: a bad token must
+        answer 401 before 400 or 429, and only callers with a valid token see rate-limit headers. A device
+        that the limiter does not know yet is counted once the statement has found it.
         """
         operation = endpoint.operation
-        counted: Headers = ()
+        counted: Headers | None = None
         try:
             counted = await self._limiter.take_device(token_hash)
             _, query, body = await self._decode(endpoint, scope, receive, call)
             found = await direct(token_hash, params, query, body)
         except Unavailable:
             raise  # to ask for the token would take as long again, of what has too much to do as it is
+        except RateLimitExceeded:
+            await self._enter(operation, scope, call, counted=())
+            raise
         except ApiError:
-            await self._enter(operation, call)
-            call.extra = counted
+            await self._enter(operation, scope, call, counted)
             raise
         if found is None:
-            await self._enter(operation, call)
-            call.extra = counted
+            await self._enter(operation, scope, call, counted)
             return encode(operation, await operation.handler(call.actor, params, query, body))
         call.actor, answer = found
-        call.extra = counted
+        call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted
         return encode(operation, answer)
 
     async def _answer_form(

@@ -1,0 +1,42 @@
+"""What the request path (`requests.py`) is given to work with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from lapel.foundation.actors import Actor
+    from lapel.foundation.answers import Headers
+    from lapel.foundation.operations import Operation
+
+
+class Authenticate(Protocol):
+    """Knows tokens; see `auth.py`."""
+
+    async def __call__(self, header: bytes | None) -> Actor:
+        """The actor of an Authorization header. Raises Unauthorized."""
+        ...
+
+    def device_token(self, header: bytes | None) -> bytes | None:
+        """The hash of a device token that has the right shape, not looked up; None for anything else."""
+        ...
+
+
+class Limiter(Protocol):
+    """Counts requests; see `limits.py`."""
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:
+        """The headers to answer with. Raises RateLimitExceeded."""
+        ...
+
+    async def take_device(self, token_hash: bytes) -> Headers | None:
+        """The same by the hash of a device's token; None, and nothing counted, if the token is not known."""
+        ...
+
+
+class Observer(Protocol):
+    """Told of every answer: logs and metrics."""
+
+    def __call__(
+        self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
+    ) -> None: ...
