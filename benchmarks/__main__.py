@@ -25,6 +25,7 @@ BENCHMARKS = (
     "speakers",
     "job_start",
     "revocation",
+    "deleted_audio",
 )
 
 

@@ -35,7 +35,7 @@ def measure() -> list[Row]:
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         audio = start_of_sample(folder, seconds=3).read_bytes()
-        with _served(folder / "data") as client:
+        with served(folder / "data") as client:
             client.ask("PATCH", "/v1/config/processing", {"auto_transcription": {"enabled": True}})
             client.upload(audio)  # the models are loaded
             waits = [client.upload(audio) for _ in range(UPLOADS)]
@@ -56,7 +56,9 @@ def measure() -> list[Row]:
     ]
 
 
-class _Client:
+class Client:
+    """Uploads for one end user of a server, and calls of its API."""
+
     def __init__(self, base_url: str, key: str) -> None:
         self._key = key
         where = urlsplit(base_url)
@@ -65,12 +67,7 @@ class _Client:
 
     def upload(self, audio: bytes) -> tuple[float, float]:
         """Seconds from the answer to upload-complete to the start of the job, and to its end."""
-        recording = self.ask("POST", "/v1/recordings", {"end_user_id": self.end_user})["id"]
-        at = f"/v1/recordings/{recording}"
-        upload = self.ask("POST", f"{at}/upload-url", {"content_type": "audio/ogg"})
-        link = urlsplit(upload["upload_url"])
-        self._send("PUT", f"{link.path}?{link.query}", upload["headers"], audio)
-        self.ask("POST", f"{at}/upload-complete", {})
+        recording = self.send(audio)
         answered = time.time()
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
@@ -87,11 +84,22 @@ class _Client:
             time.sleep(0.02)
         raise RuntimeError("no transcription was made")
 
+    def send(self, audio: bytes) -> str:
+        """Upload a recording, completed; its id."""
+        recording: str = self.ask("POST", "/v1/recordings", {"end_user_id": self.end_user})["id"]
+        at = f"/v1/recordings/{recording}"
+        upload = self.ask("POST", f"{at}/upload-url", {"content_type": "audio/ogg"})
+        link = urlsplit(upload["upload_url"])
+        self._send("PUT", f"{link.path}?{link.query}", upload["headers"], audio)
+        self.ask("POST", f"{at}/upload-complete", {})
+        return recording
+
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One call of the API."""
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         content = b"" if body is None else json.dumps(body).encode()
-        return json.loads(self._send(method, path, headers, content))
+        answer = self._send(method, path, headers, content)
+        return json.loads(answer) if answer else None
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
         self._http.request(method, path, body or None, headers)
@@ -103,7 +111,8 @@ class _Client:
 
 
 @contextlib.contextmanager
-def _served(data: Path) -> Generator[_Client]:
+def served(data: Path) -> Generator[Client]:
+    """`lapel serve` on a folder, for a block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
     environment["LAPEL_RATE_LIMITS"] = "off"
     command = [sys.executable, "-m", "lapel.cli.main", "serve", "--data-dir", str(data), "--port", "0"]
@@ -118,7 +127,7 @@ def _served(data: Path) -> Generator[_Client]:
         if not line:
             raise RuntimeError("`lapel serve` does not start")
         told = json.loads(line)
-        yield _Client(told["base_url"], told["key"])
+        yield Client(told["base_url"], told["key"])
     finally:
         process.terminate()
         process.wait(30)

@@ -53,6 +53,7 @@ async def work(
         )
         for lane in AT_ONCE
     )
+    await runner.start()
     async with asyncio.TaskGroup() as group:
         for line in lines:
             group.create_task(line.run(stop))

@@ -55,7 +55,15 @@ _REASONS = {
         "lapel.recordings.reconcile_queries.PRUNE_ATTEMPTS",
         "lapel.recordings.reconcile_queries.PRUNE_TOKENS",
     ),
-    "the worlds and ids are the arguments' rows": ("lapel.projects.queries.RECORD_USE",),
+    "the worlds and ids are the arguments' rows": (
+        "lapel.projects.queries.RECORD_USE",
+        "lapel.transcription.work_queries.WAITING",
+    ),
+    "what lies in a worker's own folder, of whatever worlds": (
+        "lapel.erasure.copy_queries.DELETE_OF_HOLDERS",
+        "lapel.erasure.copy_queries.RENEW",
+        "lapel.erasure.copy_queries.ERASED_OF",
+    ),
     "the operator's command, about the whole installation": (
         "lapel.cli.queries.MADE_UNDER_OTHERS",
         "lapel.cli.queries.PROMISED",

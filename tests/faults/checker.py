@@ -28,6 +28,7 @@ def judge(told: Told, there: Evidence) -> list[Finding]:
         *_objects(there),
         *_events(told, there),
         *_deletions(told, there),
+        *_scratch(there),
         *_jobs(there),
     ]
     return sorted(findings)
@@ -121,6 +122,14 @@ def _deletions(told: Told, there: Evidence) -> Iterator[Finding]:
     # Also those whose deletion nobody heard the answer of: gone whole, or not at all.
     for recording_id in there.tombstones & there.recordings.keys():
         yield Finding("half-deleted", recording_id)
+
+
+def _scratch(there: Evidence) -> Iterator[Finding]:
+    """Nobody works on any audio, so there is none beside the store."""
+    for name in there.scratch:
+        yield Finding("audio-in-scratch", name)
+    for recording_id in there.copies:
+        yield Finding("copy-not-forgotten", recording_id)
 
 
 def _jobs(there: Evidence) -> Iterator[Finding]:

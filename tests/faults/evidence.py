@@ -20,6 +20,7 @@ MEDIA = "SELECT recording_id, id, status, content_type, file_size_bytes, sha256,
 EVENTS = "SELECT type, resource_id FROM events"
 TOMBSTONES = "SELECT id FROM tombstones"
 ERASURES = "SELECT resource_id, state FROM erasures WHERE resource_type = 'recording'"
+COPIES = "SELECT recording_id FROM local_copies"
 JOBS = "SELECT entrypoint, status::text AS status FROM jobs.pgqueuer"
 READERS = 8
 
@@ -59,6 +60,9 @@ class Evidence:
     tombstones: set[str]
     erasures: dict[str, str]
     jobs: list[tuple[str, str]]
+    # Files on the workers' own disk, but for locks, and the ledger's rows about them: at rest there is none.
+    scratch: list[str] = field(default_factory=list[str])
+    copies: list[str] = field(default_factory=list[str])
     served: dict[tuple[str, str], Served] = field(default_factory=dict[tuple[str, str], Served])
     # What GET /recordings/{id} answers, for every recording that was deleted.
     answers_of_deleted: dict[str, int] = field(default_factory=dict[str, int])
@@ -74,12 +78,21 @@ async def collect(settings: Settings) -> Evidence:
         tombstones = {row["id"] for row in await connection.fetch(TOMBSTONES)}
         erasures = {row["resource_id"]: row["state"] for row in await connection.fetch(ERASURES)}
         jobs = [(row["entrypoint"], row["status"]) for row in await connection.fetch(JOBS)]
+        copies = [row["recording_id"] for row in await connection.fetch(COPIES)]
     finally:
         await connection.close()
     objects = await asyncio.to_thread(bucket.listing, settings)
     hashes = await asyncio.to_thread(bucket.hashes, settings, list(objects))
     media = {(row.recording_id, row.media_id): row for row in rows}
-    return Evidence(recordings, media, objects, hashes, events, tombstones, erasures, jobs)
+    scratch = await asyncio.to_thread(scratch_files, settings)
+    return Evidence(recordings, media, objects, hashes, events, tombstones, erasures, jobs, scratch, copies)
+
+
+def scratch_files(settings: Settings) -> list[str]:
+    """What lies in the workers' folder for audio."""
+    root = settings.scratch_dir or settings.data_dir / "scratch"
+    files = (each for each in root.rglob("*") if each.is_file() and each.name != "held")
+    return sorted(str(each.relative_to(root)) for each in files)
 
 
 async def read_back(

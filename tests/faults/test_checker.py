@@ -114,6 +114,8 @@ def unfinish(there: Evidence) -> None:
         (lambda there: there.tombstones.clear(), {"tombstone-missing"}),
         (lambda there: there.erasures.clear(), {"ledger-entry-missing"}),
         (lambda there: there.erasures.update(rec_2="open"), {"ledger-entry-open"}),
+        (lambda there: there.scratch.append("1-deadbeef/x/audio"), {"audio-in-scratch"}),
+        (lambda there: there.copies.append("rec_2"), {"copy-not-forgotten"}),
         (lambda there: there.jobs.append(("recordings.verify-upload", "failed")), {"job-left"}),
     ],
 )

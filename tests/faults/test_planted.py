@@ -21,6 +21,9 @@ from tests.support.tenants import Tenant, make_tenant
 
 SECONDS = 3.0
 STRAY = "media/proj_x/rec_x/med_x/att_x/audio.opus"
+COPY = """
+INSERT INTO local_copies (world_id, recording_id, holder, renewed_at) VALUES ($1, $2, '1-deadbeef', now())
+"""
 DOUBLE_EVENT = """
 INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
 SELECT world_id, id || 'x', type, resource_id, dedupe || 'x', body, created_at
@@ -84,6 +87,13 @@ async def plant(live: Running, tenant: Tenant, told: Told) -> None:
     again += "FROM events WHERE type = 'recording.uploaded' AND resource_id = $1"
     await execute(live, again, doubled.recording_id)
     expected |= {("event-surplus", doubled.recording_id)}
+    assert await kinds(live, tenant, told) == expected
+
+    left = live.settings.data_dir / "scratch" / "1-deadbeef" / "x" / "audio"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"speech")
+    await execute(live, COPY, tenant.test_world, doubled.recording_id)
+    expected |= {("audio-in-scratch", "1-deadbeef/x/audio"), ("copy-not-forgotten", doubled.recording_id)}
     assert await kinds(live, tenant, told) == expected
 
     await execute(live, "DELETE FROM recordings WHERE id = $1", gone.recording_id)

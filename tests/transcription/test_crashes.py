@@ -12,6 +12,7 @@ import lapel
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.transcription.crash_points import CRASH_POINTS, OF_A_STEP, STAGES
 from lapel.transcription.providers.slots import Engine
+from tests.faults.evidence import scratch_files
 from tests.faults.processes import armed, process
 from tests.recordings.support import events_of
 from tests.support.postgres import create_database, drop_database
@@ -54,6 +55,11 @@ async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
             group.create_task(scene(point))
 
 
+async def _audio_left(opened: Office) -> list[str]:
+    files = await asyncio.to_thread(scratch_files, opened.live.settings)
+    return [*files, *["a row"] * await opened.value("SELECT count(*) FROM local_copies")]
+
+
 async def _live(opened: Office, point: str, folder: Path) -> None:
     await opened.call(
         "PATCH",
@@ -70,6 +76,10 @@ async def _live(opened: Office, point: str, folder: Path) -> None:
             if worker.crashed:
                 break
             await asyncio.sleep(0.05)
+        async with asyncio.timeout(SLOW):  # what the killed one held, too
+            while left := await _audio_left(opened):  # noqa: ASYNC110 - another process's files
+                await asyncio.sleep(0.05)
+        assert left == [], point
         assert worker.crashed, f"{point} was never reached: {worker.exits}"
         assert not marker.exists()
     assert done["status"] == "completed", f"{point}: {done}"

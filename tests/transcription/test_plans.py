@@ -65,6 +65,7 @@ SINGLE = {
     queries.READ_FACTS: ["audio_facts_pkey"],
     queries.HOLD_OF_RECORDINGS: ["transcriptions_of_recording"],
     work_queries.HOLD_OF_RECORDINGS: ["speech_work_of_recording"],
+    work_queries.WAITING: ["speech_work_of_recording"],
     work_queries.RENEW: ["speech_work_pkey"],
     work_queries.HOLD: ["speech_work_pkey"],
     work_queries.MOVE: ["speech_work_pkey"],

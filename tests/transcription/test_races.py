@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from lapel import app
+from lapel.erasure.service import LocalCopies
 from lapel.foundation.kit import Kit
 from lapel.recordings.service import Audio
 from lapel.transcription import events, queries, work, work_queries
@@ -78,7 +79,9 @@ async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_o
     kit: Kit, tmp_path: Path
 ) -> None:
     steps = Looked(
-        decoder=Decoder(), engine=Engine(kit.settings), scratch=Scratch(tmp_path / "scratch", kit.store)
+        decoder=Decoder(),
+        engine=Engine(kit.settings),
+        scratch=Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database)),
     )
     watched = Watched(kit, steps)
     watched.watch()
@@ -91,7 +94,9 @@ async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_o
 @pytest.fixture
 async def runner(kit: Kit, tmp_path: Path) -> AsyncGenerator[Runner]:
     steps = Looked(
-        decoder=Decoder(), engine=Engine(kit.settings), scratch=Scratch(tmp_path / "scratch", kit.store)
+        decoder=Decoder(),
+        engine=Engine(kit.settings),
+        scratch=Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database)),
     )
     async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
@@ -236,7 +241,9 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
             made["id"],
         )
     steps = Silent(
-        decoder=Decoder(), engine=Engine(kit.settings), scratch=Scratch(tmp_path / "scratch", kit.store)
+        decoder=Decoder(),
+        engine=Engine(kit.settings),
+        scratch=Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database)),
     )
     runner = Runner(kit, steps)
     for _ in range(50):  # others' work may wait there, too

@@ -1,4 +1,4 @@
-"""Audio on the worker's own disk: fetched once, let go in time, and nothing left of the dead."""
+"""Audio on the worker's own disk: fetched once, gone after its last use, and nothing left of the dead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import cast
 
 import pytest
 
+from lapel.erasure.service import LocalCopies
+from lapel.foundation.kit import Kit
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.foundation.storage.store import ObjectStore
 from lapel.recordings.service import Audio
 from lapel.transcription.failures import SpeechError
-from lapel.transcription.scratch import Scratch
+from lapel.transcription.scratch import Place, Scratch
+from tests.support.tenants import Tenant
 
 SIZE = 20 * 1024 * 1024
 
@@ -37,18 +41,57 @@ class Ranges:
         return bytes([start // length % 256]) * min(length, SIZE - start)
 
 
-def audio(name: str) -> Audio:
-    return Audio(
-        recording_id="rec_1",
-        end_user_id="eu_1",
-        device_id=None,
-        name=None,
-        recorded_at=datetime.now(UTC),
-        media_id="med_1",
-        object_key=name,
-        content_type="audio/ogg",
-        size=SIZE,
-    )
+class Desk:
+    """A worker's scratch folder, and audio of a tenant's recordings."""
+
+    def __init__(self, kit: Kit, tenant: Tenant, root: Path, store: Ranges) -> None:
+        self.root = root
+        self.store = store
+        self.world_id = tenant.test_world
+        self._kit = kit
+        self.scratch = self.another()
+
+    def another(self) -> Scratch:
+        """Another worker's, on the same disk."""
+        database = self._kit.database
+        return Scratch(self.root, cast("ObjectStore", self.store), database, LocalCopies(database))
+
+    def audio(self, name: str, size: int = SIZE) -> Audio:
+        """An audio of a recording of its own."""
+        return replace(ANY, world_id=self.world_id, recording_id=f"rec_{name}", object_key=name, size=size)
+
+    def files(self) -> list[Path]:
+        """What lies on the disk, but for locks."""
+        return [each for each in self.root.rglob("*") if each.is_file() and each.name != "held"]
+
+    async def rows(self) -> int:
+        """How many copies the ledger knows of."""
+        async with self._kit.database.acquire() as connection:
+            return await connection.fetchval(
+                "SELECT count(*) FROM local_copies WHERE world_id = $1", self.world_id
+            )
+
+    async def step(self, name: str, *, next_waits: bool = False) -> Place:
+        """Use an audio once, as a step of the work on it does."""
+        async with self.scratch.working_on(self.world_id, f"rec_{name}") as stay:
+            async with self.scratch.audio(self.audio(name)) as place:
+                assert place.file.stat().st_size == SIZE
+            stay.next_waits = next_waits
+        return place
+
+
+ANY = Audio(
+    world_id=0,
+    recording_id="rec_1",
+    end_user_id="eu_1",
+    device_id=None,
+    name=None,
+    recorded_at=datetime.now(UTC),
+    media_id="med_1",
+    object_key="",
+    content_type="audio/ogg",
+    size=SIZE,
+)
 
 
 @pytest.fixture
@@ -57,91 +100,110 @@ def store() -> Ranges:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, store: Ranges) -> Scratch:
-    return Scratch(tmp_path / "scratch", cast("ObjectStore", store))
+async def desk(kit: Kit, tenant: Tenant, tmp_path: Path, store: Ranges) -> AsyncGenerator[Desk]:
+    made = Desk(kit, tenant, tmp_path / "scratch", store)
+    yield made
+    await made.scratch.close()
+    assert not made.root.exists()
+    assert await made.rows() == 0
 
 
-async def test_an_audio_is_fetched_once_in_ranges_and_kept_for_the_next_step(
-    scratch: Scratch, store: Ranges
-) -> None:
+async def test_it_is_gone_when_its_last_user_leaves(desk: Desk) -> None:
+    async with desk.scratch.audio(desk.audio("a")), desk.scratch.audio(desk.audio("a")) as place:
+        assert place.file.stat().st_size == SIZE
+        assert await desk.rows() == 1
+    assert desk.files() == []
+    assert await desk.rows() == 0
+    await desk.step("a")
+    assert desk.files() == []
+    assert await desk.rows() == 0
+
+
+async def test_it_is_fetched_once_in_ranges_and_stays_while_its_next_step_waits(desk: Desk) -> None:
     for _ in range(2):
-        async with scratch.audio(audio("a")) as place:
-            assert place.file.stat().st_size == SIZE
-            assert place.folder.stat().st_mode & 0o777 == 0o700
-    assert [length for _, _, length in store.asked] == [8 * 1024 * 1024] * 2 + [4 * 1024 * 1024]
-    await scratch.close()
+        await desk.step("a", next_waits=True)
+        assert [each.name for each in desk.files()] == ["audio"]
+    assert [length for _, _, length in desk.store.asked] == [8 * 1024 * 1024] * 2 + [4 * 1024 * 1024]
+    await desk.step("a")
+    assert desk.files() == []
 
 
-async def test_many_that_are_let_go_at_once_disturb_nobody(scratch: Scratch, tmp_path: Path) -> None:
+async def test_nobody_else_can_read_it(desk: Desk) -> None:
+    desk.root.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        place = await desk.step("a", next_waits=True)
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (desk.root, *desk.root.rglob("*"))}
+    assert {path for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()
+    assert place.file in modes
+
+
+async def test_many_that_are_let_go_at_once_disturb_nobody(desk: Desk) -> None:
     everybody = asyncio.Barrier(12)
 
     async def use(name: str) -> None:
-        async with scratch.audio(replace(audio(name), size=1)) as place:
-            await everybody.wait()
-            assert place.file.exists()
-        async with scratch.audio(replace(audio(name), size=1)) as place:
-            await asyncio.sleep(0)
-            assert place.file.exists()
+        async with desk.scratch.working_on(desk.world_id, f"rec_{name}") as stay:
+            async with desk.scratch.audio(desk.audio(name, 1)) as place:
+                await everybody.wait()
+                assert place.file.exists()
+            async with desk.scratch.audio(desk.audio(name, 1)) as place:
+                await asyncio.sleep(0)
+                assert place.file.exists()
+            stay.next_waits = True
 
     await asyncio.gather(*(use(str(number)) for number in range(12)))
-    own = next((tmp_path / "scratch").iterdir())
-    assert sum(each.is_dir() for each in own.iterdir()) <= 4
-    await scratch.close()
+    assert len(desk.files()) <= 4
+    assert await desk.rows() == len(desk.files())
 
 
-async def test_two_at_once_fetch_it_once(scratch: Scratch, store: Ranges) -> None:
+async def test_two_at_once_fetch_it_once(desk: Desk) -> None:
     async def use() -> None:
-        async with scratch.audio(audio("a")):
+        async with desk.scratch.audio(desk.audio("a")):
             await asyncio.sleep(0)
 
     await asyncio.gather(*(use() for _ in range(5)))
-    assert len(store.asked) == 3
-    await scratch.close()
+    assert len(desk.store.asked) == 3
 
 
-async def test_what_nobody_uses_goes_when_others_come_and_what_is_used_stays(
-    scratch: Scratch, tmp_path: Path
-) -> None:
-    async with scratch.audio(audio("used")) as used:
+async def test_of_those_that_wait_the_oldest_go_and_what_is_used_stays(desk: Desk) -> None:
+    async with desk.scratch.audio(desk.audio("used")) as used:
         for number in range(10):
-            async with scratch.audio(audio(str(number))):
-                pass
+            await desk.step(str(number), next_waits=True)
         assert used.file.exists()
-        folders = list((tmp_path / "scratch").rglob("audio"))
-        assert len(folders) == 1 + 4
-    await scratch.close()
-    assert not (tmp_path / "scratch").exists()
+        assert len(desk.files()) == 1 + 4
 
 
-async def test_an_outage_is_passed_on_and_the_next_try_fetches_anew(scratch: Scratch, store: Ranges) -> None:
-    store.fault = StoreUnavailable("away")
+async def test_an_outage_is_passed_on_and_the_next_try_fetches_anew(desk: Desk) -> None:
+    desk.store.fault = StoreUnavailable("away")
     with pytest.raises(StoreUnavailable):
-        async with scratch.audio(audio("a")):
-            pass
-    store.fault = None
-    async with scratch.audio(audio("a")) as place:
-        assert place.file.stat().st_size == SIZE
-    store.fault = ObjectMissing("b")
+        await desk.step("a")
+    assert desk.files() == []
+    desk.store.fault = None
+    await desk.step("a")
+    desk.store.fault = ObjectMissing("b")
     with pytest.raises(SpeechError, match="not in the store"):
-        async with scratch.audio(audio("b")):
-            pass
-    await scratch.close()
+        await desk.step("b")
 
 
-async def test_the_next_process_removes_what_a_killed_one_left_and_nothing_of_the_living(
-    scratch: Scratch, store: Ranges, tmp_path: Path
+async def test_a_worker_that_starts_removes_what_a_killed_one_left_and_nothing_of_the_living(
+    desk: Desk, kit: Kit
 ) -> None:
-    async with scratch.audio(audio("a")) as living:
-        dead = tmp_path / "scratch" / "1-deadbeef"
+    async with desk.scratch.audio(desk.audio("a")) as living:
+        dead = desk.root / "1-deadbeef"
         (dead / "x").mkdir(parents=True)
         (dead / "held").touch()
-        other = Scratch(tmp_path / "scratch", cast("ObjectStore", store))
-        async with other.audio(audio("b")):
-            assert not dead.exists()
-            assert living.file.exists()
+        (dead / "x" / "audio").write_bytes(b"speech")
+        await LocalCopies(kit.database).register(dead.name, desk.world_id, "rec_dead")
+        other = desk.another()
+        await other.start()
+        assert not dead.exists()
+        assert await desk.rows() == 1
+        assert living.file.exists()
         await other.close()
         assert living.file.exists()
-    await scratch.close()
+    assert desk.files() == []
 
 
 def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: Path) -> None:
@@ -150,6 +212,7 @@ def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: 
         "for _ in range(200):\n"
         "    own = OwnFolder(pathlib.Path(sys.argv[1]))\n"
         "    assert own.is_held\n"
+        "    own.forget_left()\n"
         "    own.close()\n"
     )
     root = tmp_path / "scratch"
@@ -162,50 +225,40 @@ def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: 
     assert not root.exists()
 
 
-async def test_a_folder_that_lost_its_lock_keeps_what_is_used(
-    scratch: Scratch, store: Ranges, tmp_path: Path
-) -> None:
-    async with scratch.audio(audio("a")) as used:
+async def test_a_folder_that_lost_its_lock_keeps_what_is_used(desk: Desk) -> None:
+    async with desk.scratch.audio(desk.audio("a")) as used:
         (used.folder.parent / "held").unlink()
-        async with scratch.audio(audio("b")) as other:
+        async with desk.scratch.audio(desk.audio("b")) as other:
             assert other.folder.parent == used.folder.parent
             assert used.file.exists()
         assert (used.folder.parent / "held").exists()
-    await scratch.close()
-    assert not (tmp_path / "scratch").exists()
 
 
-async def test_what_was_left_without_its_lock_is_removed_and_what_is_not_ours_stays(
-    scratch: Scratch, tmp_path: Path
-) -> None:
-    left, theirs = tmp_path / "scratch" / "1-deadbeef", tmp_path / "scratch" / "theirs"
+async def test_what_was_left_without_its_lock_is_removed_and_what_is_not_ours_stays(desk: Desk) -> None:
+    left, theirs = desk.root / "1-deadbeef", desk.root / "theirs"
     for each in (left, theirs):
         each.mkdir(parents=True)
         (each / "audio.pcm").touch()
-    async with scratch.audio(audio("a")):
+    async with desk.scratch.audio(desk.audio("a")):
         assert not left.exists()
     assert (theirs / "audio.pcm").exists()
-    await scratch.close()
+    shutil.rmtree(theirs)
 
 
-async def test_what_somebody_else_has_removed_is_fetched_again(
-    scratch: Scratch, store: Ranges, tmp_path: Path
-) -> None:
+async def test_what_somebody_else_has_removed_is_fetched_again(desk: Desk) -> None:
     """As systems do with files in their temporary folder that nobody touched for days."""
-    async with scratch.audio(audio("a")):
-        pass
-    shutil.rmtree(tmp_path / "scratch")
+    await desk.step("a", next_waits=True)
+    shutil.rmtree(desk.root)
     for name in ("a", "b"):
-        async with scratch.audio(audio(name)) as place:
-            assert place.file.stat().st_size == SIZE
-    assert len(store.asked) == 9
-    await scratch.close()
+        await desk.step(name)
+    assert len(desk.store.asked) == 9
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-async def test_somebody_elses_folder_is_refused(scratch: Scratch, tmp_path: Path) -> None:
-    (tmp_path / "scratch").mkdir()
-    os.chown(tmp_path / "scratch", 12345, 12345)
+async def test_somebody_elses_folder_is_refused_and_the_worker_starts_all_the_same(desk: Desk) -> None:
+    desk.root.mkdir()
+    os.chown(desk.root, 12345, 12345)
+    await desk.scratch.start()
     with pytest.raises(PermissionError, match="LAPEL_SCRATCH_DIR"):
-        async with scratch.audio(audio("a")):
-            pass
+        await desk.step("a")
+    desk.root.rmdir()

@@ -21,7 +21,7 @@ from lapel.cli.transcribing import SPARE_BYTES, Job, transcribe_all
 from lapel.foundation import telemetry
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.formats import FORMATS, Format, FormatName
-from lapel.transcription.own_folder import OwnFolder
+from lapel.transcription.own_folder import OwnFolder, private_file
 from lapel.transcription.providers.protocol import Wish
 
 _CHUNK = 4 * 1024 * 1024
@@ -192,6 +192,7 @@ def _scratch() -> Generator[Path]:
             own = OwnFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
     except OSError as fault:
         raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
+    own.forget_left()
     try:
         yield own.path
     finally:
@@ -209,7 +210,7 @@ def _stdin(folder: Path) -> Path:
         raise CommandError("standard input is the terminal; name a file, or send audio in with `|` or `<`.")
     path = folder / "stdin"
     try:
-        with path.open("wb") as file:
+        with private_file(path) as file:
             while chunk := sys.stdin.buffer.read(_CHUNK):
                 file.write(chunk)
                 if shutil.disk_usage(folder).free < SPARE_BYTES:

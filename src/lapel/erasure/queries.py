@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.erasure.copy_queries import HELD
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -47,8 +49,11 @@ WHERE world_id = $1 AND id = $2 AND state = 'open'
 
 SET_DUE = "UPDATE erasures SET due_at = $3 WHERE world_id = $1 AND id = $2 AND state <> 'closed'"
 
-SET_CLOSED = """
-UPDATE erasures SET state = 'closed', closed_at = $3 WHERE world_id = $1 AND id = $2 AND state = 'erased'
+# Not while a worker has the audio on its disk.
+SET_CLOSED = f"""
+UPDATE erasures e SET state = 'closed', closed_at = $3
+WHERE e.world_id = $1 AND e.id = $2 AND e.state = 'erased' AND NOT {HELD}
+RETURNING e.id
 """
 
 # Over all worlds: the worker's rounds belong to nobody.
@@ -129,9 +134,9 @@ async def set_due(connection: Connection, world_id: int, entry_id: str, due_at: 
     await connection.execute(SET_DUE, world_id, entry_id, due_at)
 
 
-async def set_closed(connection: Connection, world_id: int, entry_id: str, now: datetime) -> None:
-    """Nothing came back."""
-    await connection.execute(SET_CLOSED, world_id, entry_id, now)
+async def set_closed(connection: Connection, world_id: int, entry_id: str, now: datetime) -> bool:
+    """Nothing came back; whether no worker has a copy either, and the entry is closed."""
+    return await connection.fetchval(SET_CLOSED, world_id, entry_id, now) is not None
 
 
 async def find_due(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:

@@ -1,10 +1,11 @@
 """The erasure ledger: what is to be erased is written first, then objects go, then the entry closes.
 
 An entry is `erased` when a listing of its prefixes was empty, and `closed` when a second one was
-that began later than the last upload URL's end plus a margin: an upload that was under way when
-the recording was deleted cannot bring anything back. Only upload URLs count: a download link to
-an erased object answers 404. An upload that is still being sent when the entry closes is caught
-by the reconciler's sweep of staging, where no row will know it.
+that began later than the last upload URL's end plus a margin, and no worker has a copy on its disk
+(copies.py): an upload that was under way when the recording was deleted cannot bring anything back.
+Only upload URLs count: a download link to an erased object answers 404. An upload that is still
+being sent when the entry closes is caught by the reconciler's sweep of staging, where no row will
+know it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from lapel.erasure import queries
+from lapel.erasure import copy_queries, queries
+from lapel.erasure.copies import LocalCopies
 from lapel.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
 from lapel.erasure.wire import Erasure, ErasurePage
 from lapel.foundation import jobs
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+
+__all__ = ["Erasures", "LocalCopies"]
 
 MARGIN = timedelta(minutes=15)
 # How long the job has before the round takes an entry up.
@@ -74,6 +78,7 @@ class Erasures:
             for recording_id, prefixes, links_expire_at in recordings
         ]
         await queries.open_recordings(connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE)
+        await copy_queries.tell_holders(connection, world_id, [each for _, each, _, _ in entries])
         if end_user_id is None:
             for entry_id, _, _, _ in entries:
                 await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
@@ -158,8 +163,10 @@ class Erasures:
                 again = max(no_links_after, listed_at) + timedelta(seconds=1)
                 await queries.set_erased(connection, world_id, entry_id, listed_at, again)
             elif listed_at > no_links_after:
-                await queries.set_closed(connection, world_id, entry_id, listed_at)
-                _log.info("erasure.closed", entry=entry_id)
+                if await queries.set_closed(connection, world_id, entry_id, listed_at):
+                    _log.info("erasure.closed", entry=entry_id)
+                else:
+                    await queries.set_due(connection, world_id, entry_id, listed_at + _LOOK_AGAIN)
             else:
                 await queries.set_due(connection, world_id, entry_id, no_links_after + timedelta(seconds=1))
         crash_point("erase:closed")

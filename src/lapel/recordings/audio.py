@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Audio:
     """An uploaded audio and the recording that it belongs to."""
 
+    world_id: int
     recording_id: str
     end_user_id: str
     device_id: str | None
@@ -58,6 +59,7 @@ def _audio(row: asyncpg.Record) -> Audio | None:
     if row["media_id"] is None:
         return None
     return Audio(
+        world_id=row["world_id"],
         recording_id=row["id"],
         end_user_id=row["end_user_id"],
         device_id=row["device_id"],

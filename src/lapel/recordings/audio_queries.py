@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from lapel.recordings.access import Reach
 
 FIND_AUDIO = """
-SELECT r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id, m.object_key,
-    m.content_type, m.file_size_bytes
+SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id,
+    m.object_key, m.content_type, m.file_size_bytes
 FROM recordings r
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
     AND m.status = 'uploaded'

@@ -18,7 +18,7 @@ from lapel.recordings.service import audio_of, set_duration
 from lapel.transcription import events, queries
 from lapel.transcription.assembly import settled_language
 from lapel.transcription.engine.messages import Heard, Voices
-from lapel.transcription.failures import SpeechError
+from lapel.transcription.failures import Gone, SpeechError
 from lapel.transcription.progress import Progress, share_of_audio
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.protocol import Wish
@@ -44,10 +44,6 @@ _decode_heard = msgspec.json.Decoder(Heard).decode
 _decode_voices = msgspec.msgpack.Decoder(Voices).decode
 
 
-class Gone(Exception):
-    """There is nothing to do any more: the recording was deleted, or somebody else has the step."""
-
-
 @dataclass(frozen=True, slots=True)
 class Next:
     """The step that follows."""
@@ -56,6 +52,11 @@ class Next:
     stage: Stage
     piece: int = 0
     engine: str | None = None
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether it needs the audio again."""
+        return self.stage in ("transcribe", "diarize")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ class SpeechError(Exception):
         self.message = message
 
 
+class Gone(Exception):
+    """There is nothing to do any more: the recording was deleted, or somebody else has the step."""
+
+
 class TryAgain(Exception):
     """This work failed now and may succeed later: in `after` seconds at the earliest (None: our backoff).
 

@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 _TRIES = 100
+_HELD = "held"
 # Others may keep files in the same place.
-_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
+_NAME = re.compile(r"[0-9]+-[0-9a-f]{8,32}")
 
 
 class OwnFolder:
     """`path` lies in `root`, held by a lock that ends with this process.
 
-    Whoever takes one removes what killed processes left in `root`. Raises PermissionError when `root` is
-    somebody else's, and other OSErrors.
+    Each one empties what killed processes left in `root`; the empty folders are named by `left`, until
+    `forget_left` removes them. Raises PermissionError when `root` is another user's, and other OSErrors.
     """
 
     def __init__(self, root: Path) -> None:
-        self.path = root / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.path = root / f"{os.getpid()}-{secrets.token_hex(16)}"
+        self.left: set[str] = set()
         self._held: BinaryIO | None = None
         self.hold()
 
@@ -47,11 +49,26 @@ class OwnFolder:
     @property
     def is_held(self) -> bool:
         """False once somebody has removed it, as systems do with temporary files of some age."""
-        return (self.path / "held").exists()
+        return (self.path / _HELD).exists()
 
-    def close(self) -> None:
-        """Remove it, and `root` when nobody else is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def sweep(self) -> None:
+        """Empty what killed processes have left since."""
+        with contextlib.suppress(OSError), _gate(self.path.parent):
+            self._empty_left()
+
+    def forget_left(self) -> None:
+        """Remove the emptied folders of killed processes, too."""
+        while self.left:
+            _remove_unless_held(self.path.parent / self.left.pop())
+
+    def close(self, *, leave: bool = False) -> None:
+        """Remove it, and `root` when nobody else is in it. `leave`: what is left looks like a killed
+        process's, for the next one to find."""
+        for each in self.path.iterdir() if self.path.exists() else ():
+            if each.name != _HELD:
+                _remove(each)
+        if not leave:
+            shutil.rmtree(self.path, ignore_errors=True)
         self._let_go()
         with contextlib.suppress(OSError), _gate(self.path.parent):  # others are in it
             self.path.parent.rmdir()
@@ -59,6 +76,7 @@ class OwnFolder:
     def _let_go(self) -> None:
         if self._held is not None:
             self._held.close()
+            self._held = None
 
     def _take(self) -> BinaryIO:
         root = self.path.parent
@@ -66,22 +84,55 @@ class OwnFolder:
         if root.stat().st_uid != os.getuid():
             raise PermissionError(f"{root} is somebody else's")
         with _gate(root):  # or a folder that is just being made would look left behind
-            for each in root.iterdir():
-                if _NAME.fullmatch(each.name) and each != self.path:
-                    _remove_if_left(each)
+            root.chmod(0o700)
+            self._empty_left()
             self.path.mkdir(mode=0o700, exist_ok=True)
-            held = (self.path / "held").open("wb")
+            held = private_file(self.path / _HELD)
             fcntl.flock(held, fcntl.LOCK_EX)
         return held
 
+    def _empty_left(self) -> None:
+        for each in self.path.parent.iterdir():
+            if each != self.path and _NAME.fullmatch(each.name) and _emptied(each):
+                self.left.add(each.name)
 
-def _remove_if_left(folder: Path) -> None:
-    """Its maker is gone when nobody holds the lock, or when that was removed before the rest was."""
-    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-        with contextlib.suppress(FileNotFoundError):
-            held = stack.enter_context((folder / "held").open("rb"))
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+def private_file(path: Path) -> BinaryIO:
+    """A file to write that nobody but this user can read."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")  # noqa: PTH123 - a descriptor
+
+
+def _emptied(folder: Path) -> bool:
+    """Whether its maker is gone, and now also what was in it: nobody holds the lock, or that was removed
+    before the rest was."""
+    with contextlib.suppress(OSError), _unheld(folder):
+        for each in folder.iterdir():
+            if each.name != _HELD:
+                _remove(each)
+        return True
+    return False
+
+
+def _remove_unless_held(folder: Path) -> None:
+    with contextlib.suppress(OSError), _unheld(folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _unheld(folder: Path) -> Generator[None]:
+    """Raises BlockingIOError while its maker lives, NotADirectoryError or FileNotFoundError for no folder."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):
+            held = stack.enter_context((folder / _HELD).open("rb"))
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.recordings.service import audio_of
 from lapel.transcription import events, queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
-from lapel.transcription.doing import Doing, Ending, Gone
-from lapel.transcription.failures import SpeechError, TryAgain
+from lapel.transcription.doing import Doing, Ending
+from lapel.transcription.failures import Gone, SpeechError, TryAgain
 from lapel.transcription.views import transcription_of
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class Runner:
         self._stopping = False
         self._models = asyncio.Lock()
 
+    async def start(self) -> None:
+        """Remove what a killed worker left on the disk, before anything is done."""
+        await self._steps.scratch.start()
+
     async def run(self, lane: Lane) -> None:
         """One step of the lane, if one is free.
 
@@ -95,6 +99,11 @@ class Runner:
                 claim, "processing_error", "Every worker that began with this audio was killed by it."
             )
             return
+        async with self._steps.scratch.working_on(claim.world_id, claim.recording_id) as stay:
+            stay.next_waits = await self._do(claim)
+
+    async def _do(self, claim: Claim) -> bool:
+        """The claimed step, to whatever end. Whether a step that reads the audio waits in the queue."""
         try:
             ending = await self._attempt(claim)
         except Gone:  # with its rows, usually: then nothing is written
@@ -111,7 +120,8 @@ class Runner:
                 raise
             await self._put_back(claim, timedelta(0), failed=False)
         else:
-            await self._end(claim, ending)
+            return await self._end(claim, ending) and ending.next is not None and ending.next.reads_audio
+        return False
 
     async def stop(self) -> None:
         """Put down what is being done, for others; end the children."""
@@ -171,13 +181,14 @@ class Runner:
                 await queries.set_progress(connection, claim.world_id, claim.transcription_id, progress.told)
         return True
 
-    async def _end(self, claim: Claim, ending: Ending) -> None:
+    async def _end(self, claim: Claim, ending: Ending) -> bool:
+        """Whether the step was still ours, and has now ended."""
         async with self._kit.database.transaction() as connection:
             if claim.stage == "probe":  # which tells the recording; that one is locked before its work
                 audio = (claim.world_id, claim.recording_id, claim.media_id)
                 await audio_of(connection, *audio, hold=True)
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
-                return
+                return False
             await ending.write(connection)
             if ending.next is None:
                 await work_queries.delete(connection, claim.world_id, claim.id)
@@ -196,6 +207,7 @@ class Runner:
                 await work.wake(connection, following.lane, claim.world_id, claim.id, following.stage)
             crash_point(f"{claim.stage}:before-commit")
         crash_point(f"{claim.stage}:committed")
+        return True
 
     async def _fail(self, claim: Claim, code: Code, message: str) -> None:
         """It has failed for good; so has the probe, if that is what failed."""

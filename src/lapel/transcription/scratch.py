@@ -1,8 +1,13 @@
-"""Audio on this machine's own disk while it is worked on: fetched once, decoded once, let go for others."""
+"""Audio on this machine's own disk while it is worked on: fetched once, decoded once, gone after use.
+
+A place stays only while the next step of the same work waits in the queue and may come here. The erasure
+ledger knows of every place, from before its first byte until after its last one (erasure/copies.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import secrets
 import shutil
@@ -10,32 +15,47 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import asyncpg
+import structlog
+
+from lapel.foundation.errors import Unavailable
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.transcription import work_queries
 from lapel.transcription.engine.messages import pcm_name
-from lapel.transcription.failures import SpeechError, TryAgain
-from lapel.transcription.own_folder import OwnFolder
+from lapel.transcription.failures import Gone, SpeechError, TryAgain
+from lapel.transcription.own_folder import OwnFolder, private_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from lapel.erasure.service import LocalCopies
+    from lapel.foundation.database import Database
     from lapel.foundation.storage.store import ObjectStore
     from lapel.recordings.service import Audio
 
 # Read in ranges, never in one stream that a slow disk would hold open.
 _RANGE_BYTES = 8 * 1024 * 1024
-# The next step of the same recording usually follows at once; more than these few would only fill the disk.
+# Places that wait for their next step; more would only fill the disk.
 _KEPT = 4
+_LOOK_SECONDS = 5.0
+# Rounds between two sweeps of what killed processes left.
+_SWEEP_EVERY = 12
+_DATABASE_FAULTS = (Unavailable, asyncpg.PostgresError)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Place:
     """A folder with one audio: `file` as it was uploaded and, once somebody decoded it, `pcm`."""
 
     folder: Path
+    recording: tuple[int, str]
     users: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     fetched: bool = False
+    deleted: bool = False
 
     @property
     def file(self) -> Path:
@@ -48,23 +68,71 @@ class Place:
         return pcm_name(self.folder)
 
 
-class Scratch:
-    """The places of this process. What a killed one left is removed by the next."""
+@dataclass(slots=True)
+class Stay:
+    """One work's interest in its place. `next_waits`: a step that reads the audio follows, and is queued."""
 
-    def __init__(self, root: Path, store: ObjectStore) -> None:
+    next_waits: bool = False
+
+
+class Scratch:
+    """The places of this process."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: ObjectStore,
+        database: Database,
+        copies: LocalCopies,
+        *,
+        look_seconds: float = _LOOK_SECONDS,
+    ) -> None:
+        """`look_seconds`: how often it looks for deletions that it was not told of."""
         self._root = root
         self._store = store
+        self._database = database
+        self._copies = copies
+        self._look_seconds = look_seconds
         self._beginning = asyncio.Lock()
         self._own: OwnFolder | None = None
         self._places: dict[str, Place] = {}
+        self._at_work: dict[tuple[int, str], int] = {}
+        # Recordings whose place is gone and whose row may not be.
+        self._unforgotten: set[tuple[int, str]] = set()
+        self._registering = asyncio.Lock()
+        self._look_now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    async def start(self) -> None:
+        """Remove what killed processes left, and watch for deletions until `close`."""
+        try:
+            await self._held()
+        except OSError as error:  # everything else can be done without it
+            _log.error("scratch.unusable", error=str(error))
+        self._tasks.append(asyncio.create_task(self._look_for_ever(), name="scratch-look"))
+
+    @asynccontextmanager
+    async def working_on(self, world_id: int, recording_id: str) -> AsyncGenerator[Stay]:
+        """The recording's place outlives its users to the end of the block, or longer if the stay says so."""
+        recording, stay = (world_id, recording_id), Stay()
+        self._at_work[recording] = self._at_work.get(recording, 0) + 1
+        try:
+            yield stay
+        finally:
+            self._at_work[recording] -= 1
+            if not self._at_work[recording]:
+                del self._at_work[recording]
+                await asyncio.shield(self._end_stay(recording, keep=stay.next_waits))
 
     @asynccontextmanager
     async def audio(self, audio: Audio) -> AsyncGenerator[Place]:
         """The audio, fetched, for as long as the block lasts.
 
-        Raises StoreUnavailable, SpeechError when the object is not there, TryAgain when the disk is full.
+        Raises Gone when its recording is deleted, StoreUnavailable, Unavailable, SpeechError when the object
+        is not there, TryAgain when the disk is full.
         """
-        place = await self._place(audio.object_key)
+        place = await self._place(audio)
         place.users += 1
         try:
             async with place.lock:
@@ -74,48 +142,81 @@ class Scratch:
             yield place
         finally:
             place.users -= 1
-            await asyncio.shield(self._let_go(_KEPT))
+            if place.deleted or place.recording not in self._at_work:
+                await asyncio.shield(self._end_stay(place.recording, keep=False))
 
     async def close(self) -> None:
         """Remove everything of this process."""
-        if self._own is not None:
-            await asyncio.to_thread(self._own.close)
-        self._own, self._places = None, {}
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        own, self._own, self._places, self._tasks = self._own, None, {}, []
+        if own is None:
+            return
+        # The files first, then the rows, then the name by which the next process would find the rows.
+        await asyncio.to_thread(own.close, leave=True)
+        with contextlib.suppress(*_DATABASE_FAULTS):
+            await self._copies.forget_holders([own.path.name])
+            await asyncio.to_thread(own.close)
 
-    async def _place(self, key: str) -> Place:
-        async with self._beginning:
-            if self._own is None or not self._own.is_held:
-                await asyncio.to_thread(self._begin)
-        found = self._places.pop(key, None)
+    async def _place(self, audio: Audio) -> Place:
+        own = await self._held()
+        found = self._places.pop(audio.object_key, None)
         if found is not None and not found.users and not found.folder.exists():
             found = None
-        if found is None and self._own is not None:
-            folder = self._own.path / secrets.token_hex(8)
-            folder.mkdir(mode=0o700)
-            found = Place(folder)
         if found is None:
-            raise RuntimeError("the scratch folder was closed")
-        self._places[key] = found  # the newest comes last
+            folder = own.path / secrets.token_hex(8)
+            folder.mkdir(mode=0o700)
+            found = Place(folder, (audio.world_id, audio.recording_id))
+        self._places[audio.object_key] = found  # the newest comes last
         return found
 
-    def _begin(self) -> None:
+    async def _held(self) -> OwnFolder:
+        async with self._beginning:
+            if self._closed:
+                raise TryAgain("processing_error", "Audio is not fetched any more: we are shutting down.")
+            if self._own is None or not self._own.is_held:
+                begun = self._own is None
+                self._own = await asyncio.to_thread(self._begin)
+                await self._forget_left(self._own)
+                if begun:
+                    listening = self._copies.listen(self._own.path.name, self._look_now.set)
+                    self._tasks.append(asyncio.create_task(listening, name="scratch-listen"))
+            return self._own
+
+    def _begin(self) -> OwnFolder:
         try:
             if self._own is None:
-                self._own = OwnFolder(self._root)
-            else:
-                self._own.hold()
+                return OwnFolder(self._root)
+            self._own.hold()
         except PermissionError as error:
             raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
+        return self._own
+
+    async def _forget_left(self, own: OwnFolder) -> None:
+        """The rows of killed processes whose files are gone, then what is left of their folders."""
+        if own.left:
+            try:
+                await self._copies.forget_holders(sorted(own.left))
+            except _DATABASE_FAULTS as error:
+                _log.warning("scratch.not_forgotten", error=str(error))
+            else:
+                await asyncio.to_thread(own.forget_left)
 
     async def _fetch(self, audio: Audio, place: Place) -> None:
+        await self._register(place)
         try:
-            with place.file.open("wb") as file:
+            with private_file(place.file) as file:
                 for start in range(0, audio.size, _RANGE_BYTES):
+                    if place.deleted:
+                        raise Gone
                     length = min(_RANGE_BYTES, audio.size - start)
                     chunk = await self._store.get_range(audio.object_key, start, length)
                     if len(chunk) != length:
                         raise StoreUnavailable(f"the store gave {len(chunk)} of {length} bytes")
                     await asyncio.to_thread(file.write, chunk)
+            await self._register(place)  # it may have been deleted meanwhile
         except ObjectMissing as error:
             raise SpeechError(
                 "processing_error", "The audio's object is not in the store; see the reconciler's findings."
@@ -126,9 +227,85 @@ class Scratch:
             place.file.unlink(missing_ok=True)
             raise TryAgain("processing_error", "The worker's disk is full.", after=60) from error
 
-    async def _let_go(self, kept: int) -> None:
-        """Remove the oldest that nobody uses."""
-        unused = [key for key, place in self._places.items() if not place.users]
+    async def _register(self, place: Place) -> None:
+        """The ledger knows that the recording is here. Raises Gone when it is deleted, Unavailable."""
+        own = await self._held()
+        async with self._registering:
+            self._unforgotten.discard(place.recording)
+            if not await self._copies.register(own.path.name, *place.recording):
+                place.deleted = True
+                raise Gone
+
+    async def _end_stay(self, recording: tuple[int, str], *, keep: bool) -> None:
+        """Remove the recording's places that nobody uses, or of all such places the oldest."""
+        own = [key for key, place in self._places.items() if place.recording == recording]
+        if keep:
+            await self._remove([key for key in own if self._places[key].deleted])
+            idle = [key for key in self._places if self._is_idle(key)]
+            await self._remove(idle[: max(0, len(idle) - _KEPT)])
+        else:
+            await self._remove(own)
+
+    def _is_idle(self, key: str) -> bool:
+        return not self._places[key].users and self._places[key].recording not in self._at_work
+
+    async def _remove(self, keys: list[str]) -> None:
+        """Those of these places that nobody uses: the files, then the rows."""
         # All at once: while one is removed, others let go, too, or take one of these up again.
-        for place in [self._places.pop(key) for key in unused[: max(0, len(unused) - kept)]]:
+        for place in [self._places.pop(key) for key in keys if not self._places[key].users]:
             await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
+            self._unforgotten.add(place.recording)
+        await self._forget()
+
+    async def _forget(self) -> None:
+        async with self._registering:
+            here = {place.recording for place in self._places.values()}
+            for recording in self._unforgotten - here:
+                try:
+                    if self._own is not None:
+                        await self._copies.forget(self._own.path.name, *recording)
+                except _DATABASE_FAULTS as error:  # the next look tries again
+                    _log.warning("scratch.not_forgotten", error=str(error))
+                    return
+                self._unforgotten.discard(recording)
+
+    async def _look_for_ever(self) -> None:
+        """Whatever is told or not: what was deleted, and what waits here for nothing, goes in seconds."""
+        rounds = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), self._look_seconds)
+            self._look_now.clear()
+            rounds += 1
+            try:
+                await self._look()
+                if rounds % _SWEEP_EVERY == 0 and self._own is not None:
+                    await asyncio.to_thread(self._own.sweep)
+                    await self._forget_left(self._own)
+            except _DATABASE_FAULTS as error:  # then it is not known what may stay
+                _log.warning("scratch.not_looked", error=str(error))
+                await self._remove([key for key in self._places if self._is_idle(key)])
+            except OSError as error:
+                _log.warning("scratch.not_swept", error=str(error))
+
+    async def _look(self) -> None:
+        if self._own is None:
+            return
+        erased = await self._copies.renew(self._own.path.name)
+        for place in self._places.values():
+            place.deleted = place.deleted or place.recording in erased
+        idle = {key: self._places[key].recording for key in self._places if self._is_idle(key)}
+        waiting: set[tuple[int, str]] = set()
+        if idle:
+            async with self._database.acquire() as connection:
+                waiting = await work_queries.waiting(connection, list(idle.values()))
+        await self._remove(
+            [
+                key
+                for key, recording in idle.items()
+                if key in self._places
+                and self._is_idle(key)
+                and (recording in erased or recording not in waiting)
+            ]
+        )
+        await self._forget()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lapel.erasure.service import LocalCopies
 from lapel.foundation.jobs import AT_ONCE
 from lapel.transcription.assembly import Piece, assemble
 from lapel.transcription.audio.decoder import Decoder
@@ -104,7 +105,12 @@ def steps_of(kit: Kit) -> Steps:
         # Those who want samples once more do not wait for files that nobody has looked at yet.
         decoder=Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"]),
         engine=Engine(settings),
-        scratch=Scratch(settings.scratch_dir or _usual_scratch(settings), kit.store),
+        scratch=Scratch(
+            settings.scratch_dir or _usual_scratch(settings),
+            kit.store,
+            kit.database,
+            LocalCopies(kit.database, listen_dsn=settings.listen_database_url),
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lapel.transcription.payloads import LANES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     import asyncpg
@@ -69,6 +70,14 @@ RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.la
 RENEW = """
 UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+"""
+
+# Of these recordings those with a step that is free, for any worker. $1, $2: world and recording of each.
+WAITING = """
+SELECT DISTINCT s.world_id, s.recording_id
+FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
+JOIN speech_work s ON s.world_id = of.world_id AND s.recording_id = of.recording_id
+WHERE s.lease IS NULL OR s.available_at <= clock_timestamp()
 """
 
 # Whoever ends a step holds its row to the end of the transaction; who has lost it changes nothing.
@@ -157,6 +166,13 @@ async def hold(connection: Connection, world_id: int, work_id: str, lease: str) 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
     """Wait for whoever is just ending a step on one of these recordings; nobody else will."""
     await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
+
+
+async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    """(world, recording) of those with a step that nobody is at."""
+    worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
+    rows = await connection.fetch(WAITING, worlds, ids)
+    return {(row["world_id"], row["recording_id"]) for row in rows}
 
 
 async def move(

@@ -76,7 +76,8 @@ def opened_sink(request: Decode) -> Generator[Sink]:
         yield Sink(request, None)
         return
     try:
-        pcm = FileIO(request.pcm, "w")
+        # Nobody else may read it.
+        pcm = FileIO(request.pcm, "w", opener=lambda path, flags: os.open(path, flags, 0o600))
     except OSError as error:
         raise _unwritten(error) from None
     with pcm:
