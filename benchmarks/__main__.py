@@ -20,6 +20,7 @@ BENCHMARKS = (
     "growth",
     "start",
     "complete",
+    "at_once",
     "heartbeat",
     "speech",
     "speakers",

@@ -167,15 +167,34 @@ async def test_the_document_is_served_as_it_is_described(client: httpx.AsyncClie
     assert served == {(each.method, each.path) for each in live.operations}
 
 
-async def test_health_does_not_need_a_free_connection_for_each_question(
-    fresh_database: str, kit: Kit
-) -> None:
-    """Many questions at once are one to the database."""
+async def test_health_waits_for_no_connection_that_requests_hold(fresh_database: str, kit: Kit) -> None:
     database = Database(fresh_database, min_size=1, max_size=1)
     await database.open()
     try:
         probe = Probe(replace(kit, database=database))
-        assert set(await asyncio.gather(*(probe.database() for _ in range(100)))) == {True}
+        async with database.acquire():
+            assert set(await asyncio.gather(*(probe.database() for _ in range(100)))) == {True}
+            assert await probe.queue() == "no_worker"
+            assert (await probe.migrations()).applied == head()
     finally:
         await database.close()
     assert await probe.database() is False
+
+
+async def test_health_knows_at_once_that_the_database_is_back(fresh_database: str, kit: Kit) -> None:
+    """The connection that it kept is dead; a new one is not."""
+    database = Database(fresh_database, min_size=1, max_size=1)
+    await database.open()
+    try:
+        probe = Probe(replace(kit, database=database))
+        assert await probe.database() is True
+        async with database.acquire() as connection:
+            ended = await connection.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend'"
+            )
+        assert ended == 1
+        assert await probe.database() is True
+    finally:
+        await database.close()

@@ -19,6 +19,7 @@ import structlog
 from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.errors import Unavailable
+from lapel.foundation.own_connection import OwnConnection
 from lapel.foundation.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ class Database:
         self._min_size = min_size
         self._max_size = max_size
         self._connections: _Connections | None = None
+        self._own = OwnConnection(dsn)
+
+    @property
+    def own(self) -> OwnConnection:
+        """A connection for health, which must not wait behind requests. Raises Unavailable unless open."""
+        if self._connections is None:
+            raise Unavailable("The database is not open.")
+        return self._own
 
     @property
     def dsn(self) -> str:
@@ -113,6 +122,7 @@ class Database:
 
     async def close(self) -> None:
         """Give all connections back; those still busy after a second are cut."""
+        self._own.close()
         if self._connections is None:
             return
         connections, self._connections = self._connections, None

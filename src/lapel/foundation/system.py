@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lapel.foundation.actors import Actor
     from lapel.foundation.answers import Headers
     from lapel.foundation.asgi import Receive, Scope, Send
+    from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
 PROBE_SECONDS = 2.0
@@ -75,7 +76,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Probe:
-    """Looks at the parts. However many ask at once, each part is asked once."""
+    """Looks at the parts. However many ask at once, the database is asked once, and never behind the pool."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -89,8 +90,8 @@ class Probe:
 
     async def _ask_database(self) -> bool:
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
-                await connection.fetchval(ALIVE)
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._kit.database.own.run(lambda connection: connection.fetchval(ALIVE))
         except _AWAY:
             return False
         return True
@@ -108,10 +109,14 @@ class Probe:
 
     async def queue(self) -> Literal["running", "no_worker", "disconnected"]:
         """Whether jobs can be enqueued, and somebody runs them."""
+
+        async def look(connection: Connection) -> int:
+            await connection.fetchval(QUEUE_REACHABLE)
+            return await count_workers(connection)
+
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
-                await connection.fetchval(QUEUE_REACHABLE)
-                workers = await count_workers(connection)
+            async with asyncio.timeout(PROBE_SECONDS):
+                workers = await self._kit.database.own.run(look)
         except _AWAY:
             return "disconnected"
         return "running" if workers else "no_worker"
@@ -120,8 +125,9 @@ class Probe:
         """The database's revision; None when it cannot be read."""
         expected = newest_revision()
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
-                return Migrations(await connection.fetchval(REVISION), expected)
+            async with asyncio.timeout(PROBE_SECONDS):
+                applied = await self._kit.database.own.run(lambda connection: connection.fetchval(REVISION))
+                return Migrations(applied, expected)
         except _AWAY:
             return Migrations(None, expected)
 

@@ -8,8 +8,10 @@ be left behind is a copy without a row, which the sweep removes.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from lapel.foundation.admission import Admission, NoRoom
 from lapel.foundation.errors import IntegrityFailure, Unavailable, UploadVerificationPending
 from lapel.foundation.faults import crash_point
 from lapel.foundation.storage import keys
@@ -39,6 +41,17 @@ _TRIES = 5
 _AT_ONCE = 4
 # A call hashes this many times the inline limit in all, at most.
 _INLINE_TOTAL = 4
+# Calls of one process that examine at once, and those of one world. What waits longer is answered 425.
+_EXAMINING = 8
+_EXAMINING_OF_ONE_WORLD = 4
+_PATIENCE = 8.0
+# Seconds after which an examination goes on in a job: a call is answered within 25.
+_EXAMINED_WITHIN = 12.0
+
+# A wait in line that is too short for anybody to have done much.
+_HARDLY = 0.01
+# Seconds into a call after which a lost race is left to the client's repeat.
+_LOST_LATE = 3.0
 
 _NOTHING_SAID = CompleteUpload()
 
@@ -46,11 +59,26 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
+class _TakesLong(Exception):
+    """The examination takes longer than a call may."""
+
+
 class Completion:
     """Takes what was uploaded."""
 
-    def __init__(self, kit: Kit, on_audio: Sequence[OnAudio] = ()) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        on_audio: Sequence[OnAudio] = (),
+        *,
+        examining: Admission | None = None,
+        examined_within: float = _EXAMINED_WITHIN,
+    ) -> None:
+        """`examining`: the places of calls that copy and hash. `examined_within`: seconds that a call has for
+        it; then a job goes on."""
         self._kit = kit
+        self._examined_within = examined_within
+        self._examining = examining or Admission(_EXAMINING, _EXAMINING_OF_ONE_WORLD, patience=_PATIENCE)
         self._integrity = Integrity(kit)
         self._settling = Settling(kit, on_audio)
 
@@ -60,10 +88,14 @@ class Completion:
         Raises NotFound, InvalidRequest, MediaNotUploaded, IntegrityFailure, Conflict,
         UploadVerificationPending (repeat the identical request), Unavailable.
         """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         for _ in range(_TRIES):
             if await self._try(at, body, due=None, ask_for_worker=True):
                 async with self._kit.database.acquire() as connection:
                     return await read_in(connection, at, actor.project_id)
+            if loop.time() - began > _LOST_LATE:
+                break
         raise Unavailable("Other requests change this recording at the same time. Repeat the request.")
 
     async def finish(self, at: Reach, due: frozenset[str]) -> None:
@@ -106,11 +138,12 @@ class Completion:
             )
             for media, attempt, size in found
         )
-        if self._too_much_for_a_call(takes):
-            if not await self._settling.begin(snapshot, takes, ask_for_worker=ask_for_worker):
-                return False
-            raise _still_verifying()
-        return _answer(await self._take(snapshot, takes))
+        if not self._too_much_for_a_call(takes):
+            with suppress(_TakesLong):
+                return _answer(await self._take_in_turn(snapshot, takes))
+        if not await self._settling.begin(snapshot, takes, ask_for_worker=ask_for_worker):
+            return False
+        raise _still_verifying()
 
     async def _look(self, at: Reach) -> Snapshot:
         async with self._kit.database.acquire() as connection:
@@ -127,6 +160,24 @@ class Completion:
             raise judging.refused()
         raise judging.nothing_uploaded()
 
+    async def _take_in_turn(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
+        """Examine and settle once there is a place.
+
+        Raises UploadVerificationPending when there is none for long, _TakesLong when the store is slow.
+        """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        try:
+            async with self._examining.hold(snapshot.at.world_id):
+                waited = loop.time() - asked > _HARDLY
+                if waited and await self._look(snapshot.at) != snapshot:
+                    return Settled()  # somebody has examined it meanwhile
+                return await self._take(snapshot, takes)
+        except NoRoom:
+            raise UploadVerificationPending(
+                "Many uploads are being verified at once. Repeat the identical request.", retry_after=2
+            ) from None
+
     async def _take(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
         began_at = self._kit.clock.now()
 
@@ -136,7 +187,12 @@ class Completion:
             except ObjectMissing:  # a completion that was faster has deleted it
                 return None
 
-        verdicts = tuple(each for each in await _side_by_side(examine, takes) if each is not None)
+        try:
+            async with asyncio.timeout(self._examined_within):
+                found = await _side_by_side(examine, takes)
+        except TimeoutError:  # the copies that were made are swept
+            raise _TakesLong from None
+        verdicts = tuple(each for each in found if each is not None)
         if len(verdicts) < len(takes):
             await self._settling.discard(verdicts)
             return Settled()

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import obstore
+from obstore import Bytes
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.credentials import CredentialSource
     from lapel.settings import Settings
 
-_RANGE_BYTES = 16 * 1024 * 1024
+# Of an object that is hashed; one more is on its way meanwhile. Many are hashed at once.
+_RANGE_BYTES = 1024 * 1024
 _PAGE = 1000
 _QUICK = timedelta(seconds=30)
 # A store copies a large object by reading and writing it: minutes, on a slow one.
@@ -115,24 +117,33 @@ class ObjectStore:
             return bytes(await obstore.get_range_async(self._quick, key, start=start, length=length))
 
     async def sha256_of(self, key: str) -> tuple[int, str]:
-        """Size in bytes and SHA-256 (hexadecimal) of what the store reads back. Raises ObjectMissing."""
-        with _translated(key):
-            found = await obstore.get_async(self._quick, key)
-            size = found.meta["size"]
-            if size <= _RANGE_BYTES:
-                content = await found.bytes_async()
-                return len(content), await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
-        del found  # a large object: its one stream is given up for ranges
+        """Size in bytes and SHA-256 (hexadecimal) of what the store reads back, range by range.
+
+        Raises ObjectMissing.
+        """
+        size, first = await self._beginning(key)
         digest = hashlib.sha256()
-        coming = self._read(key, 0, size)
+        coming = self._read(key, _RANGE_BYTES, size)
         try:
-            for start in range(0, size, _RANGE_BYTES):
+            await asyncio.to_thread(digest.update, first)
+            for start in range(_RANGE_BYTES, size, _RANGE_BYTES):
                 chunk = await coming
                 coming = self._read(key, start + _RANGE_BYTES, size)
                 await asyncio.to_thread(digest.update, chunk)
         finally:
             coming.cancel()
         return size, digest.hexdigest()
+
+    async def _beginning(self, key: str) -> tuple[int, Bytes]:
+        """An object's size, and its first range, in one request."""
+        with _translated(key):
+            try:
+                found = await obstore.get_async(self._quick, key, options={"range": (0, _RANGE_BYTES)})
+                return found.meta["size"], await found.bytes_async()
+            except BaseError as error:
+                if "<Code>InvalidRange</Code>" in str(error):  # an empty object has no range
+                    return 0, Bytes(b"")
+                raise
 
     def _read(self, key: str, start: int, size: int) -> asyncio.Task[bytes]:
         """The next range, already under way; nothing beyond the end."""

@@ -1,0 +1,238 @@
+"""Many at once: 300 completions, then 30 readers of a transcript of 60 MB, and `/health` all the while.
+
+Run `python -m benchmarks.at_once`. One API process and the embedded store. A client repeats what is
+answered 425 or 503 after the answer's Retry-After, as the contract asks of it. `LAPEL_BENCH_COMPLETIONS`
+and `LAPEL_BENCH_AUDIO_BYTES` make it smaller or larger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import asyncpg
+import psutil
+
+from benchmarks.report import Row, show
+from benchmarks.rig import Api, rig
+
+COMPLETIONS = int(os.environ.get("LAPEL_BENCH_COMPLETIONS", "300"))
+AUDIO_BYTES = int(os.environ.get("LAPEL_BENCH_AUDIO_BYTES", str(8 * 10**6)))
+READERS = 30
+# As long as a transcript may be: text stands in an answer three times.
+SEGMENTS = 5_000
+SEGMENT_CHARACTERS = 4_000
+GOAL_MEMORY = 400  # MiB
+# A client gives up after so long; a completion is answered within 25 s, everything else within 10 s.
+PATIENCE = 120.0
+_REST = 5.0
+_MIB = 2**20
+
+_TRANSCRIPT = """
+INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, progress, provider,
+    diarization, model, duration_ms, full_text, segments, word_count, confidence, completed_at, created_at,
+    updated_at)
+SELECT $1, $2, $3, $4, 'request', 'completed', 1, 'whisper', false, 'made up', $5::integer * 1000,
+    repeat(t.text || ' ', $5), convert_to((SELECT '[' || string_agg(
+        format('{"start":%s,"end":%s.5,"text":"%s","confidence":0.9}', i, i, t.text), ',') || ']'
+        FROM generate_series(0, $5 - 1) i), 'UTF8'), 1, 0.9, now(), now(), now()
+FROM (SELECT left(repeat('word ', $6), $6 - 1) || '.' AS text) t
+"""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What clients and the watch saw."""
+
+    first: Counter[int] = field(default_factory=Counter[int])
+    answers: Counter[int] = field(default_factory=Counter[int])
+    ended: Counter[int] = field(default_factory=Counter[int])
+    health: Counter[int] = field(default_factory=Counter[int])
+    slowest: float = 0.0
+    seconds: float = 0.0
+    peak: float = 0.0
+    after: float = 0.0
+
+
+def measure() -> list[Row]:
+    """What was answered, and the memory of the API process meanwhile and afterwards."""
+    with rig() as made:
+        api = made.lapel(made.database("at_once", 1_000))
+        return asyncio.run(_measure(api))
+
+
+async def _measure(api: Api) -> list[Row]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{api.port}", connector=connector) as session:
+        client = _Client(session, {"Authorization": f"Bearer {api.filled.key}"})
+        before = api.memory[0]
+        recordings = await client.uploads(COMPLETIONS)
+        uploaded = api.memory[0]
+        completed = await _watched(api, [lambda at=at: client.complete(at) for at in recordings])
+        path = await _transcript(api)
+        read = await _watched(api, [lambda: client.read(path) for _ in range(READERS)])
+    what = f"{COMPLETIONS} completions of {AUDIO_BYTES / 1e6:.0f} MB at once"
+    many = f"{READERS} readers of a transcript of {SEGMENTS * SEGMENT_CHARACTERS * 3 / 1e6:.0f} MB"
+    return [
+        *_rows(what, COMPLETIONS, completed, f"{before:.0f} MiB at first, {uploaded:.0f} after the uploads"),
+        *_rows(many, READERS, read, f"{completed.after:.0f} MiB at first"),
+    ]
+
+
+def _rows(what: str, count: int, seen: _Seen, memory: str) -> list[Row]:
+    asked = seen.health.total()
+    return [
+        Row(
+            f"{what}: answered 200 in the end",
+            seen.ended[200],
+            f"of {count}",
+            at_least=count,
+            detail=f"first answers {_listed(seen.first)}; all {_listed(seen.answers)}; {seen.seconds:.1f} s",
+        ),
+        Row(f"{what}: slowest answer", seen.slowest, "s", at_most=25 if "completions" in what else None),
+        Row(
+            f"{what}: /health 200 meanwhile",
+            seen.health[200],
+            f"of {asked}",
+            at_least=asked,
+            detail=_listed(seen.health),
+        ),
+        Row(f"{what}: most RSS of the API process", seen.peak, "MiB", at_most=GOAL_MEMORY, detail=memory),
+        Row(f"{what}: RSS {_REST:.0f} s later", seen.after, "MiB", at_most=GOAL_MEMORY),
+    ]
+
+
+def _listed(counted: Counter[int]) -> str:
+    return ", ".join(f"{count} x {status or 'none'}" for status, count in sorted(counted.items()))
+
+
+async def _watched(api: Api, calls: list[Callable[[], Awaitable[tuple[int, list[int], float]]]]) -> _Seen:
+    """All calls at once: each answers its last status, all of them, and the seconds of its slowest answer."""
+    seen = _Seen()
+    with _health(api, seen):
+        async with _memory(api.process, seen):
+            began = time.perf_counter()
+            results = await asyncio.gather(*(call() for call in calls))
+            seen.seconds = time.perf_counter() - began
+    for ended, answers, slowest in results:
+        seen.first[answers[0]] += 1
+        seen.answers.update(answers)
+        seen.ended[ended] += 1
+        seen.slowest = max(seen.slowest, slowest)
+    await asyncio.sleep(_REST)
+    seen.after = api.memory[0]
+    return seen
+
+
+@asynccontextmanager
+async def _memory(process: psutil.Process, seen: _Seen) -> AsyncGenerator[None]:
+    async def look() -> None:
+        while True:
+            seen.peak = max(seen.peak, process.memory_info().rss / _MIB)
+            await asyncio.sleep(0.02)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+
+
+@contextmanager
+def _health(api: Api, seen: _Seen) -> Generator[None]:
+    """Asked every 50 ms, on a connection of its own."""
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{api.port}") as session:
+            while True:
+                try:
+                    async with session.get("/health", timeout=aiohttp.ClientTimeout(10)) as answer:
+                        seen.health[answer.status] += 1
+                except (aiohttp.ClientError, TimeoutError):
+                    seen.health[0] += 1
+                await asyncio.sleep(0.05)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+
+
+class _Client:
+    def __init__(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> None:
+        self._session = session
+        self._headers = headers
+
+    async def uploads(self, count: int) -> list[str]:
+        """Ids of new recordings whose audio was PUT and not completed, a few at a time."""
+        gate = asyncio.Semaphore(4)
+        body = os.urandom(AUDIO_BYTES)
+
+        async def upload() -> str:
+            async with gate:
+                made = await self._post("/v1/recordings", {"end_user_id": "eu_" + "0" * 24})
+                at = f"/v1/recordings/{made['id']}"
+                link = await self._post(f"{at}/upload-url", {"content_type": "audio/ogg"})
+                async with self._session.put(link["upload_url"], data=body, headers=link["headers"]) as put:
+                    put.raise_for_status()
+                return made["id"]
+
+        return await asyncio.gather(*(upload() for _ in range(count)))
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        async with self._session.post(path, json=body, headers=self._headers) as answer:
+            answer.raise_for_status()
+            return await answer.json()
+
+    async def complete(self, recording: str) -> tuple[int, list[int], float]:
+        """Repeated as often as it takes."""
+        return await self._patient("POST", f"/v1/recordings/{recording}/upload-complete")
+
+    async def read(self, path: str) -> tuple[int, list[int], float]:
+        """Read and forget, as fast as it comes."""
+        return await self._patient("GET", path)
+
+    async def _patient(self, method: str, path: str) -> tuple[int, list[int], float]:
+        answers: list[int] = []
+        slowest, deadline = 0.0, time.perf_counter() + PATIENCE
+        while True:
+            began, wait = time.perf_counter(), 1.0
+            try:
+                async with self._session.request(
+                    method, path, headers=self._headers, timeout=aiohttp.ClientTimeout(PATIENCE)
+                ) as answer:
+                    slowest = max(slowest, time.perf_counter() - began)
+                    wait = float(answer.headers.get("Retry-After", 1))
+                    answers.append(answer.status)
+                    async for _ in answer.content.iter_chunked(1 << 16):
+                        pass
+            except (aiohttp.ClientError, TimeoutError):
+                answers.append(0)
+            if answers[-1] not in (0, 425, 503) or time.perf_counter() > deadline:
+                return answers[-1], answers, slowest
+            await asyncio.sleep(wait)
+
+
+async def _transcript(api: Api) -> str:
+    """Path of a transcript that is as long as one may be."""
+    recording, media = api.filled.media[0]
+    connection = await asyncpg.connect(str(api.settings.database_url))
+    try:
+        name = "txn_" + "0" * 24
+        given = (api.filled.world_id, name, recording, media, SEGMENTS, SEGMENT_CHARACTERS)
+        await connection.execute(_TRANSCRIPT, *given)
+    finally:
+        await connection.close()
+    return f"/v1/transcriptions/{name}"
+
+
+if __name__ == "__main__":
+    show(measure())
