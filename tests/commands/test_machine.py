@@ -35,6 +35,7 @@ EVENTS = {
     *(("tell", told) for told in ("new", "again", "otherwise", "unbound")),
     ("unbind", "open"),
     ("report", "foreign"),
+    ("report", "earlier binding"),
 }
 STATUSES = ("pending", "delivered", "executed", "failed", "expired", "cancelled")
 
@@ -57,6 +58,8 @@ class Told:
     key: str | None
     expires_at: datetime
     status: str = "pending"
+    # Of which of its device's bindings.
+    binding: int = 0
     said: tuple[str, Any] | None = None
 
     def shown(self, now: datetime) -> str:
@@ -75,6 +78,7 @@ class Worn:
     """A device as the model knows it."""
 
     token: str | None = None
+    binding: int = 0
     dead: list[str] = field(default_factory=list[str])
 
 
@@ -117,6 +121,7 @@ class Machine(RuleBasedStateMachine):
         assert answer.status_code == (200 if worn.token is None else 409)
         if worn.token is None:
             worn.token = answer.json()["device_token"]
+            worn.binding += 1
 
     @rule(number=st.integers(0, 1), again=st.sampled_from([True, True, True, False]))
     def unbind(self, number: int, again: bool) -> None:
@@ -154,7 +159,8 @@ class Machine(RuleBasedStateMachine):
             self.seen["tell", "new"] += 1
             assert answer.status_code == 201
             expires_at = self.now + timedelta(seconds=ttl)
-            self.told.append(Told(answer.json()["id"], device_id, kind, key, expires_at))
+            new = Told(answer.json()["id"], device_id, kind, key, expires_at, binding=worn.binding)
+            self.told.append(new)
 
     @rule(number=st.sampled_from([0, 0, 0, 1]))
     def poll(self, number: int) -> None:
@@ -191,6 +197,9 @@ class Machine(RuleBasedStateMachine):
         before = each.shown(self.now)
         if not own:
             self.seen["report", "foreign"] += 1
+            assert answer.status_code == 404
+        elif each.binding != self.devices[reporter].binding:
+            self.seen["report", "earlier binding"] += 1
             assert answer.status_code == 404
         elif each.is_open(self.now):
             self.seen["report", before] += 1

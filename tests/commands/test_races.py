@@ -10,7 +10,7 @@ import pytest
 from lapel.commands.service import MAX_OPEN
 from lapel.commands.wire import Report
 from lapel.foundation.actors import Actor
-from lapel.foundation.errors import Unauthorized
+from lapel.foundation.errors import NotFound
 from tests.commands.support import Wearer, ids
 from tests.support.locks import until_waiting
 from tests.support.running import Running
@@ -141,7 +141,7 @@ async def test_a_report_under_an_older_binding_changes_nothing(wearer: Wearer, t
         mode="test",
         binding_generation=0,
     )
-    with pytest.raises(Unauthorized):
+    with pytest.raises(NotFound):
         await timed.parts.commands.report(late, "me", made["id"], Report(status="executed"))
     assert (await timed.parts.commands.hand_over(late, "me")).data == []
     assert await wearer.read(made["id"]) == made

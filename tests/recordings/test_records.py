@@ -106,7 +106,6 @@ async def test_a_repeated_uuid_is_the_same_recording_if_everything_agrees(device
         {"started_at": "2026-01-15T12:00:01Z"},
         {"metadata": {"a": 2}},
         {"name": "Other"},
-        {"end_user_id": await device.end_user()},
     ):
         refusal = await device.post("/v1/recordings", 409, {**body, **differing})
         assert refusal["error"]["code"] == "conflict"

@@ -275,7 +275,8 @@ class DeviceRules(Walk):
             if not self.used(device, device.held):
                 assert answered(answer) == UNAUTHORIZED
                 continue
-            expected = command.report(status, result) if of == device_id else NOT_FOUND
+            own = of == device_id and command.generation == device.generation
+            expected = command.report(status, result) if own else NOT_FOUND
             assert answered(answer) == expected, answer.text
 
     @some_bound

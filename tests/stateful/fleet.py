@@ -35,7 +35,7 @@ class Command:
         return OK
 
     def report(self, status: Literal["executed", "failed"], result: dict[str, Any] | None) -> Answer:
-        """The first report settles it; the same again is answered alike."""
+        """The first report in its binding settles it; the same again is answered alike."""
         if self.open:
             self.status, self.said = status, (status, result)
         return OK if self.said == (status, result) else CONFLICT

@@ -98,6 +98,8 @@ class Recording:
     media: dict[str, Media] = field(default_factory=dict[str, Media])
     tokens: list[str] = field(default_factory=list[str])
     uuid: str | None = None
+    # The binding of its device under which it was made.
+    generation: int | None = None
     completions: int = 0
 
     @property
@@ -228,6 +230,11 @@ class World:
             if recording.device in self.devices:
                 self.devices[recording.device].synced = True
         return answer
+
+    def reaches(self, device_id: str, recording: Recording) -> bool:
+        """Whether this device's token reaches a recording: it was made under the present binding."""
+        device = self.devices[device_id]
+        return (recording.device, recording.generation) == (device_id, device.generation)
 
     def delete(self, recording_id: str) -> None:
         """A recording is gone, and what its events said."""

@@ -64,7 +64,16 @@ class Machine(EndUserRules, DeviceRules):
             for token, key in self.world.keys.items()
             if key.works and key.may(scope)
         ]
+        if scope == "recordings:write":
+            tokens += self.wearers(recording)
         return self.pick(tokens, number)
+
+    def wearers(self, recording: Recording) -> list[tuple[str, bool]]:
+        """The devices' tokens, and whether each reaches a recording; most often that of its own device."""
+        devices = self.world.devices
+        known = [one for one, each in devices.items() if each.tokens.get(each.held) == "current"]
+        own = [one for one in known if one == recording.device]
+        return [(devices[one].held, self.world.reaches(one, recording)) for one in known + 3 * own]
 
     # ---- keys -------------------------------------------------------------------------------
 
@@ -116,11 +125,39 @@ class Machine(EndUserRules, DeviceRules):
         if not known:
             assert answer.status_code == 201, answer.text
             assert device.end_user is not None
-            self.created(answer.json()["id"], Recording(device.end_user, device_id, None, {}, uuid=uuid))
+            made = Recording(device.end_user, device_id, None, {}, uuid=uuid, generation=device.generation)
+            self.created(answer.json()["id"], made)
         elif known[0][1].end_user == device.end_user:
             assert (answer.status_code, answer.json()["id"]) == (200, known[0][0])
+            known[0][1].generation = device.generation
         else:
             assert answered(answer) == CONFLICT
+            assert not {"resource_id", "details", "param"} & answer.json()["error"].keys()
+
+    @some_bound
+    @precondition(lambda self: len(self.world.end_users) > 1)
+    @rule(number=picks, other=picks, back=st.booleans(), content=contents)
+    def hand_over(self, number: int, other: int, back: bool, content: bytes) -> None:
+        """A device records, changes hands with the upload begun, and perhaps comes back."""
+        device_id, device, _ = self.caller(number)
+        place, first = list(self.world.devices).index(device_id), device.end_user
+        self.create_recording_by_device(number, None)
+        recording_id = self.touched
+        assert first is not None
+        second = self.pick([one for one in self.world.end_users if one != first], other)
+        for wearer in (second, first) if back else (second,):
+            self.unbind(place)
+            self.bind(place, list(self.world.end_users).index(wearer))
+            self.cannot_reach(device_id, recording_id, content)
+
+    def cannot_reach(self, device_id: str, recording_id: str | None, content: bytes) -> None:
+        """What a recording answers to a device that did not make it under its present binding."""
+        device, recording = self.world.devices[device_id], self.world.recordings.get(recording_id or "")
+        if recording is None or self.world.reaches(device_id, recording):
+            return
+        for action, body in (("upload-url", {}), ("upload-complete", {"content_sha256": sha256(content)})):
+            answer = self.call("POST", f"/recordings/{recording_id}/{action}", device.held, body)
+            assert answered(answer) == NOT_FOUND, answer.text
 
     def created(self, recording_id: str, recording: Recording) -> None:
         self.world.create(recording_id, recording)

@@ -107,7 +107,7 @@ READ_REPORTED = f"""
 SELECT {_COLUMNS}, d.serial_number, c.status = $4 AND c.result IS NOT DISTINCT FROM $5
     AND c.error IS NOT DISTINCT FROM $6 AS same
 FROM {_WITH_DEVICE}
-WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
+WHERE {_OF_DEVICE} AND c.id = $3 AND c.binding_generation = $7 AND d.deleted_at IS NULL
 """
 
 CANCEL_OPEN = f"""
@@ -231,9 +231,12 @@ async def read_reported(
     device_id: str,
     command_id: str,
     told: tuple[str, str | None, str | None],
+    binding_generation: int,
 ) -> asyncpg.Record | None:
-    """One command, and whether what is `told` is the `same` as what its row says."""
-    return await connection.fetchrow(READ_REPORTED, world_id, device_id, command_id, *told)
+    """One command of this binding, and whether what is `told` is the `same` as what its row says."""
+    return await connection.fetchrow(
+        READ_REPORTED, world_id, device_id, command_id, *told, binding_generation
+    )
 
 
 async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:

@@ -162,9 +162,9 @@ class Commands:
         return self._pending(rows, actor, now)
 
     async def report(self, actor: Actor, device_id: str, command_id: str, told: Report) -> Command:
-        """What the calling device did; the same again is answered alike.
+        """What the calling device did; the same again is answered alike. Of earlier bindings there is none.
 
-        Raises NotFound, Conflict, Forbidden, Unauthorized.
+        Raises NotFound, Conflict, Forbidden.
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
@@ -172,7 +172,9 @@ class Commands:
         async with self._kit.database.acquire() as connection:
             row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
             if row is None:
-                row = await queries.read_reported(connection, world_id, actor.id, command_id, said)
+                row = await queries.read_reported(
+                    connection, world_id, actor.id, command_id, said, generation
+                )
                 row = _reported_before(row, now)
         return self._command(row, actor, row["serial_number"], now)
 
@@ -301,8 +303,6 @@ def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Recor
     if row["same"]:
         return row
     match _status(row, now):
-        case "pending" | "delivered":  # it belongs to a binding that began after this request did
-            raise _overtaken()
         case "executed" | "failed" as said:
             raise Conflict(f"This command was reported `{said}`, with another status, result or error.")
         case ended:

@@ -37,9 +37,14 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """Whose idempotency keys these are: the project's keys share one space."""
+        """Whose idempotency keys these are: the project's keys share one space.
+
+        A device has one for each of its bindings: what an earlier wearer's calls were answered stays theirs.
+        """
         if self.kind == "key" and self.end_user_id is None:
             return "keys"
+        if self.kind == "device":
+            return f"device:{self.id}:{self.binding_generation}"
         return f"end_user:{self.end_user_id}" if self.kind == "key" else f"{self.kind}:{self.id}"
 
 

@@ -64,6 +64,7 @@ _ACTIVE = """,
         WHEN $11 = 'recording' THEN (
             SELECT r.id FROM recordings r
             WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id
+              AND r.binding_generation = d.binding_generation
               AND r.status = 'pending' AND r.ended_at IS NULL
               AND r.created_at > coalesce(d.active_since, $3) - interval '5 minutes'
             ORDER BY r.created_at DESC, r.id DESC LIMIT 1) END,
@@ -71,6 +72,7 @@ _ACTIVE = """,
         WHEN $11 = 'recording' THEN coalesce(d.initiated_by, CASE WHEN EXISTS (
             SELECT 1 FROM commands c
             WHERE c.world_id = d.world_id AND c.device_id = d.id AND c.created_at > $3 - interval '25 hours'
+              AND c.binding_generation = d.binding_generation
               AND c.type = 'start_recording' AND c.status IN ('delivered', 'executed')
               AND greatest(c.delivered_at, c.executed_at) >= coalesce(d.last_heartbeat_at, '-infinity'))
             THEN 'remote' ELSE 'local' END) END"""

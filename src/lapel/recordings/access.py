@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One recording as one caller may see it: of this end user only, of this device only (None: any)."""
+    """One recording as one caller may see it: of this end user only, of this device only (None: any).
+
+    A device reaches what was made under the binding that its token stands for: `binding_generation`.
+    """
 
     world_id: int
     recording_id: str
     end_user_id: str | None = None
     device_id: str | None = None
+    binding_generation: int | None = None
 
 
 def reach(actor: Actor, params: Params) -> Reach:
@@ -27,12 +31,15 @@ def reach(actor: Actor, params: Params) -> Reach:
     recording_id = params["recording_id"]
     if actor.kind == "upload" and actor.id != recording_id:
         raise unknown()
-    return Reach(
-        actor.world_id,
-        recording_id,
-        actor.end_user_id if actor.kind in ("key", "end_user") else None,
-        actor.id if actor.kind == "device" else None,
-    )
+    if actor.kind == "device":
+        return Reach(
+            actor.world_id,
+            recording_id,
+            device_id=actor.id,
+            binding_generation=actor.binding_generation,
+        )
+    own = actor.end_user_id if actor.kind in ("key", "end_user") else None
+    return Reach(actor.world_id, recording_id, end_user_id=own)
 
 
 def unknown() -> NotFound:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.recordings.queries import REACHED, reached
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -12,12 +14,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.recordings.access import Reach
 
-LOCK_ONE = """
-SELECT r.id FROM recordings r
-WHERE r.world_id = $1 AND r.id = $2
-  AND ($3::text IS NULL OR r.end_user_id = $3) AND ($4::text IS NULL OR r.device_id = $4)
-FOR UPDATE
-"""
+LOCK_ONE = f"SELECT r.id FROM recordings r WHERE {REACHED} FOR UPDATE"
 
 # From where the last ones ended: what this transaction has deleted still lies in the index before them.
 LOCK_OF_END_USER = """
@@ -48,7 +45,7 @@ DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2:
 
 async def lock_one(connection: Connection, at: Reach) -> list[asyncpg.Record]:
     """The recording, held, if the caller may see it: id, created_at, project_id, last_url_expires_at."""
-    held = await connection.fetchval(LOCK_ONE, at.world_id, at.recording_id, at.end_user_id, at.device_id)
+    held = await connection.fetchval(LOCK_ONE, *reached(at))
     return [] if held is None else await connection.fetch(READ_LOCKED, at.world_id, [held])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.recordings.queries import REACHED, reached
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -68,10 +70,9 @@ INSERT INTO upload_tokens (token_hash, world_id, recording_id, expires_at) VALUE
 
 # ---- upload-complete --------------------------------------------------------------------
 
-READ_RECORDING_STATE = """
+READ_RECORDING_STATE = f"""
 SELECT r.status, r.device_id, r.source, w.project_id FROM recordings r JOIN worlds w ON w.id = r.world_id
-WHERE r.world_id = $1 AND r.id = $2
-  AND ($3::text IS NULL OR r.end_user_id = $3) AND ($4::text IS NULL OR r.device_id = $4)
+WHERE {REACHED}
 """
 
 READ_MEDIA_STATES = """
@@ -269,9 +270,7 @@ async def keep_upload_access(
 
 async def read_recording_state(connection: Connection, at: Reach) -> asyncpg.Record | None:
     """`status`, `device_id`, `source` and `project_id` of a recording, if the caller may see it."""
-    return await connection.fetchrow(
-        READ_RECORDING_STATE, at.world_id, at.recording_id, at.end_user_id, at.device_id
-    )
+    return await connection.fetchrow(READ_RECORDING_STATE, *reached(at))
 
 
 async def read_media_states(connection: Connection, at: Reach) -> list[asyncpg.Record]:

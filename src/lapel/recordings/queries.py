@@ -38,25 +38,25 @@ LEFT JOIN LATERAL (
 ) own ON true
 """
 
-# $3, $4: the end user and the device that the caller is bound to; NULL for a caller that is not.
-_REACHED = """
-r.world_id = $1 AND r.id = $2
-    AND ($3::text IS NULL OR r.end_user_id = $3) AND ($4::text IS NULL OR r.device_id = $4)
+# $3: the end user that the caller is bound to; $4, $5: the device and its binding. NULL for another caller.
+REACHED = """
+r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+    AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer))
 """
 
-READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {_REACHED}"
+READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {REACHED}"
 
 # Held until the transaction ends; referring rows (transcriptions) may still be written.
 LOCK = f"""
 SELECT r.status, r.started_at, r.ended_at, w.project_id
-FROM recordings r JOIN worlds w ON w.id = r.world_id WHERE {_REACHED} FOR NO KEY UPDATE OF r
+FROM recordings r JOIN worlds w ON w.id = r.world_id WHERE {REACHED} FOR NO KEY UPDATE OF r
 """
 
 INSERT = """
 INSERT INTO recordings (world_id, id, end_user_id, device_id, name, status, source, upload_method,
     started_at, ended_at, recorded_at, metadata, consent_obtained, recording_uuid, recording_generation,
-    encryption_version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16)
+    encryption_version, binding_generation, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
 ON CONFLICT DO NOTHING
 RETURNING id
 """
@@ -69,7 +69,15 @@ WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
 """
 
 # Whom a device is bound to; deciding it is the business of the devices slice.
-DEVICE_OWNER = "SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
+DEVICE_OWNER = """
+SELECT end_user_id, binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
+# A device that is bound to the same end user again names a recording of its earlier binding.
+ADOPT = """
+UPDATE recordings SET binding_generation = $3
+WHERE world_id = $1 AND id = $2 AND (binding_generation IS NULL OR binding_generation < $3)
+"""
 
 # $4, $6, $8, $10 say whether the field was given.
 UPDATE = """
@@ -135,6 +143,8 @@ class NewRecording:
 
     end_user_id: str
     device_id: str | None
+    # The device's binding to this end user under which it is made; None without such a binding.
+    binding_generation: int | None
     name: str | None
     source: str
     upload_method: str | None
@@ -148,14 +158,19 @@ class NewRecording:
     encryption_version: int | None
 
 
+def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
+    """What `REACHED` takes."""
+    return at.world_id, at.recording_id, at.end_user_id, at.device_id, at.binding_generation
+
+
 async def read(connection: Connection, at: Reach) -> asyncpg.Record | None:
     """One recording with its media, if the caller may see it."""
-    return await connection.fetchrow(READ, at.world_id, at.recording_id, at.end_user_id, at.device_id)
+    return await connection.fetchrow(READ, *reached(at))
 
 
 async def lock(connection: Connection, at: Reach) -> asyncpg.Record | None:
     """The recording's status, times and project, held until the transaction ends."""
-    return await connection.fetchrow(LOCK, at.world_id, at.recording_id, at.end_user_id, at.device_id)
+    return await connection.fetchrow(LOCK, *reached(at))
 
 
 async def insert(
@@ -179,6 +194,7 @@ async def insert(
         new.recording_uuid,
         new.recording_generation,
         new.encryption_version,
+        new.binding_generation,
         now,
     )
     return inserted is not None
@@ -192,8 +208,13 @@ async def find_by_uuid(
 
 
 async def device_owner(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
-    """`end_user_id` of a device, None for an unbound one; no row when there is no such device."""
+    """`end_user_id` of a device, None for an unbound one, and `binding_generation`; no row for no device."""
     return await connection.fetchrow(DEVICE_OWNER, world_id, device_id)
+
+
+async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:
+    """The recording belongs to this binding of its device from now on."""
+    await connection.execute(ADOPT, world_id, recording_id, binding_generation)
 
 
 async def list_page(

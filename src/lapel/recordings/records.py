@@ -11,7 +11,7 @@ from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.pages import page, window
 from lapel.foundation.wire import given, metadata_text, value_of
 from lapel.recordings import events, queries
-from lapel.recordings.access import Reach, unknown
+from lapel.recordings.access import Reach, reach, unknown
 from lapel.recordings.views import recording_of
 from lapel.recordings.wire import Recording, RecordingPage
 
@@ -40,16 +40,18 @@ class Records:
     ) -> tuple[Recording, bool]:
         """The recording, and whether it is new.
 
-        A device that repeats `recording_uuid` and generation gets the recording of before.
+        A device that repeats `recording_uuid` and generation gets the recording of before, and reaches it:
+        one of an earlier binding to the same end user belongs to the present binding from then on.
         Raises InvalidRequest, NotFound, Conflict.
         """
         _check_times(body.started_at, body.ended_at)
         metadata = metadata_text(body.metadata)
-        end_user_id, device_id = await self._owner(connection, actor, body)
+        end_user_id, device_id, generation = await self._owner(connection, actor, body)
         await hold_active(connection, actor.world_id, end_user_id)
         new = queries.NewRecording(
             end_user_id=end_user_id,
             device_id=device_id,
+            binding_generation=generation,
             name=body.name,
             source=body.source or ("api_upload" if device_id is None else "device"),
             upload_method=body.upload_method,
@@ -76,13 +78,15 @@ class Records:
             )
             if row is not None:
                 _check_agreement(row, end_user_id, body)
+                if generation is not None:
+                    await queries.adopt(connection, actor.world_id, row["id"], generation)
                 return recording_of(row, actor.project_id), False
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
     async def replayed(self, actor: Actor, stored: Recording) -> Recording:
         """The answer of `create` for a repeat; one deleted since then is gone here too. Raises NotFound."""
         async with self._kit.database.acquire() as connection:
-            if await queries.read(connection, Reach(actor.world_id, stored.id)) is None:
+            if await queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
                 raise unknown()
         return stored
 
@@ -135,12 +139,15 @@ class Records:
 
     async def _owner(
         self, connection: Connection, actor: Actor, body: CreateRecording
-    ) -> tuple[str, str | None]:
-        """Whose recording it is, and which device's. Raises InvalidRequest, NotFound."""
+    ) -> tuple[str, str | None, int | None]:
+        """Whose recording it is, which device's, and under which of its bindings.
+
+        Raises InvalidRequest, NotFound.
+        """
         if actor.kind == "device":
             if actor.end_user_id is None:
                 raise Conflict("This device is not bound to an end user.")
-            return actor.end_user_id, actor.id
+            return actor.end_user_id, actor.id, actor.binding_generation
         own = actor.end_user_id
         asked = body.end_user_id or own
         if own is not None and asked != own:
@@ -152,7 +159,7 @@ class Records:
                     param="end_user_id",
                     reason="required",
                 )
-            return asked, None
+            return asked, None, None
         device = await queries.device_owner(connection, actor.world_id, body.device_id)
         if device is None or (own is not None and device["end_user_id"] != own):
             raise NotFound("There is no device with this `device_id`.", param="device_id")
@@ -164,7 +171,7 @@ class Records:
                 param="end_user_id",
                 reason="required",
             )
-        return end_user_id, body.device_id
+        return end_user_id, body.device_id, device["binding_generation"] if end_user_id == bound_to else None
 
 
 async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
@@ -181,7 +188,12 @@ def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None
 
 
 def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecording) -> None:
-    """A device's repeat must mean the same recording. Raises Conflict, naming what differs."""
+    """A device's repeat must mean the same recording. Raises Conflict.
+
+    It names what differs, except where the recording is another end user's: of that one it tells nothing.
+    """
+    if row["end_user_id"] != end_user_id:
+        raise Conflict("This `recording_uuid` and generation cannot be used with this device.")
     given = {
         "name": body.name,
         "source": body.source,
@@ -193,8 +205,6 @@ def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecordin
         "encryption_version": body.encryption_version,
     }
     differing = [name for name, value in given.items() if value is not None and row[name] != value]
-    if row["end_user_id"] != end_user_id:
-        differing.insert(0, "end_user_id")
     if body.metadata is not None and msgspec.json.decode(row["metadata"]) != body.metadata:
         differing.append("metadata")
     if differing:
