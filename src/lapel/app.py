@@ -33,6 +33,7 @@ from lapel.recordings import routes as recording_routes
 from lapel.recordings.service import Recordings
 from lapel.transcription import jobs as transcription_jobs
 from lapel.transcription import routes as transcription_routes
+from lapel.transcription.providers.remote_copies import RemoteCopies
 from lapel.transcription.service import Transcriptions
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def jobs(parts: Slices, runner: Runner) -> Sequence[Job]:
 def schedules(kit: Kit, parts: Slices, runner: Runner) -> Sequence[Schedule]:
     """Everything that comes round."""
     return (
-        *transcription_jobs.schedules(runner),
+        *transcription_jobs.schedules(runner, RemoteCopies(kit)),
         *recording_jobs.schedules(parts.recordings),
         *erasure_jobs.schedules(parts.erasures),
         *firmware_jobs.schedules(parts.firmware),

@@ -8,6 +8,7 @@ import pytest
 
 from lapel.cli.checks import Finding
 from lapel.cli.speech_checks import failing_steps, provider_keys, speech
+from lapel.cli.speech_models import provider_models
 from lapel.foundation.kit import open_kit
 from lapel.foundation.seal import sealer
 from lapel.settings import Settings
@@ -15,6 +16,7 @@ from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.slots import sealed
 from tests.support.running import settings_for
 from tests.support.serving import run
+from tests.support.speech_providers import Fake, serving_fake
 from tests.support.tenants import make_tenant
 from tests.transcription.engine.carriers import carrier, with_damaged_base, without_base
 from tests.transcription.needs import needs_weights
@@ -120,3 +122,24 @@ async def test_work_that_fails_for_the_moment_is_told(tmp_path: Path, fresh_data
             await connection.execute("UPDATE speech_work SET failures = 2")
             (found,) = [each async for each in failing_steps(connection)]
     assert (found.state, found.detail.rpartition(": ")[2]) == ("warning", "1 of probe")
+
+
+async def test_the_models_of_remote_services_are_named(tmp_path: Path, fresh_database: str) -> None:
+    async with office(tmp_path, fresh_database) as opened:
+        kit = opened.live.kit
+        slot = f"deepgram of {opened.tenant.project_id} (test): deepgram is asked for nova-3"
+        assert [(each.state, each.detail) for each in await provider_models(kit)] == [("ok", slot)]
+        _, transcription_id = await opened.transcribe()
+        assert (await opened.ended(transcription_id))["model"] == "general-nova-3"
+        (found,) = await provider_models(kit)
+        assert found.detail == f"{slot}, general-nova-3 answered last"
+        async with serving_fake(Fake("openai", shutdown_date="2027-02-26")) as fake:
+            await opened.set_slot("deepgram", "openai", f"{fake.url}/v1")
+            (found,) = await provider_models(kit)
+            assert (found.state, found.detail.rpartition(": ")[2]) == (
+                "warning",
+                "openai is asked for whisper-1",  # what answered before the change is no news of this one
+            )
+            assert "ends its model whisper-1 on 2027-02-26" in (found.remedy or "")
+        (found,) = await provider_models(kit)  # nobody is there: that is no fault of the model
+        assert found.state == "ok"

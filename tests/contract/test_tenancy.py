@@ -28,6 +28,7 @@ _REASONS = {
     ),
     "the sweep looks after all worlds, and passes each row's own world on": (
         "lapel.heartbeats.queries.FIND_SILENT",
+        "lapel.transcription.providers.copy_queries.CLAIM",
     ),
     "whose turn it is, of all worlds; each row's own world is passed on": (
         "lapel.transcription.work_queries.CLAIM",
@@ -70,7 +71,9 @@ _REASONS = {
         "lapel.projects.queries.ANY_KEY",
         "lapel.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.transcription.providers.slot_queries.LIST_KEYS",
+        "lapel.transcription.providers.slot_queries.LIST_REMOTE",
         "lapel.transcription.work_queries.TRYING",
+        "lapel.transcription.providers.copy_queries.LEFT",
     ),
 }
 EXCEPTIONS = {name: reason for reason, names in _REASONS.items() for name in names}

@@ -18,9 +18,9 @@ _DEEPGRAM_WORDS = [
     _deepgram_word("hello", "Hello", 2.0, 2.4, 0),
     _deepgram_word("there", "there!", 2.4, 2.9, 0),
 ]
-DEEPGRAM = {
+DEEPGRAM: dict[str, Any] = {
     "metadata": {
-        "transaction_key": "deprecated", "request_id": "9f1c", "sha256": "ab",
+        "request_id": "9f1c", "sha256": "ab",
         "created": "2026-01-15T12:00:00Z", "duration": 24.73, "channels": 1, "models": ["m1"],
         "model_info": {"m1": {"name": "general-nova-3", "version": "2025-04-17", "arch": "nova-3"}},
     },
@@ -61,12 +61,12 @@ _ASSEMBLY_WORDS = [
     _assembly_word("Hello", 2000, 2400, "A"),
     _assembly_word("there!", 2400, 2900, "A"),
 ]
-ASSEMBLYAI = {
-    "id": "t-1", "language_model": "assemblyai_default", "acoustic_model": "assemblyai_default",
-    "language_code": "en_us", "language_confidence": 0.97, "status": "completed", "audio_url": "https://x",
+ASSEMBLYAI: dict[str, Any] = {
+    "id": "t-1", "language_code": "en_us", "language_confidence": 0.97, "status": "completed", "audio_url": "https://x",
     "text": "Good morning. Hello there!", "words": _ASSEMBLY_WORDS, "confidence": 0.97, "audio_duration": 25,
-    "punctuate": True, "format_text": True, "speaker_labels": True, "speech_model": "universal",
-    "error": None,
+    "punctuate": True, "format_text": True, "speaker_labels": True,
+    "speech_models": ["assemblyai-stt-3-7", "universal-2"], "speech_model_used": "assemblyai-stt-3-7",
+    "metadata": {"domain_used": None, "warning": None}, "error": None,
     "utterances": [
         {
             "speaker": "B", "text": "Good morning.", "confidence": 0.97, "start": 500, "end": 1300,
@@ -87,7 +87,7 @@ def _token(text: str, start: float, end: float, speaker: str, kind: str = "word"
     }  # fmt: skip
 
 
-ELEVENLABS = {
+ELEVENLABS: dict[str, Any] = {
     "language_code": "eng", "language_probability": 0.97, "text": "Good morning. (laughter) Hello there!",
     "words": [
         _token("Good", 0.5, 0.8, "speaker_1"), _token(" ", 0.8, 0.8, "speaker_1", "spacing"),
@@ -99,8 +99,8 @@ ELEVENLABS = {
     "transcription_id": "x1",
 }  # fmt: skip
 
-OPENAI = {
-    "task": "transcribe", "language": "english", "duration": "2.95", "text": "Good morning. Hello there!",
+OPENAI: dict[str, Any] = {
+    "task": "transcribe", "language": "english", "duration": 2.95, "text": "Good morning. Hello there!",
     "words": [
         {"word": "Good", "start": 0.5, "end": 0.8}, {"word": "morning", "start": 0.8, "end": 1.3},
         {"word": "Hello", "start": 2.0, "end": 2.4}, {"word": "there", "start": 2.4, "end": 2.9},

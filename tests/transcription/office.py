@@ -62,6 +62,12 @@ class Office(Device):
             while len(self.fake.calls) < count:  # noqa: ASYNC110 - another server's counter
                 await asyncio.sleep(0.02)
 
+    async def until_nothing_is_kept(self) -> None:
+        """Wait until the fake has been told to delete everything, and our side knows it."""
+        async with asyncio.timeout(SLOW):
+            while self.fake.kept or await self.value("SELECT count(*) FROM remote_copies"):  # noqa: ASYNC110 - another process's work
+                await asyncio.sleep(0.05)
+
     async def value(self, sql: str, *given: object) -> Any:
         """One value from the database."""
         async with self.live.kit.database.acquire() as connection:

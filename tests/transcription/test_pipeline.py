@@ -42,6 +42,7 @@ class Scripted:
 
     def __init__(self, *, piecewise: bool = True, tells_speakers: bool = False, speech: float = 30.0) -> None:
         self.piecewise = piecewise
+        self.reads_samples = True
         self.tells_speakers = tells_speakers
         self.speech = speech
         self.asked: list[tuple[Clip, Wish]] = []

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lapel.cli import checks, secret_checks, speech_checks
+from lapel.cli import checks, secret_checks, speech_checks, speech_models
 from lapel.cli.checks import Finding
 from lapel.cli.faults import explain
 from lapel.cli.options import DataDir, Json, emit
@@ -82,6 +82,8 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 found.append(await secret_checks.secrets(connection, settings))
                 found += [finding async for finding in speech_checks.failing_steps(connection)]
                 found += [finding async for finding in speech_checks.provider_keys(connection, kit.sealer)]
+                found += [finding async for finding in speech_checks.remote_copies(connection)]
+            found += await speech_models.provider_models(kit)
         return found
 
 

@@ -18,11 +18,13 @@ from cyclopts import Parameter
 from lapel.cli.faults import CommandError
 from lapel.cli.options import DataDir, Json, emit, table
 from lapel.cli.reach import settings_of, with_kit
+from lapel.cli.speech_models import model_warnings
 from lapel.foundation.errors import InvalidRequest
 from lapel.sample import speech
 from lapel.transcription.failures import SpeechError, TryAgain
 from lapel.transcription.providers.operator import OperatorProviders, SlotShown, Wanted
 from lapel.transcription.providers.protocol import Clip, Wish
+from lapel.transcription.providers.remote_copies import delete_copy
 from lapel.transcription.providers.slots import ENGINES, SLOTS, SlotChoice, transcriber
 from lapel.transcription.transcript import Segment
 
@@ -36,6 +38,7 @@ _MOST_KEY_FILE = 8192
 # What the rules call a field, and what it is here.
 _FLAGS = {
     "engine": "--engine", "model": "--model", "base_url": "--base-url", "key": "--key-file or --key-env",
+    "region": "--region", "allow_training": "--allow-training",
 }  # fmt: skip
 
 Slot = Annotated[str, Parameter(help=f"The name that clients ask for: {', '.join(SLOTS)}.")]
@@ -52,6 +55,17 @@ BaseUrl = Annotated[
     str | None,
     Parameter(help="Where it listens, https:// (or http:// on this machine). Default: at its maker's."),
 ]
+Region = Annotated[
+    str | None,
+    Parameter(
+        help="Where the service keeps and processes it, by a preset: eu, or another one of the engine's; "
+        "global is its maker's choice."
+    ),
+]
+AllowTraining = Annotated[
+    bool | None,
+    Parameter(help="Whether Deepgram may keep the audio and train on it. Default: no."),
+]
 KeyFile = Annotated[
     str | None,
     Parameter(help="File that holds the key; `-` is standard input.", allow_leading_hyphen=True),
@@ -61,7 +75,10 @@ Language = Annotated[str | None, Parameter(help="Language to ask for. Default: i
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine made of the sample. `seconds`: how long it took; `known`: what is spoken in it."""
+    """What an engine made of the sample. `seconds`: how long it took; `known`: what is spoken in it.
+
+    `model`: the one that answered. `warnings`: what to know of the service, such as the end of the model.
+    """
 
     slot: str
     engine: str
@@ -71,6 +88,7 @@ class Tested(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: float | None
     segments: list[Segment]
     known: str
+    warnings: list[str]
 
 
 def list_(
@@ -87,13 +105,15 @@ def list_(
     emit({"data": found}, json, lambda: _lines(found))
 
 
-def set_(
+def set_(  # noqa: PLR0913  # each is a flag
     slot: Slot,
     /,
     *,
     engine: Engine = None,
     model: Model = None,
     base_url: BaseUrl = None,
+    region: Region = None,
+    allow_training: AllowTraining = None,
     key_file: KeyFile = None,
     key_env: KeyEnv = None,
     project: Project = None,
@@ -105,12 +125,15 @@ def set_(
 
     For example:
 
-        lapel providers set deepgram --key-file deepgram.key
+        lapel providers set deepgram --region eu --key-file deepgram.key
         lapel providers set assemblyai --key-env ASSEMBLYAI_API_KEY --mode live
         pass show elevenlabs | lapel providers set elevenlabs --key-file - --json
         lapel providers set whisper --engine openai --base-url http://127.0.0.1:8000/v1 --model whisper-1
     """
-    wanted = Wanted(engine=engine, model=model, base_url=base_url, key=_key(key_file, key_env))
+    wanted = Wanted(
+        engine=engine, model=model, base_url=base_url, region=region, allow_training=allow_training,
+        key=_key(key_file, key_env),
+    )  # fmt: skip
     made = _with(data_dir, project, mode, lambda _, slots: slots.set(slot, wanted))
     emit(made, json, lambda: _lines([made]))
 
@@ -213,16 +236,24 @@ def _beginning(file: Path) -> str:
 
 
 async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
-    engine = transcriber(choice, local=_local, clock=kit.clock)
+    copies: list[str] = []
+
+    async def remember(copy_id: str) -> None:
+        copies.append(copy_id)
+
+    engine = transcriber(choice, local=_local, clock=kit.clock, remember=remember)
     sample, wish, began = speech(), Wish(language=language), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lapel-") as folder:
         pcm = Path(folder) / "audio.pcm"
-        if engine.piecewise:
+        if engine.reads_samples:
             await asyncio.to_thread(_decode, sample.path, pcm)
         clip = Clip(
             file=sample.path, content_type=sample.content_type, pcm=pcm, start_ms=0, end_ms=sample.duration_ms
         )
-        heard: Heard = await engine.transcribe(clip, wish, lambda _: None)
+        try:
+            heard: Heard = await engine.transcribe(clip, wish, lambda _: None)
+        finally:
+            left = await _deleted(kit, choice, copies)
     return Tested(
         slot=choice.slot,
         engine=choice.engine,
@@ -232,7 +263,19 @@ async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
         language_probability=heard.language_probability,
         segments=heard.segments,
         known=sample.text,
+        warnings=[*left, *await model_warnings(choice, kit.clock)],
     )
+
+
+async def _deleted(kit: Kit, choice: SlotChoice, copies: list[str]) -> list[str]:
+    """Deletes what the service keeps of the sample; sentences about what it does not delete."""
+    left: list[str] = []
+    for copy_id in copies:
+        try:
+            await delete_copy(choice, copy_id, kit.clock)
+        except (SpeechError, TryAgain) as fault:
+            left.append(f"The transcript {copy_id} is kept there: {fault.message}")
+    return left
 
 
 def _local(_model: str | None) -> Transcriber:
@@ -250,9 +293,12 @@ def _decode(file: Path, pcm: Path) -> None:
 
 
 def _lines(found: list[SlotShown]) -> str:
-    rows = [(each.slot, each.engine, each.model or "", each.base_url or "", each.key or "") for each in found]
+    rows = [
+        (each.slot, each.engine, each.model or "", each.region or each.base_url or "", each.key or "")
+        for each in found
+    ]
     world = f"{found[0].project_id}, {found[0].mode}"
-    return f"{table(('SLOT', 'ENGINE', 'MODEL', 'BASE URL', 'KEY'), rows)}\n\n{world}"
+    return f"{table(('SLOT', 'ENGINE', 'MODEL', 'WHERE', 'KEY'), rows)}\n\n{world}"
 
 
 def _told(tested: Tested) -> str:
@@ -261,4 +307,5 @@ def _told(tested: Tested) -> str:
     for each in tested.segments:
         speaker = "" if each.speaker is msgspec.UNSET else f"{each.speaker}  "
         lines.append(f"{each.start:6.2f} – {each.end:6.2f}  {speaker}{each.text}")
-    return "\n".join([*lines, "", f"Known text: {tested.known}"])
+    warnings = [f"Warning: {each}" for each in tested.warnings]
+    return "\n".join([*lines, "", f"Known text: {tested.known}", *warnings])

@@ -11,7 +11,7 @@ from lapel.foundation.seal import SealBroken
 from lapel.transcription import work_queries
 from lapel.transcription.engine import weights
 from lapel.transcription.failures import SpeechError
-from lapel.transcription.providers import slot_queries
+from lapel.transcription.providers import copy_queries, slot_queries
 from lapel.transcription.providers.slots import opened
 from lapel.transcription.speakers.weights import speaker_weights
 
@@ -86,3 +86,14 @@ async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator
         )  # fmt: skip
     elif rows:
         yield Finding("providers", "ok", f"keys that can be read: {len(rows)}")
+
+
+async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:
+    """What could not be deleted at remote providers yet; nothing where all was."""
+    for row in await copy_queries.left(connection):
+        yield Finding(
+            "remote copies", "warning",
+            f"{row['copies']} at {row['engine']} could not be deleted yet; the last: {row['fault']}",
+            "It is tried for 30 days, once an hour or more often. The worker's log names each "
+            "(speech.copy_not_deleted).",
+        )  # fmt: skip

@@ -31,17 +31,21 @@ def assemble(
     0 to `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps what
     transcript.py promises: segments lie within their piece, in order, overlap only when two speakers
     do, last at most `readable.LONGEST` seconds and can be read. With `groups` words get the speakers found
-    there; else those that were heard. Speakers are numbered in the order in which they speak.
+    there; else those that were heard. Speakers are numbered in the order in which they speak. A piece of
+    which only the text is known stays one segment, without a speaker: every finer time would be invented.
     """
     segments: list[Segment] = []
+    whole: list[Segment] = []
     for each, piece in zip(heard, pieces, strict=True):
         cleaned = [_clean(segment, piece) for segment in each.segments]
         if groups is not None:
             cleaned = [msgspec.structs.replace(segment, speaker=msgspec.UNSET) for segment in cleaned]
-        segments += _orderly([segment for segment in cleaned if segment.text], piece)
+        found = _orderly([segment for segment in cleaned if segment.text], piece)
+        (segments if each.timed else whole).extend(found)
     if groups is not None:
         segments = with_speakers(segments, groups)
-    parts = [_rounded(part) for segment in segments for part in shortened(segment) if plain(part.text)]
+    parts = [part for segment in segments for part in shortened(segment) if plain(part.text)]
+    parts = [_rounded(part) for part in [*parts, *whole]]
     parts.sort(key=lambda part: part.start)
     language, probability = spoken_language(heard)
     return Transcript(

@@ -22,6 +22,7 @@ from lapel.transcription.failures import Gone, SpeechError
 from lapel.transcription.progress import Progress, share_of_audio
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.protocol import Wish
+from lapel.transcription.providers.remote_copies import remember_for
 from lapel.transcription.providers.slots import engine_of, transcriber
 from lapel.transcription.views import transcription_of
 
@@ -181,7 +182,12 @@ class Doing:
             audio=audio,
             transcription=row,
             choice=choice,
-            transcriber=transcriber(choice, local=self._steps.local, clock=self._kit.clock),
+            transcriber=transcriber(
+                choice,
+                local=self._steps.local,
+                clock=self._kit.clock,
+                remember=remember_for(self._kit, claim, choice),
+            ),
             cuts=facts["cuts"],
             duration_ms=facts["duration_ms"],
         )

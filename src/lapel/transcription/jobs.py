@@ -9,6 +9,7 @@ from lapel.foundation.jobs import Job, Schedule
 from lapel.transcription.payloads import LANES, PROCESS, Lane, Process, Wake, entrypoint
 
 if TYPE_CHECKING:
+    from lapel.transcription.providers.remote_copies import RemoteCopies
     from lapel.transcription.runner import Runner
     from lapel.transcription.service import Transcriptions
 
@@ -33,6 +34,9 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
     return (process, *(step_of(lane) for lane in LANES))
 
 
-def schedules(runner: Runner) -> tuple[Schedule, ...]:
-    """Steps whose worker was killed find another."""
-    return (Schedule(name="speech.sweep", expression="* * * * * */5", handler=runner.sweep),)
+def schedules(runner: Runner, copies: RemoteCopies) -> tuple[Schedule, ...]:
+    """Steps whose worker was killed find another; what providers keep is deleted there."""
+    return (
+        Schedule(name="speech.sweep", expression="* * * * * */5", handler=runner.sweep),
+        Schedule(name="speech.remote_copies", expression="* * * * * */5", handler=copies.sweep),
+    )

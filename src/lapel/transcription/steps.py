@@ -56,7 +56,7 @@ class Steps:
     ) -> Heard:
         """What was said in a piece. Raises SpeechError, TryAgain."""
         async with self.scratch.audio(audio) as place:
-            if transcriber.piecewise:
+            if transcriber.reads_samples:
                 await self._decoded(audio, place)
             clip = Clip(
                 file=place.file,
@@ -69,7 +69,7 @@ class Steps:
 
     async def describe(self, audio: Audio, heard: Heard) -> Voices:
         """Whose voices are in a piece. Raises SpeechError, TryAgain."""
-        spoken = heard.spoken
+        spoken = heard.spoken if heard.timed else []
         if not spoken:
             return Voices(windows=[], embeddings=b"")
         async with self.scratch.audio(audio) as place:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.transcription.providers.account import Account, retry_after, text_of
+from lapel.transcription.providers.account import Account
+from lapel.transcription.providers.refusals import Refusal, codes_of, judged, retry_after, text_of
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 KEY = "k" * 20
@@ -49,6 +50,7 @@ def test_any_pause_is_bounded(value: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_body_gives_text(content: bytes) -> None:
     assert isinstance(text_of(content), str)
+    assert all(isinstance(each, str) for each in codes_of(content))
 
 
 @given(st.text(max_size=300), st.integers(0, 300))
@@ -64,5 +66,6 @@ def test_the_key_is_not_in_what_python_prints() -> None:
 
 def test_every_status_means_something() -> None:
     for status in range(300, 600):
-        refusal = ACCOUNT.refused(status, b'{"message": "why"}', "7", NOW, 3600)
+        answer = Refusal(status=status, content=b'{"message": "why"}', headers={"Retry-After": "7"})
+        refusal = judged(ACCOUNT, answer, NOW, 3600)
         assert refusal.message.startswith(f"Deepgram answered {status}: why.")

@@ -63,7 +63,8 @@ async def test_slots_are_set_listed_and_removed(call: Call, place: str, key_file
     made = await call(providers.set_, "deepgram", key_file=key_file, model="nova-2")
     assert made == {
         "slot": "deepgram", "project_id": place, "mode": "test", "engine": "deepgram", "model": "nova-2",
-        "base_url": None, "key": "…WXYZ", "updated_at": made["updated_at"],
+        "base_url": None, "region": "global", "allow_training": False, "key": "…WXYZ",
+        "updated_at": made["updated_at"],
     }  # fmt: skip
     listed = (await call(providers.list_))["data"]
     assert [each["engine"] for each in listed] == ["local", "deepgram", "local", "local"]
@@ -78,7 +79,7 @@ async def test_people_see_a_table(call: Call, key_file: str, capsys: pytest.Capt
     await call(providers.set_, "assemblyai", key_file=key_file)
     await asyncio.to_thread(providers.list_)
     printed = capsys.readouterr().out
-    assert "assemblyai  assemblyai                   …WXYZ" in printed
+    assert "assemblyai  assemblyai         global  …WXYZ" in printed
     assert KEY not in printed
 
 
@@ -116,7 +117,7 @@ async def test_an_unknown_project_or_slot_is_named(call: Call) -> None:
 async def test_the_sample_is_sent_and_what_comes_back_is_told(
     call: Call, key_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engines: tuple[tuple[Engine, str], ...] = (("openai", "whisper-1"), ("deepgram", "nova-3"))
+    engines: tuple[tuple[Engine, str], ...] = (("openai", "whisper-1"), ("deepgram", "general-nova-3"))
     for engine, model in engines:
         async with serving_fake(Fake(engine)) as fake:
             where = fake.choice().base_url
@@ -131,6 +132,77 @@ async def test_the_sample_is_sent_and_what_comes_back_is_told(
         printed = capsys.readouterr().out
         assert "Good morning." in printed
         assert "Known text: " in printed
+
+
+@pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])
+async def test_what_a_service_keeps_of_the_sample_is_deleted(
+    call: Call, key_file: str, engine: Engine
+) -> None:
+    async with serving_fake(Fake(engine, polls=0)) as fake:
+        await call(providers.set_, engine, base_url=fake.url, key_file=key_file)
+        tested = await call(providers.try_, engine)
+        assert (fake.kept, len(fake.deleted), tested["warnings"]) == ([], 1, [])
+        if engine == "assemblyai":  # of a transcript that failed, too
+            fake.answer = {"id": "t-2", "status": "error", "error": "Decoding failed."}
+            with pytest.raises(CommandError, match="Decoding failed"):
+                await call(providers.try_, engine)
+            assert (fake.kept, fake.deleted) == ([], ["t-1", "t-2"])
+
+
+async def test_what_a_service_does_not_delete_is_told(call: Call, key_file: str) -> None:
+    async with serving_fake(Fake("elevenlabs")) as fake:
+        await call(providers.set_, "elevenlabs", base_url=fake.url, key_file=key_file)
+        fake.fail(status(500, {}, before_body=True), at="/v1/speech-to-text/transcripts")
+        (warning,) = (await call(providers.try_, "elevenlabs"))["warnings"]
+        assert f"The transcript {fake.kept[0]} is kept there: " in warning
+
+
+@pytest.mark.parametrize("told", ["2027-02-26", 1803600000, "2027-02-26T00:00:00Z"])
+async def test_the_end_of_a_model_is_told(call: Call, key_file: str, told: str | int) -> None:
+    async with serving_fake(Fake("openai", shutdown_date=told)) as fake:
+        await call(providers.set_, "whisper", engine="openai", base_url=f"{fake.url}/v1", key_file=key_file)
+        (warning,) = (await call(providers.try_, "whisper"))["warnings"]
+        assert "ends its model whisper-1 on 2027-02-26" in warning
+        fake.shutdown_date = None
+        assert (await call(providers.try_, "whisper"))["warnings"] == []
+        fake.fail(status(404, {"error": {"message": "no such path"}}), at="/v1/models")
+        assert (await call(providers.try_, "whisper"))["warnings"] == []
+
+
+async def test_a_region_is_named_and_not_typed(call: Call, key_file: str) -> None:
+    set_ = providers.set_
+    made = await call(set_, "deepgram", region="eu", key_file=key_file)
+    assert (made["region"], made["base_url"]) == ("eu", "https://api.eu.deepgram.com")
+    assert (await call(set_, "deepgram", model="nova-2"))["region"] == "eu"  # what is not named stays
+    with pytest.raises(CommandError, match=r"--key-file or --key-env: .* another address"):
+        await call(set_, "deepgram", region="global")
+    made = await call(set_, "deepgram", region="global", key_file=key_file)
+    assert (made["region"], made["base_url"]) == ("global", None)
+    for engine, address in (
+        ("assemblyai", "https://api.eu.assemblyai.com"),
+        ("elevenlabs", "https://api.eu.residency.elevenlabs.io"),
+        ("openai", "https://eu.api.openai.com/v1"),
+    ):
+        made = await call(set_, "whisper", engine=engine, region="eu", key_file=key_file)
+        assert (made["region"], made["base_url"]) == ("eu", address)
+    for wrong, words in (
+        ({"region": "mars"}, "--region: deepgram has no region 'mars'. Its regions are: eu, au, in, global."),
+        ({"region": "eu", "base_url": "https://x.example"}, "--region: Give a region or an address"),
+        ({"engine": "local", "region": "eu"}, "--region: local has no region 'eu'. Its regions are: none."),
+    ):
+        with pytest.raises(CommandError) as caught:
+            await call(set_, "deepgram", **wrong)
+        assert words in str(caught.value)
+
+
+async def test_training_is_allowed_only_when_the_operator_says_so(call: Call, key_file: str) -> None:
+    set_ = providers.set_
+    assert not (await call(set_, "deepgram", key_file=key_file))["allow_training"]
+    assert (await call(set_, "deepgram", allow_training=True))["allow_training"]
+    assert (await call(set_, "deepgram", model="nova-2"))["allow_training"]
+    assert not (await call(set_, "deepgram", allow_training=False))["allow_training"]
+    with pytest.raises(CommandError, match="--allow-training: elevenlabs cannot be told"):
+        await call(set_, "elevenlabs", allow_training=True, key_file=key_file)
 
 
 async def test_what_the_provider_refuses_is_told(call: Call, key_file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from lapel.foundation.clock import SystemClock
 from lapel.transcription.failures import SpeechError, TryAgain
+from lapel.transcription.providers.account import Account
+from lapel.transcription.providers.http import Service
 from lapel.transcription.providers.protocol import Clip
 from tests.support.speech_faults import (
     CLOSE,
@@ -75,7 +80,13 @@ async def test_an_answer_that_is_none_is_tried_again(fake: Fake, clip: Clip) -> 
         (ENDLESS, "cannot be read: it is too long"),
         (status(500, {"error": "Internal server error"}), "answered 500: Internal server error"),
         (status(503, b"<html>down</html>"), "answered 503."),
+        (status(504, {"err_msg": "upstream"}), "answered 504: upstream"),
+        (status(529, {"error": {"type": "overloaded_error", "message": "busy"}}), "answered 529: busy"),
         (status(429, {"err_msg": "Too many requests"}), "answered 429: Too many requests"),
+        (status(429, {"detail": {"code": "system_busy", "message": "Quota of all."}}), "429: Quota of all"),
+        (status(403, {"error": "Rate limit exceeded: 20000 requests."}), "answered 403: Rate limit"),
+        (status(401, {"detail": {"status": "too_many_concurrent_requests", "message": "x"}}), "answered 401"),
+        (status(400, {"error": {"message": "odd"}}, x_should_retry="true"), "answered 400: odd"),
     ],
     ids=lambda each: each if isinstance(each, str) else None,
 )
@@ -93,7 +104,31 @@ async def test_what_may_pass_is_tried_again(fake: Fake, clip: Clip, fault: Fault
         (status(415, {"error": {"message": "Invalid file.", "type": "x"}}), "415: Invalid file."),
         (status(422, {"detail": [{"loc": ["body"], "msg": "field required"}]}), "422: field required."),
         (status(400, "x" * 60_000), "x…"),
-        (status(402, {"category": "PAYMENT", "message": f"no credit on {KEY}"}), "402: no credit on …."),
+        (
+            status(402, {"category": "ASR_PAYMENT_REQUIRED", "message": f"nothing left on {KEY}"}),
+            "402: nothing left on …. The account's credit or quota is used up",
+        ),
+        (status(402, b""), "The account's credit or quota is used up"),
+        (
+            status(429, {"error": {"code": "insufficient_quota", "message": "See your plan."}}),
+            "429: See your plan. The account's credit or quota is used up",
+        ),
+        (
+            status(
+                401, {"detail": {"code": "quota_exceeded", "message": "0 left.", "status": "quota_exceeded"}}
+            ),
+            "401: 0 left. The account's credit or quota is used up",
+        ),
+        (
+            status(403, {"detail": {"code": "x", "message": "Your plan does not include it."}}),
+            "The key is known, but its account may not do this",
+        ),
+        (
+            status(401, {"err_code": "INSUFFICIENT_PERMISSIONS", "err_msg": "No such scope."}),
+            "The key is known, but its account may not do this",
+        ),
+        (status(400, {"error": "The model was removed."}), "If the model is the reason, name another one: "),
+        (status(503, {"error": "no"}, x_should_retry="false"), "answered 503: no."),
         (status(404, {"detail": {"status": "model_not_found", "message": "No such model"}}), "--model NAME"),
         (status(302, "", Location="https://elsewhere.example/"), "A redirect is not followed"),
         (status(307, "", Location="/v1/other"), "--base-url URL"),
@@ -154,6 +189,41 @@ async def test_a_pause_that_is_asked_for_is_told(fake: Fake, clip: Clip, http_da
     assert isinstance(caught, TryAgain)
     assert caught.after is not None
     assert 30 <= caught.after <= 40
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("1500", 1.5), ("99999999999", 3600), ("-5", 0), ("soon", 7)])
+async def test_a_pause_in_milliseconds_comes_first(
+    fake: Fake, clip: Clip, value: str, seconds: float
+) -> None:
+    fault = status(429, {"error": "slow down"}, Retry_After="7", retry_after_ms=value)
+    caught = await refused(fake, clip, fault)
+    assert isinstance(caught, TryAgain)
+    assert caught.after == seconds
+
+
+@pytest.mark.parametrize(("gives_up", "kind"), [(None, TryAgain), (60.0, TryAgain), (0.1, SpeechError)])
+async def test_a_limit_of_the_service_is_met_once(gives_up: float | None, kind: type[Exception]) -> None:
+    """A 504 that comes when the service's own time for a file is over: the next try would end alike."""
+    async with serving_fake(Fake("deepgram")) as fake:
+        account = Account(
+            name="Deepgram", slot="deepgram", base_url=fake.url, key=KEY, headers={}, gives_up=gives_up
+        )
+        fake.fail(late(0.15, status(504, {"err_msg": "took too long"})))
+        async with Service(account, SystemClock(), QUICK) as service:
+            with pytest.raises((SpeechError, TryAgain)) as caught:
+                await service.tell("POST", "/v1/listen")
+        fake.complaints.clear()
+    assert isinstance(caught.value, kind)
+
+
+def late(seconds: float, fault: Fault) -> Fault:
+    """The same after a while."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return await fault.answer(request)
+
+    return Fault(answer, before_body=True)
 
 
 async def test_the_next_try_may_succeed(fake: Fake, clip: Clip) -> None:

@@ -137,7 +137,7 @@ async def test_every_change_is_in_the_audit_log(kit: Kit, tenant: Tenant) -> Non
     await slots.set("deepgram", Wanted(key="short"))
     await slots.remove("deepgram")
     await slots.remove("deepgram")  # there is nothing
-    one = {"engine": "deepgram", "model": None, "base_url": None, "key": "…WXYZ"}
+    one = {"engine": "deepgram", "model": None, "base_url": None, "allow_training": False, "key": "…WXYZ"}
     two = one | {"model": "nova-2"}
     three = two | {"key": "set"}
     assert await log_of(kit, tenant.test_world) == [
@@ -237,8 +237,11 @@ def test_the_choice_makes_the_engine(kit: Kit) -> None:
         asked.append(model)
         return cast("Transcriber", "the local one")
 
+    async def remember(_: str) -> None:
+        raise AssertionError("nothing was sent")
+
     choice = SlotChoice(slot="whisper", model="small")
-    assert transcriber(choice, local=local, clock=kit.clock) == "the local one"
+    assert transcriber(choice, local=local, clock=kit.clock, remember=remember) == "the local one"
     assert asked == ["small"]
     remote = SlotChoice(slot="whisper", engine="deepgram", key=KEY)
-    assert isinstance(transcriber(remote, local=local, clock=kit.clock), Deepgram)
+    assert isinstance(transcriber(remote, local=local, clock=kit.clock, remember=remember), Deepgram)

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
+from lapel.transcription.failures import SpeechError, TryAgain
 from lapel.transcription.providers.protocol import Clip, Wish
 from lapel.transcription.providers.slots import Engine
 from lapel.transcription.transcript import Word
@@ -15,7 +17,8 @@ from tests.support.speech_answers import ASSEMBLYAI, DEEPGRAM, ELEVENLABS, OPENA
 from tests.support.speech_providers import Fake, serving_fake
 
 MODELS = {
-    "deepgram": "nova-3", "assemblyai": "universal", "elevenlabs": "scribe_v1", "openai": "whisper-1",
+    "deepgram": "general-nova-3", "assemblyai": "assemblyai-stt-3-7", "elevenlabs": "scribe_v2",
+    "openai": "whisper-1",
 }  # fmt: skip
 
 
@@ -41,24 +44,42 @@ async def test_two_people_are_heard(fake: Fake, clip: Clip) -> None:
     assert fake.seconds == pytest.approx((clip.end_ms - clip.start_ms) / 1000, abs=0.05)
 
 
+NAMED: dict[Engine, tuple[str, str, str]] = {
+    "deepgram": ("nova-2-meeting", "nova-2-meeting", "meeting-nova-2"),
+    "assemblyai": ("universal-2, assemblyai-stt-3-7", '["universal-2", "assemblyai-stt-3-7"]', "universal-2"),
+    "elevenlabs": ("scribe_v2_medical", "scribe_v2_medical", "scribe_v2_medical"),
+    "openai": ("gpt-4o-transcribe", "gpt-4o-transcribe", "gpt-4o-transcribe"),
+}
+
+
 async def test_a_named_model_is_asked_for_and_told(fake: Fake, clip: Clip) -> None:
-    name = "scribe_v2" if fake.engine == "elevenlabs" else "another-model"
-    assert (await fake.hear(clip, model=name)).model == name
+    name, sent, answered = NAMED[fake.engine]
+    assert (await fake.hear(clip, model=name)).model == answered
     field = {"assemblyai": "speech_models", "elevenlabs": "model_id"}.get(fake.engine, "model")
-    assert fake.fields[field] == ([f'["{name}"]'] if fake.engine == "assemblyai" else [name])
+    assert fake.fields[field] == [sent]
+
+
+@pytest.mark.parametrize("engine", ["deepgram", "assemblyai"])
+async def test_the_model_that_answered_is_told_and_not_the_one_that_was_wished(
+    clip: Clip, engine: Engine
+) -> None:
+    """AssemblyAI falls back along its list, Deepgram to a model that knows the language."""
+    answering = {"deepgram": "general-enhanced", "assemblyai": "universal-2"}[engine]
+    async with serving_fake(Fake(engine, answering=answering)) as fake:
+        assert (await fake.hear(clip)).model == answering
 
 
 ASKED: dict[Engine, dict[str, list[str]]] = {
     "deepgram": {
         "model": ["nova-3"], "punctuate": ["true"], "smart_format": ["true"], "utterances": ["true"],
-        "diarize": ["true"], "detect_language": ["true"],
+        "diarize_model": ["latest"], "detect_language": ["true"], "mip_opt_out": ["true"],
     },
     "assemblyai": {
         "punctuate": ["true"], "format_text": ["true"], "speaker_labels": ["true"],
-        "language_detection": ["true"],
+        "language_detection": ["true"], "speech_models": ['["assemblyai-stt-3-7", "universal-2"]'],
     },
     "elevenlabs": {
-        "model_id": ["scribe_v1"], "timestamps_granularity": ["word"], "tag_audio_events": ["false"],
+        "model_id": ["scribe_v2"], "timestamps_granularity": ["word"], "tag_audio_events": ["false"],
         "diarize": ["true"],
     },
     "openai": {
@@ -79,12 +100,22 @@ async def test_nothing_more_is_asked_than_was_wished(fake: Fake, clip: Clip) -> 
     ("engine", "language", "field", "value"),
     [
         ("deepgram", "de-CH", "language", "de-CH"),
+        ("deepgram", "deu-ch", "language", "de-CH"),
+        ("deepgram", "eng", "language", "en"),
+        ("deepgram", "nob", "language", "no"),
+        ("deepgram", "nb", "language", "no"),
+        ("deepgram", "mul", "language", "multi"),
+        ("assemblyai", "jv", "language_code", '"jw"'),
+        ("assemblyai", "jav", "language_code", '"jw"'),
+        ("assemblyai", "fil", "language_code", '"tl"'),
+        ("assemblyai", "deu", "language_code", '"de"'),
         ("assemblyai", "en-GB", "language_code", '"en_uk"'),
         ("assemblyai", "en-US", "language_code", '"en_us"'),
         ("assemblyai", "pt-BR", "language_code", '"pt"'),
         ("elevenlabs", "deu", "language_code", "de"),
         ("elevenlabs", "haw", "language_code", "haw"),
         ("openai", "en-US", "language", "en"),
+        ("openai", "deu", "language", "de"),
     ],
 )
 async def test_a_language_is_asked_for_as_each_calls_it(
@@ -94,17 +125,62 @@ async def test_a_language_is_asked_for_as_each_calls_it(
         heard = await fake.hear(clip, Wish(language=language))
     assert fake.fields[field] == [value]
     assert fake.complaints == []
-    # The answers tell of English.
-    assert heard.language == (language if engine == "deepgram" or language.startswith("en") else "en")
+    # The answers tell of English; Deepgram's of a language only when it was not told one.
+    told = engine == "deepgram" and language != "mul"
+    assert heard.language == (language if told or language.startswith("en") else "en")
 
 
 async def test_speakers_are_told_only_when_asked_for(fake: Fake, clip: Clip) -> None:
     heard = await fake.hear(clip, Wish(diarization=False, num_speakers=2))
     assert {each.speaker for each in heard.segments} == {msgspec.UNSET}
-    for name in ("speakers_expected", "num_speakers"):
+    for name in ("speakers_expected", "num_speakers", "diarize_model"):
         assert name not in fake.fields
     for name in ("diarize", "speaker_labels"):
         assert fake.fields.get(name, ["false"]) == ["false"]
+
+
+async def test_deepgram_may_train_only_where_the_operator_allows_it(clip: Clip) -> None:
+    async with serving_fake(Fake("deepgram")) as fake:
+        await fake.hear(clip, choice=fake.choice(allow_training=True))
+        assert "mip_opt_out" not in fake.fields
+    assert fake.complaints == []
+
+
+@pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])
+async def test_a_copy_is_remembered_before_it_is_waited_for(clip: Clip, engine: Engine) -> None:
+    """Also of a transcript that fails: what a worker does not know of cannot be deleted."""
+    async with serving_fake(Fake(engine)) as fake:
+        await fake.hear(clip)
+        assert fake.remembered == fake.kept != []
+        fake.answer = {"id": "t-2", "status": "error", "error": "Decoding failed."}
+        if engine == "assemblyai":
+            with pytest.raises(SpeechError):
+                await fake.hear(clip)
+            assert fake.remembered == fake.kept == ["t-1", "t-2"]
+
+
+@pytest.mark.parametrize("copy", ["../../x", "", "a b", "x" * 101, "x\n"])
+async def test_an_id_that_would_lead_elsewhere_is_not_remembered(clip: Clip, copy: str) -> None:
+    answer = ELEVENLABS | {"transcription_id": copy}
+    async with serving_fake(Fake("elevenlabs", answer=answer)) as fake:
+        assert len((await fake.hear(clip)).segments) == 2
+    assert fake.remembered == []
+
+
+async def test_a_transcript_that_was_deleted_there_is_no_transcript(clip: Clip) -> None:
+    gone = {"id": "t-1", "status": "completed", "text": "Deleted by user.", "words": None}
+    async with serving_fake(Fake("assemblyai", answer=gone)) as fake:
+        with pytest.raises(TryAgain, match="was deleted there"):
+            await fake.hear(clip)
+
+
+async def test_warnings_of_a_service_are_logged(clip: Clip) -> None:
+    told = {"warnings": [{"message": f"prompt was ignored {number}"} for number in range(9)]}
+    with structlog.testing.capture_logs() as logs:
+        async with serving_fake(Fake("assemblyai", answer=ASSEMBLYAI | {"metadata": told})) as fake:
+            await fake.hear(clip)
+    said = [each["said"] for each in logs if each["event"] == "speech.provider_warns"]
+    assert said == [f"prompt was ignored {number}" for number in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +188,9 @@ async def test_speakers_are_told_only_when_asked_for(fake: Fake, clip: Clip) -> 
 )
 async def test_the_number_of_speakers_is_passed_on(clip: Clip, engine: Engine, field: str) -> None:
     async with serving_fake(Fake(engine)) as fake:
-        await fake.hear(clip, Wish(num_speakers=3))
-    assert fake.fields[field] == ["3"]
+        await fake.hear(clip, Wish(num_speakers=32))
+    assert fake.fields[field] == ["32"]
+    assert fake.complaints == []
 
 
 EMPTY: dict[Engine, list[Any]] = {
@@ -202,14 +279,6 @@ async def test_a_moment_is_not_sent(clip: Clip) -> None:
     async with serving_fake(Fake("openai")) as fake:
         assert (await fake.hear(moved(clip, 1_000, 1_099))).segments == []
     assert fake.calls == []
-
-
-@pytest.mark.parametrize("name", ["gpt-4o-transcribe", "gpt-4o-mini-transcribe"])
-async def test_models_that_know_no_times_are_not_asked_for_them(clip: Clip, name: str) -> None:
-    async with serving_fake(Fake("openai", answer={"text": "Only text."})) as fake:
-        await fake.hear(clip, model=name)
-    assert fake.fields["response_format"] == ["json"]
-    assert "timestamp_granularities[]" not in fake.fields
 
 
 async def test_words_within_segments_are_taken_as_they_are(clip: Clip) -> None:

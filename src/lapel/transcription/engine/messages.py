@@ -36,13 +36,17 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said. `speech`: where there is speech. `language` is None when nobody spoke."""
+    """What was said. `speech`: where there is speech. `language` is None when nobody spoke.
+
+    `timed`: whether times within the piece are known; else its one segment lasts as long as the piece.
+    """
 
     segments: list[Segment]
     speech: list[Span]
     language: str | None
     language_probability: float | None
     model: str
+    timed: bool = True
 
     @property
     def spoken(self) -> list[Span]:

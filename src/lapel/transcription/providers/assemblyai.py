@@ -1,8 +1,8 @@
 """AssemblyAI: the file is uploaded, a transcript of it ordered, and asked for until it is there.
 
-Documentation: "Upload a media file", "Transcribe audio" and "Get transcript" in its API reference
-(`/v2/upload`, `/v2/transcript`). Nothing is removed there: how long it keeps uploads and transcripts is a
-setting of the account.
+Source: `/v2/upload` and `/v2/transcript` in AssemblyAI/assemblyai-api-spec 1.3.4, its client 1.8.2 and its
+pages "Select the speech model" and "Changelog", November 2026. Transcript and uploaded file stay until
+the transcript is deleted; an upload without a transcript cannot be deleted, and ends after 24 to 48 hours.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import structlog
 
 from lapel.transcription.failures import TryAgain
 from lapel.transcription.providers.account import Account
@@ -24,17 +25,25 @@ if TYPE_CHECKING:
     from lapel.foundation.clock import Clock
     from lapel.transcription.engine.messages import Heard
     from lapel.transcription.providers.http import Patience
-    from lapel.transcription.providers.protocol import Clip, Wish
+    from lapel.transcription.providers.protocol import Clip, Remember, Wish
     from lapel.transcription.providers.slots import SlotChoice
 
 BASE_URL = "https://api.assemblyai.com"
-# It has regions of English alone.
+# The second takes the languages that the first lacks. Without a list the account's age decides.
+MODELS = ("assemblyai-stt-3-7", "universal-2")
+# It has regions of English alone, and codes of its own for two languages.
 _ENGLISH = {"en-us": "en_us", "en-gb": "en_uk", "en-au": "en_au"}
+_ITS_CODES = {"jv": "jw", "fil": "tl"}
 # So many polls in a row may fail before the whole is tried again, with another upload.
 _FAILED_POLLS = 5
 # Of these errors another try is worth while; a language cannot be detected where nobody speaks.
 _ITS_FAULT = ("server error", "try again", "retry")
 _NOBODY_SPEAKS = "no spoken audio"
+# The text of a transcript that was deleted, which stays `completed`.
+_DELETED = "Deleted by user."
+_MOST_WARNINGS = 5
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class _Uploaded(msgspec.Struct, frozen=True):
@@ -54,6 +63,15 @@ class _Utterance(_Word, frozen=True):
     words: Sequence[_Word] = ()
 
 
+class _Warning(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    warning: str | None = None
+    warnings: Sequence[_Warning] | None = None
+
+
 class _Job(msgspec.Struct, frozen=True):
     id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}\Z")]
     status: str
@@ -64,37 +82,55 @@ class _Job(msgspec.Struct, frozen=True):
     utterances: Sequence[_Utterance] | None = None
     language_code: str | None = None
     language_confidence: float | None = None
-    speech_model: str | None = None
+    speech_model_used: str | None = None
+    metadata: _Metadata | None = None
+
+
+def account_of(choice: SlotChoice) -> Account:
+    """The account, as the slot's setting names it."""
+    return Account(
+        name="AssemblyAI", slot=choice.slot, base_url=choice.base_url or BASE_URL,
+        key=choice.key, headers={"Authorization": choice.key} if choice.key else {},
+    )  # fmt: skip
+
+
+def copy_path(copy: str) -> str:
+    """Where a transcript is asked for, and deleted together with its upload."""
+    return f"/v2/transcript/{copy}"
 
 
 class AssemblyAI:
-    """The Transcriber."""
+    """The Transcriber. A model of the slot may be several, by priority: `a,b`."""
 
     piecewise: bool = False
+    reads_samples: bool = False
     tells_speakers: bool = True
 
-    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
-        self._account = Account(
-            name="AssemblyAI", slot=choice.slot, base_url=choice.base_url or BASE_URL,
-            key=choice.key, headers={"Authorization": choice.key} if choice.key else {},
-        )  # fmt: skip
-        self._model = choice.model
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, remember: Remember) -> None:
+        self._account = account_of(choice)
+        self._remember = remember
+        self._models = [each.strip() for each in choice.model.split(",")] if choice.model else list(MODELS)
         self._clock = clock
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See Transcriber."""
         async with Service(self._account, self._clock, self._patience) as service:
-            send = upload_of(clip, lambda sent: report(sent * 0.4))
+            send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
             order = msgspec.json.encode(self._order(uploaded.upload_url, wish))
             job = await service.ask("POST", "/v2/transcript", _Job, send=order)
+            await self._remember(job.id)
             report(0.5)
             job = await _ended(service, job)
+        self._log_warnings(job)
+        if job.text == _DELETED and not job.words:
+            raise TryAgain("provider_error", "AssemblyAI's transcript was deleted there before it was read.")
         if job.status == "error" and _NOBODY_SPEAKS not in (job.error or ""):
             detail = job.error or "it does not say why"
             raise service.account.failed(detail, again=any(each in detail.lower() for each in _ITS_FAULT))
-        model = self._model or job.speech_model or "assemblyai"
+        # Of several models only the answer tells which one was used.
+        model = job.speech_model_used or ",".join(self._models)
         found = await asyncio.to_thread(_heard, job, clip, wish, service.account.clean(model))
         report(1.0)
         return found
@@ -102,7 +138,7 @@ class AssemblyAI:
     def _order(self, upload_url: str, wish: Wish) -> dict[str, object]:
         order: dict[str, object] = {
             "audio_url": upload_url, "punctuate": True, "format_text": True,
-            "speaker_labels": wish.diarization,
+            "speaker_labels": wish.diarization, "speech_models": self._models,
         }  # fmt: skip
         if wish.diarization and wish.num_speakers is not None:
             order["speakers_expected"] = wish.num_speakers
@@ -110,10 +146,18 @@ class AssemblyAI:
             order["language_detection"] = True
         else:
             asked = wish.language.lower().replace("_", "-")
-            order["language_code"] = _ENGLISH.get(asked) or primary(asked)
-        if self._model is not None:
-            order["speech_models"] = self._model.split(",")
+            short = primary(asked)
+            order["language_code"] = _ENGLISH.get(asked) or _ITS_CODES.get(short, short)
         return order
+
+    def _log_warnings(self, job: _Job) -> None:
+        """What the service ignored of what it was asked, such as a field that the model does not know."""
+        if job.metadata is not None:
+            messages = [job.metadata.warning or "", *(each.message for each in job.metadata.warnings or ())]
+            for message in [each for each in messages if each][:_MOST_WARNINGS]:
+                _log.warning(
+                    "speech.provider_warns", provider="AssemblyAI", said=self._account.clean(message)
+                )
 
 
 async def _ended(service: Service, job: _Job) -> _Job:
@@ -127,7 +171,7 @@ async def _ended(service: Service, job: _Job) -> _Job:
             raise TryAgain("provider_error", f"{service.account.name} does not come to an end.")
         await asyncio.sleep(wait)
         try:
-            job = await service.ask("GET", f"/v2/transcript/{job.id}", _Job)
+            job = await service.ask("GET", copy_path(job.id), _Job)
         except TryAgain as fault:
             failed += 1
             if failed >= _FAILED_POLLS:

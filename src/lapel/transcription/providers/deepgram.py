@@ -1,10 +1,10 @@
-"""Deepgram: one POST of the file. Documentation: "Pre-Recorded Audio" in its API reference
-(`POST /v1/listen`)."""
+"""Deepgram: one POST of the file. Source: `POST /v1/listen` in deepgram/deepgram-api-specs, July 2026, and
+Deepgram's changelog up to October 2026. It has no call that deletes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from lapel.transcription.providers.account import Account
 from lapel.transcription.providers.heard import Said, heard, stretches
 from lapel.transcription.providers.http import Service
-from lapel.transcription.providers.languages import spoken
+from lapel.transcription.providers.languages import spoken, tag
 from lapel.transcription.providers.sending import upload_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.deepgram.com"
 MODEL = "nova-3"
+# It ends the work on a file after so many seconds, with 504; of its Whisper models after twice as many.
+_GIVES_UP = 600.0
+# What it calls a conversation in several languages (ISO 639-2: mul).
+_SEVERAL, _ITS_SEVERAL = "mul", "multi"
 
 
 class _Word(msgspec.Struct, frozen=True):
@@ -49,6 +53,8 @@ class _Alternative(msgspec.Struct, frozen=True):
     transcript: str
     confidence: float | None = None
     words: Sequence[_Word] = ()
+    # Of a conversation in several languages: those that were heard, most words first.
+    languages: Sequence[str] = ()
 
 
 class _Channel(msgspec.Struct, frozen=True):
@@ -62,39 +68,69 @@ class _Results(msgspec.Struct, frozen=True):
     utterances: Sequence[_Utterance] | None = None
 
 
+class _Model(msgspec.Struct, frozen=True):
+    name: str | None = None
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    models: Sequence[str] = ()
+    model_info: Mapping[str, _Model] = {}
+
+
 class _Answer(msgspec.Struct, frozen=True):
     results: _Results
+    metadata: _Metadata = _Metadata()
 
 
 class Deepgram:
     """The Transcriber. It cannot be told how many people speak."""
 
     piecewise: bool = False
+    reads_samples: bool = False
     tells_speakers: bool = True
 
     def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
         headers = {"Authorization": f"Token {choice.key}"} if choice.key else {}
-        self._account = Account(
-            name="Deepgram", slot=choice.slot, base_url=choice.base_url or BASE_URL,
-            key=choice.key, headers=headers,
-        )  # fmt: skip
         self._model = choice.model or MODEL
+        self._account = Account(
+            name="Deepgram", slot=choice.slot, base_url=choice.base_url or BASE_URL, key=choice.key,
+            headers=headers, gives_up=_GIVES_UP * (2 if self._model.startswith("whisper") else 1),
+        )  # fmt: skip
+        self._allow_training = choice.allow_training
         self._clock = clock
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See Transcriber."""
-        query = {
-            "model": self._model, "punctuate": "true", "smart_format": "true", "utterances": "true",
-            "diarize": "true" if wish.diarization else "false",
-        }  # fmt: skip
-        query |= {"language": wish.language} if wish.language else {"detect_language": "true"}
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2))
-            answer = await service.ask("POST", "/v1/listen", _Answer, query=query, send=send)
-        found = await asyncio.to_thread(_heard, answer.results, clip, wish, self._model)
+            answer = await service.ask("POST", "/v1/listen", _Answer, query=self._query(wish), send=send)
+        model = self._account.clean(_named(answer.metadata) or self._model)
+        found = await asyncio.to_thread(_heard, answer.results, clip, wish, model)
         report(1.0)
         return found
+
+    def _query(self, wish: Wish) -> list[tuple[str, str]]:
+        query = [
+            ("model", self._model), ("punctuate", "true"), ("smart_format", "true"), ("utterances", "true"),
+        ]  # fmt: skip
+        if not self._allow_training:  # of its Model Improvement Program
+            query.append(("mip_opt_out", "true"))
+        if wish.diarization:
+            query.append(("diarize_model", "latest"))
+        if wish.language is None:
+            return [*query, ("detect_language", "true")]
+        return [*query, ("language", _ITS_SEVERAL if _is_several(wish.language) else tag(wish.language))]
+
+
+def _is_several(language: str | None) -> bool:
+    return language is not None and tag(language) == _SEVERAL
+
+
+def _named(metadata: _Metadata) -> str | None:
+    """The model that answered: not always the one that was asked for, as some lack a language."""
+    known = [metadata.model_info[each].name for each in metadata.models if each in metadata.model_info]
+    return next((name for name in known if name), None)
 
 
 def _heard(results: _Results, clip: Clip, wish: Wish, model: str) -> Heard:
@@ -104,7 +140,9 @@ def _heard(results: _Results, clip: Clip, wish: Wish, model: str) -> Heard:
             words = stretches(_said(word) for word in best.words)
             said += words or [Said(text=best.transcript, confidence=best.confidence)]
     told = results.channels[0] if results.channels else _Channel(alternatives=())
-    language = spoken(told.detected_language, wish.language)
+    several = told.alternatives[0].languages[:1] if told.alternatives else ()
+    named = told.detected_language or next(iter(several), None)
+    language = spoken(named, None if _is_several(wish.language) else wish.language)
     return heard(said, clip, language=language, probability=told.language_confidence, model=model)
 
 

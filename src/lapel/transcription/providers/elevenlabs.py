@@ -1,10 +1,11 @@
-"""ElevenLabs: one form with the file. Documentation: "Create transcript" in its API reference
-(`POST /v1/speech-to-text`)."""
+"""ElevenLabs: one form with the file. Source: `POST /v1/speech-to-text` in the vendor's client elevenlabs
+2.78.0, November 2026. The transcript stays in the account's history until it is deleted."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from lapel.foundation.clock import Clock
     from lapel.transcription.engine.messages import Heard
     from lapel.transcription.providers.http import Patience
-    from lapel.transcription.providers.protocol import Clip, Wish
+    from lapel.transcription.providers.protocol import Clip, Remember, Wish
     from lapel.transcription.providers.slots import SlotChoice
 
 BASE_URL = "https://api.elevenlabs.io"
-MODEL = "scribe_v1"
+MODEL = "scribe_v2"
+# An id becomes part of a path.
+_ID = re.compile("[A-Za-z0-9_-]{1,100}")
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -43,19 +46,32 @@ class _Answer(msgspec.Struct, frozen=True):
     language_code: str | None = None
     language_probability: float | None = None
     words: Sequence[_Token] | None = None
+    transcription_id: str | None = None
+
+
+def account_of(choice: SlotChoice) -> Account:
+    """The account, as the slot's setting names it."""
+    return Account(
+        name="ElevenLabs", slot=choice.slot, base_url=choice.base_url or BASE_URL,
+        key=choice.key, headers={"xi-api-key": choice.key} if choice.key else {},
+    )  # fmt: skip
+
+
+def copy_path(copy: str) -> str:
+    """Where a transcript of the account's history is deleted."""
+    return f"/v1/speech-to-text/transcripts/{copy}"
 
 
 class ElevenLabs:
     """The Transcriber."""
 
     piecewise: bool = False
+    reads_samples: bool = False
     tells_speakers: bool = True
 
-    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
-        self._account = Account(
-            name="ElevenLabs", slot=choice.slot, base_url=choice.base_url or BASE_URL,
-            key=choice.key, headers={"xi-api-key": choice.key} if choice.key else {},
-        )  # fmt: skip
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, remember: Remember) -> None:
+        self._account = account_of(choice)
+        self._remember = remember
         self._model = choice.model or MODEL
         self._clock = clock
         self._patience = patience
@@ -67,12 +83,15 @@ class ElevenLabs:
             ("diarize", "true" if wish.diarization else "false"),
         ]  # fmt: skip
         if wish.diarization and wish.num_speakers is not None:
+            # The most that it tells apart, not how many it looks for.
             fields.append(("num_speakers", str(wish.num_speakers)))
         if wish.language is not None:
             fields.append(("language_code", primary(wish.language)))
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2), fields)
             answer = await service.ask("POST", "/v1/speech-to-text", _Answer, send=send)
+        if answer.transcription_id is not None and _ID.fullmatch(answer.transcription_id):
+            await self._remember(answer.transcription_id)
         found = await asyncio.to_thread(_heard, answer, clip, wish, self._model)
         report(1.0)
         return found

@@ -62,7 +62,7 @@ def heard(
 
     A confidence that the provider does not tell is that of the words, or 1.
     """
-    frame = _Frame(clip)
+    frame, said = _Frame(clip), list(said)
     segments = [segment for each in said if (segment := frame.segment(each)) is not None]
     segments.sort(key=lambda segment: segment.start)
     names: dict[str, str] = {}
@@ -76,7 +76,12 @@ def heard(
         language=language if segments else None,
         language_probability=_share(probability) if segments and probability is not None else None,
         model=model,
+        timed=not segments or any(_is_timed(each) for each in said),
     )
+
+
+def _is_timed(said: Said) -> bool:
+    return said.start is not None or any(word.start is not None for word in said.words)
 
 
 class _Frame:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
@@ -18,6 +18,7 @@ from yarl import URL
 
 from lapel.transcription.failures import TryAgain
 from lapel.transcription.providers.account import broken
+from lapel.transcription.providers.refusals import Refusal, judged
 from lapel.transcription.providers.sending import Upload, body_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Of an answer that tells what went wrong, so many bytes are read.
 _REFUSAL_BYTES = 64 * 1024
+_GRACE = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,9 @@ class Service:
 
     def __init__(self, account: Account, clock: Clock, patience: Patience) -> None:
         self.account = account
-        self.patience = patience
+        # A provider that ends the work itself is waited for a minute longer.
+        limit = patience.answer if account.gives_up is None else account.gives_up + _GRACE
+        self.patience = replace(patience, answer=min(patience.answer, limit))
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
@@ -87,7 +91,7 @@ class Service:
         path: str,
         shape: type[T],
         *,
-        query: Mapping[str, str] | None = None,
+        query: Sequence[tuple[str, str]] | None = None,
         send: Upload | bytes | None = None,
     ) -> T:
         """The answer, as `shape`. `send`: a file, or JSON.
@@ -95,15 +99,19 @@ class Service:
         Raises SpeechError for what another try cannot mend, TryAgain for all else that the provider does,
         OSError when the file cannot be read.
         """
-        content = await self._call(method, path, query or {}, send)
+        content = await self._call(method, path, query or (), send)
         try:
             # In a thread: many megabytes take their time.
             return await asyncio.to_thread(msgspec.json.decode, content, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             raise self.account.unreadable(str(fault)) from fault
 
+    async def tell(self, method: str, path: str) -> None:
+        """A call whose answer says nothing more than that it succeeded. Raises as `ask`."""
+        await self._call(method, path, (), None)
+
     async def _call(
-        self, method: str, path: str, query: Mapping[str, str], send: Upload | bytes | None
+        self, method: str, path: str, query: Sequence[tuple[str, str]], send: Upload | bytes | None
     ) -> bytes:
         if self._session is None:
             raise RuntimeError("a service is used in `async with`")
@@ -119,7 +127,7 @@ class Service:
                 ) as response,
             ):
                 try:
-                    return await self._content(response)
+                    return await self._content(response, watch)
                 finally:
                     response.close()  # a file that is still being sent goes no further
         except TimeoutError as fault:
@@ -127,19 +135,17 @@ class Service:
         except aiohttp.ClientError as fault:
             raise TryAgain("provider_error", f"{self.account.name} {broken(fault)}.") from fault
 
-    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _content(self, response: aiohttp.ClientResponse, watch: _Watch) -> bytes:
         if 200 <= response.status < 300:
             content = await _read(response, self.patience.answer_bytes)
             if len(content) > self.patience.answer_bytes:
                 raise self.account.unreadable("it is too long")
             return content
-        raise self.account.refused(
-            response.status,
-            (await _read(response, _REFUSAL_BYTES))[:_REFUSAL_BYTES],
-            response.headers.get("Retry-After"),
-            self._clock.now(),
-            self.patience.longest_pause,
+        content = (await _read(response, _REFUSAL_BYTES))[:_REFUSAL_BYTES]
+        refusal = Refusal(
+            status=response.status, content=content, headers=response.headers, waited=watch.waited
         )
+        raise judged(self.account, refusal, self._clock.now(), self.patience.longest_pause)
 
 
 class _Watch:
@@ -148,7 +154,8 @@ class _Watch:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._limit: asyncio.Timeout | None = None
-        self._end = asyncio.get_running_loop().time() + patience.total
+        self._sent_at = asyncio.get_running_loop().time()
+        self._end = self._sent_at + patience.total
 
     def over(self, *, sending: bool) -> asyncio.Timeout:
         """The limit, to be entered once."""
@@ -163,7 +170,13 @@ class _Watch:
 
     def sent(self) -> None:
         """All of it was sent."""
+        self._sent_at = asyncio.get_running_loop().time()
         self._move(self._patience.answer)
+
+    @property
+    def waited(self) -> float:
+        """Seconds since all was sent."""
+        return asyncio.get_running_loop().time() - self._sent_at
 
     def _move(self, seconds: float) -> None:
         # Who writes may be a step behind a call that is over.

@@ -40,13 +40,21 @@ def _read() -> dict[str, str]:
     return codes
 
 
-_CODES: Final = _read() | {"jw": "jv", "iw": "he", "tgl": "tl"}
+# By length: a region (`CH`), a script (`Hans`).
+_SUBTAG: Final = {2: str.upper, 4: str.title}
+_CODES: Final = _read() | {"jw": "jv", "iw": "he", "tgl": "tl", "nb": "no"}
 
 
 def primary(code: str) -> str:
     """`en` for `en`, `en-US`, `en_us` and `eng`; lower-case."""
     short = re.split("[-_]", code, maxsplit=1)[0].lower()
     return _CODES.get(short, short)
+
+
+def tag(code: str) -> str:
+    """A BCP-47 tag: `de-CH` for `deu-ch` and `de_CH`; of the language the shortest code."""
+    parts = re.split("[-_]", code)[1:]
+    return "-".join([primary(code), *(_SUBTAG.get(len(each), str)(each) for each in parts)])
 
 
 def spoken(told: str | None, asked: str | None) -> str | None:

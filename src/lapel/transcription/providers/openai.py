@@ -1,24 +1,30 @@
-"""Any service that speaks OpenAI's language: one form per piece of the recording.
+"""OpenAI, or any service with its API: one form per piece of the recording.
 
-Documentation: "Create transcription" in OpenAI's API reference (`POST /audio/transcriptions`). speaches,
-vLLM, Groq, LocalAI and others follow it, some of them without times or words.
+Source: `POST /audio/transcriptions` in openai/openai-openapi, August 2026, and openai_models.py. speaches,
+vLLM, Groq, LocalAI and others follow it, some of them without times or words. It has no call that deletes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 import msgspec
+import structlog
 
 from lapel.transcription.failures import SpeechError
 from lapel.transcription.providers.account import Account
 from lapel.transcription.providers.heard import Said, heard, stretches
 from lapel.transcription.providers.http import Service
-from lapel.transcription.providers.languages import primary, spoken
+from lapel.transcription.providers.languages import spoken
+from lapel.transcription.providers.openai_models import traits_of
+from lapel.transcription.providers.refusals import Refused
 from lapel.transcription.providers.sending import Upload
 
 if TYPE_CHECKING:
@@ -36,8 +42,12 @@ MODEL = "whisper-1"
 _MOST_BYTES = 25_000_000
 # It refuses less than 0.1 s, in which nothing is said.
 _LEAST_MS = 100
-# These models of OpenAI's give text alone, and refuse to be asked for more.
-_TEXT_ALONE = "gpt-4o"
+# OpenAI's own hosts, of all regions.
+_ITS_HOST = "api.openai.com"
+# How its refusals speak of a language that a model does not know.
+_LANGUAGE = re.compile("language", re.IGNORECASE)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class _Word(msgspec.Struct, frozen=True):
@@ -54,61 +64,120 @@ class _Segment(msgspec.Struct, frozen=True):
     # The mean of its tokens'.
     avg_logprob: float | None = None
     words: Sequence[_Word] | None = None
+    # "A", "B", …: only of a model that diarizes.
+    speaker: str | None = None
+
+
+class _Language(msgspec.Struct, frozen=True):
+    code: str
 
 
 class _Answer(msgspec.Struct, frozen=True):
     text: str
     language: str | None = None
+    # Instead of `language`, of gpt-transcribe; empty when it is unsure.
+    languages: Sequence[_Language] | None = None
     segments: Sequence[_Segment] | None = None
     words: Sequence[_Word] | None = None
 
 
-class OpenAI:
-    """The Transcriber."""
+def account_of(choice: SlotChoice) -> Account:
+    """The account, as the slot's setting names it."""
+    host = urlsplit(choice.base_url or BASE_URL).hostname or ""
+    return Account(
+        name="OpenAI" if host.endswith(_ITS_HOST) else "The OpenAI-compatible service",
+        slot=choice.slot, base_url=choice.base_url or BASE_URL, key=choice.key,
+        headers={"Authorization": f"Bearer {choice.key}"} if choice.key else {},
+    )  # fmt: skip
 
-    piecewise: bool = True
-    tells_speakers: bool = False
+
+class _Model(msgspec.Struct, frozen=True):
+    shutdown_date: object = None
+
+
+class OpenAI:
+    """The Transcriber.
+
+    A model that tells speakers names them anew in every file, so that it is sent the recording as one file,
+    and refuses one that is longer than the model takes.
+    """
+
+    reads_samples: bool = True
 
     def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
-        self._account = Account(
-            name="OpenAI" if choice.base_url is None else "The OpenAI-compatible service",
-            slot=choice.slot, base_url=choice.base_url or BASE_URL, key=choice.key,
-            headers={"Authorization": f"Bearer {choice.key}"} if choice.key else {},
-        )  # fmt: skip
-        self._model = choice.model or MODEL
+        self._account = account_of(choice)
+        self.model = choice.model or MODEL
+        self._traits = traits_of(self.model)
+        self.piecewise: bool = not self._traits.diarizes
+        self.tells_speakers: bool = self._traits.diarizes
         self._clock = clock
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See Transcriber."""
-        if clip.end_ms - clip.start_ms < _LEAST_MS:
+        length = clip.end_ms - clip.start_ms
+        if length < _LEAST_MS:
             report(1.0)
-            return heard((), clip, language=None, probability=None, model=self._model)
+            return heard((), clip, language=None, probability=None, model=self.model)
+        if self._traits.most_seconds is not None and length > self._traits.most_seconds * 1000:
+            raise SpeechError(
+                "provider_error",
+                f"{self.model} takes {self._traits.most_seconds} s of audio at most, and this recording has "
+                f"{length / 1000:.0f} s. Name another model: `lapel providers set {self._account.slot} "
+                "--model NAME`.",
+            )
         piece = await _piece(clip)
         try:
             async with Service(self._account, self._clock, self._patience) as service:
-                upload = Upload(
-                    path=piece[0], content_type=piece[1], file_name=piece[0].name, fields=self._fields(wish),
-                    report=lambda sent: report(sent / 2),
-                )  # fmt: skip
-                answer = await service.ask("POST", "/audio/transcriptions", _Answer, send=upload)
+                answer = await self._answer(service, piece, wish, lambda sent: report(sent / 2))
         finally:
             piece[0].unlink(missing_ok=True)
-        found = await asyncio.to_thread(_heard, answer, clip, wish, self._model)
+        found = await asyncio.to_thread(_heard, answer, clip, wish, self.model)
         report(1.0)
         return found
 
-    def _fields(self, wish: Wish) -> list[tuple[str, str]]:
-        fields = [("model", self._model)]
-        if self._model.startswith(_TEXT_ALONE):
-            fields.append(("response_format", "json"))
-        else:
-            fields += [
-                ("response_format", "verbose_json"),
-                ("timestamp_granularities[]", "word"),
-                ("timestamp_granularities[]", "segment"),
-            ]
-        return [*fields, ("language", primary(wish.language))] if wish.language else fields
+    async def _answer(
+        self, service: Service, piece: tuple[Path, str], wish: Wish, report: Callable[[float], None]
+    ) -> _Answer:
+        """Raises as `Service.ask`. A model that refuses the language is left to find it out."""
+        reached = 0.0
+
+        def onwards(sent: float) -> None:  # a second sending does not take the progress back
+            nonlocal reached
+            reached = max(reached, sent)
+            report(reached)
+
+        async def ask(*, with_language: bool) -> _Answer:
+            fields = self._traits.fields(self.model, wish, with_language=with_language)
+            upload = Upload(
+                path=piece[0], content_type=piece[1], file_name=piece[0].name, fields=fields, report=onwards
+            )
+            return await service.ask("POST", "/audio/transcriptions", _Answer, send=upload)
+
+        try:
+            return await ask(with_language=True)
+        except Refused as refused:
+            may_be_left_out = wish.language is not None and self._traits.language == "languages[]"
+            if not (may_be_left_out and refused.status == 400 and _LANGUAGE.search(refused.detail)):
+                raise
+            _log.warning("speech.language_left_out", model=self.model, said=refused.detail)
+        return await ask(with_language=False)
+
+    async def shutdown_date(self) -> date | None:
+        """When the service ends the model; None when it does not say. Raises SpeechError, TryAgain."""
+        async with Service(self._account, self._clock, self._patience) as service:
+            told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _Model)
+        return _date(told.shutdown_date)
+
+
+def _date(told: object) -> date | None:
+    """A day, from Unix seconds or from ISO 8601: the specification leaves the form open."""
+    try:
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            return datetime.fromtimestamp(told, UTC).date()
+        return datetime.fromisoformat(told).date() if isinstance(told, str) else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 async def _piece(clip: Clip) -> tuple[Path, str]:
@@ -127,12 +196,13 @@ async def _piece(clip: Clip) -> tuple[Path, str]:
 def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
     words = [_said(word) for segment in answer.segments or () for word in segment.words or ()]
     words = words or [_said(word) for word in answer.words or ()]
-    said = _segments(answer.segments or (), words) or stretches(words) or [Said(text=answer.text)]
-    language = spoken(answer.language, wish.language)
+    said = _segments(answer.segments or (), words, wish) or stretches(words) or [Said(text=answer.text)]
+    told = answer.language or next((each.code for each in answer.languages or ()), None)
+    language = spoken(told, wish.language)
     return heard(said, clip, language=language, probability=None, model=model)
 
 
-def _segments(segments: Sequence[_Segment], words: Sequence[Said]) -> list[Said]:
+def _segments(segments: Sequence[_Segment], words: Sequence[Said], wish: Wish) -> list[Said]:
     """The segments, each with the words whose middle lies before its end (both come in order)."""
     found: list[Said] = []
     at = 0
@@ -146,8 +216,11 @@ def _segments(segments: Sequence[_Segment], words: Sequence[Said]) -> list[Said]
             for word in words[first:at]
         ]
         found.append(
-            Said(text=segment.text, start=segment.start, end=segment.end, confidence=sure, words=inner)
-        )
+            Said(
+                text=segment.text, start=segment.start, end=segment.end, confidence=sure, words=inner,
+                speaker=segment.speaker if wish.diarization else None,
+            )
+        )  # fmt: skip
     return found
 
 

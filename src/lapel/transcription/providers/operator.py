@@ -15,6 +15,7 @@ from lapel.foundation.clock import timestamp_or_none
 from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.seal import SealBroken
 from lapel.transcription.providers import slot_queries as queries
+from lapel.transcription.providers.regions import address_of, region_of
 from lapel.transcription.providers.slot_checks import (
     checked_base_url,
     checked_choice,
@@ -35,7 +36,10 @@ _LONG_ENOUGH = 12
 
 
 class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers a slot. `key`: its last four characters, or a word about it; null without one."""
+    """Who answers a slot. `key`: its last four characters, or a word about it; null without one.
+
+    `region`: the preset that the address belongs to; null for the local engine and for other addresses.
+    """
 
     slot: Slot
     project_id: str
@@ -43,17 +47,24 @@ class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine
     model: str | None
     base_url: str | None
+    region: str | None
+    allow_training: bool
     key: str | None
     updated_at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to set for a slot. What is None stays as it is, unless the engine becomes another one."""
+    """What to set for a slot. What is None stays as it is, unless the engine becomes another one.
+
+    `region` names a preset instead of `base_url`.
+    """
 
     engine: str | None = None
     model: str | None = None
     base_url: str | None = None
+    region: str | None = None
+    allow_training: bool | None = None
     key: str | None = field(default=None, repr=False)
 
 
@@ -121,9 +132,7 @@ class OperatorProviders:
         """What is to be. Raises InvalidRequest."""
         engine = checked_engine(wanted.engine or (row["engine"] if row else None), slot)
         before = row if row is not None and row["engine"] == engine else None
-        base_url = before["base_url"] if before else None
-        if wanted.base_url is not None:
-            base_url = checked_base_url(wanted.base_url)
+        base_url = _address(engine, before, wanted)
         key = wanted.key
         if key is None and before is not None and before["sealed_key"] is not None:
             if base_url != before["base_url"]:
@@ -132,15 +141,23 @@ class OperatorProviders:
             if key is None:
                 raise InvalidRequest("The key was sealed under another secret; give it again.", param="key")
         model = wanted.model if wanted.model is not None else (before["model"] if before else None)
-        return checked_choice(SlotChoice(slot=slot, engine=engine, model=model, base_url=base_url, key=key))
+        training = wanted.allow_training
+        if training is None:
+            training = bool(before and before["allow_training"])
+        return checked_choice(
+            SlotChoice(
+                slot=slot, engine=engine, model=model, base_url=base_url, key=key, allow_training=training
+            )
+        )
 
     async def _put(self, connection: Connection, world: _World, choice: SlotChoice) -> None:
         place = (world.id, choice.slot, choice.engine, choice.base_url)
         kept = None if choice.key is None else sealed(self._kit.sealer, choice.key, *place)
         now = self._kit.clock.now()
         await queries.put(
-            connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now
-        )
+            connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now,
+            allow_training=choice.allow_training,
+        )  # fmt: skip
 
     async def _record(
         self,
@@ -165,7 +182,7 @@ class OperatorProviders:
             ),
         )
 
-    def _told(self, world: _World, row: asyncpg.Record | None) -> dict[str, str | None] | None:
+    def _told(self, world: _World, row: asyncpg.Record | None) -> dict[str, str | bool | None] | None:
         """A row as the audit log has it."""
         return None if row is None else _facts(row) | {"key": self._hint(world, row)}
 
@@ -177,6 +194,8 @@ class OperatorProviders:
             engine=row["engine"] if row else "local",
             model=row["model"] if row else None,
             base_url=row["base_url"] if row else None,
+            region=region_of(row["engine"], row["base_url"]) if row else None,
+            allow_training=row["allow_training"] if row else False,
             key=self._hint(world, row) if row else None,
             updated_at=timestamp_or_none(row["updated_at"]) if row else None,
         )
@@ -206,8 +225,20 @@ class OperatorProviders:
         return _World(id=world_id, project_id=project_id)
 
 
-def _facts(row: asyncpg.Record | None) -> dict[str, str | None]:
-    return {} if row is None else {name: row[name] for name in ("engine", "model", "base_url")}
+def _address(engine: Engine, before: asyncpg.Record | None, wanted: Wanted) -> str | None:
+    """The base URL that is to be. Raises InvalidRequest."""
+    if wanted.region is not None and wanted.base_url is not None:
+        raise InvalidRequest("Give a region or an address, not both.", param="region")
+    if wanted.region is not None:
+        return address_of(engine, wanted.region)
+    if wanted.base_url is not None:
+        return checked_base_url(wanted.base_url)
+    return before["base_url"] if before else None
+
+
+def _facts(row: asyncpg.Record | None) -> dict[str, str | bool | None]:
+    names = ("engine", "model", "base_url", "allow_training")
+    return {} if row is None else {name: row[name] for name in names}
 
 
 async def _only_project(connection: Connection) -> str:

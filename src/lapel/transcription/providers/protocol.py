@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from lapel.transcription.engine.messages import Heard
+
+# Told the id of a copy (audio or transcript) that a provider keeps until it is deleted there; returns once
+# the id is stored, so that a copy is deleted even when its worker is killed.
+Remember: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +42,8 @@ class Transcriber(Protocol):
 
     # Whether long recordings are cut at silences and transcribed piece by piece.
     piecewise: bool
+    # Whether it reads the decoded samples; else the file as it was uploaded.
+    reads_samples: bool
     # Whether segments come with speakers; else ours are found when they were asked for.
     tells_speakers: bool
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.protocol import Clip
 
 _CHUNK = 256 * 1024
+_BYTES = "application/octet-stream"
 # What a recording's type is called elsewhere, and the end of a file's name that fits it.
 _NAMES = {
     "audio/opus": ("audio/ogg", "ogg"),
@@ -57,13 +58,17 @@ class Upload:
 
 
 def upload_of(
-    clip: Clip, report: Callable[[float], None], fields: Sequence[tuple[str, str]] | None = None
+    clip: Clip,
+    report: Callable[[float], None],
+    fields: Sequence[tuple[str, str]] | None = None,
+    *,
+    as_bytes: bool = False,
 ) -> Upload:
-    """The recording's file as it was uploaded."""
-    content_type, ending = _NAMES.get(clip.content_type, ("application/octet-stream", "bin"))
+    """The recording's file as it was uploaded. `as_bytes`: without its type, which the receiver detects."""
+    content_type, ending = _NAMES.get(clip.content_type, (_BYTES, "bin"))
     return Upload(
         path=clip.file,
-        content_type=content_type,
+        content_type=_BYTES if as_bytes else content_type,
         file_name=f"recording.{ending}",
         report=report,
         fields=fields,

@@ -78,6 +78,11 @@ def checked_choice(choice: SlotChoice) -> SlotChoice:
         raise InvalidRequest(f"A model's name has 1 to {_MOST_MODEL} printable characters.", param="model")
     if choice.key is not None and (not _KEY.fullmatch(choice.key) or len(choice.key) > _MOST_KEY):
         raise InvalidRequest(f"A key is 1 to {_MOST_KEY} visible ASCII characters on one line.", param="key")
+    if choice.allow_training and choice.engine != "deepgram":
+        raise InvalidRequest(
+            f"{choice.engine} cannot be told of training with a request; its account's settings decide.",
+            param="allow_training",
+        )
     if choice.engine == "local":
         if choice.base_url is not None or choice.key is not None:
             raise InvalidRequest("The local engine takes neither address nor key.", param="engine")

@@ -12,15 +12,25 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
 
 READ = """
-SELECT slot, engine, model, base_url, sealed_key, updated_at FROM provider_slots
+SELECT slot, engine, model, base_url, sealed_key, allow_training, updated_at FROM provider_slots
 WHERE world_id = $1 AND slot = $2
 """
-LIST = "SELECT slot, engine, model, base_url, sealed_key, updated_at FROM provider_slots WHERE world_id = $1"
+LIST = """
+SELECT slot, engine, model, base_url, sealed_key, allow_training, updated_at FROM provider_slots
+WHERE world_id = $1
+"""
 PUT = """
-INSERT INTO provider_slots (world_id, slot, engine, model, base_url, sealed_key, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+INSERT INTO provider_slots (world_id, slot, engine, model, base_url, sealed_key, allow_training, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
 ON CONFLICT (world_id, slot) DO UPDATE SET engine = excluded.engine, model = excluded.model,
-    base_url = excluded.base_url, sealed_key = excluded.sealed_key, updated_at = excluded.updated_at
+    base_url = excluded.base_url, sealed_key = excluded.sealed_key,
+    allow_training = excluded.allow_training, updated_at = excluded.updated_at
+"""
+# Any slot of the world that leads to the engine at an address; the named one if it does.
+FIND_ACCOUNT = """
+SELECT slot, sealed_key FROM provider_slots
+WHERE world_id = $1 AND engine = $2 AND base_url IS NOT DISTINCT FROM $3 ORDER BY slot = $4 DESC LIMIT 1
 """
 DELETE = "DELETE FROM provider_slots WHERE world_id = $1 AND slot = $2"
 
@@ -32,11 +42,25 @@ SELECT s.world_id, s.slot, s.engine, s.base_url, s.sealed_key, w.project_id, w.m
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
 WHERE s.sealed_key IS NOT NULL ORDER BY w.project_id, w.mode, s.slot
 """
+# With the model that answered last, as far as the newest hundred transcriptions of the world tell.
+LIST_REMOTE = """
+SELECT s.world_id, s.slot, s.engine, s.model, s.base_url, s.sealed_key, w.project_id, w.mode, (
+    SELECT t.model FROM (
+        SELECT n.provider, n.model, n.status, n.completed_at FROM transcriptions n
+        WHERE n.world_id = s.world_id ORDER BY n.created_at DESC, n.id DESC LIMIT 100
+    ) t
+    WHERE t.provider = s.slot AND t.status = 'completed' AND t.completed_at >= s.updated_at
+    ORDER BY t.completed_at DESC LIMIT 1
+) AS answered
+FROM provider_slots s JOIN worlds w ON w.id = s.world_id
+WHERE s.engine <> 'local' ORDER BY w.project_id, w.mode, s.slot LIMIT $1
+"""
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
 
 
 async def read(connection: Connection, world_id: int, slot: str) -> asyncpg.Record | None:
-    """Who answers a slot: `slot`, `engine`, `model`, `base_url`, `sealed_key`, `updated_at`; None: nobody."""
+    """Who answers a slot: `slot`, `engine`, `model`, `base_url`, `sealed_key`, `allow_training`,
+    `updated_at`; None: nobody."""
     return await connection.fetchrow(READ, world_id, slot)
 
 
@@ -54,9 +78,18 @@ async def put(
     base_url: str | None,
     sealed_key: bytes | None,
     now: datetime,
+    *,
+    allow_training: bool = False,
 ) -> None:
     """Let this engine answer the slot, and no other."""
-    await connection.execute(PUT, world_id, slot, engine, model, base_url, sealed_key, now)
+    await connection.execute(PUT, world_id, slot, engine, model, base_url, sealed_key, allow_training, now)
+
+
+async def find_account(
+    connection: Connection, world_id: int, engine: str, base_url: str | None, slot: str
+) -> asyncpg.Record | None:
+    """(`slot`, `sealed_key`) with which a world reaches an engine at an address; `slot` is preferred."""
+    return await connection.fetchrow(FIND_ACCOUNT, world_id, engine, base_url, slot)
 
 
 async def delete(connection: Connection, world_id: int, slot: str) -> None:
@@ -72,6 +105,12 @@ async def list_projects(connection: Connection) -> list[asyncpg.Record]:
 async def list_keys(connection: Connection) -> list[asyncpg.Record]:
     """The slots of all projects that have a key of their own, with `project_id` and `mode`."""
     return await connection.fetch(LIST_KEYS)
+
+
+async def list_remote(connection: Connection, most: int) -> list[asyncpg.Record]:
+    """The slots of all projects that lead to a remote engine, some of them: `world_id`, `slot`, `engine`,
+    `model`, `base_url`, `sealed_key`, `project_id`, `mode`, `answered` (the model that answered last)."""
+    return await connection.fetch(LIST_REMOTE, most)
 
 
 async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:

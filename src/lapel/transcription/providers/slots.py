@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.seal import Sealer
     from lapel.transcription.providers.http import Patience
-    from lapel.transcription.providers.protocol import Transcriber
+    from lapel.transcription.providers.protocol import Remember, Transcriber
 
 Slot: TypeAlias = Literal["whisper", "deepgram", "assemblyai", "elevenlabs"]
 Engine: TypeAlias = Literal["local", "deepgram", "assemblyai", "elevenlabs", "openai"]
@@ -29,13 +29,17 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotChoice:
-    """Who answers a slot. `model` and `base_url`: None for the engine's own."""
+    """Who answers a slot. `model` and `base_url`: None for the engine's own.
+
+    `allow_training`: whether the engine may keep the audio and train on it, where a request can say so.
+    """
 
     slot: Slot
     engine: Engine = "local"
     model: str | None = None
     base_url: str | None = None
     key: str | None = field(default=None, repr=False)
+    allow_training: bool = False
 
 
 async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:
@@ -52,7 +56,10 @@ async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot:
             f"The key for {slot} was sealed under another secret. Set it again: `lapel providers set {slot} "
             "--key-file FILE`, or name the former secret in LAPEL_SECRET_PREVIOUS.",
         ) from None
-    return SlotChoice(slot=slot, engine=engine, model=row["model"], base_url=base_url, key=key)
+    return SlotChoice(
+        slot=slot, engine=engine, model=row["model"], base_url=base_url, key=key,
+        allow_training=row["allow_training"],
+    )  # fmt: skip
 
 
 def transcriber(
@@ -60,21 +67,28 @@ def transcriber(
     *,
     local: Callable[[str | None], Transcriber],
     clock: Clock,
+    remember: Remember,
     patience: Patience | None = None,
 ) -> Transcriber:
-    """The engine that was chosen. `local` makes the local one, of the model that is named or of its own."""
+    """The engine that was chosen. `local` makes the local one, of the model that is named or of its own.
+
+    `remember` hears of every copy that the provider keeps; remote_copies.py deletes them.
+    """
     if choice.engine == "local":
         return local(choice.model)
     # What talks to others is not loaded where nothing is sent.
     from lapel.transcription.providers import assemblyai, deepgram, elevenlabs, http, openai  # noqa: PLC0415
 
-    remote = {
-        "deepgram": deepgram.Deepgram,
-        "assemblyai": assemblyai.AssemblyAI,
-        "elevenlabs": elevenlabs.ElevenLabs,
-        "openai": openai.OpenAI,
-    }[choice.engine]
-    return remote(choice, clock, patience or http.Patience())
+    patience = patience or http.Patience()
+    match choice.engine:
+        case "deepgram":
+            return deepgram.Deepgram(choice, clock, patience)
+        case "assemblyai":
+            return assemblyai.AssemblyAI(choice, clock, patience, remember)
+        case "elevenlabs":
+            return elevenlabs.ElevenLabs(choice, clock, patience, remember)
+        case "openai":
+            return openai.OpenAI(choice, clock, patience)
 
 
 def sealed(sealer: Sealer, key: str, world_id: int, slot: str, engine: str, base_url: str | None) -> bytes:

@@ -17,6 +17,7 @@ class Whisper:
     """A Transcriber on the models of this process. `model`: a folder or a name instead of the setting."""
 
     piecewise: bool = True
+    reads_samples: bool = True
     tells_speakers: bool = False
 
     def __init__(self, engine: Engine, model: str | None = None) -> None:

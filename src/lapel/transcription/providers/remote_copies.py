@@ -1,0 +1,121 @@
+"""Copies of audio and transcripts that providers keep until they are deleted there, and their deletion.
+
+A step stores a copy's id as soon as the provider tells it (`remember_for`). `RemoteCopies.sweep` deletes it
+there once the step has ended, however it ended: the step's lease says so, also when its worker was killed
+or the recording is gone. A deletion that fails is logged, shown by `lapel doctor` and tried again; the
+transcript does not depend on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.seal import SealBroken
+from lapel.transcription.failures import SpeechError, TryAgain
+from lapel.transcription.providers import copy_queries, slot_queries
+from lapel.transcription.providers.refusals import Refused
+from lapel.transcription.providers.slots import SlotChoice, opened
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.clock import Clock
+    from lapel.foundation.kit import Kit
+    from lapel.transcription.claims import Claim
+    from lapel.transcription.providers.protocol import Remember
+
+_AT_ONCE = 20
+# Seconds for one deletion.
+_LIMIT = 30.0
+_LONGEST_PAUSE = timedelta(hours=1)
+# So long a deletion is tried.
+_GIVE_UP = timedelta(days=30)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
+    """Stores the ids of copies that a step's provider keeps. Raises Unavailable without a database."""
+
+    async def remember(copy_id: str) -> None:
+        step = (claim.id, claim.lease)
+        async with kit.database.transaction() as connection:
+            await copy_queries.insert(
+                connection, claim.world_id, choice.engine, copy_id, choice.slot, choice.base_url, step,
+                kit.clock.now(),
+            )  # fmt: skip
+
+    return remember
+
+
+async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
+    """Delete a copy at its provider; one that is gone already is no failure.
+
+    Raises SpeechError, TryAgain.
+    """
+    from lapel.transcription.providers import assemblyai, elevenlabs, http  # noqa: PLC0415  # HTTP is not small
+
+    if choice.engine not in ("assemblyai", "elevenlabs"):
+        raise SpeechError("provider_error", f"{choice.engine} has no call that deletes.")
+    adapter = assemblyai if choice.engine == "assemblyai" else elevenlabs
+    patience = http.Patience(answer=_LIMIT, total=_LIMIT)
+    async with http.Service(adapter.account_of(choice), clock, patience) as service:
+        try:
+            await service.tell("DELETE", adapter.copy_path(copy_id))
+        except Refused as refused:
+            if refused.status not in (404, 410):
+                raise
+
+
+class RemoteCopies:
+    """The deletion of copies, of all worlds."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def sweep(self) -> None:
+        """Delete what steps that have ended left at providers, some at once."""
+        async with self._kit.database.transaction() as connection:
+            rows = await copy_queries.claim(connection, _AT_ONCE, _LONGEST_PAUSE, _GIVE_UP)
+        await asyncio.gather(*(self._delete(row) for row in rows))
+
+    async def _delete(self, row: asyncpg.Record) -> None:
+        copy = (row["world_id"], row["engine"], row["copy_id"])
+        fault: str | None = None
+        try:
+            await delete_copy(await self._choice(row), row["copy_id"], self._kit.clock)
+        except (SpeechError, TryAgain) as refused:
+            fault = refused.message
+        told = {"engine": row["engine"], "slot": row["slot"], "copy": row["copy_id"], "error": fault}
+        async with self._kit.database.transaction() as connection:
+            if fault is None or row["is_old"]:
+                await copy_queries.delete(connection, *copy)
+            else:
+                await copy_queries.put_fault(connection, *copy, fault)
+        if fault is not None:
+            log = _log.error if row["is_old"] else _log.warning
+            log("speech.copy_given_up" if row["is_old"] else "speech.copy_not_deleted", **told)
+
+    async def _choice(self, row: asyncpg.Record) -> SlotChoice:
+        """An account that reaches the copy: the world's at this engine and address. Raises SpeechError."""
+        world_id, engine, base_url = row["world_id"], row["engine"], row["base_url"]
+        async with self._kit.database.acquire() as connection:
+            slot = await slot_queries.find_account(connection, world_id, engine, base_url, row["slot"])
+        if slot is None:
+            raise SpeechError(
+                "provider_error",
+                f"No slot leads to {engine} any more: delete the transcript {row['copy_id']} in its account.",
+            )
+        key = None
+        if slot["sealed_key"] is not None:
+            try:
+                key = opened(self._kit.sealer, slot["sealed_key"], world_id, slot["slot"], engine, base_url)
+            except SealBroken:
+                raise SpeechError(
+                    "provider_error", f"The key for {slot['slot']} was sealed under another secret."
+                ) from None
+        return SlotChoice(slot=slot["slot"], engine=engine, base_url=base_url, key=key)
