@@ -83,7 +83,7 @@ async def test_deletion_leaves_an_id_and_times_and_nothing_else(
             tenant.test_world,
             device["id"],
         )
-        assert [row["type"] for row in types] == ["device.bound", "device.unbound"]
+        assert [row["type"] for row in types] == ["device.unbound"]
 
 
 async def test_a_repeated_creation_shows_nothing_of_a_deleted_person(

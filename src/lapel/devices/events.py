@@ -25,8 +25,12 @@ async def publish_bindings(
     world_id: int,
     type: Literal["device.bound", "device.unbound"],  # noqa: A002 - the contract's word
     devices: Sequence[Device],
+    end_user_id: str | None,
 ) -> None:
-    """Write the event of each device's binding, once: it is bound and unbound once per generation."""
+    """Write the event of each device's binding, once: it is bound and unbound once per generation.
+
+    `end_user_id`: the wearer, with whom the events go; None when the wearer is just being deleted.
+    """
     await outbox.publish_many(
         connection,
         ids,
@@ -35,6 +39,7 @@ async def publish_bindings(
         type=type,
         resources=[(device.id, _data(device)) for device in devices],
         dedupes=[f"{type}:{device.id}:{device.binding_generation}" for device in devices],
+        end_user_ids=[end_user_id] * len(devices),
     )
 
 
@@ -55,6 +60,7 @@ async def publish_episodes(
         type=type,
         resources=[(device.id, _data(device)) for device, _ in episodes],
         dedupes=[f"{type}:{device.id}:{timestamp(began)}" for device, began in episodes],
+        end_user_ids=[device.end_user_id for device, _ in episodes],
     )
 
 

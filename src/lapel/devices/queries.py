@@ -90,6 +90,22 @@ WHERE world_id = $1 AND id = $2 AND end_user_id IS NOT NULL AND deleted_at IS NU
 RETURNING {_COLUMNS}
 """
 
+HOLD_WEARER = """
+SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+# All at once and in one order: two end users may each wear a device that was named for the other.
+HOLD_OF_END_USER = """
+SELECT id FROM devices WHERE world_id = $1 AND (end_user_id = $2 OR named_for = $2) AND deleted_at IS NULL
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+# Also of devices that somebody else wears by now. Index: devices_named_for.
+FORGET_NAMES = """
+UPDATE devices SET name = NULL, named_for = NULL, updated_at = $3
+WHERE world_id = $1 AND named_for = $2 AND deleted_at IS NULL
+"""
+
 UNBIND_ALL = f"""
 UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
 WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
@@ -110,7 +126,8 @@ SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at I
 
 # The id and the times stay, for the recordings that name the device; its serial number is free again.
 DELETE = """
-UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = NULL, firmware_version = NULL,
+UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = NULL, named_for = NULL,
+    firmware_version = NULL,
     public_key = NULL, battery_percent = NULL, storage_used_mb = NULL, storage_total_mb = NULL,
     signal_strength_dbm = NULL, last_heartbeat_at = NULL, last_seen_at = NULL, last_seen_by = NULL,
     last_synced_at = NULL, last_synced_by = NULL, recording_state = NULL, active_recording_id = NULL,
@@ -124,6 +141,7 @@ UPDATE = f"""
 UPDATE devices SET
     updated_at = $3,
     name = CASE WHEN $4::boolean THEN $5 ELSE name END,
+    named_for = CASE WHEN $4 THEN end_user_id ELSE named_for END,
     firmware_version = CASE WHEN $6::boolean THEN $7 ELSE firmware_version END,
     metadata = CASE WHEN $8::boolean THEN $9 ELSE metadata END,
     settings = CASE WHEN $10::boolean THEN $11 ELSE settings END
@@ -243,6 +261,17 @@ async def unbind(
 ) -> asyncpg.Record | None:
     """The unbound row; None when there is no such device, or it was not bound."""
     return await connection.fetchrow(UNBIND, world_id, device_id, now)
+
+
+async def hold_wearer(connection: Connection, world_id: int, device_id: str) -> str | None:
+    """The end user to whom a device is bound, and stays bound until the transaction ends."""
+    return await connection.fetchval(HOLD_WEARER, world_id, device_id)
+
+
+async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
+    """Take the names away that devices were given while this end user wore them, and hold the devices."""
+    await connection.execute(HOLD_OF_END_USER, world_id, end_user_id)
+    await connection.execute(FORGET_NAMES, world_id, end_user_id, now)
 
 
 async def unbind_all(

@@ -276,7 +276,9 @@ class Devices:
             "current",
             now,
         )
-        await events.publish_bindings(connection, self._kit.ids, now, world_id, "device.bound", [device])
+        await events.publish_bindings(
+            connection, self._kit.ids, now, world_id, "device.bound", [device], device.end_user_id
+        )
         for hook in self._on_bind:
             await hook(connection, world_id, [device_id], now)
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
@@ -285,6 +287,7 @@ class Devices:
         """Take a device from its end user and revoke its token; nothing if unbound. Raises NotFound."""
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
+            wearer = await queries.hold_wearer(connection, world_id, device_id)
             row = await queries.unbind(connection, world_id, device_id, now)
             if row is None:
                 row = await queries.read(connection, world_id, device_id, None)
@@ -292,15 +295,17 @@ class Devices:
                     raise unknown()
                 return device_of(row, actor.project_id)
             device = device_of(row, actor.project_id)
-            await self._unbound(connection, world_id, [device], now)
+            await self._unbound(connection, world_id, [device], now, wearer)
         return device
 
     async def unbind_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> None:
-        """What happens to devices when their end user is deleted."""
+        """What happens to devices when their end user is deleted: names that they were given meanwhile go."""
+        await queries.forget_names(connection, world_id, end_user_id, now)
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
-        await self._unbound(connection, world_id, [device_of(row, row["project_id"]) for row in rows], now)
+        devices = [device_of(row, row["project_id"]) for row in rows]
+        await self._unbound(connection, world_id, devices, now, None)
 
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
         """The next token of the calling device. Raises Forbidden, Unauthorized.
@@ -340,7 +345,12 @@ class Devices:
         await events.publish_episodes(connection, self._kit.ids, now, world_id, type, episodes)
 
     async def _unbound(
-        self, connection: Connection, world_id: int, devices: list[Device], now: datetime
+        self,
+        connection: Connection,
+        world_id: int,
+        devices: list[Device],
+        now: datetime,
+        wearer: str | None,
     ) -> None:
         device_ids = [device.id for device in devices]
         if not device_ids:
@@ -348,7 +358,9 @@ class Devices:
         await queries.delete_tokens(connection, world_id, device_ids)
         for hook in self._on_unbind:
             await hook(connection, world_id, device_ids, now)
-        await events.publish_bindings(connection, self._kit.ids, now, world_id, "device.unbound", devices)
+        await events.publish_bindings(
+            connection, self._kit.ids, now, world_id, "device.unbound", devices, wearer
+        )
 
 
 async def _merged(connection: Connection, world_id: int, device_id: str, change: JsonObject | None) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from lapel.end_users import queries
 from lapel.end_users.wire import EndUser, EndUserPage, EndUserToken
+from lapel.foundation import outbox
 from lapel.foundation.clock import timestamp, timestamp_or_none
 from lapel.foundation.errors import Conflict, NotFound, ResourceAlreadyExists
 from lapel.foundation.idempotency import erase_answers
@@ -133,6 +134,7 @@ class EndUsers:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
             # Whoever is answered meanwhile holds what a hook waits for, if not the end user.
             await erase_answers(connection, world_id, end_user_id)
+            await outbox.erase_of_end_user(connection, world_id, end_user_id)
         await self._kit.revocations.announce(revoked)
 
     async def issue_token(self, connection: Connection, actor: Actor, end_user_id: str) -> EndUserToken:

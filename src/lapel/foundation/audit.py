@@ -28,7 +28,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
 # Index: audit_log_of_resource.
-EMPTY_ENTRIES = "UPDATE audit_log SET before = NULL, after = NULL WHERE world_id = $1 AND resource_id = $2"
+EMPTY_ENTRIES = """
+UPDATE audit_log SET before = NULL, after = NULL, resource_id = NULL WHERE world_id = $1 AND resource_id = $2
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,5 +71,5 @@ async def record(
 
 
 async def erase(connection: Connection, world_id: int, resource_id: str) -> None:
-    """Forget what was changed of somebody who is deleted; that it was, when and by whom stays."""
+    """Forget what was changed and of whom, of an end user who is deleted; when and by whom stays."""
     await connection.execute(EMPTY_ENTRIES, world_id, resource_id)

@@ -40,7 +40,9 @@ SET fingerprint = excluded.fingerprint, status = excluded.status, sealed_body = 
 """
 
 # The rest of the row stays: without it a repeat would be a request of its own.
-BLANK = "UPDATE idempotency_keys SET sealed_body = '' WHERE world_id = $1 AND end_user_id = $2"
+BLANK = """
+UPDATE idempotency_keys SET sealed_body = '', end_user_id = NULL WHERE world_id = $1 AND end_user_id = $2
+"""
 # Nobody can repeat what the end user's own keys asked for: they go as well.
 FORGET = "DELETE FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text"
 

@@ -35,13 +35,15 @@ ON CONFLICT (world_id, dedupe) DO NOTHING
 """
 
 INSERT_EVENTS = """
-INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
-SELECT $1, event.id, $2, event.resource_id, event.dedupe, event.body, $7
-FROM unnest($3::text[], $4::text[], $5::text[], $6::bytea[]) AS event (id, resource_id, dedupe, body)
+INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, end_user_id)
+SELECT $1, event.id, $2, event.resource_id, event.dedupe, event.body, $7, event.end_user_id
+FROM unnest($3::text[], $4::text[], $5::text[], $6::bytea[], $8::text[])
+    AS event (id, resource_id, dedupe, body, end_user_id)
 ON CONFLICT (world_id, dedupe) DO NOTHING
 """
 
 ERASE_EVENTS = "DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[])"
+ERASE_EVENTS_OF_END_USER = "DELETE FROM events WHERE world_id = $1 AND end_user_id = $2"
 
 
 async def publish(
@@ -76,15 +78,20 @@ async def publish_many(
     type: str,  # noqa: A002 - the contract's word
     resources: Sequence[tuple[str, bytes]],
     dedupes: Sequence[str] | None = None,
+    end_user_ids: Sequence[str | None] | None = None,
 ) -> None:
-    """`publish` for many resources in one statement: (resource id, data), and what may happen once only."""
+    """`publish` for many resources in one statement: (resource id, data), and what may happen once only.
+
+    `end_user_ids`: with whom each event goes, of those that tell of an end user and whose resource stays.
+    """
     event_ids = [ids.new("evt") for _ in resources]
     bodies = [
         _frozen(event_id, type, now, data) for event_id, (_, data) in zip(event_ids, resources, strict=True)
     ]
     resource_ids = [resource_id for resource_id, _ in resources]
     once = dedupes or [f"{type}:{resource_id}" for resource_id in resource_ids]
-    await connection.execute(INSERT_EVENTS, world_id, type, event_ids, resource_ids, once, bodies, now)
+    whose = end_user_ids or [None] * len(event_ids)
+    await connection.execute(INSERT_EVENTS, world_id, type, event_ids, resource_ids, once, bodies, now, whose)
 
 
 def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
@@ -96,3 +103,8 @@ def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:
     """Erase what the events say of erased resources (the events go with it)."""
     await connection.execute(ERASE_EVENTS, world_id, resource_ids)
+
+
+async def erase_of_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Erase what events of resources that stay say of a deleted end user (the events go with it)."""
+    await connection.execute(ERASE_EVENTS_OF_END_USER, world_id, end_user_id)

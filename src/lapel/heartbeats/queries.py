@@ -36,6 +36,7 @@ _SET = f"""
     signal_strength_dbm = coalesce($7::integer, d.signal_strength_dbm),
     firmware_version = coalesce($8::text, d.firmware_version),
     name = coalesce($9::text, d.name),
+    named_for = CASE WHEN $9 <> coalesce(d.name, '') THEN d.end_user_id ELSE d.named_for END,
     updated_at = CASE WHEN $8 <> coalesce(d.firmware_version, '') OR $9 <> coalesce(d.name, '')
         THEN $3::timestamptz ELSE d.updated_at END,
     recording_state = CASE WHEN $10::jsonb IS NULL THEN d.recording_state ELSE coalesce(

@@ -76,8 +76,10 @@ WHERE world_id = $1 AND id = $2
 RETURNING expires_at
 """
 
+# The end user is forgotten, too, also by keys that were revoked before: nothing revives a revoked key.
 REVOKE_KEYS_OF_END_USER = """
-UPDATE api_keys SET revoked_at = $3 WHERE world_id = $1 AND end_user_id = $2 AND revoked_at IS NULL
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3), end_user_id = NULL, name = NULL
+WHERE world_id = $1 AND end_user_id = $2
 RETURNING id
 """
 
