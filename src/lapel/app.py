@@ -88,6 +88,7 @@ def slices(kit: Kit) -> Slices:
     )
     end_users = EndUsers(
         kit,
+        keys,
         on_delete=[
             keys.revoke_all_of,
             devices.unbind_all_of,

@@ -91,8 +91,9 @@ async def test_a_restricted_key_with_just_the_scope_succeeds(
 ) -> None:
     resources = await populate(client, kit)
     assert operation.scope is not None
-    # A key may hand out no scope that it lacks itself: these operations need one to give.
-    scopes = {operation.scope, "recordings:read"} if "api_key" in operation.name else {operation.scope}
+    scopes = {operation.scope, *operation.more_scopes}
+    if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
+        scopes.add("recordings:read")
     token = await make_key(kit, resources.tenant.test_world, "rk_test", scopes=tuple(scopes))
     answer = await call(operation, resources).send(client, f"Bearer {token}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
@@ -177,6 +178,58 @@ async def test_without_the_scope_it_is_403_and_the_message_names_it(
     assert answer.json()["error"]["code"] == "forbidden"
     if operation.scope is not None:
         assert operation.scope in answer.json()["error"]["message"]
+
+
+@named([each for each in PRIVATE if each.more_scopes])
+async def test_without_one_of_several_scopes_it_is_403_and_the_message_names_it(
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+) -> None:
+    for missing in operation.more_scopes:
+        scopes = [each for each in SCOPES if missing not in (each, *IMPLIED.get(each, frozenset()))]
+        token = await make_key(kit, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
+        answer = await refused(client, kit, shared, call(operation, shared), token, 403)
+        assert missing in answer.json()["error"]["message"]
+
+
+# From the contract's table of tokens: the end user's own recordings, transcripts, devices and self.
+END_USER_READS = {
+    "recordings:read": {
+        "list_recordings",
+        "get_recording",
+        "get_waveform",
+        "create_download_url",
+        "get_download_url",
+    },
+    "transcriptions:read": {"list_transcriptions", "get_transcription", "export_transcription"},
+    "summaries:read": set[str](),
+    "ask:read": set[str](),
+    "end_users:read": {"list_end_users", "get_end_user"},
+    "devices:read": {
+        "list_devices",
+        "get_device_stats",
+        "get_device",
+        "get_device_state",
+        "get_device_settings",
+        "get_device_ota",
+        "list_device_ota_history",
+    },
+}
+
+
+def test_an_end_user_token_may_call_these_reads_and_nothing_else() -> None:
+    allowed = {scope: set[str]() for scope in END_USER_READS}
+    for each in PRIVATE:
+        if "end_user" in each.callers:
+            assert each.scope is not None
+            assert each.end_user_keys == "filter", each.name
+            allowed[each.scope].add(each.name)
+    assert allowed == END_USER_READS
+
+
+def test_who_issues_an_end_user_token_needs_every_scope_that_the_token_reads_with() -> None:
+    issuing = next(each for each in PRIVATE if each.name == "issue_end_user_token")
+    assert issuing.scope == "end_users:write"
+    assert set(issuing.more_scopes) == END_USER_READS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -294,7 +294,6 @@ query = QueryDecoder(Query)
         (b"limit=0", "limit"),
         (b"limit=101", "limit"),
         (b"limit=abc", "limit"),
-        (b"limit=", "limit"),
         (b"limit=1.5", "limit"),
         (b"limit=99999999999999999999999999", "limit"),
         (b"after=2026-01-15T12:00:00", "after"),
@@ -310,6 +309,11 @@ query = QueryDecoder(Query)
 )
 def test_a_wrong_query_is_refused(raw: bytes, param: str | None) -> None:
     assert refused(query, raw).param == param
+
+
+def test_a_parameter_without_a_value_counts_as_absent() -> None:
+    assert query(b"limit=&name=&after=&unknown=") == query(b"")
+    assert query(b"limit=&name=a") == query(b"name=a")
 
 
 def test_a_query_is_converted() -> None:

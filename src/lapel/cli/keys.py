@@ -40,6 +40,9 @@ Expires = Annotated[
 ]
 KeyName = Annotated[str | None, Parameter(help="What people call it.")]
 KeyId = Annotated[str, Parameter(help="Id of the key, key_….")]
+Issued = Annotated[
+    bool, Parameter(help="Also end the end-user tokens and upload tokens that the key issued.", negative="")
+]
 Overlap = Annotated[
     str, Parameter(help="How long the old key goes on working: 24h, 30m, or 0 for not at all.")
 ]
@@ -125,18 +128,19 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
     emit({"data": found}, json, lambda: table(head, rows))
 
 
-def revoke(key_id: KeyId, /, *, data_dir: DataDir = None, json: Json = False) -> None:
+def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None, json: Json = False) -> None:
     """End a key: when this returns, no server accepts it any more.
 
     For example:
 
         lapel keys revoke key_…
+        lapel keys revoke key_… --issued
         lapel keys revoke key_… --data-dir /srv/lapel --json
     """
 
     async def work(kit: Kit) -> None:
         with _unknown_keys():
-            await OperatorKeys(kit).revoke(key_id)
+            await OperatorKeys(kit).revoke(key_id, issued=issued)
 
     revoking(settings_of(data_dir), work)
     emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")

@@ -83,10 +83,12 @@ VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4)
 """
 
 PUT_TOKEN = """
-INSERT INTO end_user_tokens (token_hash, secret_id, world_id, end_user_id, created_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO end_user_tokens
+    (token_hash, secret_id, world_id, end_user_id, created_at, expires_at, issued_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (world_id, end_user_id) DO UPDATE SET
-    token_hash = excluded.token_hash, secret_id = excluded.secret_id, created_at = excluded.created_at
+    token_hash = excluded.token_hash, secret_id = excluded.secret_id, created_at = excluded.created_at,
+    expires_at = excluded.expires_at, issued_by = excluded.issued_by
 """
 
 DELETE_TOKEN = "DELETE FROM end_user_tokens WHERE world_id = $1 AND end_user_id = $2"
@@ -165,10 +167,20 @@ async def open_ledger_entry(
 
 
 async def put_token(
-    connection: Connection, world_id: int, end_user_id: str, token_hash: bytes, secret_id: str, now: datetime
+    connection: Connection,
+    world_id: int,
+    end_user_id: str,
+    token_hash: bytes,
+    secret_id: str,
+    now: datetime,
+    *,
+    expires_at: datetime | None,
+    issued_by: str,
 ) -> None:
-    """Store the end user's token in the place of the one before."""
-    await connection.execute(PUT_TOKEN, token_hash, secret_id, world_id, end_user_id, now)
+    """Store the end user's token in the place of the one before; `issued_by` is a key's id."""
+    await connection.execute(
+        PUT_TOKEN, token_hash, secret_id, world_id, end_user_id, now, expires_at, issued_by
+    )
 
 
 async def delete_token(connection: Connection, world_id: int, end_user_id: str) -> None:

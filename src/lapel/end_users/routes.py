@@ -14,10 +14,12 @@ from lapel.end_users.wire import (
     EndUserPage,
     EndUserQuery,
     EndUserToken,
+    IssueToken,
     UpdateEndUser,
 )
-from lapel.foundation.errors import Conflict, NotFound, ResourceAlreadyExists
+from lapel.foundation.errors import Conflict, Forbidden, NotFound, ResourceAlreadyExists
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params
+from lapel.foundation.scopes import END_USER_READS
 
 if TYPE_CHECKING:
     from lapel.end_users.service import EndUsers
@@ -49,9 +51,12 @@ class _Routes:
         await self._service.delete(actor, params["end_user_id"])
 
     async def issue_token(
-        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, _body: NoBody
+        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: IssueToken
     ) -> EndUserToken:
-        return await self._service.issue_token(connection, actor, params["end_user_id"])
+        return await self._service.issue_token(connection, actor, params["end_user_id"], body)
+
+    async def issued_again(self, actor: Actor, _params: Params, stored: EndUserToken) -> EndUserToken:
+        return await self._service.issued_again(actor, stored)
 
     async def revoke_token(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> None:
         await self._service.revoke_token(actor, params["end_user_id"])
@@ -137,13 +142,19 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
             path="/v1/end-users/{end_user_id}/token",
             name="issue_end_user_token",
             summary="Give an end user a token for their own data",
-            description="The token is shown this once; the one issued before stops working.",
+            description=(
+                "The token is shown this once; the one issued before stops working. It works as long as the "
+                "key that issues it, or until `expires_at`, which may not be later."
+            ),
             tag="End users",
             handler=routes.issue_token,
+            replay=routes.issued_again,
             scope="end_users:write",
+            more_scopes=END_USER_READS,
+            body=IssueToken,
             response=EndUserToken,
             status=201,
-            errors=(NotFound,),
+            errors=(NotFound, Forbidden),
             idempotency="stored",
         ),
         Operation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import asyncpg
 import msgspec
@@ -20,7 +20,7 @@ from lapel.foundation.tokens import new_token
 from lapel.foundation.wire import given, metadata_text, raw, value_of
 
 if TYPE_CHECKING:
-    from lapel.end_users.wire import CreateEndUser, EndUserQuery, UpdateEndUser
+    from lapel.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 # `(connection, world id, end user id, now)`, in the deleting transaction. A hook gives the ids
 # of keys that it revoked, to be announced once that has committed.
 OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
+
+
+class Issuer(Protocol):
+    """The rules for what a caller's key may issue; see `projects/service.py`."""
+
+    async def end_of_issued(
+        self, connection: Connection, actor: Actor, wanted: datetime | None
+    ) -> datetime | None:
+        """When a token that the caller's key issues expires. Raises InvalidRequest, Forbidden."""
+        ...
+
+    async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
+        """Raises Forbidden when the caller's key could not have issued a token that expires then."""
+        ...
+
 
 # A duplicate that is deleted between the refusal and the look at it: try again.
 _TRIES = 3
@@ -51,9 +66,11 @@ async def hold_active(connection: Connection, world_id: int, end_user_id: str) -
 class EndUsers:
     """What can be done with end users."""
 
-    def __init__(self, kit: Kit, on_delete: Sequence[OnDelete] = ()) -> None:
-        """`on_delete`: what else goes with an end user; run in this order, inside the transaction."""
+    def __init__(self, kit: Kit, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
+        """`issuer`: how long a token may work. `on_delete`: what else goes with an end user; run in this
+        order, inside the transaction."""
         self._kit = kit
+        self._issuer = issuer
         self._on_delete = tuple(on_delete)
 
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
@@ -137,22 +154,38 @@ class EndUsers:
             await outbox.erase_of_end_user(connection, world_id, end_user_id)
         await self._kit.revocations.announce(revoked)
 
-    async def issue_token(self, connection: Connection, actor: Actor, end_user_id: str) -> EndUserToken:
-        """A new token in the place of the one before. Raises NotFound."""
+    async def issue_token(
+        self, connection: Connection, actor: Actor, end_user_id: str, body: IssueToken
+    ) -> EndUserToken:
+        """A new token in the place of the one before. Raises NotFound, InvalidRequest, Forbidden."""
         if not await queries.hold(connection, actor.world_id, end_user_id):
             raise unknown()
+        expires_at = await self._issuer.end_of_issued(connection, actor, body.expires_at)
         token = new_token("eut")
         hasher, now = self._kit.hasher, self._kit.clock.now()
         await queries.put_token(
-            connection, actor.world_id, end_user_id, hasher.hash(token), hasher.secret_id, now
+            connection,
+            actor.world_id,
+            end_user_id,
+            hasher.hash(token),
+            hasher.secret_id,
+            now,
+            expires_at=expires_at,
+            issued_by=actor.id,
         )
         return EndUserToken(
             token=token,
+            expires_at=timestamp_or_none(expires_at),
             connection_command=(
                 f"claude mcp add --transport http lapel {self._kit.settings.base_url}/mcp "
                 f'--header "Authorization: Bearer {token}"'
             ),
         )
+
+    async def issued_again(self, actor: Actor, stored: EndUserToken) -> EndUserToken:
+        """The answer of before for a repeat, perhaps by another key. Raises Forbidden."""
+        await self._issuer.check_reissue(actor, stored.expires_at)
+        return stored
 
     async def revoke_token(self, actor: Actor, end_user_id: str) -> None:
         """End the token, if there is one. Raises NotFound."""

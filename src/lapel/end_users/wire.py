@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from lapel.foundation.pages import PageQuery
-from lapel.foundation.wire import JsonObject, Timestamp
+from lapel.foundation.wire import JsonObject, Moment, Timestamp
 
 ExternalId: TypeAlias = Annotated[
     str,
@@ -66,10 +66,17 @@ class EndUserQuery(PageQuery, frozen=True, kw_only=True):
     external_id: Annotated[str, msgspec.Meta(description="Exactly this one: 0 or 1 rows.")] | None = None
 
 
+class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the token works: as long as the key that issues it, or less."""
+
+    expires_at: Moment | None = None
+
+
 class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):
     """A token for one end user's own data; shown this once."""
 
     token: Annotated[str, msgspec.Meta(examples=["eut_…"])]
+    expires_at: Timestamp | None
     connection_command: Annotated[
         str, msgspec.Meta(description="Adds this server's MCP endpoint to a desktop assistant.")
     ]

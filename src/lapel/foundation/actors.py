@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 ActorKind = Literal["key", "device", "upload", "end_user", "anonymous"]
 Mode = Literal["live", "test"]
@@ -14,7 +17,9 @@ class Actor:
     """The holder of a token, resolved to one world of one project.
 
     `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key
-    that is scoped to one end user, for a bound device and for an end-user token.
+    that is scoped to one end user, for a bound device and for an end-user token. `expires_at` and
+    `issued_by` (the key that the token comes from, None when it comes from a device) are set for an
+    upload token.
     """
 
     kind: ActorKind
@@ -25,6 +30,8 @@ class Actor:
     scopes: frozenset[str] = frozenset()
     end_user_id: str | None = None
     binding_generation: int = 0
+    expires_at: datetime | None = None
+    issued_by: str | None = None
     # A device token that was replaced may still do one thing: ask for the replacement again.
     refresh_only: bool = False
     # Which of a device's tokens this is, so that a refresh replaces that one and no other.

@@ -58,9 +58,11 @@ DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 're
 PROMOTE_FRESH = "UPDATE device_tokens SET state = 'current' WHERE token_hash = $1 AND state = 'fresh'"
 
 FIND_UPLOAD = """
-SELECT t.world_id, t.recording_id AS id, w.project_id, w.mode
-FROM upload_tokens t JOIN worlds w ON w.id = t.world_id
-WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2
+SELECT t.world_id, t.recording_id AS id, t.expires_at, t.issued_by, w.project_id, w.mode
+FROM upload_tokens t
+JOIN worlds w ON w.id = t.world_id
+LEFT JOIN api_keys k ON k.world_id = t.world_id AND k.id = t.issued_by
+WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2 AND k.issued_revoked_at IS NULL
 """
 
 FIND_END_USER = """
@@ -68,7 +70,9 @@ SELECT t.world_id, t.end_user_id AS id, w.project_id, w.mode
 FROM end_user_tokens t
 JOIN end_users e ON e.world_id = t.world_id AND e.id = t.end_user_id
 JOIN worlds w ON w.id = t.world_id
+LEFT JOIN api_keys k ON k.world_id = t.world_id AND k.id = t.issued_by
 WHERE t.token_hash = ANY($1::bytea[]) AND e.deleted_at IS NULL
+  AND (t.expires_at IS NULL OR t.expires_at > $2) AND k.issued_revoked_at IS NULL
 """
 
 
@@ -114,9 +118,9 @@ class Authenticator:
             case "dtok":
                 return await self._device(token)
             case "up":
-                return await self._simple(FIND_UPLOAD, token, "upload")
+                return await self._upload(token)
             case "eut":
-                return await self._simple(FIND_END_USER, token, "end_user")
+                return await self._end_user(token)
             case _:
                 return await self._key(token)
 
@@ -152,15 +156,20 @@ class Authenticator:
             token_hash=row["token_hash"],
         )
 
-    async def _simple(self, sql: str, token: str, kind: ActorKind) -> Actor:
-        arguments: list[object] = [self._hasher.candidates(token)]
-        if kind == "upload":
-            arguments.append(self._clock.now())
+    async def _upload(self, token: str) -> Actor:
+        row = await self._issued(FIND_UPLOAD, token)
+        return _actor(row, "upload", expires_at=row["expires_at"], issued_by=row["issued_by"])
+
+    async def _end_user(self, token: str) -> Actor:
+        row = await self._issued(FIND_END_USER, token)
+        return _actor(row, "end_user", end_user_id=row["id"])
+
+    async def _issued(self, sql: str, token: str) -> asyncpg.Record:
         async with self._database.acquire() as connection:
-            row = await connection.fetchrow(sql, *arguments)
+            row = await connection.fetchrow(sql, self._hasher.candidates(token), self._clock.now())
         if row is None:
             raise Unauthorized("This token is unknown, revoked or expired.")
-        return _actor(row, kind, end_user_id=row["id"] if kind == "end_user" else None)
+        return row
 
 
 def _bearer(header: bytes | None) -> str | None:
@@ -199,7 +208,9 @@ def admit(operation: Operation, actor: Actor) -> None:
         takes = " or ".join(_CALLERS[kind] for kind in _CALLERS if kind in operation.callers)
         raise Forbidden(f"This route takes {takes}, not {_CALLERS[actor.kind]}.")
     if actor.kind == "key":
-        if operation.scope not in actor.scopes:
-            raise Forbidden(f"This key lacks the scope `{operation.scope}`.")
+        needed = (operation.scope, *operation.more_scopes)
+        missing = [f"`{scope}`" for scope in needed if scope not in actor.scopes]
+        if missing:
+            raise Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")
         if actor.end_user_id is not None and operation.end_user_keys == "deny":
             raise Forbidden("A key that is scoped to one end user may not call this route.")

@@ -73,12 +73,8 @@ class QueryDecoder:
         if self._default is not None and (self._takes_none or not query):
             return self._default
         try:
-            pairs = parse_qsl(
-                query.decode("ascii"),
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=_MAX_QUERY_FIELDS,
-            )
+            # A parameter without a value counts as absent: it is left out here.
+            pairs = parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=_MAX_QUERY_FIELDS)
         except ValueError as error:  # bad UTF-8 is one too
             raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
         return self.of(dict(pairs))

@@ -175,7 +175,11 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
         "description": _description(operation),
         "tags": [operation.tag],
         "security": [
-            {_CALLERS[kind][0]: [operation.scope] if kind == "key" and operation.scope else []}
+            {
+                _CALLERS[kind][0]: [operation.scope, *operation.more_scopes]
+                if kind == "key" and operation.scope
+                else []
+            }
             for kind in _CALLERS
             if kind in operation.callers and not operation.public
         ],
@@ -231,7 +235,8 @@ def _description(operation: Operation) -> str:
     """The operation's own words, and who may call it."""
     words = [operation.description] if operation.description else []
     if operation.scope is not None:
-        words.append(f"A key needs the scope `{operation.scope}`.")
+        scopes = ", ".join(f"`{each}`" for each in (operation.scope, *operation.more_scopes))
+        words.append(f"A key needs the scope{'s' * bool(operation.more_scopes)} {scopes}.")
         words.append(
             {
                 "filter": "A key scoped to one end user sees that end user's own only.",

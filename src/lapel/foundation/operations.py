@@ -69,9 +69,9 @@ class FormFile:
 class Operation:
     """One route.
 
-    `scope` is what a key needs; None means no token at all. `callers` may also name device,
-    upload and end-user tokens; those need no scope. `end_user_keys` says what a key scoped to
-    one end user may do here: `filter` (lists and reads show that end user only), `imply`
+    `scope` is what a key needs, with all of `more_scopes`; None means no token at all. `callers` may
+    also name device, upload and end-user tokens; those need no scope. `end_user_keys` says what a key
+    scoped to one end user may do here: `filter` (lists and reads show that end user only), `imply`
     (the end user is taken from the key), `deny` (403).
     """
 
@@ -82,6 +82,7 @@ class Operation:
     tag: str
     handler: Handler
     scope: Scope | None
+    more_scopes: tuple[Scope, ...] = ()
     callers: frozenset[ActorKind] = frozenset({"key"})
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
     query: type[msgspec.Struct] = NoQuery

@@ -27,6 +27,16 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
+# What an end-user token reads. A key needs all of these to issue one: it may hand on no more than it has.
+END_USER_READS: tuple[Scope, ...] = (
+    "recordings:read",
+    "transcriptions:read",
+    "summaries:read",
+    "ask:read",
+    "end_users:read",
+    "devices:read",
+)
+
 # Clients made for the public API ask with `recordings:read`.
 IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
 

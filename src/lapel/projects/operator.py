@@ -87,11 +87,11 @@ class OperatorKeys:
                 last = rows[asked.limit - 1]
                 asked = replace(asked, before_time=last["created_at"], before_id=last["id"])
 
-    async def revoke(self, key_id: str) -> None:
-        """End a key on every process. Raises NotFound."""
+    async def revoke(self, key_id: str, *, issued: bool = False) -> None:
+        """End a key on every process, and (`issued`) the tokens that it issued. Raises NotFound."""
         async with self._kit.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
-            await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now())
+            await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now(), issued=issued)
         await self._kit.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:

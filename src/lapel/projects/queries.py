@@ -67,7 +67,9 @@ ORDER BY id FOR NO KEY UPDATE
 """
 
 REVOKE_KEY = """
-UPDATE api_keys SET revoked_at = $3 WHERE world_id = $1 AND id = $2 AND revoked_at IS NULL
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3),
+    issued_revoked_at = CASE WHEN $4::boolean THEN coalesce(issued_revoked_at, $3) ELSE issued_revoked_at END
+WHERE world_id = $1 AND id = $2
 """
 
 RETIRE_KEY = """
@@ -200,9 +202,11 @@ async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -
     return {row["id"]: row for row in await connection.fetch(LOCK_KEYS, world_id, key_ids)}
 
 
-async def revoke_key(connection: Connection, world_id: int, key_id: str, now: datetime) -> None:
-    """End a key; one that was ended keeps its time."""
-    await connection.execute(REVOKE_KEY, world_id, key_id, now)
+async def revoke_key(
+    connection: Connection, world_id: int, key_id: str, now: datetime, *, issued: bool
+) -> None:
+    """End a key, and (`issued`) the tokens that it issued; what was ended before keeps its time."""
+    await connection.execute(REVOKE_KEY, world_id, key_id, now, issued)
 
 
 async def retire_key(

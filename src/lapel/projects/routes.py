@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from lapel.foundation.errors import Conflict, Forbidden, NotFound
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.foundation.pages import PageQuery
-from lapel.projects.wire import ApiKeyPage, CreateApiKey, CreatedApiKey, RotateApiKey, RotatedApiKey
+from lapel.projects.wire import (
+    ApiKeyPage,
+    CreateApiKey,
+    CreatedApiKey,
+    RevokeQuery,
+    RotateApiKey,
+    RotatedApiKey,
+)
 
 if TYPE_CHECKING:
     from lapel.foundation.actors import Actor
@@ -30,8 +37,8 @@ class _Routes:
     async def list(self, actor: Actor, _params: Params, query: PageQuery, _body: NoBody) -> ApiKeyPage:
         return await self._service.list(actor, query)
 
-    async def revoke(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> None:
-        await self._service.revoke(actor, params["key_id"])
+    async def revoke(self, actor: Actor, params: Params, query: RevokeQuery, _body: NoBody) -> None:
+        await self._service.revoke(actor, params["key_id"], issued=query.issued)
 
     async def rotate(
         self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: RotateApiKey
@@ -84,11 +91,15 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             path="/v1/api-keys/{key_id}",
             name="revoke_api_key",
             summary="Revoke a key",
-            description="From the answer on it is refused by every process. Revoking it again does nothing.",
+            description=(
+                "From the answer on it is refused by every process. Revoking it again does nothing. Tokens "
+                "that it issued go on working, unless `issued` is true."
+            ),
             tag="API keys",
             handler=routes.revoke,
             scope="keys:write",
             end_user_keys="filter",
+            query=RevokeQuery,
             answer="empty",
             status=204,
             errors=(NotFound, Forbidden),

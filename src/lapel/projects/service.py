@@ -118,13 +118,13 @@ class Keys:
         data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))
         return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
-    async def revoke(self, actor: Actor, key_id: str) -> None:
-        """End a key on every process. Raises NotFound, Forbidden."""
+    async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
+        """End a key on every process, and (`issued`) what tokens it issued. Raises NotFound, Forbidden."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target["kind"], target["scopes"])
-            await queries.revoke_key(connection, actor.world_id, key_id, now)
+            await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
         # Also for one that was revoked before: that request may have died before it told the others.
         await self._kit.revocations.announce([key_id])
 
@@ -135,9 +135,10 @@ class Keys:
         await issuing.hold_owner(connection, world, key_id)
         caller, target = await self._caller_and(connection, actor, key_id, now)
         _may_handle(actor, caller, target["kind"], target["scopes"])
-        if target["id"] != caller["id"]:
-            _may_outlive(caller, target["expires_at"])
         rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
+        # Of a target whose successor has ended, the new key lasts as long as the successor would have.
+        if target["id"] != caller["id"]:
+            _may_outlive(caller, _moment(rotated.expires_at))
         announce = partial(self._kit.revocations.announce, [key_id])
         return Reply(rotated, committed=announce)
 
@@ -153,9 +154,30 @@ class Keys:
         caller = _still_working(row, self._kit.clock.now())
         _may_handle(actor, caller, created.kind, created.scopes)
         if not of_caller:
-            ends = created.expires_at
-            _may_outlive(caller, None if ends is None else datetime.fromisoformat(ends))
+            _may_outlive(caller, _moment(created.expires_at))
         return created
+
+    async def end_of_issued(
+        self, connection: Connection, actor: Actor, wanted: datetime | None
+    ) -> datetime | None:
+        """When a token that the caller's key issues expires: at `wanted`, else with the key; None is never.
+
+        Raises InvalidRequest when that is past, Forbidden when it is after the key's own end.
+        """
+        now = self._kit.clock.now()
+        rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
+        caller = _still_working(rows.get(actor.id), now)
+        if wanted is not None and wanted <= now:
+            raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
+        ends = wanted or caller["expires_at"]
+        _may_outlive(caller, ends)
+        return ends
+
+    async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
+        """Raises Forbidden when the caller's key could not have issued a token that expires then."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_key(connection, actor.world_id, actor.id)
+        _may_outlive(_still_working(row, self._kit.clock.now()), _moment(expires_at))
 
     async def revoke_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
@@ -196,7 +218,11 @@ def _may_handle(actor: Actor, caller: asyncpg.Record, kind: str, scopes: Sequenc
 
 
 def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
-    """Raises Forbidden for a key that would work longer than the caller's."""
+    """Raises Forbidden for a key or token that would work longer than the caller's key."""
     limit: datetime | None = caller["expires_at"]
     if limit is not None and (expires_at is None or expires_at > limit):
         raise Forbidden("Your key expires earlier than this one would.")
+
+
+def _moment(written: str | None) -> datetime | None:
+    return None if written is None else datetime.fromisoformat(written)

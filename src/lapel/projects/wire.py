@@ -97,6 +97,15 @@ class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: KeyName | None = None
 
 
+class RevokeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a revocation goes."""
+
+    issued: Annotated[
+        bool,
+        msgspec.Meta(description="Also revoke the end-user tokens and upload tokens that the key issued."),
+    ] = False
+
+
 class RotateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """How long both keys work; 0 ends the old one at once."""
 

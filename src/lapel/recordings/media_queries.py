@@ -65,7 +65,8 @@ WHERE world_id = $1 AND media_id = $2 AND id = $3
 """
 
 KEEP_UPLOAD_ACCESS = """
-INSERT INTO upload_tokens (token_hash, world_id, recording_id, expires_at) VALUES ($1, $2, $3, $4)
+INSERT INTO upload_tokens (token_hash, world_id, recording_id, expires_at, issued_by)
+VALUES ($1, $2, $3, $4, $5)
 """
 
 # ---- upload-complete --------------------------------------------------------------------
@@ -262,10 +263,12 @@ async def read_attempt(
 
 
 async def keep_upload_access(
-    connection: Connection, token_hash: bytes, at: Reach, expires_at: datetime
+    connection: Connection, token_hash: bytes, at: Reach, expires_at: datetime, issued_by: str | None
 ) -> None:
-    """A token for uploading to this one recording."""
-    await connection.execute(KEEP_UPLOAD_ACCESS, token_hash, at.world_id, at.recording_id, expires_at)
+    """A token for uploading to this one recording; `issued_by` is a key's id, None for a device."""
+    await connection.execute(
+        KEEP_UPLOAD_ACCESS, token_hash, at.world_id, at.recording_id, expires_at, issued_by
+    )
 
 
 async def read_recording_state(connection: Connection, at: Reach) -> asyncpg.Record | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lapel.recordings.wire import StartUpload
 
 URL_SECONDS = 3600
+# Of the first token; one that is asked for with an upload token ends with that.
 TOKEN_LIFE = timedelta(hours=24)
 # Keeps the answer of one recording, and the work of one completion, within bounds.
 MAX_MEDIA = 500
@@ -146,7 +147,13 @@ class Uploads:
         )
         crash_point("upload-url:attempt-written")
         token = new_token("up")
-        await media_queries.keep_upload_access(connection, self._kit.hasher.hash(token), at, now + TOKEN_LIFE)
+        await media_queries.keep_upload_access(
+            connection,
+            self._kit.hasher.hash(token),
+            at,
+            expires_at=now + TOKEN_LIFE if actor.expires_at is None else actor.expires_at,
+            issued_by=actor.id if actor.kind == "key" else actor.issued_by,
+        )
         crash_point("upload-url:before-commit")
         return Upload(
             media_id=media_id,
