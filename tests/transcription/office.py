@@ -91,7 +91,7 @@ async def office(
     async with AsyncExitStack() as stack:
         live = await stack.enter_async_context(running(folder, database))
         client = await stack.enter_async_context(api_client(live.url))
-        fake = await stack.enter_async_context(serving_fake(Fake(engine, decode=False)))
+        fake = await stack.enter_async_context(serving_fake(Fake(engine, decode=False, polls=0)))
         tenant = await make_tenant(live.kit)
         if worker:
             await stack.enter_async_context(working(live))

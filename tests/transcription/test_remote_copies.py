@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from lapel.cli.speech_checks import remote_copies
+from lapel.transcription.claims import claim_next
 from lapel.transcription.providers import copy_queries
-from lapel.transcription.providers.remote_copies import RemoteCopies
+from lapel.transcription.providers.remote_copies import RemoteCopies, remember_for
 from lapel.transcription.providers.slots import Engine
 from tests.support.speech_faults import status
 from tests.support.tenants import make_tenant
@@ -52,23 +56,42 @@ async def left(opened: Office) -> list[tuple[str, str, str | None]]:
         return [(each.part, each.state, each.detail) async for each in remote_copies(connection)]
 
 
-@pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])
-async def test_a_transcript_is_deleted_there_once_it_is_here(
-    tmp_path: Path, fresh_database: str, engine: Engine
+ENDINGS: list[tuple[Engine, Any, str]] = [
+    ("elevenlabs", None, "completed"),
+    ("assemblyai", {"id": "t-1", "status": "error", "error": "Decoding failed."}, "failed"),
+]
+
+
+@pytest.mark.parametrize(("engine", "answer", "ending"), ENDINGS)
+async def test_a_transcript_is_deleted_there_once_its_step_has_ended(
+    tmp_path: Path, fresh_database: str, engine: Engine, answer: Any, ending: str
 ) -> None:
+    """Well or badly."""
     async with office(tmp_path, fresh_database, engine=engine) as opened:
+        opened.fake.answer = answer
         _, transcription_id = await opened.transcribe()
-        done = await opened.ended(transcription_id)
-        assert (done["status"], done["full_text"]) == ("completed", "Good morning. Hello there!")
-        await opened.until_nothing_is_kept()
+        assert (await opened.ended(transcription_id))["status"] == ending
+        await sweep(opened)
+        await opened.until_nothing_is_kept()  # the worker sweeps, too
         assert len(opened.fake.deleted) == 1
-        if engine == "assemblyai":  # one that failed is kept there, too
-            opened.fake.answer = {"id": "t-2", "status": "error", "error": "Decoding failed."}
-            _, transcription_id = await opened.transcribe()
-            assert (await opened.ended(transcription_id))["status"] == "failed"
-            await opened.until_nothing_is_kept()
-            assert opened.fake.deleted == ["t-1", "t-2"]
     assert opened.fake.complaints == []
+
+
+async def test_a_copy_whose_id_cannot_be_stored_is_deleted_at_once(opened: Office) -> None:
+    kit = opened.live.kit
+    await opened.transcribe()
+    claim = await claim_next(kit, "decode")
+    assert claim is not None
+    nowhere = replace(claim, world_id=-1)  # the database refuses its row
+    copy = opened.fake.next_id("x")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await remember_for(kit, nowhere, opened.fake.choice())(copy)
+    assert opened.fake.deleted == [copy]
+    copy = opened.fake.next_id("x")
+    opened.fake.fail(status(500, {}, before_body=True))
+    with capture_logs() as logs, pytest.raises(asyncpg.ForeignKeyViolationError):
+        await remember_for(kit, nowhere, opened.fake.choice())(copy)
+    assert [(each["event"], each["copy"]) for each in logs] == [("speech.copy_given_up", copy)]
 
 
 async def test_what_a_step_still_uses_is_not_deleted(opened: Office) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +14,7 @@ from lapel.transcription.failures import SpeechError, TryAgain
 from lapel.transcription.providers.protocol import Clip, Wish
 from tests.support.speech_faults import status
 from tests.support.speech_providers import Fake, serving_fake
+from tests.transcription.office import office
 
 
 @pytest.mark.parametrize(
@@ -129,3 +132,23 @@ async def test_a_used_up_quota_is_not_asked_again(clip: Clip) -> None:
             fake.fail(status(429, {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}))
             with pytest.raises(TryAgain):
                 await fake.hear(clip)
+
+
+async def test_what_a_model_does_not_know_is_in_no_transcript(tmp_path: Path, fresh_database: str) -> None:
+    """The whole way: a recording as one segment without a speaker, or with speakers that a model tells."""
+    async with office(tmp_path, fresh_database, engine="openai") as opened:
+        for model, speakers in (
+            ("gpt-transcribe", [None]),
+            ("gpt-4o-transcribe-diarize", ["SPEAKER_0", "SPEAKER_1"]),
+        ):
+            await opened.value("UPDATE provider_slots SET model = $1", model)
+            _, transcription_id = await opened.transcribe()
+            done = await opened.ended(transcription_id)
+            assert (done["status"], done["model"], done["language"]) == (
+                "completed", model, "en" if model == "gpt-transcribe" else None,
+            )  # fmt: skip
+            assert [each.get("speaker") for each in done["segments"]] == speakers
+            if speakers == [None]:
+                (segment,) = done["segments"]
+                assert (segment["start"], segment["end"] * 1000) == (0, done["duration_ms"])
+    assert opened.fake.complaints == []

@@ -137,3 +137,15 @@ def test_the_services_know_nothing_of_lapel() -> None:
                 else []
             )
             assert not [name for name in names if name.startswith("lapel")], file
+
+
+def test_no_wire_test_takes_its_words_from_an_adapter() -> None:
+    """A constant that is wrong in the adapter would be right in its test."""
+    adapters = {
+        f"lapel.transcription.providers.{engine}" for engine in (*HEADERS, "openai_models", "regions")
+    }
+    for file in Path(__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in adapters:
+                assert not [each.name for each in node.names if each.name.isupper()], file
+            assert not (isinstance(node, ast.Import) and adapters & {each.name for each in node.names}), file

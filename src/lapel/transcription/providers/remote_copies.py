@@ -39,15 +39,29 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
-    """Stores the ids of copies that a step's provider keeps. Raises Unavailable without a database."""
+    """Stores the ids of copies that a step's provider keeps.
+
+    An id that cannot be stored would be forgotten: then the copy is deleted at once, if that works, and the
+    database's fault raised (Unavailable, as a rule).
+    """
 
     async def remember(copy_id: str) -> None:
         step = (claim.id, claim.lease)
-        async with kit.database.transaction() as connection:
-            await copy_queries.insert(
-                connection, claim.world_id, choice.engine, copy_id, choice.slot, choice.base_url, step,
-                kit.clock.now(),
-            )  # fmt: skip
+        try:
+            async with kit.database.transaction() as connection:
+                await copy_queries.insert(
+                    connection, claim.world_id, choice.engine, copy_id, choice.slot, choice.base_url, step,
+                    kit.clock.now(),
+                )  # fmt: skip
+        except Exception:
+            try:
+                await delete_copy(choice, copy_id, kit.clock)
+            except (SpeechError, TryAgain) as refused:
+                _log.error(
+                    "speech.copy_given_up", engine=choice.engine, slot=choice.slot, copy=copy_id,
+                    error=refused.message,
+                )  # fmt: skip
+            raise
 
     return remember
 
