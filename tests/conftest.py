@@ -18,6 +18,7 @@ from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.kit import Kit
 from tests.support.client import api_client
+from tests.support.event_check import check_events
 from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database, start_postgres
 from tests.support.running import Running, running
@@ -82,6 +83,7 @@ async def live(
     url = create_database(postgres, "shared", "template")
     async with running(tmp_path_factory.mktemp("live"), url) as started:
         yield started
+    await check_events(url)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from tests.support.schema_check import check_answer
 REQUEST_ID = "req_0VbwYZTSBJlceN7XPBaIX5II"
 MOMENT = "2026-01-15T12:00:00.000Z"
 USER: dict[str, Any] = {
-    "id": "eu_1", "external_id": None, "name": None, "email": None, "metadata": {}, "project_id": "proj_1",
+    "id": "eu_0VbwYZTSBJlceN7XPBaIX5II", "external_id": None, "name": None, "email": None, "metadata": {},
+    "project_id": "proj_0VbwYZTSBJlceN7XPBaIX5II",
     "created_at": MOMENT, "updated_at": MOMENT, "deleted_at": None,
 }  # fmt: skip
 

@@ -102,7 +102,8 @@ async def test_a_recording_has_a_bounded_number_of_media(device: Device, kit: Ki
     async with kit.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO media (world_id, id, recording_id, type, status, content_type, created_at,"
-            " last_url_expires_at, reconcile_at) SELECT $1, $2 || '_' || n, $2, 'image', 'failed',"
+            " last_url_expires_at, reconcile_at)"
+            " SELECT $1, 'med_' || lpad(n::text, 24, '0'), $2, 'image', 'failed',"
             " 'image/png', now(), now(), now() FROM generate_series(1, $3::int) n",
             device.tenant.test_world,
             recording_id,

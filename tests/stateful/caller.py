@@ -35,7 +35,8 @@ class Caller:
         while True:
             answer = self._http.request(method, f"/v1{path}", headers=headers, json=body)
             fields = answer.headers.multi_items()
-            check_answer(method, answer.request.url.path, answer.status_code, fields, answer.content)
+            asked = answer.request.url
+            check_answer(method, asked.path, answer.status_code, fields, answer.content, asked.query.decode())
             if answer.status_code != 425 or time.monotonic() > deadline:
                 return answer
             time.sleep(PAUSE)

@@ -22,6 +22,7 @@ async def _check(response: httpx.Response) -> None:
         response.status_code,
         response.headers.multi_items(),
         response.content,
+        response.request.url.query.decode(),
     )
 
 

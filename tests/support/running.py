@@ -68,7 +68,7 @@ async def running(
     server = Server(settings, clock=clock)
     stop, ready = asyncio.Event(), asyncio.Event()
     limits = HttpLimits(
-        settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: "req_refused"
+        settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: f"req_{'refused':0<24}"
     )
     serving = asyncio.create_task(serve(server, sockets, limits, stop, ready=ready.set))
     waiting = asyncio.create_task(ready.wait())

@@ -1,4 +1,4 @@
-"""Holds every answer that any test sees against the OpenAPI document and section 1 of the contract."""
+"""Holds every answer that any test sees against the OpenAPI document, and has the strict reader read it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from lapel.foundation.operations import Operation, Router
 from tests.support.declared import declared_operations, described_api
+from tests.support.strict import reader as strict_reader
 
 Json = dict[str, Any]
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z")
@@ -22,11 +23,11 @@ _NO_BODY = {204, 304}
 
 
 def check_answer(
-    method: str, path: str, status: int, headers: Sequence[tuple[str, str]], body: bytes
+    method: str, path: str, status: int, headers: Sequence[tuple[str, str]], body: bytes, query: str = ""
 ) -> None:
-    """Raises AssertionError, saying what about the answer is not as documented.
+    """Raises AssertionError, saying what is not as documented, or not as the contract has it.
 
-    `headers` are all of them, repeated ones repeated; `path` is without the query.
+    `headers` are all of them, repeated ones repeated; `path` is decoded and without the query.
     """
     where = f"{method} {path} -> {status}"
     named = [name.lower() for name, _ in headers]
@@ -38,9 +39,9 @@ def check_answer(
     if method != "HEAD" and status not in _NO_BODY:
         _check_content(where, fields, body)
     described = _described(method, path, status)
-    if described is None:
-        return
-    _check_described(where, described, method, status, fields, body)
+    if described is not None:
+        _check_described(where, described, method, status, fields, body)
+    strict_reader.read(method, path, query, status, headers, body)
 
 
 def _check_headers(

@@ -1,0 +1,136 @@
+"""Which object each route of the contract answers with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.support.strict import configuration, devices, firmware, people, recordings
+from tests.support.strict.lists import page
+from tests.support.strict.shapes import Shape, json_object
+from tests.support.strict.transcriptions import transcription
+
+Query = Mapping[str, str]
+Choice = Callable[[re.Match[str], Query], Shape]
+_ID = r"[A-Za-z0-9_]+"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`shape` chooses by path and query what a 2xx answer holds."""
+
+    methods: frozenset[str]
+    path: re.Pattern[str]
+    statuses: frozenset[int]
+    shape: Choice
+
+
+def _limit(query: Query) -> int:
+    return int(query.get("limit") or 20)
+
+
+def _one(shape: Shape) -> Choice:
+    return lambda _path, _query: shape
+
+
+def _page(row: Shape) -> Choice:
+    return lambda _path, query: page(row, _limit(query))
+
+
+def _wanted(query: Query) -> set[str]:
+    return set(query.get("include", "").split(","))
+
+
+def _one_transcription(_path: re.Match[str], query: Query) -> Shape:
+    return transcription(segments=True, words="words" in _wanted(query))
+
+
+def _transcriptions(_path: re.Match[str], query: Query) -> Shape:
+    wanted = _wanted(query)
+    row = transcription(segments=bool(wanted & {"segments", "words"}), words="words" in wanted)
+    return page(row, _limit(query))
+
+
+def _section(asked: str) -> Choice:
+    return lambda path, _query: configuration.resolved(path["section"], asked)
+
+
+def _route(methods: str, path: str, statuses: str, shape: Choice) -> Route:
+    pattern = re.sub(r"\{section\}", r"(?P<section>[a-z_]+)", path).replace("{}", _ID)
+    numbers = frozenset(map(int, statuses.split()))
+    return Route(frozenset(methods.split()), re.compile(pattern), numbers, shape)
+
+
+_PENDING = page(devices.COMMAND, 10_000, newest_first=False)
+
+# The first that matches counts: words of a path stand before its ids.
+ROUTES = (
+    _route("GET", "/health", "200", _one(people.HEALTHY)),
+    _route("GET", "/health", "503", _one(people.UNHEALTHY)),
+    _route("POST", "/v1/end-users", "201", _one(people.END_USER)),
+    _route("GET", "/v1/end-users", "200", _page(people.END_USER)),
+    _route("GET PATCH", "/v1/end-users/{}", "200", _one(people.END_USER)),
+    _route("POST", "/v1/end-users/{}/token", "201", _one(people.END_USER_TOKEN)),
+    _route("GET", "/v1/devices/stats", "200", _one(devices.STATS)),
+    _route("POST", "/v1/devices", "200 201", _one(devices.DEVICE)),
+    _route("GET", "/v1/devices", "200", _page(devices.DEVICE)),
+    _route("GET PATCH", "/v1/devices/{}", "200", _one(devices.DEVICE)),
+    _route("GET", "/v1/devices/{}/state", "200", _one(devices.STATE)),
+    _route("GET PUT PATCH", "/v1/devices/{}/settings", "200", _one(devices.SETTINGS)),
+    _route("POST", "/v1/devices/{}/bind", "200", _one(devices.BOUND)),
+    _route("POST", "/v1/devices/{}/unbind", "200", _one(devices.DEVICE)),
+    _route("POST", "/v1/devices/{}/token/refresh", "200", _one(devices.TOKEN)),
+    _route("POST", "/v1/devices/{}/heartbeat", "200", _one(devices.HEARTBEAT)),
+    _route("POST", "/v1/devices/{}/commands", "200 201", _one(devices.COMMAND)),
+    _route("GET", "/v1/devices/{}/commands", "200", _page(devices.COMMAND)),
+    _route("GET", "/v1/devices/{}/commands/pending", "200", _one(_PENDING)),
+    _route("GET DELETE", "/v1/devices/{}/commands/{}", "200", _one(devices.COMMAND)),
+    _route("POST", "/v1/devices/{}/commands/{}/ack", "200", _one(devices.COMMAND)),
+    _route("POST", "/v1/devices/{}/wifi-config/grant", "200", _one(devices.GRANT)),
+    _route("POST", "/v1/firmware-releases", "201", _one(firmware.RELEASE)),
+    _route("GET", "/v1/firmware-releases", "200", _one(firmware.RELEASES)),
+    _route("GET", "/v1/firmware-releases/{}", "200", _one(firmware.RELEASE)),
+    _route("POST", "/v1/firmware-releases/{}/release", "200", _one(firmware.RELEASE)),
+    _route("GET", "/v1/firmware-releases/{}/download-url", "200", _one(firmware.DOWNLOAD_URL)),
+    _route("GET", "/v1/devices/{}/ota", "200", _one(firmware.ASSIGNED)),
+    _route("POST", "/v1/devices/{}/ota", "201", _one(firmware.ASSIGNMENT)),
+    _route("GET", "/v1/devices/{}/ota/history", "200", _one(firmware.HISTORY)),
+    _route("GET", "/v1/config/schema", "200", _one(configuration.definitions)),
+    _route(
+        "GET", "/v1/config/schema/{section}", "200",
+        lambda path, _query: configuration.definition(path["section"]),
+    ),
+    _route("GET", "/v1/config", "200", _one(configuration.all_resolved("project"))),
+    _route("GET", "/v1/end-users/{}/config", "200", _one(configuration.all_resolved("end_user"))),
+    _route("GET", "/v1/devices/{}/config", "200", _one(configuration.all_resolved("device"))),
+    _route("GET PATCH", "/v1/config/{section}", "200", _section("project")),
+    _route("PUT", "/v1/projects/{}/config/{section}", "200", _section("project")),
+    _route("GET PATCH", "/v1/end-users/{}/config/{section}", "200", _section("end_user")),
+    _route("GET PATCH", "/v1/devices/{}/config/{section}", "200", _section("device")),
+    _route("POST", "/v1/recordings", "200 201", _one(recordings.RECORDING)),
+    _route("GET", "/v1/recordings", "200", _page(recordings.RECORDING)),
+    _route("GET PATCH", "/v1/recordings/{}", "200", _one(recordings.RECORDING)),
+    _route("POST", "/v1/recordings/{}/upload-url", "200", _one(recordings.UPLOAD_URL)),
+    _route("POST", "/v1/recordings/{}/upload-complete", "200", _one(recordings.RECORDING)),
+    _route("POST", "/v1/recordings/{}/download-url", "200", _one(recordings.DOWNLOAD_URL)),
+    _route("GET", "/v1/recordings/{}/download-url", "200", _one(recordings.AUDIO_URL)),
+    _route("GET", "/v1/recordings/{}/waveform", "200", _one(recordings.WAVEFORM)),
+    _route("POST", "/v1/transcriptions", "201", _one_transcription),
+    _route("POST", "/v1/recordings/{}/transcribe", "201", _one_transcription),
+    _route("GET", "/v1/transcriptions", "200", _transcriptions),
+    _route("GET", "/v1/transcriptions/{}", "200", _one_transcription),
+    _route("GET", "/v1/(api-keys|audit-log|erasures)", "200", _page(json_object)),
+)  # fmt: skip
+
+
+def shape_for(method: str, path: str, status: int, query: Query) -> tuple[Shape | None, bool]:
+    """The shape of an answer, and whether the contract has the route at all (with another 2xx status)."""
+    known = False
+    for route in ROUTES:
+        found = route.path.fullmatch(path)
+        if found and method in route.methods:
+            known = True
+            if status in route.statuses:
+                return route.shape(found, query), True
+    return None, known
