@@ -115,8 +115,8 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
     assert told("config", "show", "connection", *place) == made
     everything = told("config", "show", *place)["data"]
     assert everything["connection"] == made
-    assert everything["ota"]["source"] == "built_in"
-    assert told("config", "show", "connection", "--mode", "live", *place)["source"] == "built_in"
+    assert everything["ota"]["source"] == "default"
+    assert told("config", "show", "connection", "--mode", "live", *place)["source"] == "default"
     told("config", "set", "connection", "enabled_connections.wifi=null", *place)
     shown = run("config", "show", "connection", *place).stdout
     assert "connection  (organization)" in shown
@@ -124,7 +124,7 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
     assert "  power_management.wifi_idle_timeout_seconds = 10" in shown
     security = told("config", "set", "upload_security", "encrypted_upload_policy=v2_required", *place)
     assert security["value"] == {"encrypted_upload_policy": "v2_required"}
-    assert told("config", "clear", "connection", *place)["source"] == "built_in"
+    assert told("config", "clear", "connection", *place)["source"] == "default"
 
 
 @pytest.mark.parametrize(

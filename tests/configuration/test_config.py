@@ -31,8 +31,8 @@ DEFAULTS: dict[str, Any] = {
     },
     "processing": {
         "auto_transcription": {"enabled": False, "provider": None},
-        "auto_summary": {"enabled": False, "provider": None, "template": "tmpl_general_notes"},
-        "auto_embedding": {"enabled": False},
+        "auto_summary": {"enabled": False, "provider": None, "template": "general_notes"},
+        "auto_embedding": {"enabled": True},
         "auto_enhancement": {"enabled": False},
     },
     "ota": {"auto_update": {"enabled": False}, "source": "service"},
@@ -50,16 +50,16 @@ async def test_the_schema_tells_of_every_section(fleet: Fleet) -> None:
         three = ["organization", "project", "device"]
         four = ["organization", "project", "end_user", "device"]
         assert each["levels"] == (three if each["section"] == "upload_security" else four)
-        strategy = "shortest" if each["section"] == "retention" else "merge_deep"
+        strategy = "min" if each["section"] == "retention" else "merge_deep"
         assert each["merge_strategy"] == strategy
 
 
 @pytest.mark.parametrize("level", ["project", "end_user", "device"])
-async def test_without_overrides_everything_is_built_in(fleet: Fleet, level: str) -> None:
+async def test_without_overrides_everything_is_the_default(fleet: Fleet, level: str) -> None:
     told = (await fleet.ask("GET", fleet.paths()[level]))["data"]
     assert {name: each["value"] for name, each in told.items()} == DEFAULTS
     for name, each in told.items():
-        assert each["source"] == "built_in"
+        assert each["source"] == "default"
         assert each["definition"] == await fleet.ask("GET", f"/v1/config/schema/{name}")
         assert each == await fleet.read(level, name)
 
@@ -80,7 +80,7 @@ async def test_nearer_levels_count_and_the_source_is_the_last_one(fleet: Fleet) 
         assert seen["device"]["value"][untouched] == DEFAULTS["connection"][untouched]
     everything = (await fleet.ask("GET", fleet.paths()["device"]))["data"]
     assert everything["connection"] == seen["device"]
-    assert everything["upload"]["source"] == "built_in"
+    assert everything["upload"]["source"] == "default"
 
 
 async def test_an_end_users_level_counts_while_the_device_is_bound(fleet: Fleet) -> None:
@@ -88,7 +88,7 @@ async def test_an_end_users_level_counts_while_the_device_is_bound(fleet: Fleet)
     assert (await fleet.read("device", "upload"))["value"]["allow_roaming"] is True
     await fleet.ask("POST", f"/v1/devices/{fleet.device}/unbind")
     loose = await fleet.read("device", "upload")
-    assert (loose["value"]["allow_roaming"], loose["source"]) == (False, "built_in")
+    assert (loose["value"]["allow_roaming"], loose["source"]) == (False, "default")
 
 
 async def test_null_and_delete_take_an_override_away(fleet: Fleet) -> None:
@@ -115,7 +115,7 @@ async def test_put_replaces_the_projects_override(fleet: Fleet) -> None:
     replaced = await fleet.ask("PUT", path, {"streaming_chunk_kb": 64})
     assert (replaced["source"], replaced["value"]["streaming_chunk_kb"]) == ("project", 64)
     assert replaced["value"]["allow_roaming"] is False
-    assert (await fleet.ask("PUT", path, {}))["source"] == "built_in"
+    assert (await fleet.ask("PUT", path, {}))["source"] == "default"
     for elsewhere in ("proj_none", "proj_0VvPq3xYz8KmW2nLc5RtB7dF"):
         await fleet.ask("PUT", f"/v1/projects/{elsewhere}/config/upload", {}, status=404)
 
@@ -156,7 +156,7 @@ async def test_a_stored_override_of_a_level_that_a_section_does_not_have_counts_
         await queries.put_override(connection, at, stored, 1, fleet.kit.clock.now())
     for level in ("end_user", "device"):
         seen = await fleet.read(level, "upload_security")
-        assert (seen["source"], seen["value"]) == ("built_in", DEFAULTS["upload_security"])
+        assert (seen["source"], seen["value"]) == ("default", DEFAULTS["upload_security"])
 
 
 @pytest.mark.parametrize("level", ["project", "end_user", "device"])
@@ -174,7 +174,7 @@ async def test_what_cannot_be_written_is_400_with_its_path(fleet: Fleet, level: 
         refused = (await fleet.ask("PATCH", path, change, status=400))["error"]
         assert (refused["code"], refused["param"]) == ("invalid_request", param)
         assert refused["details"][0]["field"] == param
-    assert (await fleet.read(level, "connection"))["source"] == "built_in"
+    assert (await fleet.read(level, "connection"))["source"] == "default"
 
 
 async def test_idle_times_are_kept_as_10_seconds_at_least(fleet: Fleet) -> None:
@@ -203,9 +203,9 @@ async def test_worlds_and_projects_share_nothing(
     for level in fleet.paths():
         await fleet.set(level, "upload", {"allow_roaming": True})
     for level in other.paths():
-        assert (await other.read(level, "upload"))["source"] == "built_in"
+        assert (await other.read(level, "upload"))["source"] == "default"
     live = await fleet.ask("GET", "/v1/config/upload", token=fleet.tenant.live_key)
-    assert live["source"] == "built_in"
+    assert live["source"] == "default"
     for level in ("end_user", "device"):
         path = f"{fleet.paths()[level]}/upload"
         for token in (fleet.tenant.live_key, stranger.test_key, stranger.live_key):

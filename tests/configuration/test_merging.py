@@ -271,6 +271,11 @@ def test_idle_times_that_are_too_short_become_10_seconds(given_seconds: int, kep
         ("upload", {"off_peak_hours": {"timezone": "Europe Zurich"}}, "off_peak_hours.timezone"),
         ("processing", {"auto_transcription": {"provider": "gemini"}}, "auto_transcription.provider"),
         ("processing", {"auto_summary": {"template": ""}}, "auto_summary.template"),
+        ("processing", {"auto_summary": {"template": "x" * 65}}, "auto_summary.template"),
+        ("processing", {"auto_summary": {"provider": "local"}}, "auto_summary.provider"),
+        ("processing", {"auto_enhancement": {"provider": "x"}}, "auto_enhancement.provider"),
+        ("upload", {"off_peak_hours": {"timezone": "x" * 65}}, "off_peak_hours.timezone"),
+        ("upload", {"off_peak_hours": {"timezone": "a//b"}}, "off_peak_hours.timezone"),
         ("processing", {"auto_embedding": {"provider": "x"}}, "auto_embedding.provider"),
         ("ota", {"source": "usb"}, "source"),
         ("upload_security", {"encrypted_upload_policy": "v3"}, "encrypted_upload_policy"),
@@ -294,3 +299,23 @@ def test_what_a_section_no_longer_has_is_passed_over() -> None:
     stored = {"streaming_enabled": True, "gone": 1, "off_peak_hours": {"gone": True}}
     assert flat(UPLOAD, stored) == {"streaming_enabled": True}
     assert flat(UPLOAD, {"off_peak_hours": 5}) == {}
+    summary = {"enabled": True, "provider": "local", "template": "x" * 100}
+    assert flat(SECTIONS["processing"], {"auto_summary": summary}) == {"auto_summary.enabled": True}
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("ota", {"source": "legacy"}),
+        ("processing", {"auto_summary": {"provider": "claude", "template": "tmpl_" + "x" * 59}}),
+        ("processing", {"auto_enhancement": {"provider": "cleanvoice"}}),
+        ("processing", {"auto_transcription": {"provider": "elevenlabs"}}),
+        ("upload", {"off_peak_hours": {"timezone": "America/Argentina/Buenos_Aires", "enabled": True}}),
+        ("upload", {"off_peak_hours": {"timezone": "a/b/c/d/Etc+5", "start": "23:59", "end": "00:00"}}),
+        ("connection", {"power_management": {"wifi_idle_timeout_seconds": 2540}}),
+        ("connection", {"upload_network_preference": ["ble", "ble", "wifi"]}),
+    ],
+)
+def test_what_the_contract_lists_is_taken(section: str, change: dict[str, Any]) -> None:
+    found = flat(SECTIONS[section], nested(patched(SECTIONS[section], {}, change)))
+    assert nested(found) == change

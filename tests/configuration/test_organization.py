@@ -42,9 +42,9 @@ async def test_it_lies_below_the_project_and_counts_in_one_mode(fleet: Fleet, or
     assert (near["source"], near["value"]["streaming_chunk_kb"]) == ("project", 512)
     assert near["value"]["allow_roaming"] is True
     live = await fleet.ask("GET", "/v1/config/upload", token=fleet.tenant.live_key)
-    assert live["source"] == "built_in"
+    assert live["source"] == "default"
     assert (await operator.read())["upload"].source == "organization"
-    assert (await operator.clear("upload")).source == "built_in"
+    assert (await operator.clear("upload")).source == "default"
     assert (await fleet.read("project", "upload"))["value"]["allow_roaming"] is False
 
 
@@ -97,5 +97,5 @@ async def test_the_organization_is_named_only_when_there_are_several(own_kit: Ki
     with pytest.raises(NotFound):
         await OperatorConfiguration(own_kit, mode="test", organization_id="org_none").clear("upload")
     empty = OperatorConfiguration(own_kit, mode="test", organization_id="org_other")
-    assert (await empty.read())["upload"].source == "built_in"
+    assert (await empty.read())["upload"].source == "default"
     assert (await empty.patch("upload", {"allow_roaming": True})).source == "organization"

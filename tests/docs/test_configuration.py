@@ -67,4 +67,4 @@ def test_no_other_section_is_told_of() -> None:
 def test_every_level_is_told_in_order() -> None:
     lines = [line for line in PAGE.splitlines() if line.startswith("| `")]
     told = [line.split("`")[1] for line in lines]
-    assert [name for name in told if name in ("built_in", *LEVELS)] == ["built_in", *LEVELS]
+    assert [name for name in told if name in ("default", *LEVELS)] == ["default", *LEVELS]

@@ -165,17 +165,19 @@ class Words(Kind):
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A string of a form: `form` is its regular expression, `meaning` says it in words."""
+    """A string of a form: `form` is its regular expression of ASCII, `meaning` says it in words."""
 
     form: str
     meaning: str
+    longest: int
 
     @property
     def schema(self) -> Schema:
-        return {"type": "string", "pattern": f"^{self.form}$"}
+        return {"type": "string", "pattern": f"^{self.form}$", "maxLength": self.longest}
 
     def check(self, value: object, param: str) -> Value:
-        if not isinstance(value, str) or re.fullmatch(self.form, value) is None:
+        fits = isinstance(value, str) and len(value) <= self.longest
+        if not fits or re.fullmatch(self.form, value) is None:
             raise refused(param, f"must be {self.meaning}")
         return value
 

@@ -7,11 +7,13 @@ path, each by its field's rule. Documents (as clients and the database have them
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import reduce
 from typing import Any, TypeAlias, cast
 
 from lapel.configuration.kinds import Value, refused
 from lapel.configuration.sections import Section
+from lapel.foundation.errors import InvalidRequest
 
 # So much of a path of the client's own making is told back.
 _SHOWN = 128
@@ -68,14 +70,15 @@ def patched(section: Section, override: Flat, change: Mapping[str, object]) -> d
 
 
 def flat(section: Section, document: Document) -> dict[str, Value]:
-    """A stored override by paths; what this version of the section no longer has is passed over."""
+    """A stored override by paths; fields and values that this version does not take are passed over."""
     found: dict[str, Value] = {}
     for field in section.fields:
         value: Any = document
         for name in field.path.split("."):
             value = cast("Document", value).get(name) if isinstance(value, dict) else None
-        if value is not None:
-            found[field.path] = value
+        with suppress(InvalidRequest):
+            if value is not None:
+                found[field.path] = field.kind.check(value, field.path)
     return found
 
 

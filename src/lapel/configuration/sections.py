@@ -14,7 +14,7 @@ from lapel.configuration.kinds import Flag, Idle, Kind, Limit, Strictest, Text, 
 
 # From the broadest to the nearest; below them all are the built-in defaults.
 Level: TypeAlias = Literal["organization", "project", "end_user", "device"]
-Source: TypeAlias = Literal["built_in"] | Level
+Source: TypeAlias = Literal["default"] | Level
 LEVELS: tuple[Level, ...] = ("organization", "project", "end_user", "device")
 
 
@@ -55,12 +55,14 @@ class Section:
 
 _CONNECTIONS = ("wifi", "ble", "cellular")
 _SPEECH = ("whisper", "deepgram", "assemblyai", "elevenlabs")
-_LANGUAGE = ("gemini", "openai", "claude", "local")
+_LANGUAGE = ("gemini", "openai", "claude")
 _IDLE = Idle(10, 2540)
 _DAYS = Limit(1, 36_500)
-_TIME = Text("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of the day as HH:MM")
-_ZONE = Text("[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}", "the name of a time zone, as Europe/Zurich")
-_NAME = Text("[A-Za-z0-9_-]{1,128}", "1 to 128 letters, digits, _ and -")
+_TIME = Text("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of the day as HH:MM", 5)
+_ZONE = Text(
+    "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "the name of a time zone, as Europe/Zurich, of at most 64", 64
+)
+_NAME = Text("[A-Za-z0-9_-]+", "1 to 64 letters, digits, _ and -", 64)
 
 SECTIONS: dict[str, Section] = {
     section.name: section
@@ -147,10 +149,16 @@ SECTIONS: dict[str, Section] = {
                 Field(
                     "auto_summary.provider", Word(_LANGUAGE), None, "By whom; null: the project's default."
                 ),
-                Field("auto_summary.template", _NAME, "tmpl_general_notes", "Id of the template."),
-                Field("auto_embedding.enabled", Flag(), False, "Makes it searchable by meaning."),
+                Field("auto_summary.template", _NAME, "general_notes", "Name or id of the template."),
+                Field("auto_embedding.enabled", Flag(), True, "Makes it searchable by meaning."),
                 Field("auto_enhancement.enabled", Flag(), False, "Cleans the sound."),
-                Field("auto_enhancement.provider", _NAME, None, "By whom; left out until it is set.", False),
+                Field(
+                    "auto_enhancement.provider",
+                    Word(("cleanvoice",)),
+                    None,
+                    "By whom; left out until it is set.",
+                    shown_unset=False,
+                ),
             ),
         ),
         Section(
@@ -160,7 +168,12 @@ SECTIONS: dict[str, Section] = {
                 Field(
                     "auto_update.enabled", Flag(), False, "Installs an offered release without being asked."
                 ),
-                Field("source", Word(("service",)), "service", "Where releases come from."),
+                Field(
+                    "source",
+                    Word(("legacy", "service")),
+                    "service",
+                    "Where releases come from: this server, or where they came from before it.",
+                ),
             ),
         ),
         Section(
@@ -185,7 +198,7 @@ SECTIONS: dict[str, Section] = {
                 ),
                 Field("audio_days", _DAYS, None, "Its media are deleted after so many days; null: with it."),
             ),
-            merge_strategy="shortest",
+            merge_strategy="min",
         ),
     )
 }

@@ -70,7 +70,7 @@ def overrides(section: Section, rows: Iterable[asyncpg.Record]) -> dict[Level, F
 def shown(section: Section, rows: Iterable[asyncpg.Record]) -> ConfigValue:
     """What a section comes to under all overrides of it."""
     found = overrides(section, rows)
-    source: Source = max(found, key=LEVELS.index) if found else "built_in"
+    source: Source = max(found, key=LEVELS.index) if found else "default"
     return ConfigValue(
         value=_json(resolve(section, found.values())),
         source=source,

@@ -6,8 +6,6 @@ import re
 
 # Where (the path, or an event's type), and what the reader says of it.
 _KNOWN = (
-    (r".*/config.*", r"source: 'built_in' is none of"),
-    (r".*/config.*", r"merge_strategy: 'shortest' is none of"),
     (r"/v1/end-users/\w+/token", r"without expires_at"),
     (r"/v1/devices.*|device\..*", r"settings\.\w+: unknown"),
     (r"/v1/devices/\w+/settings", r"current_status: (unknown|without)"),
