@@ -176,8 +176,8 @@ class Text(Kind):
         return {"type": "string", "pattern": f"^{self.form}$", "maxLength": self.longest}
 
     def check(self, value: object, param: str) -> Value:
-        fits = isinstance(value, str) and len(value) <= self.longest
-        if not fits or re.fullmatch(self.form, value) is None:
+        too_long = isinstance(value, str) and len(value) > self.longest
+        if not isinstance(value, str) or too_long or re.fullmatch(self.form, value) is None:
             raise refused(param, f"must be {self.meaning}")
         return value
 

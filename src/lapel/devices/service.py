@@ -20,7 +20,6 @@ from lapel.foundation.errors import (
     Conflict,
     DeviceAlreadyBound,
     Forbidden,
-    InvalidRequest,
     NotFound,
     Unauthorized,
 )
@@ -54,7 +53,6 @@ Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[N
 
 # A device registered without a model: firmware is offered by model, so none is guessed.
 UNKNOWN_MODEL = "unknown"
-_NAME_UNITS = 128
 # How many devices come with the fleet's numbers.
 _STATS_DEVICES = 100
 # The device of a serial number may be deleted between the refusal and the look at it.
@@ -118,7 +116,6 @@ class Devices:
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a known one is left as it is."""
-        _check_name(body.name)
         metadata = metadata_text(body.metadata)
         for _ in range(_TRIES):
             row = await queries.insert(
@@ -194,7 +191,6 @@ class Devices:
         """Change what is given. Raises NotFound, InvalidRequest."""
         if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, device_id)
-        _check_name(value_of(body.name))
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         change = device_settings.change_of(value_of(body.settings))
         world_id = actor.world_id
@@ -369,8 +365,3 @@ async def _merged(connection: Connection, world_id: int, device_id: str, change:
     if stored is None:
         raise unknown()
     return device_settings.merged(stored, change)
-
-
-def _check_name(name: str | None) -> None:
-    if name is not None and len(name.encode("utf-16-le")) // 2 > _NAME_UNITS:
-        raise InvalidRequest(f"`name` may have at most {_NAME_UNITS} UTF-16 units.", param="name")

@@ -19,7 +19,6 @@ Model: TypeAlias = Annotated[
     msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9_]{1,64}\Z", examples=["bota_pin_4g"]),
 ]
 PublicKey: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
-# Counted in UTF-16 units, which no JSON Schema can say: the service does.
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=128, examples=["Front desk"])]
 Firmware: TypeAlias = Annotated[str, msgspec.Meta(max_length=64, examples=["1.4.2"])]
 Object: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]

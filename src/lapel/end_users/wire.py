@@ -16,7 +16,7 @@ ExternalId: TypeAlias = Annotated[
     ),
 ]
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Jane Roe"])]
-Email: TypeAlias = Annotated[str, msgspec.Meta(max_length=320, examples=["jane@example.com"])]
+Email: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["jane@example.com"])]
 Metadata: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
@@ -38,6 +39,7 @@ class BodyDecoder:
         self._decode = msgspec.json.Decoder(struct).decode
         self._struct = struct
         self._moments = moment_fields(struct)
+        self._check_lengths = LengthCheck(struct)
         self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
 
     def __call__(self, body: bytes) -> msgspec.Struct:
@@ -53,6 +55,8 @@ class BodyDecoder:
         except RecursionError as error:
             raise InvalidRequest("The body is nested too deeply.") from error
         check_moments(value, self._moments)
+        if not body.isascii() or b"\\u" in body:
+            self._check_lengths(value)
         return value
 
 
@@ -67,6 +71,7 @@ class QueryDecoder:
         needs_one = any(field.required for field in msgspec.structs.fields(struct))
         self._default = None if needs_one else struct()
         self._moments = moment_fields(struct)
+        self._check_lengths = LengthCheck(struct)
 
     def __call__(self, query: bytes) -> msgspec.Struct:
         """Raises InvalidRequest with `param` naming the parameter that was wrong."""
@@ -88,6 +93,7 @@ class QueryDecoder:
         except msgspec.ValidationError as error:
             raise from_validation(error, self._struct) from error
         check_moments(value, self._moments)
+        self._check_lengths(value)
         return value
 
 
@@ -99,6 +105,7 @@ def body_of(struct: type[S], values: dict[str, object]) -> S:
     except msgspec.ValidationError as error:
         raise from_validation(error, struct) from error
     check_moments(value, moment_fields(struct))
+    LengthCheck(struct)(value)
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.text_lengths import utf16_units
 
 T = TypeVar("T")
 # A timestamp from a client: RFC 3339 with an offset; one without is refused.
@@ -43,7 +44,7 @@ def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
         return "{}"
     if len(value) > MAX_METADATA_KEYS:
         raise InvalidRequest(f"`{param}` may have at most {MAX_METADATA_KEYS} keys.", param=param)
-    if any(len(key) > MAX_METADATA_KEY_CHARACTERS for key in value):
+    if any(utf16_units(key) > MAX_METADATA_KEY_CHARACTERS for key in value):
         raise InvalidRequest(
             f"Keys of `{param}` may have at most {MAX_METADATA_KEY_CHARACTERS} characters.", param=param
         )

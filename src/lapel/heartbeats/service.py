@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
-_NAME_UNITS = 64
 _SWEEP = 500
 _PRUNE = 1000
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
@@ -229,11 +228,6 @@ def _told(body: HeartbeatBody, now: datetime, disk: DiskGuard | None) -> tuple[q
 
     On a disk that is nearly full a heartbeat writes itself in place, but its events stay with the device.
     """
-    name = body.device_name
-    if name is not None and len(name.encode("utf-16-le")) // 2 > _NAME_UNITS:
-        raise InvalidRequest(
-            f"`device_name` may have at most {_NAME_UNITS} UTF-16 units.", param="device_name"
-        )
     context = body.client_context
     facts = (
         now,
@@ -242,7 +236,7 @@ def _told(body: HeartbeatBody, now: datetime, disk: DiskGuard | None) -> tuple[q
         body.storage_total_mb,
         body.signal_strength_dbm,
         body.firmware_version,
-        name,
+        body.device_name,
         _state(body),
         body.device_state,
         None if context is None else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),

@@ -49,7 +49,6 @@ class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
     storage_total_mb: Count | None = None
     signal_strength_dbm: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1, examples=[-67])] | None = None
     firmware_version: Annotated[str, msgspec.Meta(max_length=32, examples=["1.4.2"])] | None = None
-    # Counted in UTF-16 units, which no JSON Schema can say: the service does.
     device_name: Annotated[str, msgspec.Meta(max_length=64, examples=["Front desk"])] | None = None
     device_state: DeviceState | None = None
     pending_recordings: Count | None = None
