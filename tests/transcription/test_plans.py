@@ -100,6 +100,8 @@ async def test_a_turn_is_quick_however_many_wait(fresh_database: str) -> None:
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {work_queries.CLAIM}".replace("$1", "'inference'")
             .replace("$2", "'x'")
             .replace("$3", "interval '1 minute'")
+            .replace("$4", "'{}'")
+            .replace("$5", "'x'")
         )
         plan = json.loads(rows[0][0])[0]["Plan"]
     touched = plan["Shared Hit Blocks"] + plan.get("Shared Read Blocks", 0)

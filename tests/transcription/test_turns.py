@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -48,10 +48,20 @@ class Line:
             await connection.execute(PUT, self.worlds[world], name, count)
             await connection.execute(WORK, self.worlds[world], name, count)
 
-    async def take(self, lease: str = "a", lane: Lane = "inference") -> asyncpg.Record | None:
+    async def take(
+        self, lease: str = "a", lane: Lane = "inference", *, worker: str = "", passed_over: Sequence[int] = ()
+    ) -> asyncpg.Record | None:
         """The next step, taken."""
         async with self.database.transaction() as connection:
-            return await work_queries.claim(connection, lane, lease, 60 * SECOND)
+            return await work_queries.claim(connection, lane, lease, 60 * SECOND, worker, passed_over)
+
+    async def turn_over(self, taken: asyncpg.Record, lease: str = "a", worker: str | None = None) -> None:
+        """It has had its turn and is not done; what was done is kept by a worker."""
+        async with self.database.transaction() as connection:
+            place = (taken["world_id"], taken["id"], lease)
+            assert await work_queries.put_back(
+                connection, *place, timedelta(0), failed=False, turn=True, worker=worker
+            )
 
     async def done(self, taken: asyncpg.Record) -> None:
         """It is done."""
@@ -165,6 +175,77 @@ async def test_what_was_put_back_waits_and_counts_as_a_start_only_when_it_failed
     async with line.database.transaction() as connection:
         assert await work_queries.put_back(connection, *place, "a", 60 * SECOND, failed=True)
     assert await line.take() is None
+
+
+async def test_files_that_take_many_turns_come_after_those_that_nobody_has_looked_at(line: Line) -> None:
+    await line.put(0, 3)
+    async with line.database.acquire() as connection:
+        await connection.execute("UPDATE speech_work SET lane = 'decode', stage = 'probe'")
+    served: list[tuple[str, int]] = []
+    for _ in range(6):
+        taken = await line.take(lane="decode")
+        assert taken is not None
+        served.append((taken["id"], taken["turns"]))
+        await line.turn_over(taken)
+    # Of the long ones the oldest goes on to its end, so that few are under way at once.
+    assert served == [("w1", 0), ("w2", 0), ("w3", 0), ("w1", 1), ("w1", 2), ("w1", 3)]
+
+
+async def test_a_turn_of_the_models_changes_nothing_in_the_order(line: Line) -> None:
+    await line.put(0, 2)
+    taken = await line.take()
+    assert taken is not None
+    await line.turn_over(taken)
+    again = await line.take()
+    assert again is not None
+    assert (again["id"], again["turns"], again["starts"]) == (taken["id"], 1, 1)
+    async with line.database.transaction() as connection:
+        await work_queries.move(
+            connection, again["world_id"], again["id"], "a", "inference", "transcribe", 1, "local"
+        )
+    following = await line.take()
+    assert following is not None
+    assert (following["id"], following["turns"]) == (taken["id"], 0)
+
+
+async def test_worlds_take_turns_with_files_that_take_many(line: Line) -> None:
+    """Long files of two worlds keep a third one waiting for one turn."""
+    for world in (0, 1):
+        await line.put(world, 2)
+    first = [await line.take(str(n)) for n in range(2)]
+    await line.put(2, 1)
+    assert first[0] is not None
+    await line.turn_over(first[0], "0")
+    assert await line.world() == 2
+
+
+async def test_what_a_worker_keeps_between_turns_is_left_to_it_for_a_while(line: Line) -> None:
+    await line.put(0, 2)
+    taken = await line.take(worker="one")
+    assert taken is not None
+    await line.turn_over(taken, worker="one")
+    other = await line.take("b", worker="two")
+    assert other is not None
+    assert other["id"] != taken["id"]
+    again = await line.take(worker="one")
+    assert again is not None
+    assert again["id"] == taken["id"]
+    await line.turn_over(again, worker="one")
+    assert await line.take(worker="two") is None
+    async with line.database.acquire() as connection:  # it does not come back
+        await connection.execute("UPDATE speech_work SET available_at = available_at - interval '1 minute'")
+    last = await line.take(worker="two")
+    assert last is not None
+    assert last["id"] == taken["id"]
+
+
+async def test_worlds_that_are_passed_over_get_none(line: Line) -> None:
+    for world in (0, 1):
+        await line.put(world, 2)
+    taken = await line.take(passed_over=line.worlds[:1])
+    assert taken is not None
+    assert taken["world_id"] == line.worlds[1]
+    assert await line.take(passed_over=line.worlds[:2]) is None
 
 
 async def test_two_worlds_with_the_same_ids_are_two(device: Device, kit: Kit) -> None:

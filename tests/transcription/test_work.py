@@ -13,7 +13,6 @@ import pytest
 
 from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.jobs import AT_ONCE
 from lapel.transcription.claims import claim_next
 from lapel.transcription.payloads import Process
 from lapel.transcription.providers import slot_queries
@@ -21,6 +20,7 @@ from tests.recordings.support import events_of
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import working
 from tests.support.speech_faults import HANG, status
+from tests.support.speech_providers import Fake, serving_fake
 from tests.support.tenants import make_tenant
 from tests.transcription.office import SLOW, SPEECH, Office, office
 
@@ -247,14 +247,24 @@ async def test_slots_of_another_world_are_not_asked(shared: Office) -> None:
         assert await slot_queries.read(connection, shared.tenant.live_world, "deepgram") is None
 
 
-async def test_a_service_that_never_answers_keeps_no_upload_from_being_looked_at(
+async def test_a_service_that_never_answers_keeps_neither_other_projects_nor_uploads_waiting(
     tmp_path: Path, fresh_database: str
 ) -> None:
-    async with office(tmp_path, fresh_database) as opened:
-        opened.fake.fail(HANG, times=AT_ONCE["io"])
-        for _ in range(AT_ONCE["io"]):
+    async with (
+        office(tmp_path, fresh_database) as opened,
+        serving_fake(Fake("deepgram", decode=False)) as quick,
+    ):
+        opened.fake.fail(HANG, times=100)
+        for _ in range(10):
             await opened.transcribe()
-        await opened.until_called(AT_ONCE["io"])  # every place is taken
+        await opened.until_called(7)  # of eight places
+        other = await make_tenant(opened.live.kit)
+        await opened.set_slot("deepgram", "deepgram", quick.url, other.test_world)
+        neighbour = Office(opened.client, other, other.headers, opened.live, quick)
+        for _ in range(2):
+            _, transcription_id = await neighbour.transcribe()
+            assert (await neighbour.ended(transcription_id))["status"] == "completed"
+        assert len(opened.fake.calls) == 7
         recording_id, _ = await opened.upload(SPEECH)
         deadline = time.monotonic() + SLOW
         while (await opened.read(recording_id))["duration_ms"] is None:

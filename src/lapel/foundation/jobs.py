@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # In each worker process, each lane has a line of its own to the queue, and does so many jobs at once.
 Lane: TypeAlias = Literal["usual", "decode", "io", "inference"]
-AT_ONCE: dict[Lane, int] = {"usual": 20, "decode": 2, "io": 8, "inference": 2}
+AT_ONCE: dict[Lane, int] = {"usual": 20, "decode": 3, "io": 8, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 # Each shows itself every five seconds; by the database's clock, since the machines' own may differ.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"

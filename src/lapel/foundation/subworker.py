@@ -91,11 +91,16 @@ class Subworker:
         return None if self._child is None or self._child.returncode is not None else self._child.pid
 
     async def call(
-        self, request: msgspec.Struct, answer: type[T], *, seconds: float, report: Report | None = None
+        self,
+        request: msgspec.Struct,
+        answer: type[T],
+        *,
+        seconds: float | None,
+        report: Report | None = None,
     ) -> T:
         """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
 
-        Raises Refusal, SubworkerTimeout after `seconds` of work, SubworkerDied.
+        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied.
         """
         body = msgspec.msgpack.encode(request)
         async with self._turn:
@@ -106,7 +111,7 @@ class Subworker:
                     reply = await self._exchange(await self._started(), body, answer, report)
             except TimeoutError:
                 await self._end()
-                raise SubworkerTimeout(f"not done after {seconds:g} s") from None
+                raise SubworkerTimeout(f"not done after {seconds} s") from None
             except (BrokenPipeError, ConnectionResetError, asyncio.IncompleteReadError):
                 raise SubworkerDied(await self._last_words()) from None
             except msgspec.MsgspecError as error:
@@ -120,6 +125,14 @@ class Subworker:
             raise Refusal(reply.code, reply.message)
         return reply
 
+    def pause(self) -> None:
+        """Stop the child wherever it is, until `resume`: it keeps its memory and takes no processor time."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused child go on."""
+        self._signal(signal.SIGCONT)
+
     async def close(self) -> None:
         """End the child. A call that waits for its answer hears SubworkerDied."""
         if self._idle is not None:
@@ -127,6 +140,11 @@ class Subworker:
         if self._leaving is not None:
             await asyncio.wait({self._leaving})
         await self._end()
+
+    def _signal(self, which: signal.Signals) -> None:
+        if self._child is not None and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.send_signal(which)
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._child is not None and self._child.returncode is None:

@@ -11,6 +11,8 @@ from lapel.transcription import events, queries, work_queries
 from lapel.transcription.views import transcription_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import asyncpg
 
     from lapel.foundation.kit import Kit
@@ -22,7 +24,8 @@ LEASE = timedelta(seconds=6)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A step that is ours. `starts`: how often it was begun without an end, with this time."""
+    """A step that is ours. `starts`: how often it was begun without an end, with this time. `turns`: how many
+    turns it has had already."""
 
     world_id: int
     id: str
@@ -35,14 +38,18 @@ class Claim:
     engine: str | None
     failures: int
     starts: int
+    turns: int
     lease: str
 
 
-async def claim_next(kit: Kit, lane: Lane) -> Claim | None:
-    """The step whose turn it is; None when there is none. Writes `transcription.started` with the first."""
+async def claim_next(kit: Kit, lane: Lane, worker: str = "", passed_over: Sequence[int] = ()) -> Claim | None:
+    """The step whose turn it is; None when there is none. Writes `transcription.started` with the first.
+
+    `worker`: who asks. `passed_over`: worlds that get none.
+    """
     lease = secrets.token_hex(8)
     async with kit.database.transaction() as connection:
-        row = await work_queries.claim(connection, lane, lease, LEASE)
+        row = await work_queries.claim(connection, lane, lease, LEASE, worker, passed_over)
         if row is None:
             return None
         claim = _claim(row, lease)
@@ -68,5 +75,6 @@ def _claim(row: asyncpg.Record, lease: str) -> Claim:
         engine=row["engine"],
         failures=row["failures"],
         starts=row["starts"],
+        turns=row["turns"],
         lease=lease,
     )

@@ -23,6 +23,17 @@ class Gone(Exception):
     """There is nothing to do any more: the recording was deleted, or somebody else has the step."""
 
 
+class TurnOver(Exception):
+    """The step is not done and others may want its place: it goes on when its turn comes again.
+
+    `kept`: what was done is kept for that; else the step begins anew, later.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        super().__init__()
+        self.kept = kept
+
+
 class TryAgain(Exception):
     """This work failed now and may succeed later: in `after` seconds at the earliest (None: our backoff).
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
-    """A job only wakes somebody: the step is chosen by whose turn it is."""
+    """A job only wakes a worker: the steps are chosen by whose turn it is."""
 
     def step_of(lane: Lane) -> Job:
         async def step(_: Wake) -> None:
-            await runner.run(lane)
+            await runner.work(lane)
 
         # A step has limits of its own, by the length of the audio.
         return Job(

@@ -8,6 +8,9 @@ lease, so that no step has two endings.
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
+from collections import Counter, defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,12 +20,13 @@ import structlog
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.faults import crash_point
+from lapel.foundation.jobs import AT_ONCE
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.recordings.service import audio_of
 from lapel.transcription import events, queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
 from lapel.transcription.doing import Doing, Ending
-from lapel.transcription.failures import Gone, SpeechError, TryAgain
+from lapel.transcription.failures import Gone, SpeechError, TryAgain, TurnOver
 from lapel.transcription.views import transcription_of
 
 if TYPE_CHECKING:
@@ -35,6 +39,13 @@ _RENEW_SECONDS = 1.5
 # Tries of one step that may fail, and starts of it that may end with the worker.
 _MAX_FAILURES = 8
 _MAX_STARTS = 5
+# Turns of one step, after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
+# turn, and may have to begin anew.
+_MAX_TURNS = 10_000
+# When too many files are being decoded by turns for this one to be among them.
+_CROWDED = timedelta(seconds=5)
+# How long a job goes on with one step after the other; less than its time limit.
+_STAY_SECONDS = 3_600.0
 _LONGEST_BACKOFF = 300.0
 _OUTAGE = timedelta(seconds=5)
 _MAX_WOKEN = 100
@@ -68,13 +79,30 @@ class Runner:
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
         self._models = asyncio.Lock()
+        self._name = secrets.token_hex(8)
+        # How many steps of each world this process is at, by lane.
+        self._held: defaultdict[Lane, Counter[int]] = defaultdict(Counter)
+        self._claiming: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
         """Remove what a killed worker left on the disk, before anything is done."""
         await self._steps.scratch.start()
 
-    async def run(self, lane: Lane) -> None:
-        """One step of the lane, if one is free.
+    async def work(self, lane: Lane) -> None:
+        """One step of the lane after the other, while any is free, for an hour at most.
+
+        A job may find that its step must wait, because the world has all the places that it may have, and is
+        spent: so the one that ends a step looks for the next.
+        """
+        until = time.monotonic() + _STAY_SECONDS
+        while (claim := await self.run(lane)) is not None:
+            if time.monotonic() > until:
+                async with self._kit.database.transaction() as connection:
+                    await work.wake(connection, lane, claim.world_id, claim.id, claim.stage)
+                return
+
+    async def run(self, lane: Lane) -> Claim | None:
+        """One step of the lane, if one is free: which one it was.
 
         Raises Unavailable when the database is away: the lease then ends by itself.
         """
@@ -82,14 +110,34 @@ class Runner:
             # Whose turn it is is asked when the models are free, not while somebody else is at them: a step
             # that was taken early would come before that of a project which has waited longer.
             async with self._models:
-                await self._step(lane)
-        else:
-            await self._step(lane)
+                return await self._step(lane)
+        return await self._step(lane)
 
-    async def _step(self, lane: Lane) -> None:
-        claim = None if self._stopping else await claim_next(self._kit, lane)
+    async def _step(self, lane: Lane) -> Claim | None:
+        claim = await self._claim(lane)
         if claim is None:
-            return
+            return None
+        try:
+            await self._begin(claim)
+        finally:
+            self._held[lane][claim.world_id] -= 1
+        return claim
+
+    async def _claim(self, lane: Lane) -> Claim | None:
+        """The step whose turn it is. One world never has all places of this process, so that others' short
+        steps need not wait for its long ones."""
+        async with self._claiming[lane]:  # one after the other, so that each sees what the others have
+            if self._stopping:
+                return None
+            most = max(AT_ONCE[lane] - 1, 1)
+            full = [world for world, held in self._held[lane].items() if held >= most]
+            claim = await claim_next(self._kit, lane, self._name, full)
+            if claim is not None:
+                self._held[lane][claim.world_id] += 1
+            return claim
+
+    async def _begin(self, claim: Claim) -> None:
+        """Do the claimed step, unless it is hopeless."""
         crash_point(f"{claim.stage}:claimed")
         if self._stopping:  # since it was asked for
             await self._put_back(claim, timedelta(0), failed=False)
@@ -97,6 +145,11 @@ class Runner:
         if claim.starts > _MAX_STARTS:
             await self._fail(
                 claim, "processing_error", "Every worker that began with this audio was killed by it."
+            )
+            return
+        if claim.turns > _MAX_TURNS:
+            await self._fail(
+                claim, "processing_error", "Decoding this audio takes more turns than one may have."
             )
             return
         async with self._steps.scratch.working_on(claim.world_id, claim.recording_id) as stay:
@@ -112,6 +165,8 @@ class Runner:
             await self._fail(claim, error.code, error.message)
         except TryAgain as error:
             await self._try_again(claim, error)
+        except TurnOver as over:
+            return await self._end_turn(claim, kept=over.kept)
         except StoreUnavailable as error:  # an outage is no fault of the step
             _log.warning("speech.store_away", work=claim.id, error=str(error))
             await self._put_back(claim, _OUTAGE, failed=False)
@@ -148,7 +203,7 @@ class Runner:
             crash_point(f"{claim.stage}:done")
             if doing.done():
                 return doing.result()
-        except (SpeechError, TryAgain, StoreUnavailable, Gone):
+        except (SpeechError, TryAgain, TurnOver, StoreUnavailable, Gone):
             raise
         except Exception as error:
             if isinstance(error, (Unavailable, *DATABASE_AWAY)):
@@ -244,6 +299,21 @@ class Runner:
             error=str(error),
         )
         await self._put_back(claim, after, failed=True)
+
+    async def _end_turn(self, claim: Claim, *, kept: bool) -> bool:
+        """Put the step back for its next turn; whether this process goes on with it.
+
+        Then nobody is woken: the job that did this turn asks for the next step.
+        """
+        async with self._kit.database.transaction() as connection:
+            after, worker = (timedelta(0), self._name) if kept else (_CROWDED, None)
+            place = (claim.world_id, claim.id, claim.lease)
+            ours = await work_queries.put_back(
+                connection, *place, after, failed=False, turn=True, worker=worker
+            )
+            if ours and not kept:
+                await work.wake(connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after)
+        return ours and kept
 
     async def _put_back(self, claim: Claim, after: timedelta, *, failed: bool) -> None:
         async with self._kit.database.transaction() as connection:

@@ -19,6 +19,9 @@ from lapel.transcription.providers.protocol import Clip
 from lapel.transcription.providers.whisper import Whisper
 from lapel.transcription.scratch import Scratch
 
+# How long a file may be decoded before another one has its turn.
+_TURN_SECONDS = 0.5
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,15 +49,18 @@ class Steps:
         return Whisper(self.engine, model)
 
     async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
-        """What the audio is. `keep_samples`: somebody will want them next. Raises SpeechError, TryAgain."""
+        """What the audio is. `keep_samples`: the next step will want them.
+
+        Raises SpeechError, TryAgain, TurnOver.
+        """
         async with self.scratch.audio(audio) as place, place.lock:
             pcm = place.pcm if keep_samples else None
-            return await self.decoder.decode(place.file, declared=audio.content_type, pcm=pcm)
+            return await self._decode(audio, place, pcm)
 
     async def transcribe(
         self, audio: Audio, piece: Piece, transcriber: Transcriber, wish: Wish, report: Report
     ) -> Heard:
-        """What was said in a piece. Raises SpeechError, TryAgain."""
+        """What was said in a piece. Raises SpeechError, TryAgain, TurnOver."""
         async with self.scratch.audio(audio) as place:
             if transcriber.reads_samples:
                 await self._decoded(audio, place)
@@ -68,7 +74,7 @@ class Steps:
             return await transcriber.transcribe(clip, wish, report)
 
     async def describe(self, audio: Audio, heard: Heard) -> Voices:
-        """Whose voices are in a piece. Raises SpeechError, TryAgain."""
+        """Whose voices are in a piece. Raises SpeechError, TryAgain, TurnOver."""
         spoken = heard.spoken if heard.timed else []
         if not spoken:
             return Voices(windows=[], embeddings=b"")
@@ -89,7 +95,12 @@ class Steps:
         """The samples: from the probe, if that was here and not long ago."""
         async with place.lock:
             if not place.pcm.exists():
-                await self.decoder.decode(place.file, declared=audio.content_type, pcm=place.pcm)
+                await self._decode(audio, place, place.pcm)
+
+    async def _decode(self, audio: Audio, place: Place, pcm: Path | None) -> AudioFacts:
+        return await self.decoder.decode(
+            place.file, declared=audio.content_type, pcm=pcm, owner=audio.world_id
+        )
 
     async def close(self) -> None:
         """End the children, remove the files."""
@@ -103,7 +114,7 @@ def steps_of(kit: Kit) -> Steps:
     settings = kit.settings
     return Steps(
         # Those who want samples once more do not wait for files that nobody has looked at yet.
-        decoder=Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"]),
+        decoder=Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"], turn_seconds=_TURN_SECONDS),
         engine=Engine(settings),
         scratch=Scratch(
             settings.scratch_dir or _usual_scratch(settings),

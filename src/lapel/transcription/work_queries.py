@@ -31,8 +31,10 @@ RETURNING id
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
 
 # The world with the fewest steps under way, of these the one that was served longest ago; in it, the oldest
-# work. Worlds that have work are found by jumping from one to the next in the index speech_work_line. Work
-# that somebody is deleting is passed over: a large deletion would keep all others waiting.
+# work, and files that take many turns to decode after those that were not looked at yet. $4: worlds that get
+# none. $5: who asks; what another worker keeps between two turns is left to that one for a while. Worlds that
+# have work are found by jumping from one to the next in the index speech_work_line. Work that somebody is
+# deleting is passed over: a large deletion would keep all others waiting.
 CLAIM = """
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
@@ -47,8 +49,11 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     CROSS JOIN LATERAL (
         SELECT s.world_id, s.id FROM speech_work s
         WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp()
-        ORDER BY s.created_at, s.id LIMIT 1 FOR UPDATE SKIP LOCKED
+            AND (s.worker IS NULL OR s.worker = $5
+                OR s.available_at <= clock_timestamp() - interval '15 seconds')
+        ORDER BY (s.lane = 'decode' AND s.turns > 0), s.created_at, s.id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) free
+    WHERE w.world_id <> ALL($4::bigint[])
     ORDER BY (
         SELECT count(*) FROM speech_work r
         WHERE r.lane = $1 AND r.world_id = w.world_id AND r.lease IS NOT NULL
@@ -61,10 +66,11 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     INSERT INTO speech_turns (lane, world_id, served_at) SELECT $1, world_id, clock_timestamp() FROM next
     ON CONFLICT (lane, world_id) DO UPDATE SET served_at = excluded.served_at
 )
-UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, starts = s.starts + 1
+UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, starts = s.starts + 1,
+    worker = NULL
 FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
 RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.lane, s.stage, s.piece,
-    s.engine, s.failures, s.starts
+    s.engine, s.failures, s.starts, s.turns
 """
 
 RENEW = """
@@ -90,14 +96,16 @@ HOLD_OF_RECORDINGS = (
 
 MOVE = """
 UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = NULL,
-    available_at = clock_timestamp(), failures = 0, starts = 0
+    available_at = clock_timestamp(), failures = 0, starts = 0, turns = 0
 WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
-# $5: 1 for a try that failed; a step that was only put down has neither failed nor been started.
+# $5: 1 for a try that failed; a step that was only put down has neither failed nor been started. $6: 1 for a
+# step that has had its turn, $7: the worker that keeps what was done in it.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
-    starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END
+    starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END, turns = turns + $6,
+    worker = $7
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
@@ -121,7 +129,7 @@ FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
     SELECT count(*) AS steps, min(world_id) AS world_id, min(id) AS id FROM (
         SELECT s.world_id, s.id FROM speech_work s
         WHERE s.lane = l.lane AND s.available_at <= clock_timestamp()
-        ORDER BY s.world_id, s.created_at, s.id LIMIT 1000
+        ORDER BY s.world_id, (s.lane = 'decode' AND s.turns > 0), s.created_at, s.id LIMIT 1000
     ) waiting
 ) free WHERE free.steps > 0
 """
@@ -147,10 +155,17 @@ async def insert(
     return inserted is not None
 
 
-async def claim(connection: Connection, lane: Lane, lease: str, until: timedelta) -> asyncpg.Record | None:
+async def claim(
+    connection: Connection,
+    lane: Lane,
+    lease: str,
+    until: timedelta,
+    worker: str = "",
+    passed_over: Sequence[int] = (),
+) -> asyncpg.Record | None:
     """The step whose turn it is, ours from now on; None when there is none."""
     await connection.execute(ONE_AT_A_TIME, lane)
-    return await connection.fetchrow(CLAIM, lane, lease, until)
+    return await connection.fetchrow(CLAIM, lane, lease, until, list(passed_over), worker)
 
 
 async def renew(connection: Connection, world_id: int, work_id: str, lease: str, until: timedelta) -> bool:
@@ -190,12 +205,22 @@ async def move(
 
 
 async def put_back(
-    connection: Connection, world_id: int, work_id: str, lease: str, after: timedelta, *, failed: bool
+    connection: Connection,
+    world_id: int,
+    work_id: str,
+    lease: str,
+    after: timedelta,
+    *,
+    failed: bool,
+    turn: bool = False,
+    worker: str | None = None,
 ) -> bool:
-    """Whether the step was ours; for whoever comes after that time."""
-    return (
-        await connection.fetchval(PUT_BACK, world_id, work_id, lease, after, 1 if failed else 0) is not None
+    """Whether the step was ours; any worker may take it after that time. `turn`: it has had its turn.
+    `worker`: who keeps what was done."""
+    put_back = await connection.fetchval(
+        PUT_BACK, world_id, work_id, lease, after, int(failed), int(turn), worker
     )
+    return put_back is not None
 
 
 async def delete(connection: Connection, world_id: int, work_id: str) -> None:

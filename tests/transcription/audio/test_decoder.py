@@ -15,8 +15,9 @@ import pytest
 
 from lapel.sample import speech
 from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.failures import SpeechError, TryAgain
-from tests.transcription.audio.signals import encoded, silent_flac, wav
+from lapel.transcription.audio.facts import AudioFacts
+from lapel.transcription.failures import SpeechError, TryAgain, TurnOver
+from tests.transcription.audio.signals import encoded, silent_flac, tone, wav
 
 MIB = 1024 * 1024
 linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux bounds and tells it")
@@ -209,6 +210,87 @@ async def test_only_so_many_at_once(bomb: Path, tmp_path: Path) -> None:
             asyncio.CancelledError
         ] * 4
         await asyncio.gather(*(good(decoder) for _ in range(3)))
+
+
+async def in_turns(decoder: Decoder, file: Path, pcm: Path, owner: int = 0) -> tuple[AudioFacts, int]:
+    """What is true of it, and how many turns were not enough."""
+    turns = 0
+    while True:
+        try:
+            return await decoder.decode(file, declared="audio/wav", pcm=pcm, owner=owner), turns
+        except TurnOver:
+            turns += 1
+
+
+async def one_turn(decoder: Decoder, file: Path, pcm: Path, owner: int) -> bool:
+    """Whether what it did in this turn is kept."""
+    with pytest.raises(TurnOver) as over:
+        await decoder.decode(file, declared="audio/flac", pcm=pcm, owner=owner)
+    return over.value.kept
+
+
+async def test_in_turns_it_comes_out_as_in_one_go(tough: Decoder, tmp_path: Path) -> None:
+    file, whole, parts = tmp_path / "file", tmp_path / "whole", tmp_path / "parts"
+    file.write_bytes(wav(tone(48_000, 60, 2).tobytes(), rate=48_000, channels=2))
+    facts = await tough.decode(file, declared="audio/wav", pcm=whole)
+    async with opened(turn_seconds=0.01) as decoder:
+        again, turns = await in_turns(decoder, file, parts)
+    assert turns > 0
+    assert again == facts
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+async def test_between_turns_it_rests_and_others_have_its_place(bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    async with opened(max_hours=1e6, turn_seconds=0.05) as decoder:
+        assert await one_turn(decoder, bomb, pcm, 1)
+        (pid,) = decoder.pids
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        done, _ = await in_turns(decoder, speech().path, tmp_path / "other", 2)
+        assert done.duration_ms > 24_000
+        before = size(pcm)
+        while size(pcm) == before:  # it goes on where it was, in the same child
+            assert await one_turn(decoder, bomb, pcm, 1)
+        assert pid in decoder.pids
+
+
+async def test_places_between_turns_are_shared_out_among_owners(bomb: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"bomb {n}" for n in range(4)]
+    for file in files:
+        file.hardlink_to(bomb)
+    pcms = [tmp_path / f"pcm {n}" for n in range(4)]
+    async with opened(max_hours=1e6, turn_seconds=0.05, seats=2) as decoder:
+        assert await one_turn(decoder, files[0], pcms[0], 1)
+        assert await one_turn(decoder, files[1], pcms[1], 1)
+        assert await one_turn(decoder, files[2], pcms[2], 2)  # whose owner has none: one of the other's goes
+        assert [pcm.exists() for pcm in pcms] == [True, False, True, False]
+        assert not await one_turn(decoder, files[3], pcms[3], 3)  # the only one of an owner stays
+        assert [pcm.exists() for pcm in pcms] == [True, False, True, False]
+        assert len(decoder.pids) == 2
+
+
+async def test_what_is_removed_between_turns_is_not_kept_by_a_child(bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    async with opened(max_hours=1e6, turn_seconds=0.05) as decoder:
+        assert await one_turn(decoder, bomb, pcm, 1)
+        await asyncio.to_thread(bomb.unlink)
+        await until(lambda: decoder.pids == [])
+        await until(lambda: not pcm.exists())
+
+
+async def test_closed_between_turns(bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    async with opened(max_hours=1e6, turn_seconds=0.05) as decoder:
+        assert await one_turn(decoder, bomb, pcm, 1)
+        await decoder.aclose()
+        assert not pcm.exists()
+
+
+async def test_turns_count_together(bomb: Path, tmp_path: Path) -> None:
+    async with opened(max_hours=1e6, seconds=0.3, turn_seconds=0.05) as decoder:
+        with pytest.raises(SpeechError, match=r"took longer than 0 s"):
+            await in_turns(decoder, bomb, tmp_path / "pcm")
+        assert not (tmp_path / "pcm").exists()
 
 
 async def test_closed_in_mid_work(bomb: Path, tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-"""Decoding, seen from the process that asks for it: bounded in time, memory, disk and number."""
+"""Decoding, seen from the process that asks for it: in turns, bounded in time, memory, disk and number."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied, SubworkerTimeout
+from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.audio.messages import Decode
-from lapel.transcription.failures import Code, SpeechError, TryAgain
+from lapel.transcription.failures import Code, SpeechError, TryAgain, TurnOver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,42 +25,81 @@ _MEMORY_BYTES = 1024 * MIB
 _SECONDS = 1_200.0
 # A child holds 65 MiB and starts in a third of a second.
 _IDLE_SECONDS = 60.0
+_START_SECONDS = 60.0
 # Somebody must make room first, or another's samples must go.
 _DISK_SECONDS = 60.0
+# Between two looks whether the files of paused decodes are still there.
+_LOOK_SECONDS = 0.5
 # How a process ends by a fault of its own code: the file found it, and would find it again.
 _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
 
 
+class _UnderWay:
+    """A file in a child of its own. `used`: seconds that the child has worked on it."""
+
+    def __init__(self, child: Subworker, request: Decode, file: Path, pcm: Path | None, owner: int) -> None:
+        self.child = child
+        self.file = file
+        self.pcm = pcm
+        self.owner = owner
+        self.used = 0.0
+        self._begun = asyncio.Event()
+        self.call = asyncio.create_task(
+            child.call(request, AudioFacts, seconds=None, report=lambda _: self._begun.set()), name="decode"
+        )
+
+    async def work(self, seconds: float) -> None:
+        """Return when the call has ended, or has had so many seconds more; the start of the child is free."""
+        begun = asyncio.create_task(self._begun.wait())
+        try:
+            await asyncio.wait(
+                {begun, self.call}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            since = time.monotonic()
+            await asyncio.wait({self.call}, timeout=seconds)
+            self.used += time.monotonic() - since
+        finally:
+            begun.cancel()
+
+
 class Decoder:
-    """Decodes files, `children` at a time; others wait their turn.
+    """Decodes files, `children` at a time; others wait.
+
+    A decode that takes longer than `turn_seconds` is paused: its process is stopped where it is, and goes on
+    when the same file is asked for again. At most `seats` wait so, shared out evenly among their owners.
 
     `max_hours`: longer audio is refused, and so is audio with more samples than so many hours of stereo at
     48 kHz have. `spare_bytes`: what must stay free on the disk that takes samples. `seconds`: how long a file
-    may take, whatever its size, which says nothing: padding is free.
+    may take in all, whatever its size, which says nothing: padding is free. `turn_seconds`: None is no turns.
     """
 
     def __init__(
         self,
         *,
         children: int = 2,
+        seats: int = 4,
         max_hours: float = 24,
         spare_bytes: int = 512 * MIB,
         memory_bytes: int = _MEMORY_BYTES,
         seconds: float = _SECONDS,
+        turn_seconds: float | None = None,
     ) -> None:
         self._max_seconds = max_hours * 3600
         self._spare_bytes = spare_bytes
         self._seconds = seconds
+        self._turn_seconds = seconds if turn_seconds is None else turn_seconds
+        self._seats = 0 if turn_seconds is None else seats
         self._children = [
             Subworker(
                 "lapel.transcription.audio.child", memory_bytes=memory_bytes, idle_seconds=_IDLE_SECONDS
             )
-            for _ in range(children)
+            for _ in range(children + self._seats)
         ]
-        # Last in, first out: the others may rest.
-        self._free: asyncio.LifoQueue[Subworker] = asyncio.LifoQueue()
-        for child in self._children:
-            self._free.put_nowait(child)
+        self._running = asyncio.Semaphore(children)
+        # The last is taken first: the others may rest.
+        self._free = list(self._children)
+        self._paused: dict[tuple[Path, Path | None], _UnderWay] = {}
+        self._looking: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
@@ -66,51 +107,101 @@ class Decoder:
         """Process ids of the children that run."""
         return [child.pid for child in self._children if child.pid is not None]
 
-    async def decode(self, file: Path, *, declared: str, pcm: Path | None = None) -> AudioFacts:
+    async def decode(
+        self, file: Path, *, declared: str, pcm: Path | None = None, owner: int = 0
+    ) -> AudioFacts:
         """What is true of a file. Its samples go to `pcm`: 16 kHz, mono, signed 16-bit little-endian.
 
         `declared`: the content type that the uploader named, kept where it is one of several true ones.
-        When this fails or is cancelled, `pcm` is gone.
+        `owner`: the world that the file belongs to. When this fails or is cancelled, `pcm` is gone.
 
-        Raises SpeechError for good: `audio_too_short`, `audio_corrupt` (also when it would take too much
-        time or memory, or holds more audio than its bytes can), `unsupported_format` (no audio in it, too),
-        `processing_error` (too long, or too many samples); TryAgain when the disk is full or the child was
-        killed.
+        Raises TurnOver when the turn is over: ask again. Raises SpeechError for good: `audio_too_short`,
+        `audio_corrupt` (also when it would take too much time or memory, or holds more audio than its bytes
+        can), `unsupported_format` (no audio in it, too), `processing_error` (too long, or too many samples);
+        TryAgain when the disk is full or the child was killed.
         """
-        request = Decode(
-            file=str(file),
-            pcm=None if pcm is None else str(pcm),
-            declared=declared,
-            max_seconds=self._max_seconds,
-            spare_bytes=self._spare_bytes,
-        )
-        child = await self._free.get()
-        try:
-            return await self._asked(child, request)
-        except BaseException:
-            if pcm is not None:  # in a thread: freeing gigabytes takes a while
-                await asyncio.to_thread(_remove, pcm)
-            raise
-        finally:
-            self._free.put_nowait(child)
+        async with self._running:
+            if self._closed:
+                raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
+            under_way = self._paused.pop((file, pcm), None)
+            if under_way is None:
+                request = Decode(
+                    file=str(file),
+                    pcm=None if pcm is None else str(pcm),
+                    declared=declared,
+                    max_seconds=self._max_seconds,
+                    spare_bytes=self._spare_bytes,
+                )
+                under_way = _UnderWay(self._free.pop(), request, file, pcm, owner)
+            under_way.child.resume()
+            try:
+                await under_way.work(min(self._turn_seconds, self._seconds - under_way.used))
+                if under_way.call.done():
+                    facts = self._result(under_way)
+                    self._free.append(under_way.child)
+                    return facts
+                await self._pause(under_way)
+            except BaseException:
+                await self._drop(under_way)
+                raise
+        raise TurnOver(kept=(file, pcm) in self._paused)
 
     async def aclose(self) -> None:
-        """End the children; whoever still waits for one hears TryAgain."""
+        """End the children; a caller who still waits for one gets TryAgain."""
         self._closed = True
         await asyncio.gather(*(child.close() for child in self._children))
+        while self._paused:
+            await self._drop(self._paused.popitem()[1])
+        if self._looking is not None:
+            await self._looking
 
-    async def _asked(self, child: Subworker, request: Decode) -> AudioFacts:
-        if self._closed:
-            raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
-        try:
-            return await child.call(request, AudioFacts, seconds=self._seconds)
-        except Refusal as refusal:
-            _pass_on(refusal)
-        except SubworkerTimeout:
+    async def _pause(self, under_way: _UnderWay) -> None:
+        """Let it wait for its next turn if there is a seat, else drop it."""
+        if under_way.used >= self._seconds:
             raise SpeechError(
                 "audio_corrupt",
                 f"Decoding this file took longer than {self._seconds:.0f} s; it is damaged or made up.",
-            ) from None
+            )
+        under_way.child.pause()
+        crowd = self._crowd(under_way.owner)
+        if len(self._paused) >= self._seats:
+            if crowd is None:
+                await self._drop(under_way)
+                return
+            await self._drop(self._paused.pop(crowd))
+        self._paused[under_way.file, under_way.pcm] = under_way
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="decoder-look")
+
+    def _crowd(self, owner: int) -> tuple[Path, Path | None] | None:
+        """The newest seat of an owner who has two more than this one; None when there is no such owner.
+
+        Nobody's only seat is taken: then none of many long files would ever end.
+        """
+        held = Counter(each.owner for each in self._paused.values())
+        crowded = [key for key, each in self._paused.items() if held[each.owner] >= held[owner] + 2]
+        return crowded[-1] if crowded else None
+
+    async def _drop(self, under_way: _UnderWay) -> None:
+        """End it, and remove what it wrote."""
+        under_way.call.cancel()  # which ends the child
+        await asyncio.gather(under_way.call, return_exceptions=True)
+        if under_way.pcm is not None:  # in a thread: freeing gigabytes takes a while
+            await asyncio.to_thread(_remove, under_way.pcm)
+        self._free.append(under_way.child)
+
+    async def _look(self) -> None:
+        """Drop paused decodes whose file was removed: its recording was deleted, or nobody waits for it."""
+        while self._paused:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for key in [key for key in self._paused if not key[0].exists()]:
+                await self._drop(self._paused.pop(key))
+
+    def _result(self, under_way: _UnderWay) -> AudioFacts:
+        try:
+            return under_way.call.result()
+        except Refusal as refusal:
+            _pass_on(refusal)
         except SubworkerDied as died:
             if str(died) in _CRASHES:
                 raise SpeechError("audio_corrupt", "Decoding this file fails; it is damaged.") from None
