@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import httpx
 import pytest
 
+from lapel.foundation.actors import ActorKind
 from lapel.foundation.kit import Kit
 from lapel.foundation.operations import Operation
 from lapel.foundation.scopes import IMPLIED, SCOPES
@@ -224,6 +225,30 @@ def test_an_end_user_token_may_call_these_reads_and_nothing_else() -> None:
             assert each.end_user_keys == "filter", each.name
             allowed[each.scope].add(each.name)
     assert allowed == END_USER_READS
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (
+            "device",
+            {
+                "create_recording",
+                "create_upload_url",
+                "complete_upload",
+                "send_heartbeat",
+                "refresh_device_token",
+                "list_pending_commands",
+                "acknowledge_command",
+            },
+        ),
+        ("upload", {"create_upload_url", "complete_upload"}),
+    ],
+)
+def test_a_device_token_and_an_upload_token_may_call_these_and_nothing_else(
+    kind: ActorKind, names: set[str]
+) -> None:
+    assert {each.name for each in PRIVATE if kind in each.callers} == names
 
 
 def test_who_issues_an_end_user_token_needs_every_scope_that_the_token_reads_with() -> None:

@@ -144,12 +144,17 @@ async def test_invented_tokens_make_no_rows_and_lock_nobody_out(
         rows = await connection.fetchval(count)
         for token in [new_token("dtok") for _ in range(20)]:
             for path in ("/v1/devices/me/heartbeat", "/v1/recordings") * 3:
-                answer = await client.post(path, json={}, headers=bearer(token))
+                headers = {**bearer(token), "X-Forwarded-For": "203.0.113.7"}  # by a proxy on this machine
+                answer = await client.post(path, json={}, headers=headers)
                 assert answer.status_code == 401
                 assert "x-ratelimit-limit" not in answer.headers
         assert await connection.fetchval(count) == rows
+        strangers = one.server.api.strangers
+        assert strangers.suspects({"client": ("203.0.113.7", 1)})
+        assert not strangers.suspects({"client": ("127.0.0.1", 1)})
         for path in ("/v1/devices/me/heartbeat", "/v1/recordings"):
-            good = await client.post(path, json={}, headers=bearer(resources.device.token))
+            headers = {**bearer(resources.device.token), "X-Forwarded-For": "203.0.113.7"}
+            good = await client.post(path, json={}, headers=headers)
             assert good.status_code in (200, 201)
         assert (await client.get("/v1/devices", headers=resources.tenant.headers)).status_code == 200
 

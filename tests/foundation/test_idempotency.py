@@ -167,6 +167,33 @@ async def test_principals_and_worlds_have_keys_of_their_own(
     assert again.headers["idempotent-replayed"] == "true"
 
 
+async def test_a_key_a_device_and_an_upload_token_repeat_only_their_own_requests(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    async def post(path: str, token: str, body: dict[str, str]) -> dict[str, str]:
+        headers = {**bearer(token), "Idempotency-Key": "same"}
+        answer = await client.post(path, json=body, headers=headers)
+        assert answer.is_success
+        assert "idempotent-replayed" not in answer.headers
+        return answer.json()
+
+    person = (await create(client, tenant.headers, None)).json()["id"]
+    tokens = [tenant.test_key]
+    for number in range(2):
+        serial = {"serial_number": f"PRINCIPAL{number}"}
+        device = (await client.post("/v1/devices", json=serial, headers=tenant.headers)).json()["id"]
+        bound = await client.post(
+            f"/v1/devices/{device}/bind", json={"end_user_id": person}, headers=tenant.headers
+        )
+        tokens.append(bound.json()["device_token"])
+    made = [await post("/v1/recordings", token, {"end_user_id": person}) for token in tokens]
+    assert len({each["id"] for each in made}) == 3
+    for each, token in zip(made, tokens, strict=True):
+        path = f"/v1/recordings/{each['id']}/upload-url"
+        upload = (await client.post(path, json={}, headers=bearer(token))).json()["upload_token"]
+        await post(path, upload, {})
+
+
 async def test_what_is_kept_is_sealed(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
     headers = {**tenant.headers, "Idempotency-Key": "key-1"}
     made = await client.post("/v1/api-keys", json={"kind": "secret"}, headers=headers)

@@ -129,7 +129,7 @@ class Api:
         self._observe = observe
         self._body_limit = body_limit
         self._disk = disk
-        self._strangers = Strangers(clock)
+        self.strangers = Strangers(clock)
         self._router = Router((each.method, each.path, _compile(each)) for each in operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,7 +168,7 @@ class Api:
         direct = operation.direct
         if direct is not None and _is_small(call.headers):
             token_hash = self._authenticate.device_token(call.headers.get(b"authorization"))
-            if token_hash is not None and not self._strangers.suspects(scope):
+            if token_hash is not None and not self.strangers.suspects(scope):
                 return await self._answer_direct(endpoint, direct, token_hash, params, scope, receive, call)
         if not operation.public:
             await self._enter(operation, scope, call)
@@ -195,7 +195,7 @@ class Api:
         try:
             call.actor = await self._authenticate(call.headers.get(b"authorization"))
         except Unauthorized:
-            self._strangers.note(scope)
+            self.strangers.note(scope)
             raise
         admit(operation, call.actor)
         call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted

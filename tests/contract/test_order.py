@@ -1,0 +1,88 @@
+"""The order of checks: route, token, scope and world, rate limit, then the body.
+
+A request that is wrong in several ways hears of the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from lapel.foundation.clock import ManualClock
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.foundation.operations import Operation
+from lapel.foundation.scopes import IMPLIED, SCOPES
+from tests.contract.resources import Resources, populate
+from tests.support.client import api_client
+from tests.support.declared import declared_operations
+from tests.support.postgres import create_database
+from tests.support.running import running
+from tests.support.tenants import bearer, make_key
+
+TAKING_BODIES = [each for each in declared_operations() if not each.public and each.method != "GET"]
+LIMITS = {
+    "LAPEL_RATE_LIMITS": "on",
+    "LAPEL_RATE_PER_SECOND": "0",
+    "LAPEL_RATE_PER_MINUTE": "1",
+    "LAPEL_DEVICE_PER_MINUTE": "1",
+}
+
+
+class Limited:
+    """A server that lets one request a minute pass, for each project and each device."""
+
+    def __init__(self, client: httpx.AsyncClient, clock: ManualClock, resources: Resources) -> None:
+        self.client = client
+        self.clock = clock
+        self.resources = resources
+        self.scopeless: dict[str, str] = {}
+
+    async def broken(self, method: str, path: str, token: str) -> int:
+        """What a body that is no JSON is answered."""
+        headers = {**bearer(token), "Content-Type": "application/json"}
+        return (await self.client.request(method, path, content=b"{", headers=headers)).status_code
+
+
+@pytest.fixture(scope="module")
+async def limited(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Limited]:
+    folder = tmp_path_factory.mktemp("order")
+    database = create_database(postgres, "order_of_checks", "template")
+    clock = ManualClock(datetime.now(UTC).replace(second=0, microsecond=0))
+    async with (
+        running(folder / "free", database, clock=clock) as free,
+        running(folder / "limited", database, clock=clock, **LIMITS) as live,
+        api_client(free.url) as maker,
+        api_client(live.url) as client,
+    ):
+        resources = await populate(maker, free.kit)
+        made = Limited(client, clock, resources)
+        for scope in {each.scope for each in TAKING_BODIES if each.scope is not None}:
+            rest = tuple(each for each in SCOPES if scope not in (each, *IMPLIED.get(each, frozenset())))
+            made.scopeless[scope] = await make_key(
+                free.kit, resources.tenant.test_world, "rk_test", scopes=rest
+            )
+        yield made
+
+
+@pytest.mark.parametrize("operation", TAKING_BODIES, ids=lambda each: each.name)
+async def test_a_request_hears_of_the_first_thing_that_is_wrong(
+    limited: Limited, operation: Operation
+) -> None:
+    kind = "key" if "key" in operation.callers else min(operation.callers)
+    token = limited.resources.token(kind, operation)
+    ids = limited.resources.ids(operation)
+    path = operation.path.format(**ids)
+    scope = operation.scope
+    without = limited.resources.tenant.test_key if scope is None else limited.scopeless[scope]
+    limited.clock.advance(timedelta(minutes=1))
+    nowhere, method = f"{path}/nowhere/at/all", operation.method
+    assert await limited.broken(method, path, token) in (400, 415)
+    assert await limited.broken(method, path, token) == 429
+    assert await limited.broken(method, path, without) == 403
+    assert await limited.broken(method, path, f"{token[:-1]}{'0' if token[-1] != '0' else '1'}") == 401
+    assert await limited.broken(method, nowhere, "nonsense") == 404
