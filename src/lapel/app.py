@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lapel.audit import routes as audit_routes
 from lapel.audit.service import AuditLog
 from lapel.commands import routes as command_routes
-from lapel.commands.service import Commands
+from lapel.commands import service as commands
 from lapel.configuration import routes as configuration_routes
 from lapel.configuration.service import Configuration
 from lapel.devices import routes as device_routes
@@ -53,7 +53,7 @@ class Slices:
     keys: Keys
     end_users: EndUsers
     devices: Devices
-    commands: Commands
+    commands: commands.Commands
     firmware: Firmware
     heartbeats: Heartbeats
     configuration: Configuration
@@ -66,7 +66,6 @@ class Slices:
 def slices(kit: Kit) -> Slices:
     """All services on one kit; what happens to an end user's things is wired here."""
     keys = Keys(kit)
-    commands = Commands(kit)
     firmware = Firmware(kit)
     configuration = Configuration(kit)
     # Whoever takes a lock of the whole organization comes last.
@@ -81,6 +80,7 @@ def slices(kit: Kit) -> Slices:
             configuration.forget_devices,
         ],
     )
+    all_commands = commands.Commands(kit, devices)
     erasures = Erasures(kit)
     transcriptions = Transcriptions(kit, configuration)
     recordings = Recordings(
@@ -103,9 +103,9 @@ def slices(kit: Kit) -> Slices:
         keys=keys,
         end_users=end_users,
         devices=devices,
-        commands=commands,
+        commands=all_commands,
         firmware=firmware,
-        heartbeats=Heartbeats(kit, devices, commands, firmware),
+        heartbeats=Heartbeats(kit, devices, all_commands, firmware),
         configuration=configuration,
         audit_log=AuditLog(kit),
         recordings=recordings,

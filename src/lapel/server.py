@@ -135,6 +135,7 @@ def mounted_store(settings: Settings) -> MountedStore | None:
         path_prefix=store.path.rstrip("/"),
         buckets=(settings.s3_bucket,),
         min_free_bytes=settings.min_free_bytes,
+        ceilings=settings.media_ceilings,
     )
     return MountedStore(application, host=host if own_host else None, prefix=store.path)
 

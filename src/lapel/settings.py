@@ -175,7 +175,7 @@ class Settings:
         parse.size,
     )
     max_audio_bytes: int = _setting(2 * GIB, "Largest audio a recording may hold.", parse.size)
-    max_firmware_bytes: int = _setting(256 * MIB, "Largest file of a firmware release.", parse.size)
+    max_firmware_bytes: int = _setting(64 * MIB, "Largest file of a firmware release.", parse.size)
     max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parse.size)
     max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parse.size)
     body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parse.size)
@@ -290,6 +290,11 @@ class Settings:
     def uses_embedded_store(self) -> bool:
         """True when Lapel's own S3 endpoint holds the objects."""
         return self.embedded_store or self.s3_endpoint is None
+
+    @property
+    def media_ceilings(self) -> dict[str, int]:
+        """The most bytes of one upload, by media type: the first word of its Content-Type."""
+        return {"audio": self.max_audio_bytes, "image": self.max_image_bytes, "video": self.max_video_bytes}
 
     @property
     def rate_limits_on(self) -> bool:

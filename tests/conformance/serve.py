@@ -21,6 +21,9 @@ async def main() -> None:
     options.add_argument("--prefix", default="")
     options.add_argument("--min-free", type=int, default=1 << 20)
     options.add_argument("--stall", type=float, default=60)
+    options.add_argument(
+        "--ceiling", action="append", default=[], help="as audio=1000, by first word of type"
+    )
     options.add_argument("--tls", type=Path, help="folder with cert.pem and key.pem")
     given = options.parse_args()
     app = create_store_app(
@@ -31,6 +34,7 @@ async def main() -> None:
         buckets=("recordings",),
         min_free_bytes=given.min_free,
         stall_seconds=given.stall,
+        ceilings={word: int(most) for word, most in (each.split("=") for each in given.ceiling)},
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -152,6 +152,34 @@ def test_an_upload_that_stands_still_is_ended(tmp_path: Path) -> None:
         assert leftovers(store) == []
 
 
+def test_a_link_without_a_length_takes_what_its_type_may_have(tmp_path: Path, curl: Curl) -> None:
+    """Beyond that the store hangs up while the bytes come, and keeps none; keys of the server may do more."""
+    with embedded(tmp_path, "--ceiling=audio=4000", "--ceiling=image=8000") as store:
+        fits, long = tmp_path / "fits", tmp_path / "long"
+        fits.write_bytes(BODY)
+        long.write_bytes(BODY + b"!")
+        for chunked in ([], ["-H", "Transfer-Encoding: chunked"]):
+            sent = [*chunked, "-H", "Content-Type: audio/ogg", "-T"]
+            assert curl(upload_link(store, "fits").url, *sent, str(fits))[0] == 200
+            assert curl(upload_link(store, "long").url, *sent, str(long))[0] == 400
+        endless = upload_link(store, "endless")
+        with store.connect() as connection:
+            connection.sendall(request_head(endless.url, {**endless.headers, "Transfer-Encoding": "chunked"}))
+            with contextlib.suppress(ConnectionError):  # it would take all that ever comes
+                for _ in range(64):
+                    connection.sendall(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"<Code>EntityTooLarge</Code>" in answer
+        image = store.signer().put_url("image", now=now(), expires_in=60, content_type="image/png")
+        assert curl(image.url, "-H", "Content-Type: image/png", "-T", str(long))[0] == 200
+        assert leftovers(store) == []
+        client = store.client()
+        client.put_object(Bucket=BUCKET, Key="server", Body=BODY * 2, ContentType="audio/ogg")
+        found = client.list_objects_v2(Bucket=BUCKET)["Contents"]
+        assert [each["Key"] for each in found] == ["fits", "image", "server"]
+
+
 def test_readers_that_do_not_read_cost_little(ours: Endpoint, key: str) -> None:
     size = 48 << 20
     ours.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(size))

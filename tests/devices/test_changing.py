@@ -128,15 +128,13 @@ async def test_the_older_form_shows_every_section(registry: Registry) -> None:
     assert set(shown) == {"device_id", "settings", "current_status", "updated_at"}
     assert (shown["device_id"], shown["settings"]) == (device, EMPTY)
     assert shown["current_status"] == {
-        "status": "unbound",
-        "online": False,
-        "firmware_version": "2.0.0",
+        "network_type": None,
+        "signal_strength_dbm": None,
+        "is_roaming": None,
+        "data_used_today_mb": None,
         "battery_percent": None,
         "storage_used_mb": None,
         "storage_total_mb": None,
-        "signal_strength_dbm": None,
-        "last_heartbeat_at": None,
-        "recording_state": None,
     }
     assert shown["updated_at"] == (await registry.get(f"/devices/{device}"))["updated_at"]
 

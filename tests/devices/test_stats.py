@@ -63,8 +63,6 @@ async def test_each_count_has_its_edge(
     assert tuple(stats[name] for name in COUNTS) == (1, *counts)
     assert stats["data"] == [await registry.get(f"/devices/{device}")]
     assert (await registry.get(f"/devices/{device}/state"))["online"] == bool(counts[0])
-    older = await registry.get(f"/devices/{device}/settings")
-    assert older["current_status"]["online"] == bool(counts[0])
 
 
 async def test_its_devices_are_the_newest_hundred(registry: Registry, kit: Kit) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.tenants import Tenant, bearer
 
@@ -53,18 +54,39 @@ async def test_a_device_is_synced_when_a_recording_of_it_is_complete(
     await fleet.send(recording["id"], token)
     assert await fleet.synced(device) == (None, None)
     done = await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
-    assert await fleet.synced(device) == (done["uploaded_at"], "device")
+    assert await fleet.synced(device) == (done["uploaded_at"], None)
     # Neither a repeat nor a picture that is added later is another sync.
     await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
     await fleet.send(recording["id"], token, type="image", content_type="image/png")
     await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
-    assert await fleet.synced(device) == (done["uploaded_at"], "device")
+    assert await fleet.synced(device) == (done["uploaded_at"], None)
 
-    through_app = await fleet.call("POST", "/recordings", device_id=device, source="app_import")
+    body = {"device_id": device, "source": "app_import", "upload_method": "ble"}
+    through_app = await fleet.call("POST", "/recordings", **body)
     await fleet.send(through_app["id"])
     later = await fleet.call("POST", f"/recordings/{through_app['id']}/upload-complete")
-    assert await fleet.synced(device) == (later["uploaded_at"], "app_import")
+    assert await fleet.synced(device) == (later["uploaded_at"], "ble")
     assert await fleet.synced(other) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "connection"),
+    [
+        ("ble", "ble"), ("wifi_direct", "wifi"), ("wifi", "wifi"), ("4g_direct", "cellular"),
+        ("4g", "cellular"), ("cellular", "cellular"), ("import", None), ("unknown", None),
+        ("pigeon", None), (None, None),
+    ],
+)  # fmt: skip
+async def test_last_synced_by_is_the_connection_of_that_upload(
+    client: httpx.AsyncClient, tenant: Tenant, method: str | None, connection: str | None
+) -> None:
+    fleet = Fleet(client, tenant)
+    device, token = await fleet.bound("SYNC0004")
+    for said, word in (("4g_direct", "cellular"), (method, connection)):
+        recording = await fleet.call("POST", "/recordings", token, upload_method=said)
+        await fleet.send(recording["id"], token)
+        await fleet.call("POST", f"/recordings/{recording['id']}/upload-complete", token)
+        assert (await fleet.synced(device))[1] == word
 
 
 async def test_what_is_refused_or_of_no_device_syncs_none(client: httpx.AsyncClient, tenant: Tenant) -> None:

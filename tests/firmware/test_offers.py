@@ -40,12 +40,10 @@ async def test_an_offer_rides_in_heartbeats_until_the_device_runs_it(fleet: Flee
         "id": made["id"],
         "device_id": device,
         "firmware_release_id": release["id"],
-        "rollout_id": None,
         "status": "pending",
         "assigned_at": made["assigned_at"],
         "delivered_at": None,
         "applied_at": None,
-        "deadline_at": made["deadline_at"],
         "error_message": None,
     }
     assert await fleet.current(device) == made
@@ -66,15 +64,15 @@ async def test_an_offer_rides_in_heartbeats_until_the_device_runs_it(fleet: Flee
             "allow_downgrade": True,
             "download_url": manifest["download_url"],
             "expires_at": manifest["expires_at"],
-            "deadline_at": made["deadline_at"],
+            "deadline_at": manifest["deadline_at"],
         }
     delivered = await fleet.current(device)
     assert delivered is not None
     assert (delivered["status"], delivered["applied_at"]) == ("delivered", None)
     for _ in range(2):
         assert await fleet.heartbeat(device, firmware_version="1.5.0") is None
-    assert await fleet.current(device) is None
     (applied,) = await fleet.history(device)
+    assert await fleet.current(device) == applied
     assert applied == {**delivered, "status": "applied", "applied_at": applied["applied_at"]}
     assert await fleet.events() == [
         (
@@ -135,7 +133,9 @@ async def test_a_deadline_ends_it_by_the_clock(slow: tuple[Fleet, ManualClock, R
     assert await fleet.heartbeat(busy) is not None
     clock.advance(2 * HOUR)
     for _ in range(2):  # by the clock, and then by the sweep
-        assert await fleet.current(silent) is None
+        late = await fleet.current(silent)
+        assert late is not None
+        assert late["status"] == "failed"
         assert await fleet.heartbeat(busy) is None
         assert [each["error_message"] for each in await fleet.history(silent)] == [
             "The device was not heard before the deadline."
@@ -297,15 +297,35 @@ async def test_strangers_have_other_devices_and_firmware(
     await fleet.assign(their_device, release["id"], 404)
 
 
-async def test_history_comes_in_pages(fleet: Fleet) -> None:
+async def test_history_is_the_newest_twenty_or_as_many_as_asked_for(fleet: Fleet) -> None:
     device, release = await fleet.device(), await fleet.released()
-    made = [(await fleet.assign(device, release["id"]))["id"] for _ in range(5)]
-    path, seen = f"/v1/devices/{device}/ota/history", list[str]()
-    query: dict[str, Any] = {"limit": "2"}
-    while True:
+    made = [(await fleet.assign(device, release["id"]))["id"] for _ in range(22)][::-1]
+    path = f"/v1/devices/{device}/ota/history"
+    asked: list[tuple[dict[str, Any], int]] = [({}, 20), ({"limit": "1"}, 1), ({"limit": "100"}, 22)]
+    for query, shown in asked:
         page = await fleet.call("GET", path, 200, **query)
-        seen += [each["id"] for each in page["data"]]
-        if not page["has_more"]:
-            break
-        query["cursor"] = page["next_cursor"]
-    assert seen == made[::-1]
+        assert set(page) == {"data"}
+        assert [each["id"] for each in page["data"]] == made[:shown]
+    for limit in ("0", "101"):
+        await fleet.call("GET", path, 400, limit=limit)
+
+
+async def test_the_newest_assignment_is_shown_whatever_became_of_it(fleet: Fleet) -> None:
+    """A watcher that comes back later must see `applied` or `failed`."""
+    device, other = await fleet.device(), await fleet.device()
+    assert await fleet.current(device) is None
+    release = await fleet.released()
+    for ended in ("cancelled", "failed", "applied"):
+        made = await fleet.assign(device, release["id"])
+        assert await fleet.heartbeat(device) is not None
+        if ended == "cancelled":
+            await fleet.call("DELETE", f"/v1/devices/{device}/ota", 204)
+        elif ended == "failed":
+            report = {"assignment_id": made["id"], "status": "failed"}
+            await fleet.heartbeat(device, ota_result=report)
+        else:
+            await fleet.heartbeat(device, firmware_version=release["version"])
+        shown = await fleet.current(device)
+        assert shown is not None
+        assert (shown["id"], shown["status"]) == (made["id"], ended)
+    assert await fleet.current(other) is None

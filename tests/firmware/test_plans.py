@@ -43,7 +43,7 @@ LOOKUPS = [
     (queries.LIST_RELEASES, {"firmware_releases_newest"}),
     (queries.LIST_RELEASED, {"firmware_releases_of_model"}),
     (queries.READ_SEQUENCE, {"firmware_releases_world_id_model_version_key"}),
-    (queries.CURRENT, OPEN | RELEASES),
+    (queries.NEWEST, {"ota_assignments_newest"} | RELEASES),
     (queries.HISTORY, {"ota_assignments_newest"} | RELEASES),
     (queries.CANCEL, OPEN),
     (queries.FAIL, OPEN | RELEASES),

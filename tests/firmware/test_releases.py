@@ -45,7 +45,6 @@ async def test_what_arrives_is_counted_kept_and_shown(fleet: Fleet) -> None:
         "ufw_file_size_bytes": 3000,
         "release_sequence": 7,
         "allow_downgrade": True,
-        "project_id": fleet.tenant.project_id,
         "created_at": made["created_at"],
         "updated_at": made["created_at"],
     }
@@ -60,13 +59,28 @@ async def test_what_arrives_is_counted_kept_and_shown(fleet: Fleet) -> None:
         assert got.headers["content-disposition"] == f'attachment; filename="bota_pin-2.0.0-rc.1.{kind}"'
 
 
-async def test_what_is_left_out_is_null_or_absent(fleet: Fleet) -> None:
+async def test_without_a_file_of_its_own_the_ufw_is_the_bin(fleet: Fleet) -> None:
     made = await fleet.upload(b"x")
-    assert (made["changelog"], made["ufw_sha256"], made["ufw_file_size_bytes"]) == (None, None, None)
-    assert made["release_sequence"] is None
-    assert "allow_downgrade" not in made
-    refused = await fleet.call("GET", f"/v1/firmware-releases/{made['id']}/download-url", 404, type="ufw")
-    assert refused["error"]["message"] == "This release has no .ufw file."
+    assert (made["ufw_sha256"], made["ufw_file_size_bytes"]) == (made["bin_sha256"], 1)
+    path = f"/v1/firmware-releases/{made['id']}/download-url"
+    link = await fleet.call("GET", path, 200, type="ufw")
+    assert (await fleet.client.get(link["download_url"])).content == b"x"
+    assert (link["sha256"], link["file_size_bytes"]) == (made["bin_sha256"], 1)
+
+
+async def test_sequence_and_downgrade_are_there_together_or_not_at_all(fleet: Fleet) -> None:
+    plain = await fleet.upload(b"x", allow_downgrade="true")
+    numbered = await fleet.upload(b"x", release_sequence="1")
+    assert not {"release_sequence", "allow_downgrade"} & set(plain)
+    assert (numbered["release_sequence"], numbered["allow_downgrade"]) == (1, False)
+    await fleet.upload(b"x", release_sequence="0", expect=400)
+    shown = {
+        "id", "version", "model", "is_released", "changelog", "bin_sha256", "bin_file_size_bytes",
+        "bin_crc32", "ufw_sha256", "ufw_file_size_bytes", "created_at", "updated_at",
+    }  # fmt: skip
+    assert set(plain) == shown
+    assert set(numbered) == shown | {"release_sequence", "allow_downgrade"}
+    assert plain["changelog"] == ""
 
 
 async def test_the_longest_changelog_is_counted_in_characters(fleet: Fleet) -> None:
@@ -88,13 +102,16 @@ async def test_a_device_sees_what_is_released_for_its_model(fleet: Fleet) -> Non
     await fleet.upload()
     await fleet.released(model="bota_note")
     seen = await fleet.call("GET", "/v1/firmware-releases", 200, device_id=device)
-    assert seen == {"data": [second, first], "has_more": False, "next_cursor": None}
+    assert seen == {"data": [second, first]}
     everything = await fleet.call("GET", "/v1/firmware-releases", 200)
     assert len(everything["data"]) == 4
-    page = await fleet.call("GET", "/v1/firmware-releases", 200, device_id=device, limit="1")
-    assert (page["data"], page["has_more"]) == ([second], True)
-    rest = await fleet.call("GET", "/v1/firmware-releases", 200, device_id=device, cursor=page["next_cursor"])
-    assert rest["data"] == [first]
+    assert await fleet.call("GET", "/v1/firmware-releases", 200, device_id=device, limit="1") == {
+        "data": [second]
+    }
+    page = await fleet.call("GET", "/v1/firmware-releases", 200, limit="3")
+    assert (len(page["data"]), page["has_more"]) == (3, True)
+    rest = await fleet.call("GET", "/v1/firmware-releases", 200, cursor=page["next_cursor"])
+    assert page["data"] + rest["data"] == everything["data"]
     await fleet.call("GET", "/v1/firmware-releases", 404, device_id="dev_unknown")
 
 

@@ -62,7 +62,8 @@ class Scene:
 
     async def offered(self, devices: list[str]) -> list[str]:
         """Those of the devices that are offered something."""
-        return [device for device in devices if await self.fleet.current(device) is not None]
+        newest = [(device, await self.fleet.current(device)) for device in devices]
+        return [device for device, each in newest if each and each["status"] in ("pending", "delivered")]
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ async def test_all_devices_of_the_model_are_offered_it(scene: Scene) -> None:
     for device in devices:
         offer = await fleet.current(device)
         assert offer is not None
-        assert (offer["rollout_id"], offer["firmware_release_id"]) == (made["id"], release["id"])
+        assert offer["firmware_release_id"] == release["id"]
     assert counts(await scene.walk(made)) == (7, 0, 0, 0, 0)  # a repeat has no effect
 
 

@@ -36,7 +36,7 @@ async def test_an_empty_heartbeat_is_one(device: Worn) -> None:
         "accepted_event_ids": [],
     }
     state = await device.shown("/state")
-    assert (state["online"], state["last_seen_by"]) == (True, "device")
+    assert (state["online"], state["last_seen_by"]) == (True, None)
 
 
 async def test_all_that_is_told_is_kept(device: Worn) -> None:
@@ -72,6 +72,11 @@ async def test_a_first_partial_report_has_every_field(device: Worn) -> None:
     assert (await device.shown())["recording_state"] == {
         "device_state": None, "pending_recordings": 0, "flags": None, "connection_type": [],
     }  # fmt: skip
+    other = await worn(device.client, device.kit, device.tenant, "BEAT0003")
+    await other.beat(flags=1)
+    assert (await other.shown())["recording_state"] == {
+        "device_state": None, "pending_recordings": 0, "flags": 1, "connection_type": [],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("own", ["me", "id"])
@@ -99,7 +104,7 @@ async def test_a_key_may_speak_for_a_device(
     writer = await make_key(kit, world, "rk_test", scopes=("devices:write",))
     assert (await device.send({"battery_percent": 40}, token=writer, device_id=device.id)).status_code == 200
     assert (await device.shown())["battery_percent"] == 40
-    assert (await device.shown("/state"))["last_seen_by"] == "key"
+    assert (await device.shown("/state"))["last_seen_by"] == "ble"
 
     reader = await make_key(kit, world, "rk_test", scopes=("devices:read",))
     scoped = await make_key(kit, world, "rk_test", end_user_id=device.person)
@@ -158,9 +163,15 @@ async def test_an_unbound_device_is_heard_by_key_only(device: Worn) -> None:
         ({"firmware_version": "1\0"}, "firmware_version"),
         ({"device_name": "x" * 65}, "device_name"),
         ({"device_name": "\N{GRINNING FACE}" * 33}, "device_name"),
-        ({"device_state": "asleep"}, "device_state"),
+        ({"device_state": "x" * 33}, "device_state"),
+        ({"device_state": "\N{GRINNING FACE}" * 17}, "device_state"),
+        ({"device_state": 1}, "device_state"),
+        ({"firmware_version": "\N{GRINNING FACE}" * 17}, "firmware_version"),
         ({"pending_recordings": -1}, "pending_recordings"),
-        ({"connection_type": ["5g"]}, "connection_type[0]"),
+        ({"connection_type": ["wifi", "x" * 17]}, "connection_type[1]"),
+        ({"connection_type": ["\N{GRINNING FACE}" * 9]}, "connection_type[0]"),
+        ({"connection_type": [5]}, "connection_type[0]"),
+        ({"connection_type": ["wifi"] * 17}, "connection_type"),
         ({"connection_type": "wifi"}, "connection_type"),
         ({"client_context": {"x": "y" * 17_000}}, "client_context"),
         ({"client_context": {"x": "\0"}}, "client_context.x"),
@@ -201,12 +212,62 @@ async def test_what_is_out_of_range_is_refused_and_nothing_kept(
         {"client_context": "iOS 19"},
         {"client_context": [1e300, "\N{GRINNING FACE}", {"a": {"b": []}}]},
         {"diagnostics": {}},
+        {"device_state": "x" * 32, "connection_type": ["x" * 16] * 16},
         {"storage_used_mb": 2**53 - 1, "pending_recordings": 2**53 - 1},
         {"unheard_of": {"flags": 256}},
     ],
 )
 async def test_what_is_just_in_range_is_taken(device: Worn, body: dict[str, Any]) -> None:
     await device.beat(**body)
+
+
+async def test_unlisted_states_and_connections_are_kept_as_given(device: Worn) -> None:
+    told = {"device_state": " Docked\n", "connection_type": ["thread", "5g", "wifi", "wifi"]}
+    await device.beat(**told)
+    shown = (await device.shown())["recording_state"]
+    assert {name: shown[name] for name in told} == told
+    assert (await device.shown("/state"))["recording"]["active"] is False
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"connection_type": ["wifi"]}, "wifi"),
+        ({"connection_type": ["4g"]}, "cellular"),
+        ({"connection_type": ["ble"]}, "ble"),
+        ({"connection_type": ["ble", "4g"]}, "cellular"),
+        ({"connection_type": ["ble", "4g", "wifi"]}, "wifi"),
+        ({"connection_type": ["thread"]}, None),
+        ({"connection_type": [], "flags": 8}, None),
+        ({"flags": 8 + 16}, "wifi"),
+        ({"flags": 16 + 1}, "cellular"),
+        ({"flags": 255 - 8 - 16}, None),
+        ({}, None),
+    ],
+)
+async def test_last_seen_by_is_the_connection_of_that_heartbeat(
+    device: Worn, body: dict[str, Any], word: str | None
+) -> None:
+    assert (await device.shown("/state"))["last_seen_by"] is None
+    await device.beat(connection_type=["ble"])
+    await device.beat(**body)
+    assert (await device.shown("/state"))["last_seen_by"] == word
+    assert (await device.shown("/settings"))["current_status"]["network_type"] == word
+    await device.send(body, token=device.tenant.test_key, device_id=device.id)
+    assert (await device.shown("/state"))["last_seen_by"] == "ble"
+
+
+@pytest.mark.parametrize(
+    ("told", "used"), [((5, 4), 4), ((4, 4), 4), ((3, 4), 3), ((3, 0), 0), ((5, None), 5), ((None, 4), None)]
+)
+async def test_used_storage_is_never_shown_above_the_total(
+    device: Worn, told: tuple[int | None, int | None], used: int | None
+) -> None:
+    await device.beat(storage_used_mb=told[0], storage_total_mb=told[1], battery_percent=5)
+    settings = (await device.shown("/settings"))["current_status"]
+    (event,) = await device.events("device.low_battery")
+    for shown in (await device.shown(), await device.shown("/state"), settings, event["data"]):
+        assert (shown["storage_used_mb"], shown["storage_total_mb"]) == (used, told[1])
 
 
 async def test_a_wrong_token_is_told_before_a_wrong_body(device: Worn) -> None:

@@ -35,7 +35,8 @@ heartbeats = st.fixed_dictionaries(
     optional={
         "battery_percent": st.sampled_from([None, 0, 14, 15, 19, 20, 100]),
         "storage_used_mb": st.integers(0, 3),
-        "device_state": st.sampled_from([None, "idle", "recording"]),
+        "device_state": st.sampled_from([None, "idle", "recording", "uploading"]),
+        "pending_recordings": st.sampled_from([None, 0, 1]),
         "device_name": st.sampled_from([None, "", "Worn"]),
         "firmware_version": st.sampled_from([None, "1.4.2", "1.5.0"]),
         "diagnostics": st.fixed_dictionaries(
@@ -245,12 +246,12 @@ class DeviceRules(Walk):
         """What every heartbeat answers, and does."""
         assert answered(answer) == OK, answer.text
         got = answer.json()
+        if device.hear(body):
+            self.world.events["device.low_battery", device_id] += 1
         assert [each["id"] for each in got["commands"]] == device.deliver()
         assert {each["status"] for each in got["commands"]} <= {"delivered"}
         sent = {each["event_id"] for each in body.get("diagnostics", {"events": []})["events"]}
         assert sorted(got["accepted_event_ids"]) == sorted(sent)
-        if device.hear(body):
-            self.world.events["device.low_battery", device_id] += 1
 
     @precondition(lambda self: any(each.held and each.commands for each in self.world.devices.values()))
     @rule(
@@ -268,16 +269,30 @@ class DeviceRules(Walk):
         device_id = self.pick(callers, number)
         device = self.world.devices[device_id]
         of, _, command_id, command = self.command(number)
-        self.at_device = of
+        self.at_device, token = of, device.held
         for _ in range(times):
-            body = {"status": status, "result": result}
-            answer = self.call("POST", f"/devices/me/commands/{command_id}/ack", device.held, body)
-            if not self.used(device, device.held):
-                assert answered(answer) == UNAUTHORIZED
-                continue
-            own = of == device_id and command.generation == device.generation
-            expected = command.report(status, result) if own else NOT_FOUND
-            assert answered(answer) == expected, answer.text
+            self.report_by(device_id, token, command_id, command, (status, result))
+
+    def report_by(
+        self,
+        device_id: str,
+        token: str,
+        command_id: str,
+        command: Command,
+        said: tuple[Literal["executed", "failed"], dict[str, Any] | None],
+    ) -> None:
+        """One report; a factory reset that was carried out unbinds the device."""
+        device, body = self.world.devices[device_id], {"status": said[0], "result": said[1]}
+        answer = self.call("POST", f"/devices/me/commands/{command_id}/ack", token, body)
+        if not self.used(device, token):
+            assert answered(answer) == UNAUTHORIZED
+            return
+        own = device.commands.get(command_id) is command and command.generation == device.generation
+        was_open = command.open
+        expected = command.report(*said) if own else NOT_FOUND
+        assert answered(answer) == expected, answer.text
+        if own and was_open and (command.kind, command.status) == ("factory_reset", "executed"):
+            self.world.unbind(device_id)
 
     @some_bound
     @rule(number=picks, kind=kinds, status=st.sampled_from(["executed", "failed"]), polls=st.booleans())
@@ -290,11 +305,7 @@ class DeviceRules(Walk):
         else:
             self.beat(number, {"device_state": "idle"}, True, 1)
         command_id, command = list(device.commands.items())[-1]
-        answer = self.call(
-            "POST", f"/devices/me/commands/{command_id}/ack", token, {"status": status, "result": {}}
-        )
-        expected = command.report(status, {}) if self.used(device, token) else UNAUTHORIZED
-        assert answered(answer) == expected, answer.text
+        self.report_by(device_id, token, command_id, command, (status, {}))
 
     def end_of_devices(self) -> None:
         """What must be true when a walk ends: no device that is bound was ever locked out."""

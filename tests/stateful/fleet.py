@@ -21,6 +21,8 @@ class Command:
     key: str | None
     status: Literal["pending", "delivered", "executed", "failed", "cancelled"] = "pending"
     said: tuple[str, dict[str, Any] | None] | None = None
+    # Executed as a heartbeat showed; the device may still say so itself.
+    inferred: bool = False
 
     @property
     def open(self) -> bool:
@@ -34,10 +36,25 @@ class Command:
         self.status = "cancelled"
         return OK
 
+    def hear(self, said: dict[str, Any]) -> None:
+        """What a heartbeat shows of a command that was delivered before it."""
+        state = said.get("device_state")
+        done = {
+            "start_recording": state == "recording",
+            "stop_recording": state not in (None, "recording"),
+            "trigger_upload": state == "uploading" or said.get("pending_recordings") == 0,
+        }
+        if self.status == "delivered" and done.get(self.kind, False):
+            self.status, self.inferred = "executed", True
+
     def report(self, status: Literal["executed", "failed"], result: dict[str, Any] | None) -> Answer:
         """The first report in its binding settles it; the same again is answered alike."""
         if self.open:
             self.status, self.said = status, (status, result)
+        elif self.inferred and status == "executed":
+            if result is not None:
+                self.inferred, self.said = False, (status, result)
+            return OK
         return OK if self.said == (status, result) else CONFLICT
 
 
@@ -103,6 +120,8 @@ class Device:
         for name in ("battery_percent", "storage_used_mb", "device_state"):
             if name in said:
                 self.told[name] = said[name]
+        for command in self.commands.values():
+            command.hear(said)
         if "device_state" in said:
             self.records = said["device_state"] == "recording"
         if said.get("battery_percent", 0) >= 20:

@@ -83,6 +83,7 @@ async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) ->
         region=settings.s3_region,
         buckets=(settings.s3_bucket,),
         min_free_bytes=settings.min_free_bytes,
+        ceilings=settings.media_ceilings,
     )
     await _serve(application, settings, parent, stop, public=settings.role == "store")
 

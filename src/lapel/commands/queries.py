@@ -21,11 +21,21 @@ _NAMES = (
     "id", "device_id", "end_user_id", "binding_generation", "type", "status", "params", "result", "error",
     "expires_at", "delivered_at", "executed_at", "created_at",
 )  # fmt: skip
-_COLUMNS = ", ".join(f"c.{name}" for name in _NAMES)
+# A command that never expires is stored with the time `infinity`, and shown with none.
+_EXPIRES = "NULLIF(c.expires_at, 'infinity') AS expires_at"
+COMMAND = ", ".join(_EXPIRES if name == "expires_at" else f"c.{name}" for name in _NAMES)
 _OF_DEVICE = "c.world_id = $1 AND c.device_id = $2"
 _NOT_ENDED = "c.status IN ('pending', 'delivered')"
 _WITH_DEVICE = "commands c JOIN devices d ON d.world_id = c.world_id AND d.id = c.device_id"
 _ITS_DEVICE = "d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"
+
+# Whether a heartbeat shows that a delivered command `c` is carried out, for devices that know no ack: to be
+# formatted with the expressions for what the heartbeat tells. A factory reset shows in no heartbeat.
+SHOWN_DONE = """coalesce(c.status = 'delivered' AND CASE c.type
+        WHEN 'start_recording' THEN {state} = 'recording'
+        WHEN 'stop_recording' THEN {state} <> 'recording'
+        WHEN 'trigger_upload' THEN coalesce({state} IN ('syncing', 'uploading'), false) OR {pending} = 0
+        ELSE false END, false)"""
 
 # $3: the end user whose devices the caller may see; NULL for one who may see all.
 READ_DEVICE = """
@@ -40,7 +50,7 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 
 # Held, since the answer that tells of it is kept: who deletes its end user waits, and finds it.
 FIND_BY_KEY = f"""
-SELECT {_COLUMNS}, c.type = $4 AND c.params = $5 AS same FROM commands c
+SELECT {COMMAND}, c.type = $4 AND c.params = $5 AS same FROM commands c
 WHERE {_OF_DEVICE} AND c.idempotency_key = $3 FOR KEY SHARE
 """
 
@@ -50,19 +60,21 @@ INSERT = f"""
 INSERT INTO commands AS c
     (world_id, id, device_id, end_user_id, binding_generation, type, status, params, idempotency_key,
      expires_at, created_at)
-VALUES ($1, $3, $2, $4, $5, $6, 'pending', $7, $8, $9, $10)
-RETURNING {_COLUMNS}
+VALUES ($1, $3, $2, $4, $5, $6, 'pending', $7, $8, coalesce($9::timestamptz, 'infinity'), $10)
+RETURNING {COMMAND}
 """
 
 # $4: whose commands the caller may see; NULL for one who may see all.
 READ = f"""
-SELECT {_COLUMNS}, d.serial_number FROM {_WITH_DEVICE}
+SELECT {COMMAND}, d.serial_number FROM {_WITH_DEVICE}
 WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
   AND ($4::text IS NULL OR (c.end_user_id = $4 AND d.end_user_id = $4))
 """
 
 # Four lists, not one with `OR` in it: each has its own index under a prepared plan.
-_SEEN = f"SELECT {_COLUMNS} FROM commands c WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3)"
+_ANY = f"FROM commands c WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3)"
+_SEEN = f"SELECT {COMMAND} {_ANY}"
+_ALL_SEEN = f"SELECT c.* {_ANY}"
 _PAGE = f"{_SEEN} AND (c.created_at, c.id) < ($4, $5)"
 _NEWEST = "ORDER BY c.created_at DESC, c.id DESC LIMIT $6 OFFSET $7"
 LIST = f"{_PAGE} {_NEWEST}"
@@ -71,12 +83,12 @@ LIST_EXPIRED = f"{_PAGE} AND {_NOT_ENDED} AND c.expires_at <= $8 {_NEWEST}"
 # Of what is open now there is little: found by when it expires, and then sorted. Left to itself, PostgreSQL
 # would walk all that ever expired, which is sorted already.
 LIST_OPEN = f"""
-WITH open AS MATERIALIZED ({_SEEN} AND {_NOT_ENDED} AND c.status = $9 AND c.expires_at > $8)
-SELECT {_COLUMNS} FROM open c WHERE (c.created_at, c.id) < ($4, $5) {_NEWEST}
+WITH open AS MATERIALIZED ({_ALL_SEEN} AND {_NOT_ENDED} AND c.status = $9 AND c.expires_at > $8)
+SELECT {COMMAND} FROM open c WHERE (c.created_at, c.id) < ($4, $5) {_NEWEST}
 """
 
 OPEN = f"""
-SELECT {_COLUMNS}, d.serial_number FROM {_WITH_DEVICE}
+SELECT {COMMAND}, d.serial_number FROM {_WITH_DEVICE}
 WHERE {_OF_DEVICE} AND {_NOT_ENDED} AND c.expires_at > $3 AND c.binding_generation = $4
   AND d.binding_generation = $4 AND d.deleted_at IS NULL
 ORDER BY c.created_at, c.id
@@ -90,24 +102,31 @@ WHERE {_OF_DEVICE} AND {_NOT_ENDED} AND c.status = 'pending' AND c.expires_at > 
 CANCEL = f"""
 UPDATE commands c SET status = 'cancelled' FROM devices d
 WHERE {_OF_DEVICE} AND c.id = $3 AND c.status = 'pending' AND c.expires_at > $4 AND {_ITS_DEVICE}
-RETURNING {_COLUMNS}, d.serial_number
+RETURNING {COMMAND}, d.serial_number
 """
 
 # A command that came to the device by another way than ours (its token is good offline) was delivered too.
+# What only heartbeats showed to be executed, the device may still report as executed, with its own result.
 REPORT = f"""
-UPDATE commands c SET status = $5, result = $6, error = $7, executed_at = $4,
-    delivered_at = COALESCE(c.delivered_at, $4)
+UPDATE commands c SET status = $5, result = COALESCE($6, c.result), error = $7,
+    executed_at = COALESCE(c.executed_at, $4), delivered_at = COALESCE(c.delivered_at, $4),
+    inferred = c.inferred AND $6::jsonb IS NULL AND $7::jsonb IS NULL
 FROM devices d
-WHERE {_OF_DEVICE} AND c.id = $3 AND {_NOT_ENDED} AND c.expires_at > $4 AND c.binding_generation = $8
-  AND {_ITS_DEVICE}
-RETURNING {_COLUMNS}, d.serial_number
+WHERE {_OF_DEVICE} AND c.id = $3
+  AND (({_NOT_ENDED} AND c.expires_at > $4) OR (c.inferred AND $5 = 'executed'))
+  AND c.binding_generation = $8 AND {_ITS_DEVICE}
+RETURNING {COMMAND}, d.serial_number
 """
 
 READ_REPORTED = f"""
-SELECT {_COLUMNS}, d.serial_number, c.status = $4 AND c.result IS NOT DISTINCT FROM $5
+SELECT {COMMAND}, d.serial_number, c.status = $4 AND c.result IS NOT DISTINCT FROM $5
     AND c.error IS NOT DISTINCT FROM $6 AS same
 FROM {_WITH_DEVICE}
 WHERE {_OF_DEVICE} AND c.id = $3 AND c.binding_generation = $7 AND d.deleted_at IS NULL
+"""
+
+READ_TYPE = f"""
+SELECT c.type FROM commands c WHERE {_OF_DEVICE} AND c.id = $3 AND c.binding_generation = $4
 """
 
 CANCEL_OPEN = f"""
@@ -153,9 +172,9 @@ async def insert(
     kind: str,
     params: str,
     key: str | None,
-    lives: tuple[datetime, datetime],
+    lives: tuple[datetime, datetime | None],
 ) -> asyncpg.Record:
-    """The new row. `binding`: end user and generation; `lives`: from when until when."""
+    """The new row. `binding`: end user and generation; `lives`: from when until when, None for ever."""
     row = await connection.fetchrow(
         INSERT, world_id, device_id, command_id, *binding, kind, params, key, lives[1], lives[0]
     )
@@ -237,6 +256,13 @@ async def read_reported(
     return await connection.fetchrow(
         READ_REPORTED, world_id, device_id, command_id, *told, binding_generation
     )
+
+
+async def read_type(
+    connection: Connection, world_id: int, device_id: str, command_id: str, binding_generation: int
+) -> str | None:
+    """What a command of this binding is to do."""
+    return await connection.fetchval(READ_TYPE, world_id, device_id, command_id, binding_generation)
 
 
 async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:

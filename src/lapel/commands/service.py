@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from lapel.commands import queries
+from lapel.commands.queries import COMMAND, SHOWN_DONE
 from lapel.commands.wire import (
     Command,
     CommandPage,
@@ -36,16 +37,32 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.commands.wire import AskWifiGrant, CommandQuery, CreateCommand, Report
+    from lapel.devices.service import Devices
     from lapel.foundation.actors import Actor, Mode
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
     from lapel.foundation.signing import KeySet
     from lapel.foundation.wire import JsonObject
 
+__all__ = [
+    "COMMAND",
+    "SHOWN_DONE",
+    "Command",
+    "Commands",
+    "StoredCommand",
+    "cancel_open",
+    "erase_all_of",
+    "erase_of_devices",
+]
+
 # So that what is handed to a device, all of it at every heartbeat, stays small.
 MAX_OPEN = 100
 # The parser of a small device has little room for brackets within brackets.
 MAX_LEVELS = 16
+
+_TTL = timedelta(seconds=300)
+# When the token of a command that never expires ends: the last second that 32 bits count, in 2106.
+_NEVER = 2**32 - 1
 
 _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
 
@@ -53,8 +70,9 @@ _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
 class Commands:
     """What can be done with commands."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: Kit, devices: Devices) -> None:
         self._kit = kit
+        self._devices = devices
 
     async def create(
         self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
@@ -93,7 +111,7 @@ class Commands:
             body.type,
             params,
             body.idempotency_key,
-            (now, now + timedelta(seconds=body.ttl_seconds)),
+            (now, _end(body, now)),
         )
         return self._command(row, actor, device["serial_number"], now), True
 
@@ -170,13 +188,37 @@ class Commands:
         now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
         said = (told.status, _object_text(told.result, "result"), _object_text(told.error, "error"))
         async with self._kit.database.acquire() as connection:
-            row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+            kind = None
+            if told.status == "executed":
+                kind = await queries.read_type(connection, world_id, actor.id, command_id, generation)
+            if kind == "factory_reset":
+                row = await self._reset(connection, actor, command_id, said, now)
+            else:
+                row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
             if row is None:
                 row = await queries.read_reported(
                     connection, world_id, actor.id, command_id, said, generation
                 )
                 row = _reported_before(row, now)
         return self._command(row, actor, row["serial_number"], now)
+
+    async def _reset(
+        self,
+        connection: Connection,
+        actor: Actor,
+        command_id: str,
+        said: tuple[str, str | None, str | None],
+        now: datetime,
+    ) -> asyncpg.Record | None:
+        """A device that was reset forgets its wearer: its binding ends with the report. None if not open."""
+        world_id, generation = actor.world_id, actor.binding_generation
+        async with connection.transaction():
+            # As whatever ends a binding: the device's row comes before its commands'.
+            await queries.hold_device(connection, world_id, actor.id)
+            row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+            if row is not None:
+                await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
+        return row
 
     async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:
         """Leave to change a device's Wi-Fi for a while; nothing is stored. Raises NotFound."""
@@ -206,24 +248,6 @@ class Commands:
         """What verifies every grant that can still be good."""
         return self._kit.signer.key_set
 
-    async def cancel_open(
-        self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
-    ) -> None:
-        """What happens to commands when their devices' bindings end."""
-        await queries.cancel_open(connection, world_id, device_ids, now)
-
-    async def erase_all_of(
-        self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
-    ) -> None:
-        """What happens to commands when the end user is deleted whose devices were told."""
-        await queries.delete_of_end_user(connection, world_id, end_user_id)
-
-    async def erase_of_devices(
-        self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
-    ) -> None:
-        """What happens to commands when their devices are deleted."""
-        await queries.delete_of_devices(connection, world_id, device_ids)
-
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
     ) -> Command:
@@ -233,26 +257,25 @@ class Commands:
             aud=f"device:{serial_number}",
             jti=stored.id,
             iat=int(stored.created_at.timestamp()),
-            exp=int(stored.expires_at.timestamp()),
+            exp=_NEVER if stored.expires_at is None else int(stored.expires_at.timestamp()),
             type=stored.type,
             params=stored.params,
             project=project_id,
             world=mode,
             binding_generation=stored.binding_generation,
         )
-        is_open = stored.status in ("pending", "delivered")
         return Command(
             id=stored.id,
             device_id=stored.device_id,
             project_id=project_id,
             end_user_id=stored.end_user_id,
             type=stored.type,
-            status="expired" if is_open and stored.expires_at <= now else stored.status,
+            status="expired" if _expired(stored.status, stored.expires_at, now) else stored.status,
             params=stored.params,
             grant_token=self._kit.signer.sign(claims),
             result=stored.result,
             error=stored.error,
-            expires_at=timestamp(stored.expires_at),
+            expires_at=timestamp_or_none(stored.expires_at),
             delivered_at=timestamp_or_none(stored.delivered_at),
             executed_at=timestamp_or_none(stored.executed_at),
             created_at=timestamp(stored.created_at),
@@ -291,9 +314,36 @@ class Commands:
         )
 
 
+async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:
+    """What happens to commands when their devices' bindings end."""
+    await queries.cancel_open(connection, world_id, device_ids, now)
+
+
+async def erase_all_of(connection: Connection, world_id: int, end_user_id: str, _now: datetime) -> None:
+    """What happens to commands when the end user is deleted whose devices were told."""
+    await queries.delete_of_end_user(connection, world_id, end_user_id)
+
+
+async def erase_of_devices(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """What happens to commands when their devices are deleted."""
+    await queries.delete_of_devices(connection, world_id, device_ids)
+
+
+def _end(body: CreateCommand, now: datetime) -> datetime | None:
+    """When a new command expires; None for never."""
+    if body.ttl_seconds is not None:
+        return now + timedelta(seconds=body.ttl_seconds)
+    return None if body.type == "factory_reset" else now + _TTL
+
+
+def _expired(status: str, expires_at: datetime | None, now: datetime) -> bool:
+    return status in ("pending", "delivered") and expires_at is not None and expires_at <= now
+
+
 def _status(row: asyncpg.Record, now: datetime) -> str:
-    is_open = row["status"] in ("pending", "delivered")
-    return "expired" if is_open and row["expires_at"] <= now else row["status"]
+    return "expired" if _expired(row["status"], row["expires_at"], now) else row["status"]
 
 
 def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Record:

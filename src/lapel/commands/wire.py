@@ -40,7 +40,7 @@ class StoredCommand(msgspec.Struct, frozen=True, kw_only=True):
     params: msgspec.Raw
     result: msgspec.Raw = msgspec.Raw(b"null")
     error: msgspec.Raw = msgspec.Raw(b"null")
-    expires_at: datetime
+    expires_at: datetime | None
     delivered_at: datetime | None
     executed_at: datetime | None
     created_at: datetime
@@ -50,7 +50,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What a device is told to do, and what became of it.
 
     `grant_token` is a JWT that the device can verify offline; `executed_at` is when the device reported, also
-    of a failure.
+    of a failure, or when a heartbeat showed it. `expires_at` is null for a command that never expires.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     grant_token: str
     result: ObjectOrNull
     error: ObjectOrNull
-    expires_at: Timestamp
+    expires_at: Timestamp | None
     delivered_at: Timestamp | None
     executed_at: Timestamp | None
     created_at: Timestamp
@@ -97,12 +97,13 @@ class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A command to give.
 
     The same `idempotency_key` for the same device answers with the command that it made before, for ever.
+    Without `ttl_seconds` a command lives 300 s, and a `factory_reset` until it is reported or cancelled.
     """
 
     type: Type
     params: Params | None = None
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
-    ttl_seconds: Annotated[int, msgspec.Meta(ge=30, le=86_400)] = 300
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=30, le=86_400)] | None = None
 
 
 class CommandQuery(PageQuery, frozen=True, kw_only=True):

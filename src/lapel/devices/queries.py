@@ -146,7 +146,7 @@ UPDATE devices SET
     metadata = CASE WHEN $8::boolean THEN $9 ELSE metadata END,
     settings = CASE WHEN $10::boolean THEN $11 ELSE settings END
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
-RETURNING {_COLUMNS}
+RETURNING {_COLUMNS}, last_seen_by
 """
 
 HOLD_SETTINGS = """
@@ -332,7 +332,9 @@ async def counts(
     return dict(row)
 
 
-async def synced(connection: Connection, world_id: int, device_id: str, by: str, now: datetime) -> None:
+async def synced(
+    connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
+) -> None:
     """An upload of the device is complete."""
     await connection.execute(SYNCED, world_id, device_id, now, by)
 

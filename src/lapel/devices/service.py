@@ -86,8 +86,10 @@ async def hold_device(
     return HeldDevice(device_id, *row.values())
 
 
-async def mark_synced(connection: Connection, world_id: int, device_id: str, by: str, now: datetime) -> None:
-    """An upload of this device is complete; `by`: what it came through. Lock recordings after this."""
+async def mark_synced(
+    connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
+) -> None:
+    """An upload of this device is complete; `by`: its connection, None if unknown. Lock recordings after."""
     await queries.synced(connection, world_id, device_id, by, now)
 
 
@@ -151,7 +153,7 @@ class Devices:
 
     async def settings(self, actor: Actor, device_id: str) -> DeviceSettings:
         """Its settings in the older form. Raises NotFound."""
-        return settings_of(await self._row(actor, device_id), self._kit.clock.now())
+        return settings_of(await self._row(actor, device_id))
 
     async def _row(self, actor: Actor, device_id: str) -> asyncpg.Record:
         async with self._kit.database.acquire() as connection:
@@ -225,7 +227,7 @@ class Devices:
             row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
         if row is None:
             raise unknown()
-        return settings_of(row, now)
+        return settings_of(row)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
         """Forget an unbound device and what is tied to it; its recordings stay.
@@ -281,17 +283,26 @@ class Devices:
 
     async def unbind(self, actor: Actor, device_id: str) -> Device:
         """Take a device from its end user and revoke its token; nothing if unbound. Raises NotFound."""
-        now, world_id = self._kit.clock.now(), actor.world_id
+        now, world_id, project_id = self._kit.clock.now(), actor.world_id, actor.project_id
         async with self._kit.database.transaction() as connection:
-            wearer = await queries.hold_wearer(connection, world_id, device_id)
-            row = await queries.unbind(connection, world_id, device_id, now)
-            if row is None:
-                row = await queries.read(connection, world_id, device_id, None)
-                if row is None:
-                    raise unknown()
-                return device_of(row, actor.project_id)
-            device = device_of(row, actor.project_id)
-            await self._unbound(connection, world_id, [device], now, wearer)
+            device = await self.unbind_in(connection, world_id, project_id, device_id, now)
+            if device is not None:
+                return device
+            row = await queries.read(connection, world_id, device_id, None)
+        if row is None:
+            raise unknown()
+        return device_of(row, project_id)
+
+    async def unbind_in(
+        self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
+    ) -> Device | None:
+        """The same in a caller's transaction; None for a device that is not bound, or not there."""
+        wearer = await queries.hold_wearer(connection, world_id, device_id)
+        row = await queries.unbind(connection, world_id, device_id, now)
+        if row is None:
+            return None
+        device = device_of(row, project_id)
+        await self._unbound(connection, world_id, [device], now, wearer)
         return device
 
     async def unbind_all_of(

@@ -25,6 +25,13 @@ def is_online(row: asyncpg.Record, now: datetime) -> bool:
     return last is not None and last > now - ONLINE_FOR
 
 
+def _used_mb(row: asyncpg.Record) -> int | None:
+    """What the device says that it has stored; above its total, that is shown as the total."""
+    used: int | None = row["storage_used_mb"]
+    total: int | None = row["storage_total_mb"]
+    return used if used is None or total is None else min(used, total)
+
+
 def device_of(row: asyncpg.Record, project_id: str) -> Device:
     """The whole object."""
     return Device(
@@ -39,7 +46,7 @@ def device_of(row: asyncpg.Record, project_id: str) -> Device:
         binding_generation=row["binding_generation"],
         bound_at=timestamp_or_none(row["bound_at"]),
         battery_percent=row["battery_percent"],
-        storage_used_mb=row["storage_used_mb"],
+        storage_used_mb=_used_mb(row),
         storage_total_mb=row["storage_total_mb"],
         signal_strength_dbm=row["signal_strength_dbm"],
         last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
@@ -69,7 +76,7 @@ def state_of(row: asyncpg.Record, now: datetime) -> DeviceState:
             initiated_by=row["initiated_by"],
         ),
         battery_percent=row["battery_percent"],
-        storage_used_mb=row["storage_used_mb"],
+        storage_used_mb=_used_mb(row),
         storage_total_mb=row["storage_total_mb"],
         signal_strength_dbm=row["signal_strength_dbm"],
         last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
@@ -81,21 +88,17 @@ def state_of(row: asyncpg.Record, now: datetime) -> DeviceState:
     )
 
 
-def settings_of(row: asyncpg.Record, now: datetime) -> DeviceSettings:
+def settings_of(row: asyncpg.Record) -> DeviceSettings:
     """The older form."""
     return DeviceSettings(
         device_id=row["id"],
         settings=in_sections(row["settings"]),
         current_status=CurrentStatus(
-            status="unbound" if row["end_user_id"] is None else "bound",
-            online=is_online(row, now),
-            firmware_version=row["firmware_version"],
+            network_type=row["last_seen_by"],
             battery_percent=row["battery_percent"],
-            storage_used_mb=row["storage_used_mb"],
+            storage_used_mb=_used_mb(row),
             storage_total_mb=row["storage_total_mb"],
             signal_strength_dbm=row["signal_strength_dbm"],
-            last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
-            recording_state=raw(row["recording_state"]),
         ),
         updated_at=timestamp(row["updated_at"]),
     )

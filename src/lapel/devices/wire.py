@@ -10,6 +10,8 @@ from lapel.foundation.pages import PageQuery
 from lapel.foundation.wire import JsonObject, Timestamp
 
 Status: TypeAlias = Literal["unbound", "bound"]
+# What a heartbeat or an upload came through.
+Connection: TypeAlias = Literal["ble", "wifi", "cellular"]
 Serial: TypeAlias = Annotated[
     str,
     msgspec.Meta(min_length=4, max_length=64, pattern=r"^[A-Za-z0-9_-]{4,64}\Z", examples=["PIN4G0042"]),
@@ -123,17 +125,18 @@ class SettingsBody(SettingsChange, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device last reported, as the older form of its settings shows it."""
+    """What the device last reported, as the older form of its settings shows it.
 
-    status: Status
-    online: bool
-    firmware_version: str | None
+    `network_type` is the state's `last_seen_by`. Heartbeats tell neither roaming nor how much was sent.
+    """
+
+    network_type: Connection | None
+    signal_strength_dbm: int | None
+    is_roaming: bool | None = None
+    data_used_today_mb: int | None = None
     battery_percent: int | None
     storage_used_mb: int | None
     storage_total_mb: int | None
-    signal_strength_dbm: int | None
-    last_heartbeat_at: Timestamp | None
-    recording_state: ObjectOrNull
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,8 +179,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat_at: Timestamp | None
     recording_state: ObjectOrNull
     last_synced_at: Timestamp | None
-    last_seen_by: str | None
-    last_synced_by: str | None
+    last_seen_by: Connection | None
+    last_synced_by: Connection | None
     binding_generation: int
 
 

@@ -9,9 +9,8 @@ from lapel.devices.service import hold_device
 from lapel.firmware import ending, queries
 from lapel.firmware.releases import unknown_release
 from lapel.firmware.views import assignment_of
-from lapel.firmware.wire import AssignmentPage, CurrentAssignment
+from lapel.firmware.wire import Assignments, CurrentAssignment
 from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.pages import page, window
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,20 +77,19 @@ class Offers:
             )
 
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
-        """What a device is offered now. Raises NotFound."""
+        """What a device was offered last, whatever became of it. Raises NotFound."""
         async with self._kit.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
-            row = await queries.current(connection, actor.world_id, device_id, self._kit.clock.now())
+            row = await queries.newest(connection, actor.world_id, device_id, self._kit.clock.now())
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
-    async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> AssignmentPage:
+    async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> Assignments:
         """What a device was offered, newest first. Raises NotFound."""
-        asked = window(query, f"ota:{device_id}")
+        now = self._kit.clock.now()
         async with self._kit.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
-            rows = await queries.history(connection, actor.world_id, device_id, asked, self._kit.clock.now())
-        data, has_more, next_cursor = page(rows, asked, assignment_of)
-        return AssignmentPage(data=data, has_more=has_more, next_cursor=next_cursor)
+            rows = await queries.history(connection, actor.world_id, device_id, query.limit, now)
+        return Assignments(data=[assignment_of(row) for row in rows])
 
 
 async def _must_see(connection: Connection, actor: Actor, device_id: str) -> None:

@@ -23,9 +23,9 @@ _RELEASE = """id, version, model, released_at, changelog, bin_sha256, bin_file_s
 _LATE = """CASE WHEN a.delivered_at IS NULL THEN 'The device was not heard before the deadline.'
     ELSE 'The device did not report version ' || f.version || ' before the deadline.' END"""
 _COLUMNS = """a.world_id, a.id, a.device_id, a.firmware_release_id, a.rollout_id, a.assigned_at,
-    a.delivered_at, a.applied_at, a.deadline_at"""
+    a.delivered_at, a.applied_at"""
 # $3 is now.
-_SEEN = f"""{_COLUMNS}, a.assigned_at AS created_at,
+_SEEN = f"""{_COLUMNS},
     CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $3 THEN 'failed' ELSE a.status END
         AS status,
     CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $3 THEN {_LATE}
@@ -96,17 +96,16 @@ READ_SEQUENCE = """
 SELECT release_sequence FROM firmware_releases WHERE world_id = $1 AND model = $2 AND version = $3
 """
 
-CURRENT = f"""
+NEWEST = f"""
 SELECT {_SEEN} FROM ota_assignments a
 JOIN firmware_releases f ON f.world_id = a.world_id AND f.id = a.firmware_release_id
-WHERE a.world_id = $1 AND a.device_id = $2 AND a.status IN ('pending', 'delivered') AND a.deadline_at > $3
+WHERE a.world_id = $1 AND a.device_id = $2 ORDER BY a.assigned_at DESC, a.id DESC LIMIT 1
 """
 
 HISTORY = f"""
 SELECT {_SEEN} FROM ota_assignments a
 JOIN firmware_releases f ON f.world_id = a.world_id AND f.id = a.firmware_release_id
-WHERE a.world_id = $1 AND a.device_id = $2 AND (a.assigned_at, a.id) < ($4, $5)
-ORDER BY a.assigned_at DESC, a.id DESC LIMIT $6 OFFSET $7
+WHERE a.world_id = $1 AND a.device_id = $2 ORDER BY a.assigned_at DESC, a.id DESC LIMIT $4
 """
 
 CANCEL = """
@@ -215,19 +214,18 @@ async def read_sequence(connection: Connection, world_id: int, model: str, versi
     return await connection.fetchval(READ_SEQUENCE, world_id, model, version)
 
 
-async def current(
+async def newest(
     connection: Connection, world_id: int, device_id: str, now: datetime
 ) -> asyncpg.Record | None:
-    """A device's open assignment."""
-    return await connection.fetchrow(CURRENT, world_id, device_id, now)
+    """A device's newest assignment, whatever its status."""
+    return await connection.fetchrow(NEWEST, world_id, device_id, now)
 
 
 async def history(
-    connection: Connection, world_id: int, device_id: str, asked: Window, now: datetime
+    connection: Connection, world_id: int, device_id: str, limit: int, now: datetime
 ) -> list[asyncpg.Record]:
-    """A device's assignments of one page, one more than it shows."""
-    window = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
-    return await connection.fetch(HISTORY, world_id, device_id, now, *window)
+    """A device's newest assignments."""
+    return await connection.fetch(HISTORY, world_id, device_id, now, limit)
 
 
 async def cancel(

@@ -147,7 +147,7 @@ class Releases:
                 )
             crash_point("firmware:before-commit")
         crash_point("firmware:committed")
-        return release_of(row, actor.project_id)
+        return release_of(row)
 
     async def _forget(self, files: dict[str, _File]) -> None:
         """Delete what was stored for nothing, if the store lets us."""
@@ -174,7 +174,7 @@ class Releases:
             row = await queries.release(connection, actor.world_id, release_id, self._kit.clock.now())
         if row is None:
             raise unknown_release()
-        return release_of(row, actor.project_id)
+        return release_of(row)
 
     async def read(self, actor: Actor, release_id: str) -> Release:
         """One release. Raises NotFound."""
@@ -182,7 +182,7 @@ class Releases:
             row = await queries.read_release(connection, actor.world_id, release_id)
         if row is None:
             raise unknown_release()
-        return release_of(row, actor.project_id)
+        return release_of(row)
 
     async def list(self, actor: Actor, query: ReleaseQuery) -> ReleasePage:
         """Newest first: what is released for a device's model, or everything. Raises NotFound."""
@@ -196,7 +196,9 @@ class Releases:
                 if model is None:
                     raise NotFound("There is no device with this id.")
             rows = await queries.list_releases(connection, actor.world_id, asked, model)
-        data, has_more, next_cursor = page(rows, asked, lambda row: release_of(row, actor.project_id))
+        data, has_more, next_cursor = page(rows, asked, release_of)
+        if query.device_id is not None:
+            return ReleasePage(data=data)
         return ReleasePage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def download(self, actor: Actor, release_id: str, query: DownloadQuery) -> FirmwareDownload:
@@ -205,9 +207,8 @@ class Releases:
             row = await queries.read_files(connection, actor.world_id, release_id)
         if row is None:
             raise unknown_release()
-        kind = query.type
-        if row[f"{kind}_object_key"] is None:
-            raise NotFound("This release has no .ufw file.")
+        # Without a file of its own `ufw` is the `bin`.
+        kind = "bin" if row["ufw_object_key"] is None else query.type
         link = link_to(
             self._kit, row[f"{kind}_object_key"], row["model"], row["version"], self._kit.clock.now()
         )

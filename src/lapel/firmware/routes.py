@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.firmware.wire import (
     Assignment,
-    AssignmentPage,
+    Assignments,
     AssignRelease,
     CreateRollout,
     CurrentAssignment,
@@ -77,9 +77,7 @@ class _Routes:
     ) -> CurrentAssignment:
         return await self._offers.current(actor, params["device_id"])
 
-    async def history(
-        self, actor: Actor, params: Params, query: HistoryQuery, _body: NoBody
-    ) -> AssignmentPage:
+    async def history(self, actor: Actor, params: Params, query: HistoryQuery, _body: NoBody) -> Assignments:
         return await self._offers.history(actor, params["device_id"], query)
 
     async def create_rollout(
@@ -234,8 +232,8 @@ def _offers(routes: _Routes) -> tuple[Operation, ...]:
             method="GET",
             path=_OTA,
             name="get_device_ota",
-            summary="Read what a device is offered now",
-            description="`data` is null when no update is `pending` or `delivered`.",
+            summary="Read what a device was offered last",
+            description="The newest update whatever its status; `data` is null when there never was one.",
             tag=_TAG,
             handler=routes.current,
             scope="devices:read",
@@ -254,7 +252,7 @@ def _offers(routes: _Routes) -> tuple[Operation, ...]:
             callers=_READERS,
             end_user_keys="filter",
             query=HistoryQuery,
-            response=AssignmentPage,
+            response=Assignments,
         ),
     )
 

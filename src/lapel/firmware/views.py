@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-def release_of(row: asyncpg.Record, project_id: str) -> Release:
+def release_of(row: asyncpg.Record) -> Release:
     """A release as it is shown."""
     return Release(
         id=row["id"],
         version=row["version"],
         model=row["model"],
         is_released=row["released_at"] is not None,
-        changelog=row["changelog"],
+        changelog=row["changelog"] or "",
         bin_sha256=row["bin_sha256"],
         bin_file_size_bytes=row["bin_file_size_bytes"],
         bin_crc32=row["bin_crc32"],
-        ufw_sha256=row["ufw_sha256"],
-        ufw_file_size_bytes=row["ufw_file_size_bytes"],
-        release_sequence=row["release_sequence"],
+        # Without a file of its own it is the other one.
+        ufw_sha256=row["ufw_sha256"] or row["bin_sha256"],
+        ufw_file_size_bytes=row["ufw_file_size_bytes"] or row["bin_file_size_bytes"],
+        release_sequence=msgspec.UNSET if row["release_sequence"] is None else row["release_sequence"],
         allow_downgrade=msgspec.UNSET if row["release_sequence"] is None else row["allow_downgrade"],
-        project_id=project_id,
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),
     )
@@ -40,12 +40,10 @@ def assignment_of(row: asyncpg.Record) -> Assignment:
         id=row["id"],
         device_id=row["device_id"],
         firmware_release_id=row["firmware_release_id"],
-        rollout_id=row["rollout_id"],
         status=row["status"],
         assigned_at=timestamp(row["assigned_at"]),
         delivered_at=timestamp_or_none(row["delivered_at"]),
         applied_at=timestamp_or_none(row["applied_at"]),
-        deadline_at=timestamp(row["deadline_at"]),
         error_message=row["error_message"],
     )
 

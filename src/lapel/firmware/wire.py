@@ -16,8 +16,11 @@ Model: TypeAlias = Annotated[
 # As long as a heartbeat may report: an update to a longer one could never be seen to be applied.
 Version: TypeAlias = Annotated[
     str,
-    msgspec.Meta(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9._+-]{1,32}\Z", examples=["1.5.0"]),
+    msgspec.Meta(
+        min_length=1, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,31}\Z", examples=["1.5.0"]
+    ),
 ]
+Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 Crc32: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z", examples=["cbf43926"])]
 Hours: TypeAlias = Annotated[
     int, msgspec.Meta(ge=1, le=8760, description="Hours until an update that was not applied has failed.")
@@ -29,32 +32,32 @@ RolloutStatus: TypeAlias = Literal["running", "paused", "halted", "completed"]
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Firmware of one version for one model; `bin_crc32` is CRC-32 (IEEE 802.3), 8 hexadecimal digits.
 
-    `allow_downgrade` is left out when there is no `release_sequence`.
+    `release_sequence` and `allow_downgrade` are there together, or left out. Without a file of its own `ufw`
+    is the `bin`.
     """
 
     id: str
     version: str
     model: str
     is_released: bool
-    changelog: str | None
+    changelog: str
     bin_sha256: Sha256
     bin_file_size_bytes: Count
     bin_crc32: Crc32
-    ufw_sha256: Sha256 | None
-    ufw_file_size_bytes: Count | None
-    release_sequence: Count | None
+    ufw_sha256: Sha256
+    ufw_file_size_bytes: Count
+    release_sequence: Sequence | msgspec.UnsetType = msgspec.UNSET
     allow_downgrade: bool | msgspec.UnsetType = msgspec.UNSET
-    project_id: str
     created_at: Timestamp
     updated_at: Timestamp
 
 
 class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Releases, newest first."""
+    """Releases, newest first. With `device_id` there is one page, and `data` is all it has."""
 
     data: list[Release]
-    has_more: bool
-    next_cursor: str | None
+    has_more: bool | msgspec.UnsetType = msgspec.UNSET
+    next_cursor: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ReleaseQuery(PageQuery, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ class UploadRelease(msgspec.Struct, frozen=True, kw_only=True):
     version: Version
     model: Model
     changelog: Annotated[str, msgspec.Meta(max_length=20_000)] | None = None
-    release_sequence: Count | None = None
+    release_sequence: Sequence | None = None
     allow_downgrade: bool = False
     bin_sha256: Sha256 | None = None
     bin_file_size_bytes: Count | None = None
@@ -108,7 +111,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     bin_sha256: Sha256
     bin_file_size_bytes: Count
     bin_crc32: Crc32
-    release_sequence: Count | msgspec.UnsetType = msgspec.UNSET
+    release_sequence: Sequence | msgspec.UnsetType = msgspec.UNSET
     allow_downgrade: bool | msgspec.UnsetType = msgspec.UNSET
     download_url: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
     expires_at: Timestamp
@@ -121,12 +124,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     device_id: str
     firmware_release_id: str
-    rollout_id: str | None
     status: AssignmentStatus
     assigned_at: Timestamp
     delivered_at: Timestamp | None
     applied_at: Timestamp | None
-    deadline_at: Timestamp
     error_message: str | None
 
 
@@ -140,21 +141,21 @@ class AssignmentEvent(Assignment, frozen=True, kw_only=True):
 
 
 class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The update that a device should make now, if any."""
+    """The newest update that a device was offered, whatever its status; null if there never was one."""
 
     data: Assignment | None
 
 
-class HistoryQuery(PageQuery, frozen=True, kw_only=True):
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     """How to list a device's updates."""
 
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="How many of the newest.")] = 20
 
-class AssignmentPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a device's updates, newest first."""
+
+class Assignments(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's updates, newest first."""
 
     data: list[Assignment]
-    has_more: bool
-    next_cursor: str | None
 
 
 class AssignRelease(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.commands.service import COMMAND, SHOWN_DONE
 from lapel.configuration.service import REVISION
 from lapel.devices.service import LOW_BATTERY_PERCENT
 from lapel.firmware.service import OPEN_OFFER
@@ -26,10 +27,12 @@ CHARGED_PERCENT = 20
 # A row's slot is this many minutes old at most while heartbeats come.
 _SLOT_MINUTES = 10
 
-_UNTOLD = '{"device_state": null, "pending_recordings": null, "flags": null, "connection_type": []}'
+_UNTOLD = '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}'
 
-# What device is meant is said by each statement. $3 is the present; NULL in $4 to $12 is what was not told.
+# What device is meant is said by each statement. $3 is the present; NULL in $4 to $12 is what was not told;
+# $14 is the connection that the heartbeat came through, NULL when that is unknown.
 _SET = f"""
+    last_seen_by = $14::text,
     battery_percent = coalesce($4::integer, d.battery_percent),
     storage_used_mb = coalesce($5::bigint, d.storage_used_mb),
     storage_total_mb = coalesce($6::bigint, d.storage_total_mb),
@@ -94,8 +97,8 @@ RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation
 _KEPT = """, kept AS (
     INSERT INTO device_diagnostics
         (world_id, device_id, event_id, end_user_id, schema_version, body, received_at)
-    SELECT beat.world_id, beat.id, event.id, beat.end_user_id, $14::integer, event.body::jsonb, $3
-    FROM beat CROSS JOIN unnest($15::text[], $16::text[]) AS event (id, body)
+    SELECT beat.world_id, beat.id, event.id, beat.end_user_id, $15::integer, event.body::jsonb, $3
+    FROM beat CROSS JOIN unnest($16::text[], $17::text[]) AS event (id, body)
     ON CONFLICT (world_id, device_id, event_id) DO NOTHING
 )
 SELECT beat.* FROM beat"""
@@ -113,29 +116,45 @@ _OF_KEY = """
 FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
 
 # Two of each, since what a statement could do is paid for by every one: the first for nearly all heartbeats,
-# the second for those of a device that records, or that come with diagnostic events ($14 to $16).
-BEAT_OF_DEVICE = f"UPDATE devices d SET last_seen_by = 'device', {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}"
-BEAT_OF_KEY = f"UPDATE devices d SET last_seen_by = 'key', {_SET}{_IDLE}{_OF_KEY}{_RETURNING}"
+# the second for those of a device that records, or that come with diagnostic events ($15 to $17).
+BEAT_OF_DEVICE = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}"
+BEAT_OF_KEY = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
-WITH beat AS (UPDATE devices d SET last_seen_by = 'device', {_SET}{_ACTIVE}{_OF_DEVICE}{_RETURNING}){_KEPT}"""
+WITH beat AS (UPDATE devices d SET {_SET}{_ACTIVE}{_OF_DEVICE}{_RETURNING}){_KEPT}"""
 FULL_BEAT_OF_KEY = f"""
-WITH beat AS (UPDATE devices d SET last_seen_by = 'key', {_SET}{_ACTIVE}{_OF_KEY}{_RETURNING}){_KEPT}"""
+WITH beat AS (UPDATE devices d SET {_SET}{_ACTIVE}{_OF_KEY}{_RETURNING}){_KEPT}"""
 
-# $1 to $3: the world, the device and the binding under which it called; $4: the present. The device's row is
-# held, as whoever unbinds it holds it; what another request ends at the same moment is settled by the
-# command's or the offer's own row.
+_DONE = SHOWN_DONE.format(state="$5::text", pending="$6::bigint")
+
+
+def _time(moment: str) -> str:
+    """A time as answers write it."""
+    return f"""to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+
+
+_STARTED, _STOPPED = _time("beat.active_since"), _time("$4::timestamptz")
+
+# $1 to $3: the world, the device and the binding under which it called; $4: the present; $5 and $6: the
+# state and the number of waiting recordings that it told, or NULL. One UPDATE settles the commands that this
+# shows to be done and delivers the others. The device's row is held, as whoever unbinds it holds it; what
+# another request ends at the same moment is settled by the command's or the offer's own row.
 HEAR = f"""
 WITH beat AS (
-    SELECT d.world_id, d.id, d.binding_generation FROM devices d
+    SELECT d.world_id, d.id, d.binding_generation, d.active_since, d.active_recording_id FROM devices d
     WHERE d.world_id = $1 AND d.id = $2 AND d.binding_generation = $3 AND d.deleted_at IS NULL
     FOR NO KEY UPDATE
 ), told AS (
-    UPDATE commands c SET status = 'delivered', delivered_at = coalesce(c.delivered_at, $4)
+    UPDATE commands c SET delivered_at = coalesce(c.delivered_at, $4), inferred = {_DONE},
+        status = CASE WHEN {_DONE} THEN 'executed' ELSE 'delivered' END,
+        executed_at = CASE WHEN {_DONE} THEN $4 END,
+        result = CASE WHEN {_DONE} THEN CASE c.type
+            WHEN 'start_recording' THEN
+                jsonb_build_object('recording_id', beat.active_recording_id, 'started_at', {_STARTED})
+            WHEN 'stop_recording' THEN jsonb_build_object('stopped_at', {_STOPPED}) END END
     FROM beat
     WHERE c.world_id = beat.world_id AND c.device_id = beat.id AND c.status IN ('pending', 'delivered')
       AND c.expires_at > $4 AND c.binding_generation = beat.binding_generation
-    RETURNING c.id, c.device_id, c.end_user_id, c.binding_generation, c.type, c.status, c.params, c.result,
-        c.error, c.expires_at, c.delivered_at, c.executed_at, c.created_at
+    RETURNING {COMMAND}
 ), offer AS (
     SELECT o.* FROM beat CROSS JOIN LATERAL ({
     OPEN_OFFER.format(world_id="beat.world_id", device_id="beat.id", now="$4")
@@ -146,7 +165,8 @@ WITH beat AS (
     WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN ('pending', 'delivered')
     RETURNING a.id
 )
-SELECT (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told) AS commands,
+SELECT (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told
+        WHERE told.status = 'delivered') AS commands,
     (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
 """
 
@@ -192,7 +212,7 @@ DELETE_OF_END_USER = "DELETE FROM device_diagnostics WHERE world_id = $1 AND end
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a heartbeat told: $3 to $13, and $14 to $16 if it takes the full statement."""
+    """What a heartbeat told: $3 to $14, and $15 to $17 if it takes the full statement."""
 
     facts: tuple[object, ...]
     diagnostics: tuple[int | None, list[str], list[str]] | None
@@ -222,10 +242,19 @@ async def beat_of_key(
 
 
 async def hear(
-    connection: Connection, world_id: int, device_id: str, binding_generation: int, now: datetime
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    binding_generation: int,
+    now: datetime,
+    state: str | None,
+    pending: int | None,
 ) -> tuple[str | None, str | None]:
-    """What waits for the device, which counts as delivered: its commands and its offer, as JSON."""
-    row = await connection.fetchrow(HEAR, world_id, device_id, binding_generation, now)
+    """What waits for the device, which counts as delivered: its commands and its offer, as JSON.
+
+    `state` and `pending` are what the heartbeat told; the commands that they show to be done are executed.
+    """
+    row = await connection.fetchrow(HEAR, world_id, device_id, binding_generation, now, state, pending)
     return (None, None) if row is None else (row["commands"], row["offer"])
 
 

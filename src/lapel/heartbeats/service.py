@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
+# A device that is connected in several ways uses the first of these.
+_CONNECTIONS = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
+_FLAG_WIFI, _FLAG_LTE = 8, 16
 _SWEEP = 500
 _PRUNE = 1000
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
@@ -64,11 +67,11 @@ class Heartbeats:
         """The heartbeat of whichever device has this token; None when that is not `device_id` (or `me`), or
         the token is not a current one. Raises InvalidRequest."""
         now = self._kit.clock.now()
-        told, accepted = _told(body, now, self._kit.disk)
+        told, accepted = _told(body, _connection(body), now, self._kit.disk)
         own = None if device_id == "me" else device_id
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_device(connection, token_hash, own, told)
-            heard = await _hear(connection, row, now)
+            heard = await _hear(connection, row, body, now)
         if row is None:
             return None
         actor = Actor(
@@ -91,10 +94,11 @@ class Heartbeats:
                 raise Unauthorized("This device token was revoked or replaced.")
             return found[1]
         now = self._kit.clock.now()
-        told, accepted = _told(body, now, self._kit.disk)
+        # An app passes on what it hears from its device over Bluetooth.
+        told, accepted = _told(body, "ble", now, self._kit.disk)
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
-            heard = await _hear(connection, row, now)
+            heard = await _hear(connection, row, body, now)
         if row is None:
             if device_id == "me":
                 raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
@@ -207,13 +211,23 @@ async def erase_all_of(connection: Connection, world_id: int, end_user_id: str, 
     await queries.delete_of_end_user(connection, world_id, end_user_id)
 
 
-async def _hear(connection: Connection, row: asyncpg.Record | None, now: datetime) -> _Heard:
+async def _hear(
+    connection: Connection, row: asyncpg.Record | None, body: HeartbeatBody, now: datetime
+) -> _Heard:
     """What waits for the device whose heartbeat was stored, if one was. That it is delivered is written
     apart: what does not come to pass because this process ends, waits for the device's next heartbeat."""
     crash_point("heartbeat:stored")
     if row is None or not row["waiting"]:
         return None, None
-    heard = await queries.hear(connection, row["world_id"], row["id"], row["binding_generation"], now)
+    heard = await queries.hear(
+        connection,
+        row["world_id"],
+        row["id"],
+        row["binding_generation"],
+        now,
+        body.device_state,
+        body.pending_recordings,
+    )
     crash_point("heartbeat:heard")
     return heard
 
@@ -223,8 +237,12 @@ def _minute(moment: datetime) -> int:
     return int(moment.timestamp()) // 60
 
 
-def _told(body: HeartbeatBody, now: datetime, disk: DiskGuard | None) -> tuple[queries.Told, list[str]]:
+def _told(
+    body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None
+) -> tuple[queries.Told, list[str]]:
     """What the statements take, and the ids of the diagnostic events in it. Raises InvalidRequest.
+
+    `connection`: what the heartbeat came through, if that is known.
 
     On a disk that is nearly full a heartbeat writes itself in place, but its events stay with the device.
     """
@@ -241,6 +259,7 @@ def _told(body: HeartbeatBody, now: datetime, disk: DiskGuard | None) -> tuple[q
         body.device_state,
         None if context is None else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),
         _minute(now),
+        connection,
     )
     diagnostics = body.diagnostics
     events = {} if diagnostics is None else _events(diagnostics)
@@ -251,6 +270,14 @@ def _told(body: HeartbeatBody, now: datetime, disk: DiskGuard | None) -> tuple[q
     version = None if diagnostics is None else diagnostics.schema_version
     stored = (version, [each.lower() for each in events], list(events.values()))
     return queries.Told(facts, stored), list(events)
+
+
+def _connection(body: HeartbeatBody) -> str | None:
+    """What a device says that it is connected through: `wifi`, `cellular` or `ble`, in this order."""
+    if body.connection_type is not None:
+        return next((word for told, word in _CONNECTIONS if told in body.connection_type), None)
+    flags = body.flags or 0
+    return "wifi" if flags & _FLAG_WIFI else "cellular" if flags & _FLAG_LTE else None
 
 
 def _state(body: HeartbeatBody) -> str | None:

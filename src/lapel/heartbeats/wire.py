@@ -12,8 +12,17 @@ from lapel.foundation.wire import Count, JsonObject
 
 MAX_EVENTS = 256
 
-DeviceState: TypeAlias = Literal[
-    "idle", "recording", "syncing", "uploading", "charging", "lowBattery", "storageFull", "error"
+# Those the contract lists; a device may tell another one, which is kept as given.
+DeviceState: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=32,
+        description="`idle recording syncing uploading charging lowBattery storageFull error`, or another.",
+        examples=["idle"],
+    ),
+]
+Connection: TypeAlias = Annotated[
+    str, msgspec.Meta(max_length=16, description="`wifi 4g ble`, or another.", examples=["wifi"])
 ]
 _EVENT: dict[str, Any] = {
     "required": ["event_id"],
@@ -53,9 +62,7 @@ class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
     device_state: DeviceState | None = None
     pending_recordings: Count | None = None
     flags: Annotated[int, msgspec.Meta(ge=0, le=255, examples=[9])] | None = None
-    connection_type: (
-        Annotated[list[Literal["wifi", "4g", "ble"]], msgspec.Meta(max_length=16, examples=[["wifi"]])] | None
-    ) = None
+    connection_type: Annotated[list[Connection], msgspec.Meta(max_length=16)] | None = None
     client_context: Annotated[Any, msgspec.Meta(description="Any JSON, kept as given.")] = None
     diagnostics: Diagnostics | None = None
     ota_result: OtaResult | None = None
@@ -78,7 +85,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 class RecordingState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is merged into the device's `recording_state`."""
 
-    device_state: DeviceState | None = None
+    device_state: str | None = None
     pending_recordings: int | None = None
     flags: int | None = None
-    connection_type: list[Literal["wifi", "4g", "ble"]] | None = None
+    connection_type: list[str] | None = None

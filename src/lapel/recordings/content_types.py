@@ -43,12 +43,7 @@ def content_type_for(media_type: MediaType, asked: str | None) -> str:
 
 def largest(settings: Settings, media_type: str) -> int:
     """The most bytes that a media of this type may have."""
-    limits = {
-        "audio": settings.max_audio_bytes,
-        "image": settings.max_image_bytes,
-        "video": settings.max_video_bytes,
-    }
-    return limits[media_type]
+    return settings.media_ceilings[media_type]
 
 
 def format_of(content_type: str | None) -> str | None:

@@ -72,7 +72,8 @@ VALUES ($1, $2, $3, $4, $5)
 # ---- upload-complete --------------------------------------------------------------------
 
 READ_RECORDING_STATE = f"""
-SELECT r.status, r.device_id, r.source, w.project_id FROM recordings r JOIN worlds w ON w.id = r.world_id
+SELECT r.status, r.device_id, r.upload_method, w.project_id
+FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE {REACHED}
 """
 
@@ -272,7 +273,7 @@ async def keep_upload_access(
 
 
 async def read_recording_state(connection: Connection, at: Reach) -> asyncpg.Record | None:
-    """`status`, `device_id`, `source` and `project_id` of a recording, if the caller may see it."""
+    """`status`, `device_id`, `upload_method` and `project_id` of a recording, if the caller may see it."""
     return await connection.fetchrow(READ_RECORDING_STATE, *reached(at))
 
 

@@ -38,6 +38,16 @@ MAX_TRIAL_AGE = timedelta(hours=6)
 # When the reconciler looks whether a verification is still under way.
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
+# The connection that an upload method stands for; of any other it is unknown.
+_CONNECTIONS = {
+    "ble": "ble",
+    "wifi": "wifi",
+    "wifi_direct": "wifi",
+    "4g": "cellular",
+    "4g_direct": "cellular",
+    "cellular": "cellular",
+}
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -97,7 +107,8 @@ class Settling:
         now, world_id, recording_id = self._kit.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
         if snapshot.device_id is not None and snapshot.status != "uploaded" and not trial.bad:
             # Before the recording is locked: who deletes an end user locks the devices first, too.
-            await mark_synced(connection, world_id, snapshot.device_id, snapshot.source, now)
+            by = _CONNECTIONS.get(snapshot.upload_method or "")
+            await mark_synced(connection, world_id, snapshot.device_id, by, now)
         locked = await queries.lock(connection, Reach(world_id, recording_id))
         if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
             raise _Lost

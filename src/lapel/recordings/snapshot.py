@@ -75,7 +75,7 @@ class Snapshot:
     at: Reach
     project_id: str
     device_id: str | None
-    source: str
+    upload_method: str | None
     status: Literal["pending", "uploaded", "failed", "integrity_failure"]
     media: tuple[MediaState, ...]
 
@@ -108,7 +108,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
         at,
         recording["project_id"],
         recording["device_id"],
-        recording["source"],
+        recording["upload_method"],
         recording["status"],
         tuple(_media(row, tuple(attempts.get(row["id"], ()))) for row in media),
     )

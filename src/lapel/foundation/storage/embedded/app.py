@@ -14,13 +14,13 @@ from typing import NamedTuple
 from lapel.foundation.asgi import Receive, Scope, Send
 from lapel.foundation.clock import Clock
 from lapel.foundation.storage.embedded import bucket_calls, cors, multipart, read, write
-from lapel.foundation.storage.embedded.call import Call
+from lapel.foundation.storage.embedded.call import MAX_OBJECT, Call
 from lapel.foundation.storage.embedded.errors import ClientGone, S3Error
 from lapel.foundation.storage.embedded.folder import Folder, valid_bucket
 from lapel.foundation.storage.embedded.metadata import OVERRIDES
 from lapel.foundation.storage.embedded.paths import check_key
 from lapel.foundation.storage.embedded.request import Request
-from lapel.foundation.storage.embedded.signature import Verifier
+from lapel.foundation.storage.embedded.signature import Signed, Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -104,8 +104,11 @@ def _find(table: Mapping[str, Sequence[_Operation]], request: Request) -> _Opera
 class StoreApp:
     """The ASGI application; `create_store_app` makes one."""
 
-    def __init__(self, folder: Folder, verifier: Verifier, prefix: str, stall: float) -> None:
+    def __init__(
+        self, folder: Folder, verifier: Verifier, prefix: str, stall: float, ceilings: Mapping[str, int]
+    ) -> None:
         self._folder = folder
+        self._ceilings = ceilings
         self._verifier = verifier
         self._prefix = prefix.encode()
         self._stall = stall
@@ -146,7 +149,15 @@ class StoreApp:
         bucket = self._folder.bucket(request.bucket or "none")
         if operation.needs_bucket and not bucket.exists():
             raise S3Error("NoSuchBucket", "There is no such bucket.")
-        await operation.handle(Call(request, signed, self._folder, bucket, key, self._stall))
+        largest = self._largest(request, signed)
+        await operation.handle(Call(request, signed, self._folder, bucket, key, self._stall, largest))
+
+    def _largest(self, request: Request, signed: Signed) -> int:
+        """How many bytes a PUT may have: a link without a length is good for any size of its type."""
+        if "X-Amz-Signature" not in request.query or "content-type" not in signed.headers:
+            return MAX_OBJECT
+        kind = (request.header("content-type") or "").partition("/")[0]
+        return min(self._ceilings.get(kind, MAX_OBJECT), MAX_OBJECT)
 
     async def _apply_cors(self, request: Request) -> None:
         """Add what lets a web page read the answer; raises `S3Error` for a refused preflight."""
@@ -192,6 +203,7 @@ def create_store_app(
     buckets: Sequence[str] = (),
     min_free_bytes: int = 1 << 30,
     stall_seconds: float = 60,
+    ceilings: Mapping[str, int] | None = None,
     threads: int = 8,
 ) -> StoreApp:
     """Make the store over a folder. Blocks for a moment: it sweeps what killed processes left behind.
@@ -199,12 +211,15 @@ def create_store_app(
     `credentials` maps access keys to secrets; all may do everything. `path_prefix` (such as `/store`) is what
     all paths begin with when the application is mounted beside another one; it is part of what clients
     sign. `buckets` are made unless they exist. PUTs are refused (507) that would leave less than
-    `min_free_bytes`, or 5 % of the disk, free. A client may stand still for `stall_seconds`. Any number of
-    processes may serve the same folder.
+    `min_free_bytes`, or 5 % of the disk, free. A client may stand still for `stall_seconds`. `ceilings` is
+    how many bytes a pre-signed PUT may have, by the first word of its Content-Type (`audio`): S3's 5 GiB for
+    others. Any number of processes may serve the same folder.
     """
     folder = Folder(root, clock, min_free_bytes, threads)
     for name in buckets:
         folder.bucket(name).create()
     for bucket in folder.buckets():
         multipart.sweep_uploads(bucket, folder.now())
-    return StoreApp(folder, Verifier(credentials, region, clock), path_prefix.rstrip("/"), stall_seconds)
+    return StoreApp(
+        folder, Verifier(credentials, region, clock), path_prefix.rstrip("/"), stall_seconds, ceilings or {}
+    )

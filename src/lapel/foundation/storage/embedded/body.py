@@ -11,8 +11,6 @@ from lapel.foundation.storage.embedded.objects import ObjectWriter
 from lapel.foundation.storage.embedded.request import Request
 from lapel.foundation.storage.embedded.signature import Signed
 
-MAX_OBJECT = 5 << 30
-"""Bytes of one PUT or one part at most, as in S3."""
 MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
 
@@ -75,8 +73,8 @@ class Upload:
         self.digests = Digests(request, signed)
         self._decoder = ChunkedDecoder(signed) if signed.payload.startswith("STREAMING-") else None
         self._expected = declared_length(request, signed)
-        if (self._expected or 0) > MAX_OBJECT:
-            raise S3Error("EntityTooLarge", f"One upload has at most {MAX_OBJECT} bytes.")
+        if (self._expected or 0) > call.largest:
+            raise _too_large(call.largest)
         self.size = 0
 
     async def receive(self) -> ObjectWriter:
@@ -119,8 +117,10 @@ class Upload:
         if self._decoder is not None:
             pieces = [piece for received in batch for piece in self._decoder.feed(received)]
         self.size += sum(map(len, pieces))
-        if self.size > (MAX_OBJECT if self._expected is None else self._expected):
-            raise S3Error("EntityTooLarge", "The body is longer than announced or allowed.")
+        if self._expected is not None and self.size > self._expected:
+            raise S3Error("EntityTooLarge", "The body is longer than announced.")
+        if self.size > self._call.largest:
+            raise _too_large(self._call.largest)
         self._folder.require_space((self._expected or self.size) - self.size)  # others write too
         writer.write(pieces)
         self.digests.update(pieces)
@@ -128,3 +128,7 @@ class Upload:
     def verified_checksums(self) -> dict[str, str]:
         """Compare all hashes with what the client sent; return those to keep. Raises `S3Error`."""
         return self.digests.verify({} if self._decoder is None else self._decoder.trailers)
+
+
+def _too_large(largest: int) -> S3Error:
+    return S3Error("EntityTooLarge", f"This upload may have at most {largest} bytes.")

@@ -6,11 +6,15 @@ from lapel.foundation.storage.embedded.folder import Bucket, Folder
 from lapel.foundation.storage.embedded.request import Request
 from lapel.foundation.storage.embedded.signature import Signed
 
+MAX_OBJECT = 5 << 30
+"""Bytes of one PUT or one part at most, as in S3."""
+
 
 class Call(NamedTuple):
     """A request whose signature was checked, and where it goes.
 
-    `key` is empty for calls on a bucket. `stall` is how many seconds a client may stand still.
+    `key` is empty for calls on a bucket. `stall` is how many seconds a client may stand still, `largest` how
+    many bytes it may PUT.
     """
 
     request: Request
@@ -19,3 +23,4 @@ class Call(NamedTuple):
     bucket: Bucket
     key: str
     stall: float
+    largest: int
