@@ -96,7 +96,7 @@ def _rows(what: str, count: int, seen: _Seen, memory: str) -> list[Row]:
             at_least=count,
             detail=f"first answers {_listed(seen.first)}; all {_listed(seen.answers)}; {seen.seconds:.1f} s",
         ),
-        Row(f"{what}: slowest answer", seen.slowest, "s", at_most=25 if "completions" in what else None),
+        Row(f"{what}: slowest answer", seen.slowest, "s", at_most=25 if "completions" in what else 10),
         Row(
             f"{what}: /health 200 meanwhile",
             seen.health[200],

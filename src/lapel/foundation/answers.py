@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.errors import ApiError, Detail
-from lapel.foundation.operations import Answer, Operation, Reply
+from lapel.foundation.operations import Operation, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     resource_id: str | None = None
 
 
-def encode(operation: Operation, answer: Answer) -> tuple[int, Headers, bytes]:
+def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, bytes]:
     """Status, headers (Content-Type and the handler's own) and body of a handler's answer."""
     if isinstance(answer, Reply):
         own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)

@@ -111,6 +111,9 @@ class Operation:
     # none the request goes the usual way, to `handler`, which says what is wrong; and so does one whose body
     # may be large: that is read for known callers only. Never `stored`.
     direct: Direct | None = None
+    # For answers that may be large: about how many bytes, so that a large one is made only once there is
+    # room. Called as the handler is. Never `stored`, whose transaction would stay open meanwhile.
+    sized: Callable[..., Awaitable[int]] | None = None
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False
     description: str = ""

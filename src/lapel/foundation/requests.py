@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import msgspec
 import structlog
 
@@ -21,10 +20,8 @@ from lapel.foundation.answers import encode, problem, refuse
 from lapel.foundation.asgi import ClientGone
 from lapel.foundation.auth import admit
 from lapel.foundation.bodies import BodyDecoder, QueryDecoder
-from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import (
     ApiError,
-    InternalError,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
@@ -34,14 +31,15 @@ from lapel.foundation.errors import (
 )
 from lapel.foundation.forms import Form
 from lapel.foundation.idempotency import Stored, Ticket
+from lapel.foundation.large_answers import PIECE, LargeAnswers
 from lapel.foundation.operations import Operation, Reply, Router
+from lapel.foundation.refusals import AGAIN, classify
 from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.request_id import REQUEST_ID
-from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.strangers import Strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from lapel.foundation.answers import Headers
     from lapel.foundation.asgi import Receive, Scope, Send
@@ -58,13 +56,6 @@ _KEEP_ANSWERS = timedelta(hours=24)
 # What is read and decoded for a caller that is not known yet, at most.
 _DIRECT_BYTES = 64 * 1024
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-# A schema change under a cached statement, or a deadlock that PostgreSQL broke: once more.
-_AGAIN = (
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +76,20 @@ class _Call:
     """What is known of one request so far; read when it is answered, also if it failed."""
 
     headers: dict[bytes, bytes]
+    began: float
+    request_id: str
     operation: Operation | None = None
     actor: Actor = ANONYMOUS
     extra: Headers = ()
+    started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """An answer of about `size` bytes that is not made yet."""
+
+    size: int
+    make: Callable[[], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +131,47 @@ class Api:
         self._observe = observe
         self._body_limit = body_limit
         self._disk = disk
+        self._large = LargeAnswers()
         self.strangers = Strangers(clock)
         self._router = Router((each.method, each.path, _compile(each)) for each in operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; never raises."""
-        began = time.perf_counter()
-        request_id = self._ids.new("req")
-        REQUEST_ID.set(request_id)
-        call = _Call(dict(scope["headers"]))
+        call = _Call(dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
+        REQUEST_ID.set(call.request_id)
         try:
-            status, headers, body = await self._answer(scope, receive, call)
+            answer = await self._answer(scope, receive, call)
+            if isinstance(answer, _Large) or len(answer[2]) > PIECE:
+                await self._send_large(answer, scope, call, send)
+                return
         except ClientGone:
             return
-        except Exception as error:  # noqa: BLE001 - this is where every error ends
-            refusal = self._classify(error)
-            status, headers, body = refuse(refusal, request_id, problem(call.headers))
-        self._observe(call.operation, scope["method"], status, time.perf_counter() - began, call.actor)
+        except Exception as error:
+            if call.started:
+                raise
+            answer = refuse(classify(error), call.request_id, problem(call.headers))
+        await self._start(answer, scope, call, send)
+        await send({"type": "http.response.body", "body": answer[2], "more_body": False})
+
+    async def _send_large(
+        self, answer: tuple[int, Headers, bytes] | _Large, scope: Scope, call: _Call, send: Send
+    ) -> None:
+        """Make it, if it is not made yet, and send it, once there is room. Raises Unavailable, ClientGone."""
+        made = not isinstance(answer, _Large)
+        size = len(answer[2]) if made else answer.size
+        async with self._large.room(call.actor.world_id, size, made=made) as place:
+            whole = answer if made else await _make(call, answer)
+            await self._start(whole, scope, call, send)
+            await self._large.send(send, whole[2], place)
+
+    async def _start(self, answer: tuple[int, Headers, bytes], scope: Scope, call: _Call, send: Send) -> None:
+        """Count the answer, and send its head."""
+        call.started = True
+        status, headers, body = answer
+        self._observe(call.operation, scope["method"], status, time.perf_counter() - call.began, call.actor)
         version = call.headers.get(b"bota-version")
         sent: list[tuple[bytes, bytes]] = [
-            (b"x-request-id", request_id.encode()),
+            (b"x-request-id", call.request_id.encode()),
             (b"cache-control", b"no-store"),
             *call.extra,
             *headers,
@@ -158,9 +181,10 @@ class Api:
         if status != 204:
             sent.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _answer(self, scope: Scope, receive: Receive, call: _Call) -> tuple[int, Headers, bytes]:
+    async def _answer(
+        self, scope: Scope, receive: Receive, call: _Call
+    ) -> tuple[int, Headers, bytes] | _Large:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
         if len(call.headers) != len(scope["headers"]):
@@ -186,6 +210,10 @@ class Api:
             )
             return await self._run_stored(_Effect(operation, call.actor, params, query, body, ticket))
         handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
+        if operation.sized is not None:
+            size = await operation.sized(call.actor, params, query, body)
+            if size > PIECE:
+                return _Large(size, lambda: handler(call.actor, params, query, body))
         return encode(operation, await handler(call.actor, params, query, body))
 
     async def _enter(
@@ -309,7 +337,7 @@ class Api:
     async def _run_stored(self, effect: _Effect) -> tuple[int, Headers, bytes]:
         try:
             return await self._run_once(effect)
-        except _AGAIN:
+        except AGAIN:
             return await self._run_once(effect)
 
     async def _run_once(self, effect: _Effect) -> tuple[int, Headers, bytes]:
@@ -340,22 +368,11 @@ class Api:
                 await ticket.store(connection, self._sealer, now, stored, end_user_id)
             return answer, encoded
 
-    def _classify(self, error: Exception) -> ApiError:
-        if isinstance(error, ApiError):
-            return error
-        if isinstance(error, StoreUnavailable):
-            _log.warning("store.away", error=str(error))
-            return Unavailable("The object store does not answer. Repeat the request.", retry_after=2)
-        if isinstance(error, DATABASE_AWAY):
-            _log.warning("database.away", error=type(error).__name__)
-            return Unavailable("The database went away. Repeat the request.")
-        if isinstance(error, (*_AGAIN, asyncpg.LockNotAvailableError)):
-            return Unavailable("Another request changed the same at the same moment. Repeat the request.")
-        if isinstance(error, asyncpg.InsufficientResourcesError):
-            _log.error("database.full", error=str(error))
-            return Unavailable("The database has no room. Repeat the request later.", retry_after=60)
-        _log.error("request.failed", exc_info=error)
-        return InternalError("Something went wrong on our side. The request id finds it in the server's log.")
+
+async def _make(call: _Call, answer: _Large) -> tuple[int, Headers, bytes]:
+    if call.operation is None:
+        raise RuntimeError("only operations answer")
+    return encode(call.operation, await answer.make())
 
 
 def _is_small(headers: Mapping[bytes, bytes]) -> bool:

@@ -58,6 +58,12 @@ JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
 WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 """
 
+# The text stands in an answer twice.
+SIZE = """
+SELECT 2 * coalesce(octet_length(full_text), 0) + coalesce(octet_length(segments), 0)
+FROM transcriptions WHERE world_id = $1 AND id = $2
+"""
+
 BEGIN = f"""
 WITH begun AS (
     UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
@@ -172,6 +178,14 @@ LISTS = {
 }
 
 
+LIST_SIZES = {
+    key: "SELECT coalesce(sum(2 * coalesce(octet_length(full_text), 0)"
+    + " + coalesce(octet_length(segments), 0)" * key[0]
+    + f"), 0)::bigint FROM ({listed}) page"
+    for key, listed in LISTS.items()
+}
+
+
 async def insert(
     connection: Connection,
     world_id: int,
@@ -207,6 +221,11 @@ async def read(
     return await connection.fetchrow(READ, world_id, transcription_id, end_user_id)
 
 
+async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:
+    """Bytes of its texts and segments as an answer shows them; None when there is no such transcription."""
+    return await connection.fetchval(SIZE, world_id, transcription_id)
+
+
 async def list_page(
     connection: Connection,
     world_id: int,
@@ -218,11 +237,38 @@ async def list_page(
 ) -> list[asyncpg.Record]:
     """A page, newest first; `followed` says of its last row whether others come after it. `filters`:
     recording_id, status."""
+    key, given = _listed(world_id, end_user_id, asked, filters, with_segments=with_segments)
+    return await connection.fetch(LISTS[key], *given)
+
+
+async def list_size(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str | None,
+    asked: Window,
+    filters: Mapping[str, str | None],
+    *,
+    with_segments: bool,
+) -> int:
+    """Bytes of the texts and segments of that page."""
+    key, given = _listed(world_id, end_user_id, asked, filters, with_segments=with_segments)
+    return await connection.fetchval(LIST_SIZES[key], *given)
+
+
+def _listed(
+    world_id: int,
+    end_user_id: str | None,
+    asked: Window,
+    filters: Mapping[str, str | None],
+    *,
+    with_segments: bool,
+) -> tuple[tuple[bool, bool, bool], list[object]]:
+    """Which statement lists them, and its arguments."""
     recording_id, status = filters["recording_id"], filters["status"]
-    statement = LISTS[with_segments, recording_id is not None, status is not None]
     given = [value for value in (recording_id, status) if value is not None]
     place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
-    return await connection.fetch(statement, world_id, end_user_id, *place, *given)
+    key = (with_segments, recording_id is not None, status is not None)
+    return key, [world_id, end_user_id, *place, *given]
 
 
 async def begin(

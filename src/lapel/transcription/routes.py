@@ -70,6 +70,14 @@ class _Routes:
     async def export(self, actor: Actor, params: Params, query: ExportQuery, _body: NoBody) -> Reply:
         return await self._service.export(actor, params["transcription_id"], query.format)
 
+    async def size(self, actor: Actor, params: Params, _query: object, _body: NoBody) -> int:
+        return await self._service.size(actor, params["transcription_id"])
+
+    async def size_of_list(
+        self, actor: Actor, _params: Params, query: TranscriptionQuery, _body: NoBody
+    ) -> int:
+        return await self._service.size_of_list(actor, query)
+
     async def waveform(self, actor: Actor, params: Params, query: WaveformQuery, _body: NoBody) -> Waveform:
         return await self._service.waveform(actor, params["recording_id"], query.points)
 
@@ -135,6 +143,7 @@ def _reads(routes: _Routes) -> tuple[Operation, ...]:
             description="Newest first; without their segments, unless `include=segments`.",
             tag=_TAG,
             handler=routes.list,
+            sized=routes.size_of_list,
             scope="transcriptions:read",
             callers=_READERS,
             end_user_keys="filter",
@@ -149,6 +158,7 @@ def _reads(routes: _Routes) -> tuple[Operation, ...]:
             description="With its segments, once it is completed; `progress` says how far it is.",
             tag=_TAG,
             handler=routes.read,
+            sized=routes.size,
             scope="transcriptions:read",
             callers=_READERS,
             end_user_keys="filter",
@@ -163,6 +173,7 @@ def _reads(routes: _Routes) -> tuple[Operation, ...]:
             description="Text, Markdown, subtitles, a table, JSON, a page or a document.",
             tag=_TAG,
             handler=routes.export,
+            sized=routes.size,
             scope="transcriptions:read",
             callers=_READERS,
             end_user_keys="filter",

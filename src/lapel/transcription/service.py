@@ -102,6 +102,26 @@ class Transcriptions:
         async with self._kit.database.acquire() as connection:
             return await self._read_in(connection, actor, transcription_id)
 
+    async def size(self, actor: Actor, transcription_id: str) -> int:
+        """About how many bytes of JSON it is. Raises NotFound."""
+        async with self._kit.database.acquire() as connection:
+            size = await queries.size(connection, actor.world_id, transcription_id)
+        if size is None:
+            raise _unknown()
+        return size
+
+    async def size_of_list(self, actor: Actor, query: TranscriptionQuery) -> int:
+        """About how many bytes of JSON the page is."""
+        async with self._kit.database.acquire() as connection:
+            return await queries.list_size(
+                connection,
+                actor.world_id,
+                actor.end_user_id,
+                window(query, "transcriptions"),
+                {"recording_id": query.recording_id, "status": query.status},
+                with_segments=query.include == "segments",
+            )
+
     async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
         """Newest first."""
         asked = window(query, "transcriptions")
