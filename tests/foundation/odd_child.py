@@ -87,6 +87,6 @@ def answer_oddly(how: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        answer_oddly(sys.argv[3])
-    answer_requests(Ask, handle, sys.argv[1:3])
+    if len(sys.argv) > 2:
+        answer_oddly(sys.argv[2])
+    answer_requests(Ask, handle, sys.argv[1])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lapel.cli import checks, secret_checks, speech_checks, speech_models
+from lapel.cli import checks, sandbox_checks, secret_checks, speech_checks, speech_models
 from lapel.cli.checks import Finding
 from lapel.cli.faults import explain
 from lapel.cli.options import DataDir, Json, emit
@@ -53,6 +53,8 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.local(settings)
     yield from speech_checks.speech(settings)
+    if settings.role in {"all", "worker"}:
+        yield from sandbox_checks.sandbox()
     folder = DataFolder(settings.data_dir) if prepare.needs_folder(settings) else None
     is_there = folder is not None and folder.path.is_dir()
     running = folder.running() if folder is not None and is_there and folder.is_taken() else None

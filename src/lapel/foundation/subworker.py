@@ -12,20 +12,24 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import struct
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Generator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import structlog
 
 from lapel.foundation.processes import end_with
+from lapel.foundation.sandbox import confine
 from lapel.settings import environment_without_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from io import FileIO
+    from collections.abc import Callable
 
     Report = Callable[[float], None]
 
@@ -66,17 +70,47 @@ class _Refused(msgspec.Struct, frozen=True, array_like=True):
     message: str
 
 
+class _Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent tells its child on the command line. `files`: the descriptor that files come through;
+    `reads`: what it may open by name, None for whatever the account may."""
+
+    memory_bytes: int
+    parent: int
+    files: int
+    reads: list[str] | None
+
+
+@runtime_checkable
+class NamesFiles(Protocol):
+    """A request about files. The parent opens them and hands them over: the child may not by itself."""
+
+    def files(self) -> Sequence[tuple[str, int]]:
+        """Their paths, with the flags to open each."""
+        ...
+
+
 class Subworker:
     """The parent's side. One call at a time; others wait their turn.
 
     `memory_bytes`: address space that the child may use at most (0: no bound; Linux only).
     `idle_seconds`: a child that nobody called for so long is ended, and its memory is free again.
+    `reads`: files and folders, besides Python's own, that the child opens by name; None for one that is
+    trusted, and keeps all our rights.
     """
 
     def __init__(
-        self, module: str, *arguments: str, memory_bytes: int = 0, idle_seconds: float | None = None
+        self,
+        module: str,
+        *arguments: str,
+        memory_bytes: int = 0,
+        idle_seconds: float | None = None,
+        reads: Sequence[Path] | None = (),
     ) -> None:
-        self._command = [sys.executable, "-m", module, str(memory_bytes), str(os.getpid()), *arguments]
+        self._module = module
+        self._arguments = arguments
+        self._memory_bytes = memory_bytes
+        self._reads = None if reads is None else [str(each) for each in reads]
+        self._files: socket.socket | None = None
         self._idle_seconds = idle_seconds
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
@@ -102,13 +136,12 @@ class Subworker:
 
         Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied.
         """
-        body = msgspec.msgpack.encode(request)
         async with self._turn:
             if self._idle is not None:
                 self._idle.cancel()
             try:
                 async with asyncio.timeout(seconds):
-                    reply = await self._exchange(await self._started(), body, answer, report)
+                    reply = await self._exchange(await self._started(), request, answer, report)
             except TimeoutError:
                 await self._end()
                 raise SubworkerTimeout(f"not done after {seconds} s") from None
@@ -151,22 +184,35 @@ class Subworker:
             return self._child
         await self._end()
         self._said.clear()
-        self._child = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment_without_ours(**_QUIET),
-        )
+        self._files, theirs = socket.socketpair()
+        with theirs:
+            bounds = _Bounds(
+                memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
+            )
+            told = msgspec.json.encode(bounds).decode()
+            # -P: the folder that we happen to stand in holds no code of ours, and is not to be read.
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", self._module, told, *self._arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env=environment_without_ours(**_QUIET),
+            )  # fmt: skip
         self._listening = asyncio.create_task(self._listen(self._child.stderr))
         return self._child
 
     async def _exchange(
-        self, child: asyncio.subprocess.Process, request: bytes, answer: type[T], report: Report | None
+        self,
+        child: asyncio.subprocess.Process,
+        request: msgspec.Struct,
+        answer: type[T],
+        report: Report | None,
     ) -> T | _Refused:
-        if child.stdin is None or child.stdout is None:
+        if child.stdin is None or child.stdout is None or self._files is None:
             raise BrokenPipeError
-        child.stdin.write(_HEAD.pack(len(request), _ANSWER) + request)
+        body, sent = msgspec.msgpack.encode(request), _hand_over(self._files, request)
+        child.stdin.write(_HEAD.pack(len(body), sent) + body)
         await child.stdin.drain()
         while True:
             length, kind = _HEAD.unpack(await child.stdout.readexactly(_HEAD.size))
@@ -206,6 +252,9 @@ class Subworker:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await _ended(child)
+        if self._files is not None:
+            self._files.close()
+            self._files = None
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
@@ -216,13 +265,36 @@ class Subworker:
 
         def leave() -> None:
             if not self._turn.locked():
-                self._leaving = asyncio.create_task(self._let_go())
+                self._leaving = asyncio.create_task(self.renew())
 
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, leave)
 
-    async def _let_go(self) -> None:
+    async def renew(self, reads: Sequence[Path] | None = None) -> None:
+        """End the child when it is done with its call; the next one finds another, which may read `reads`."""
         async with self._turn:  # a call that comes now waits, and starts another child
             await self._end()
+            if reads is not None:
+                self._reads = [str(each) for each in reads]
+
+
+def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
+    """Opens the files of a request and sends them, each with its path; gives their number.
+
+    One that cannot be opened is left out: the child tells the error when it tries itself.
+    """
+    sent = 0
+    for path, flags in request.files() if isinstance(request, NamesFiles) else ():
+        try:
+            opened = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        except OSError:
+            continue
+        try:
+            name = os.fsencode(path)
+            socket.send_fds(channel, [struct.pack(">I", len(name)) + name], [opened])
+        finally:
+            os.close(opened)
+        sent += 1
+    return sent
 
 
 async def _ended(child: asyncio.subprocess.Process) -> None:
@@ -244,20 +316,63 @@ async def _ended(child: asyncio.subprocess.Process) -> None:
 def answer_requests(
     request: Any,  # noqa: ANN401 - a struct, or a union of tagged ones, which has no common type
     handle: Callable[[Any, Report], msgspec.Struct],
-    arguments: Sequence[str],
+    told: str,
+    *,
+    imported: bool = False,
 ) -> None:
-    """The child's side: answers until the parent is gone. `arguments`: sys.argv[1:3], from the parent."""
-    memory_bytes, parent = int(arguments[0]), int(arguments[1])
-    end_with(parent)
-    if memory_bytes and sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    """The child's side: answers until the parent is gone. `told`: sys.argv[1], from the parent.
+
+    Before it looks at a request it gives up its rights, see sandbox.py. `imported`: all code that it will
+    need is; then it reads no file but those that come with a request.
+    """
+    bounds = msgspec.json.decode(told, type=_Bounds)
+    end_with(bounds.parent)
+    if bounds.memory_bytes and sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (bounds.memory_bytes, bounds.memory_bytes))
     # Libraries may print; what they print must not get between the frames.
-    with open(os.dup(1), "wb", buffering=0) as out, open(os.dup(0), "rb") as incoming:  # noqa: PTH123
+    with (
+        open(os.dup(1), "wb", buffering=0) as out,  # noqa: PTH123
+        open(os.dup(0), "rb") as incoming,  # noqa: PTH123
+        socket.socket(fileno=bounds.files) as channel,
+    ):
         os.dup2(2, 1)
         decoder = msgspec.msgpack.Decoder(request)
+        if bounds.reads is not None:
+            confine([Path(each) for each in bounds.reads], needs_code=not imported)
+            end_with(bounds.parent)  # a change of account takes that back
         while head := incoming.read(_HEAD.size):
-            length, _ = _HEAD.unpack(head)
-            _answer(out, decoder.decode(incoming.read(length)), handle)
+            length, files = _HEAD.unpack(head)
+            with _taken(channel, files):
+                _answer(out, decoder.decode(incoming.read(length)), handle)
+
+
+# What came with the request that is being answered: path to descriptor.
+_handed_over: dict[str, int] = {}
+
+
+def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
+    """A file that came with the request, or one of this process's own. Raises OSError.
+
+    What is written is for this account alone.
+    """
+    handed_over = _handed_over.get(path)
+    if handed_over is not None:
+        return FileIO(os.dup(handed_over), mode)
+    return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+@contextlib.contextmanager
+def _taken(channel: socket.socket, files: int) -> Generator[None]:
+    """The files of one request, until it is answered."""
+    try:
+        for _ in range(files):
+            head, descriptors, _, _ = socket.recv_fds(channel, 4, 1)
+            (length,) = struct.unpack(">I", head)
+            _handed_over[os.fsdecode(channel.recv(length, socket.MSG_WAITALL))] = descriptors[0]
+        yield
+    finally:
+        while _handed_over:
+            os.close(_handed_over.popitem()[1])
 
 
 def _answer(out: FileIO, request: object, handle: Callable[[Any, Report], msgspec.Struct]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import resource
 import sys
 from typing import TYPE_CHECKING
+
+import av
 
 from lapel.foundation.subworker import answer_requests
 from lapel.transcription.audio.decoding import decode
@@ -26,8 +30,16 @@ def _handle(request: Decode, report: Callable[[float], None]) -> AudioFacts:
     return decode(request)
 
 
+def _import_all() -> None:
+    """PyAV imports what a stream needs when it meets one; by then this process opens no file any more."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in {"av.__main__", "av.datasets"}:
+            importlib.import_module(module.name)
+
+
 if __name__ == "__main__":
     # What a crash would write to the disk is somebody's conversation.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(_NICENESS)
-    answer_requests(Decode, _handle, sys.argv[1:3])
+    _import_all()
+    answer_requests(Decode, _handle, sys.argv[1], imported=True)

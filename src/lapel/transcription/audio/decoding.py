@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from io import FileIO
 from typing import TYPE_CHECKING, NoReturn
 
 import av
 from av.container.core import Flags
 from av.error import FFmpegError
 
-from lapel.foundation.subworker import Refusal
+from lapel.foundation.subworker import Refusal, open_file
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.audio.formats import DECODERS, DEMUXERS, begins_like_audio, names, true_type
 from lapel.transcription.audio.mixing import Mixer, settle_layout
@@ -21,6 +20,7 @@ from lapel.transcription.audio.sink import Sink, opened_sink
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from io import FileIO
 
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
@@ -195,7 +195,7 @@ def _first_audio(container: InputContainer) -> AudioStream:
 @contextmanager
 def _opened(file: str) -> Generator[FileIO]:
     try:
-        opened = FileIO(file)
+        opened = open_file(file)
     except OSError as error:
         raise _unread(error) from None
     with opened:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 SAMPLE_RATE = 16_000
@@ -20,3 +22,8 @@ class Decode(msgspec.Struct, frozen=True, kw_only=True):
     declared: str
     max_seconds: float
     spare_bytes: int
+
+    def files(self) -> list[tuple[str, int]]:
+        """What the parent opens for it. A pipe, which is no audio file, must not keep the parent waiting."""
+        written = [] if self.pcm is None else [(self.pcm, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)]
+        return [(self.file, os.O_RDONLY | os.O_NONBLOCK), *written]

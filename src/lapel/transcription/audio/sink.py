@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from io import FileIO
 from typing import TYPE_CHECKING
 
-from lapel.foundation.subworker import Refusal
+from lapel.foundation.subworker import Refusal, open_file
 from lapel.transcription.audio.envelope import Levels, Peaks
 from lapel.transcription.audio.messages import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from io import FileIO
 
     import numpy as np
     from numpy.typing import NDArray
@@ -76,8 +76,7 @@ def opened_sink(request: Decode) -> Generator[Sink]:
         yield Sink(request, None)
         return
     try:
-        # Nobody else may read it.
-        pcm = FileIO(request.pcm, "w", opener=lambda path, flags: os.open(path, flags, 0o600))
+        pcm = open_file(request.pcm, "w")
     except OSError as error:
         raise _unwritten(error) from None
     with pcm:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import numpy as np
 
-from lapel.foundation.subworker import Refusal, answer_requests
+from lapel.foundation.subworker import Refusal, answer_requests, open_file
 from lapel.transcription.engine.messages import (
+    NOT_HERE,
     SAMPLE_RATE,
     Describe,
     Group,
@@ -27,6 +28,7 @@ from lapel.transcription.engine.messages import (
     Request,
     Voices,
 )
+from lapel.transcription.engine.weights import NotHere
 from lapel.transcription.failures import SpeechError
 
 if TYPE_CHECKING:
@@ -52,20 +54,20 @@ class _Models:
             return self._answer(request, report)
         except SpeechError as fault:
             raise Refusal(fault.code, fault.message) from fault
+        except NotHere as absent:
+            raise Refusal(NOT_HERE, str(absent)) from absent
 
     def _answer(self, request: Request, report: Report) -> Answer:
         # Imported where they are needed: a child that only groups voices loads no model's library.
         match request:
             case Prepare():
-                return Ready(model=self._model(request.model).load(report))
+                return Ready(model=self._model(request.model).load())
             case Listen():
                 return self._listen(request, report)
             case Describe():
                 from lapel.transcription.speakers.work import describe  # noqa: PLC0415
 
-                return describe(
-                    Path(request.pcm), request.speech, weights=self._speakers, threads=self._threads
-                )
+                return describe(request.pcm, request.speech, weights=self._speakers, threads=self._threads)
             case Group():
                 from lapel.transcription.speakers.work import group  # noqa: PLC0415
 
@@ -74,7 +76,7 @@ class _Models:
                 assert_never(request)
 
     def _listen(self, request: Listen, report: Report) -> Heard:
-        samples = _samples(Path(request.pcm), request.start_ms, request.end_ms)
+        samples = _samples(request.pcm, request.start_ms, request.end_ms)
         return self._model(request.model).listen(
             samples, offset=request.start_ms / 1000, language=request.language, report=report
         )
@@ -89,14 +91,15 @@ class _Models:
         return self._whisper
 
 
-def _samples(pcm: Path, start_ms: int, end_ms: int) -> NDArray[np.float32]:
+def _samples(pcm: str, start_ms: int, end_ms: int) -> NDArray[np.float32]:
     """The part of a PCM file, -1 to 1; what lies beyond its end is left out."""
-    count = pcm.stat().st_size // 2
-    first, last = (max(0, min(ms * SAMPLE_RATE // 1000, count)) for ms in (start_ms, end_ms))
-    if last <= first:
-        return np.zeros(0, np.float32)
-    mapped = np.memmap(pcm, "<i2", "r", offset=first * 2, shape=(last - first,))
-    return mapped.astype(np.float32) / np.float32(32768)
+    with open_file(pcm) as file:
+        count = os.fstat(file.fileno()).st_size // 2
+        first, last = (max(0, min(ms * SAMPLE_RATE // 1000, count)) for ms in (start_ms, end_ms))
+        if last <= first:
+            return np.zeros(0, np.float32)
+        mapped = np.memmap(file, "<i2", "r", offset=first * 2, shape=(last - first,))
+        return mapped.astype(np.float32) / np.float32(32768)
 
 
 def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -110,10 +113,10 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """`arguments`: of the command line, the Subworker's two first."""
-    whisper, speakers, threads = arguments[2:5]
+    """`arguments`: of the command line, the Subworker's first."""
+    whisper, speakers, threads = arguments[1:4]
     models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or cores())
-    answer_requests(Request, models.answer, arguments)
+    answer_requests(Request, models.answer, arguments[0])
 
 
 if __name__ == "__main__":

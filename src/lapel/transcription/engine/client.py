@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
@@ -9,7 +10,9 @@ import structlog
 
 from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied, SubworkerTimeout
 from lapel.settings import Settings
+from lapel.transcription.engine.hub import cache_folder
 from lapel.transcription.engine.messages import (
+    NOT_HERE,
     Describe,
     Group,
     Groups,
@@ -20,10 +23,12 @@ from lapel.transcription.engine.messages import (
     Request,
     Voices,
 )
+from lapel.transcription.engine.weights import named_folder
 from lapel.transcription.failures import Code, SpeechError, TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Report = Callable[[float], None]
 
@@ -52,12 +57,15 @@ class Engine:
     def __init__(self, settings: Settings | None = None) -> None:
         """`settings`: None for those of this process's environment."""
         settings = settings or Settings.load()
+        self._setting = settings.whisper_model
+        self._reads = list(_models(settings))
         self._worker = Subworker(
             "lapel.transcription.engine.child",
             settings.whisper_model,
             "" if settings.speaker_model is None else str(settings.speaker_model),
             str(settings.speech_threads),
             idle_seconds=settings.speech_idle_seconds,
+            reads=self._reads,
         )
         # The child, and the model that it has loaded.
         self._prepared: tuple[int | None, str | None] = (None, None)
@@ -73,7 +81,13 @@ class Engine:
 
         `model`: a folder or a name instead of the setting.
         """
-        ready = await self._ask(Prepare(model=model), Ready, seconds=_LOADING, report=_logged(report))
+        await self._reach(model)
+        try:
+            ready = await self._ask(Prepare(model=model), Ready, seconds=_LOADING)
+        except _NotHere:
+            await self._download(self._setting if model is None else model, _logged(report))
+            await self._worker.renew()  # it may have begun before there was a folder with models
+            ready = await self._ask(Prepare(model=model), Ready, seconds=_LOADING)
         self._prepared = (self._worker.pid, model)
         return ready.model
 
@@ -98,20 +112,55 @@ class Engine:
         self._closed = True
         await self._worker.close()
 
+    async def _reach(self, model: str | None) -> None:
+        """See that the child may read a model's folder, which may be named when it runs already."""
+        folder = named_folder(model) if model else None
+        if folder is not None and folder not in self._reads:
+            self._reads.append(folder)
+            await self._worker.renew(self._reads)
+
+    async def _download(self, model: str, report: Report) -> None:
+        """In a process that has the network and sees no audio."""
+        fetching = Subworker("lapel.transcription.engine.download", reads=None)
+        try:
+            await self._call(fetching, Prepare(model=model), Ready, seconds=_LOADING, report=report)
+        finally:
+            await fetching.close()
+
     async def _ask(
         self, request: Request, answer: type[T], *, seconds: float, report: Report | None = None
     ) -> T:
         if self._closed:
             raise TryAgain("processing_error", "The speech models have been put away: we are shutting down.")
+        return await self._call(self._worker, request, answer, seconds=seconds, report=report)
+
+    async def _call(
+        self, worker: Subworker, request: Request, answer: type[T], *, seconds: float, report: Report | None
+    ) -> T:
         try:
-            return await self._worker.call(request, answer, seconds=seconds, report=report)
+            return await worker.call(request, answer, seconds=seconds, report=report)
         except Refusal as refusal:
+            if refusal.code == NOT_HERE:
+                raise _NotHere from None
             raise SpeechError(cast("Code", refusal.code), refusal.message) from None
         except SubworkerTimeout as late:
             raise TryAgain("processing_error", f"The speech models were {late}.") from None
         except SubworkerDied as died:
             message = f"The process of the speech models ended in mid-work ({died})."
             raise TryAgain("processing_error", message) from None
+
+
+class _NotHere(Exception):
+    """The model has to be downloaded."""
+
+
+def _models(settings: Settings) -> Iterator[Path]:
+    """What the child reads besides Lapel's own packages, whether it is there yet or not."""
+    if (folder := named_folder(settings.whisper_model)) is not None:
+        yield folder
+    if settings.speaker_model is not None:
+        yield settings.speaker_model
+    yield cache_folder(os.environ)
 
 
 def _logged(report: Report | None) -> Report:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +45,12 @@ _FILES: Final = ["config.json", "preprocessor_config.json", "model.bin", "tokeni
 
 class HubError(Exception):
     """Nothing could be downloaded; the message says why, in one line."""
+
+
+def cache_folder(env: Mapping[str, str]) -> Path:
+    """Where the client keeps models, by its own variables."""
+    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def cached(repository: str) -> Path | None:

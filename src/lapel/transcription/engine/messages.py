@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,17 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
     language: str | None
     model: str | None = None
 
+    def files(self) -> list[tuple[str, int]]:
+        """What the parent opens for it."""
+        return [(self.pcm, os.O_RDONLY)]
+
+
+# Code of the refusal to load a model that has to be downloaded first.
+NOT_HERE = "not_here"
+
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
-    """Load a model, and download it if it is not here. Progress: of the download."""
+    """Load a model; for the process that downloads: bring it here. Progress: of the download."""
 
     model: str | None = None
 
@@ -59,6 +68,10 @@ class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
 
     pcm: str
     speech: list[Span]
+
+    def files(self) -> list[tuple[str, int]]:
+        """What the parent opens for it."""
+        return [(self.pcm, os.O_RDONLY)]
 
 
 class Voices(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ before), an installed package of weights, then a download, which happens only fo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
@@ -98,8 +99,8 @@ def find(setting: str) -> Weights | None:
     if not setting:
         installed = (_installed(name) for name in PACKAGES)
         return next((weights for weights in installed if weights is not None), None)
-    if setting.startswith(("/", ".", "~")) or _is_folder(setting):
-        return _in_folder(Path(setting))
+    if (folder := named_folder(setting)) is not None:
+        return _in_folder(folder)
     if (weights := _installed(setting)) is not None:
         return weights
     repository = _repository(setting)
@@ -107,16 +108,27 @@ def find(setting: str) -> Weights | None:
     return None if snapshot is None else _downloaded(setting, repository, snapshot)
 
 
-def bring(setting: str, report: Callable[[float], None]) -> Weights:
-    """The model to use; downloaded if the setting names one that is not here. `report`: of that, 0 to 1.
+class NotHere(Exception):
+    """The setting names a model that has to be downloaded first."""
 
-    Raises SpeechError, with the ways to bring weights.
-    """
+
+def here(setting: str) -> Weights:
+    """The model to use. Raises SpeechError, with the ways to bring weights; NotHere."""
     weights = find(setting)
     if weights is not None:
         return weights
     if not setting:
         raise SpeechError("processing_error", f"No Whisper model is installed. {REMEDY}")
+    raise NotHere(setting)
+
+
+def bring(setting: str, report: Callable[[float], None]) -> Weights:
+    """The model to use; downloaded if the setting names one that is not here. `report`: of that, 0 to 1.
+
+    Raises SpeechError, with the ways to bring weights.
+    """
+    with contextlib.suppress(NotHere):
+        return here(setting)
     repository = _repository(setting)
     try:
         snapshot = hub.download(repository, report)
@@ -124,6 +136,11 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
         message = f"The Whisper model {setting} is not here and could not be downloaded ({fault}). {REMEDY}"
         raise SpeechError("processing_error", message) from None
     return _downloaded(setting, repository, snapshot)
+
+
+def named_folder(setting: str) -> Path | None:
+    """The folder that a setting names, None when it names a model."""
+    return Path(setting) if setting.startswith(("/", ".", "~")) or _is_folder(setting) else None
 
 
 def _is_folder(name: str) -> bool:

@@ -80,13 +80,13 @@ class Whisper:
         self._threads = threads
         self._loaded: tuple[str, _Model] | None = None
 
-    def load(self, report: Report) -> str:
-        """Load the model if it is not yet; its name. `report`: 0 to 1, when it has to be downloaded.
+    def load(self) -> str:
+        """Load the model if it is not yet; its name.
 
-        Raises SpeechError, with the ways to bring weights.
+        Raises SpeechError, with the ways to bring weights, and NotHere for what has to be downloaded first.
         """
         if self._loaded is None:
-            found = weights.bring(self.setting, report)
+            found = weights.here(self.setting)
             try:
                 self._loaded = found.name, _load(found, self._threads)
             except DamagedPackage as fault:
@@ -102,7 +102,7 @@ class Whisper:
         `language`: None to detect it. A model for English answers in English, whatever is asked.
         Raises SpeechError for a language that the model does not know, or when there is no model.
         """
-        name = self.load(lambda _: None)
+        name = self.load()
         told = None if language is None else self._known(language)
         spans = speech(samples)
         runs = [(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE)) for start, end in spans]

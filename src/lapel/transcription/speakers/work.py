@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from lapel.foundation.subworker import open_file
 from lapel.transcription.engine.messages import SAMPLE_RATE, Group, Groups, Span, Voices
 from lapel.transcription.speakers import windows
 from lapel.transcription.speakers.clustering import cluster
@@ -25,7 +27,9 @@ _BLOCK: Final = 60.0
 _TELLING: Final = 1.2
 
 
-def describe(pcm: Path, speech: Sequence[Span], *, weights: Path | None = None, threads: int = 2) -> Voices:
+def describe(
+    pcm: str | Path, speech: Sequence[Span], *, weights: Path | None = None, threads: int = 2
+) -> Voices:
     """The voices in these stretches of a PCM file, window by window. See messages.Describe.
 
     `speech` may be in any order, overlap, and reach beyond the file. `weights`: the setting `speaker_model`.
@@ -34,9 +38,11 @@ def describe(pcm: Path, speech: Sequence[Span], *, weights: Path | None = None, 
     # Whoever only groups needs none of the models' libraries.
     from lapel.transcription.speakers.pauses import phrases  # noqa: PLC0415
 
-    if pcm.stat().st_size < 2 or not speech:
-        return Voices(windows=[], embeddings=b"")
-    samples = np.memmap(pcm, "<i2", "r", shape=(pcm.stat().st_size // 2,))
+    with open_file(str(pcm)) as file:
+        count = os.fstat(file.fileno()).st_size // 2
+        if not count or not speech:
+            return Voices(windows=[], embeddings=b"")
+        samples = np.memmap(file, "<i2", "r", shape=(count,))
     model = _model(weights, threads)
     found: list[Span] = []
     embeddings: list[bytes] = []

@@ -1,0 +1,37 @@
+"""What `lapel doctor` says of the processes that parse strangers' bytes: which rights they lack here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import msgspec
+
+from lapel.cli.checks import Finding
+from lapel.foundation.sandbox import Layer
+from lapel.settings import environment_without_ours
+
+_REMEDY = 'docs/operations.md, "What parses strangers\' bytes", says what each layer needs.'
+
+
+def sandbox() -> Iterator[Finding]:
+    """A process confines itself as the decoder does, another as the speech models', and each tells."""
+    yield _told("sandbox", "decoder", ["imported"])
+    yield _told("sandbox models", "speech models", [])
+
+
+def _told(part: str, who: str, arguments: list[str]) -> Finding:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lapel.foundation.sandbox", *arguments],
+        env=environment_without_ours(), capture_output=True, check=False,
+    )  # fmt: skip
+    try:
+        layers = msgspec.json.decode(done.stdout, type=list[Layer])
+    except msgspec.DecodeError:
+        return Finding(part, "broken", f"it ended with status {done.returncode}", done.stderr.decode()[-300:])
+    held = ", ".join(each.name for each in layers if each.holds) or "nothing"
+    missing = "; ".join(f"{each.name} ({each.why})" for each in layers if not each.holds)
+    if not missing:
+        return Finding(part, "ok", f"{who}: {held}")
+    return Finding(part, "warning", f"{who}: {held}; missing: {missing}", _REMEDY)

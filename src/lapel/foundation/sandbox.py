@@ -1,0 +1,141 @@
+"""A process that parses strangers' bytes gives up its rights first.
+
+Each layer is optional: where the kernel refuses one, the others hold and the work goes on. `lapel doctor`
+says which hold; systems other than Linux have none. `python -m lapel.foundation.sandbox [imported]` confines
+itself and prints them.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from lapel.foundation import kernel_calls as kernel
+
+# Beyond what Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is nobody), and
+# inside of the 65,536 ids that a container without root has.
+ACCOUNT = 65_531
+_SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo"),
+    *("/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/fs/cgroup", "/dev/urandom"),
+)
+_DEVICES = ("/dev/null",)
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """One thing that was taken away, or why it was not."""
+
+    name: str
+    holds: bool
+    why: str = ""
+
+
+def confine(
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+    *,
+    needs_code: bool = True,
+    own_account: bool = True,
+) -> list[Layer]:
+    """Gives up what this process does not need, for good; call it before it has a second thread.
+
+    `reads`, `writes`: files and folders that it opens later by name; what is open, or is handed over open, it
+    may use anyway. `needs_code`: it still imports modules. `own_account`: root becomes another user, unless
+    that one could not enter a folder that is needed; uid 0 without capabilities is what is left then.
+    """
+    if sys.platform != "linux":
+        return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
+    needed = [*reads, *(code_folders() if needs_code else ())]
+    root = os.geteuid() == 0
+    account = own_account and root and _may_become(ACCOUNT, needed)
+    layers = [
+        _layer("no new privileges", kernel.forbid_new_privileges),
+        _layer("no network (namespace)", _leave_network),
+    ]
+    opened = [*needed, *map(Path, _SYSTEM if needs_code else ())]
+    written = [*writes, *map(Path, _DEVICES)]
+    layers.append(_layer("no other files (Landlock)", lambda: kernel.landlock(opened, written)))
+    if root:
+        layers.append(_layer("no capabilities ever (bounding set)", kernel.empty_bounding_set))
+    if own_account and root:
+        layers.append(_own_account(account))
+    layers.append(_layer("no capabilities", kernel.drop_capabilities))
+    layers.append(_layer("not readable by others", kernel.forbid_looking_in))
+    layers.append(_layer("no sockets, no programs (seccomp)", kernel.seccomp_without_sockets))
+    return layers
+
+
+def code_folders() -> list[Path]:
+    """Where Python and what it imports lie."""
+    found = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, *site.getsitepackages()]
+    found += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(__file__).parents[2])]
+    there = {Path(each).resolve() for each in found if each and Path(each).exists()}
+    return sorted(there - {Path("/")})
+
+
+def _layer(name: str, take: Callable[[], None]) -> Layer:
+    try:
+        take()
+    except OSError as error:
+        return Layer(name, holds=False, why=error.strerror or str(error))
+    return Layer(name, holds=True)
+
+
+def _leave_network() -> None:
+    """Root may do so itself; others need a user namespace, in which they keep their id."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        kernel.unshare(kernel.CLONE_NEWNET)
+        return
+    kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _own_account(may: bool) -> Layer:
+    name = f"own account ({ACCOUNT})"
+    if not may:
+        return Layer(name, holds=False, why="it could not enter a folder of Lapel's code or models")
+
+    def take() -> None:
+        os.setgroups([])
+        os.setresgid(ACCOUNT, ACCOUNT, ACCOUNT)
+        os.setresuid(ACCOUNT, ACCOUNT, ACCOUNT)
+
+    return _layer(name, take)
+
+
+def _may_become(uid: int, needed: Sequence[Path]) -> bool:
+    """Whether the account can be had and could read these; asked as that account, for a moment."""
+    groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
+    try:
+        os.setgroups([])
+        os.setegid(uid)
+        os.seteuid(uid)
+    except OSError:  # it has no place in our user namespace
+        return False
+    else:
+        return all(_may_read(path) for path in needed)
+    finally:
+        os.seteuid(own)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def _may_read(path: Path) -> bool:
+    try:
+        mode = os.R_OK | (os.X_OK if path.is_dir() else 0)
+    except PermissionError:
+        return False
+    return os.access(path, mode, effective_ids=True)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(confine(needs_code="imported" not in sys.argv)))

@@ -1,0 +1,107 @@
+"""A child that parses strangers' bytes reaches nothing, whoever runs Lapel, and still does its work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.serving import run
+from tests.transcription.needs import needs_weights
+
+ROOT = Path(__file__).parents[2]
+ORDINARY = 61_001
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there is no sandbox on other systems")
+pytestmark = LINUX
+
+
+def as_user(uid: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A Python program run by an account; not ours: by the system's Python, because ours may be in a home."""
+    python = sys.executable if uid == os.geteuid() else f"/usr/bin/python3.{sys.version_info.minor}"
+    places = [ROOT, ROOT / "src", sysconfig.get_path("purelib")]
+    become = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+    return subprocess.run(
+        [*(become if uid != os.geteuid() else []), python, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/", capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder() -> Generator[Path]:
+    """One that everybody may enter, unlike pytest's own."""
+    made = Path(tempfile.mkdtemp(prefix="lapel-test-", dir="/tmp"))
+    yield made
+    shutil.rmtree(made)
+
+
+def escapes(uid: int, folder: Path, *more: str) -> dict[str, Any]:
+    if uid != os.geteuid() and as_user(uid, "-c", "import lapel.sample, numpy, av").returncode != 0:
+        pytest.skip("other accounts cannot enter this installation")
+    os.chown(folder, uid, uid)
+    done = as_user(uid, "-m", "tests.foundation.escape", folder, *more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def holding(uid: int) -> set[str]:
+    """First words of the layers that this kernel grants, which is not ours to choose."""
+    layers = json.loads(as_user(uid, "-m", "lapel.foundation.sandbox", "imported").stdout)
+    return {each["name"] for each in layers if each["holds"]}
+
+
+def check(found: dict[str, str], layers: set[str]) -> None:
+    assert (found["handed to read"], found["handed to write"]) == ("a secret", "done")
+    assert found["written"] == "handed over"
+    assert found["NoNewPrivs"] == "1"
+    assert set(found["CapEff"]) == {"0"}
+    if any("Landlock" in each for each in layers):
+        assert (found["read"], found["write"]) == ("EACCES", "EACCES")
+    if any("seccomp" in each for each in layers):
+        assert (found["tcp"], found["udp"], found["Seccomp"]) == ("EPERM", "EPERM", "2")
+    elif any("namespace" in each for each in layers):
+        assert found["tcp"] in {"ENETUNREACH", "ECONNREFUSED", "EACCES"}
+    assert found["become root"] in {"EPERM", "EINVAL"}  # EINVAL: a user namespace has no such id
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_started_by_root_a_child_is_nobody_and_reaches_nothing(folder: Path) -> None:
+    layers, found = holding(0), escapes(0, folder)
+    confined, trusted = found["confined"], found["trusted"]
+    check(confined, layers)
+    if any("own account" in each for each in layers):
+        assert confined["Uid"] == confined["Gid"] == "65531"
+        assert (confined["read"], confined["signal"]) in {("EACCES", "EPERM"), ("EACCES", "EACCES")}
+    assert set(confined["CapBnd"]) == {"0"}
+    # The same tries succeed where nothing was given up.
+    assert {trusted[each] for each in ("write", "tcp", "udp", "become root", "signal")} == {"done"}
+    assert trusted["read"] == "a secret"
+
+
+@needs_weights
+def test_started_by_an_ordinary_user_a_child_reaches_nothing_and_hears(folder: Path) -> None:
+    uid = os.geteuid() or ORDINARY
+    layers, found = holding(uid), escapes(uid, folder, "hear")
+    check(found["confined"], layers)
+    assert found["confined"]["Uid"] == str(uid)
+    assert {found["trusted"][each] for each in ("write", "tcp", "udp", "signal")} == {"done"}
+    assert len(found["heard"].split()) > 5
+
+
+def test_doctor_tells_which_layers_hold(tmp_path: Path) -> None:
+    findings = json.loads(run("doctor", "--data-dir", tmp_path / "none", "--json").stdout)["findings"]
+    details = {each["part"]: each["detail"] for each in findings if each["part"].startswith("sandbox")}
+    for part, how in (("sandbox", ["imported"]), ("sandbox models", [])):
+        layers = json.loads(as_user(os.geteuid(), "-m", "lapel.foundation.sandbox", *how).stdout)
+        for layer in layers:
+            assert layer["name"] in details[part]
+            assert layer["holds"] == (layer["name"] in details[part].partition(" missing: ")[0])
