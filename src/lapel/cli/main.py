@@ -56,7 +56,7 @@ COMMANDS = (
         app,
         "backup",
         "lapel.cli.backup:backup",
-        "Write database, objects and secret into a folder, while the server runs or not.",
+        "Write database, objects and secrets into a folder, while the server runs or not.",
     ),
     (app, "restore", "lapel.cli.restore:restore", "Bring a backup back into an empty data folder."),
     (

@@ -16,7 +16,7 @@ from lapel.transcription.failures import SpeechError
 from lapel.transcription.providers.deepgram import Deepgram
 from lapel.transcription.providers.operator import OperatorProviders, Wanted
 from lapel.transcription.providers.protocol import Transcriber
-from lapel.transcription.providers.slots import SLOTS, Slot, SlotChoice, engine_of, transcriber
+from lapel.transcription.providers.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, transcriber
 from tests.support.tenants import Tenant
 
 KEY = "dg-0123456789abcdef-secret-WXYZ"
@@ -221,6 +221,34 @@ async def test_an_address_that_gives_the_key_away_is_refused(
 async def test_a_good_address_is_taken(kit: Kit, tenant: Tenant, url: str) -> None:
     shown = await slots_of(kit, tenant).set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
     assert shown.base_url == url
+
+
+REGIONS: dict[Engine, dict[str, str | None]] = {
+    "deepgram": {
+        "eu": "https://api.eu.deepgram.com", "au": "https://api.au.deepgram.com",
+        "in": "https://api.in.deepgram.com", "global": None,
+    },
+    "assemblyai": {"eu": "https://api.eu.assemblyai.com", "global": None},
+    "elevenlabs": {
+        "eu": "https://api.eu.residency.elevenlabs.io", "in": "https://api.in.residency.elevenlabs.io",
+        "sg": "https://api.sg.residency.elevenlabs.io", "us": "https://api.us.elevenlabs.io", "global": None,
+    },
+    "openai": {
+        "eu": "https://eu.api.openai.com/v1", "us": "https://us.api.openai.com/v1",
+        "au": "https://au.api.openai.com/v1", "in": "https://in.api.openai.com/v1",
+        "jp": "https://jp.api.openai.com/v1", "global": None,
+    },
+}  # fmt: skip
+
+
+async def test_a_region_is_the_address_that_its_maker_names(kit: Kit, tenant: Tenant) -> None:
+    slots = slots_of(kit, tenant)
+    for engine, regions in REGIONS.items():
+        for region, address in regions.items():
+            shown = await slots.set("whisper", Wanted(engine=engine, region=region, key=KEY))
+            assert (shown.region, shown.base_url) == (region, address)
+        own = await slots.set("whisper", Wanted(base_url="https://speech.example", key=KEY))
+        assert (own.region, own.base_url) == (None, "https://speech.example")
 
 
 async def test_the_project_must_be_one(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
