@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,50 @@ def test_started_by_an_ordinary_user_a_child_reaches_nothing_and_hears(folder: P
     assert found["confined"]["Uid"] == str(uid)
     assert {found["trusted"][each] for each in ("write", "tcp", "udp", "signal")} == {"done"}
     assert len(found["heard"].split()) > 5
+
+
+# The calls without which a layer cannot be had, by machine, as other kernels and containers lack them.
+LACKING = {
+    "x86_64": {"Landlock": 444, "namespace": 272, "seccomp": 317, "own account": 117, "no capabilities": 126},
+    "aarch64": {"Landlock": 444, "namespace": 97, "seccomp": 277, "own account": 147, "no capabilities": 91},
+}
+
+
+@pytest.mark.skipif(platform.machine() not in LACKING, reason="the numbers of its calls are not known")
+@pytest.mark.parametrize("layer", ["Landlock", "namespace", "seccomp", "own account", "no capabilities"])
+def test_a_layer_that_the_kernel_refuses_costs_no_other(layer: str) -> None:
+    whole = holding(os.geteuid())
+    if not any(layer in each for each in whole):
+        pytest.skip("this kernel refuses it anyway")
+    program = (
+        "import runpy, sys\n"
+        "from lapel.foundation import kernel_calls\n"
+        "kernel_calls.forbid_new_privileges()\n"
+        f"kernel_calls.refuse_calls([{LACKING[platform.machine()][layer]}])\n"
+        "sys.argv[1:] = ['imported']\n"
+        "runpy.run_module('lapel.foundation.sandbox', run_name='__main__')\n"
+    )
+    done = as_user(os.geteuid(), "-W", "ignore", "-c", program)
+    assert done.returncode == 0, done.stderr
+    layers = {each["name"]: each for each in json.loads(done.stdout)}
+    lost = {name for name in whole if not layers[name]["holds"]}
+    assert {name for name in lost if layer not in name} == set()
+    assert lost
+    assert all(layers[name]["why"] for name in lost)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_root_that_is_one_only_in_its_container_goes_on(folder: Path) -> None:
+    alone = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("user namespaces are not allowed here")
+    done = subprocess.run(
+        [*alone, sys.executable, "-m", "lapel.foundation.sandbox", "imported"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (account,) = [each for each in json.loads(done.stdout) if "own account" in each["name"]]
+    assert account["holds"] is False
 
 
 def test_doctor_tells_which_layers_hold(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ All of them raise OSError when the kernel says no. They change the calling threa
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
@@ -147,18 +148,23 @@ def _allow(ruleset: int, path: Path, allowed: int) -> None:
         os.close(opened)
 
 
-def seccomp_without_sockets() -> None:
-    """Refuses (EPERM) the calls listed above, in all threads. Raises OSError on other machines than two."""
+def denied() -> set[int]:
+    """Numbers of the calls listed above on this machine; none where it has no list."""
+    return {*_DENIED.get(platform.machine(), {}).values(), *_COMMON.values()}
+
+
+def refuse_calls(numbers: Collection[int]) -> None:
+    """From here on these calls fail with EPERM, in all threads. Raises OSError on other machines than two."""
     machine = platform.machine()
     if machine not in _DENIED:
-        raise OSError(0, f"no list of system calls for {machine}")
-    denied = sorted({*_DENIED[machine].values(), *_COMMON.values()})
-    last = len(denied) + 5  # the index of the refusal
+        raise OSError(errno.ENOSYS, f"no list of system calls for {machine}")
+    refused = sorted(numbers)
+    last = len(refused) + 5  # the index of the refusal
     # Instructions: operation, how far to jump if true, if false, value.
     load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
     program = [(load, 0, 0, 4), (equal, 0, last - 2, _AUDIT_ARCH[machine]), (load, 0, 0, 0)]
     program.append((at_least, last - 4, 0, _X32))
-    program += [(equal, last - at - 1, 0, number) for at, number in enumerate(denied, 4)]
+    program += [(equal, last - at - 1, 0, number) for at, number in enumerate(refused, 4)]
     program += [(answer, 0, 0, _ALLOW), (answer, 0, 0, _ERRNO | _EPERM)]
     code = b"".join(struct.pack("=HBBI", *each) for each in program)
     held = ctypes.create_string_buffer(code, len(code))

@@ -7,6 +7,7 @@ itself and prints them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import site
 import sys
@@ -67,7 +68,7 @@ def confine(
         layers.append(_own_account(account))
     layers.append(_layer("no capabilities", kernel.drop_capabilities))
     layers.append(_layer("not readable by others", kernel.forbid_looking_in))
-    layers.append(_layer("no sockets, no programs (seccomp)", kernel.seccomp_without_sockets))
+    layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel.refuse_calls(kernel.denied())))
     return layers
 
 
@@ -115,18 +116,17 @@ def _own_account(may: bool) -> Layer:
 def _may_become(uid: int, needed: Sequence[Path]) -> bool:
     """Whether the account can be had and could read these; asked as that account, for a moment."""
     groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
-    try:
-        os.setgroups([])
-        os.setegid(uid)
-        os.seteuid(uid)
-    except OSError:  # it has no place in our user namespace
-        return False
-    else:
+    with contextlib.ExitStack() as back:
+        try:
+            os.setgroups([])
+            back.callback(os.setgroups, groups)
+            os.setegid(uid)
+            back.callback(os.setegid, gid)
+            os.seteuid(uid)
+            back.callback(os.seteuid, own)
+        except OSError:  # it has no place in our user namespace
+            return False
         return all(_may_read(path) for path in needed)
-    finally:
-        os.seteuid(own)
-        os.setegid(gid)
-        os.setgroups(groups)
 
 
 def _may_read(path: Path) -> bool:
