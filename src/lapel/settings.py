@@ -165,6 +165,11 @@ class Settings:
     transcriptions_per_minute: int = _setting(
         10, "Transcriptions a project may start per minute and world; 0 is no limit.", parse.whole(0, 10**9)
     )
+    transcription_hours_per_day: int = _setting(
+        1000,
+        "Hours of audio a project may have transcribed per day (UTC) and world; 0 is no limit.",
+        parse.whole(0, 10**6),
+    )
     device_per_minute: int = _setting(
         60, "Requests one device token may make per minute; 0 is no limit.", parse.whole(0, 10**9)
     )

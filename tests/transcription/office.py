@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,17 @@ class Office(Device):
 
 @asynccontextmanager
 async def office(
-    folder: Path, database: str, *, worker: bool = True, engine: Engine = "deepgram"
+    folder: Path,
+    database: str,
+    *,
+    worker: bool = True,
+    engine: Engine = "deepgram",
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Office]:
     """Open for a block; with a worker in this process, or for one that the test brings. `engine`: who answers
-    the slot `deepgram`."""
+    the slot `deepgram`. `settings` are LAPEL_* variables."""
     async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(running(folder, database))
+        live = await stack.enter_async_context(running(folder, database, clock=None, **(settings or {})))
         client = await stack.enter_async_context(api_client(live.url))
         fake = await stack.enter_async_context(serving_fake(Fake(engine, decode=False, polls=0)))
         tenant = await make_tenant(live.kit)

@@ -149,7 +149,10 @@ class Api:
         except Exception as error:
             if call.started:
                 raise
-            answer = refuse(classify(error), call.request_id, problem(call.headers))
+            refusal = classify(error)
+            if isinstance(refusal, RateLimitExceeded):
+                call.extra = ()  # its own headers are of the tightest limit
+            answer = refuse(refusal, call.request_id, problem(call.headers))
         await self._start(answer, scope, call, send)
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 

@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from lapel.recordings.service import audio_of, set_duration
-from lapel.transcription import events, queries
+from lapel.transcription import events, queries, work
 from lapel.transcription.assembly import settled_language
+from lapel.transcription.daily_audio import DailyAudio
 from lapel.transcription.engine.messages import Heard, Voices
 from lapel.transcription.failures import Gone, SpeechError
 from lapel.transcription.progress import Progress, share_of_audio
@@ -66,6 +67,8 @@ class Ending:
 
     write: Callable[[Connection], Awaitable[None]]
     next: Next | None
+    # Asked in that transaction, after `write`: whether it may follow. What is refused is written then.
+    admit: Callable[[Connection], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,7 @@ class Doing:
     def __init__(self, kit: Kit, steps: Steps) -> None:
         self._kit = kit
         self._steps = steps
+        self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
 
     async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:
         """Raises SpeechError, TryAgain, StoreUnavailable, Unavailable, Gone."""
@@ -143,8 +147,10 @@ class Doing:
         if fault in _FOR_GOOD and known is not None:
             raise SpeechError(fault, known["error_message"])
         facts = None
+        duration_ms: int = 0 if known is None else known["duration_ms"]
         if known is None or fault is not None:
             facts = await self._steps.probe(audio, keep_samples=transcribed)
+            duration_ms = facts.duration_ms
             if facts.mime_type != audio.content_type:  # links serve what was declared, and signed
                 found = {"declared": audio.content_type, "found": facts.mime_type}
                 _log.warning("speech.other_type", recording=claim.recording_id, **found)
@@ -159,6 +165,7 @@ class Doing:
 
         if claim.transcription_id is None:
             return Ending(write, None)
+        transcription_id = claim.transcription_id
         async with self._kit.database.acquire() as connection:
             row = await queries.read(connection, world_id, claim.transcription_id, None)
             if row is None:
@@ -166,7 +173,16 @@ class Doing:
             # Its key is the next step's business: what is wrong with that is no fault of the audio.
             chosen = await slot_queries.read(connection, world_id, row["provider"])
         engine = "local" if chosen is None else chosen["engine"]
-        return Ending(write, Next(_lane(engine), "transcribe", 0, engine))
+
+        async def admit(connection: Connection) -> bool:
+            now = self._kit.clock.now()
+            if await self._daily_audio.take(connection, world_id, duration_ms, now):
+                return True
+            why = self._daily_audio.refusal(now)
+            await work.fail(connection, self._kit, world_id, transcription_id, "processing_error", why)
+            return False
+
+        return Ending(write, Next(_lane(engine), "transcribe", 0, engine), admit)
 
     async def _look(self, claim: Claim) -> _Task:
         world_id = claim.world_id

@@ -23,11 +23,10 @@ from lapel.foundation.faults import crash_point
 from lapel.foundation.jobs import AT_ONCE
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.recordings.service import audio_of
-from lapel.transcription import events, queries, work, work_queries
+from lapel.transcription import queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
 from lapel.transcription.doing import Doing, Ending
 from lapel.transcription.failures import Gone, SpeechError, TryAgain, TurnOver
-from lapel.transcription.views import transcription_of
 
 if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
@@ -175,7 +174,7 @@ class Runner:
                 raise
             await self._put_back(claim, timedelta(0), failed=False)
         else:
-            return await self._end(claim, ending) and ending.next is not None and ending.next.reads_audio
+            return await self._end(claim, ending)
         return False
 
     async def stop(self) -> None:
@@ -237,7 +236,7 @@ class Runner:
         return True
 
     async def _end(self, claim: Claim, ending: Ending) -> bool:
-        """Whether the step was still ours, and has now ended."""
+        """Write down what came of it, if it is still ours; whether a step that reads the audio waits then."""
         async with self._kit.database.transaction() as connection:
             if claim.stage == "probe":  # which tells the recording; that one is locked before its work
                 audio = (claim.world_id, claim.recording_id, claim.media_id)
@@ -245,10 +244,12 @@ class Runner:
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
                 return False
             await ending.write(connection)
-            if ending.next is None:
+            following = ending.next
+            if ending.admit is not None and not await ending.admit(connection):
+                following = None
+            if following is None:
                 await work_queries.delete(connection, claim.world_id, claim.id)
             else:
-                following = ending.next
                 await work_queries.move(
                     connection,
                     claim.world_id,
@@ -262,7 +263,7 @@ class Runner:
                 await work.wake(connection, following.lane, claim.world_id, claim.id, following.stage)
             crash_point(f"{claim.stage}:before-commit")
         crash_point(f"{claim.stage}:committed")
-        return True
+        return following is not None and following.reads_audio
 
     async def _fail(self, claim: Claim, code: Code, message: str) -> None:
         """It has failed for good; so has the probe, if that is what failed."""
@@ -275,13 +276,7 @@ class Runner:
                     connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
                 )
             if claim.transcription_id is not None:
-                failed = await queries.fail(
-                    connection, claim.world_id, claim.transcription_id, code, message, now
-                )
-                await queries.delete_pieces(connection, claim.world_id, claim.transcription_id)
-                if failed is not None:
-                    shown = transcription_of(failed)
-                    await events.publish(connection, self._kit.ids, now, claim.world_id, "failed", shown)
+                await work.fail(connection, self._kit, claim.world_id, claim.transcription_id, code, message)
             await work_queries.delete(connection, claim.world_id, claim.id)
         _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
 

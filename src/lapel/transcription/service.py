@@ -23,6 +23,7 @@ from lapel.foundation.pages import page, window
 from lapel.recordings.service import audio_of, find_audio, set_transcription
 from lapel.transcription import queries, work, work_queries
 from lapel.transcription.audio.peaks import resample
+from lapel.transcription.daily_audio import DailyAudio
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.formats import FORMATS
 from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
@@ -52,6 +53,7 @@ class Transcriptions:
     def __init__(self, kit: Kit, configuration: Configuration) -> None:
         self._kit = kit
         self._configuration = configuration
+        self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
 
     async def create(
         self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
@@ -59,7 +61,7 @@ class Transcriptions:
         """A new transcription, which is the recording's current one from now on.
 
         Raises InvalidRequest (what is no language, or one that the local model does not know), NotFound,
-        MediaNotUploaded, TranscriptionInProgress.
+        MediaNotUploaded, TranscriptionInProgress, RateLimitExceeded (the hours of audio of the day).
         """
         now, world_id = self._kit.clock.now(), actor.world_id
         if wish.language is not None:
@@ -73,6 +75,9 @@ class Transcriptions:
                 "This recording is being transcribed. Wait for that, or ask again after ten minutes.",
                 resource_id=running,
             )
+        facts = await queries.read_facts(connection, world_id, audio.media_id)
+        duration_ms = None if facts is None else facts["duration_ms"]
+        await self._daily_audio.check(connection, world_id, duration_ms, now)
         slot = wish.provider or await self._slot(connection, world_id, audio)
         if wish.language is not None:
             chosen = await slot_queries.read(connection, world_id, slot)

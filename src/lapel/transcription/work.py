@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation import jobs
-from lapel.transcription import queries, work_queries
+from lapel.transcription import events, queries, work_queries
 from lapel.transcription.payloads import Lane, Stage, Wake, entrypoint
+from lapel.transcription.views import transcription_of
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from lapel.foundation.database import Connection
     from lapel.foundation.ids import Ids
+    from lapel.foundation.kit import Kit
+    from lapel.transcription.failures import Code
     from lapel.transcription.providers.slots import Slot
     from lapel.transcription.wire import TranscribeRecording
 
@@ -74,3 +77,14 @@ async def begin_transcription(
     )
     await wake(connection, "decode", world_id, transcription_id, "probe")
     return transcription_id
+
+
+async def fail(
+    connection: Connection, kit: Kit, world_id: int, transcription_id: str, code: Code, message: str
+) -> None:
+    """A transcription has failed for good: its row says why, and its event, once."""
+    now = kit.clock.now()
+    failed = await queries.fail(connection, world_id, transcription_id, code, message, now)
+    await queries.delete_pieces(connection, world_id, transcription_id)
+    if failed is not None:
+        await events.publish(connection, kit.ids, now, world_id, "failed", transcription_of(failed))
