@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 import pytest
 
+from lapel.foundation.admission import Admission
 from tests.conformance.servers import free_ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
@@ -36,8 +37,10 @@ def opened(fresh_database: str, tmp_path: Path) -> Opener:
     """A server with settings of the test's own, and a tenant of it."""
 
     @asynccontextmanager
-    async def open_(**more: Any) -> AsyncGenerator[Fleet]:
+    async def open_(uploads: Admission | None = None, **more: Any) -> AsyncGenerator[Fleet]:
         async with running(tmp_path, fresh_database, **more) as live, api_client(live.url) as client:
+            if uploads is not None:
+                live.parts.firmware.releases.uploads = uploads
             yield Fleet(client, await make_tenant(live.kit), live.kit)
 
     return open_
@@ -125,7 +128,7 @@ async def test_a_full_disk_and_a_store_that_is_away_are_503(opened: Opener, tmp_
 
 
 async def test_only_so_many_come_at_once(opened: Opener) -> None:
-    async with opened() as fleet:
+    async with opened(Admission(8, 2, patience=0.1)) as fleet:
         begun, go_on = asyncio.Semaphore(0), asyncio.Event()
 
         async def held() -> AsyncIterator[bytes]:
@@ -146,3 +149,55 @@ async def test_only_so_many_come_at_once(opened: Opener) -> None:
         answers = await asyncio.gather(*sending)
         assert sorted(answer.status_code for answer in answers) == [201, 409]
         await fleet.upload()
+
+
+async def drip(fleet: Fleet, port: int) -> tuple[asyncio.StreamReader, asyncio.Task[None]]:
+    """Upload a few bytes at a time, for ever, over a socket of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    authorization = fleet.tenant.headers["Authorization"]
+    writer.write(
+        f"POST /v1/firmware-releases HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: 10000000\r\n\r\n".encode()
+        + HEAD
+    )
+
+    async def go_on() -> None:
+        try:
+            while True:
+                writer.write(bytes(100))
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    return reader, asyncio.create_task(go_on())
+
+
+async def test_two_projects_that_drip_do_not_keep_a_third_from_uploading(opened: Opener) -> None:
+    async with opened(Admission(4, 2, patience=30, window=0.2)) as fleet:
+        other = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
+        third = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
+        port = fleet.client.base_url.port or 0
+        drips = [await drip(each, port) for each in (fleet, fleet, other, other)]
+        answers = [asyncio.create_task(reader.readline()) for reader, _ in drips]
+        await asyncio.sleep(0.6)
+        assert not any(answer.done() for answer in answers), "nobody waits: they may take their time"
+        await third.upload(os.urandom(1 << 20))
+        done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        assert {await answer for answer in done} == {b"HTTP/1.1 503 Service Unavailable\r\n"}
+        for sending in (*answers, *(sending for _, sending in drips)):
+            sending.cancel()
+        await asyncio.gather(*answers, *(sending for _, sending in drips), return_exceptions=True)
+
+
+async def test_one_project_never_has_all_places(opened: Opener) -> None:
+    async with opened(Admission(3, 2, patience=0.3, window=60)) as fleet:
+        other = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
+        drips = [await drip(fleet, fleet.client.base_url.port or 0) for _ in range(5)]
+        await asyncio.sleep(0.2)
+        await other.upload()
+        for _, sending in drips:
+            sending.cancel()
+        await asyncio.gather(*(sending for _, sending in drips), return_exceptions=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.firmware import queries
 from lapel.firmware.views import release_of
 from lapel.firmware.wire import FirmwareDownload, ReleasePage
+from lapel.foundation.admission import Admission, NoRoom, TooSlow
 from lapel.foundation.clock import timestamp
 from lapel.foundation.errors import InvalidRequest, NotFound, ResourceAlreadyExists, Unavailable
 from lapel.foundation.faults import crash_point
@@ -21,7 +21,6 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.keys import firmware_key
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from datetime import datetime
 
     from lapel.firmware.wire import DownloadQuery, Release, ReleaseQuery, UploadRelease
@@ -37,6 +36,10 @@ LONGEST_UPLOAD = timedelta(hours=12)
 # Each holds some parts of an object in memory.
 _UPLOADS_AT_ONCE = 8
 _UPLOADS_OF_ONE_WORLD = 2
+# Seconds that an upload waits for a place: longer than it takes to find out who is too slow.
+_PATIENCE = 8.0
+# Bytes a second that must arrive of an upload while others wait for its place.
+LEAST_RATE = 64 * 1024
 # Seconds that a refused upload may take to clean up; else the sweep does it.
 _TIDY_SECONDS = 10.0
 
@@ -73,7 +76,7 @@ class Releases:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self.max_bytes = kit.settings.max_firmware_bytes
-        self._uploads: Counter[int] = Counter()
+        self.uploads = Admission(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
         """Take in a release; it is offered to nobody yet.
@@ -81,21 +84,36 @@ class Releases:
         First the objects, then their row, so that a row always has its objects. Raises InvalidRequest,
         PayloadTooLarge, ResourceAlreadyExists (the model has this version), Unavailable, StoreUnavailable.
         """
+        try:
+            async with self.uploads.hold(actor.world_id) as place:
+                place.least_rate, place.moved = LEAST_RATE, form.moved
+                return await self._upload(actor, form)
+        except NoRoom:
+            raise Unavailable(
+                "Other firmware is being uploaded just now. Repeat the request.", retry_after=5
+            ) from None
+        except TooSlow:
+            raise Unavailable(
+                f"Others waited, and fewer than {LEAST_RATE} bytes a second of this upload arrived. Repeat "
+                "the request, over a faster connection or when fewer upload.",
+                retry_after=30,
+            ) from None
+
+    async def _upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
         now, release_id = self._kit.clock.now(), self._kit.ids.new("fw")
         files: dict[str, _File] = {}
-        with self._room(actor.world_id):
-            crash_point("firmware:begin")
-            try:
-                body = await self._receive(actor, release_id, form, files)
-            except BaseException:  # also when the client hung up, or we stop
-                await self._forget(files)
-                raise
-            crash_point("firmware:stored")
-            try:
-                return await self._insert(actor, release_id, body, files, now)
-            except (InvalidRequest, ResourceAlreadyExists):  # after any other error it may have committed
-                await self._forget(files)
-                raise
+        crash_point("firmware:begin")
+        try:
+            body = await self._receive(actor, release_id, form, files)
+        except BaseException:  # also when the client hung up or is too slow, or we stop
+            await self._forget(files)
+            raise
+        crash_point("firmware:stored")
+        try:
+            return await self._insert(actor, release_id, body, files, now)
+        except (InvalidRequest, ResourceAlreadyExists):  # after any other error it may have committed
+            await self._forget(files)
+            raise
 
     async def _receive(
         self, actor: Actor, release_id: str, form: Form[UploadRelease], files: dict[str, _File]
@@ -154,19 +172,6 @@ class Releases:
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_TIDY_SECONDS):
                 await self._kit.store.delete_many([file.key for file in files.values()])
-
-    @contextmanager
-    def _room(self, world_id: int) -> Generator[None]:
-        """A place among the uploads of this process. Raises Unavailable."""
-        if self._uploads[world_id] >= _UPLOADS_OF_ONE_WORLD or self._uploads.total() >= _UPLOADS_AT_ONCE:
-            raise Unavailable("Other firmware is being uploaded just now. Repeat the request.", retry_after=5)
-        self._uploads[world_id] += 1
-        try:
-            yield
-        finally:
-            self._uploads[world_id] -= 1
-            if not self._uploads[world_id]:
-                del self._uploads[world_id]
 
     async def release(self, actor: Actor, release_id: str) -> Release:
         """Let it be offered to devices; for good. Raises NotFound."""

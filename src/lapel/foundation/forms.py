@@ -79,6 +79,7 @@ class Form(Generic[S]):
         self._parser = _Parser(_boundary(headers.get(b"content-type")))
         self._events: deque[_Event] = deque()
         self._received = 0
+        self._receiving = False
         self._parts = 0
         self._more = True
         self._seen: set[str] = set()
@@ -133,6 +134,10 @@ class Form(Generic[S]):
             )
         return event
 
+    def moved(self) -> int | None:
+        """Bytes that arrived so far; None unless the next ones are awaited, which is the sender's affair."""
+        return self._received if self._receiving else None
+
     def fields(self) -> S:
         """The text fields, once all files are read. Raises InvalidRequest."""
         return cast("S", self._fields.of(self._texts))
@@ -161,14 +166,16 @@ class Form(Generic[S]):
         pieces: list[bytes] = []
         size = 0
         while self._more and size < _BLOCK_BYTES:
+            self._receiving = True
             message = await self._receive()
+            self._receiving = False
             if message["type"] != "http.request":
                 raise ClientGone
             piece = message.get("body", b"")
             self._more = message.get("more_body", False)
             pieces.append(piece)
             size += len(piece)
-        self._received += size
+            self._received += len(piece)
         if self._received > self._limit:
             raise self._too_large()
         return b"".join(pieces)
