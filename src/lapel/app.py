@@ -95,7 +95,7 @@ def slices(kit: Kit) -> Slices:
             commands.erase_all_of,
             heartbeats.erase_all_of,
             configuration.forget_end_user,
-            recordings.erase_all_of,
+            recordings.deletion.start_end_user,
         ],
     )
     return Slices(

@@ -36,6 +36,7 @@ _REASONS = {
     ),
     "the reconciler looks after all worlds, and passes each row's own world on": (
         "lapel.erasure.queries.FIND_DUE",
+        "lapel.erasure.queries.FIND_ENTERING",
         "lapel.erasure.queries.FOLLOW_ERASED",
         "lapel.erasure.queries.FOLLOW_CLOSED",
         "lapel.firmware.queries.EXPIRE",

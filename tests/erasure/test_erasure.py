@@ -16,7 +16,9 @@ from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.store import ObjectStore
-from tests.recordings.support import Device, events_of, objects
+from lapel.recordings.payloads import DeleteOfEndUser
+from tests.recordings.support import Device, events_of, later, objects
+from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
 
 WORDS = b"to be forgotten" * 200
@@ -153,6 +155,7 @@ async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit
     mine = [(await device.upload(WORDS, end_user_id=person))[0] for _ in range(3)]
     other, media = await device.upload(WORDS)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    await delete_rows(kit, device, person)
     for recording_id in mine:
         await device.call("GET", f"/v1/recordings/{recording_id}", 404)
         assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
@@ -167,19 +170,110 @@ async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit
     assert await device.download(other, media) == WORDS
 
 
-async def test_an_end_user_with_very_many_recordings(device: Device, kit: Kit) -> None:
-    """More than one set of statements deletes, all in one transaction."""
+async def delete_rows(kit: Kit, device: Device, person: str) -> None:
+    """The job that follows the deletion of an end user, here and now."""
+    await later(kit, timedelta(0)).deletion.delete_of_end_user(
+        DeleteOfEndUser(device.tenant.test_world, person)
+    )
+
+
+async def test_before_any_row_is_changed_nothing_of_a_deleted_end_user_is_there(
+    device: Device, kit: Kit
+) -> None:
     person = await device.end_user()
+    token = (await device.post(f"/v1/end-users/{person}/token", 201, {}))["token"]
+    recording_id, media_id = await device.upload(WORDS, end_user_id=person)
+    upload = await device.start(recording_id, type="image")
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    other, _ = await device.upload(WORDS)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    async with kit.database.acquire() as connection:
+        assert await connection.fetchval("SELECT 1 FROM recordings WHERE id = $1", recording_id) == 1
+    path = f"/v1/recordings/{recording_id}"
+    for method, where, body in (
+        ("GET", path, None),
+        ("PATCH", path, {"name": "x"}),
+        ("DELETE", path, None),
+        ("POST", f"{path}/upload-url", {}),
+        ("POST", f"{path}/upload-complete", {}),
+        ("POST", f"{path}/download-url", {"media_id": media_id}),
+        ("GET", f"{path}/download-url", None),
+        ("GET", f"{path}/waveform", None),
+        ("POST", "/v1/transcriptions", {"recording_id": recording_id}),
+        ("GET", f"/v1/transcriptions/{made['id']}", None),
+        ("GET", f"/v1/transcriptions/{made['id']}/export?format=txt", None),
+        ("POST", "/v1/recordings", {"end_user_id": person}),
+    ):
+        await device.call(method, where, 404, body)
+    for filters in (
+        "",
+        f"?end_user_id={person}",
+        "?status=uploaded",
+        f"?status=uploaded&end_user_id={person}",
+    ):
+        page = await device.call("GET", f"/v1/recordings{filters}", 200)
+        assert [each["id"] for each in page["data"]] == ([] if "end_user" in filters else [other])
+    for filters in ("", f"?recording_id={recording_id}", "?status=pending", "?include=segments"):
+        assert (await device.call("GET", f"/v1/transcriptions{filters}", 200))["data"] == []
+    await device.post(f"{path}/upload-complete", 401, {}, **bearer(upload["upload_token"]))
+    await device.call("GET", "/v1/recordings", 401, **bearer(token))
+
+
+async def state_of(kit: Kit, resource_id: str) -> str:
+    """The ledger's."""
+    async with kit.database.acquire() as connection:
+        return await connection.fetchval("SELECT state FROM erasures WHERE resource_id = $1", resource_id)
+
+
+async def test_a_batch_is_deleted_in_a_transaction_of_its_own_and_a_killed_job_goes_on(
+    device: Device, kit: Kit
+) -> None:
+    person = await device.end_user()
+    await fill(kit, device, person, 600)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    world = device.tenant.test_world
+    async with kit.database.transaction() as connection:  # the oldest, which is in the last batch
+        await connection.fetch("SELECT FROM recordings WHERE id = $1 FOR UPDATE", f"rec_600{person}")
+        job = asyncio.create_task(delete_rows(kit, device, person))
+        await until_waiting(kit, 1)
+        async with kit.database.acquire() as beside:
+            left = await beside.fetchval("SELECT count(*) FROM recordings WHERE world_id = $1", world)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    assert 0 < left < 600
+    assert await state_of(kit, person) == "open"
+    await rounds(kit, timedelta(minutes=6)).run_due()
+    assert await state_of(kit, person) == "open"
+    assert await later(kit, timedelta(minutes=6)).deletion.run_due() >= 1  # another test's, too
+    assert await later(kit, timedelta(minutes=6)).deletion.run_due() == 0
+    async with kit.database.acquire() as connection:
+        for table, count in (("recordings", 0), ("tombstones", 600), ("events", 600)):
+            counted = f"SELECT count(*) FROM {table} WHERE world_id = $1"
+            assert await connection.fetchval(counted, world) == count, table
+    await rounds(kit, timedelta(minutes=13)).run_due()
+    assert await state_of(kit, person) == "erased"
+
+
+async def fill(kit: Kit, device: Device, person: str, count: int) -> None:
+    """So many recordings, the first ones newest."""
     async with kit.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO recordings (world_id, id, end_user_id, status, source, consent_obtained, created_at,"
-            " updated_at) SELECT $1, 'rec_' || n || $2, $2, 'pending', 'device', false, now(), now()"
-            " FROM generate_series(1, 600) n",
+            " updated_at) SELECT $1, 'rec_' || n || $2, $2, 'pending', 'device', false,"
+            " now() - make_interval(secs => n), now() FROM generate_series(1, $3::integer) n",
             device.tenant.test_world,
             person,
+            count,
         )
+
+
+async def test_an_end_user_with_very_many_recordings(device: Device, kit: Kit) -> None:
+    person = await device.end_user()
+    await fill(kit, device, person, 600)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
     assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
+    await delete_rows(kit, device, person)
     async with kit.database.acquire() as connection:
         for table in ("tombstones", "events"):
             count = f"SELECT count(*) FROM {table} WHERE world_id = $1"

@@ -112,6 +112,13 @@ class Life:
         await self.client.api("DELETE", self._path(), self._token, allowed=(204, 404))
         self.client.journal.write(Deleted(self.recording_id))
 
+    async def forget(self) -> None:
+        """DELETE the end user, of whom this is the only recording."""
+        self.client.journal.write(Deleting(self.recording_id))
+        path = f"/end-users/{self._end_user_id}"
+        await self.client.api("DELETE", path, self._token, allowed=(204, 404))
+        self.client.journal.write(Deleted(self.recording_id))
+
     async def look(self, media_id: str, content: bytes) -> None:
         """Ask for a link to what was promised, and read it."""
         answer = await self.client.api(
@@ -248,6 +255,12 @@ async def deleted_meanwhile(life: Life) -> None:
     await life.create()
     await life.put(await life.link(content), content)
     await asyncio.gather(life.complete(content, or_gone=True), life.delete())
+
+
+async def forgotten(life: Life) -> None:
+    """Promised, then deleted with its end user."""
+    await plain(life)
+    await life.forget()
 
 
 # How often each is lived.

@@ -24,6 +24,7 @@ from tests.faults.lives import (
     Life,
     abandoned,
     deleted,
+    forgotten,
     illustrated,
     large,
     plain,
@@ -131,6 +132,7 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "verify": lambda scene: in_api(scene, large, worker=True),
     "hash": lambda scene: in_worker(scene, large, refused_later),
     "delete": lambda scene: in_api(scene, deleted),
+    "delete-all": lambda scene: in_worker(scene, forgotten),
     "erase": lambda scene: in_worker(scene, deleted),
     "reconcile": in_reconciler,
 }

@@ -247,7 +247,7 @@ class DeviceRules(Walk):
         assert answered(answer) == OK, answer.text
         got = answer.json()
         if device.hear(body):
-            self.world.events["device.low_battery", device_id] += 1
+            self.world.tell("device.low_battery", device_id, device.end_user)
         assert [each["id"] for each in got["commands"]] == device.deliver()
         assert {each["status"] for each in got["commands"]} <= {"delivered"}
         sent = {each["event_id"] for each in body.get("diagnostics", {"events": []})["events"]}

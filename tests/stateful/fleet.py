@@ -64,6 +64,8 @@ class Device:
 
     serial: str
     end_user: str | None = None
+    # Who wore it when it got its name.
+    named_for: str | None = None
     generation: int = 0
     tokens: dict[str, State] = field(default_factory=dict[str, State])
     held: str = ""
@@ -107,6 +109,8 @@ class Device:
     def change(self, body: dict[str, Any]) -> None:
         """PATCH."""
         self.facts |= {name: value for name, value in body.items() if name != "settings"}
+        if "name" in body:
+            self.named_for = self.end_user
         if "settings" in body:
             settings = body["settings"]
             self.settings = {} if settings is None else merge_patch(self.settings, settings)
@@ -114,6 +118,8 @@ class Device:
     def hear(self, body: dict[str, Any]) -> bool:
         """A heartbeat; whether an episode of low battery begins with it."""
         said = {name: value for name, value in body.items() if value is not None}
+        if body.get("device_name") not in (None, self.facts.get("name") or ""):
+            self.named_for = self.end_user
         for theirs, ours in (("device_name", "name"), ("firmware_version", "firmware_version")):
             if theirs in said:
                 self.facts[ours] = said[theirs]
@@ -139,6 +145,8 @@ class Device:
 
     def forget(self, end_user: str) -> None:
         """What the end user's device was told is gone with the end user."""
+        if self.named_for == end_user:
+            self.facts["name"], self.named_for = None, None
         self.commands = {one: each for one, each in self.commands.items() if each.end_user != end_user}
 
     def deliver(self) -> list[str]:

@@ -207,6 +207,8 @@ class World:
     deleted_devices: list[str] = field(default_factory=list[str])
     dead_tokens: list[str] = field(default_factory=list[str])
     events: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    # Of these the events of devices, with the wearer of whom they tell.
+    worn: Counter[tuple[str, str, str | None]] = field(default_factory=Counter[tuple[str, str, str | None]])
 
     def holder(self, external_id: str | None) -> str | None:
         """Who has this external id."""
@@ -248,20 +250,27 @@ class World:
     def bind(self, device_id: str, end_user_id: str, token: str) -> None:
         """A device is bound."""
         self.dead_tokens += self.devices[device_id].bind(end_user_id, token)
-        self.events["device.bound", device_id] += 1
+        self.tell("device.bound", device_id, end_user_id)
 
     def unbind(self, device_id: str) -> None:
         """A device is unbound, if it was bound."""
         device = self.devices[device_id]
         if device.end_user is not None:
+            wearer = device.end_user
             self.dead_tokens += device.unbind()
-            self.events["device.unbound", device_id] += 1
+            self.tell("device.unbound", device_id, wearer)
+
+    def tell(self, kind: str, device_id: str, wearer: str | None) -> None:
+        """An event of a device, which goes with its wearer."""
+        self.events[kind, device_id] += 1
+        self.worn[kind, device_id, wearer] += 1
 
     def delete_device(self, device_id: str) -> None:
         """An unbound device is gone, and what its events said; its recordings stay."""
         del self.devices[device_id]
         for kind in ("bound", "unbound", "low_battery"):
             del self.events[f"device.{kind}", device_id]
+        self.worn = Counter({key: count for key, count in self.worn.items() if key[1] != device_id})
         self.deleted_devices.append(device_id)
 
     def delete_end_user(self, end_user_id: str) -> None:
@@ -269,9 +278,13 @@ class World:
         del self.end_users[end_user_id]
         for recording_id in [key for key, each in self.recordings.items() if each.end_user == end_user_id]:
             self.delete(recording_id)
+        for kind, device_id, wearer in list(self.worn):
+            if wearer == end_user_id:
+                self.events[kind, device_id] -= self.worn.pop((kind, device_id, wearer))
         for device_id, device in self.devices.items():
             if device.end_user == end_user_id:
-                self.unbind(device_id)
+                self.dead_tokens += device.unbind()
+                self.tell("device.unbound", device_id, None)
             device.forget(end_user_id)
         for token, key in self.keys.items():
             if key.end_user == end_user_id and key.works:

@@ -14,7 +14,7 @@ INSERT INTO projects SELECT 'proj_' || n, 'org_1', 'x', now() FROM generate_seri
 INSERT INTO worlds (project_id, mode) SELECT id, 'live' FROM projects;
 CREATE TEMPORARY TABLE first AS SELECT id FROM worlds ORDER BY id LIMIT 20;
 INSERT INTO end_users (world_id, id, created_at, updated_at)
-    SELECT w.id, 'eu_' || n, now(), now() FROM first w, generate_series(1, 10) n;
+    SELECT w.id, 'eu_' || n, now(), now() FROM first w, generate_series(1, 500) n;
 INSERT INTO recordings (world_id, id, end_user_id, status, source, consent_obtained, created_at, updated_at)
     SELECT w.id, 'rec_' || n, 'eu_' || (1 + n % 10), 'uploaded', 'device', false,
         now() - make_interval(secs => n), now()
@@ -54,7 +54,7 @@ INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, avai
 
 SINGLE = {
     queries.FIND_RUNNING: ["transcriptions_of_recording"],
-    queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey"],
+    queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_pkey"],
     queries.BEGIN: ["transcriptions_pkey", "worlds_pkey"],
     queries.SET_PROGRESS: ["transcriptions_pkey"],
     queries.COMPLETE: ["transcriptions_pkey", "worlds_pkey"],

@@ -76,10 +76,11 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 
 # Nothing of the person alone lies in the store: the ledger entries of the recordings name those
-# objects, and the erasure job closes this entry when all of theirs are closed.
+# objects, and the erasure job closes this entry when all recordings are entered and all of theirs are closed.
 OPEN_LEDGER_ENTRY = """
-INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at)
-VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4)
+INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
+    entered, due_at)
+VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes')
 """
 
 PUT_TOKEN = """

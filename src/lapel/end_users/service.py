@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 # of keys that it revoked, to be announced once that has committed.
 OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
 
+# SQL for other slices, of a row `r` with `world_id` and `end_user_id`: whether its end user is not deleted.
+# What belongs to a deleted one is 404 everywhere although its rows go later. A value and no join: it is one
+# look-up by primary key in whatever statement it stands.
+PRESENT = """(
+    SELECT e.deleted_at IS NULL FROM end_users e WHERE e.world_id = r.world_id AND e.id = r.end_user_id)"""
+
 
 class Issuer(Protocol):
     """The rules for what a caller's key may issue; see `projects/service.py`."""

@@ -67,10 +67,22 @@ SELECT id FROM erasures
 WHERE world_id = $1 AND end_user_id = $2 AND state = 'open' AND id > $3 ORDER BY id LIMIT $4
 """
 
+# End users whose recordings are not all in the ledger, although no worker was at it for a while.
+FIND_ENTERING = """
+SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 ORDER BY due_at LIMIT $2
+"""
+
+# $3: whether this was the last batch; $4: when another worker takes it up if this one is not heard of.
+SET_ENTERED = """
+UPDATE erasures SET entered = $3, due_at = $4
+WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT entered
+RETURNING created_at
+"""
+
 # An end user's own entry follows those of the recordings that went with it.
 FOLLOW_ERASED = """
 UPDATE erasures e SET state = 'erased', first_empty_at = $1
-WHERE e.resource_type = 'end_user' AND e.state = 'open' AND NOT EXISTS (
+WHERE e.resource_type = 'end_user' AND e.state = 'open' AND e.entered AND NOT EXISTS (
     SELECT 1 FROM erasures own
     WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state = 'open')
 """
@@ -150,6 +162,20 @@ async def find_open_of_end_user(
     """Entries of recordings that went with an end user and may still have objects, in order of id."""
     rows = await connection.fetch(FIND_OPEN_OF_END_USER, world_id, end_user_id, after, limit)
     return [row["id"] for row in rows]
+
+
+async def find_entering(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
+    """(world, end user) of deletions that nobody goes on with."""
+    return [
+        (row["world_id"], row["resource_id"]) for row in await connection.fetch(FIND_ENTERING, now, limit)
+    ]
+
+
+async def set_entered(
+    connection: Connection, world_id: int, end_user_id: str, due_at: datetime, *, last: bool
+) -> datetime | None:
+    """Some more of an end user's recordings are in the ledger, or (`last`) all; when it was deleted."""
+    return await connection.fetchval(SET_ENTERED, world_id, end_user_id, last, due_at)
 
 
 async def follow(connection: Connection, now: datetime) -> None:

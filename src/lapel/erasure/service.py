@@ -83,8 +83,28 @@ class Erasures:
             for entry_id, _, _, _ in entries:
                 await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
 
-    async def start_end_user(self, connection: Connection, world_id: int, end_user_id: str) -> None:
-        """Enqueue the erasure of all recordings that were entered for an end user."""
+    async def goes_on(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> datetime:
+        """A batch of an end user's recordings is being entered: nobody else need take it up.
+
+        Gives when the end user was deleted.
+        """
+        deleted_at = await queries.set_entered(
+            connection, world_id, end_user_id, now + _JOB_PATIENCE, last=False
+        )
+        return deleted_at or now
+
+    async def find_entering(self, now: datetime) -> list[tuple[int, str]]:
+        """(world, end user) of deletions whose job was killed between two batches."""
+        async with self._kit.database.acquire() as connection:
+            return await queries.find_entering(connection, now, _BATCH)
+
+    async def start_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> None:
+        """All recordings of an end user are entered: enqueue their erasure."""
+        await queries.set_entered(connection, world_id, end_user_id, now, last=True)
         await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
 
     async def erase_recording(self, payload: EraseRecording) -> None:

@@ -62,7 +62,10 @@ SELECT t.world_id, t.recording_id AS id, t.expires_at, t.issued_by, w.project_id
 FROM upload_tokens t
 JOIN worlds w ON w.id = t.world_id
 LEFT JOIN api_keys k ON k.world_id = t.world_id AND k.id = t.issued_by
-WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2 AND k.issued_revoked_at IS NULL
+WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2 AND k.issued_revoked_at IS NULL AND (
+    SELECT e.deleted_at IS NULL FROM recordings r
+    JOIN end_users e ON e.world_id = r.world_id AND e.id = r.end_user_id
+    WHERE r.world_id = t.world_id AND r.id = t.recording_id)
 """
 
 FIND_END_USER = """

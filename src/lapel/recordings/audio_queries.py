@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.end_users.service import PRESENT
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -12,13 +14,13 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.recordings.access import Reach
 
-FIND_AUDIO = """
+FIND_AUDIO = f"""
 SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id,
     m.object_key, m.content_type, m.file_size_bytes
 FROM recordings r
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
     AND m.status = 'uploaded'
-WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
 # Two that ask for a transcription at once come one after the other.
 HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"

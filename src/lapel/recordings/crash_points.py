@@ -43,6 +43,11 @@ CRASH_POINTS = (
     "delete:rows-deleted",
     "delete:before-commit",
     "delete:committed",
+    # the job that deletes the recordings of an end user
+    "delete-all:begin",
+    "delete-all:before-commit",
+    "delete-all:batch-committed",
+    "delete-all:committed",
     # the erasure job
     "erase:begin",
     "erase:listed",

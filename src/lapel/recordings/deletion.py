@@ -2,31 +2,38 @@
 
 One transaction writes the tombstone, the ledger entry and the job, and removes the rows. A
 completion under way finds its row gone and deletes its copy.
+
+With an end user all recordings are gone from every answer at once: the deleted end user is the tombstone
+(end_users.service.PRESENT). A job removes the rows behind it, a batch in each transaction, so that no request
+waits for a hundred thousand of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import asyncpg
+
+from lapel.foundation import jobs
+from lapel.foundation.errors import Unavailable
 from lapel.foundation.faults import crash_point
 from lapel.foundation.pages import BEFORE_ALL
 from lapel.foundation.storage import keys
 from lapel.recordings import deletion_queries, events
 from lapel.recordings.access import unknown
+from lapel.recordings.payloads import DELETE_OF_END_USER, DeleteOfEndUser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.erasure.service import Erasures
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
     from lapel.recordings.access import Reach
 
-# Recordings of an end user that are deleted by one set of statements.
-_CHUNK = 500
+# Recordings of an end user that are deleted in one transaction: some tenths of a second.
+_BATCH = 500
 
 
 class OnDelete(Protocol):
@@ -54,20 +61,50 @@ class Deletion:
             crash_point("delete:before-commit")
         crash_point("delete:committed")
 
-    async def erase_all_of(
-        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    async def start_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
-        """Everything of a deleted end user, in the transaction that deletes it.
+        """Enqueue the deletion of all recordings of an end user, in the transaction that deletes that one."""
+        await jobs.enqueue(connection, DELETE_OF_END_USER, DeleteOfEndUser(world_id, end_user_id))
 
-        The caller holds the end user's row, so that no recording is added meanwhile.
+    async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
+        """The job: batch after batch; what was done stays done. No recording is added meanwhile.
+
+        Raises Unavailable, also when a request holds one of the recordings for long.
         """
-        last = BEFORE_ALL
-        while rows := await deletion_queries.lock_of_end_user(
-            connection, world_id, end_user_id, _CHUNK, last
-        ):
-            await self._delete_rows(connection, world_id, rows, end_user_id, now)
-            last = min((row["created_at"], row["id"]) for row in rows)
-        await self._erasures.start_end_user(connection, world_id, end_user_id)
+        crash_point("delete-all:begin")
+        last: tuple[datetime, str] | None = BEFORE_ALL
+        try:
+            while last := await self._delete_batch(payload.world_id, payload.end_user_id, last):
+                crash_point("delete-all:batch-committed")
+        except asyncpg.LockNotAvailableError as error:
+            raise Unavailable("A recording is held by another request.") from error
+        crash_point("delete-all:committed")
+
+    async def run_due(self) -> int:
+        """Go on where a killed worker's job is not tried again; how many end users."""
+        due = await self._erasures.find_entering(self._kit.clock.now())
+        for world_id, end_user_id in due:
+            await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
+        return len(due)
+
+    async def _delete_batch(
+        self, world_id: int, end_user_id: str, before: tuple[datetime, str]
+    ) -> tuple[datetime, str] | None:
+        """Time and id of the batch's last recording, from which the next one goes on; None: it was empty.
+
+        What is deleted lies in the index for a while, and is not to be walked by every batch.
+        """
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            rows = await deletion_queries.lock_of_end_user(connection, world_id, end_user_id, _BATCH, before)
+            if rows:
+                deleted_at = await self._erasures.goes_on(connection, world_id, end_user_id, now)
+                await self._delete_rows(connection, world_id, rows, end_user_id, deleted_at)
+            else:
+                await self._erasures.start_end_user(connection, world_id, end_user_id, now)
+            crash_point("delete-all:before-commit")
+        return min(((row["created_at"], row["id"]) for row in rows), default=None)
 
     async def _delete_rows(
         self,

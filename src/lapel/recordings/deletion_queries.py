@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 LOCK_ONE = f"SELECT r.id FROM recordings r WHERE {REACHED} FOR UPDATE"
 
-# From where the last ones ended: what this transaction has deleted still lies in the index before them.
 LOCK_OF_END_USER = """
 SELECT r.id FROM recordings r
 WHERE r.world_id = $1 AND r.end_user_id = $2 AND (r.created_at, r.id) < ($4, $5)

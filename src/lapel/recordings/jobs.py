@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.errors import NotFound
 from lapel.foundation.jobs import Job, Schedule
-from lapel.recordings.payloads import VERIFY, VerifyUpload
+from lapel.recordings.payloads import DELETE_OF_END_USER, VERIFY, DeleteOfEndUser, VerifyUpload
 
 if TYPE_CHECKING:
     from lapel.recordings.service import Recordings
@@ -33,12 +33,24 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
             time_limit=timedelta(hours=1),
             concurrency=_VERIFICATIONS_AT_ONCE,
         ),
+        Job(
+            entrypoint=DELETE_OF_END_USER,
+            payload=DeleteOfEndUser,
+            handler=service.deletion.delete_of_end_user,
+            time_limit=timedelta(hours=2),
+        ),
     )
 
 
 def schedules(service: Recordings) -> tuple[Schedule, ...]:
-    """Finish what clients left unfinished; compare rows and objects."""
+    """Finish what clients and killed workers left unfinished; compare rows and objects."""
     return (
+        Schedule(
+            name="recordings.deletions",
+            expression="* * * * *",
+            handler=service.deletion.run_due,
+            time_limit=timedelta(minutes=50),
+        ),
         Schedule(
             name="recordings.unfinished", expression="*/5 * * * *", handler=service.reconciler.run_unfinished
         ),

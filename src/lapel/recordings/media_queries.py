@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.end_users.service import PRESENT
 from lapel.recordings.queries import REACHED, reached
 
 if TYPE_CHECKING:
@@ -134,19 +135,20 @@ RETURNING id
 
 # ---- download-url -----------------------------------------------------------------------
 
-# The hottest statement there is: two primary keys. $4: the one end user a caller may see.
-FIND_DOWNLOAD = """
+# The hottest statement there is: three primary keys. $4: the one end user a caller may see.
+FIND_DOWNLOAD = f"""
 SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
 FROM media m JOIN recordings r ON r.world_id = m.world_id AND r.id = m.recording_id
 WHERE m.world_id = $1 AND m.recording_id = $2 AND m.id = $3 AND ($4::text IS NULL OR r.end_user_id = $4)
+  AND {PRESENT}
 """
 
 # A row without media says that the recording is there and has no audio.
-FIND_AUDIO_DOWNLOAD = """
+FIND_AUDIO_DOWNLOAD = f"""
 SELECT m.id, m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
 FROM recordings r
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
-WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
 
 

@@ -7,6 +7,7 @@ import msgspec
 from lapel.recordings.access import Reach
 
 VERIFY = "recordings.verify-upload"
+DELETE_OF_END_USER = "recordings.delete-of-end-user"
 
 
 class VerifyUpload(msgspec.Struct, frozen=True):
@@ -19,3 +20,10 @@ class VerifyUpload(msgspec.Struct, frozen=True):
     def at(self) -> Reach:
         """The recording, for a caller without limits."""
         return Reach(self.world_id, self.recording_id)
+
+
+class DeleteOfEndUser(msgspec.Struct, frozen=True):
+    """Delete every recording of an end user who is deleted."""
+
+    world_id: int
+    end_user_id: str

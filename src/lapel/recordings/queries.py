@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from lapel.end_users.service import PRESENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -39,9 +41,9 @@ LEFT JOIN LATERAL (
 """
 
 # $3: the end user that the caller is bound to; $4, $5: the device and its binding. NULL for another caller.
-REACHED = """
+REACHED = f"""
 r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
-    AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer))
+    AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer)) AND {PRESENT}
 """
 
 READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {REACHED}"
@@ -126,7 +128,7 @@ def _list(names: tuple[str, ...]) -> str:
     return f"""
 SELECT {_COLUMNS}, own.media FROM (
     SELECT r.world_id, {_COLUMNS} FROM recordings r
-    WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters}
+    WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters} AND {PRESENT}
     ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
 ) r {_WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC
 """

@@ -16,9 +16,7 @@ from lapel.recordings.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
     from lapel.recordings.deletion import OnDelete
     from lapel.recordings.settling import OnAudio
@@ -41,9 +39,3 @@ class Recordings:
         self.downloads = Downloads(kit)
         self.deletion = Deletion(kit, erasures, on_delete)
         self.reconciler = Reconciler(kit, self.completion, erasures)
-
-    async def erase_all_of(
-        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
-    ) -> None:
-        """Everything of a deleted end user, in the transaction that deletes it."""
-        await self.deletion.erase_all_of(connection, world_id, end_user_id, now)

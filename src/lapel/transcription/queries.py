@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.end_users.service import PRESENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -32,9 +34,9 @@ SELECT * FROM (
 ) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
 """
 # $2: the end user whose recordings the caller of a list may see; NULL for one who may see all.
-_SEEN = """t.world_id = $1 AND ($2::text IS NULL OR EXISTS (
-    SELECT FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id AND r.end_user_id = $2
-))"""
+_SEEN = f"""t.world_id = $1 AND (
+    SELECT ($2::text IS NULL OR r.end_user_id = $2) AND {PRESENT}
+    FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id)"""
 
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
@@ -55,7 +57,7 @@ READ = f"""
 SELECT {_COLUMNS}, t.segments, w.project_id, r.name, r.recorded_at, r.created_at AS recording_created_at
 FROM transcriptions t JOIN worlds w ON w.id = t.world_id
 JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
-WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
 
 # The text stands in an answer twice.
