@@ -63,7 +63,7 @@ def test_keys_live_their_life_while_the_server_is_stopped(data: Path) -> None:
     rotated = told("keys", "rotate", made["id"], "--overlap", "1h", *place)
     assert rotated["replaced_id"] == made["id"]
     assert rotated["key"] != made["key"]
-    told("keys", "revoke", made["id"], *place)
+    told("keys", "revoke", made["id"], "--issued", *place)
     listed = {key["id"]: key for key in told("keys", "list", "--project", made["project_id"], *place)["data"]}
     assert listed[made["id"]]["revoked_at"] is not None
     assert listed[rotated["id"]]["revoked_at"] is None

@@ -159,8 +159,9 @@ async def test_a_token_of_another_binding_does_nothing(
         await connection.execute(
             "DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2", world, device
         )
+        token_hash, secret_id = kit.hasher.hash(token), kit.hasher.secret_id
         await connection.execute(
-            INSERT_TOKEN, kit.hasher.hash(token), world, device, generation, state, kit.clock.now()
+            INSERT_TOKEN, token_hash, secret_id, world, device, generation, state, kit.clock.now()
         )
     await refused_everywhere(client, token, ROUTES)
     shown = await registry.get(f"/devices/{device}")

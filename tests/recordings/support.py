@@ -12,12 +12,14 @@ import httpx
 
 from lapel.foundation.actors import Actor
 from lapel.foundation.clock import ManualClock
+from lapel.foundation.database import Connection
 from lapel.foundation.kit import Kit
 from lapel.foundation.storage.store import ObjectStore
 from lapel.recordings.service import Recordings
 from tests.support.tenants import Tenant
 
 Json = dict[str, Any]
+A_KEY = "SELECT id FROM api_keys WHERE world_id = $1"
 
 
 def sha256(content: bytes) -> str:
@@ -118,6 +120,12 @@ def actor_of(tenant: Tenant) -> Actor:
     return Actor(
         kind="key", id="key_test", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
     )
+
+
+async def key_of(connection: Connection, tenant: Tenant) -> Actor:
+    """The holder of the test world's own key, for what keeps the key's id."""
+    key_id: str = await connection.fetchval(A_KEY, tenant.test_world)
+    return replace(actor_of(tenant), id=key_id)
 
 
 class HeldStore:

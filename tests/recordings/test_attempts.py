@@ -13,7 +13,7 @@ from lapel.recordings.access import Reach
 from lapel.recordings.service import Recordings
 from lapel.recordings.uploads import MAX_ATTEMPTS
 from lapel.recordings.wire import StartUpload
-from tests.recordings.support import Device, actor_of, objects
+from tests.recordings.support import Device, key_of, objects
 
 WORDS = b"the first and only bytes" * 20
 
@@ -57,7 +57,8 @@ async def start_at(kit: Kit, device: Device, recording_id: str, by: timedelta) -
     then = Recordings(replace(kit, clock=ManualClock(kit.clock.now() + by)))
     at = Reach(device.tenant.test_world, recording_id)
     async with kit.database.transaction() as connection:
-        upload = await then.uploads.start(connection, actor_of(device.tenant), at, StartUpload())
+        actor = await key_of(connection, device.tenant)
+        upload = await then.uploads.start(connection, actor, at, StartUpload())
     return {"media_id": upload.media_id, "upload_url": upload.upload_url, "headers": upload.headers}
 
 

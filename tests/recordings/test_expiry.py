@@ -13,7 +13,7 @@ from lapel.foundation.storage.presign import Presigner
 from lapel.recordings.access import Reach
 from lapel.recordings.service import Recordings
 from lapel.recordings.wire import DownloadRequest, StartUpload
-from tests.recordings.support import Device, actor_of, later
+from tests.recordings.support import Device, key_of, later
 
 WORDS = b"in time" * 100
 
@@ -23,7 +23,8 @@ async def test_an_expired_upload_url_is_403_and_a_fresh_one_works(device: Device
     at = Reach(device.tenant.test_world, recording_id)
     past = later(kit, -timedelta(minutes=61))
     async with kit.database.transaction() as connection:
-        old = await past.uploads.start(connection, actor_of(device.tenant), at, StartUpload())
+        actor = await key_of(connection, device.tenant)
+        old = await past.uploads.start(connection, actor, at, StartUpload())
     answer = await device.client.put(old.upload_url, content=WORDS, headers=old.headers)
     assert answer.status_code == 403
     assert (await device.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
