@@ -6,17 +6,19 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
 from lapel.foundation.actors import Actor
 from lapel.foundation.clock import ManualClock
-from lapel.foundation.database import Connection
 from lapel.foundation.kit import Kit
 from lapel.foundation.storage.store import ObjectStore
 from lapel.recordings.service import Recordings
 from tests.support.tenants import Tenant
+
+if TYPE_CHECKING:
+    from lapel.foundation.database import Connection
 
 Json = dict[str, Any]
 A_KEY = "SELECT id FROM api_keys WHERE world_id = $1"
