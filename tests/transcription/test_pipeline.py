@@ -31,8 +31,10 @@ def is_empty(folder: Path) -> bool:
 class Cutting(Decoder):
     """Cuts after ten and twenty seconds; ours is long enough to be left whole."""
 
-    async def decode(self, file: Path, *, declared: str, pcm: Path | None = None) -> AudioFacts:
-        facts = await super().decode(file, declared=declared, pcm=pcm)
+    async def decode(
+        self, file: Path, *, declared: str, pcm: Path | None = None, owner: int = 0
+    ) -> AudioFacts:
+        facts = await super().decode(file, declared=declared, pcm=pcm, owner=owner)
         ends = [10_000, 20_000, facts.duration_ms]
         return msgspec.structs.replace(facts, pieces=list(zip([0, *ends], ends, strict=False)))
 
