@@ -144,9 +144,65 @@ def test_a_root_that_is_one_only_in_its_container_goes_on(folder: Path) -> None:
 
 def test_doctor_tells_which_layers_hold(tmp_path: Path) -> None:
     findings = json.loads(run("doctor", "--data-dir", tmp_path / "none", "--json").stdout)["findings"]
-    details = {each["part"]: each["detail"] for each in findings if each["part"].startswith("sandbox")}
-    for part, how in (("sandbox", ["imported"]), ("sandbox models", [])):
+    details = {each["part"]: each["detail"] for each in findings}
+    for part, how in (("decoder", ["imported"]), ("models", [])):
         layers = json.loads(as_user(os.geteuid(), "-m", "lapel.foundation.sandbox", *how).stdout)
         for layer in layers:
             assert layer["name"] in details[part]
             assert layer["holds"] == (layer["name"] in details[part].partition(" missing: ")[0])
+
+
+# As the store's process is: it answers on a socket that it has, and keeps objects in one folder.
+SERVER = """
+import os, socket, sys
+from pathlib import Path
+from lapel.foundation.sandbox import confine
+
+folder, listener = Path(sys.argv[1]), socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+confine(writes=[folder / "objects"], own_account=False, serves=True)
+
+
+def tried(work):
+    try:
+        return str(work() or "done")
+    except OSError as error:
+        return error.strerror
+
+
+objects = folder / "objects"
+print("accept", tried(lambda: listener.accept()[0].close()), sep="=")
+print("make", tried(lambda: (objects / "a").mkdir() or (objects / "a" / "x").touch()), sep="=")
+print("move", tried(lambda: os.rename(objects / "a" / "x", objects / "y")), sep="=")
+print("old", tried(lambda: (objects / "old").read_text()), sep="=")
+print("outside", tried(lambda: (folder / "secret").read_text()), sep="=")
+print("beside", tried(lambda: (folder / "new").write_bytes(b"") and None), sep="=")
+print("socket", tried(lambda: socket.socket().close()), sep="=")
+print("caps", int(dict(line.split(":") for line in open("/proc/self/status"))["CapEff"], 16), sep="=")
+"""
+
+
+@pytest.mark.parametrize("owner", sorted({os.geteuid(), ORDINARY} if os.geteuid() == 0 else {os.geteuid()}))
+def test_what_serves_a_folder_reaches_that_alone_whoever_owns_it(folder: Path, owner: int) -> None:
+    layers = holding(os.geteuid())
+    (folder / "objects").mkdir(mode=0o700)
+    for name in ("objects/old", "secret"):
+        (folder / name).write_text(name)
+        (folder / name).chmod(0o600)
+    for path in (*folder.rglob("*"), folder):
+        os.chown(path, owner, owner)
+    done = as_user(os.geteuid(), "-c", SERVER, folder)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert (found["accept"], found["make"], found["move"], found["old"]) == (
+        "done",
+        "done",
+        "done",
+        "objects/old",
+    )
+    # Of root's rights: to open what another account left in the folder.
+    assert found["caps"] == ("2" if os.geteuid() == 0 else "0")
+    if any("Landlock" in each for each in layers):
+        assert (found["outside"], found["beside"]) == ("Permission denied", "Permission denied")
+    if any("seccomp" in each for each in layers):
+        assert found["socket"] == "Operation not permitted"

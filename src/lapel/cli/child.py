@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -85,7 +86,22 @@ async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) ->
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
     )
+    _confine_store(settings, parent)
     await _serve(application, settings, parent, stop, public=settings.role == "store")
+
+
+def _confine_store(settings: Settings, parent: FromParent) -> None:
+    """Once the store has its socket and its folder it needs nothing else. Without a socket it opens one."""
+    from lapel.foundation.sandbox import confine  # noqa: PLC0415  # only this role needs it
+
+    if parent.listen_fd is None:
+        return
+    metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    tls = [each for each in (settings.tls_cert, settings.tls_key) if each is not None]
+    writes = [settings.data_dir / "objects", *([Path(metrics)] if metrics else [])]
+    layers = confine([Path("/etc/ssl"), *tls], writes, own_account=False, serves=True)
+    end_with(parent.pid)
+    _log.debug("store.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
 
 
 async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:

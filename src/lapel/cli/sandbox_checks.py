@@ -17,11 +17,11 @@ _REMEDY = 'docs/operations.md, "What parses strangers\' bytes", says what each l
 
 def sandbox() -> Iterator[Finding]:
     """A process confines itself as the decoder does, another as the speech models', and each tells."""
-    yield _told("sandbox", "decoder", ["imported"])
-    yield _told("sandbox models", "speech models", [])
+    yield _told("decoder", ["imported"])
+    yield _told("models", [])
 
 
-def _told(part: str, who: str, arguments: list[str]) -> Finding:
+def _told(part: str, arguments: list[str]) -> Finding:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "lapel.foundation.sandbox", *arguments],
         env=environment_without_ours(), capture_output=True, check=False,
@@ -33,5 +33,5 @@ def _told(part: str, who: str, arguments: list[str]) -> Finding:
     held = ", ".join(each.name for each in layers if each.holds) or "nothing"
     missing = "; ".join(f"{each.name} ({each.why})" for each in layers if not each.holds)
     if not missing:
-        return Finding(part, "ok", f"{who}: {held}")
-    return Finding(part, "warning", f"{who}: {held}; missing: {missing}", _REMEDY)
+        return Finding(part, "ok", f"confined: {held}")
+    return Finding(part, "warning", f"confined: {held}; missing: {missing}", _REMEDY)

@@ -13,6 +13,8 @@ import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+# The capability to open files in spite of their modes.
+DAC_OVERRIDE = 1
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 
 _SET_DUMPABLE, _CAPBSET_READ, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _CAP_AMBIENT = 4, 23, 24, 38, 47
@@ -86,23 +88,24 @@ def forbid_looking_in() -> None:
     _prctl(_SET_DUMPABLE, 0)
 
 
-def empty_bounding_set() -> None:
-    """No capability can be had any more, by whatever way. Those we hold stay until `drop_capabilities`."""
+def shrink_bounding_set(kept: Collection[int] = ()) -> None:
+    """No capability but these can be had any more. Those that we hold stay until `drop_capabilities`."""
     for number in range(64):
         try:
             held = _prctl(_CAPBSET_READ, number)
         except OSError:  # there are no more
             return
-        if held:
+        if held and number not in kept:
             _prctl(_CAPBSET_DROP, number)
 
 
-def drop_capabilities() -> None:
-    """Gives back every capability, also as uid 0."""
+def drop_capabilities(kept: Collection[int] = ()) -> None:
+    """Gives back every capability but these, also as uid 0. `kept`: below 32, and held."""
     _prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    nothing = bytes(24)
-    _checked(_libc().capset(header, nothing))
+    bits = sum(1 << number for number in kept)
+    # Effective, permitted, inheritable; then the same of the capabilities from 32 on.
+    _checked(_libc().capset(header, struct.pack("=6I", bits, bits, 0, 0, 0, 0)))
 
 
 def unshare(flags: int) -> None:
@@ -119,9 +122,12 @@ def landlock(reads: Sequence[Path], writes: Sequence[Path]) -> None:
     """From here on only these files and folders can be opened: to read and run, or for everything.
 
     What is open already stays usable. Where the kernel can (ABI 4, 6): no TCP, and no signals to others.
-    Those of the paths that do not exist are left out.
+    Those of the paths that do not exist are left out. Folders in `writes` need ABI 2: before, no file could
+    be renamed from one folder to another.
     """
     abi = landlock_abi()
+    if abi < 2 and any(path.is_dir() for path in writes):
+        raise OSError(errno.ENOSYS, "this kernel's Landlock forbids all renames between folders")
     rights = sum(bits for since, bits in _FS_RIGHTS.items() if since <= abi)
     handled = [rights, *([_NET_RIGHTS] if abi >= 4 else []), *([_SCOPES] if abi >= 6 else [])]
     attributes = struct.pack(f"={len(handled)}Q", *handled)
@@ -148,9 +154,10 @@ def _allow(ruleset: int, path: Path, allowed: int) -> None:
         os.close(opened)
 
 
-def denied() -> set[int]:
-    """Numbers of the calls listed above on this machine; none where it has no list."""
-    return {*_DENIED.get(platform.machine(), {}).values(), *_COMMON.values()}
+def denied(*, but: Collection[str] = ()) -> set[int]:
+    """Numbers of the calls listed above on this machine, `but` for some."""
+    listed = _DENIED.get(platform.machine(), {}) | _COMMON
+    return {number for name, number in listed.items() if name not in but}
 
 
 def refuse_calls(numbers: Collection[int]) -> None:

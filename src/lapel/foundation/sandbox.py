@@ -43,12 +43,14 @@ def confine(
     *,
     needs_code: bool = True,
     own_account: bool = True,
+    serves: bool = False,
 ) -> list[Layer]:
     """Gives up what this process does not need, for good; call it before it has a second thread.
 
     `reads`, `writes`: files and folders that it opens later by name; what is open, or is handed over open, it
     may use anyway. `needs_code`: it still imports modules. `own_account`: root becomes another user, unless
     that one could not enter a folder that is needed; uid 0 without capabilities is what is left then.
+    `serves`: it answers on a socket that it has already, and opens no other.
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
@@ -62,13 +64,17 @@ def confine(
     opened = [*needed, *map(Path, _SYSTEM if needs_code else ())]
     written = [*writes, *map(Path, _DEVICES)]
     layers.append(_layer("no other files (Landlock)", lambda: kernel.landlock(opened, written)))
+    # Who stays root may find files in `writes` that are another account's.
+    kept = (kernel.DAC_OVERRIDE,) if root and not own_account else ()
     if root:
-        layers.append(_layer("no capabilities ever (bounding set)", kernel.empty_bounding_set))
+        layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
     if own_account and root:
         layers.append(_own_account(account))
-    layers.append(_layer("no capabilities", kernel.drop_capabilities))
+    layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
     layers.append(_layer("not readable by others", kernel.forbid_looking_in))
-    layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel.refuse_calls(kernel.denied())))
+    # The event loop has an io_uring already, which the network's and Landlock's layers bind as well.
+    refused = kernel.denied(but={"listen", "io_uring_enter"} if serves else ())
+    layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel.refuse_calls(refused)))
     return layers
 
 
