@@ -21,6 +21,7 @@ from asyncpg.exceptions import InternalClientError
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.own_connection import OwnConnection
 from lapel.foundation.turnstile import Turnstile
+from lapel.foundation.world_shares import WorldShares
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,6 +47,7 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
 IDLE_SECONDS = 300.0
+LOCK_SECONDS = 10.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -64,8 +66,12 @@ class PooledConnection(asyncpg.Connection):
 class Database:
     """The pool, and what to say when the database is away."""
 
-    def __init__(self, dsn: str, *, min_size: int = 2, max_size: int = 10) -> None:
+    def __init__(
+        self, dsn: str, *, min_size: int = 2, max_size: int = 10, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
+        """`lock_seconds`: how long a statement waits for a row that another transaction holds."""
         self._dsn = dsn
+        self._lock_seconds = lock_seconds
         self._min_size = min_size
         self._max_size = max_size
         self._connections: _Connections | None = None
@@ -112,7 +118,7 @@ class Database:
             server_settings={
                 "application_name": "lapel",
                 "statement_timeout": "15000",
-                "lock_timeout": "10000",
+                "lock_timeout": str(round(self._lock_seconds * 1000)),
                 "idle_in_transaction_session_timeout": "60000",
                 "hnsw.iterative_scan": "strict_order",
             },
@@ -156,11 +162,23 @@ class _Connections:
     def __init__(self, pool: Pool, places: int) -> None:
         self._pool = pool
         self._turnstile = Turnstile(places, ACQUIRE_SECONDS)
+        self._shares = WorldShares(places, ACQUIRE_SECONDS)
         self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
         self._closing = False
 
-    async def take(self) -> PoolConnectionProxy:
-        """A connection; `give_back` must follow. Raises one of DATABASE_AWAY."""
+    async def take(self) -> tuple[PoolConnectionProxy, int | None]:
+        """A connection, and the world whose share it is of; `give_back` must follow.
+
+        Raises one of DATABASE_AWAY.
+        """
+        share = await self._shares.enter()
+        try:
+            return await self._take(), share
+        except BaseException:
+            self._shares.leave(share)
+            raise
+
+    async def _take(self) -> PoolConnectionProxy:
         await self._turnstile.enter()
         try:
             while self._at_hand:
@@ -173,8 +191,8 @@ class _Connections:
             self._turnstile.leave()
             raise
 
-    async def give_back(self, connection: PoolConnectionProxy, *, failed: bool) -> None:
-        """Take a connection back, after an error (`failed`) or without."""
+    async def give_back(self, connection: PoolConnectionProxy, share: int | None, *, failed: bool) -> None:
+        """Take a connection back, after an error (`failed`) or without; `share`: as `take` gave it."""
         try:
             if failed or self._closing or not _alive(connection) or connection.is_in_transaction():
                 await self._release(connection)
@@ -185,6 +203,7 @@ class _Connections:
                 await self._release(self._at_hand.popleft()[1])
         finally:
             self._turnstile.leave()
+            self._shares.leave(share)
 
     async def close(self) -> None:
         """Close them all, waiting for those that are lent."""
@@ -208,14 +227,14 @@ class _Connections:
 class _Lease:
     """One connection for one `async with` block."""
 
-    __slots__ = ("_connection", "_connections")
+    __slots__ = ("_connection", "_connections", "_share")
 
     def __init__(self, connections: _Connections) -> None:
         self._connections = connections
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection = await self._connections.take()
+            self._connection, self._share = await self._connections.take()
         except DATABASE_AWAY as error:
             raise Unavailable("The database does not answer. Repeat the request.") from error
         return self._connection  # pyright: ignore[reportReturnType] - a proxy with the connection's methods
@@ -223,7 +242,7 @@ class _Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connections.give_back(self._connection, failed=error is not None)
+        await self._connections.give_back(self._connection, self._share, failed=error is not None)
         if isinstance(error, DATABASE_AWAY):
             raise Unavailable("The database went away. Repeat the request.") from error
 

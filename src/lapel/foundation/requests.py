@@ -37,6 +37,7 @@ from lapel.foundation.refusals import AGAIN, classify
 from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.request_id import REQUEST_ID
 from lapel.foundation.strangers import Strangers
+from lapel.foundation.world_shares import WORLD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -230,6 +231,7 @@ class Api:
             raise
         admit(operation, call.actor)
         call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted
+        WORLD.set(call.actor.world_id)
 
     async def _decode(
         self, endpoint: Endpoint, scope: Scope, receive: Receive, call: _Call

@@ -1,0 +1,54 @@
+"""No world holds more than half of a process' database connections, however many of its requests wait."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from lapel.foundation.turnstile import Turnstile
+
+# For which world the present request works, once that is known.
+WORLD: ContextVar[int | None] = ContextVar("world", default=None)
+
+
+@dataclass(slots=True)
+class _Line:
+    turnstile: Turnstile
+    users: int = 0
+
+
+class WorldShares:
+    """A turnstile for each world that has requests; those who work for no world pass."""
+
+    def __init__(self, places: int, patience: float) -> None:
+        self._each = max(1, places // 2)
+        self._patience = patience
+        self._lines: dict[int, _Line] = {}
+
+    async def enter(self) -> int | None:
+        """The world whose place was taken; `leave` must follow. Raises TimeoutError."""
+        world_id = WORLD.get()
+        if world_id is None:
+            return None
+        line = self._lines.get(world_id)
+        if line is None:
+            line = self._lines[world_id] = _Line(Turnstile(self._each, self._patience))
+        line.users += 1
+        try:
+            await line.turnstile.enter()
+        except BaseException:
+            self._forget(world_id, line)
+            raise
+        return world_id
+
+    def leave(self, world_id: int | None) -> None:
+        """Give the place back that `enter` named."""
+        if world_id is not None:
+            line = self._lines[world_id]
+            line.turnstile.leave()
+            self._forget(world_id, line)
+
+    def _forget(self, world_id: int, line: _Line) -> None:
+        line.users -= 1
+        if not line.users:
+            del self._lines[world_id]
