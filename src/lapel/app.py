@@ -21,7 +21,7 @@ from lapel.erasure.service import Erasures
 from lapel.firmware import jobs as firmware_jobs
 from lapel.firmware import routes as firmware_routes
 from lapel.firmware.service import Firmware
-from lapel.foundation import housekeeping, system
+from lapel.foundation import housekeeping, row_quota, system
 from lapel.heartbeats import jobs as heartbeat_jobs
 from lapel.heartbeats import routes as heartbeat_routes
 from lapel.heartbeats import service as heartbeats
@@ -160,4 +160,5 @@ def schedules(kit: Kit, parts: Slices, runner: Runner) -> Sequence[Schedule]:
         *firmware_jobs.schedules(parts.firmware),
         *heartbeat_jobs.schedules(parts.heartbeats),
         *housekeeping.schedules(kit),
+        *row_quota.schedules(kit),
     )

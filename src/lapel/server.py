@@ -12,6 +12,7 @@ from lapel.foundation.clock import SystemClock
 from lapel.foundation.kit import RESTART_PATIENCE, open_kit
 from lapel.foundation.limits import open_limiter
 from lapel.foundation.requests import Api
+from lapel.foundation.row_quota import Room, RowQuota
 from lapel.foundation.storage.embedded import create_store_app
 from lapel.foundation.system import Metrics
 from lapel.foundation.telemetry import observe_request
@@ -67,7 +68,7 @@ class Server:
             limiter=await self._open.enter_async_context(open_limiter(kit)),
             observe=observe_request,
             body_limit=settings.body_limit,
-            disk=kit.disk,
+            room=Room(kit.disk, RowQuota(kit.database, settings.rows_bytes_per_world)),
         )
         self._metrics = Metrics(kit)
 

@@ -183,6 +183,17 @@ class Settings:
     max_firmware_bytes: int = _setting(64 * MIB, "Largest file of a firmware release.", parse.size)
     max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parse.size)
     max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parse.size)
+    diagnostics_bytes_per_day: int = _setting(
+        4 * MIB,
+        "Bytes of diagnostic events a device may add in a day (UTC), each its text and 128 bytes; "
+        "0 is no limit.",
+        parse.size,
+    )
+    rows_bytes_per_world: int = _setting(
+        0,
+        "Bytes of database rows a project may have in a world before creations are refused; 0 is no limit.",
+        parse.size,
+    )
     body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parse.size)
     header_limit: int = _setting(
         64 * KIB, "Most bytes the request line and all headers may take.", parse.size

@@ -57,6 +57,10 @@ _REASONS = {
         "lapel.recordings.reconcile_queries.PRUNE_ATTEMPTS",
         "lapel.recordings.reconcile_queries.PRUNE_TOKENS",
     ),
+    "which worlds are full, of all of them": (
+        "lapel.foundation.row_quota.FORGET",
+        "lapel.foundation.row_quota.READ",
+    ),
     "the worlds and ids are the arguments' rows": (
         "lapel.projects.queries.RECORD_USE",
         "lapel.transcription.work_queries.WAITING",

@@ -113,9 +113,11 @@ async def test_its_row_is_emptied_and_its_events_go(registry: Registry, kit: Kit
 FILL_REPORTED = """
 UPDATE devices SET firmware_version = '1', public_key = 'k', battery_percent = 1, storage_used_mb = 1,
     storage_total_mb = 2, signal_strength_dbm = -1, last_heartbeat_at = now(), last_seen_at = now(),
-    last_seen_by = 'device', last_synced_at = now(), last_synced_by = 'device', recording_state = '{}',
+    last_seen_by = 'wifi', last_synced_at = now(), last_synced_by = 'wifi',
+    recording_state = '{"device_state": "idle", "pending_recordings": 0, "flags": 0, "connection_type": []}',
     active_recording_id = 'rec_1', active_since = now(), initiated_by = 'local', client_context = '{}',
-    heartbeat_slot = 1, offline_since = now(), low_battery_since = now()
+    heartbeat_slot = 1, offline_since = now(), low_battery_since = now(), diagnostics_day = 1,
+    diagnostics_bytes = 1, diagnostics_taken = true
 WHERE world_id = $1 AND id = $2
 """
 

@@ -17,6 +17,7 @@ from lapel.foundation.kit import Kit
 from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import NoQuery, Operation, Params
 from lapel.foundation.requests import Api
+from lapel.foundation.row_quota import Room
 from lapel.foundation.tokens import new_token
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -84,7 +85,7 @@ def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.As
         limiter=limiter or Unlimited(),
         observe=lambda *_, **__: None,
         body_limit=1 << 20,
-        disk=None,
+        room=Room(),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
 

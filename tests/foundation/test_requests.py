@@ -22,6 +22,7 @@ from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.foundation.protocols import Observer
 from lapel.foundation.requests import Api
+from lapel.foundation.row_quota import Room
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.support.tenants import Tenant
 
@@ -79,7 +80,7 @@ def serve(kit: Kit, tenant: Tenant) -> Callable[..., httpx.AsyncClient]:
             limiter=Unlimited(),
             observe=observe or (lambda *_, **__: None),
             body_limit=1000,
-            disk=disk,
+            room=Room(disk),
         )
         transport = httpx.ASGITransport(api)
         return httpx.AsyncClient(transport=transport, base_url="http://api", headers=tenant.headers)

@@ -59,6 +59,7 @@ INSERT INTO recordings (world_id, id, end_user_id, device_id, status, source, co
 INSERT INTO device_diagnostics (world_id, device_id, event_id, end_user_id, body, received_at)
     SELECT n % 20 + 1, 'dev_' || n, 'e' || n, 'eu_' || n, '{}', now() - interval '1 day'
     FROM generate_series(10, 30000, 10) n;
+INSERT INTO full_worlds SELECT id, 1, now() FROM worlds WHERE id > 20;
 """
 STORED = {"devices_pkey", "worlds_pkey", "end_users_pkey", "commands", "ota_assignments_open"}
 HEARD = {"devices_pkey", "commands", "ota_assignments_open", "firmware_releases_pkey", "rollouts_pkey"}
@@ -81,7 +82,7 @@ async def test_every_statement_has_its_indexes(fresh_database: str) -> None:
             return {ALIKE.get(each, each) for each in names}
 
         # What the commands' order needs is sorted: there are few of them.
-        recording = {"recordings_of_device", "commands_newest"}
+        recording = {"recordings_of_device", "commands_newest", "full_worlds_pkey", "device_diagnostics_pkey"}
         by_token = {"device_tokens_pkey"}
         assert await used(queries.BEAT_OF_DEVICE) == STORED | by_token
         assert await used(queries.FULL_BEAT_OF_DEVICE, may_sort=True) == STORED | by_token | recording

@@ -132,7 +132,8 @@ UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = 
     signal_strength_dbm = NULL, last_heartbeat_at = NULL, last_seen_at = NULL, last_seen_by = NULL,
     last_synced_at = NULL, last_synced_by = NULL, recording_state = NULL, active_recording_id = NULL,
     active_since = NULL, initiated_by = NULL, client_context = NULL, heartbeat_slot = NULL,
-    offline_since = NULL, low_battery_since = NULL, metadata = '{}', settings = '{}'
+    offline_since = NULL, low_battery_since = NULL, diagnostics_day = NULL, diagnostics_bytes = NULL,
+    diagnostics_taken = NULL, metadata = '{}', settings = '{}'
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 

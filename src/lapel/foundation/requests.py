@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from lapel.foundation.asgi import Receive, Scope, Send
     from lapel.foundation.clock import Clock
     from lapel.foundation.database import Database
-    from lapel.foundation.disk import DiskGuard
     from lapel.foundation.ids import Ids
     from lapel.foundation.operations import Answer, Direct
     from lapel.foundation.protocols import Authenticate, Limiter, Observer
+    from lapel.foundation.row_quota import Room
     from lapel.foundation.seal import Sealer
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
@@ -70,6 +70,8 @@ class Endpoint:
     fields: QueryDecoder
     parameters: tuple[str, ...]
     writes: bool
+    # Whether what it keeps has a client's own text in it.
+    grows: bool
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ class Api:
         limiter: Limiter,
         observe: Observer,
         body_limit: int,
-        disk: DiskGuard | None,
+        room: Room,
     ) -> None:
         self.operations = tuple(operations)
         self._authenticate = authenticate
@@ -131,7 +133,7 @@ class Api:
         self._limiter = limiter
         self._observe = observe
         self._body_limit = body_limit
-        self._disk = disk
+        self._room = room
         self._large = LargeAnswers()
         self.strangers = Strangers(clock)
         self._router = Router((each.method, each.path, _compile(each)) for each in operations)
@@ -200,10 +202,7 @@ class Api:
                 return await self._answer_direct(endpoint, direct, token_hash, params, scope, receive, call)
         if not operation.public:
             await self._enter(operation, scope, call)
-        if endpoint.writes and self._disk is not None and self._disk.low():
-            raise Unavailable(
-                "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
-            )
+        await self._room.check(call.actor.world_id, writes=endpoint.writes, grows=endpoint.grows)
         if operation.files:
             return await self._answer_form(endpoint, scope["query_string"], receive, call, params)
         content, query, body = await self._decode(endpoint, scope, receive, call)
@@ -403,4 +402,7 @@ def _compile(operation: Operation) -> Endpoint:
         operation.parameters,
         # Deleting makes room; `none` stores nothing, or (a heartbeat) looks after the disk itself.
         writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",
+        grows=operation.idempotency == "stored"
+        or operation.method in ("PUT", "PATCH")
+        or bool(operation.files),
     )

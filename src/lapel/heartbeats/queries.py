@@ -93,15 +93,31 @@ RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation
     OR EXISTS (SELECT 1 FROM ota_assignments a
         WHERE a.world_id = d.world_id AND a.device_id = d.id AND a.status IN ('pending', 'delivered')
           AND a.deadline_at > $3) AS waiting"""
+_RETURNING_TOO = f"{_RETURNING}, d.diagnostics_taken"
 
+# What the device may still add to its diagnostics today: $18 is the day (since 1970), $19 how many bytes it
+# may add in one, 0 for any number, $20 what this heartbeat brings: taken as a whole or not at all. A world
+# that has too many rows (foundation/row_quota.py) takes none.
+_USED = "CASE WHEN d.diagnostics_day = $18::integer THEN coalesce(d.diagnostics_bytes, 0) ELSE 0 END"
+_TAKEN = f"""(($19::bigint = 0 OR {_USED} + $20::bigint <= $19)
+        AND NOT EXISTS (SELECT 1 FROM full_worlds f WHERE f.world_id = d.world_id))"""
+_COUNTED = f""",
+    diagnostics_day = $18, diagnostics_taken = {_TAKEN},
+    diagnostics_bytes = {_USED} + CASE WHEN {_TAKEN} THEN $20 ELSE 0 END"""
+
+# Of what is not taken, that may be stored already: the device is told so each time.
 _KEPT = """, kept AS (
     INSERT INTO device_diagnostics
         (world_id, device_id, event_id, end_user_id, schema_version, body, received_at)
     SELECT beat.world_id, beat.id, event.id, beat.end_user_id, $15::integer, event.body::jsonb, $3
     FROM beat CROSS JOIN unnest($16::text[], $17::text[]) AS event (id, body)
+    WHERE beat.diagnostics_taken
     ON CONFLICT (world_id, device_id, event_id) DO NOTHING
 )
-SELECT beat.* FROM beat"""
+SELECT beat.*, CASE WHEN NOT beat.diagnostics_taken THEN (
+    SELECT array_agg(k.event_id) FROM device_diagnostics k
+    WHERE k.world_id = beat.world_id AND k.device_id = beat.id AND k.event_id = ANY($16)) END AS stored_before
+FROM beat"""
 
 # $1: the hash of the device's token; $2: the device's id, or NULL for whichever it is. Whoever unbinds or
 # binds the device at the same moment holds its row, and what is compared here is compared again afterwards.
@@ -116,13 +132,13 @@ _OF_KEY = """
 FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
 
 # Two of each, since what a statement could do is paid for by every one: the first for nearly all heartbeats,
-# the second for those of a device that records, or that come with diagnostic events ($15 to $17).
+# the second for those of a device that records, or that come with diagnostic events ($15 to $20).
 BEAT_OF_DEVICE = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}"
 BEAT_OF_KEY = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
-WITH beat AS (UPDATE devices d SET {_SET}{_ACTIVE}{_OF_DEVICE}{_RETURNING}){_KEPT}"""
+WITH beat AS (UPDATE devices d SET {_SET}{_ACTIVE}{_COUNTED}{_OF_DEVICE}{_RETURNING_TOO}){_KEPT}"""
 FULL_BEAT_OF_KEY = f"""
-WITH beat AS (UPDATE devices d SET {_SET}{_ACTIVE}{_OF_KEY}{_RETURNING}){_KEPT}"""
+WITH beat AS (UPDATE devices d SET {_SET}{_ACTIVE}{_COUNTED}{_OF_KEY}{_RETURNING_TOO}){_KEPT}"""
 
 _DONE = SHOWN_DONE.format(state="$5::text", pending="$6::bigint")
 
@@ -212,10 +228,10 @@ DELETE_OF_END_USER = "DELETE FROM device_diagnostics WHERE world_id = $1 AND end
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a heartbeat told: $3 to $14, and $15 to $17 if it takes the full statement."""
+    """What a heartbeat told: $3 to $14, and $15 to $20 if it takes the full statement."""
 
     facts: tuple[object, ...]
-    diagnostics: tuple[int | None, list[str], list[str]] | None
+    diagnostics: tuple[int | None, list[str], list[str], int, int, int] | None
 
 
 async def beat_of_device(

@@ -13,6 +13,7 @@ import structlog
 from lapel.devices.service import ONLINE_FOR
 from lapel.firmware.service import Offer
 from lapel.foundation.actors import Actor
+from lapel.foundation.clock import EPOCH
 from lapel.foundation.database import affected
 from lapel.foundation.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.faults import crash_point
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
+# What an event takes in its row beside its text.
+EVENT_ROW_BYTES = 128
 # A device that is connected in several ways uses the first of these.
 _CONNECTIONS = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
 _FLAG_WIFI, _FLAG_LTE = 8, 16
@@ -67,7 +70,7 @@ class Heartbeats:
         """The heartbeat of whichever device has this token; None when that is not `device_id` (or `me`), or
         the token is not a current one. Raises InvalidRequest."""
         now = self._kit.clock.now()
-        told, accepted = _told(body, _connection(body), now, self._kit.disk)
+        told, sent = self._told(body, _connection(body), now)
         own = None if device_id == "me" else device_id
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_device(connection, token_hash, own, told)
@@ -82,7 +85,7 @@ class Heartbeats:
             mode=row["mode"],
             token_hash=token_hash,
         )
-        return actor, await self._answer(row, heard, body, accepted, now)
+        return actor, await self._answer(row, heard, body, _accepted(row, sent), now)
 
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """The same for a known caller. Raises Forbidden, Unauthorized, NotFound, InvalidRequest."""
@@ -95,7 +98,7 @@ class Heartbeats:
             return found[1]
         now = self._kit.clock.now()
         # An app passes on what it hears from its device over Bluetooth.
-        told, accepted = _told(body, "ble", now, self._kit.disk)
+        told, sent = self._told(body, "ble", now)
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
             heard = await _hear(connection, row, body, now)
@@ -103,7 +106,12 @@ class Heartbeats:
             if device_id == "me":
                 raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
             raise NotFound("There is no device with this id.")
-        return await self._answer(row, heard, body, accepted, now)
+        return await self._answer(row, heard, body, _accepted(row, sent), now)
+
+    def _told(
+        self, body: HeartbeatBody, connection: str | None, now: datetime
+    ) -> tuple[queries.Told, list[str]]:
+        return _told(body, connection, now, self._kit.disk, self._kit.settings.diagnostics_bytes_per_day)
 
     async def _answer(
         self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
@@ -237,12 +245,21 @@ def _minute(moment: datetime) -> int:
     return int(moment.timestamp()) // 60
 
 
+def _accepted(row: asyncpg.Record, sent: list[str]) -> list[str]:
+    """Those of the sent diagnostic events that are stored now."""
+    if not sent or row["diagnostics_taken"]:
+        return sent
+    before: list[str] = row["stored_before"] or []
+    return [each for each in sent if each.lower() in before]
+
+
 def _told(
-    body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None
+    body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None, daily: int
 ) -> tuple[queries.Told, list[str]]:
     """What the statements take, and the ids of the diagnostic events in it. Raises InvalidRequest.
 
-    `connection`: what the heartbeat came through, if that is known.
+    `connection`: what the heartbeat came through, if that is known. `daily`: how many bytes of events a
+    device may add in a day, 0 for any number.
 
     On a disk that is nearly full a heartbeat writes itself in place, but its events stay with the device.
     """
@@ -268,7 +285,9 @@ def _told(
     if body.device_state != "recording" and not events:
         return queries.Told(facts, None), []
     version = None if diagnostics is None else diagnostics.schema_version
-    stored = (version, [each.lower() for each in events], list(events.values()))
+    size = sum(len(each.encode()) + EVENT_ROW_BYTES for each in events.values())
+    day = now.toordinal() - EPOCH.toordinal()
+    stored = (version, [each.lower() for each in events], list(events.values()), day, daily, size)
     return queries.Told(facts, stored), list(events)
 
 

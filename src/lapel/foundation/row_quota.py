@@ -1,0 +1,149 @@
+"""How much of the database each world's rows take, and which worlds have more than the operator allows.
+
+Counting each write would cost every write a row that all of a world share. So a worker measures, every five
+minutes: of each table a sample of 80 MB at most, which is exact for small tables and a few percent off for
+large ones. What is written between two measurements is not noticed before the second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.errors import Unavailable
+from lapel.foundation.jobs import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.foundation.database import Connection, Database
+    from lapel.foundation.disk import DiskGuard
+    from lapel.foundation.kit import Kit
+
+MEASURED_EVERY_SECONDS = 300
+_BELIEVED_FOR_SECONDS = 15.0
+_PAGES = 10_000
+
+# Every table whose rows a client can make or lengthen.
+TABLES = (
+    "api_keys",
+    "audio_facts",
+    "audit_log",
+    "commands",
+    "config_overrides",
+    "device_diagnostics",
+    "devices",
+    "end_users",
+    "erasures",
+    "events",
+    "firmware_releases",
+    "idempotency_keys",
+    "media",
+    "ota_assignments",
+    "recordings",
+    "rollouts",
+    "tombstones",
+    "transcription_pieces",
+    "transcriptions",
+    "upload_attempts",
+    "upload_tokens",
+)
+
+PAGES = "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint"
+
+# $1: the percentage of the table's pages that is read; $2: the bytes below which a world cannot matter.
+SIZES = """
+SELECT t.world_id, (sum(pg_column_size(t.*)) * 100 / $1::real)::bigint AS bytes
+FROM {table} t TABLESAMPLE SYSTEM ($1::real)
+GROUP BY t.world_id HAVING sum(pg_column_size(t.*)) * 100 / $1::real >= $2
+"""
+
+FORGET = "DELETE FROM full_worlds"
+REMEMBER = "INSERT INTO full_worlds (world_id, bytes, measured_at) VALUES ($1, $2, $3)"
+READ = "SELECT world_id, bytes FROM full_worlds"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the API asks before it keeps something: the database's disk, and how many rows the world has."""
+
+    disk: DiskGuard | None = None
+    rows: RowQuota | None = None
+
+    async def check(self, world_id: int, *, writes: bool, grows: bool) -> None:
+        """Raises Unavailable without room for what an operation writes, or keeps of a client's own text."""
+        if writes and self.disk is not None and self.disk.low():
+            raise Unavailable(
+                "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
+            )
+        if grows and self.rows is not None:
+            await self.rows.check(world_id)
+
+
+class RowQuota:
+    """Refuses creations in worlds that are full; asks the database every 15 seconds at most."""
+
+    def __init__(self, database: Database, limit: int, seconds: Callable[[], float] = time.monotonic) -> None:
+        """`limit`: bytes of rows that a world may have, 0 for any number."""
+        self._database = database
+        self._limit = limit
+        self._seconds = seconds
+        self._read_at = float("-inf")
+        self._full: dict[int, int] = {}
+
+    async def check(self, world_id: int) -> None:
+        """Raises Unavailable when the world has more rows than it may."""
+        if not self._limit:
+            return
+        if self._seconds() - self._read_at > _BELIEVED_FOR_SECONDS:
+            self._read_at = self._seconds()
+            async with self._database.acquire() as connection:
+                self._full = {row["world_id"]: row["bytes"] for row in await connection.fetch(READ)}
+        found = self._full.get(world_id)
+        if found is not None:
+            raise Unavailable(
+                f"The rows of this project take {found} bytes in this world, and {self._limit} are allowed: "
+                "nothing new is taken. Delete what is not needed, or ask the operator for more.",
+                retry_after=MEASURED_EVERY_SECONDS,
+            )
+
+
+async def measure(kit: Kit) -> dict[int, int]:
+    """Find the full worlds anew; their ids and bytes."""
+    limit = kit.settings.rows_bytes_per_world
+    async with kit.database.transaction() as connection:
+        sizes = await _sizes(connection, limit) if limit else Counter[int]()
+        full = {world_id: found for world_id, found in sizes.items() if found > limit}
+        await connection.execute(FORGET)
+        now = kit.clock.now()
+        await connection.executemany(REMEMBER, [(world_id, found, now) for world_id, found in full.items()])
+    if full:
+        _log.warning("rows.full_worlds", worlds=len(full), limit=limit)
+    return full
+
+
+async def _sizes(connection: Connection, limit: int) -> Counter[int]:
+    """The bytes of each world that might have more than `limit`."""
+    found: Counter[int] = Counter()
+    for table in TABLES:
+        pages: int = await connection.fetchval(PAGES, table)
+        share = min(100.0, 100.0 * _PAGES / max(pages, 1))
+        # A world above the limit has its part of it in one table at least.
+        rows = await connection.fetch(SIZES.format(table=table), share, limit / len(TABLES))
+        found.update({row["world_id"]: row["bytes"] for row in rows})
+    return found
+
+
+def schedules(kit: Kit) -> tuple[Schedule, ...]:
+    """Every five minutes."""
+
+    async def run() -> None:
+        await measure(kit)
+
+    return (Schedule(name="rows.measure", expression="*/5 * * * *", handler=run),)
