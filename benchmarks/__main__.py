@@ -25,6 +25,7 @@ BENCHMARKS = (
     "speech",
     "speakers",
     "job_start",
+    "neighbour",
     "revocation",
     "deleted_audio",
 )

@@ -41,8 +41,9 @@ _MAX_STARTS = 5
 # Turns of one step, after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
 # turn, and may have to begin anew.
 _MAX_TURNS = 10_000
-# When too many files are being decoded by turns for this one to be among them.
-_CROWDED = timedelta(seconds=5)
+# Seconds to wait, at most, when too many files are being decoded in turns for this one to be among them; at
+# first less, for files that nearly came to their end.
+_CROWDED = 5
 # How long a job goes on with one step after the other; less than its time limit.
 _STAY_SECONDS = 3_600.0
 _LONGEST_BACKOFF = 300.0
@@ -301,7 +302,8 @@ class Runner:
         Then nobody is woken: the job that did this turn asks for the next step.
         """
         async with self._kit.database.transaction() as connection:
-            after, worker = (timedelta(0), self._name) if kept else (_CROWDED, None)
+            wait = 0 if kept else min(claim.turns + 1, _CROWDED)
+            after, worker = timedelta(seconds=wait), self._name if kept else None
             place = (claim.world_id, claim.id, claim.lease)
             ours = await work_queries.put_back(
                 connection, *place, after, failed=False, turn=True, worker=worker

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Those who ask the server for something come before files that are decoded for later.
-_NICENESS = 10
+_NICENESS = 5
 
 
 def _handle(request: Decode, report: Callable[[float], None]) -> AudioFacts:
@@ -40,6 +40,6 @@ def _import_all() -> None:
 if __name__ == "__main__":
     # What a crash would write to the disk is somebody's conversation.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(_NICENESS)
     _import_all()
+    os.nice(_NICENESS)
     answer_requests(Decode, _handle, sys.argv[1], imported=True)

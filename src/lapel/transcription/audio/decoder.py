@@ -77,7 +77,7 @@ class Decoder:
         self,
         *,
         children: int = 2,
-        seats: int = 4,
+        seats: int = 6,
         max_hours: float = 24,
         spare_bytes: int = 512 * MIB,
         memory_bytes: int = _MEMORY_BYTES,

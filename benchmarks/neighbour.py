@@ -1,0 +1,121 @@
+"""How long one project waits for the facts of its audio while others keep the decoders busy.
+
+Run `python -m benchmarks.neighbour`. A `lapel serve` as a person starts it. Four projects upload two files of
+19 MB each, whose audio is an hour and a half of 8 channels at 192 kHz, about as much work as a file may be. A
+fifth uploads short recordings and asks for their waveform until it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.job_start import Client, served
+from benchmarks.report import Row, show
+from benchmarks.speech_audio import start_of_sample
+
+HOSTILE_PROJECTS, FILES = 4, 2
+UPLOADS = 20
+_BLOCK, _RATE, _CHANNELS = 4_096, 192_000, 8
+_BLOCKS = 250_000
+_FILE_BYTES = 19_000_000
+_PATIENCE = 600.0
+
+
+def measure() -> list[Row]:
+    """Seconds from the answer to upload-complete to the waveform, alone and beside the others."""
+    folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
+    try:
+        audio = start_of_sample(folder, seconds=20).read_bytes()
+        with served(folder / "data") as client:
+            return _measure(client, folder / "data", audio)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(client: Client, data: Path, audio: bytes) -> list[Row]:
+    _wait(client, audio)  # the decoder has started
+    alone = [_wait(client, audio) for _ in range(UPLOADS)]
+    others = [_project(client.base_url, data, n) for n in range(HOSTILE_PROJECTS)]
+    long = _long()
+    hostile = [(other, other.send(long)) for _ in range(FILES) for other in others]
+    for other in others:
+        other.rest()
+    time.sleep(3)
+    beside = [_wait(client, audio) for _ in range(UPLOADS)]
+    ended = sum(_known(other, recording) for other, recording in hostile)
+    detail = (
+        f"median {statistics.median(beside):.2f} s of {UPLOADS}; {ended} of {len(hostile)} others had ended"
+    )
+    return [
+        Row("upload-complete to waveform, alone: most", max(alone), "s"),
+        Row(
+            f"… beside {len(hostile)} files of {HOSTILE_PROJECTS} projects: most",
+            max(beside),
+            "s",
+            at_most=2,
+            detail=detail,
+        ),
+    ]
+
+
+def _wait(client: Client, audio: bytes) -> float:
+    recording = client.send(audio)
+    began = time.monotonic()
+    while not _known(client, recording):
+        if time.monotonic() > began + _PATIENCE:
+            raise RuntimeError("the waveform does not come")
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _known(client: Client, recording: str) -> bool:
+    try:
+        client.ask("GET", f"/v1/recordings/{recording}/waveform?points=100")
+    except RuntimeError as refused:  # 409 until it is there
+        if "answers 409" not in str(refused):
+            raise
+        return False
+    return True
+
+
+def _project(base_url: str, data: Path, number: int) -> Client:
+    made = _lapel(data, "projects", "create", f"Long files {number}")
+    return Client(base_url, _lapel(data, "keys", "create", "--project", made["id"])["key"])
+
+
+def _lapel(data: Path, *arguments: str) -> dict[str, str]:
+    command = [sys.executable, "-m", "lapel.cli.main", *arguments, "--data-dir", str(data), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def _long() -> bytes:
+    """A FLAC file of silence: constant subframes, and padding before them."""
+    streaminfo = struct.pack(">HHHHH", _BLOCK, _BLOCK, 0, 0, 0)
+    streaminfo += (_RATE << 44 | _CHANNELS - 1 << 41 | 15 << 36).to_bytes(8, "big") + bytes(16)
+    head = bytes([0xFF, 0xF8, 0x70, _CHANNELS - 1 << 4 | 0x08, 0]) + struct.pack(">H", _BLOCK - 1)
+    frame = head + bytes([_crc(head, 8, 0x07)]) + bytes(3 * _CHANNELS)
+    frame += _crc(frame, 16, 0x8005).to_bytes(2, "big")
+    padding = _FILE_BYTES - _BLOCKS * len(frame)
+    blocks = b"\x00\x00\x00\x22" + streaminfo + b"\x81" + padding.to_bytes(3, "big") + bytes(padding)
+    return b"fLaC" + blocks + frame * _BLOCKS
+
+
+def _crc(data: bytes, bits: int, polynomial: int) -> int:
+    crc = 0
+    for byte in data:
+        crc ^= byte << (bits - 8)
+        for _ in range(8):
+            crc = (crc << 1 ^ polynomial if crc >> (bits - 1) else crc << 1) & ((1 << bits) - 1)
+    return crc
+
+
+if __name__ == "__main__":
+    show(measure())
