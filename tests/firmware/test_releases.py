@@ -83,9 +83,11 @@ async def test_sequence_and_downgrade_are_there_together_or_not_at_all(fleet: Fl
     assert plain["changelog"] == ""
 
 
-async def test_the_longest_changelog_is_counted_in_characters(fleet: Fleet) -> None:
-    changelog = "\N{SATELLITE ANTENNA}" * 20_000
+async def test_the_longest_changelog_is_counted_in_utf_16_units(fleet: Fleet) -> None:
+    changelog = "\N{SATELLITE ANTENNA}" * 10_000
     assert (await fleet.upload(changelog=changelog))["changelog"] == changelog
+    refused = await fleet.upload(changelog=f"{changelog}.", expect=400)
+    assert refused["error"]["param"] == "changelog"
 
 
 async def test_releasing_is_once_and_for_good(fleet: Fleet) -> None:
