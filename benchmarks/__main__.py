@@ -28,6 +28,7 @@ BENCHMARKS = (
     "neighbour",
     "revocation",
     "deleted_audio",
+    "delete_many",
 )
 
 

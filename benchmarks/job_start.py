@@ -59,12 +59,12 @@ def measure() -> list[Row]:
 class Client:
     """Uploads for one end user of a server, and calls of its API."""
 
-    def __init__(self, base_url: str, key: str) -> None:
-        self._key = key
+    def __init__(self, base_url: str, key: str, *, external_id: str = "benchmark") -> None:
+        self.key = key
         self.base_url = base_url
         where = urlsplit(base_url)
         self._http = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
-        self.end_user: str = self.ask("POST", "/v1/end-users", {"external_id": "benchmark"})["id"]
+        self.end_user: str = self.ask("POST", "/v1/end-users", {"external_id": external_id})["id"]
 
     def upload(self, audio: bytes) -> tuple[float, float]:
         """Seconds from the answer to upload-complete to the start of the job, and to its end."""
@@ -101,7 +101,7 @@ class Client:
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One call of the API."""
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         content = b"" if body is None else json.dumps(body).encode()
         answer = self._send(method, path, headers, content)
         return json.loads(answer) if answer else None
