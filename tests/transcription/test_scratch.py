@@ -262,3 +262,23 @@ async def test_somebody_elses_folder_is_refused_and_the_worker_starts_all_the_sa
     with pytest.raises(PermissionError, match="LAPEL_SCRATCH_DIR"):
         await desk.step("a")
     desk.root.rmdir()
+
+
+async def test_no_process_holds_an_audio_open_when_it_is_removed(
+    kit: Kit, tenant: Tenant, tmp_path: Path, store: Ranges
+) -> None:
+    there: list[bool] = []
+
+    async def leaving(file: Path) -> None:
+        there.append(await asyncio.to_thread(file.exists))
+
+    desk = Desk(kit, tenant, tmp_path / "scratch", store)
+    desk.scratch = Scratch(
+        desk.root, cast("ObjectStore", store), kit.database, LocalCopies(kit.database), leaving=leaving
+    )
+    await desk.step("a", next_waits=True)
+    assert there == []
+    place = await desk.step("a")
+    assert there == [True]
+    assert not place.folder.exists()
+    await desk.scratch.close()

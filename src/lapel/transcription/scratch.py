@@ -26,7 +26,7 @@ from lapel.transcription.failures import Gone, SpeechError, TryAgain
 from lapel.transcription.own_folder import OwnFolder, private_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
     from lapel.erasure.service import LocalCopies
@@ -86,13 +86,18 @@ class Scratch:
         copies: LocalCopies,
         *,
         look_seconds: float = _LOOK_SECONDS,
+        leaving: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
-        """`look_seconds`: how often it looks for deletions that it was not told of."""
+        """`look_seconds`: how often it looks for deletions that it was not told of.
+
+        `leaving`: called with the path of an audio before it is removed, so that no process holds it open.
+        """
         self._root = root
         self._store = store
         self._database = database
         self._copies = copies
         self._look_seconds = look_seconds
+        self._leaving = leaving
         self._beginning = asyncio.Lock()
         self._own: OwnFolder | None = None
         self._places: dict[str, Place] = {}
@@ -253,6 +258,8 @@ class Scratch:
         """Those of these places that nobody uses: the files, then the rows."""
         # All at once: while one is removed, others let go, too, or take one of these up again.
         for place in [self._places.pop(key) for key in keys if not self._places[key].users]:
+            if self._leaving is not None:
+                await self._leaving(place.file)
             await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
             self._unforgotten.add(place.recording)
         await self._forget()

@@ -112,15 +112,17 @@ class Steps:
 def steps_of(kit: Kit) -> Steps:
     """The tools of a worker process. Nothing is started before it is needed."""
     settings = kit.settings
+    # Those who want samples once more do not wait for files that nobody has looked at yet.
+    decoder = Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"], turn_seconds=_TURN_SECONDS)
     return Steps(
-        # Those who want samples once more do not wait for files that nobody has looked at yet.
-        decoder=Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"], turn_seconds=_TURN_SECONDS),
+        decoder=decoder,
         engine=Engine(settings),
         scratch=Scratch(
             settings.scratch_dir or _usual_scratch(settings),
             kit.store,
             kit.database,
             LocalCopies(kit.database, listen_dsn=settings.listen_database_url),
+            leaving=decoder.forget,
         ),
     )
 

@@ -278,6 +278,17 @@ async def test_what_is_removed_between_turns_is_not_kept_by_a_child(bomb: Path, 
         await until(lambda: not pcm.exists())
 
 
+async def test_what_is_about_to_be_removed_is_let_go(bomb: Path, tmp_path: Path) -> None:
+    pcm = tmp_path / "pcm"
+    async with opened(max_hours=1e6, turn_seconds=0.05) as decoder:
+        assert await one_turn(decoder, bomb, pcm, 1)
+        await decoder.forget(tmp_path / "another")
+        assert len(decoder.pids) == 1
+        await decoder.forget(bomb)
+        assert decoder.pids == []
+        assert not pcm.exists()
+
+
 async def test_closed_between_turns(bomb: Path, tmp_path: Path) -> None:
     pcm = tmp_path / "pcm"
     async with opened(max_hours=1e6, turn_seconds=0.05) as decoder:

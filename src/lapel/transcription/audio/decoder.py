@@ -146,6 +146,11 @@ class Decoder:
                 raise
         raise TurnOver(kept=(file, pcm) in self._paused)
 
+    async def forget(self, file: Path) -> None:
+        """End the paused decodes of a file that is about to be removed: they hold it open."""
+        for key in [key for key in self._paused if key[0] == file]:
+            await self._drop(self._paused.pop(key))
+
     async def aclose(self) -> None:
         """End the children; a caller who still waits for one gets TryAgain."""
         self._closed = True
@@ -191,7 +196,7 @@ class Decoder:
         self._free.append(under_way.child)
 
     async def _look(self) -> None:
-        """Drop paused decodes whose file was removed: its recording was deleted, or nobody waits for it."""
+        """Drop paused decodes whose file was removed without a word, as systems do with temporary files."""
         while self._paused:
             await asyncio.sleep(_LOOK_SECONDS)
             for key in [key for key in self._paused if not key[0].exists()]:
