@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from zlib import crc32
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapel.foundation.errors import InvalidRequest
@@ -103,6 +104,22 @@ def test_a_page_holds_no_more_than_its_limit(rows: int, limit: int, more: bool) 
     assert data == [f"rec_{n}" for n in range(min(rows, limit))]
     assert has_more is more
     assert (cursor is not None) is more
+
+
+@given(st.lists(st.integers(0, 2**19), min_size=1, max_size=12))
+@settings(max_examples=25)
+def test_a_page_ends_before_a_mebibyte_and_has_at_least_one_row(sizes: list[int]) -> None:
+    asked = window(PageQuery(limit=10), "devices")
+    read: Any = [Row(f"rec_{n}", datetime(2026, 1, 15, tzinfo=UTC)) for n in range(len(sizes))]
+    texts = {f"rec_{n}": "x" * size for n, size in enumerate(sizes)}
+    data, has_more, cursor = page(read[: asked.fetch], asked, lambda row: texts[row["id"]])
+    body = json.dumps({"data": data, "has_more": has_more, "next_cursor": cursor}, separators=(",", ":"))
+    assert data == list(texts.values())[: len(data)]
+    assert data
+    assert len(body) <= 2**20 or len(data) == 1
+    assert has_more is (len(data) < len(sizes))
+    left_out = len(texts[f"rec_{len(data)}"]) if has_more else 0
+    assert not has_more or len(data) == 10 or len(body) + left_out > 2**20 - 8192
 
 
 async def walk(client: httpx.AsyncClient, tenant: Tenant, limit: int) -> list[list[str]]:

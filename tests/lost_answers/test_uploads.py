@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import NAMESPACE_OID, uuid5
 
 import httpx
 
@@ -25,7 +26,7 @@ class Announced:
 
 async def test_a_recording_is_announced_once_by_its_uuid(lossy: Losing, fleet: Fleet) -> None:
     def call(device: Bound) -> Call:
-        body = {"recording_uuid": device.id, "recording_generation": 1}
+        body = {"recording_uuid": str(uuid5(NAMESPACE_OID, device.id)), "recording_generation": 1}
         return Call("POST", "/v1/recordings", device.headers, body)
 
     async def check(device: Bound, answer: httpx.Response) -> None:

@@ -136,7 +136,8 @@ async def test_one_recording_for_a_uuid_that_a_device_announces_many_times_at_on
     body = {
         "end_user_id": await device.end_user(),
         "device_id": made["id"],
-        "recording_uuid": "b1",
+        "recording_uuid": "6f1c0d3e-0000-4000-8000-0000000000b1",
+        "recording_generation": 1,
         "name": "Morning",
     }
     answers = await asyncio.gather(

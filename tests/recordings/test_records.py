@@ -53,6 +53,9 @@ async def test_facts_are_kept_and_times_come_back_in_utc(device: Device) -> None
         assert made[name] == facts[name]
 
 
+UUID = "6f1c0d3e-0000-4000-8000-000000000001"
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -60,7 +63,13 @@ async def test_facts_are_kept_and_times_come_back_in_utc(device: Device) -> None
         ({"started_at": "2026-01-15T12:00:00"}, "started_at"),
         ({"started_at": "2026-01-15T12:00:01Z", "ended_at": "2026-01-15T12:00:00Z"}, "ended_at"),
         ({"source": "telepathy"}, "source"),
-        ({"recording_generation": -1}, "recording_generation"),
+        ({"recording_uuid": UUID, "recording_generation": 0}, "recording_generation"),
+        ({"recording_uuid": UUID, "recording_generation": 2**32}, "recording_generation"),
+        ({"recording_uuid": UUID}, "recording_generation"),
+        ({"recording_generation": 1}, "recording_uuid"),
+        ({"recording_uuid": "6f1c", "recording_generation": 1}, "recording_uuid"),
+        ({"upload_method": "Wi-Fi"}, "upload_method"),
+        ({"upload_method": "x" * 65}, "upload_method"),
         ({"metadata": {"k" * 65: 1}}, "metadata"),
         ({"name": 5}, "name"),
     ],
@@ -92,13 +101,16 @@ async def test_a_repeated_uuid_is_the_same_recording_if_everything_agrees(device
     body = {
         "end_user_id": await device.end_user(),
         "device_id": made["id"],
-        "recording_uuid": "6f1c",
+        "recording_uuid": "6F1C0D3E-0000-4000-8000-00000000000A",
         "recording_generation": 3,
         "started_at": "2026-01-15T12:00:00Z",
         "metadata": {"a": 1},
     }
     first = await device.post("/v1/recordings", 201, body)
+    assert first["recording_uuid"] == body["recording_uuid"].lower()
     assert await device.post("/v1/recordings", 200, body) == first
+    lower = {**body, "recording_uuid": first["recording_uuid"]}
+    assert await device.post("/v1/recordings", 200, lower) == first
     again = {**body, "started_at": "2026-01-15T13:00:00+01:00"}
     del again["metadata"]
     assert await device.post("/v1/recordings", 200, again) == first

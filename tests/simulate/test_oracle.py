@@ -88,7 +88,7 @@ async def test_a_recording_that_is_there_twice_is_found(lived: Small, kit: Kit, 
 
 
 async def test_a_recording_that_nobody_announced_is_found(lived: Small) -> None:
-    body = {"recording_uuid": "who-was-that"}
+    body = {"recording_uuid": "6f1c0d3e-0000-4000-8000-00000000dead", "recording_generation": 1}
     await lived.backend.caller.api("test", "POST", "/recordings", lived.device.token, body, expected=(201,))
     assert await kinds(lived) == {"nobody's recording"}
 

@@ -38,6 +38,7 @@ contents = st.sampled_from([b"a", b"A", b"b" * 10, b"c" * INLINE_BYTES, b"d" * L
 types = st.sampled_from(
     [("audio", "audio/opus"), ("audio", "audio/wav"), ("image", "image/png"), ("video", "video/mp4")]
 )
+UUIDS = ("6f1c0d3e-0000-4000-8000-000000000001", "6f1c0d3e-0000-4000-8000-000000000002")
 declarations = st.sampled_from(["", "s", "h", "sh"])  # size and hash
 
 
@@ -110,10 +111,11 @@ class Machine(EndUserRules, DeviceRules):
         self.stored.append(("/recordings", body, key, answer.json()["id"]))
 
     @some_bound
-    @rule(number=picks, uuid=st.sampled_from([None, "uuid-1", "uuid-2"]))
+    @rule(number=picks, uuid=st.sampled_from([None, *UUIDS]))
     def create_recording_by_device(self, number: int, uuid: str | None) -> None:
         device_id, device, token = self.caller(number)
-        answer = self.call("POST", "/recordings", token, {"recording_uuid": uuid})
+        body = {} if uuid is None else {"recording_uuid": uuid, "recording_generation": 1}
+        answer = self.call("POST", "/recordings", token, body)
         if not self.used(device, token):
             assert answered(answer) == UNAUTHORIZED
             return

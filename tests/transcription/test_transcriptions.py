@@ -12,8 +12,12 @@ import pytest
 from lapel.foundation.kit import Kit
 from lapel.foundation.scopes import SCOPES
 from lapel.transcription import queries
+from lapel.transcription.events import transcription_body
+from lapel.transcription.wire import Transcription
+from tests.contract.strict_samples import AT, SEGMENT, TRANSCRIPTION, an_id
 from tests.recordings.support import Device, events_of
 from tests.support.spoken import FACTS, TRANSCRIPT, complete_transcription, look_at_audio
+from tests.support.strict.events import check_event
 from tests.support.tenants import bearer, make_key
 
 ALWAYS = {
@@ -173,7 +177,7 @@ async def test_a_page_of_very_long_transcripts_ends_early_and_none_is_left_out(
         await connection.execute(
             "UPDATE transcriptions SET segments = $2 WHERE id = ANY($1)",
             made[1:3],
-            b"[" + b" " * queries.PAGE_BYTES + b"]",
+            b"[" + b" " * 2**20 + b"]",
         )
     shown: list[list[str]] = []
     cursor: str | None = ""
@@ -183,9 +187,19 @@ async def test_a_page_of_very_long_transcripts_ends_early_and_none_is_left_out(
         cursor = page["next_cursor"]
         assert page["has_more"] == (cursor is not None)
     newest = made[::-1]
-    assert shown == [newest[:2], newest[2:3], newest[3:]]
+    assert shown == [newest[:1], newest[1:2], newest[2:3], newest[3:]]
     plain = await device.call("GET", "/v1/transcriptions?limit=4", 200)
     assert ([each["id"] for each in plain["data"]], plain["has_more"]) == (newest, False)
+
+
+@pytest.mark.parametrize(("size", "told"), [(500_000, True), (600_000, False)])
+def test_an_event_that_would_be_too_large_leaves_the_text_out(size: int, *, told: bool) -> None:
+    whole = {"full_text": "x" * size, "text": "x" * size, "segments": [SEGMENT]}
+    shown = msgspec.convert(TRANSCRIPTION | whole, Transcription)
+    data = transcription_body(msgspec.structs.replace(shown, segments=msgspec.UNSET))
+    event = {"id": an_id("evt"), "type": "transcription.completed", "created_at": AT}
+    check_event(msgspec.json.encode({**event, "data": msgspec.Raw(data)}))
+    assert json.loads(data)["text"] == (whole["text"] if told else None)
 
 
 async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) -> None:

@@ -70,7 +70,9 @@ async def test_events_carry_the_whole_object_without_segments(shared: Office) ->
     shown = await shared.get(transcription_id)
     del shown["segments"]
     data = json.loads(body)["data"]
-    assert data.pop("transcription") == data == shown
+    nested = {name: value for name, value in shown.items() if name not in ("text", "full_text")}
+    assert data.pop("transcription") == nested
+    assert data == shown
 
 
 async def test_without_a_wish_for_it_an_upload_is_only_looked_at(shared: Office) -> None:

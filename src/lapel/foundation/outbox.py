@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lapel.foundation.ids import Ids
 
 
+# A whole body is at most 1 MiB; the envelope around its data takes less than the difference.
+MAX_DATA_BYTES = 2**20 - 1024
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """What a webhook receives."""
 

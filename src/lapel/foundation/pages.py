@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Where a walk from the newest begins: a moment after every row, and an id after every id.
 BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
+# Of a page's 1 MiB of JSON; the rest is for the cursor and what else stands beside the rows.
+PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
 T = TypeVar("T")
@@ -80,12 +82,21 @@ def page(
 ) -> tuple[list[T], bool, str | None]:
     """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`.
 
+    A page ends before the row with which its JSON would pass `PAGE_BYTES`, unless that is its first.
     `cut`: more rows follow, though there are not so many as were asked for.
     """
-    shown = rows[: asked.limit]
-    has_more = cut or len(rows) > asked.limit
-    cursor = _write_cursor(asked.list_name, shown[-1]["created_at"], shown[-1]["id"]) if has_more else None
-    return [build(row) for row in shown], has_more, cursor
+    data: list[T] = []
+    left = PAGE_BYTES
+    for row in rows[: asked.limit]:
+        item = build(row)
+        left -= len(msgspec.json.encode(item)) + 1
+        if data and left < 0:
+            break
+        data.append(item)
+    has_more = cut or len(rows) > len(data)
+    last = rows[len(data) - 1] if has_more else None
+    cursor = _write_cursor(asked.list_name, last["created_at"], last["id"]) if last is not None else None
+    return data, has_more, cursor
 
 
 def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.foundation.clock import timestamp
 from lapel.foundation.errors import MediaNotUploaded, NotFound
 from lapel.foundation.file_names import content_disposition
 from lapel.recordings import media_queries
 from lapel.recordings.access import unknown
 from lapel.recordings.file_names import file_name
-from lapel.recordings.wire import Download
+from lapel.recordings.wire import AudioDownload, Download
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,9 +36,10 @@ class Downloads:
             )
         if row is None:
             raise NotFound("There is no media with this id in a recording with this id.")
-        return self._sign(row, body.media_id, at.recording_id, body)
+        link, _ = self._sign(row, body.media_id, at.recording_id, body)
+        return link
 
-    async def of_audio(self, at: Reach, query: DownloadQuery) -> Download:
+    async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
         """A link to the one audio. Raises as `of_media`; without audio, MediaNotUploaded."""
         async with self._kit.database.acquire() as connection:
             row = await media_queries.find_audio_download(
@@ -44,11 +47,13 @@ class Downloads:
             )
         if row is None:
             raise unknown()
-        return self._sign(row, row["id"], at.recording_id, query)
+        link, seconds = self._sign(row, row["id"], at.recording_id, query)
+        return AudioDownload(**msgspec.structs.asdict(link), expires_in=seconds)
 
     def _sign(
         self, row: asyncpg.Record, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
-    ) -> Download:
+    ) -> tuple[Download, int]:
+        """The link, and its life in seconds."""
         key, content_type, size, status, title = row[-5:]
         if status != "uploaded":
             raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")
@@ -60,11 +65,11 @@ class Downloads:
             content_type=content_type,
             disposition=content_disposition(asked.disposition, name, recording_id),
         )
-        return Download(
+        made = Download(
             download_url=link.url,
             media_id=media_id,
             content_type=content_type,
             file_size_bytes=size,
             expires_at=timestamp(link.expires_at),
-            expires_in=link.expires_in,
         )
+        return made, link.expires_in

@@ -45,6 +45,7 @@ class Records:
         Raises InvalidRequest, NotFound, Conflict.
         """
         _check_times(body.started_at, body.ended_at)
+        recording_uuid = _checked_uuid(body)
         metadata = metadata_text(body.metadata)
         end_user_id, device_id, generation = await self._owner(connection, actor, body)
         await hold_active(connection, actor.world_id, end_user_id)
@@ -60,7 +61,7 @@ class Records:
             recorded_at=body.recorded_at or body.started_at,
             metadata=metadata,
             consent_obtained=body.consent_obtained or False,
-            recording_uuid=body.recording_uuid,
+            recording_uuid=recording_uuid,
             recording_generation=body.recording_generation,
             encryption_version=body.encryption_version,
         )
@@ -71,10 +72,10 @@ class Records:
                 recording = await read_in(connection, Reach(actor.world_id, recording_id), actor.project_id)
                 await events.publish(connection, self._kit.ids, now, actor.world_id, "created", recording)
                 return recording, True
-            if device_id is None or body.recording_uuid is None:
+            if device_id is None or recording_uuid is None:
                 continue
             row = await queries.find_by_uuid(
-                connection, actor.world_id, device_id, body.recording_uuid, body.recording_generation
+                connection, actor.world_id, device_id, recording_uuid, body.recording_generation
             )
             if row is not None:
                 _check_agreement(row, end_user_id, body)
@@ -180,6 +181,22 @@ async def read_in(connection: Connection, at: Reach, project_id: str) -> Recordi
     if row is None:
         raise unknown()
     return recording_of(row, project_id)
+
+
+def _checked_uuid(body: CreateRecording) -> str | None:
+    """The `recording_uuid` in lower case. Raises InvalidRequest when it or its generation comes alone."""
+    missing = {
+        "recording_uuid": body.recording_uuid is None,
+        "recording_generation": body.recording_generation is None,
+    }
+    if len(set(missing.values())) > 1:
+        alone = next(name for name, without in missing.items() if without)
+        raise InvalidRequest(
+            "`recording_uuid` and `recording_generation` come together, or not at all.",
+            param=alone,
+            reason="required",
+        )
+    return None if body.recording_uuid is None else body.recording_uuid.lower()
 
 
 def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None:

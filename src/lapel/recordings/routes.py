@@ -15,6 +15,7 @@ from lapel.foundation.errors import (
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.recordings.access import reach
 from lapel.recordings.wire import (
+    AudioDownload,
     CompleteUpload,
     CreateRecording,
     Download,
@@ -85,7 +86,9 @@ class _Routes:
     ) -> Download:
         return await self._service.downloads.of_media(reach(actor, params), body)
 
-    async def link_audio(self, actor: Actor, params: Params, query: DownloadQuery, _body: NoBody) -> Download:
+    async def link_audio(
+        self, actor: Actor, params: Params, query: DownloadQuery, _body: NoBody
+    ) -> AudioDownload:
         return await self._service.downloads.of_audio(reach(actor, params), query)
 
 
@@ -254,7 +257,7 @@ def _downloads(routes: _Routes) -> tuple[Operation, ...]:
             callers=_READERS,
             end_user_keys="filter",
             query=DownloadQuery,
-            response=Download,
+            response=AudioDownload,
             errors=(NotFound, MediaNotUploaded, Unavailable),
         ),
     )

@@ -23,6 +23,21 @@ Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Weekly 
 Metadata: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=31_536_000, examples=[25.4])]
+UploadMethod: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,64}\Z", examples=["ble"])]
+Uuid: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z",
+        examples=["2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11"],
+        description="Answered in lower case. It comes with `recording_generation`, or not at all.",
+    ),
+]
+Generation: TypeAlias = Annotated[
+    int,
+    msgspec.Meta(
+        ge=1, le=2**32 - 1, examples=[1], description="It comes with `recording_uuid`, or not at all."
+    ),
+]
 # Fits a PostgreSQL integer.
 SmallCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
@@ -89,14 +104,14 @@ class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
     device_id: Id | None = None
     name: Name | None = None
     source: Source | None = None
-    upload_method: Annotated[str, msgspec.Meta(max_length=64, examples=["wifi"])] | None = None
+    upload_method: UploadMethod | None = None
     started_at: Moment | None = None
     ended_at: Moment | None = None
     recorded_at: Moment | None = None
     metadata: JsonObject | None = None
     consent_obtained: bool | None = None
-    recording_uuid: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
-    recording_generation: Count | None = None
+    recording_uuid: Uuid | None = None
+    recording_generation: Generation | None = None
     encryption_version: SmallCount | None = None
 
 
@@ -196,4 +211,9 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     file_size_bytes: int
     expires_at: Timestamp
+
+
+class AudioDownload(Download, frozen=True, kw_only=True):
+    """A signed link to the one audio, and its life in seconds."""
+
     expires_in: int

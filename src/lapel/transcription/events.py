@@ -16,14 +16,22 @@ if TYPE_CHECKING:
     from lapel.transcription.wire import Transcription
 
 
+# What an event does not repeat in the nested object, and leaves out altogether where it would be too large.
+_TEXTS = ("full_text", "text")
+
+
 def transcription_body(transcription: Transcription) -> bytes:
-    """The object without its segments, and again under its own name."""
+    """The object without its segments, and again under its own name, there without its text."""
     shown: dict[str, object] = {
         name: getattr(transcription, name)
         for name in transcription.__struct_fields__
         if getattr(transcription, name) is not msgspec.UNSET
     }
-    return msgspec.json.encode({**shown, "transcription": transcription})
+    shown["transcription"] = {name: value for name, value in shown.items() if name not in _TEXTS}
+    body = msgspec.json.encode(shown)
+    if len(body) > outbox.MAX_DATA_BYTES:
+        body = msgspec.json.encode(shown | dict.fromkeys(_TEXTS))
+    return body
 
 
 async def publish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.end_users.service import PRESENT
+from lapel.foundation.pages import PAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +24,8 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diar
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at
 """
-# A page ends with the transcript that passes this, so that a hundred long ones do not fill the memory. Long
-# values lie apart from their rows, which know the lengths: those that are not shown are not read.
-PAGE_BYTES = 16 * 1024 * 1024
+# No transcript is read after the one with which a page is full, so that a hundred long ones do not fill the
+# memory. Long values lie apart from their rows, which know the lengths: those that are not read cost nothing.
 _PAGE = """
 SELECT * FROM (
     SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before,
@@ -166,7 +166,9 @@ def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str
         f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
         f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
     )
-    size = "coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * with_segments
+    size = (
+        "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * with_segments
+    )
     return _PAGE.format(rows=whole, size=size, most=PAGE_BYTES)
 
 
