@@ -7,6 +7,7 @@ import zlib
 from array import array
 from dataclasses import dataclass, field
 from random import Random
+from uuid import NAMESPACE_OID, uuid5
 
 from lapel.simulate.plan import Plan
 from lapel.simulate.wire import Upload
@@ -66,9 +67,9 @@ class Device:
     executed: dict[str, str] = field(default_factory=dict[str, str])  # commands whose ack is not answered
     due: array[float] = field(default_factory=lambda: array("d"))
 
-    def name_of(self, plan: Plan, number: int) -> str:
-        """The UUID, as far as the server knows, of its recording with that number."""
-        return f"{plan.run}-{self.index}-{number}"
+    def uuid_of(self, plan: Plan, number: int) -> str:
+        """The UUID of its recording with that number; the same one whenever it is asked for."""
+        return str(uuid5(NAMESPACE_OID, f"{plan.run}-{self.index}-{number}"))
 
     @property
     def next(self) -> Activity:

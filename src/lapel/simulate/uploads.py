@@ -46,10 +46,10 @@ class Uploader:
 
     def _audio(self, device: Device, number: int) -> Audio:
         dice = dice_of(self._plan, device, "audio", number)
-        return self._recorder.record(dice.uniform(_SHORTEST, _LONGEST), device.name_of(self._plan, number))
+        return self._recorder.record(dice.uniform(_SHORTEST, _LONGEST), device.uuid_of(self._plan, number))
 
     async def _announce(self, device: Device, pending: Pending) -> None:
-        uuid = device.name_of(self._plan, pending.number)
+        uuid = device.uuid_of(self._plan, pending.number)
         self._journal.write(Announcing(device.index, uuid))
         body = {"recording_uuid": uuid, "recording_generation": 1, "source": "device"}
         answer = await self._caller.api(
@@ -77,7 +77,7 @@ class Uploader:
         answer = await self._caller.api(
             "complete", "POST", f"/recordings/{recording_id}/upload-complete", token, body
         )
-        uuid = device.name_of(self._plan, pending.number)
+        uuid = device.uuid_of(self._plan, pending.number)
         if answer.read(Recording).status == "uploaded":
             self._journal.write(
                 Promised(device.index, uuid, recording_id, upload.media_id, audio.sha256, len(audio.data))
