@@ -27,6 +27,9 @@ CHARGED_PERCENT = 20
 # A row's slot is this many minutes old at most while heartbeats come.
 _SLOT_MINUTES = 10
 
+# What an event takes in its row beside its text.
+_EVENT_ROW_BYTES = 128
+
 _UNTOLD = '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}'
 
 # What device is meant is said by each statement. $3 is the present; NULL in $4 to $12 is what was not told;
@@ -96,14 +99,18 @@ RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation
 _RETURNING_TOO = f"{_RETURNING}, d.diagnostics_taken"
 
 # What the device may still add to its diagnostics today: $18 is the day (since 1970), $19 how many bytes it
-# may add in one, 0 for any number, $20 what this heartbeat brings: taken as a whole or not at all. A world
+# may add in one, 0 for any number. What is new in this heartbeat is taken as a whole or not at all. A world
 # that has too many rows (foundation/row_quota.py) takes none.
 _USED = "CASE WHEN d.diagnostics_day = $18::integer THEN coalesce(d.diagnostics_bytes, 0) ELSE 0 END"
-_TAKEN = f"""(($19::bigint = 0 OR {_USED} + $20::bigint <= $19)
+_NEW = f"""(SELECT coalesce(sum(octet_length(event.body) + {_EVENT_ROW_BYTES}), 0)
+    FROM unnest($16::text[], $17::text[]) AS event (id, body)
+    WHERE NOT EXISTS (SELECT 1 FROM device_diagnostics k
+        WHERE k.world_id = d.world_id AND k.device_id = d.id AND k.event_id = event.id))"""
+_TAKEN = f"""(($19::bigint = 0 OR {_USED} + {_NEW} <= $19)
         AND NOT EXISTS (SELECT 1 FROM full_worlds f WHERE f.world_id = d.world_id))"""
 _COUNTED = f""",
     diagnostics_day = $18, diagnostics_taken = {_TAKEN},
-    diagnostics_bytes = {_USED} + CASE WHEN {_TAKEN} THEN $20 ELSE 0 END"""
+    diagnostics_bytes = {_USED} + CASE WHEN {_TAKEN} THEN {_NEW} ELSE 0 END"""
 
 # Of what is not taken, that may be stored already: the device is told so each time.
 _KEPT = """, kept AS (
@@ -132,7 +139,7 @@ _OF_KEY = """
 FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
 
 # Two of each, since what a statement could do is paid for by every one: the first for nearly all heartbeats,
-# the second for those of a device that records, or that come with diagnostic events ($15 to $20).
+# the second for those of a device that records, or that come with diagnostic events ($15 to $19).
 BEAT_OF_DEVICE = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}"
 BEAT_OF_KEY = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
@@ -228,10 +235,10 @@ DELETE_OF_END_USER = "DELETE FROM device_diagnostics WHERE world_id = $1 AND end
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a heartbeat told: $3 to $14, and $15 to $20 if it takes the full statement."""
+    """What a heartbeat told: $3 to $14, and $15 to $19 if it takes the full statement."""
 
     facts: tuple[object, ...]
-    diagnostics: tuple[int | None, list[str], list[str], int, int, int] | None
+    diagnostics: tuple[int | None, list[str], list[str], int, int] | None
 
 
 async def beat_of_device(

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
-# What an event takes in its row beside its text.
-EVENT_ROW_BYTES = 128
 # A device that is connected in several ways uses the first of these.
 _CONNECTIONS = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
 _FLAG_WIFI, _FLAG_LTE = 8, 16
@@ -285,9 +283,8 @@ def _told(
     if body.device_state != "recording" and not events:
         return queries.Told(facts, None), []
     version = None if diagnostics is None else diagnostics.schema_version
-    size = sum(len(each.encode()) + EVENT_ROW_BYTES for each in events.values())
     day = now.toordinal() - EPOCH.toordinal()
-    stored = (version, [each.lower() for each in events], list(events.values()), day, daily, size)
+    stored = (version, [each.lower() for each in events], list(events.values()), day, daily)
     return queries.Told(facts, stored), list(events)
 
 
