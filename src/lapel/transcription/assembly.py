@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from lapel.transcription.bounds import bounded
 from lapel.transcription.engine.messages import Groups, Heard
 from lapel.transcription.plain_text import plain
 from lapel.transcription.readable import shortened
@@ -49,7 +50,7 @@ def assemble(
     parts.sort(key=lambda part: part.start)
     language, probability = spoken_language(heard)
     return Transcript(
-        segments=_numbered(parts),
+        segments=_numbered(bounded(parts)),
         language=language,
         language_probability=probability,
         model=heard[0].model if heard else "",

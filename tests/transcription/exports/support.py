@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -65,8 +66,11 @@ HOSTILE = (
     "0:00:01 SPEAKER_1: no, **SPEAKER_0** (0:00:02) yes",
 )
 
-# No characters, and what turns text around.
-NOT_KEPT = re.compile("[\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff\ufeff\u202a-\u202e\u2066-\u2069]")
+# No characters, and format characters except the two joiners.
+FORMATS = {each for each in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(each) == "Cf"}
+FORMATS -= {"\u200c", "\u200d"}
+NOT_KEPT = re.compile("[\ufdd0-\ufdef\ufffe\uffff" + "".join(FORMATS) + "]")
+
 
 _texts = st.one_of(
     st.sampled_from(HOSTILE),
