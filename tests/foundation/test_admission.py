@@ -168,6 +168,35 @@ async def test_a_full_world_waits_for_its_own_places_and_takes_no_others() -> No
     others.cancel()
 
 
+async def test_who_lost_its_units_may_take_its_time_to_leave() -> None:
+    admission = Admission(1, 1, patience=LONG, window=0.02)
+    left = asyncio.Event()
+
+    async def leave_slowly() -> None:
+        async with admission.hold(1) as place:
+            moving(place, fast=False)
+            try:
+                await asyncio.sleep(LONG)
+            finally:
+                await left.wait()
+
+    async def pass_through(world_id: int) -> None:
+        async with admission.hold(world_id):
+            pass
+
+    slow = asyncio.create_task(leave_slowly())
+    await settle()
+    waiting: list[asyncio.Task[None]] = []
+    for world_id in range(2, 8):
+        waiting.append(asyncio.create_task(pass_through(world_id)))
+        await asyncio.sleep(0.05)
+    left.set()
+    with pytest.raises(TooSlow):
+        await slow
+    await asyncio.gather(*waiting)
+    await pass_through(8)
+
+
 async def test_who_is_kept_waiting_by_us_is_not_too_slow() -> None:
     admission = Admission(1, 1, patience=0.2, window=0.02)
     async with admission.hold(1) as place:

@@ -164,7 +164,7 @@ class Admission:
         for place in self._places:
             if not in_all and place.world_id not in self._lines:
                 place.rest()
-            elif place.measure(now, self._window):
-                place.limit.reschedule(now)
+            elif place.limit.when() is None and place.measure(now, self._window):
+                place.limit.reschedule(now)  # once: it may take a while to leave
         if self._lines:
             self._timer = loop.call_later(self._window / 5, self._check)
