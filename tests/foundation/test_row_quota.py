@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -163,8 +164,23 @@ async def test_of_large_tables_a_sample_is_enough(
     tenant = await make_tenant(live.kit)
     async with live.kit.database.acquire() as connection:
         await connection.execute(FILL, tenant.test_world)
-        pages: int = await connection.fetchval(row_quota.PAGES, "end_users")
+        (pages, _) = await connection.fetchrow(row_quota.LAYOUT, "end_users") or (0, "")
     (true,) = (await measure(live.kit)).values()
     monkeypatch.setattr(row_quota, "_PAGES", pages // 2)
     (sampled,) = (await measure(live.kit)).values()
     assert true / 2 < sampled < true * 2
+
+
+async def test_long_values_are_counted_and_not_read(bounded: tuple[Running, httpx.AsyncClient]) -> None:
+    live, client = bounded
+    tenant = await make_tenant(live.kit)
+    await fill(client, tenant, 30)
+    async with live.kit.database.acquire() as connection:
+        (pages, size) = await connection.fetchrow(row_quota.LAYOUT, "end_users") or (0, "")
+        sql = row_quota.SIZES.format(table="end_users", size=size)
+        (row,) = await connection.fetch(sql, 100.0, 0.0)
+        asked = sql.replace("$1::real", "100").replace("$2", "0")
+        text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {asked}")
+    plan = json.loads(text)[0]["Plan"]
+    assert row["bytes"] > 30 * 16_000
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= pages

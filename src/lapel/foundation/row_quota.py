@@ -2,7 +2,8 @@
 
 Counting each write would cost every write a row that all of a world share. So a worker measures, every five
 minutes: of each table a sample of 80 MB at most, which is exact for small tables and a few percent off for
-large ones. What is written between two measurements is not noticed before the second.
+large ones. Long values lie apart from their rows, which know the lengths: those values are counted and not
+read. What is written between two measurements is not noticed before the second.
 """
 
 from __future__ import annotations
@@ -53,13 +54,20 @@ TABLES = (
     "upload_tokens",
 )
 
-PAGES = "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint"
+# A table's pages, and the expression for the bytes of its row `t` (24 are the header's). `t.*` will not do:
+# PostgreSQL reads all long values of a row to build the whole of it.
+LAYOUT = """
+SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS pages, (
+    SELECT '24' || string_agg(format(' + coalesce(pg_column_size(t.%I), 0)', a.attname), '')
+    FROM pg_attribute a
+    WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped) AS size
+"""
 
 # $1: the percentage of the table's pages that is read; $2: the bytes below which a world cannot matter.
 SIZES = """
-SELECT t.world_id, (sum(pg_column_size(t.*)) * 100 / $1::real)::bigint AS bytes
+SELECT t.world_id, (sum({size}) * 100 / $1::real)::bigint AS bytes
 FROM {table} t TABLESAMPLE SYSTEM ($1::real)
-GROUP BY t.world_id HAVING sum(pg_column_size(t.*)) * 100 / $1::real >= $2
+GROUP BY t.world_id HAVING sum({size}) * 100 / $1::real >= $2
 """
 
 FORGET = "DELETE FROM full_worlds"
@@ -117,9 +125,10 @@ class RowQuota:
 async def measure(kit: Kit) -> dict[int, int]:
     """Find the full worlds anew; their ids and bytes."""
     limit = kit.settings.rows_bytes_per_world
-    async with kit.database.transaction() as connection:
+    async with kit.database.acquire() as connection:
         sizes = await _sizes(connection, limit) if limit else Counter[int]()
-        full = {world_id: found for world_id, found in sizes.items() if found > limit}
+    full = {world_id: found for world_id, found in sizes.items() if found > limit}
+    async with kit.database.transaction() as connection:
         await connection.execute(FORGET)
         now = kit.clock.now()
         await connection.executemany(REMEMBER, [(world_id, found, now) for world_id, found in full.items()])
@@ -128,14 +137,22 @@ async def measure(kit: Kit) -> dict[int, int]:
     return full
 
 
+async def _layout(connection: Connection, table: str) -> tuple[int, str]:
+    """A table's pages, and the SQL expression for the bytes of its row `t`."""
+    row = await connection.fetchrow(LAYOUT, table)
+    if row is None:
+        raise RuntimeError("a SELECT without FROM gives a row")
+    return row["pages"], row["size"]
+
+
 async def _sizes(connection: Connection, limit: int) -> Counter[int]:
     """The bytes of each world that might have more than `limit`."""
     found: Counter[int] = Counter()
     for table in TABLES:
-        pages: int = await connection.fetchval(PAGES, table)
+        pages, size = await _layout(connection, table)
         share = min(100.0, 100.0 * _PAGES / max(pages, 1))
         # A world above the limit has its part of it in one table at least.
-        rows = await connection.fetch(SIZES.format(table=table), share, limit / len(TABLES))
+        rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(TABLES))
         found.update({row["world_id"]: row["bytes"] for row in rows})
     return found
 
