@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from lapel.foundation.kit import Kit
 from lapel.transcription import queries, work_queries
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.transcript import Segment, Transcript, Word
+from lapel.transcription.views import stored_segments
 
 TRANSCRIPT = Transcript(
     segments=[
@@ -47,7 +46,7 @@ async def complete_transcription(kit: Kit, world_id: int, transcription_id: str)
     now = kit.clock.now()
     async with kit.database.transaction() as connection:
         await queries.begin(connection, world_id, transcription_id, now)
-        segments = msgspec.json.encode(TRANSCRIPT.segments)
+        segments = stored_segments(TRANSCRIPT.segments)
         done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
         assert done is not None
         await work_queries.delete(connection, world_id, transcription_id)

@@ -27,7 +27,7 @@ from lapel.transcription.providers.protocol import Transcriber, Wish
 from lapel.transcription.runner import Runner
 from lapel.transcription.scratch import Scratch
 from lapel.transcription.steps import Piece, Steps
-from lapel.transcription.views import transcription_of
+from lapel.transcription.views import stored_segments, transcription_of
 from tests.recordings.support import Device, events_of
 from tests.support.locks import until_waiting
 from tests.support.spoken import FACTS, TRANSCRIPT
@@ -117,7 +117,7 @@ async def test_an_event_that_is_written_while_its_recording_is_deleted_goes_with
         await queries.begin(connection, world_id, transcription_id, now)
     async with kit.database.transaction() as connection:  # as the last step ends
         assert await work_queries.hold(connection, world_id, transcription_id, "ours")
-        segments = msgspec.json.encode(TRANSCRIPT.segments)
+        segments = stored_segments(TRANSCRIPT.segments)
         done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
         assert done is not None
         await events.publish(connection, kit.ids, now, world_id, "completed", transcription_of(done))

@@ -144,7 +144,8 @@ async def test_a_completed_one_has_its_transcript(device: Device, kit: Kit) -> N
     await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
     done = await device.call("GET", f"/v1/transcriptions/{made['id']}", 200)
     assert (done["status"], done["progress"], done["model"]) == ("completed", 1.0, "whisper-base")
-    assert done["segments"] == json.loads(msgspec.json.encode(TRANSCRIPT.segments))
+    said = json.loads(msgspec.json.encode(TRANSCRIPT.segments))
+    assert done["segments"] == [{k: v for k, v in each.items() if k != "words"} for each in said]
     assert done["full_text"] == done["text"] == "Good morning, everybody. Hello."
     assert (done["word_count"], done["duration_ms"]) == (4, 4000)
     assert done["confidence"] == TRANSCRIPT.confidence
@@ -152,6 +153,22 @@ async def test_a_completed_one_has_its_transcript(device: Device, kit: Kit) -> N
     assert [set(each) for each in listed] == [ALWAYS]
     whole = (await device.call("GET", "/v1/transcriptions?include=segments", 200))["data"]
     assert whole == [done]
+    with_words = await device.call("GET", f"/v1/transcriptions/{made['id']}?include=words", 200)
+    assert with_words["segments"] == [{"words": [], **each} for each in said]
+    assert any(each["words"] for each in with_words["segments"])
+    assert (await device.call("GET", "/v1/transcriptions?include=words", 200))["data"] == [with_words]
+    assert await device.call("GET", f"/v1/transcriptions/{made['id']}?include=segments", 200) == done
+
+
+async def test_words_of_a_transcription_from_before_are_left_out_too(device: Device, kit: Kit) -> None:
+    _, _, made = await asked(device)
+    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    path = f"/v1/transcriptions/{made['id']}"
+    shown = [await device.call("GET", f"{path}{query}", 200) for query in ("", "?include=words")]
+    async with kit.database.acquire() as connection:
+        await connection.execute("UPDATE transcriptions SET segments_plain = NULL WHERE id = $1", made["id"])
+    assert [await device.call("GET", f"{path}{query}", 200) for query in ("", "?include=words")] == shown
+    assert (await device.call("GET", "/v1/transcriptions?include=segments", 200))["data"] == shown[:1]
 
 
 async def test_segments_are_sent_as_they_are_stored(device: Device, kit: Kit) -> None:
@@ -160,7 +177,9 @@ async def test_segments_are_sent_as_they_are_stored(device: Device, kit: Kit) ->
     await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
     stored = b'[ {"start": 0.50,"end":2.0,"text":"Hello.","confidence":0.9}]'
     async with kit.database.acquire() as connection:
-        await connection.execute("UPDATE transcriptions SET segments = $2 WHERE id = $1", made["id"], stored)
+        await connection.execute(
+            "UPDATE transcriptions SET segments_plain = $2 WHERE id = $1", made["id"], stored
+        )
     for path in (f"/v1/transcriptions/{made['id']}", "/v1/transcriptions?include=segments"):
         answer = await device.client.get(path, headers=device.headers)
         assert stored in answer.content
@@ -175,7 +194,7 @@ async def test_a_page_of_very_long_transcripts_ends_early_and_none_is_left_out(
         await complete_transcription(kit, device.tenant.test_world, each)
     async with kit.database.acquire() as connection:
         await connection.execute(
-            "UPDATE transcriptions SET segments = $2 WHERE id = ANY($1)",
+            "UPDATE transcriptions SET segments_plain = $2 WHERE id = ANY($1)",
             made[1:3],
             b"[" + b" " * 2**20 + b"]",
         )

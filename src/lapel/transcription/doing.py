@@ -25,7 +25,7 @@ from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.protocol import Wish
 from lapel.transcription.providers.remote_copies import remember_for
 from lapel.transcription.providers.slots import engine_of, transcriber
-from lapel.transcription.views import transcription_of
+from lapel.transcription.views import stored_segments, transcription_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -280,7 +280,7 @@ class Doing:
             voices = [_decode_voices(each) for each in await queries.read_pieces(*of, "diarize")]
         pieces = list(pairwise(task.cuts)) if len(heard) > 1 else [(0, task.duration_ms)]
         transcript = await self._steps.finish(heard, voices, pieces, task.wish, task.duration_ms)
-        segments = msgspec.json.encode(transcript.segments)
+        segments = stored_segments(transcript.segments)
 
         async def write(connection: Connection) -> None:
             now = self._kit.clock.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lapel.end_users.service import PRESENT
 from lapel.foundation.pages import PAGE_BYTES
@@ -33,6 +33,8 @@ SELECT * FROM (
     FROM ({rows}) p WINDOW newest AS (ORDER BY created_at DESC, id DESC)
 ) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
 """
+Include: TypeAlias = Literal["segments", "words"]
+INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
 # $2: the end user whose recordings the caller of a list may see; NULL for one who may see all.
 _SEEN = f"""t.world_id = $1 AND (
     SELECT ($2::text IS NULL OR r.end_user_id = $2) AND {PRESENT}
@@ -53,8 +55,15 @@ WHERE t.world_id = $1 AND t.recording_id = $2 AND t.status IN ('pending', 'proce
 ORDER BY t.created_at DESC, t.id DESC LIMIT 1
 """
 
+# Without their words. Those of before 0020 were stored with them only.
+_PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segments_plain, convert_to((
+    SELECT coalesce(json_agg(segment - 'words' ORDER BY place), '[]')
+    FROM jsonb_array_elements(convert_from(t.segments, 'UTF8')::jsonb) WITH ORDINALITY AS s (segment, place)
+)::text, 'UTF8')) END"""
+
 READ = f"""
-SELECT {_COLUMNS}, t.segments, w.project_id, r.name, r.recorded_at, r.created_at AS recording_created_at
+SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments,
+    w.project_id, r.name, r.recorded_at, r.created_at AS recording_created_at
 FROM transcriptions t JOIN worlds w ON w.id = t.world_id
 JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
 WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
@@ -88,8 +97,8 @@ WHERE world_id = $1 AND id = $2 AND status = 'processing'
 COMPLETE = f"""
 WITH done AS (
     UPDATE transcriptions t SET status = 'completed', progress = 1, language = $3, language_probability = $4,
-        model = $5, duration_ms = $6, full_text = $7, segments = $8, word_count = $9, confidence = $10,
-        completed_at = $11, updated_at = $11
+        model = $5, duration_ms = $6, full_text = $7, segments = $8, segments_plain = $9, word_count = $10,
+        confidence = $11, completed_at = $12, updated_at = $12
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
 )
 SELECT {_COLUMNS}, w.project_id FROM done t JOIN worlds w ON w.id = t.world_id
@@ -154,9 +163,10 @@ SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::tex
 """
 
 
-def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str:
+def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) -> str:
     """One statement per set of filters: each has its own index under a prepared plan."""
-    columns = f"{_COLUMNS}, t.segments" if with_segments else _COLUMNS
+    segments = {"segments": f", {_PLAIN_SEGMENTS} AS segments", "words": ", t.segments", None: ""}
+    columns = _COLUMNS + segments[include]
     parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
     if by_recording:
         parts.append("t.recording_id = $7")
@@ -166,17 +176,17 @@ def list_sql(*, with_segments: bool, by_recording: bool, by_status: bool) -> str
         f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
         f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
     )
-    size = (
-        "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * with_segments
+    size = "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * bool(
+        include
     )
     return _PAGE.format(rows=whole, size=size, most=PAGE_BYTES)
 
 
 LISTS = {
-    (with_segments, by_recording, by_status): list_sql(
-        with_segments=with_segments, by_recording=by_recording, by_status=by_status
+    (include, by_recording, by_status): list_sql(
+        include=include, by_recording=by_recording, by_status=by_status
     )
-    for with_segments in (False, True)
+    for include in INCLUDES
     for by_recording in (False, True)
     for by_status in (False, True)
 }
@@ -184,7 +194,7 @@ LISTS = {
 
 LIST_SIZES = {
     key: "SELECT coalesce(sum(2 * coalesce(octet_length(full_text), 0)"
-    + " + coalesce(octet_length(segments), 0)" * key[0]
+    + " + coalesce(octet_length(segments), 0)" * bool(key[0])
     + f"), 0)::bigint FROM ({listed}) page"
     for key, listed in LISTS.items()
 }
@@ -219,10 +229,15 @@ async def find_running(
 
 
 async def read(
-    connection: Connection, world_id: int, transcription_id: str, end_user_id: str | None
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    end_user_id: str | None,
+    *,
+    with_words: bool = False,
 ) -> asyncpg.Record | None:
     """A transcription with its segments and facts of its recording, if the caller may see it."""
-    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id)
+    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, with_words)
 
 
 async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:
@@ -237,11 +252,11 @@ async def list_page(
     asked: Window,
     filters: Mapping[str, str | None],
     *,
-    with_segments: bool,
+    include: Include | None,
 ) -> list[asyncpg.Record]:
     """A page, newest first; `followed` says of its last row whether others come after it. `filters`:
     recording_id, status."""
-    key, given = _listed(world_id, end_user_id, asked, filters, with_segments=with_segments)
+    key, given = _listed(world_id, end_user_id, asked, filters, include=include)
     return await connection.fetch(LISTS[key], *given)
 
 
@@ -252,10 +267,10 @@ async def list_size(
     asked: Window,
     filters: Mapping[str, str | None],
     *,
-    with_segments: bool,
+    include: Include | None,
 ) -> int:
     """Bytes of the texts and segments of that page."""
-    key, given = _listed(world_id, end_user_id, asked, filters, with_segments=with_segments)
+    key, given = _listed(world_id, end_user_id, asked, filters, include=include)
     return await connection.fetchval(LIST_SIZES[key], *given)
 
 
@@ -265,13 +280,13 @@ def _listed(
     asked: Window,
     filters: Mapping[str, str | None],
     *,
-    with_segments: bool,
-) -> tuple[tuple[bool, bool, bool], list[object]]:
+    include: Include | None,
+) -> tuple[tuple[Include | None, bool, bool], list[object]]:
     """Which statement lists them, and its arguments."""
     recording_id, status = filters["recording_id"], filters["status"]
     given = [value for value in (recording_id, status) if value is not None]
     place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
-    key = (with_segments, recording_id is not None, status is not None)
+    key = (include, recording_id is not None, status is not None)
     return key, [world_id, end_user_id, *place, *given]
 
 
@@ -304,10 +319,10 @@ async def complete(
     world_id: int,
     transcription_id: str,
     transcript: Transcript,
-    segments: bytes,
+    segments: tuple[bytes, bytes],
     now: datetime,
 ) -> asyncpg.Record | None:
-    """Everything that was said; None when it had ended before."""
+    """Everything that was said; None when it had ended before. `segments`: with words, and without."""
     return await connection.fetchrow(
         COMPLETE,
         world_id,
@@ -317,7 +332,7 @@ async def complete(
         transcript.model,
         transcript.duration_ms,
         transcript.full_text,
-        segments,
+        *segments,
         transcript.word_count,
         transcript.confidence,
         now,

@@ -19,6 +19,7 @@ from lapel.transcription.exports.formats import FORMATS
 from lapel.transcription.wire import (
     CreateTranscription,
     ExportQuery,
+    ReadTranscription,
     TranscribeRecording,
     Transcription,
     TranscriptionPage,
@@ -64,8 +65,11 @@ class _Routes:
     ) -> TranscriptionPage:
         return await self._service.list(actor, query)
 
-    async def read(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Transcription:
-        return await self._service.read(actor, params["transcription_id"])
+    async def read(
+        self, actor: Actor, params: Params, query: ReadTranscription, _body: NoBody
+    ) -> Transcription:
+        with_words = query.include == "words"
+        return await self._service.read(actor, params["transcription_id"], with_words=with_words)
 
     async def export(self, actor: Actor, params: Params, query: ExportQuery, _body: NoBody) -> Reply:
         return await self._service.export(actor, params["transcription_id"], query.format)
@@ -140,7 +144,8 @@ def _reads(routes: _Routes) -> tuple[Operation, ...]:
             path="/v1/transcriptions",
             name="list_transcriptions",
             summary="List transcriptions",
-            description="Newest first; without their segments, unless `include=segments`.",
+            description="Newest first; without their segments, unless `include=segments`; `include=words` "
+            "adds their words.",
             tag=_TAG,
             handler=routes.list,
             sized=routes.size_of_list,
@@ -155,13 +160,17 @@ def _reads(routes: _Routes) -> tuple[Operation, ...]:
             path="/v1/transcriptions/{transcription_id}",
             name="get_transcription",
             summary="Get a transcription",
-            description="With its segments, once it is completed; `progress` says how far it is.",
+            description=(
+                "With its segments, once it is completed, and with `include=words` their words; `progress` "
+                "says how far it is."
+            ),
             tag=_TAG,
             handler=routes.read,
             sized=routes.size,
             scope="transcriptions:read",
             callers=_READERS,
             end_user_keys="filter",
+            query=ReadTranscription,
             response=Transcription,
             errors=(NotFound,),
         ),

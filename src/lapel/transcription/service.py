@@ -102,10 +102,10 @@ class Transcriptions:
         """The transcription that a repeated request had made, as it is now. Raises NotFound."""
         return await self.read(actor, stored.id)
 
-    async def read(self, actor: Actor, transcription_id: str) -> Transcription:
+    async def read(self, actor: Actor, transcription_id: str, *, with_words: bool = False) -> Transcription:
         """With its segments. Raises NotFound."""
         async with self._kit.database.acquire() as connection:
-            return await self._read_in(connection, actor, transcription_id)
+            return await self._read_in(connection, actor, transcription_id, with_words=with_words)
 
     async def size(self, actor: Actor, transcription_id: str) -> int:
         """About how many bytes of JSON it is. Raises NotFound."""
@@ -124,13 +124,12 @@ class Transcriptions:
                 actor.end_user_id,
                 window(query, "transcriptions"),
                 {"recording_id": query.recording_id, "status": query.status},
-                with_segments=query.include == "segments",
+                include=query.include,
             )
 
     async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
         """Newest first."""
         asked = window(query, "transcriptions")
-        with_segments = query.include == "segments"
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(
                 connection,
@@ -138,12 +137,12 @@ class Transcriptions:
                 actor.end_user_id,
                 asked,
                 {"recording_id": query.recording_id, "status": query.status},
-                with_segments=with_segments,
+                include=query.include,
             )
         data, has_more, next_cursor = page(
             rows,
             asked,
-            lambda row: transcription_of(row, segments=with_segments),
+            lambda row: transcription_of(row, segments=query.include is not None),
             cut=bool(rows) and rows[-1]["followed"],
         )
         return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
@@ -151,7 +150,9 @@ class Transcriptions:
     async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply:
         """The transcript as a file. Raises NotFound, TranscriptNotReady."""
         async with self._kit.database.acquire() as connection:
-            row = await queries.read(connection, actor.world_id, transcription_id, actor.end_user_id)
+            row = await queries.read(
+                connection, actor.world_id, transcription_id, actor.end_user_id, with_words=True
+            )
         if row is None:
             raise _unknown()
         segments = segments_of(row)
@@ -247,8 +248,12 @@ class Transcriptions:
         wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
         return wanted["provider"] or _DEFAULT_SLOT
 
-    async def _read_in(self, connection: Connection, actor: Actor, transcription_id: str) -> Transcription:
-        row = await queries.read(connection, actor.world_id, transcription_id, actor.end_user_id)
+    async def _read_in(
+        self, connection: Connection, actor: Actor, transcription_id: str, *, with_words: bool = False
+    ) -> Transcription:
+        row = await queries.read(
+            connection, actor.world_id, transcription_id, actor.end_user_id, with_words=with_words
+        )
         if row is None:
             raise _unknown()
         return transcription_of(row, segments=True)

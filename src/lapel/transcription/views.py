@@ -48,6 +48,13 @@ def transcription_of(row: asyncpg.Record, *, segments: bool = False) -> Transcri
     )
 
 
+def stored_segments(segments: list[Segment]) -> tuple[bytes, bytes]:
+    """As answers show them: with words, none where they are not known; and without words."""
+    with_words = [msgspec.structs.replace(each, words=each.words or []) for each in segments]
+    plain = [msgspec.structs.replace(each, words=msgspec.UNSET) for each in segments]
+    return msgspec.json.encode(with_words), msgspec.json.encode(plain)
+
+
 def _stored_segments(row: asyncpg.Record) -> list[Segment] | None:
     """As they are stored, which is as they are sent: to read and write those of three hours anew would take
     the event loop tens of milliseconds."""

@@ -30,6 +30,12 @@ _Speakers = Annotated[
 ]
 
 
+_Include = Annotated[
+    Literal["segments", "words"],
+    msgspec.Meta(description="`segments`, or `words`: the segments with the times of their words."),
+]
+
+
 class JobError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a transcription failed."""
 
@@ -41,7 +47,7 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
     """What was said in a recording, or how far that is known.
 
     `progress`: 0 to 1. `duration_ms`: of the audio. `segments` and the texts are null until it is completed;
-    lists leave `segments` out unless `include=segments`.
+    lists leave `segments` out unless `include=segments` or `include=words`. Only the latter brings `words`.
     """
 
     id: str
@@ -95,7 +101,13 @@ class TranscriptionQuery(PageQuery, frozen=True, kw_only=True):
 
     recording_id: str | None = None
     status: Status | None = None
-    include: Literal["segments"] | None = None
+    include: _Include | None = None
+
+
+class ReadTranscription(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of it to read."""
+
+    include: _Include | None = None
 
 
 class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
