@@ -134,6 +134,26 @@ async def test_a_device_that_refreshes_its_token_again_and_again_has_one_limit(
     assert 10 <= passed <= 13
 
 
+async def test_an_earlier_wearers_token_takes_nothing_from_the_device(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, _, clock = two
+    resources = await made(one, clock)
+    earlier, keys = bearer(resources.device.token), resources.tenant.headers
+    beat, path = "/v1/devices/me/heartbeat", f"/v1/devices/{resources.device.id}"
+    async with api_client(one.url) as client:
+        assert (await client.post(beat, json={}, headers=earlier)).status_code == 200
+        await client.post(f"{path}/unbind", json={}, headers=keys)
+        wearer = {"end_user_id": resources.other_end_user.id}
+        bound = await client.post(f"{path}/bind", json=wearer, headers=keys)
+        for _ in range(14):
+            answer = await client.post(beat, json={}, headers=earlier)
+            assert answer.status_code == 401
+        own = await client.post(beat, json={}, headers=bearer(bound.json()["device_token"]))
+        # Of twelve, one went to the first heartbeat, one to the token before this process knew it was ended.
+        assert (own.status_code, own.headers["x-ratelimit-remaining"]) == (200, "9")
+
+
 async def test_invented_tokens_make_no_rows_and_lock_nobody_out(
     two: tuple[Running, Running, ManualClock],
 ) -> None:

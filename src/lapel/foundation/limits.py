@@ -82,6 +82,9 @@ class Unlimited:
         """Let everything pass."""
         return ()
 
+    def forget_device(self, token_hash: bytes) -> None:
+        """There is nothing to forget."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
@@ -187,6 +190,10 @@ class RateLimiter:
         """`take` by the hash of a device's token; None, and nothing counted, if the token is not known."""
         drawn = self._devices.get(token_hash)
         return None if drawn is None else await self._take(drawn)
+
+    def forget_device(self, token_hash: bytes) -> None:
+        """The token is refused by now: from the device's bucket it takes no more."""
+        self._devices.pop(token_hash, None)
 
     async def _take(self, drawn: _Drawn) -> Headers:
         buckets = self._buckets_of(drawn)

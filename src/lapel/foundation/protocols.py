@@ -33,6 +33,10 @@ class Limiter(Protocol):
         """The same by the hash of a device's token; None, and nothing counted, if the token is not known."""
         ...
 
+    def forget_device(self, token_hash: bytes) -> None:
+        """A token that may have been good is refused: do not count it for its device any more."""
+        ...
+
 
 class Observer(Protocol):
     """Told of every answer: logs and metrics."""

@@ -199,7 +199,13 @@ class Api:
         if direct is not None and _is_small(call.headers):
             token_hash = self._authenticate.device_token(call.headers.get(b"authorization"))
             if token_hash is not None and not self.strangers.suspects(scope):
-                return await self._answer_direct(endpoint, direct, token_hash, params, scope, receive, call)
+                try:
+                    return await self._answer_direct(
+                        endpoint, direct, token_hash, params, scope, receive, call
+                    )
+                except Unauthorized:
+                    self._limiter.forget_device(token_hash)
+                    raise
         if not operation.public:
             await self._enter(operation, scope, call)
         await self._room.check(call.actor.world_id, writes=endpoint.writes, grows=endpoint.grows)
