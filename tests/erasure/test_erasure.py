@@ -16,6 +16,7 @@ from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import Kit
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.store import ObjectStore
+from lapel.recordings.deletion import Deletion
 from lapel.recordings.payloads import DeleteOfEndUser
 from tests.recordings.support import Device, events_of, later, objects
 from tests.support.locks import until_waiting
@@ -253,6 +254,29 @@ async def test_a_batch_is_deleted_in_a_transaction_of_its_own_and_a_killed_job_g
             assert await connection.fetchval(counted, world) == count, table
     await rounds(kit, timedelta(minutes=13)).run_due()
     assert await state_of(kit, person) == "erased"
+
+
+async def test_an_end_user_whose_recordings_cannot_be_deleted_holds_up_no_other(
+    device: Device, kit: Kit
+) -> None:
+    stuck, other = await device.end_user(), await device.end_user()
+    for person in (stuck, other):
+        await fill(kit, device, person, 1)
+        await device.call("DELETE", f"/v1/end-users/{person}", 204)
+
+    async def refuse(connection: object, world_id: int, recording_ids: list[str]) -> None:
+        if f"rec_1{stuck}" in recording_ids:
+            raise RuntimeError("cannot")
+
+    in_time = replace(kit, clock=ManualClock(kit.clock.now() + timedelta(minutes=6)))
+    deletion = Deletion(in_time, Erasures(in_time), [refuse])
+    await deletion.run_due()
+    async with kit.database.acquire() as connection:
+        left = "SELECT id FROM recordings WHERE world_id = $1"
+        rows = await connection.fetch(left, device.tenant.test_world)
+    assert [row["id"] for row in rows] == [f"rec_1{stuck}"]
+    assert await deletion.run_due() == 0, "it comes again later"
+    assert await later(kit, timedelta(minutes=12)).deletion.run_due() >= 1
 
 
 async def fill(kit: Kit, device: Device, person: str, count: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
+import structlog
 
 from lapel.foundation import jobs
 from lapel.foundation.errors import Unavailable
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Recordings of an end user that are deleted in one transaction: some tenths of a second.
 _BATCH = 500
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class OnDelete(Protocol):
@@ -85,7 +88,12 @@ class Deletion:
         """Go on where a killed worker's job is not tried again; how many end users."""
         due = await self._erasures.find_entering(self._kit.clock.now())
         for world_id, end_user_id in due:
-            await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
+            try:
+                await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
+            except Exception as error:  # noqa: BLE001 - one that cannot be deleted must not hold up the others
+                _log.error("deletion.stuck", end_user=end_user_id, exc_info=error)
+                async with self._kit.database.transaction() as connection:
+                    await self._erasures.goes_on(connection, world_id, end_user_id, self._kit.clock.now())
         return len(due)
 
     async def _delete_batch(
