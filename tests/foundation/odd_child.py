@@ -22,6 +22,14 @@ class Ask(msgspec.Struct, kw_only=True):
     text: str = ""
 
 
+class AskOfFiles(Ask, kw_only=True):
+    """The same, about `number` files."""
+
+    def files(self) -> list[tuple[str, int]]:
+        """All of them are the same one."""
+        return [(os.devnull, os.O_RDONLY)] * self.number
+
+
 class Told(msgspec.Struct, kw_only=True):
     text: str
     pid: int

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied, SubworkerTimeout
-from tests.foundation.odd_child import Ask, Told
+from tests.foundation.odd_child import Ask, AskOfFiles, Told
 
 MODULE = "tests.foundation.odd_child"
 MIB = 1024 * 1024
@@ -131,6 +131,14 @@ async def test_an_answer_that_breaks_off(how: str) -> None:
     with pytest.raises(SubworkerDied, match="exit 0"):
         await ask(worker, "echo")
     assert worker.pid is None
+
+
+async def test_a_child_that_takes_no_files_is_ended_and_the_event_loop_goes_on() -> None:
+    worker = Subworker(MODULE, "another struct")  # which never looks at what it is handed
+    with pytest.raises(SubworkerDied):
+        await worker.call(AskOfFiles(do="echo", number=5_000), Told, seconds=LONG)
+    assert worker.pid is None
+    await worker.close()
 
 
 async def test_a_child_that_hangs_up_but_lives_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +296,7 @@ async def test_the_child_ends_with_its_parent() -> None:
         "-c",
         "import asyncio\n"
         "from lapel.foundation.subworker import Subworker\n"
-        "from tests.foundation.odd_child import Ask, Told\n"
+        "from tests.foundation.odd_child import Ask, AskOfFiles, Told\n"
         "async def main():\n"
         "    worker = Subworker('tests.foundation.odd_child')\n"
         "    print((await worker.call(Ask(do='echo'), Told, seconds=600)).pid, flush=True)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -51,10 +52,11 @@ class Desk:
         self._kit = kit
         self.scratch = self.another()
 
-    def another(self) -> Scratch:
+    def another(self, *, look_seconds: float = 5) -> Scratch:
         """Another worker's, on the same disk."""
-        database = self._kit.database
-        return Scratch(self.root, cast("ObjectStore", self.store), database, LocalCopies(database))
+        database, store = self._kit.database, cast("ObjectStore", self.store)
+        copies = LocalCopies(database)
+        return Scratch(self.root, store, database, copies, look_seconds=look_seconds)
 
     def audio(self, name: str, size: int = SIZE) -> Audio:
         """An audio of a recording of its own."""
@@ -282,3 +284,38 @@ async def test_no_process_holds_an_audio_open_when_it_is_removed(
     assert there == [True]
     assert not place.folder.exists()
     await desk.scratch.close()
+
+
+async def test_what_cannot_be_removed_keeps_its_row_until_it_can(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *, ignore_errors: bool = False) -> None:
+        if ignore_errors:
+            return
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    desk.scratch = desk.another(look_seconds=0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refuse)
+        await desk.step("a")
+        assert len(desk.files()) == await desk.rows() == 1
+    await desk.scratch.start()  # and looks from here on
+    async with asyncio.timeout(60):
+        while desk.files() or await desk.rows():  # noqa: ASYNC110 - a disk and a database
+            await asyncio.sleep(0.02)
+
+
+async def test_it_closes_while_its_users_remove_their_places(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = shutil.rmtree
+
+    def lose(path: Path, *, ignore_errors: bool = False) -> None:
+        """As when another thread was faster."""
+        really(path)
+        really(path, ignore_errors=ignore_errors)
+
+    await desk.step("a", next_waits=True)
+    monkeypatch.setattr(shutil, "rmtree", lose)
+    await desk.scratch.close()
+    assert desk.files() == []

@@ -185,6 +185,7 @@ class Subworker:
         await self._end()
         self._said.clear()
         self._files, theirs = socket.socketpair()
+        self._files.setblocking(False)  # a child that takes no files must not keep the event loop waiting
         with theirs:
             bounds = _Bounds(
                 memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
@@ -280,7 +281,8 @@ class Subworker:
 def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
     """Opens the files of a request and sends them, each with its path; gives their number.
 
-    One that cannot be opened is left out: the child tells the error when it tries itself.
+    One that cannot be opened is left out: the child tells the error when it tries itself. Raises
+    BrokenPipeError when the child takes none.
     """
     sent = 0
     for path, flags in request.files() if isinstance(request, NamesFiles) else ():
@@ -290,7 +292,11 @@ def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
             continue
         try:
             name = os.fsencode(path)
-            socket.send_fds(channel, [struct.pack(">I", len(name)) + name], [opened])
+            message = struct.pack(">I", len(name)) + name
+            if socket.send_fds(channel, [message], [opened]) < len(message):
+                raise BrokenPipeError
+        except BlockingIOError:
+            raise BrokenPipeError from None
         finally:
             os.close(opened)
         sent += 1

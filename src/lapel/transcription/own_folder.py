@@ -66,7 +66,7 @@ class OwnFolder:
         process's, for the next one to find."""
         for each in self.path.iterdir() if self.path.exists() else ():
             if each.name != _HELD:
-                _remove(each)
+                remove(each)
         if not leave:
             shutil.rmtree(self.path, ignore_errors=True)
         self._let_go()
@@ -108,7 +108,7 @@ def _emptied(folder: Path) -> bool:
     with contextlib.suppress(OSError), _unheld(folder):
         for each in folder.iterdir():
             if each.name != _HELD:
-                _remove(each)
+                remove(each)
         return True
     return False
 
@@ -128,11 +128,12 @@ def _unheld(folder: Path) -> Generator[None]:
         yield
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def remove(path: Path) -> None:
+    """Remove a file or a folder, also when another thread is just removing it. Raises OSError."""
+    while path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 @contextmanager

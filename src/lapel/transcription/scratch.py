@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import secrets
-import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.transcription import work_queries
 from lapel.transcription.engine.messages import pcm_name
 from lapel.transcription.failures import Gone, SpeechError, TryAgain
-from lapel.transcription.own_folder import OwnFolder, private_file
+from lapel.transcription.own_folder import OwnFolder, private_file, remove
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -102,6 +101,8 @@ class Scratch:
         self._own: OwnFolder | None = None
         self._places: dict[str, Place] = {}
         self._at_work: dict[tuple[int, str], int] = {}
+        # Places that are being removed, or could not be removed yet.
+        self._unremoved: set[Place] = set()
         # Recordings whose place is gone and whose row may not be.
         self._unforgotten: set[tuple[int, str]] = set()
         self._registering = asyncio.Lock()
@@ -160,7 +161,11 @@ class Scratch:
         if own is None:
             return
         # The files first, then the rows, then the name by which the next process would find the rows.
-        await asyncio.to_thread(own.close, leave=True)
+        try:
+            await asyncio.to_thread(own.close, leave=True)
+        except OSError as error:  # the rows stay: the ledger knows what is left
+            _log.error("scratch.not_removed", folder=str(own.path), error=str(error))
+            return
         with contextlib.suppress(*_DATABASE_FAULTS):
             await self._copies.forget_holders([own.path.name])
             await asyncio.to_thread(own.close)
@@ -257,16 +262,27 @@ class Scratch:
     async def _remove(self, keys: list[str]) -> None:
         """Those of these places that nobody uses: the files, then the rows."""
         # All at once: while one is removed, others let go, too, or take one of these up again.
-        for place in [self._places.pop(key) for key in keys if not self._places[key].users]:
+        removed = [self._places.pop(key) for key in keys if not self._places[key].users]
+        self._unremoved.update(removed)
+        await self._empty(removed)
+
+    async def _empty(self, places: list[Place]) -> None:
+        """Those whose files stay keep their rows, so that the ledger waits; the next look tries again."""
+        for place in places:
             if self._leaving is not None:
                 await self._leaving(place.file)
-            await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
+            try:
+                await asyncio.to_thread(remove, place.folder)
+            except OSError as error:
+                _log.error("scratch.not_removed", folder=str(place.folder), error=str(error))
+                continue
+            self._unremoved.discard(place)
             self._unforgotten.add(place.recording)
         await self._forget()
 
     async def _forget(self) -> None:
         async with self._registering:
-            here = {place.recording for place in self._places.values()}
+            here = {place.recording for place in (*self._places.values(), *self._unremoved)}
             for recording in self._unforgotten - here:
                 try:
                     if self._own is not None:
@@ -315,4 +331,4 @@ class Scratch:
                 and (recording in erased or recording not in waiting)
             ]
         )
-        await self._forget()
+        await self._empty([*self._unremoved])

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -316,3 +317,33 @@ async def test_closed_in_mid_work(bomb: Path, tmp_path: Path) -> None:
         assert [type(each) for each in ended] == [TryAgain] * 3
         assert decoder.pids == []
         assert not any((tmp_path / str(n)).exists() for n in range(3))
+
+
+async def test_cancelled_while_it_makes_room_it_loses_no_place(
+    bomb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / f"bomb {n}" for n in range(3)]
+    for file in files:
+        file.hardlink_to(bomb)
+    pcms = [tmp_path / f"pcm {n}" for n in range(3)]
+    removing, go_on = threading.Event(), threading.Event()
+
+    def remove(self: Path, *, missing_ok: bool = False) -> None:
+        removing.set()
+        go_on.wait()
+        os.unlink(self)  # noqa: PTH108 - Path.unlink is this function
+
+    async with opened(max_hours=1e6, turn_seconds=0.05, seats=2) as decoder:
+        assert await one_turn(decoder, files[0], pcms[0], 1)
+        assert await one_turn(decoder, files[1], pcms[1], 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", remove)
+            turn = asyncio.create_task(one_turn(decoder, files[2], pcms[2], 2))
+            await until(removing.is_set)  # the newest of the first owner makes room
+            turn.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.wait({turn})
+        await until(lambda: [pcm.exists() for pcm in pcms] == [True, False, False])
+        assert await one_turn(decoder, files[1], pcms[1], 1)
+        assert await one_turn(decoder, files[2], pcms[2], 2)

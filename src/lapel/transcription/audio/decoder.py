@@ -43,6 +43,7 @@ class _UnderWay:
         self.pcm = pcm
         self.owner = owner
         self.used = 0.0
+        self.ending: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
         self.call = asyncio.create_task(
             child.call(request, AudioFacts, seconds=None, report=lambda _: self._begun.set()), name="decode"
@@ -60,6 +61,13 @@ class _UnderWay:
             self.used += time.monotonic() - since
         finally:
             begun.cancel()
+
+    async def end(self) -> None:
+        """End the child, and remove what it wrote."""
+        self.call.cancel()  # which ends the child
+        await asyncio.gather(self.call, return_exceptions=True)
+        if self.pcm is not None:  # in a thread: freeing gigabytes takes a while
+            await asyncio.to_thread(_remove, self.pcm)
 
 
 class Decoder:
@@ -99,6 +107,7 @@ class Decoder:
         # The last is taken first: the others may rest.
         self._free = list(self._children)
         self._paused: dict[tuple[Path, Path | None], _UnderWay] = {}
+        self._ending: dict[tuple[Path, Path | None], asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -123,6 +132,8 @@ class Decoder:
         async with self._running:
             if self._closed:
                 raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
+            if (file, pcm) in self._ending:  # or what an earlier decode wrote would go while this one writes
+                await asyncio.shield(self._ending[file, pcm])
             under_way = self._paused.pop((file, pcm), None)
             if under_way is None:
                 request = Decode(
@@ -148,15 +159,16 @@ class Decoder:
 
     async def forget(self, file: Path) -> None:
         """End the paused decodes of a file that is about to be removed: they hold it open."""
-        for key in [key for key in self._paused if key[0] == file]:
-            await self._drop(self._paused.pop(key))
+        await self._drop_all([key for key in self._paused if key[0] == file])
+        ending = [task for key, task in self._ending.items() if key[0] == file]
+        await asyncio.shield(asyncio.gather(*ending))
 
     async def aclose(self) -> None:
         """End the children; a caller who still waits for one gets TryAgain."""
         self._closed = True
         await asyncio.gather(*(child.close() for child in self._children))
-        while self._paused:
-            await self._drop(self._paused.popitem()[1])
+        await self._drop_all([*self._paused])
+        await asyncio.gather(*self._ending.values())
         if self._looking is not None:
             await self._looking
 
@@ -188,19 +200,27 @@ class Decoder:
         return crowded[-1] if crowded else None
 
     async def _drop(self, under_way: _UnderWay) -> None:
-        """End it, and remove what it wrote."""
-        under_way.call.cancel()  # which ends the child
-        await asyncio.gather(under_way.call, return_exceptions=True)
-        if under_way.pcm is not None:  # in a thread: freeing gigabytes takes a while
-            await asyncio.to_thread(_remove, under_way.pcm)
-        self._free.append(under_way.child)
+        """End it; that goes on when the caller is cancelled.
+
+        Its child is free at once, so that as many are in use as decodes run or wait: the next call of a child
+        waits for its end.
+        """
+        if under_way.ending is None:
+            key = (under_way.file, under_way.pcm)
+            under_way.ending = self._ending[key] = asyncio.create_task(under_way.end(), name="decode-end")
+            under_way.ending.add_done_callback(lambda _: self._ending.pop(key))
+            self._free.append(under_way.child)
+        await asyncio.shield(under_way.ending)
+
+    async def _drop_all(self, keys: list[tuple[Path, Path | None]]) -> None:
+        # All at once: meanwhile others of them may go on, or make room.
+        await asyncio.gather(*[self._drop(self._paused.pop(key)) for key in keys])
 
     async def _look(self) -> None:
         """Drop paused decodes whose file was removed without a word, as systems do with temporary files."""
         while self._paused:
             await asyncio.sleep(_LOOK_SECONDS)
-            for key in [key for key in self._paused if not key[0].exists()]:
-                await self._drop(self._paused.pop(key))
+            await self._drop_all([key for key in self._paused if not key[0].exists()])
 
     def _result(self, under_way: _UnderWay) -> AudioFacts:
         try:
