@@ -15,7 +15,7 @@ from lapel.foundation.kit import Kit
 from lapel.foundation.world_shares import WORLD
 from tests.recordings.support import Device
 from tests.support.locks import WAITING, until_waiting
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, bearer
 
 REQUESTS = 14
 HALF = 5
@@ -89,12 +89,42 @@ async def test_requests_that_wait_for_a_row_are_503_and_leave_others_their_conne
                 asyncio.create_task(client.patch(path, json={"name": "x"}, headers=tenant.headers))
                 for _ in range(REQUESTS)
             ]
-            await until_waiting(kit, HALF)
-            await other.read(theirs)
-            async with kit.database.acquire() as beside:
-                assert await beside.fetchval(WAITING) <= HALF
+            await half_waits(kit, other, theirs)
             answers = await asyncio.gather(*waiting)
     finally:
         await connection.close()
     assert {answer.status_code for answer in answers} == {503}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+
+
+async def half_waits(kit: Kit, other: Device, theirs: str) -> None:
+    """Half of the connections wait for a row, and no more, and the other project reads its recording."""
+    await until_waiting(kit, HALF)
+    await other.read(theirs)
+    async with kit.database.acquire() as beside:
+        assert await beside.fetchval(WAITING) <= HALF
+
+
+async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
+    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, kit: Kit
+) -> None:
+    device, other = Device(client, tenant, tenant.headers), Device(client, stranger, stranger.headers)
+    theirs = await other.recording()
+    registered = await device.post("/v1/devices", 201, {"serial_number": "SHARES01"})
+    bind = f"/v1/devices/{registered['id']}/bind"
+    bound = await device.post(bind, 200, {"end_user_id": await device.end_user()})
+    beat = "/v1/devices/me/heartbeat"
+    # By the first one the server knows whose token it is.
+    assert (await client.post(beat, json={}, headers=bearer(bound["device_token"]))).status_code == 200
+    connection = await asyncpg.connect(kit.database.dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM devices WHERE id = $1 FOR UPDATE", bound["id"])
+            waiting = [
+                asyncio.create_task(client.post(beat, json={}, headers=bearer(bound["device_token"])))
+                for _ in range(REQUESTS)
+            ]
+            await half_waits(kit, other, theirs)
+    finally:
+        await connection.close()
+    await asyncio.gather(*waiting)

@@ -37,7 +37,7 @@ from lapel.foundation.refusals import AGAIN, classify
 from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.request_id import REQUEST_ID
 from lapel.foundation.strangers import Strangers
-from lapel.foundation.world_shares import WORLD
+from lapel.foundation.world_shares import WORLD, TokenWorlds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -135,6 +135,7 @@ class Api:
         self._body_limit = body_limit
         self._room = room
         self._large = LargeAnswers()
+        self._token_worlds = TokenWorlds()
         self.strangers = Strangers(clock)
         self._router = Router((each.method, each.path, _compile(each)) for each in operations)
 
@@ -268,6 +269,7 @@ class Api:
         """
         operation = endpoint.operation
         counted: Headers | None = None
+        self._token_worlds.expect(token_hash)
         try:
             counted = await self._limiter.take_device(token_hash)
             _, query, body = await self._decode(endpoint, scope, receive, call)
@@ -284,6 +286,7 @@ class Api:
             await self._enter(operation, scope, call, counted)
             return encode(operation, await operation.handler(call.actor, params, query, body))
         call.actor, answer = found
+        self._token_worlds.learn(token_hash, call.actor.world_id)
         call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted
         return encode(operation, answer)
 

@@ -11,6 +11,30 @@ from lapel.foundation.turnstile import Turnstile
 WORLD: ContextVar[int | None] = ContextVar("world", default=None)
 
 
+# Tokens whose world is remembered.
+_CAPACITY = 20_000
+
+
+class TokenWorlds:
+    """The world of each device token that was found good, so that a request counts before it is looked up.
+
+    A token never changes its world. What is forgotten is learned again.
+    """
+
+    def __init__(self) -> None:
+        self._worlds: dict[bytes, int] = {}
+
+    def expect(self, token_hash: bytes) -> None:
+        """Count the present request for the token's world, if that is known."""
+        WORLD.set(self._worlds.get(token_hash))
+
+    def learn(self, token_hash: bytes, world_id: int) -> None:
+        """The token was found good."""
+        if len(self._worlds) >= _CAPACITY:
+            self._worlds.clear()
+        self._worlds[token_hash] = world_id
+
+
 @dataclass(slots=True)
 class _Line:
     turnstile: Turnstile
