@@ -142,6 +142,36 @@ def test_a_root_that_is_one_only_in_its_container_goes_on(folder: Path) -> None:
     assert account["holds"] is False
 
 
+READER = """
+import json, sys
+from pathlib import Path
+from lapel.foundation.sandbox import confine
+
+reads = [Path(each) for each in sys.argv[1:]]
+layers = confine(reads, needs_code=False)
+print(json.dumps((reads[0] / "model").read_text()))
+print(json.dumps({layer.name: layer.holds for layer in layers}))
+"""
+
+
+def test_a_model_may_be_a_link_and_a_cache_may_be_missing_or_out_of_reach(folder: Path) -> None:
+    for name in ("blobs", "snapshot", "closed"):
+        (folder / name).mkdir()
+    (folder / "blobs" / "1").write_text("weights")
+    (folder / "snapshot" / "model").symlink_to("../blobs/1")
+    (folder / "snapshot" / "lost").symlink_to("../blobs/2")
+    folder.chmod(0o755)
+    missing, uid = folder / "no cache", os.geteuid() or ORDINARY
+    (folder / "closed").chmod(0)
+    done = as_user(uid, "-c", READER, folder / "snapshot", missing, folder / "closed" / "cache")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0]) == "weights"
+    if os.geteuid() == 0 and any("own account" in each for each in holding(0)):
+        done = as_user(0, "-c", READER, folder / "snapshot", missing)
+        assert json.loads(done.stdout.splitlines()[0]) == "weights"
+        assert json.loads(done.stdout.splitlines()[1])["own account (65531)"]
+
+
 def test_doctor_tells_which_layers_hold(tmp_path: Path) -> None:
     findings = json.loads(run("doctor", "--data-dir", tmp_path / "none", "--json").stdout)["findings"]
     details = {each["part"]: each["detail"] for each in findings}

@@ -54,7 +54,9 @@ def confine(
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
-    needed = [*reads, *(code_folders() if needs_code else ())]
+    # Of those that do not exist none bars an account of its own.
+    there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
+    needed = [*there, *_linked(there), *(code_folders() if needs_code else ())]
     root = os.geteuid() == 0
     account = own_account and root and _may_become(ACCOUNT, needed)
     layers = [
@@ -82,8 +84,17 @@ def code_folders() -> list[Path]:
     """Where Python and what it imports lie."""
     found = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, *site.getsitepackages()]
     found += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(__file__).parents[2])]
-    there = {Path(each).resolve() for each in found if each and Path(each).exists()}
+    there = {Path(each).resolve() for each in found if each and os.path.exists(each)}  # noqa: PTH110
     return sorted(there - {Path("/")})
+
+
+def _linked(folders: Sequence[Path]) -> list[Path]:
+    """Where links in these folders lead, as in a cache of models: Landlock looks at the files themselves."""
+    found: list[Path] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):  # a file, or a folder that we may not list
+            found += [Path(os.path.realpath(each)) for each in os.scandir(folder) if each.is_symlink()]
+    return [each for each in found if os.path.exists(each)]  # noqa: PTH110
 
 
 def _layer(name: str, take: Callable[[], None]) -> Layer:

@@ -115,6 +115,14 @@ def test_a_folder_that_is_no_model_says_what_it_lacks(tmp_path: Path) -> None:
         weights.find(str(tmp_path / "nowhere"))
 
 
+def test_a_folder_in_the_home_is_named_whole_for_those_who_may_read_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights.named_folder("~/model") == tmp_path / "model"
+    assert weights.named_folder("base") is None
+
+
 @pytest.mark.parametrize(
     "name",
     ["smal", "large v3", "../../etc", "a/b/c", "x" * 300, "/" + "x" * 300, "owner/na me", "~nobody-", "\0"],

@@ -140,7 +140,12 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
 
 def named_folder(setting: str) -> Path | None:
     """The folder that a setting names, None when it names a model."""
-    return Path(setting) if setting.startswith(("/", ".", "~")) or _is_folder(setting) else None
+    if not setting.startswith(("/", ".", "~")) and not _is_folder(setting):
+        return None
+    folder = Path(setting)
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        folder = folder.expanduser()
+    return folder
 
 
 def _is_folder(name: str) -> bool:
@@ -150,11 +155,10 @@ def _is_folder(name: str) -> bool:
         return False
 
 
-def _in_folder(place: Path) -> Weights:
+def _in_folder(folder: Path) -> Weights:
     try:
-        folder = place.expanduser()
         _check_whole(folder, f"The folder in {SETTING}")
-    except (OSError, ValueError, RuntimeError) as fault:  # of a path that cannot be, or nobody may look into
+    except (OSError, ValueError) as fault:  # of a path that cannot be, or nobody may look into
         message = f"The folder in {SETTING} cannot be read ({type(fault).__name__}). {REMEDY}"
         raise SpeechError("processing_error", message) from fault
     return Weights(folder.resolve().name or "whisper", f"folder {folder}", folder=folder)
