@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from lapel import app
 from lapel.foundation import queue_worker
 from lapel.foundation.clock import Clock, ManualClock, SystemClock
 from lapel.foundation.database import Database
@@ -18,6 +19,7 @@ from lapel.foundation.errors import Unavailable
 from lapel.foundation.jobs import AT_ONCE, WORKERS, Job, Lane, Schedule, enqueue
 from lapel.foundation.queue_worker import QueueWorker
 from lapel.foundation.storage.errors import StoreUnavailable
+from tests.support.running import Running
 
 
 class Payload(msgspec.Struct):
@@ -273,3 +275,12 @@ async def test_a_worker_whose_sign_of_life_was_refused_shows_itself_again(
         async with database.acquire() as connection:
             await connection.execute("ALTER TABLE workers DROP CONSTRAINT full_disk")
         await until(here)
+
+
+async def test_long_jobs_never_take_all_places_of_their_lane(live: Running) -> None:
+    """A world that deletes or rolls out very much keeps nobody's upload waiting for its verification."""
+    jobs = app.jobs(live.parts, app.speech_runner(live.kit))
+    long = [job for job in jobs if job.lane == "usual" and job.time_limit > timedelta(minutes=15)]
+    assert len(long) >= 5
+    assert [job.entrypoint for job in long if not job.concurrency] == []
+    assert sum(job.concurrency for job in long) < AT_ONCE["usual"]

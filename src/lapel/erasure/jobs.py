@@ -11,6 +11,9 @@ from lapel.foundation.jobs import Job, Schedule
 if TYPE_CHECKING:
     from lapel.erasure.service import Erasures
 
+# Each may have a hundred thousand recordings; what waits longer than five minutes the round takes up.
+_END_USERS_AT_ONCE = 4
+
 
 def handlers(service: Erasures) -> tuple[Job, ...]:
     """Erase at once what was deleted."""
@@ -26,6 +29,7 @@ def handlers(service: Erasures) -> tuple[Job, ...]:
             payload=EraseEndUser,
             handler=service.erase_end_user,
             time_limit=timedelta(hours=2),
+            concurrency=_END_USERS_AT_ONCE,
         ),
     )
 

@@ -11,6 +11,9 @@ from lapel.foundation.jobs import Job, Schedule
 if TYPE_CHECKING:
     from lapel.firmware.service import Firmware
 
+# Rollouts over very many devices must not take all places of their lane.
+_ROLLOUTS_AT_ONCE = 3
+
 
 def handlers(service: Firmware) -> tuple[Job, ...]:
     """Rollouts go on; rollouts are taken back."""
@@ -20,12 +23,14 @@ def handlers(service: Firmware) -> tuple[Job, ...]:
             payload=RolloutJob,
             handler=service.rollouts.advance,
             time_limit=timedelta(hours=1),
+            concurrency=_ROLLOUTS_AT_ONCE,
         ),
         Job(
             entrypoint=WITHDRAW,
             payload=RolloutJob,
             handler=service.rollouts.withdraw,
             time_limit=timedelta(hours=1),
+            concurrency=_ROLLOUTS_AT_ONCE,
         ),
     )
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Objects of gigabytes are copied and read back; more at once would only share the disk.
 _VERIFICATIONS_AT_ONCE = 4
+# End users with very many recordings must not take the places of uploads that are to be verified.
+_DELETIONS_AT_ONCE = 4
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:
@@ -38,6 +40,7 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
             payload=DeleteOfEndUser,
             handler=service.deletion.delete_of_end_user,
             time_limit=timedelta(hours=2),
+            concurrency=_DELETIONS_AT_ONCE,
         ),
     )
 
