@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lapel.foundation.errors import RateLimitExceeded
 from lapel.foundation.kit import Kit
 from lapel.transcription.daily_audio import DailyAudio
 from tests.recordings.support import events_of
@@ -43,6 +44,14 @@ async def test_without_a_limit_nothing_is_counted(kit: Kit, tenant: Tenant, hour
             "SELECT count(*) FROM daily_audio WHERE world_id = $1", tenant.test_world
         )
     assert (taken, counted) == (hours == 0, 0)
+
+
+async def test_more_than_a_lowered_limit_leaves_nothing_and_not_less(kit: Kit, tenant: Tenant) -> None:
+    async with kit.database.transaction() as connection:
+        assert await DailyAudio(4).take(connection, tenant.test_world, 200 * MINUTE, NOON)
+        with pytest.raises(RateLimitExceeded) as refused:
+            await DailyAudio(1).check(connection, tenant.test_world, None, NOON)
+    assert dict(refused.value.headers)["X-RateLimit-Remaining"] == "0"
 
 
 async def test_a_day_that_is_used_up(tmp_path: Path, fresh_database: str) -> None:

@@ -46,7 +46,7 @@ class DailyAudio:
                 headers=(
                     ("Retry-After", str(math.ceil((ends - now).total_seconds()))),
                     ("X-RateLimit-Limit", str(self._hours)),
-                    ("X-RateLimit-Remaining", str(left // _HOUR_MS)),
+                    ("X-RateLimit-Remaining", str(max(left, 0) // _HOUR_MS)),
                     ("X-RateLimit-Reset", str(int(ends.timestamp()))),
                 ),
             )

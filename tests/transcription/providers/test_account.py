@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel.transcription.providers.account import Account
-from lapel.transcription.providers.refusals import Refusal, codes_of, judged, retry_after, text_of
+from lapel.transcription.providers.refusals import Refusal, Refused, codes_of, judged, retry_after, text_of
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 KEY = "k" * 20
@@ -69,3 +70,13 @@ def test_every_status_means_something() -> None:
         answer = Refusal(status=status, content=b'{"message": "why"}', headers={"Retry-After": "7"})
         refusal = judged(ACCOUNT, answer, NOW, 3600)
         assert refusal.message.startswith(f"Deepgram answered {status}: why.")
+
+
+def test_neither_key_nor_control_characters_of_codes_reach_the_log() -> None:
+    content = msgspec.json.encode({"error": {"code": f"bad_key {KEY}\x1b[2J", "type": "t" * 50_000}})
+    found = judged(ACCOUNT, Refusal(status=400, content=content, headers={}), NOW, 3600)
+    assert isinstance(found, Refused)
+    assert "bad_key" in found.detail
+    assert KEY not in found.detail
+    assert "\x1b" not in found.detail
+    assert len(found.detail) < 500

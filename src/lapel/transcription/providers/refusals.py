@@ -63,7 +63,7 @@ def judged(account: Account, refusal: Refusal, now: datetime, longest_pause: flo
     """What a refusal means. A pause that the service asks for is at most `longest_pause` seconds."""
     words = account.clean(text_of(refusal.content))
     told = f"{account.name} answered {refusal.status}" + (f": {words.rstrip('.')}." if words else ".")
-    codes = " ".join(codes_of(refusal.content))
+    codes = account.clean(" ".join(codes_of(refusal.content)))
     detail = f"{codes} {words}"
     advice = _advice(account, refusal, codes, words)
     if advice is None:
