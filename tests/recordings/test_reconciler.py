@@ -60,6 +60,25 @@ async def found(kit: Kit, kind: str) -> int:
         return await connection.fetchval("SELECT found FROM findings WHERE kind = $1", kind) or 0
 
 
+@pytest.mark.parametrize("put", [True, False])
+async def test_a_deleted_end_users_uploads_are_passed_over_until_their_rows_go(
+    device: Device, kit: Kit, put: bool
+) -> None:
+    person = await device.end_user()
+    recording_id = await device.recording(end_user_id=person)
+    upload = await device.start(recording_id)
+    if put:
+        await device.put(upload, WORDS)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    async with asyncio.timeout(60):
+        await later(kit, URL_OVER).reconciler.run_unfinished()
+        await later(kit, URL_OVER + timedelta(minutes=1)).reconciler.run_unfinished()
+    async with kit.database.acquire() as connection:
+        status = "SELECT status FROM media WHERE world_id = $1 AND id = $2"
+        kept = await connection.fetchval(status, device.tenant.test_world, upload["media_id"])
+    assert kept == "pending"
+
+
 async def test_an_upload_whose_client_died_is_finished(device: Device, kit: Kit) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id, sha256=sha256(WORDS))

@@ -96,7 +96,8 @@ class Unfinished:
         expired: list[str] = []
         try:
             await self._completion.finish(at, frozenset(media_ids))
-        except NotFound:
+        except NotFound:  # deleted; with an end user the rows go a little later
+            await self._postpone(at, media_ids, began + _LOOK_AGAIN)
             return
         except MediaNotUploaded:
             expired = await self._expire(at, media_ids, began)
@@ -133,7 +134,7 @@ class Unfinished:
         async with self._kit.database.transaction() as connection:
             locked = await queries.lock(connection, at)
             if locked is None:
-                return media_ids
+                return []
             expired = await rows.expire(
                 connection,
                 at.world_id,
