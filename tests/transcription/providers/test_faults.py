@@ -253,6 +253,26 @@ async def test_polls_are_repeated_without_sending_the_file_again(clip: Clip) -> 
         assert fake.calls == ["POST /v2/upload", "POST /v2/transcript", *polls]
 
 
+async def test_an_order_that_is_cancelled_while_it_is_placed_is_remembered(clip: Clip) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return web.json_response({"id": "t-1", "status": "queued"})
+
+    async with serving_fake(Fake("assemblyai")) as fake:
+        fake.fail(Fault(late), at="/v2/transcript")
+        hearing = asyncio.create_task(fake.hear(clip))
+        await asked.wait()
+        hearing.cancel()
+        await asyncio.sleep(0)  # it hears of that before the answer comes
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await hearing
+        assert fake.remembered == ["t-1"]
+
+
 async def test_polls_that_always_fail_are_given_up(clip: Clip) -> None:
     async with serving_fake(Fake("assemblyai")) as fake:
         fake.fail(status(502, b"bad gateway"), OFTEN, at="/v2/transcript/")

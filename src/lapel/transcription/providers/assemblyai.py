@@ -17,7 +17,7 @@ import structlog
 from lapel.transcription.failures import TryAgain
 from lapel.transcription.providers.account import Account
 from lapel.transcription.providers.heard import Said, heard, stretches
-from lapel.transcription.providers.http import Service
+from lapel.transcription.providers.http import Service, to_its_end
 from lapel.transcription.providers.languages import primary, spoken
 from lapel.transcription.providers.sending import upload_of
 
@@ -119,8 +119,7 @@ class AssemblyAI:
             send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
             order = msgspec.json.encode(self._order(uploaded.upload_url, wish))
-            job = await service.ask("POST", "/v2/transcript", _Job, send=order)
-            await self._remember(job.id)
+            job = await to_its_end(self._ordered(service, order))
             report(0.5)
             job = await _ended(service, job)
         self._log_warnings(job)
@@ -134,6 +133,12 @@ class AssemblyAI:
         found = await asyncio.to_thread(_heard, job, clip, wish, service.account.clean(model))
         report(1.0)
         return found
+
+    async def _ordered(self, service: Service, order: bytes) -> _Job:
+        """Once it is ordered, its id must be known, or nobody could delete it."""
+        job = await service.ask("POST", "/v2/transcript", _Job, send=order)
+        await self._remember(job.id)
+        return job
 
     def _order(self, upload_url: str, wish: Wish) -> dict[str, object]:
         order: dict[str, object] = {

@@ -13,7 +13,7 @@ import msgspec
 
 from lapel.transcription.providers.account import Account
 from lapel.transcription.providers.heard import Said, heard, stretches
-from lapel.transcription.providers.http import Service
+from lapel.transcription.providers.http import Service, to_its_end
 from lapel.transcription.providers.languages import primary, spoken
 from lapel.transcription.providers.sending import upload_of
 
@@ -91,7 +91,7 @@ class ElevenLabs:
             send = upload_of(clip, lambda sent: report(sent / 2), fields)
             answer = await service.ask("POST", "/v1/speech-to-text", _Answer, send=send)
         if answer.transcription_id is not None and _ID.fullmatch(answer.transcription_id):
-            await self._remember(answer.transcription_id)
+            await to_its_end(self._remember(answer.transcription_id))
         found = await asyncio.to_thread(_heard, answer, clip, wish, self._model)
         report(1.0)
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -31,6 +31,8 @@ T = TypeVar("T")
 # Of an answer that tells what went wrong, so many bytes are read.
 _REFUSAL_BYTES = 64 * 1024
 _GRACE = 60.0
+# So long a cancelled caller waits for what must not be left half done.
+_LAST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,18 @@ class Service:
             status=response.status, content=content, headers=response.headers, waited=watch.waited
         )
         raise judged(self.account, refusal, self._clock.now(), self.patience.longest_pause)
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """The result of a short piece of work; a caller that is cancelled meanwhile waits some seconds for it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_LAST_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 class _Watch:
