@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from lapel.foundation.asgi import ClientGone, Receive, Scope, Send
 from lapel.foundation.errors import Unavailable
@@ -31,7 +32,7 @@ class Library:
             return
         world, size = scope["path"].strip("/").split("/")
         try:
-            async with self._large.room(int(world), int(size) * MIB, made=True) as place:
+            async with self._large.room(scope, int(world), int(size) * MIB, made=True) as place:
                 self.made.append(world)
                 body = LARGE[: int(size) * MIB]
                 headers = [(b"content-length", b"%d" % len(body))]
@@ -96,36 +97,55 @@ async def test_readers_that_stand_still_do_not_keep_others_from_reading() -> Non
                 await writer.wait_closed()
 
 
+async def test_a_reader_that_is_cut_off_is_no_error_but_one_line_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with capture_logs() as ours, caplog.at_level("INFO"):
+        async with library(window=0.2) as (made, port):
+            still = [await ask(port, f"/{world}/64") for world in (1, 2)]
+            await until_made(made, 2)
+            while not made.cut:
+                await read(port, "/3/1")
+            for _, writer in still:
+                writer.close()
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert [(line["event"], line["log_level"]) for line in ours] == [("answer.cut_off", "warning")] * len(
+        made.cut
+    )
+
+
 async def test_no_more_is_under_way_than_there_is_room_for_and_who_waits_in_vain_is_503() -> None:
     large = LargeAnswers(window=0.05)
-    async with large.room(1, 64 * MIB, made=True), large.room(2, 64 * MIB, made=True):
+    async with large.room({}, 1, 64 * MIB, made=True), large.room({}, 2, 64 * MIB, made=True):
         with pytest.raises(Unavailable) as refused:
-            async with large.room(3, MIB, made=False):
+            async with large.room({}, 3, MIB, made=False):
                 pass
     assert dict(refused.value.headers)["Retry-After"] == "2"
-    async with large.room(3, MIB, made=False):
+    async with large.room({}, 3, MIB, made=False):
         pass
 
 
 async def test_of_one_world_only_half_is_under_way() -> None:
     large = LargeAnswers(window=0.05)
-    async with large.room(1, 60 * MIB, made=True):
+    async with large.room({}, 1, 60 * MIB, made=True):
         with pytest.raises(Unavailable):
-            async with large.room(1, 10 * MIB, made=True):
+            async with large.room({}, 1, 10 * MIB, made=True):
                 pass
-        async with large.room(2, 10 * MIB, made=True):
+        async with large.room({}, 2, 10 * MIB, made=True):
             pass
 
 
 async def test_what_is_not_made_yet_counts_threefold_until_it_is() -> None:
     large = LargeAnswers(window=0.05)
-    async with large.room(1, 40 * MIB, made=False) as place:
+    async with large.room({}, 1, 40 * MIB, made=False) as place:
         with pytest.raises(Unavailable):
-            async with large.room(2, 20 * MIB, made=True):
+            async with large.room({}, 2, 20 * MIB, made=True):
                 pass
 
         async def nowhere(_: object) -> None:
-            async with large.room(2, 20 * MIB, made=True):
+            async with large.room({}, 2, 20 * MIB, made=True):
                 pass
 
         await large.send(nowhere, bytes(10 * MIB), place)

@@ -12,5 +12,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+HANG_UP = "lapel.hang_up"
+"""In the scope of a request over our own protocol: a function that ends its connection at once, answered or not."""
+
+
 class ClientGone(Exception):  # it is no error of ours
     """The client hung up before its request was whole."""

@@ -12,15 +12,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from lapel.foundation.asgi import HANG_UP
 from lapel.foundation.http_joined import JoinedTransport
 
 if TYPE_CHECKING:
     from httptools import HttpRequestParser
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from lapel.foundation.asgi import Scope
 
 MINIMUM_RATE = 1024  # bytes per second
 MAX_HEADERS = 200
@@ -124,6 +129,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and parser.get_http_version() == "1.1"):
             self._fail(400, "A request must have one Host header.")
         super().on_headers_complete()
+        cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, self.cycle)
         if parser.should_upgrade():
             self.cycle.keep_alive = False  # what follows is not HTTP to the parser
         self._phase = BODY
@@ -181,6 +187,11 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._unsent_then - unsent < MINIMUM_RATE * self.limits.body_timeout:
                 self.transport.abort()
             self._unsent_since, self._unsent_then = now, unsent
+
+    def _hang_up(self, cycle: RequestResponseCycle) -> None:
+        """Ends the connection for the application, which leaves this request's answer unfinished."""
+        cycle.disconnected = True  # else uvicorn takes it for an error of the application
+        self.transport.abort()
 
     def _begin_head(self) -> None:
         self._phase = HEAD

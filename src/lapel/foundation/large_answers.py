@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.admission import Admission, NoRoom, TooSlow
-from lapel.foundation.asgi import ClientGone
+from lapel.foundation.asgi import HANG_UP, ClientGone
 from lapel.foundation.errors import Unavailable
 from lapel.settings import MIB
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from lapel.foundation.admission import Place
-    from lapel.foundation.asgi import Send
+    from lapel.foundation.asgi import Scope, Send
 
 PIECE = 256 * 1024
 """Bytes that are handed to the connection at once; a longer body is a large one."""
@@ -43,10 +43,10 @@ class LargeAnswers:
         self._admission = Admission(_TOTAL, _OF_ONE_WORLD, patience=window * 1.6, window=window)
 
     @asynccontextmanager
-    async def room(self, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
+    async def room(self, scope: Scope, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
         """Room for a body of about `size` bytes; for more while it is not `made` yet.
 
-        Raises Unavailable, and ClientGone once a reader is cut off.
+        Raises Unavailable; and ClientGone for a reader that is cut off, whose connection is ended.
         """
         try:
             async with self._admission.hold(world_id, size if made else size * _WHILE_MADE) as place:
@@ -57,6 +57,8 @@ class LargeAnswers:
             ) from None
         except TooSlow as error:
             _log.warning("answer.cut_off", world_id=world_id, size=size)
+            if HANG_UP in scope:
+                scope[HANG_UP]()
             raise ClientGone from error
 
     async def send(self, send: Send, body: bytes, place: Place) -> None:

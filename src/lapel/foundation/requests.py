@@ -166,7 +166,7 @@ class Api:
         """Make it, if it is not made yet, and send it, once there is room. Raises Unavailable, ClientGone."""
         made = not isinstance(answer, _Large)
         size = len(answer[2]) if made else answer.size
-        async with self._large.room(call.actor.world_id, size, made=made) as place:
+        async with self._large.room(scope, call.actor.world_id, size, made=made) as place:
             whole = answer if made else await _make(call, answer)
             await self._start(whole, scope, call, send)
             await self._large.send(send, whole[2], place)
