@@ -13,6 +13,7 @@ import pytest
 
 from lapel import app
 from lapel.foundation import queue_worker
+from lapel.foundation.admission import Admission
 from lapel.foundation.clock import Clock, ManualClock, SystemClock
 from lapel.foundation.database import Database
 from lapel.foundation.errors import Unavailable
@@ -284,3 +285,47 @@ async def test_long_jobs_never_take_all_places_of_their_lane(live: Running) -> N
     assert len(long) >= 5
     assert [job.entrypoint for job in long if not job.concurrency] == []
     assert sum(job.concurrency for job in long) < AT_ONCE["usual"]
+
+
+async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane does two at once: one holds what its world may hold, and the others of it would fill the lane."""
+    monkeypatch.setattr(queue_worker, "_OUT_OF_TURN", timedelta(0))
+    seen: list[str] = []
+    places, let_go = Admission(2, 1, patience=0.05), asyncio.Event()
+    worlds = {"first": 1, "many": 1, "other": 2}
+
+    async def handle(payload: Payload) -> None:
+        if payload.word == "first":
+            await let_go.wait()
+        seen.append(payload.word)
+
+    job = Job(
+        entrypoint="say",
+        payload=Payload,
+        handler=handle,
+        attempts=1,
+        lane="inference",
+        turn=lambda payload: places.hold(worlds[payload.word]),
+    )
+    async with database.transaction() as connection:
+        for word in ("first", *["many"] * 4, "other"):
+            await enqueue(connection, "say", Payload(word))
+    async with worker(database, job, lane="inference"):
+
+        async def only_one_has_started() -> bool:
+            return bool(seen) and await count(database, "SELECT count(*) FROM job_starts") == 1
+
+        try:
+            await until(only_one_has_started)
+            assert seen == ["other"]
+            assert await count(database, "SELECT max(attempts) FROM jobs.pgqueuer") == 0, "to wait is no try"
+        finally:
+            let_go.set()
+
+        async def all_done() -> bool:
+            return len(seen) == len(worlds) + 3
+
+        await until(all_done)
+    assert sorted(seen) == ["first", *["many"] * 4, "other"]

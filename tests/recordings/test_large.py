@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from lapel.foundation.queue_worker import QueueWorker
+from lapel.foundation.storage.store import ObjectStore
 from lapel.recordings.jobs import handlers
 from lapel.recordings.payloads import VerifyUpload
-from tests.recordings.support import Device, events_of, later, objects, sha256
+from lapel.recordings.service import Recordings
+from tests.recordings.support import Device, HeldStore, events_of, later, objects, sha256
 from tests.support.client import api_client
 from tests.support.running import Running, running, working
 from tests.support.tenants import make_tenant
@@ -213,3 +218,46 @@ async def test_a_large_image_that_was_refused_is_not_taken_for_an_earlier_one(
             await recorder.put(upload, content)
             assert await until_verified(recorder, recording_id, **facts) == status
     assert await until_verified(recorder, recording_id, **facts) == 409
+
+
+class _HeldProject(HeldStore):
+    """Reads back what is another project's at once, and counts those that wait."""
+
+    def __init__(self, store: ObjectStore, project_id: str) -> None:
+        super().__init__(store)
+        self._prefix = f"media/{project_id}/"
+        self.waiting = 0
+
+    async def sha256_of(self, key: str) -> tuple[int, str]:
+        if key.startswith(self._prefix):
+            self.waiting += 1
+            return await super().sha256_of(key)
+        return await self._store.sha256_of(key)
+
+
+@pytest.mark.usefixtures("idle_worker")
+async def test_one_world_leaves_places_for_the_verifications_of_others(
+    small_limit: Running, recorder: Device
+) -> None:
+    """However many of its uploads came before theirs, and however long each takes."""
+    kit = small_limit.kit
+    other = Device(recorder.client, tenant := await make_tenant(kit), tenant.headers)
+    many = [(await uploaded(recorder, LARGE))[0] for _ in range(6)]
+    one = (await uploaded(other, LARGE))[0]
+    for device, recording_id in (*((recorder, each) for each in many), (other, one)):
+        await device.complete(recording_id, 425)
+    store = _HeldProject(kit.store, recorder.tenant.project_id)
+    jobs = handlers(Recordings(replace(kit, store=cast("ObjectStore", store))))
+    stop = asyncio.Event()
+    worker = QueueWorker(kit.database.dsn, kit.database, kit.clock, jobs, (), grace=60, lane=jobs[0].lane)
+    running_worker = asyncio.create_task(worker.run(stop))
+    try:
+        assert await until_verified(other, one) == 200
+        assert 0 < store.waiting < 4
+        store.let_go.set()
+        for each in many:
+            assert await until_verified(recorder, each) == 200
+    finally:
+        store.let_go.set()
+        stop.set()
+        await running_worker

@@ -21,16 +21,19 @@ from pgqueuer.queries import Queries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from pgqueuer.ports.driver import Driver
 
     from lapel.foundation.database import Connection
 
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
+    Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
 
 # In each worker process, each lane has a line of its own to the queue, and does so many jobs at once.
-Lane: TypeAlias = Literal["usual", "decode", "io", "inference"]
-AT_ONCE: dict[Lane, int] = {"usual": 20, "decode": 3, "io": 8, "inference": 2}
+Lane: TypeAlias = Literal["usual", "verify", "decode", "io", "inference"]
+# Most of those in `verify` wait for their turn (recordings/jobs.py).
+AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 8, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 # Each shows itself every five seconds; by the database's clock, since the machines' own may differ.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
@@ -44,6 +47,8 @@ class Job:
     backoff up to `attempts` times; then the job is held, counted in /metrics and shown by
     `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound);
     `lane` says beside which others it runs, so that long work does not keep short work waiting.
+    `turn` takes the payload, too: the job starts inside of that block. If it raises NoRoom, the job goes
+    to the end of the line, and that counts as no try.
     """
 
     entrypoint: str
@@ -53,6 +58,7 @@ class Job:
     attempts: int = 8
     concurrency: int = 0
     lane: Lane = "usual"
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

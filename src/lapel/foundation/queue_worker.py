@@ -26,6 +26,7 @@ from pgqueuer.db import AsyncpgPoolDriver
 from pgqueuer.errors import RetryRequested
 from pgqueuer.queries import Queries
 
+from lapel.foundation.admission import NoRoom
 from lapel.foundation.database import DATABASE_AWAY
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.jobs import AT_ONCE, Job, Lane, Schedule, queries
@@ -49,6 +50,8 @@ _BATCH = 10  # of jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
 # Between the tries of a job that needs a part which is away.
 _LONGEST_OUTAGE_DELAY = 30.0
+# Before a job whose turn did not come waits again.
+_OUT_OF_TURN = timedelta(seconds=1)
 # Told to the supervisor: jobs were still running when the grace period ended.
 EXIT_WITH_RUNNING_JOBS = 75
 
@@ -58,6 +61,8 @@ ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_
 RETURNING starts
 """
 FORGET_STARTS = "DELETE FROM job_starts WHERE job_id = $1"
+# The retry that follows adds one to the attempts.
+PUT_BEHIND = "UPDATE jobs.pgqueuer SET priority = priority - 1, attempts = attempts - 1 WHERE id = $1"
 SEEN = """
 INSERT INTO workers (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
@@ -203,7 +208,7 @@ class QueueWorker:
 
         async def run(queued: QueuedJob) -> None:
             try:
-                await self._run_job(job, queued, decoder)
+                await self._run_in_turn(job, queued, decoder)
             except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
                 # An outage (or a full disk) is no fault of the job: it waits as long as that lasts, and
                 # is never held.
@@ -211,6 +216,18 @@ class QueueWorker:
                 raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
 
         return run
+
+    async def _run_in_turn(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
+        """Raises RetryRequested when its turn does not come."""
+        if job.turn is None:
+            return await self._run_job(job, queued, decoder)
+        try:
+            async with job.turn(decoder.decode(queued.payload or b"{}")):
+                await self._run_job(job, queued, decoder)
+        except NoRoom as error:
+            async with self._database.acquire() as connection:
+                await connection.execute(PUT_BEHIND, queued.id)
+            raise RetryRequested(_OUT_OF_TURN, reason="Its turn did not come.") from error
 
     async def _run_job(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
         async with self._database.acquire() as connection:

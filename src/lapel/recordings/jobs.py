@@ -5,21 +5,28 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from lapel.foundation.admission import Admission
 from lapel.foundation.errors import NotFound
 from lapel.foundation.jobs import Job, Schedule
 from lapel.recordings.payloads import DELETE_OF_END_USER, VERIFY, DeleteOfEndUser, VerifyUpload
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from lapel.recordings.service import Recordings
 
-# Objects of gigabytes are copied and read back; more at once would only share the disk.
-_VERIFICATIONS_AT_ONCE = 4
-# End users with very many recordings must not take the places of uploads that are to be verified.
+# Objects of gigabytes are copied and read back; more at once in a process would only share the disk.
+_VERIFYING = 4
+_VERIFYING_OF_ONE_WORLD = 2
+# Seconds that a job waits for its turn, until it makes room for those behind it.
+_PATIENCE = 10.0
+# End users with very many recordings must not take all places of their lane.
 _DELETIONS_AT_ONCE = 4
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:
     """Verify what is too large for a call."""
+    verifying = Admission(_VERIFYING, _VERIFYING_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def verify(payload: VerifyUpload) -> None:
         try:
@@ -27,13 +34,17 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
         except NotFound:  # deleted meanwhile; the erasure takes what is in the store
             return
 
+    def turn(payload: VerifyUpload) -> AbstractAsyncContextManager[object]:
+        return verifying.hold(payload.world_id)
+
     return (
         Job(
             entrypoint=VERIFY,
             payload=VerifyUpload,
             handler=verify,
             time_limit=timedelta(hours=1),
-            concurrency=_VERIFICATIONS_AT_ONCE,
+            lane="verify",
+            turn=turn,
         ),
         Job(
             entrypoint=DELETE_OF_END_USER,
