@@ -1,5 +1,4 @@
-"""Many at once: 300 completions, then 30 readers of a transcript of 60 MB and of two of its exports, and `/health`
-all the while.
+"""Many at once: 300 completions, then 30 readers of a transcript of 60 MB and of its exports; and `/health`.
 
 Run `python -m benchmarks.at_once`. One API process and the embedded store. A client repeats what is
 answered 425 or 503 after the answer's Retry-After, as the contract asks of it, for four minutes at most.
@@ -15,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -33,7 +33,7 @@ SEGMENT_CHARACTERS = 4_000
 GOAL_MEMORY = 400  # MiB
 # A client gives up after so long; a completion is answered within 25 s, everything else within 10 s.
 PATIENCE = 240.0
-# The shortest to make, and the one that takes most.
+# One that takes long to make, and one that takes much memory.
 EXPORTS = ("srt", "docx")
 _REST = 5.0
 _MIB = 2**20
@@ -82,9 +82,7 @@ async def _measure(api: Api) -> list[Row]:
         path = await _transcript(api)
         read = await _watched(api, [lambda: client.read(path) for _ in range(READERS)])
         exported = {
-            name: await _watched(
-                api, [lambda: client.read(f"{path}/export?format={name}") for _ in range(READERS)]
-            )
+            name: await _watched(api, [partial(client.read, f"{path}/export?format={name}")] * READERS)
             for name in EXPORTS
         }
     what = f"{COMPLETIONS} completions of {AUDIO_BYTES / 1e6:.0f} MB at once"

@@ -290,7 +290,7 @@ async def test_long_jobs_never_take_all_places_of_their_lane(live: Running) -> N
 async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lane does two at once: one holds what its world may hold, and the others of it would fill the lane."""
+    """The lane does two at once: one holds what its world may hold, the others of it would fill the lane."""
     monkeypatch.setattr(queue_worker, "_OUT_OF_TURN", timedelta(0))
     seen: list[str] = []
     places, let_go = Admission(2, 1, patience=0.05), asyncio.Event()

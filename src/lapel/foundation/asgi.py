@@ -13,7 +13,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 HANG_UP = "lapel.hang_up"
-"""In the scope of a request over our own protocol: a function that ends its connection at once, answered or not."""
+"""In the scope of a request over our own protocol: a function that ends its connection at once."""
 
 
 class ClientGone(Exception):  # it is no error of ours
