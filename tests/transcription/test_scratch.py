@@ -130,16 +130,18 @@ async def test_it_is_fetched_once_in_ranges_and_stays_while_its_next_step_waits(
     assert desk.files() == []
 
 
-async def test_nobody_else_can_read_it(desk: Desk) -> None:
+async def test_nobody_else_can_read_it_and_a_folder_that_was_there_stays_as_it_is(desk: Desk) -> None:
     desk.root.mkdir(mode=0o755)
+    desk.root.chmod(0o1777)  # as a place for all is
     before = os.umask(0)
     try:
         place = await desk.step("a", next_waits=True)
     finally:
         os.umask(before)
-    modes = {path: path.stat().st_mode & 0o777 for path in (desk.root, *desk.root.rglob("*"))}
+    modes = {path: path.stat().st_mode & 0o7777 for path in desk.root.rglob("*")}
     assert {path for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()
     assert place.file in modes
+    assert desk.root.stat().st_mode & 0o7777 == 0o1777
 
 
 async def test_many_that_are_let_go_at_once_disturb_nobody(desk: Desk) -> None:
@@ -264,6 +266,16 @@ async def test_somebody_elses_folder_is_refused_and_the_worker_starts_all_the_sa
     with pytest.raises(PermissionError, match="LAPEL_SCRATCH_DIR"):
         await desk.step("a")
     desk.root.rmdir()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link away")
+async def test_a_link_of_another_user_is_refused(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    desk.root.symlink_to(tmp_path / "ours")
+    os.lchown(desk.root, 12345, 12345)
+    with pytest.raises(PermissionError, match="somebody else"):
+        await desk.step("a")
+    desk.root.unlink()
 
 
 async def test_no_process_holds_an_audio_open_when_it_is_removed(

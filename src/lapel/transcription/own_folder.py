@@ -81,10 +81,10 @@ class OwnFolder:
     def _take(self) -> BinaryIO:
         root = self.path.parent
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if root.stat().st_uid != os.getuid():
+        # A link to it must be ours, too: where everybody may write, another user may make one first.
+        if {root.lstat().st_uid, root.stat().st_uid} != {os.getuid()}:
             raise PermissionError(f"{root} is somebody else's")
         with _gate(root):  # or a folder that is just being made would look left behind
-            root.chmod(0o700)
             self._empty_left()
             self.path.mkdir(mode=0o700, exist_ok=True)
             held = private_file(self.path / _HELD)
