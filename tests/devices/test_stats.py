@@ -70,7 +70,8 @@ async def test_its_devices_are_the_newest_hundred(registry: Registry, kit: Kit) 
         await connection.execute(
             """
             INSERT INTO devices (world_id, id, serial_number, model, created_at, updated_at)
-            SELECT $1, 'dev_' || lpad(n::text, 24, '0'), 'many' || n, 'm', now() - make_interval(secs => n), now()
+            SELECT $1, 'dev_' || lpad(n::text, 24, '0'), 'many' || n, 'm', now() - make_interval(secs => n),
+                now()
             FROM generate_series(1, 130) n
             """,
             registry.tenant.test_world,
