@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -347,3 +348,27 @@ async def test_cancelled_while_it_makes_room_it_loses_no_place(
         await until(lambda: [pcm.exists() for pcm in pcms] == [True, False, False])
         assert await one_turn(decoder, files[1], pcms[1], 1)
         assert await one_turn(decoder, files[2], pcms[2], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("duration_ms", -1),
+        ("duration_ms", 2**60),
+        ("channels", -1),
+        ("codec", "a\0"),
+        ("container", "x" * 200),
+        ("mime_type", "audio/ogg\r\nX: y"),
+        ("peaks", bytes(5_000)),
+        ("pieces", [(0, 1)] * 20_000),
+        ("pieces", [(-1, 1)]),
+    ],
+)
+async def test_a_child_that_was_taken_over_is_not_believed_everything(name: str, value: object) -> None:
+    facts = AudioFacts(
+        duration_ms=1, channels=1, sample_rate=1, codec="", container="", mime_type="", peaks=b"", pieces=[]
+    )
+    honest = msgspec.to_builtins(facts, builtin_types=(bytes,))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(honest), type=AudioFacts) == facts
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(honest | {name: value}), type=AudioFacts)

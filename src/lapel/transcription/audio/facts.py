@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import msgspec
+
+# The process that answers has parsed a stranger's file, which may have taken it over.
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,100}\Z")]
+_Peaks: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=4_000)]
+# A day has some hundred pieces.
+_Pieces: TypeAlias = Annotated[list[tuple[_Count, _Count]], msgspec.Meta(max_length=10_000)]
 
 
 class AudioFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,11 +22,11 @@ class AudioFacts(msgspec.Struct, frozen=True, kw_only=True):
     start and end in milliseconds, without gaps, cut at silences.
     """
 
-    duration_ms: int
-    channels: int
-    sample_rate: int
-    codec: str
-    container: str
-    mime_type: str
-    peaks: bytes
-    pieces: list[tuple[int, int]]
+    duration_ms: _Count
+    channels: _Count
+    sample_rate: _Count
+    codec: _Name
+    container: _Name
+    mime_type: _Name
+    peaks: _Peaks
+    pieces: _Pieces

@@ -31,8 +31,8 @@ T = TypeVar("T")
 # Of an answer that tells what went wrong, so many bytes are read.
 _REFUSAL_BYTES = 64 * 1024
 _GRACE = 60.0
-# So long a cancelled caller waits for what must not be left half done.
-_LAST_SECONDS = 10.0
+# So long a cancelled caller waits for what must not be left half done; a worker that stops gives it three.
+_LAST_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
