@@ -8,11 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
+import asyncpg
 import httpx
 import pytest
 
 from lapel.erasure.service import Erasures
 from lapel.foundation.clock import ManualClock
+from lapel.foundation.errors import Unavailable
 from lapel.foundation.kit import Kit
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.store import ObjectStore
@@ -277,6 +279,25 @@ async def test_an_end_user_whose_recordings_cannot_be_deleted_holds_up_no_other(
     assert [row["id"] for row in rows] == [f"rec_1{stuck}"]
     assert await deletion.run_due() == 0, "it comes again later"
     assert await later(kit, timedelta(minutes=12)).deletion.run_due() >= 1
+
+
+async def test_a_deadlock_that_the_database_broke_is_a_reason_to_try_again(device: Device, kit: Kit) -> None:
+    """Who is broken is the database's choice: here it says so at once."""
+    person = await device.end_user()
+    await fill(kit, device, person, 1)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+
+    async def broken(connection: object, world_id: int, recording_ids: list[str]) -> None:
+        raise asyncpg.DeadlockDetectedError("deadlock detected")
+
+    with pytest.raises(Unavailable):
+        await Deletion(kit, Erasures(kit), [broken]).delete_of_end_user(
+            DeleteOfEndUser(device.tenant.test_world, person)
+        )
+    await delete_rows(kit, device, person)
+    async with kit.database.acquire() as connection:
+        left = "SELECT count(*) FROM recordings WHERE world_id = $1"
+        assert await connection.fetchval(left, device.tenant.test_world) == 0
 
 
 async def fill(kit: Kit, device: Device, person: str, count: int) -> None:

@@ -73,15 +73,15 @@ class Deletion:
     async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
         """The job: batch after batch; what was done stays done. No recording is added meanwhile.
 
-        Raises Unavailable, also when a request holds one of the recordings for long.
+        Raises Unavailable, also when a request or a worker holds one of the recordings.
         """
         crash_point("delete-all:begin")
         last: tuple[datetime, str] | None = BEFORE_ALL
         try:
             while last := await self._delete_batch(payload.world_id, payload.end_user_id, last):
                 crash_point("delete-all:batch-committed")
-        except asyncpg.LockNotAvailableError as error:
-            raise Unavailable("A recording is held by another request.") from error
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            raise Unavailable("A recording is held by a request or a worker.") from error
         crash_point("delete-all:committed")
 
     async def run_due(self) -> int:
