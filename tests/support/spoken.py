@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.foundation.kit import Kit
-from lapel.transcription import queries, work_queries
+from lapel.transcription import fact_queries, queries, work_queries
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.transcript import Segment, Transcript, Word
 from lapel.transcription.views import stored_segments
@@ -55,4 +55,4 @@ async def complete_transcription(kit: Kit, world_id: int, transcription_id: str)
 async def look_at_audio(kit: Kit, world_id: int, recording_id: str, media_id: str) -> None:
     """The audio was looked at: FACTS."""
     async with kit.database.transaction() as connection:
-        await queries.put_facts(connection, world_id, recording_id, media_id, FACTS, kit.clock.now())
+        await fact_queries.put(connection, world_id, recording_id, media_id, FACTS, kit.clock.now())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lapel.transcription import queries, work_queries
+from lapel.transcription import fact_queries, queries, work_queries
 from tests.support.plans import filled, indexes_of, nodes
 
 # One world of 500 has 20,000 recordings, each transcribed; 5,000 steps wait, of twenty worlds.
@@ -62,7 +62,7 @@ SINGLE = {
     queries.READ_PIECES: ["transcription_pieces_pkey"],
     queries.READ_PIECE: ["transcription_pieces_pkey"],
     queries.COUNT_PIECES: ["transcription_pieces_pkey"],
-    queries.READ_FACTS: ["audio_facts_pkey"],
+    fact_queries.READ: ["audio_facts_pkey"],
     queries.HOLD_OF_RECORDINGS: ["transcriptions_of_recording"],
     work_queries.HOLD_OF_RECORDINGS: ["speech_work_of_recording"],
     work_queries.WAITING: ["speech_work_of_recording"],

@@ -15,7 +15,7 @@ from lapel import app
 from lapel.erasure.service import LocalCopies
 from lapel.foundation.kit import Kit
 from lapel.recordings.service import Audio
-from lapel.transcription import events, queries, work, work_queries
+from lapel.transcription import events, fact_queries, queries, work, work_queries
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.claims import claim_next
@@ -232,7 +232,7 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
     facts = msgspec.structs.replace(FACTS, pieces=[(0, 1000), (1000, 2000), (2000, 4000)])
     clear = Heard(segments=[], speech=[(0, 9)], language="de", language_probability=0.9, model="m")
     async with kit.database.transaction() as connection:
-        await queries.put_facts(connection, world_id, recording_id, media_id, facts, now)
+        await fact_queries.put(connection, world_id, recording_id, media_id, facts, now)
         for piece, kept in enumerate((msgspec.json.encode(clear), b"of no use")):
             await queries.put_piece(connection, world_id, made["id"], "transcribe", piece, kept)
         await connection.execute(

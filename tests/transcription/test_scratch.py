@@ -317,6 +317,35 @@ async def test_what_cannot_be_removed_keeps_its_row_until_it_can(
             await asyncio.sleep(0.02)
 
 
+class Fickle(LocalCopies):
+    """Fails once, in a way that nobody foresaw."""
+
+    failed = False
+
+    async def renew(self, holder: str) -> set[tuple[int, str]]:
+        if not self.failed:
+            self.failed = True
+            raise ValueError("unforeseen")
+        return await super().renew(holder)
+
+
+async def test_it_looks_on_after_a_fault_that_nobody_foresaw(
+    desk: Desk, kit: Kit, store: Ranges, tmp_path: Path
+) -> None:
+    copies = Fickle(kit.database)
+    await desk.scratch.close()
+    desk.scratch = Scratch(
+        tmp_path / "scratch", cast("ObjectStore", store), kit.database, copies, look_seconds=0.02
+    )
+    await desk.scratch.start()
+    async with asyncio.timeout(60):
+        while not copies.failed:  # noqa: ASYNC110 - a loop of its own
+            await asyncio.sleep(0.01)
+        await desk.step("a", next_waits=True)  # for which no step waits in the queue
+        while desk.files():  # noqa: ASYNC110 - another loop removes them
+            await asyncio.sleep(0.01)
+
+
 async def test_it_closes_while_its_users_remove_their_places(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.kit import Kit
 from lapel.foundation.scopes import SCOPES
-from lapel.transcription import queries
+from lapel.transcription import fact_queries
 from lapel.transcription.events import transcription_body
 from lapel.transcription.wire import Transcription
 from tests.contract.strict_samples import AT, SEGMENT, TRANSCRIPTION, an_id
@@ -288,7 +288,7 @@ async def test_an_audio_that_cannot_be_read_has_no_waveform_and_it_is_told_why(
 ) -> None:
     recording_id, media_id = await device.upload(SOUND)
     async with kit.database.transaction() as connection:
-        await queries.put_fault(
+        await fact_queries.put_fault(
             connection,
             device.tenant.test_world,
             recording_id,

@@ -52,7 +52,7 @@ class DailyAudio:
             )
 
     def refusal(self, now: datetime) -> str:
-        """What people are told, and when the limit ends."""
+        """The error message, with the time at which the limit ends."""
         return (
             f"This project may have {self._hours} hours of audio transcribed per day (UTC), and too few are"
             f" left today. Ask again after {_midnight(now):%Y-%m-%dT%H:%M:%SZ}."

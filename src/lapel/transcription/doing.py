@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from lapel.recordings.service import audio_of, set_duration
-from lapel.transcription import events, queries, work
+from lapel.transcription import events, fact_queries, queries, work
 from lapel.transcription.assembly import settled_language
 from lapel.transcription.daily_audio import DailyAudio
 from lapel.transcription.engine.messages import Heard, Voices
@@ -140,7 +140,7 @@ class Doing:
         world_id, transcribed = claim.world_id, claim.transcription_id is not None
         async with self._kit.database.acquire() as connection:
             audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
-            known = await queries.read_facts(connection, world_id, claim.media_id)
+            known = await fact_queries.read(connection, world_id, claim.media_id)
         if audio is None:
             raise Gone
         fault = None if known is None else known["error_code"]
@@ -158,7 +158,7 @@ class Doing:
         async def write(connection: Connection) -> None:
             if facts is not None:
                 now = self._kit.clock.now()
-                await queries.put_facts(connection, world_id, claim.recording_id, claim.media_id, facts, now)
+                await fact_queries.put(connection, world_id, claim.recording_id, claim.media_id, facts, now)
                 await set_duration(
                     connection, world_id, claim.recording_id, claim.media_id, facts.duration_ms, now
                 )
@@ -189,7 +189,7 @@ class Doing:
         async with self._kit.database.acquire() as connection:
             audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
             row = await queries.read(connection, world_id, claim.transcription_id or "", None)
-            facts = await queries.read_facts(connection, world_id, claim.media_id)
+            facts = await fact_queries.read(connection, world_id, claim.media_id)
             if audio is None or row is None or facts is None:
                 raise Gone
             choice = await engine_of(connection, self._kit.sealer, world_id, row["provider"])

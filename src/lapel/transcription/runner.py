@@ -23,7 +23,7 @@ from lapel.foundation.faults import crash_point
 from lapel.foundation.jobs import AT_ONCE
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.recordings.service import audio_of
-from lapel.transcription import queries, work, work_queries
+from lapel.transcription import fact_queries, queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
 from lapel.transcription.doing import Doing, Ending
 from lapel.transcription.failures import Gone, SpeechError, TryAgain, TurnOver
@@ -107,8 +107,8 @@ class Runner:
         Raises Unavailable when the database is away: the lease then ends by itself.
         """
         if lane == "inference":
-            # Whose turn it is is asked when the models are free, not while somebody else is at them: a step
-            # that was taken early would come before that of a project which has waited longer.
+            # Claim a step only while holding the models. A step claimed earlier would jump ahead of a project
+            # that has waited longer.
             async with self._models:
                 return await self._step(lane)
         return await self._step(lane)
@@ -273,7 +273,7 @@ class Runner:
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
                 return
             if claim.stage == "probe":
-                await queries.put_fault(
+                await fact_queries.put_fault(
                     connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
                 )
             if claim.transcription_id is not None:

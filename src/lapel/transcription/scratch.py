@@ -293,7 +293,7 @@ class Scratch:
                 self._unforgotten.discard(recording)
 
     async def _look_for_ever(self) -> None:
-        """Whatever is told or not: what was deleted, and what waits here for nothing, goes in seconds."""
+        """Remove deleted audio, and audio that no step waits for, soon, also without a notification."""
         rounds = 0
         while True:
             with contextlib.suppress(TimeoutError):
@@ -310,6 +310,8 @@ class Scratch:
                 await self._remove([key for key in self._places if self._is_idle(key)])
             except OSError as error:
                 _log.warning("scratch.not_swept", error=str(error))
+            except Exception:  # noqa: BLE001 - nothing else removes what was deleted
+                _log.exception("scratch.look_failed")
 
     async def _look(self) -> None:
         if self._own is None:

@@ -21,7 +21,7 @@ from lapel.foundation.file_names import clean, content_disposition
 from lapel.foundation.operations import Reply
 from lapel.foundation.pages import page, window
 from lapel.recordings.service import audio_of, find_audio, set_transcription
-from lapel.transcription import queries, work, work_queries
+from lapel.transcription import fact_queries, queries, work, work_queries
 from lapel.transcription.audio.peaks import resample
 from lapel.transcription.daily_audio import DailyAudio
 from lapel.transcription.engine.languages import LANGUAGES, primary
@@ -75,7 +75,7 @@ class Transcriptions:
                 "This recording is being transcribed. Wait for that, or ask again after ten minutes.",
                 resource_id=running,
             )
-        facts = await queries.read_facts(connection, world_id, audio.media_id)
+        facts = await fact_queries.read(connection, world_id, audio.media_id)
         duration_ms = None if facts is None else facts["duration_ms"]
         await self._daily_audio.check(connection, world_id, duration_ms, now)
         slot = wish.provider or await self._slot(connection, world_id, audio)
@@ -176,7 +176,7 @@ class Transcriptions:
             audio = await find_audio(connection, actor, recording_id)
             if audio is None:
                 raise MediaNotUploaded("This recording has no uploaded audio yet.")
-            facts = await queries.read_facts(connection, actor.world_id, audio.media_id)
+            facts = await fact_queries.read(connection, actor.world_id, audio.media_id)
         if facts is None:
             raise Conflict(
                 "The waveform of this recording is being computed. Repeat the request in a second.",
