@@ -26,7 +26,7 @@ from lapel.foundation.clock import SystemClock
 from lapel.foundation.http_guard import HttpLimits
 from lapel.foundation.http_server import listen, serve
 from lapel.foundation.ids import TimeOrderedIds
-from lapel.foundation.processes import end_with
+from lapel.foundation.processes import end_with, keep_one_heap
 from lapel.settings import Settings, from_parent
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def main() -> None:
     role = sys.argv[1]
     parent = from_parent()
     end_with(parent.pid)
+    keep_one_heap()
     settings = Settings.load()
     telemetry.configure(settings.log_level, settings.log_format, role)
     faults.arm(parent.crash)

@@ -1,4 +1,4 @@
-"""A process that never outlives the one that started it."""
+"""What a process asks of the system for itself: to end with the one that started it, and to keep one heap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 
 _PR_SET_PDEATHSIG = 1
+_M_ARENA_MAX = -8
 
 
 def end_with(parent: int | None) -> None:
@@ -22,6 +23,16 @@ def end_with(parent: int | None) -> None:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(3)
+
+
+def keep_one_heap() -> None:
+    """All threads allocate from one heap; to be called before there are others.
+
+    Else glibc makes one for each, and each keeps the pages that its largest work took. Other C libraries do
+    not, and have no such call.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _watch(parent: int) -> None:
