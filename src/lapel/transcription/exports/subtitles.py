@@ -113,7 +113,7 @@ def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
 def _runs(row: list[Piece], times: _Times) -> Iterator[tuple[int, int]]:
     """The stretches between pauses."""
     begin = 0
-    for place in range(1, len(row)):
+    for place in range(1, len(row) if times.known else 0):
         if times.start(row[place].first) - times.end(row[place - 1].last) >= _PAUSE:
             yield begin, place
             begin = place
@@ -158,6 +158,7 @@ class _Times:
         words: list[Word] = [] if segment.words is msgspec.UNSET else segment.words
         spoken = [each.word.replace(" ", "") for each in words]
         self._words = words
+        self.known = bool(words)  # else evenly: without a pause
         self._begins = list(accumulate(map(len, spoken), initial=0))
         letters = text.replace(" ", "")
         total = self._begins.pop()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -30,8 +29,7 @@ _SENTENCE_END = re.compile("[.!?…。！？．؟۔।॥።][\"'”’»›)\\]
 _CLAUSE_END = re.compile("[,;:—–،؛、，；：・]\\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A word, or a part of one where the script has no spaces: no line ends inside it.
 
     `first` and `last` count the text's characters, spaces left out: it has those from `first` up to, not
@@ -132,6 +130,8 @@ def _columns(character: str) -> int:
 
 
 def _ending(text: str) -> int:
+    if text[-1:].isalnum():  # as nearly always
+        return 0
     if _SENTENCE_END.search(text[-8:]):
         return 2
     return 1 if _CLAUSE_END.search(text[-1:]) else 0
