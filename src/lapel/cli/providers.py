@@ -46,9 +46,7 @@ Mode = Annotated[Literal["test", "live"], Parameter(help="For which world of the
 Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
 Engine = Annotated[
     str | None,
-    Parameter(
-        help=f"Who answers: {', '.join(ENGINES)}. Default: who does, else who is called like the slot."
-    ),
+    Parameter(help=f"Who answers: {', '.join(ENGINES)}. Default: who does now, else the slot's own name."),
 ]
 Model = Annotated[str | None, Parameter(help="Model to ask it for. Default: the engine's usual one.")]
 BaseUrl = Annotated[

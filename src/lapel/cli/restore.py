@@ -45,9 +45,9 @@ class Restored(msgspec.Struct, frozen=True):
 def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = False) -> None:
     """Bring a backup back into an empty data folder.
 
-    With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty and
-    LAPEL_SECRET must be the one in the backup, as LAPEL_SECRET_PREVIOUS should be. Every object's hash is
-    compared on the way.
+    With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty. Set
+    LAPEL_SECRET to what the backup's file `secret` holds, and LAPEL_SECRET_PREVIOUS to what `secret_previous`
+    holds, if there is one. Every object's hash is compared on the way.
 
     For example:
 

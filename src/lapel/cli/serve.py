@@ -56,9 +56,9 @@ def serve(
 ) -> None:
     """Run the server: database, store, API and worker, until Ctrl-C.
 
-    Every flag has an environment variable of the same name, such as LAPEL_PORT; docs/settings.md lists the
-    others. The first start makes the data folder and a secret key: a terminal shows it, once; elsewhere it
-    goes into the file `first-key` of the data folder.
+    Every flag but --json has an environment variable of the same name, such as LAPEL_PORT; docs/settings.md
+    lists the others. The first start makes the data folder and a secret key: a terminal shows it, once;
+    elsewhere it goes into the file `first-key` of the data folder.
 
     For example:
 

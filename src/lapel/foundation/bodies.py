@@ -28,8 +28,18 @@ _SHOWN = 64
 _REASON = 200
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 _STEP = re.compile(r"\[(?:[^]]*\])?|[^.\[\]]+")
-# `^[a-z]{1,64}\Z`, as it is written in our structs and quoted in a reason, is said in words.
-_CHARACTERS = re.compile(r"Expected `str` matching regex '\^\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z")
+# `^[a-z]{1,64}\Z`, as it is written in our structs and quoted in a reason, is said in words; one character of
+# another class may come first.
+_CHARACTERS = re.compile(
+    r"Expected `str` matching regex "
+    r"'\^(?:\[(?P<first>[^]]+)\])?\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z"
+)
+_SHAPES = {
+    "Invalid RFC3339 encoded datetime": "a time with its offset, such as 2026-01-15T12:00:00Z",
+    "Expected `datetime` with a timezone component": "a time with its offset, such as 2026-01-15T12:00:00Z",
+    "Expected `str` matching regex '^[0-9A-Fa-f]{8}(?:-": "a UUID: hexadecimal digits as 8-4-4-4-12",
+    "Expected `str` matching regex '^[A-Za-z]{2,3}(?:-": "a language's code, such as en or de-CH",
+}
 
 
 class BodyDecoder:
@@ -178,11 +188,18 @@ def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | Non
         words = [f"`{word}`" for word in _words(struct, path)]
         if words:
             return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"
+    for begin, shape in _SHAPES.items():
+        if reason.startswith(begin):
+            return f"must be {shape}"
     pattern = _CHARACTERS.match(reason)
-    if pattern:
-        many = pattern["many"].replace(",", " to ")
-        return f"must be {many} characters of {pattern['of']}"
-    return None
+    return _of_characters(pattern) if pattern else None
+
+
+def _of_characters(pattern: re.Match[str]) -> str:
+    ahead = 1 if pattern["first"] else 0
+    many = " to ".join(str(int(each) + ahead) for each in pattern["many"].split(","))
+    said = f"must be {many} characters of {pattern['of']}"
+    return f"{said}, the first one of {pattern['first']}" if ahead else said
 
 
 def _words(struct: type[msgspec.Struct], path: str) -> list[str]:

@@ -221,7 +221,10 @@ def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
     """Raises Forbidden for a key or token that would work longer than the caller's key."""
     limit: datetime | None = caller["expires_at"]
     if limit is not None and (expires_at is None or expires_at > limit):
-        raise Forbidden("Your key expires earlier than this one would.")
+        raise Forbidden(
+            f"Your key ends at {timestamp(limit)}, before this one would: name an `expires_at` no later "
+            "than that, or use a key that lasts longer."
+        )
 
 
 def _moment(written: str | None) -> datetime | None:

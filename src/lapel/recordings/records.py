@@ -210,7 +210,10 @@ def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecordin
     It names what differs, except where the recording is another end user's: of that one it tells nothing.
     """
     if row["end_user_id"] != end_user_id:
-        raise Conflict("This `recording_uuid` and generation cannot be used with this device.")
+        raise Conflict(
+            "This `recording_uuid` and generation cannot be used with this device: "
+            "give the recording a new UUID."
+        )
     given = {
         "name": body.name,
         "source": body.source,
