@@ -83,6 +83,26 @@ async def test_sequence_and_downgrade_are_there_together_or_not_at_all(fleet: Fl
     assert plain["changelog"] == ""
 
 
+async def test_a_sequence_of_0_that_an_older_version_stored_is_left_out(fleet: Fleet) -> None:
+    release = await fleet.released(release_sequence="1")
+    async with fleet.kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE firmware_releases SET release_sequence = 0 WHERE world_id = $1 AND id = $2",
+            fleet.tenant.test_world,
+            release["id"],
+        )
+    device = await fleet.device()
+    await fleet.assign(device, release["id"])
+    listed = await fleet.call("GET", "/v1/firmware-releases", 200)
+    for shown in (
+        await fleet.call("GET", f"/v1/firmware-releases/{release['id']}", 200),
+        *listed["data"],
+        await fleet.heartbeat(device),
+    ):
+        assert shown is not None
+        assert not {"release_sequence", "allow_downgrade"} & set(shown)
+
+
 async def test_the_longest_changelog_is_counted_in_utf_16_units(fleet: Fleet) -> None:
     changelog = "\N{SATELLITE ANTENNA}" * 10_000
     assert (await fleet.upload(changelog=changelog))["changelog"] == changelog

@@ -296,6 +296,19 @@ async def test_config_revision_is_the_devices_and_grows_with_its_configuration(d
     assert (await device.beat())["config_revision"] > after
 
 
+async def test_a_report_that_an_older_version_stored_in_part_has_every_field(device: Worn) -> None:
+    async with device.kit.database.acquire() as connection:
+        await connection.execute(
+            """UPDATE devices SET recording_state = '{"flags": 3}' WHERE world_id = $1 AND id = $2""",
+            device.tenant.test_world,
+            device.id,
+        )
+    for path in ("", "/state"):
+        assert (await device.shown(path))["recording_state"] == {
+            "device_state": None, "pending_recordings": 0, "flags": 3, "connection_type": [],
+        }  # fmt: skip
+
+
 async def test_what_an_older_version_wrote_is_shown_in_todays_words(device: Worn) -> None:
     """The migration: a kind of caller is no connection, and recordings that wait are a number."""
     before = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.devices.settings import in_sections
 from lapel.devices.wire import CurrentStatus, Device, DeviceSettings, DeviceState, RecordingNow
 from lapel.foundation.clock import timestamp, timestamp_or_none
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_UNTOLD = _fields(
+    '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}',
+)
 # A device whose last heartbeat is older than this is offline.
 ONLINE_FOR = timedelta(minutes=15)
 
@@ -30,6 +36,14 @@ def _used_mb(row: asyncpg.Record) -> int | None:
     used: int | None = row["storage_used_mb"]
     total: int | None = row["storage_total_mb"]
     return used if used is None or total is None else min(used, total)
+
+
+def _recording_state(row: asyncpg.Record) -> msgspec.Raw:
+    """What the device reported, or null; a field that an earlier version did not store is there too."""
+    stored: str | None = row["recording_state"]
+    if stored is None:
+        return raw(None)
+    return msgspec.Raw(msgspec.json.encode(_UNTOLD | _fields(stored)))
 
 
 def device_of(row: asyncpg.Record, project_id: str) -> Device:
@@ -52,7 +66,7 @@ def device_of(row: asyncpg.Record, project_id: str) -> Device:
         last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
         last_seen_at=timestamp_or_none(row["last_seen_at"]),
         last_synced_at=timestamp_or_none(row["last_synced_at"]),
-        recording_state=raw(row["recording_state"]),
+        recording_state=_recording_state(row),
         metadata=raw(row["metadata"]),
         settings=raw(row["settings"]),
         project_id=project_id,
@@ -80,7 +94,7 @@ def state_of(row: asyncpg.Record, now: datetime) -> DeviceState:
         storage_total_mb=row["storage_total_mb"],
         signal_strength_dbm=row["signal_strength_dbm"],
         last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
-        recording_state=raw(row["recording_state"]),
+        recording_state=_recording_state(row),
         last_synced_at=timestamp_or_none(row["last_synced_at"]),
         last_seen_by=row["last_seen_by"],
         last_synced_by=row["last_synced_by"],

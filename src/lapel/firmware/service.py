@@ -64,8 +64,9 @@ class Firmware:
             bin_sha256=offer.bin_sha256,
             bin_file_size_bytes=offer.bin_file_size_bytes,
             bin_crc32=offer.bin_crc32,
-            release_sequence=msgspec.UNSET if offer.release_sequence is None else offer.release_sequence,
-            allow_downgrade=msgspec.UNSET if offer.release_sequence is None else offer.allow_downgrade,
+            # A sequence of 0, which earlier versions took, is left out.
+            release_sequence=offer.release_sequence or msgspec.UNSET,
+            allow_downgrade=offer.allow_downgrade if offer.release_sequence else msgspec.UNSET,
             download_url=link.url,
             expires_at=timestamp(link.expires_at),
             deadline_at=timestamp(offer.deadline_at),

@@ -27,8 +27,9 @@ def release_of(row: asyncpg.Record) -> Release:
         # Without a file of its own it is the other one.
         ufw_sha256=row["ufw_sha256"] or row["bin_sha256"],
         ufw_file_size_bytes=row["ufw_file_size_bytes"] or row["bin_file_size_bytes"],
-        release_sequence=msgspec.UNSET if row["release_sequence"] is None else row["release_sequence"],
-        allow_downgrade=msgspec.UNSET if row["release_sequence"] is None else row["allow_downgrade"],
+        # A sequence of 0, which earlier versions took, is left out.
+        release_sequence=row["release_sequence"] or msgspec.UNSET,
+        allow_downgrade=row["allow_downgrade"] if row["release_sequence"] else msgspec.UNSET,
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),
     )

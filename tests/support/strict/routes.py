@@ -52,6 +52,11 @@ def _transcriptions(_path: re.Match[str], query: Query) -> Shape:
     return page(row, _limit(query))
 
 
+def _releases(_path: re.Match[str], query: Query) -> Shape:
+    # What a device may run comes whole (section 15); all releases of the world are a list (section 4).
+    return firmware.RELEASES if query.get("device_id") else page(firmware.RELEASE, _limit(query))
+
+
 def _section(asked: str) -> Choice:
     return lambda path, _query: configuration.resolved(path["section"], asked)
 
@@ -89,7 +94,7 @@ ROUTES = (
     _route("POST", "/v1/devices/{}/commands/{}/ack", "200", _one(devices.COMMAND)),
     _route("POST", "/v1/devices/{}/wifi-config/grant", "200", _one(devices.GRANT)),
     _route("POST", "/v1/firmware-releases", "201", _one(firmware.RELEASE)),
-    _route("GET", "/v1/firmware-releases", "200", _one(firmware.RELEASES)),
+    _route("GET", "/v1/firmware-releases", "200", _releases),
     _route("GET", "/v1/firmware-releases/{}", "200", _one(firmware.RELEASE)),
     _route("POST", "/v1/firmware-releases/{}/release", "200", _one(firmware.RELEASE)),
     _route("GET", "/v1/firmware-releases/{}/download-url", "200", _one(firmware.DOWNLOAD_URL)),
