@@ -170,6 +170,9 @@ def test_a_model_may_be_a_link_and_a_cache_may_be_missing_or_out_of_reach(folder
         done = as_user(0, "-c", READER, folder / "snapshot", missing)
         assert json.loads(done.stdout.splitlines()[0]) == "weights"
         assert json.loads(done.stdout.splitlines()[1])["own account (65531)"]
+        (folder / "blobs" / "1").chmod(0o600)  # which another account could not read
+        done = as_user(0, "-c", READER, folder / "snapshot")
+        assert json.loads(done.stdout.splitlines()[0]) == "weights"
 
 
 def test_doctor_tells_which_layers_hold(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def confine(
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
     # Of those that do not exist none bars an account of its own.
     there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
-    needed = [*there, *_linked(there), *(code_folders() if needs_code else ())]
+    needed = [*there, *_inside(there), *(code_folders() if needs_code else ())]
     root = os.geteuid() == 0
     account = own_account and root and _may_become(ACCOUNT, needed)
     layers = [
@@ -88,13 +88,14 @@ def code_folders() -> list[Path]:
     return sorted(there - {Path("/")})
 
 
-def _linked(folders: Sequence[Path]) -> list[Path]:
-    """Where links in these folders lead, as in a cache of models: Landlock looks at the files themselves."""
-    found: list[Path] = []
+def _inside(folders: Sequence[Path]) -> list[Path]:
+    """What lies in these folders, and where links there lead, as in a cache of models: Landlock looks at the
+    files themselves, and an account may be barred from a file of a folder that it may enter."""
+    found: list[str] = []
     for folder in folders:
         with contextlib.suppress(OSError):  # a file, or a folder that we may not list
-            found += [Path(os.path.realpath(each)) for each in os.scandir(folder) if each.is_symlink()]
-    return [each for each in found if os.path.exists(each)]  # noqa: PTH110
+            found += [os.path.realpath(each) for each in os.scandir(folder)]
+    return [Path(each) for each in found if os.path.exists(each)]  # noqa: PTH110
 
 
 def _layer(name: str, take: Callable[[], None]) -> Layer:
