@@ -35,6 +35,8 @@ from lapel.transcription import jobs as transcription_jobs
 from lapel.transcription import routes as transcription_routes
 from lapel.transcription.providers.remote_copies import RemoteCopies
 from lapel.transcription.service import Transcriptions
+from lapel.usage import routes as usage_routes
+from lapel.usage.service import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +63,7 @@ class Slices:
     recordings: Recordings
     erasures: Erasures
     transcriptions: Transcriptions
+    usage: Usage
 
 
 def slices(kit: Kit) -> Slices:
@@ -111,6 +114,7 @@ def slices(kit: Kit) -> Slices:
         recordings=recordings,
         erasures=erasures,
         transcriptions=transcriptions,
+        usage=Usage(kit),
     )
 
 
@@ -128,6 +132,7 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *recording_routes.operations(parts.recordings),
         *transcription_routes.operations(parts.transcriptions),
         *erasure_routes.operations(parts.erasures),
+        *usage_routes.operations(parts.usage),
     )
     return (*own, *system.operations(kit, own))
 

@@ -13,10 +13,11 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from schemathesis.config import SchemathesisConfig
 
 from lapel.configuration.schemas import change_schemas
@@ -181,4 +182,6 @@ def test_the_server_keeps_what_the_document_says(case: Any, served: Served, reso
     sent = [(name, value) for name, values in answer.headers.items() for value in values]
     path, _, query = answer.request.path_url.partition("?")
     check_answer(answer.request.method, path, answer.status_code, sent, answer.content, query)
+    # An empty parameter counts as absent, which no schema can say; test_hostile.py sends them.
+    assume("" not in dict(parse_qsl(query, keep_blank_values=True)).values())
     case.validate_response(answer, headers=headers)

@@ -218,6 +218,8 @@ async def test_before_any_row_is_changed_nothing_of_a_deleted_end_user_is_there(
         assert [each["id"] for each in page["data"]] == ([] if "end_user" in filters else [other])
     for filters in ("", f"?recording_id={recording_id}", "?status=pending", "?include=segments"):
         assert (await device.call("GET", f"/v1/transcriptions{filters}", 200))["data"] == []
+    usage = await device.call("GET", "/v1/usage", 200)
+    assert (usage["end_users"], usage["recordings"], usage["media_bytes"]) == (1, 1, len(WORDS))
     await device.post(f"{path}/upload-complete", 401, {}, **bearer(upload["upload_token"]))
     await device.call("GET", "/v1/recordings", 401, **bearer(token))
 

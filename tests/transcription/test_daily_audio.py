@@ -37,13 +37,15 @@ async def test_of_many_at_once_as_many_are_let_through_as_the_day_has_room_for(
 
 
 @pytest.mark.parametrize("hours", [0, 1])
-async def test_without_a_limit_nothing_is_counted(kit: Kit, tenant: Tenant, hours: int) -> None:
+async def test_what_is_let_through_is_counted_also_without_a_limit(
+    kit: Kit, tenant: Tenant, hours: int
+) -> None:
     async with kit.database.transaction() as connection:
         taken = await DailyAudio(hours).take(connection, tenant.test_world, 90 * MINUTE, NOON)
         counted = await connection.fetchval(
-            "SELECT count(*) FROM daily_audio WHERE world_id = $1", tenant.test_world
+            "SELECT sum(milliseconds) FROM daily_audio WHERE world_id = $1", tenant.test_world
         )
-    assert (taken, counted) == (hours == 0, 0)
+    assert (taken, counted) == ((True, 90 * MINUTE) if hours == 0 else (False, None))
 
 
 async def test_more_than_a_lowered_limit_leaves_nothing_and_not_less(kit: Kit, tenant: Tenant) -> None:

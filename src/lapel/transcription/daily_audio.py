@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
 
 _HOUR_MS = 3_600_000
+_MOST_OF_ALL = 2**53 - 1  # what an answer can tell
 _KEPT = timedelta(days=31)
 
 
 class DailyAudio:
-    """Counts milliseconds per world and UTC day. `hours`: the most of a day; 0 is no limit, and no count."""
+    """Counts milliseconds per world and UTC day. `hours`: the most of a day; 0 is no limit."""
 
     def __init__(self, hours: int) -> None:
         self._hours = hours
 
     async def take(self, connection: Connection, world_id: int, duration_ms: int, now: datetime) -> bool:
         """Whether the day has room for so much more audio, which is counted then."""
-        if not self._hours:
-            return True
         day = now.astimezone(UTC).date()
+        most = self._hours * _HOUR_MS or _MOST_OF_ALL
         await daily_audio_queries.forget(connection, world_id, day - _KEPT)
-        return await daily_audio_queries.take(connection, world_id, day, duration_ms, self._hours * _HOUR_MS)
+        return await daily_audio_queries.take(connection, world_id, day, duration_ms, most)
 
     async def check(
         self, connection: Connection, world_id: int, duration_ms: int | None, now: datetime

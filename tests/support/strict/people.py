@@ -1,8 +1,8 @@
-"""End users (section 7), keys, audit log and ledger (section 18), health (section 17)."""
+"""End users (section 7), keys, audit log, ledger and usage (section 18), health (section 17)."""
 
 from __future__ import annotations
 
-from tests.support.strict.shapes import identifier, metadata, null_or, record, text, time, word
+from tests.support.strict.shapes import identifier, integer, metadata, null_or, record, text, time, word
 
 END_USER = record(
     {
@@ -22,6 +22,18 @@ END_USER_TOKEN = record(
         "token": text(pattern=r"eut_[A-Za-z0-9]+"),
         "expires_at": null_or(time),
         "connection_command": text(1, 8192),
+    }
+)
+USAGE = record(
+    {
+        "project_id": identifier("proj"),
+        "end_users": integer(),
+        "devices": integer(),
+        "recordings": integer(),
+        "media_bytes": integer(),
+        "transcribed_today": record(
+            {"duration_ms": integer(), "limit_ms": null_or(integer(1)), "resets_at": time}
+        ),
     }
 )
 HEALTHY = record(

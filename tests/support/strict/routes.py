@@ -125,6 +125,7 @@ ROUTES = (
     _route("POST", "/v1/recordings/{}/transcribe", "201", _one_transcription),
     _route("GET", "/v1/transcriptions", "200", _transcriptions),
     _route("GET", "/v1/transcriptions/{}", "200", _one_transcription),
+    _route("GET", "/v1/usage", "200", _one(people.USAGE)),
     _route("GET", "/v1/(api-keys|audit-log|erasures)", "200", _page(json_object)),
 )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""What a project has stored, and what it has had transcribed today."""
