@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.foundation.kit import Kit
-from lapel.transcription import fact_queries, queries, work_queries
+from lapel.transcription import fact_queries, queries, work, work_queries
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.transcript import Segment, Transcript, Word
 from lapel.transcription.views import stored_segments
@@ -49,6 +49,7 @@ async def complete_transcription(kit: Kit, world_id: int, transcription_id: str)
         segments = stored_segments(TRANSCRIPT.segments)
         done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
         assert done is not None
+        await work.settle_current(connection, world_id, done["recording_id"], now)
         await work_queries.delete(connection, world_id, transcription_id)
 
 

@@ -54,6 +54,7 @@ INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, avai
 
 SINGLE = {
     queries.FIND_RUNNING: ["transcriptions_of_recording"],
+    queries.FIND_CURRENT: ["transcriptions_of_recording"],
     queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_pkey"],
     queries.BEGIN: ["transcriptions_pkey", "worlds_pkey"],
     queries.SET_PROGRESS: ["transcriptions_pkey"],

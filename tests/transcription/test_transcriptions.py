@@ -119,6 +119,43 @@ async def test_one_under_way_is_named_until_it_is_ten_minutes_old(device: Device
     assert (await device.read(recording_id))["transcription_id"] == again["id"]
 
 
+async def test_once_a_newer_one_is_completed_the_older_ones_leave_the_lists(device: Device, kit: Kit) -> None:
+    recording_id, _, first = await asked(device)
+    _, _, others = await asked(device)
+
+    async def another() -> str:
+        async with kit.database.acquire() as connection:  # what is under way is given up
+            await connection.execute(
+                "UPDATE transcriptions SET created_at = created_at - interval '11 minutes'"
+                " WHERE recording_id = $1",
+                recording_id,
+            )
+        return (await device.post("/v1/transcriptions", 201, {"recording_id": recording_id}))["id"]
+
+    async def check(listed: list[object], current: object) -> None:
+        for query in (f"recording_id={recording_id}", "", "include=segments", "include=words"):
+            page = await device.call("GET", f"/v1/transcriptions?{query}", 200)
+            assert [each["id"] for each in page["data"] if each["id"] != others["id"]] == listed
+        assert (await device.read(recording_id))["transcription_id"] == current
+
+    world_id, old = device.tenant.test_world, str(first["id"])
+    await complete_transcription(kit, world_id, old)
+    second = await another()
+    await check([second, old], old)
+    third = await another()
+    await check([third, second, old], old)
+    await complete_transcription(kit, world_id, third)
+    await check([third], third)
+    # One that was overtaken changes nothing more.
+    await complete_transcription(kit, world_id, second)
+    await check([third], third)
+    for query in ("status=completed", "status=pending"):
+        page = await device.call("GET", f"/v1/transcriptions?{query}&recording_id={recording_id}", 200)
+        assert [each["id"] for each in page["data"]] == ([third] if query.endswith("completed") else [])
+    assert (await device.call("GET", f"/v1/transcriptions/{old}", 200))["status"] == "completed"
+    assert (await device.call("GET", "/v1/transcriptions", 200))["data"][-1]["id"] == others["id"]
+
+
 async def test_of_two_at_once_one_begins(device: Device) -> None:
     recording_id, _ = await device.upload(SOUND)
     answers = await asyncio.gather(

@@ -75,6 +75,18 @@ async def test_events_carry_the_whole_object_without_segments(shared: Office) ->
     assert data == shown
 
 
+async def test_a_newer_one_takes_over_when_it_is_completed(shared: Office) -> None:
+    recording_id, first = await shared.transcribe()
+    await shared.ended(first)
+    body = {"recording_id": recording_id, "provider": "deepgram"}
+    second = (await shared.post("/v1/transcriptions", 201, body))["id"]
+    assert (await shared.ended(second))["status"] == "completed"
+    assert (await shared.read(recording_id))["transcription_id"] == second
+    listed = await shared.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
+    assert [each["id"] for each in listed["data"]] == [second]
+    assert (await shared.get(first))["status"] == "completed"
+
+
 async def test_without_a_wish_for_it_an_upload_is_only_looked_at(shared: Office) -> None:
     recording_id, _ = await shared.upload(SPEECH)
     deadline = time.monotonic() + SLOW

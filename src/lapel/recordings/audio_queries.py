@@ -26,7 +26,8 @@ WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
 
 SET_TRANSCRIPTION = """
-UPDATE recordings SET transcription_id = $3, updated_at = $4 WHERE world_id = $1 AND id = $2
+UPDATE recordings SET transcription_id = $3, updated_at = $4
+WHERE world_id = $1 AND id = $2 AND transcription_id IS DISTINCT FROM $3
 """
 
 # What was known before stays: a client was told.

@@ -289,6 +289,7 @@ class Doing:
             )
             await queries.delete_pieces(connection, claim.world_id, task.transcription_id)
             if done is not None:
+                await work.settle_current(connection, claim.world_id, claim.recording_id, now)
                 shown = transcription_of(done)
                 await events.publish(connection, self._kit.ids, now, claim.world_id, "completed", shown)
 

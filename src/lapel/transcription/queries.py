@@ -34,10 +34,14 @@ SELECT * FROM (
 """
 Include: TypeAlias = Literal["segments", "words"]
 INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
-# $2: the end user whose recordings the caller of a list may see; NULL for one who may see all.
+# $2: the end user whose recordings the caller of a list may see; NULL for one who may see all. What is older
+# than the recording's current transcription is in no list, once that one is completed.
 _SEEN = f"""t.world_id = $1 AND (
     SELECT ($2::text IS NULL OR r.end_user_id = $2) AND {PRESENT}
-    FROM recordings r WHERE r.world_id = t.world_id AND r.id = t.recording_id)"""
+        AND (c.id IS NULL OR (t.created_at, t.id) >= (c.created_at, c.id))
+    FROM recordings r LEFT JOIN transcriptions c
+        ON c.world_id = r.world_id AND c.id = r.transcription_id AND c.status = 'completed'
+    WHERE r.world_id = t.world_id AND r.id = t.recording_id)"""
 
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
@@ -52,6 +56,12 @@ FIND_RUNNING = """
 SELECT t.id FROM transcriptions t
 WHERE t.world_id = $1 AND t.recording_id = $2 AND t.status IN ('pending', 'processing') AND t.created_at > $3
 ORDER BY t.created_at DESC, t.id DESC LIMIT 1
+"""
+
+# The newest that is completed; while none is, the newest. Index: transcriptions_of_recording.
+FIND_CURRENT = """
+SELECT t.id FROM transcriptions t WHERE t.world_id = $1 AND t.recording_id = $2
+ORDER BY t.status = 'completed' DESC, t.created_at DESC, t.id DESC LIMIT 1
 """
 
 # Without their words. Those of before 0020 were stored with them only.
@@ -203,6 +213,11 @@ async def find_running(
 ) -> str | None:
     """A transcription of the recording that has not ended and is no older."""
     return await connection.fetchval(FIND_RUNNING, world_id, recording_id, since)
+
+
+async def find_current(connection: Connection, world_id: int, recording_id: str) -> str | None:
+    """The newest completed transcription of the recording, else the newest."""
+    return await connection.fetchval(FIND_CURRENT, world_id, recording_id)
 
 
 async def read(

@@ -101,8 +101,9 @@ def _beginnings(routes: _Routes) -> tuple[Operation, ...]:
             summary="Transcribe a recording",
             description=(
                 "Without `provider` the configuration's is taken, else `whisper`, which runs on this "
-                "installation. It is the recording's current transcription from now on. One that is under "
-                "way and younger than ten minutes is 409. Poll it, or wait for `transcription.completed`."
+                "installation. Once it is completed it is the recording's current transcription, and the "
+                "older ones are in no list; by id they stay readable. One that is under way and younger than "
+                "ten minutes is 409. Poll it, or wait for `transcription.completed`."
             ),
             tag=_TAG,
             handler=routes.create,

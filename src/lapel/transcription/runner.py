@@ -239,7 +239,7 @@ class Runner:
     async def _end(self, claim: Claim, ending: Ending) -> bool:
         """Write down what came of it, if it is still ours; whether a step that reads the audio waits then."""
         async with self._kit.database.transaction() as connection:
-            if claim.stage == "probe":  # which tells the recording; that one is locked before its work
+            if claim.stage in ("probe", "finish"):  # which tell the recording; it is locked before its work
                 audio = (claim.world_id, claim.recording_id, claim.media_id)
                 await audio_of(connection, *audio, hold=True)
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):

@@ -20,7 +20,7 @@ from lapel.foundation.faults import crash_point
 from lapel.foundation.file_names import clean, content_disposition
 from lapel.foundation.operations import Reply
 from lapel.foundation.pages import page, window
-from lapel.recordings.service import audio_of, find_audio, set_transcription
+from lapel.recordings.service import audio_of, find_audio
 from lapel.transcription import fact_queries, queries, work, work_queries
 from lapel.transcription.audio.peaks import resample
 from lapel.transcription.daily_audio import DailyAudio
@@ -58,7 +58,7 @@ class Transcriptions:
     async def create(
         self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
     ) -> Transcription:
-        """A new transcription, which is the recording's current one from now on.
+        """A new transcription, which is the recording's current one unless an earlier one is completed.
 
         Raises InvalidRequest (what is no language, or one that the local model does not know), NotFound,
         MediaNotUploaded, TranscriptionInProgress, RateLimitExceeded (the hours of audio of the day).
@@ -95,7 +95,7 @@ class Transcriptions:
         )
         if created is None:
             raise RuntimeError("only automatic transcriptions are made once")
-        await set_transcription(connection, world_id, recording_id, created, now)
+        await work.settle_current(connection, world_id, recording_id, now)
         return await self._read_in(connection, actor, created)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
@@ -222,7 +222,7 @@ class Transcriptions:
                     origin="auto",
                 )
                 if created is not None:
-                    await set_transcription(connection, world_id, audio.recording_id, created, now)
+                    await work.settle_current(connection, world_id, audio.recording_id, now)
             crash_point("process:written")
         crash_point("process:committed")
 

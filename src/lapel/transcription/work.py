@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation import jobs
+from lapel.recordings.service import set_transcription
 from lapel.transcription import events, queries, work_queries
 from lapel.transcription.payloads import Lane, Stage, Wake, entrypoint
 from lapel.transcription.views import transcription_of
@@ -77,6 +78,13 @@ async def begin_transcription(
     )
     await wake(connection, "decode", world_id, transcription_id, "probe")
     return transcription_id
+
+
+async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:
+    """The recording names its newest completed transcription, else its newest; the caller holds it."""
+    current = await queries.find_current(connection, world_id, recording_id)
+    if current is not None:
+        await set_transcription(connection, world_id, recording_id, current, now)
 
 
 async def fail(
