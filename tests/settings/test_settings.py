@@ -122,6 +122,23 @@ def test_signed_links_name_the_public_endpoint_of_a_given_s3() -> None:
     assert Settings.from_env(env, s3_public_endpoint="https://s3.example").store_url == "https://s3.example"
 
 
+def test_the_limits_of_requests_are_those_of_the_contract() -> None:
+    limits = {
+        "rate_per_second": 100,
+        "rate_per_minute": 1000,
+        "upload_urls_per_minute": 30,
+        "transcriptions_per_minute": 10,
+        "device_per_minute": 60,
+    }
+    by_default = Settings.from_env(EXTERNAL)
+    assert {name: getattr(by_default, name) for name in limits} == limits
+    halved = {f"LAPEL_{name.upper()}": str(limit // 2) for name, limit in limits.items()}
+    set_by_hand = Settings.from_env({**EXTERNAL, **halved})
+    assert {name: getattr(set_by_hand, name) for name in limits} == {
+        name: limit // 2 for name, limit in limits.items()
+    }
+
+
 def test_rate_limits_are_on_with_a_given_database() -> None:
     assert Settings.from_env(EXTERNAL).rate_limits_on
     assert not Settings.from_env(EXTERNAL, rate_limits=False).rate_limits_on
