@@ -95,6 +95,15 @@ def test_projects_are_made_and_listed_and_must_then_be_named(tmp_path: Path) -> 
     assert told("keys", "create", "--project", second["id"], *place)["project_id"] == second["id"]
 
 
+def test_a_name_commands_no_terminal_and_forges_no_row(data: Path) -> None:
+    place = ("--data-dir", data)
+    name = "\x1b[2J\x1b]0;mine\x07\r\x9b1m\u202etxt.\u2066\u2028\nkey_forged  Bücher 録音"
+    made = told("keys", "create", "--name", name, *place)
+    lines = run("keys", "list", *place).stdout.split("\n")
+    (line,) = [each for each in lines if each.startswith(made["id"])]
+    assert line.endswith(r"  \x1b[2J\x1b]0;mine\x07\r\x9b1m\u202etxt.\u2066\u2028\nkey_forged  Bücher 録音")
+
+
 def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
     place = ("--data-dir", data)
     fields = (
@@ -152,7 +161,8 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
         (("keys", "revoke", "key_none"), "There is no key with this id. `lapel keys list` shows them."),
         (("keys", "rotate", "key_none"), "There is no key with this id. `lapel keys list` shows them."),
         (("keys", "rotate", "key_none", "--overlap", "long"), "is no length of time"),
-        (("backup", "/proc/none"), "lapel: "),
+        (("backup", "/proc/none"), "lapel: /proc/none: No such file or directory."),
+        (("backup", "/dev/null/none"), "lapel: /dev/null/none: Not a directory."),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(

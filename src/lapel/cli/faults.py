@@ -32,6 +32,8 @@ def explain(fault: BaseException) -> str | None:
         return fault.message
     if isinstance(fault, StoreUnavailable):
         return f"the store does not answer: {redact(str(fault))}. `lapel doctor` looks closer."
+    if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections name none
+        return f"{fault.filename}: {fault.strerror}. Name another place, or mend this one."
     if isinstance(fault, (*DATABASE_AWAY, asyncpg.PostgresError)):
         shown = f"{type(fault).__name__}: {redact(str(fault))}"
         return f"the database does not answer ({shown}). `lapel doctor` looks closer."

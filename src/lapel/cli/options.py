@@ -58,8 +58,14 @@ def is_piped() -> bool:
     return not sys.stdout.isatty()
 
 
+def visible(text: str) -> str:
+    """The text with escapes for what a terminal would obey or hide; clients name their keys as they like."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Columns as wide as their widest cell."""
+    """Columns as wide as their widest cell; each row is one line."""
+    rows = [tuple(visible(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lapel.cli.options import DataDir, Json, emit, table
+from lapel.cli.options import DataDir, Json, emit, table, visible
 from lapel.cli.reach import settings_of, with_kit
 from lapel.projects.service import Projects
 
@@ -25,7 +25,7 @@ def create(
         lapel projects create Acme --data-dir /srv/lapel --json
     """
     made = with_kit(settings_of(data_dir), lambda kit: Projects(kit).create(name, organization))
-    emit(made, json, lambda: f"{made.id}  {made.name}")
+    emit(made, json, lambda: f"{made.id}  {visible(made.name)}")
 
 
 def list_(*, data_dir: DataDir = None, json: Json = False) -> None:
