@@ -170,6 +170,16 @@ async def test_the_external_id_filter_is_exact(client: httpx.AsyncClient, tenant
         assert answer.json() == {"data": found, "has_more": False, "next_cursor": None}
 
 
+async def test_an_external_id_is_kept_and_compared_to_its_last_newline(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    made = {value: await add(client, tenant, external_id=value) for value in ("u", "u\n", " u", "U")}
+    for value, each in made.items():
+        assert each["external_id"] == value
+        answer = await client.get("/v1/end-users", params={"external_id": value}, headers=tenant.headers)
+        assert answer.json()["data"] == [each]
+
+
 async def test_patch_keeps_what_is_absent_and_clears_what_is_null(
     client: httpx.AsyncClient, tenant: Tenant
 ) -> None:

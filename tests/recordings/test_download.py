@@ -30,6 +30,7 @@ async def test_the_link_is_good_for_an_hour_and_serves_the_verified_bytes(device
     assert (served.status_code, served.content) == (200, WORDS)
     assert served.headers["content-type"] == "audio/opus"
     assert served.headers["content-length"] == str(len(WORDS))
+    assert not {"content-range", "content-encoding"} & set(served.headers)
     assert served.headers["content-disposition"] == 'inline; filename="Planning.opus"'
     part = await device.client.get(link["download_url"], headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, WORDS[10:20])
