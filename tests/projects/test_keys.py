@@ -9,9 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.foundation.auth import Authenticator
+from lapel.foundation.database import Database
+from lapel.foundation.errors import Unauthorized, Unavailable
 from lapel.foundation.kit import Kit
 from lapel.foundation.scopes import SCOPES
-from lapel.foundation.tokens import hint
+from lapel.foundation.tokens import PREFIXES, hint, new_token
 from lapel.projects import queries
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
@@ -170,6 +173,19 @@ async def test_an_expired_key_is_refused(client: httpx.AsyncClient, tenant: Tena
         kit, tenant.test_world, "rk_test", expires_at=kit.clock.now() - timedelta(seconds=1)
     )
     assert await status(client, expired) == 401
+
+
+async def test_a_wrong_checksum_is_refused_without_a_query(kit: Kit) -> None:
+    """Without a database a right checksum is 503, because its token is looked up, and a wrong one 401."""
+    away = Database("postgresql://127.0.0.1/never-opened")
+    authenticate = Authenticator(away, kit.clock, kit.hasher, kit.revocations, lambda *_: None)
+    for prefix in PREFIXES:
+        token = new_token(prefix)
+        with pytest.raises(Unavailable):
+            await authenticate(f"Bearer {token}".encode())
+        wrong = token[:-1] + ("1" if token[-1] == "0" else "0")
+        with pytest.raises(Unauthorized):
+            await authenticate(f"Bearer {wrong}".encode())
 
 
 async def test_keys_live_in_one_world(client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant) -> None:
