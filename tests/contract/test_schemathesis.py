@@ -140,6 +140,9 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
         body = {**whole, **{name: ids[name] for name in whole if name in ids}}
         if operation.name == "create_recording":
             body["end_user_id"] = ids["end_user_id"]  # a key must say; a device's token knows
+            together = ("recording_uuid", "recording_generation")  # both of them, or neither
+            if None in map(body.get, together):
+                body = {name: value for name, value in body.items() if name not in together}
         # The end comes after the start, also when one of them was set before.
         body = {name: value for name, value in body.items() if name != "ended_at"}
         if isinstance(body.get("file_size_bytes"), int):  # the server's own limits, which are settings
