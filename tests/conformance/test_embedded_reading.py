@@ -99,6 +99,14 @@ def test_a_304_has_no_body_and_keeps_the_connection(link: str) -> None:
         assert client.get(link).content == BODY
 
 
+@pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
+def test_a_page_that_asks_first_may_do_what_links_are_for(ours: Endpoint, key: str, method: str) -> None:
+    asking = {**PREFLIGHT, "Access-Control-Request-Method": method}
+    answer = httpx.options(f"{ours.url}/{BUCKET}/{key}", headers=asking)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert method in answer.headers["access-control-allow-methods"].split(", ")
+
+
 def test_without_rules_any_page_may_use_a_link(ours: Endpoint, link: str, key: str) -> None:
     asked = httpx.options(f"{ours.url}/{BUCKET}/{key}", headers=PREFLIGHT)
     assert asked.status_code == 200

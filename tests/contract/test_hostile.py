@@ -285,6 +285,29 @@ async def test_unknown_routes_are_404_with_or_without_a_token(
             assert answer.json()["error"]["code"] == "not_found"
 
 
+async def test_what_is_not_served_is_404(client: httpx.AsyncClient, shared: Resources) -> None:
+    recordings, devices = "/v1/recordings/rec_1", "/v1/devices/dev_1"
+    for path in (
+        f"{recordings}/upload-chunk",
+        f"{recordings}/multipart-upload",
+        f"{recordings}/upload-relay",
+        f"{recordings}/streaming-sessions",
+        f"{recordings}/streaming-status",
+        f"{recordings}/markers",
+        "/v1/recordings/streaming-sessions/x",
+        f"{devices}/grant",
+        f"{devices}/factory-reset-grant",
+        "/v1/ble-pubkey",
+        f"{devices}/ble-pubkey",
+        "/v1/video-summaries",
+        "/v1/dashboard",
+        "/v1/dashboard/recordings",
+    ):
+        for method in ("GET", "POST"):
+            answer = await client.request(method, path, headers=shared.tenant.headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
+
+
 async def test_errors_come_as_problems_to_who_asks(client: httpx.AsyncClient, tenant: Tenant) -> None:
     headers = {**tenant.headers, "Accept": "application/problem+json"}
     answer = await client.post("/v1/devices", json={"serial_number": 1}, headers=headers)

@@ -233,3 +233,38 @@ async def test_another_project_and_the_other_world_see_nothing(
         body = {"media_id": media}
         await device.post(f"/v1/recordings/{recording_id}/download-url", 404, body, **headers)
         await device.post(f"/v1/recordings/{recording_id}/upload-complete", 404, {}, **headers)
+
+
+async def test_the_source_follows_the_device_unless_it_is_given(device: Device) -> None:
+    person = await device.end_user()
+    made = await device.post("/v1/devices", 201, {"serial_number": "SOURCE01"})
+    bound = await device.post(f"/v1/devices/{made['id']}/bind", 200, {"end_user_id": person})
+    own, named = bearer(bound["device_token"]), {"device_id": made["id"]}
+    for body, headers, source in (
+        ({"end_user_id": person}, {}, "api_upload"),
+        (named, {}, "device"),
+        (named | {"source": "app_import"}, {}, "app_import"),
+        ({"end_user_id": person, "source": "device"}, {}, "device"),
+        ({"source": "api_upload"}, own, "device"),
+    ):
+        recording = await device.post("/v1/recordings", 201, body, **headers)
+        assert recording["source"] == source, body
+
+
+async def test_any_word_in_lower_case_is_an_upload_method(device: Device) -> None:
+    person = await device.end_user()
+    for method in ("ble", "wifi_direct", "4g_direct", "import", "unknown", "x" * 64):
+        body = {"end_user_id": person, "upload_method": method}
+        assert (await device.post("/v1/recordings", 201, body))["upload_method"] == method
+
+
+async def test_a_list_is_narrowed_to_a_device_and_a_status(device: Device) -> None:
+    person = await device.end_user()
+    made = await device.post("/v1/devices", 201, {"serial_number": "NARROW01"})
+    waiting = await device.recording(end_user_id=person, device_id=made["id"])
+    done, _ = await device.upload(b"said", end_user_id=person, device_id=made["id"])
+    await device.recording(end_user_id=person)
+    by_device = f"/v1/recordings?device_id={made['id']}"
+    for query, expected in (("", [done, waiting]), ("&status=uploaded", [done]), ("&status=failed", [])):
+        page = await device.call("GET", by_device + query, 200)
+        assert [each["id"] for each in page["data"]] == expected

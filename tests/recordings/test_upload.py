@@ -244,3 +244,30 @@ async def test_a_device_uploads_its_own_recordings_only(device: Device) -> None:
     await device.post(f"/v1/recordings/{another}/upload-url", 404, {}, **token)
     await device.post(f"/v1/recordings/{another}/upload-complete", 404, {}, **token)
     await device.call("GET", f"/v1/recordings/{own['id']}", 403, **token)
+
+
+async def test_every_content_type_of_the_contract_is_taken_and_echoed(device: Device) -> None:
+    recording_id = await device.recording()
+    types = {
+        "audio": ("opus", "wav", "mpeg", "mp4", "webm", "ogg", "flac", "aac", "x-m4a"),
+        "image": ("jpeg", "png"),
+        "video": ("mp4",),
+    }
+    assert (await device.start(recording_id))["content_type"] == "audio/opus"
+    for kind, names in types.items():
+        for name in names:
+            asked = f"{kind}/{name}"
+            upload = await device.start(recording_id, type=kind, content_type=asked)
+            assert (upload["content_type"], upload["headers"]) == (asked, {"Content-Type": asked})
+
+
+async def test_another_content_type_or_an_altered_url_is_403(device: Device) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put({**upload, "headers": {"Content-Type": "audio/wav"}}, OGG, 403)
+    await device.put({**upload, "upload_url": upload["upload_url"].replace("?", "x?")}, OGG, 403)
+    longer = upload["upload_url"].replace("X-Amz-Expires=3600", "X-Amz-Expires=7200")
+    assert longer != upload["upload_url"]
+    await device.put({**upload, "upload_url": longer}, OGG, 403)
+    assert (await device.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
+    await device.put(upload, OGG)

@@ -51,6 +51,13 @@ async def test_a_language_may_name_script_and_country(device: Device) -> None:
     assert made["language"] == "zh-Hans-CN"
 
 
+async def test_what_is_not_said_has_its_default(device: Device) -> None:
+    _, _, made = await asked(device)
+    assert (made["provider"], made["diarization"], made["language"]) == ("whisper", True, None)
+    for provider in ("whisper", "deepgram", "assemblyai", "elevenlabs"):
+        assert (await asked(device, provider=provider))[2]["provider"] == provider
+
+
 async def test_the_older_form_does_the_same(device: Device) -> None:
     recording_id, _ = await device.upload(SOUND)
     made = await device.post(f"/v1/recordings/{recording_id}/transcribe", 201, {"num_speakers": 2})
@@ -277,14 +284,30 @@ async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) ->
     assert [each["id"] for each in first["data"] + rest["data"]] == newest
 
 
-@pytest.mark.parametrize("name", ["txt", "md", "srt", "vtt", "csv", "json", "ndjson", "html", "docx"])
-async def test_it_is_exported_under_the_recordings_name(device: Device, kit: Kit, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("txt", "text/plain"),
+        ("md", "text/markdown"),
+        ("srt", "application/x-subrip"),
+        ("vtt", "text/vtt"),
+        ("csv", "text/csv"),
+        ("json", "application/json"),
+        ("ndjson", "application/x-ndjson"),
+        ("html", "text/html"),
+        ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    ],
+)
+async def test_it_is_exported_under_the_recordings_name(
+    device: Device, kit: Kit, name: str, media_type: str
+) -> None:
     recording_id, _, made = await asked(device)
     await device.call("PATCH", f"/v1/recordings/{recording_id}", 200, {"name": "Weekly sync"})
     await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
     path = f"/v1/transcriptions/{made['id']}/export?format={name}"
     answer = await device.client.get(path, headers=device.headers)
     assert answer.status_code == 200
+    assert answer.headers["content-type"].partition(";")[0] == media_type
     assert answer.headers["content-disposition"] == f'attachment; filename="Weekly sync.{name}"'
     assert answer.headers["x-content-type-options"] == "nosniff"
     if name in ("md", "json", "html"):

@@ -44,6 +44,8 @@ class Records:
         one of an earlier binding to the same end user belongs to the present binding from then on.
         Raises InvalidRequest, NotFound, Conflict.
         """
+        if actor.kind == "device":  # always `device`, whatever the body says
+            body = msgspec.structs.replace(body, source=None)
         _check_times(body.started_at, body.ended_at)
         recording_uuid = _checked_uuid(body)
         metadata = metadata_text(body.metadata)
