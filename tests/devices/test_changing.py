@@ -50,36 +50,30 @@ async def test_a_name_is_kept_exactly(registry: Registry, name: str) -> None:
         ({"metadata": []}, "metadata"),
         ({"metadata": {"x": "y" * 17_000}}, "metadata"),
         ({"settings": 1}, "settings"),
-        ({"settings": {"video": {}}}, "settings.video"),
         ({"settings": {"audio": 5}}, "settings.audio"),
         ({"settings": {"audio": []}}, "settings.audio"),
-        ({"settings": {"audio": {"x": "y" * 17_000}}}, "settings"),
-        ({"settings": {"audio": {"x": 1e308}}}, None),
     ],
 )
 async def test_a_wrong_value_is_named_and_changes_nothing(
-    registry: Registry, body: dict[str, Any], param: str | None
+    registry: Registry, body: dict[str, Any], param: str
 ) -> None:
     device = await registry.device("WRONG001", name="Desk")
     before = await registry.get(f"/devices/{device}")
     answer = await registry.ask("PATCH", f"/devices/{device}", body | {"name": body.get("name", "Other")})
-    if param is None:  # large as PostgreSQL writes it out, but within the limit
-        assert answer.status_code == 200
-        return
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert await registry.get(f"/devices/{device}") == before
 
 
 async def test_settings_nested_too_deeply_are_refused(registry: Registry) -> None:
     device = await registry.device("DEEP0001")
-    for levels, statuses in ((8, {200}), (9, {400}), (800, {400}), (100_000, {400})):
+    for levels, status in ((8, 200), (100_000, 400)):
         text = '{"settings":{"audio":' + '{"a":' * levels + "{}" + "}" * levels + "}}"
         answer = await registry.client.patch(
             f"/v1/devices/{device}",
             content=text,
             headers={**registry.tenant.headers, "Content-Type": "application/json"},
         )
-        assert answer.status_code in statuses, levels
+        assert answer.status_code == status, levels
 
 
 async def test_settings_are_merged_deeply(registry: Registry) -> None:
@@ -92,34 +86,43 @@ async def test_settings_are_merged_deeply(registry: Registry) -> None:
         assert answer.json() == await registry.get(path)
         return answer.json()["settings"]
 
-    audio = {"codec": "opus", "gain": {"left": 1, "right": 2}, "bands": [1, 2, 3]}
-    assert await patch({"audio": audio, "power": {"saver": True}}) == {
-        "audio": audio,
-        "power": {"saver": True},
+    connection = {
+        "enabled_connections": {"wifi": True, "cellular": False},
+        "upload_network_preference": ["wifi", "ble", "cellular"],
     }
-    assert await patch({"audio": {"gain": {"right": 3}, "bands": [9]}, "upload": {}}) == {
-        "audio": {"codec": "opus", "gain": {"left": 1, "right": 3}, "bands": [9]},
-        "power": {"saver": True},
-        "upload": {},
+    power = {"auto_sleep_minutes": 5}
+    assert await patch({"connection": connection, "power": power}) == {
+        "connection": connection,
+        "power": power,
     }
-    assert (await patch({"audio": {"gain": None}}))["audio"] == {"codec": "opus", "bands": [9]}
-    assert await patch({"audio": None, "upload": None}) == {"power": {"saver": True}}
+    change = {"enabled_connections": {"cellular": True}, "upload_network_preference": ["ble"]}
+    assert await patch({"connection": change, "upload": {}}) == {
+        "connection": {
+            "enabled_connections": {"wifi": True, "cellular": True},
+            "upload_network_preference": ["ble"],
+        },
+        "power": power,
+    }
+    cleared = await patch({"connection": {"enabled_connections": None}})
+    assert cleared["connection"] == {"upload_network_preference": ["ble"]}
+    assert await patch({"connection": None, "upload": None}) == {"power": power}
     assert await patch(None) == {}
 
 
 async def test_changes_of_different_settings_at_once_are_all_kept(registry: Registry) -> None:
     device = await registry.device("MERGE002")
+    every: dict[str, dict[str, Any]] = {
+        "connection": {"enabled_connections": {"wifi": True, "cellular": False}},
+        "upload": {"streaming_enabled": True, "streaming_chunk_kb": 64, "allow_roaming": False},
+        "audio": {"codec": "wav", "sample_rate": 48000, "bitrate": 320},
+        "power": {"auto_sleep_minutes": 0, "low_battery_threshold_percent": 20},
+    }
+    changes = [{section: {name: value}} for section, of in every.items() for name, value in of.items()]
     answers = await asyncio.gather(
-        *(
-            registry.ask("PATCH", f"/devices/{device}", {"settings": {SECTIONS[n % 4]: {f"k{n}": n}}})
-            for n in range(16)
-        )
+        *(registry.ask("PATCH", f"/devices/{device}", {"settings": change}) for change in changes)
     )
     assert {answer.status_code for answer in answers} == {200}
-    settings = (await registry.get(f"/devices/{device}"))["settings"]
-    assert settings == {
-        name: {f"k{n}": n for n in range(16) if n % 4 == at} for at, name in enumerate(SECTIONS)
-    }
+    assert (await registry.get(f"/devices/{device}"))["settings"] == every
 
 
 async def test_the_older_form_shows_every_section(registry: Registry) -> None:
@@ -150,23 +153,26 @@ async def test_put_resets_what_is_left_out_and_patch_merges(registry: Registry, 
         assert answer.json() == await registry.get(path)
         return answer.json()["settings"]
 
-    first = {"audio": {"gain": {"left": 1}}, "upload": {"wifi": True}}
+    wifi, both = {"wifi": True}, {"wifi": True, "cellular": False}
+    first = {"connection": {"enabled_connections": wifi}, "upload": {"allow_roaming": True}}
     assert await write("PUT", first) == EMPTY | first
-    merged = {"audio": {"gain": {"left": 1, "right": 2}}, "upload": {"wifi": True}}
-    assert await write("PATCH", {"audio": {"gain": {"right": 2}}}) == EMPTY | merged
-    assert await write("PUT", {"audio": {"gain": {"right": 3}}}) == EMPTY | {"audio": {"gain": {"right": 3}}}
-    assert await write("PATCH", {"audio": {"gain": None}, "power": None}) == EMPTY
-    assert await write("PUT", {"power": {"x": None, "y": 1}}) == EMPTY | {"power": {"y": 1}}
+    merged = first | {"connection": {"enabled_connections": both}}
+    assert await write("PATCH", {"connection": {"enabled_connections": both}}) == EMPTY | merged
+    again = {"connection": {"enabled_connections": {"cellular": True}}}
+    assert await write("PUT", again) == EMPTY | again
+    assert await write("PATCH", {"connection": {"enabled_connections": None}, "power": None}) == EMPTY
+    sent = {"power": {"auto_sleep_minutes": None, "low_battery_threshold_percent": 1}}
+    assert await write("PUT", sent) == EMPTY | {"power": {"low_battery_threshold_percent": 1}}
     assert await write("PUT", {}) == EMPTY
     # Both forms are one thing.
-    await registry.ask("PATCH", f"/devices/{device}", {"settings": {"power": {"z": 1}}})
-    assert (await registry.get(path))["settings"] == EMPTY | {"power": {"z": 1}}
+    await registry.ask("PATCH", f"/devices/{device}", {"settings": {"audio": {"codec": "aac"}}})
+    assert (await registry.get(path))["settings"] == EMPTY | {"audio": {"codec": "aac"}}
 
 
 async def test_what_get_answered_may_be_sent_back(registry: Registry) -> None:
     device = await registry.device("OLDER002")
     path = f"/devices/{device}/settings"
-    await registry.ask("PUT", path, {"audio": {"gain": 1}})
+    await registry.ask("PUT", path, {"audio": {"codec": "opus"}})
     shown = await registry.get(path)
     for method in ("PUT", "PATCH"):
         answer = await registry.ask(method, path, shown)
@@ -176,14 +182,12 @@ async def test_what_get_answered_may_be_sent_back(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"video": {}}, "video"),
-        ({"settings": {"video": {}}}, "settings.video"),
         ({"settings": {"audio": {}}, "audio": {}}, "settings"),
         ({"audio": 1}, "audio"),
         ({"settings": []}, "settings"),
     ],
 )
-async def test_an_unknown_section_is_named(registry: Registry, body: dict[str, Any], param: str) -> None:
+async def test_a_wrong_older_form_is_named(registry: Registry, body: dict[str, Any], param: str) -> None:
     device = await registry.device("OLDER003")
     for method in ("PUT", "PATCH"):
         answer = await registry.ask(method, f"/devices/{device}/settings", body)

@@ -92,7 +92,9 @@ async def test_its_serial_number_is_free_again(registry: Registry) -> None:
 async def test_its_row_is_emptied_and_its_events_go(registry: Registry, kit: Kit) -> None:
     bound = await registry.bound("EMPTY001")
     path, world = f"/devices/{bound['id']}", registry.tenant.test_world
-    await registry.ask("PATCH", path, {"name": "Desk", "metadata": {"a": 1}, "settings": {"audio": {"b": 1}}})
+    await registry.ask(
+        "PATCH", path, {"name": "Desk", "metadata": {"a": 1}, "settings": {"audio": {"codec": "aac"}}}
+    )
     async with kit.database.acquire() as connection:
         await connection.execute(FILL_REPORTED, world, bound["id"])
         filled = await connection.fetchrow(ROW, world, bound["id"])
@@ -200,15 +202,18 @@ async def test_deletions_and_bindings_at_once_leave_one_story(registry: Registry
         deleted, bound, patched, *_ = await asyncio.gather(
             registry.ask("DELETE", path),
             registry.ask("POST", f"{path}/bind", {"end_user_id": person}),
-            registry.ask("PATCH", path, {"name": "late", "settings": {"audio": {"a": 1}}}),
-            registry.ask("PATCH", f"{path}/settings", {"power": {"b": 1}}),
+            registry.ask("PATCH", path, {"name": "late", "settings": {"audio": {"bitrate": 64}}}),
+            registry.ask("PATCH", f"{path}/settings", {"power": {"auto_sleep_minutes": 1}}),
         )
         assert patched.status_code in (200, 404)
         assert (deleted.status_code, bound.status_code) in ((204, 404), (409, 200))
         shown = await registry.ask("GET", path)
         assert shown.status_code == (404 if deleted.status_code == 204 else 200)
         if shown.status_code == 200:
-            assert shown.json()["settings"] == {"audio": {"a": 1}, "power": {"b": 1}}
+            assert shown.json()["settings"] == {
+                "audio": {"bitrate": 64},
+                "power": {"auto_sleep_minutes": 1},
+            }
 
 
 async def test_of_many_deletions_one_is_told(registry: Registry) -> None:

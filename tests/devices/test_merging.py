@@ -1,75 +1,80 @@
-"""Merging settings: RFC 7396, and nothing lost of what a change does not name."""
+"""Merging settings: RFC 7396 for the fields that there are, and nothing else is kept."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from lapel.devices.settings import MAX_DEPTH, change_of, merged
-from lapel.devices.wire import SettingsChange
-from lapel.foundation.errors import InvalidRequest
-from tests.support.merge_patch import merge_patch
+from lapel.configuration.device_settings import change_schema, changed, shown_schema, valid
+from tests.support.merge_patch import merge_patch, set_of
 
-keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
-leaves = st.one_of(
-    st.booleans(),
-    st.integers(-(2**53), 2**53),
-    st.floats(-1e10, 1e10),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8),
+_flags = st.none() | st.fixed_dictionaries(
+    {}, optional={"wifi": st.none() | st.booleans(), "cellular": st.none() | st.booleans()}
 )
-values = st.recursive(
-    st.none() | leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
-    max_leaves=12,
+_words = st.lists(st.sampled_from(["wifi", "ble", "cellular"]), min_size=1, max_size=3)
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "connection": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "enabled_connections": _flags,
+                "heartbeat_enabled_connections": _flags,
+                "upload_network_preference": st.none() | _words,
+            },
+        ),
+        "upload": st.none()
+        | st.fixed_dictionaries({}, optional={"streaming_chunk_kb": st.none() | st.integers(64, 1024)}),
+        "audio": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "codec": st.sampled_from([None, "opus", "aac", "wav"]),
+                "bitrate": st.none() | st.integers(8, 320),
+            },
+        ),
+    },
 )
-changes = st.dictionaries(st.sampled_from(["connection", "upload", "audio", "power"]), values, max_size=4)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["codec", "off_peak_hours", "start", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+sections = st.sampled_from(["connection", "upload", "audio", "power", "video"])
 
 
 @settings(deadline=None)
 @given(st.lists(changes, max_size=4))
 def test_merging_is_a_json_merge_patch(given: list[dict[str, Any]]) -> None:
-    stored, expected = "{}", {}
+    stored: dict[str, Any] = {}
+    expected: dict[str, Any] = {}
     for change in given:
-        stored, expected = merged(stored, change), merge_patch(expected, change)
-        assert json.loads(stored) == expected
+        for name, value in change.items():
+            Draft202012Validator({"anyOf": [change_schema(name), {"type": "null"}]}).validate(value)
+        stored, expected = changed(stored, change, ""), merge_patch(expected, change)
+        assert stored == set_of(expected)
 
 
 @settings(deadline=None)
 @given(changes, changes)
 def test_a_change_twice_is_the_change_once(before: dict[str, Any], change: dict[str, Any]) -> None:
-    once = merged(merged("{}", before), change)
-    assert json.loads(merged(once, change)) == json.loads(once)
+    once = changed(changed({}, before, ""), change, "")
+    assert changed(once, change, "") == once
+    assert changed(once, {}, "") == once
+    assert changed(once, dict.fromkeys(once, None), "") == {}
 
 
 @settings(deadline=None)
-@given(changes)
-def test_nothing_changes_nothing_and_null_clears_all(before: dict[str, Any]) -> None:
-    stored = merged("{}", before)
-    assert json.loads(merged(stored, {})) == json.loads(stored)
-    assert merged(stored, dict.fromkeys(before, None)) == "{}"
-    assert merged(stored, None) == "{}"
-
-
-@pytest.mark.parametrize("number", ["1.10", "123456789012345678901234567890", "0." + "1" * 40, "-0.0"])
-def test_what_is_not_named_keeps_its_digits(number: str) -> None:
-    stored = f'{{"audio":{{"gain":{number},"list":[{number}]}}}}'
-    assert merged(stored, {"audio": {"rate": 16000}}) == stored[:-2] + ',"rate":16000}}'
-
-
-def test_depth_and_size_are_bounded() -> None:
-    def nested(levels: int) -> dict[str, Any]:
-        return {"deeper": nested(levels - 1)} if levels else {}
-
-    # The settings are the first level, and a section the second.
-    assert change_of(SettingsChange(audio=nested(MAX_DEPTH - 2))) is not None
-    for deep in (SettingsChange(audio=nested(MAX_DEPTH - 1)), SettingsChange(audio=nested(100_000 // 500))):
-        with pytest.raises(InvalidRequest):
-            change_of(deep)
-    half = {"audio": {"a": "x" * 9000}}
-    with pytest.raises(InvalidRequest):
-        merged(merged("{}", half), {"power": {"b": "x" * 9000}})
-    assert merged(merged("{}", half), {"audio": {"a": "y" * 9000}})
+@given(st.dictionaries(sections, anything, max_size=5))
+def test_whatever_is_stored_is_shown_as_the_schema_says(stored: dict[str, Any]) -> None:
+    shown = valid(stored)
+    assert valid(shown) == shown
+    for name, value in shown.items():
+        Draft202012Validator(shown_schema(name)).validate(value)

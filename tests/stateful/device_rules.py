@@ -14,10 +14,27 @@ from tests.stateful.fleet import Command, Device
 from tests.stateful.walk import Walk, picks
 
 serials = st.sampled_from(["PIN4G0001", "PIN4G0002"])
-sections = st.sampled_from(["connection", "upload", "audio", "power"])
-values = st.sampled_from([None, 1, True, "x", [1, {"a": None}], {"a": 1}, {"a": {"b": 2}}, {"b": None}, {}])
-settings = st.none() | st.dictionaries(
-    sections, st.none() | st.dictionaries(st.sampled_from("ab"), values, max_size=2), max_size=2
+switches = st.sampled_from([None, {}, {"wifi": True}, {"wifi": None}, {"cellular": False}])
+settings = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "connection": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "enabled_connections": switches,
+                "upload_network_preference": st.sampled_from([None, ["ble"], ["wifi", "cellular"]]),
+            },
+        ),
+        "audio": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "codec": st.sampled_from([None, "opus", "wav"]),
+                "bitrate": st.sampled_from([None, 8, 320]),
+            },
+        ),
+    },
 )
 changes = st.fixed_dictionaries(
     {},

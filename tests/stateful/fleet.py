@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.stateful.answers import CONFLICT, OK, REUSED, Answer
-from tests.support.merge_patch import merge_patch
+from tests.support.merge_patch import merge_patch, set_of
 
 State = Literal["current", "refreshing", "fresh"]
 
@@ -113,7 +113,7 @@ class Device:
             self.named_for = self.end_user
         if "settings" in body:
             settings = body["settings"]
-            self.settings = {} if settings is None else merge_patch(self.settings, settings)
+            self.settings = {} if settings is None else set_of(merge_patch(self.settings, settings))
 
     def hear(self, body: dict[str, Any]) -> bool:
         """A heartbeat; whether an episode of low battery begins with it."""

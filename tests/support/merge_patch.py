@@ -16,3 +16,11 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             result[name] = merge_patch(result.get(name), value)
     return result
+
+
+def set_of(document: Any) -> Any:
+    """A document without objects in which nothing is set."""
+    if not isinstance(document, dict):
+        return document
+    kept = {name: set_of(value) for name, value in document.items()}
+    return {name: value for name, value in kept.items() if value != {}}

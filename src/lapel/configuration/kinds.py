@@ -74,6 +74,23 @@ class Whole(Kind):
 
 
 @dataclass(frozen=True)
+class Number(Kind):
+    """One of some whole numbers."""
+
+    numbers: tuple[int, ...]
+
+    @property
+    def schema(self) -> Schema:
+        return {"enum": list(self.numbers)}
+
+    def check(self, value: object, param: str) -> Value:
+        number = whole(value, param)
+        if number not in self.numbers:
+            raise refused(param, f"must be one of {', '.join(map(str, self.numbers))}")
+        return number
+
+
+@dataclass(frozen=True)
 class Idle(Kind):
     """Seconds until something sleeps, `least` to `most`; 0: at once; -1: never.
 

@@ -57,7 +57,7 @@ def patched(section: Section, override: Flat, change: Mapping[str, object]) -> d
     Raises InvalidRequest for what the section does not have or take, with `param` as a dotted path.
     """
     after = dict(override)
-    for path, value in _leaves(section, change, ""):
+    for path, value in leaves(section, change):
         field = section.by_path.get(path)
         if value is None:
             for each in [name for name in after if name == path or name.startswith(f"{path}.")]:
@@ -97,21 +97,32 @@ def _put(document: Document, path: str, value: Value | None) -> None:
     document[name] = value
 
 
-def _leaves(section: Section, change: Mapping[str, object], prefix: str) -> Iterable[tuple[str, object]]:
-    """(path, value) of every field that a change names; of an object that it clears, the object's."""
+def leaves(
+    section: Section, change: Mapping[str, object], prefix: str = "", *, at: str = "", lenient: bool = False
+) -> Iterable[tuple[str, object]]:
+    """(path, value) of every field that a change names; of an object that it clears, the object's.
+
+    Raises InvalidRequest for a value in the place of an object, and for an unknown field unless `lenient`,
+    with `at` before the path as `param`.
+    """
     for name, value in change.items():
         path = f"{prefix}{name}"
         if path in section.by_path and "." not in name:
             yield path, value
         elif path not in section.groups or "." in name:
+            if lenient:
+                continue
             known = dict.fromkeys(
                 each[len(prefix) :].partition(".")[0] for each in section.by_path if each.startswith(prefix)
             )
             fields = ", ".join(f"`{prefix}{each}`" for each in known)
-            raise refused(path[:_SHOWN], f"is no field of the section `{section.name}`; there are {fields}")
+            raise refused(
+                f"{at}{path}"[:_SHOWN], f"is no field of the section `{section.name}`; there are {fields}"
+            )
         elif value is None:
             yield path, None
         elif isinstance(value, dict):
-            yield from _leaves(section, cast("dict[str, object]", value), f"{path}.")
+            fields_within = cast("dict[str, object]", value)
+            yield from leaves(section, fields_within, f"{path}.", at=at, lenient=lenient)
         else:
-            raise refused(path, "must be an object or null")
+            raise refused(f"{at}{path}", "must be an object or null")

@@ -24,20 +24,40 @@ def change_schemas(section: Section) -> dict[str, Schema]:
     return {name: _nullable(each) if each.get("type") == "object" else each for name, each in fields.items()}
 
 
-def _tree(section: Section, *, clearing: bool) -> Schema:
-    root = _object()
+def set_schema(section: Section) -> Schema:
+    """Of what one place sets, as it is read: any part may be missing, and nothing is null."""
+    root = _tree(section, clearing=False, unset=False)
+    for name in section.optional:
+        _require(root["properties"][name], set(), "")
+    return root
+
+
+def lenient_schema(section: Section) -> Schema:
+    """Of a write that passes over unknown fields: any part may be missing, and null clears it."""
+    root = _tree(section, clearing=True, closed=False)
+    fields: dict[str, Schema] = root["properties"]
+    root["properties"] = {
+        name: _nullable(each) if each.get("type") == "object" else each for name, each in fields.items()
+    }
+    return root
+
+
+def _tree(section: Section, *, clearing: bool, unset: bool = True, closed: bool = True) -> Schema:
+    root = _object(closed=closed)
     for field in section.fields:
         *groups, name = field.path.split(".")
         at = root
         for each in groups:
-            at = at["properties"].setdefault(each, _object())
+            at = at["properties"].setdefault(each, _object(closed=closed))
         schema = {**field.kind.schema, "description": field.description}
-        at["properties"][name] = _nullable(schema) if clearing or field.default is None else schema
+        at["properties"][name] = (
+            _nullable(schema) if clearing or (unset and field.default is None) else schema
+        )
     return root
 
 
-def _object() -> Schema:
-    return {"type": "object", "properties": {}, "additionalProperties": False}
+def _object(*, closed: bool) -> Schema:
+    return {"type": "object", "properties": {}, "additionalProperties": not closed}
 
 
 def _nullable(schema: Schema) -> Schema:

@@ -161,7 +161,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             summary="Change a device",
             description=(
                 "What is absent stays, null clears, `metadata` is replaced as a whole; `settings` are merged "
-                "deeply (JSON Merge Patch), and lists in them replaced."
+                "deeply (JSON Merge Patch), lists in them replaced, and unknown fields of them ignored."
             ),
             tag="Devices",
             handler=routes.update,

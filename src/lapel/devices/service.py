@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from lapel.foundation.actors import Actor
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
-    from lapel.foundation.wire import JsonObject
 
 __all__ = ["LOW_BATTERY_PERCENT", "ONLINE_FOR", "Devices", "HeldDevice", "Hook", "hold_device", "mark_synced"]
 
@@ -218,7 +217,7 @@ class Devices:
         self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
     ) -> DeviceSettings:
         """Merge into the settings, or (`reset`) put these in their place. Raises NotFound, InvalidRequest."""
-        change, world_id, now = device_settings.sections_of(body), actor.world_id, self._kit.clock.now()
+        change, world_id, now = device_settings.body_change(body), actor.world_id, self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             if reset:
                 settings = device_settings.merged(device_settings.NOTHING, change)
@@ -370,7 +369,9 @@ class Devices:
         )
 
 
-async def _merged(connection: Connection, world_id: int, device_id: str, change: JsonObject | None) -> str:
+async def _merged(
+    connection: Connection, world_id: int, device_id: str, change: device_settings.Change
+) -> str:
     """The device's settings after a change, its row held. Raises NotFound, InvalidRequest."""
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:

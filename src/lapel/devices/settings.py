@@ -1,80 +1,64 @@
-"""A device's settings: four sections of the maker's own fields, changed by JSON Merge Patch (RFC 7396).
+"""A device's settings in both forms: in the body of a device, and in a body of their own.
 
-Only what was set is stored. What is not there is left to the device's defaults, so to reset is to remove.
+What their fields take is the configuration's to say.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.configuration.device_settings import changed, valid
 from lapel.devices.wire import Settings, SettingsBody, SettingsChange
 from lapel.foundation.errors import InvalidRequest
-from lapel.foundation.wire import metadata_text, raw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lapel.foundation.wire import JsonObject
 
 NOTHING = "{}"
-MAX_DEPTH = 10
 _SECTIONS = SettingsChange.__struct_fields__
-# One level at a time: what a change does not reach keeps the very digits it was stored with.
-_level = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def change_of(change: SettingsChange | None) -> JsonObject | None:
-    """The sections that a change names; None clears all. Raises InvalidRequest for too deep nesting."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The sections that a write names, None to clear all; `at` is where in the body they stand."""
+
+    sections: JsonObject | None
+    at: str
+
+
+def change_of(change: SettingsChange | None, at: str = "settings.") -> Change:
+    """The change that a device's `settings` ask for."""
     if change is None:
-        return None
+        return Change(None, at)
     named = {name: value for name in _SECTIONS if (value := getattr(change, name)) is not msgspec.UNSET}
-    if _deeper_than(MAX_DEPTH, named):
-        raise InvalidRequest(f"`settings` may be nested {MAX_DEPTH} levels deep.", param="settings")
-    return named
+    return Change(named, at)
 
 
-def sections_of(body: SettingsBody) -> JsonObject | None:
-    """The same of the older form's body. Raises InvalidRequest also where both forms are mixed."""
+def body_change(body: SettingsBody) -> Change:
+    """The same of the older form's body. Raises InvalidRequest where both forms are mixed."""
     if body.settings is msgspec.UNSET:
-        return change_of(body)
+        return change_of(body, "")
     if any(getattr(body, name) is not msgspec.UNSET for name in _SECTIONS):
         raise InvalidRequest("Give the sections either in `settings` or beside it.", param="settings")
     return change_of(body.settings)
 
 
-def merged(stored: str, change: JsonObject | None) -> str:
-    """The JSON text to store after a change. Raises InvalidRequest when it has become too large."""
-    return NOTHING if change is None else metadata_text(_patched(stored.encode(), change), param="settings")
+def merged(stored: str, change: Change) -> str:
+    """The JSON text to store after a change. Raises InvalidRequest, naming the field that is wrong."""
+    if change.sections is None:
+        return NOTHING
+    return msgspec.json.encode(changed(msgspec.json.decode(stored), change.sections, change.at)).decode()
+
+
+def shown(stored: str) -> msgspec.Raw:
+    """What is set, by section."""
+    return msgspec.Raw(msgspec.json.encode(valid(msgspec.json.decode(stored))))
 
 
 def in_sections(stored: str) -> Settings:
-    """All four, also those in which nothing is set."""
-    known = _level(stored)
-    return Settings(**{name: known.get(name, raw(NOTHING)) for name in _SECTIONS})
-
-
-def _patched(stored: bytes | msgspec.Raw | None, change: Mapping[str, Any]) -> JsonObject:
-    """RFC 7396, with what it takes over left undecoded."""
-    is_object = stored is not None and bytes(stored)[:1] == b"{"
-    result: dict[str, Any] = dict(_level(cast("bytes", stored))) if is_object else {}
-    for name, value in change.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict):
-            result[name] = _patched(result.get(name), cast("JsonObject", value))
-        else:
-            result[name] = value
-    return result
-
-
-def _deeper_than(levels: int, value: object) -> bool:
-    """Whether more objects and lists than this lie within one another."""
-    if isinstance(value, dict):
-        within = list(cast("JsonObject", value).values())
-    elif isinstance(value, list):
-        within = cast("list[Any]", value)
-    else:
-        return False
-    return levels == 0 or any(_deeper_than(levels - 1, each) for each in within)
+    """All four sections, also those in which nothing is set."""
+    known = valid(msgspec.json.decode(stored))
+    return Settings(**{name: msgspec.Raw(msgspec.json.encode(known.get(name, {}))) for name in _SECTIONS})

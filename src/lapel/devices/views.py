@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.devices.settings import in_sections
+from lapel.devices.settings import in_sections, shown
 from lapel.devices.wire import CurrentStatus, Device, DeviceSettings, DeviceState, RecordingNow
 from lapel.foundation.clock import timestamp, timestamp_or_none
 from lapel.foundation.wire import raw
@@ -68,7 +68,7 @@ def device_of(row: asyncpg.Record, project_id: str) -> Device:
         last_synced_at=timestamp_or_none(row["last_synced_at"]),
         recording_state=_recording_state(row),
         metadata=raw(row["metadata"]),
-        settings=raw(row["settings"]),
+        settings=shown(row["settings"]),
         project_id=project_id,
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from lapel.configuration.device_settings import change_schema, shown_schema
 from lapel.foundation.pages import PageQuery
 from lapel.foundation.wire import JsonObject, Timestamp
 
@@ -25,6 +26,14 @@ Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=128, examples=["Front d
 Firmware: TypeAlias = Annotated[str, msgspec.Meta(max_length=64, examples=["1.4.2"])]
 Object: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 ObjectOrNull: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
+
+# What a device's settings are, and what a write of them may say.
+_SECTIONS = ("connection", "upload", "audio", "power")
+_SHOWN = {name: shown_schema(name) for name in _SECTIONS}
+SettingsShown: TypeAlias = Annotated[
+    msgspec.Raw,
+    msgspec.Meta(extra_json_schema={"type": "object", "properties": _SHOWN, "additionalProperties": False}),
+]
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +58,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     last_synced_at: Timestamp | None
     recording_state: ObjectOrNull
     metadata: Object
-    settings: Object
+    settings: SettingsShown
     project_id: str
     created_at: Timestamp
     updated_at: Timestamp
@@ -87,16 +96,20 @@ class CreateDevice(msgspec.Struct, frozen=True, kw_only=True):
     metadata: JsonObject | None = None
 
 
-Section: TypeAlias = JsonObject | msgspec.UnsetType | None
+def _change(section: str) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema=change_schema(section))
 
 
-class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings by section, merged into those that are there; null clears, at any depth."""
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings by section, merged into those that are there; null clears, at any depth.
 
-    connection: Section = msgspec.UNSET
-    upload: Section = msgspec.UNSET
-    audio: Section = msgspec.UNSET
-    power: Section = msgspec.UNSET
+    Unknown sections and fields are ignored.
+    """
+
+    connection: Annotated[JsonObject, _change("connection")] | msgspec.UnsetType | None = msgspec.UNSET
+    upload: Annotated[JsonObject, _change("upload")] | msgspec.UnsetType | None = msgspec.UNSET
+    audio: Annotated[JsonObject, _change("audio")] | msgspec.UnsetType | None = msgspec.UNSET
+    power: Annotated[JsonObject, _change("power")] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,20 +121,17 @@ class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
     settings: SettingsChange | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class SettingsBody(SettingsChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SettingsBody(SettingsChange, frozen=True, kw_only=True):
     """The sections, or the same below `settings`; so what GET answered may be sent back as it is."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "not": {
             "required": ["settings"],
-            "anyOf": [{"required": [name]} for name in ("connection", "upload", "audio", "power")],
+            "anyOf": [{"required": [name]} for name in _SECTIONS],
         }
     }
 
     settings: SettingsChange | msgspec.UnsetType | None = msgspec.UNSET
-    device_id: Annotated[Any, msgspec.Meta(description="Not read.")] = None
-    current_status: Annotated[Any, msgspec.Meta(description="Not read.")] = None
-    updated_at: Annotated[Any, msgspec.Meta(description="Not read.")] = None
 
 
 class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,10 +152,10 @@ class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections of a device's settings; what was never set is not there."""
 
-    connection: Object
-    upload: Object
-    audio: Object
-    power: Object
+    connection: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["connection"])]
+    upload: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["upload"])]
+    audio: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["audio"])]
+    power: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["power"])]
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):

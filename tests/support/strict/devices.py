@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from tests.support.strict.configuration import CONNECTION_SETTINGS, UPLOAD_SETTINGS
 from tests.support.strict.shapes import (
     Shape,
@@ -51,6 +54,14 @@ _USED_FITS = agrees(
         or it["storage_used_mb"] <= it["storage_total_mb"]
     ),
 )
+
+
+def _rate(value: Any, at: str) -> Iterator[str]:
+    yield from integer()(value, at)
+    if value not in (16000, 24000, 48000):
+        yield f"{at}: {value!r} is no sample rate"
+
+
 _SETTINGS = record(
     {},
     {
@@ -60,12 +71,12 @@ _SETTINGS = record(
             {},
             {
                 "codec": word("opus", "aac", "wav"),
-                "sample_rate": integer(16000, 48000),
+                "sample_rate": _rate,
                 "bitrate": integer(8, 320),
             },
         ),
         "power": record(
-            {}, {"auto_sleep_minutes": integer(), "low_battery_threshold_percent": integer(0, 100)}
+            {}, {"auto_sleep_minutes": integer(0, 1440), "low_battery_threshold_percent": integer(0, 100)}
         ),
     },
 )
