@@ -260,7 +260,7 @@ def test_idle_times_that_are_too_short_become_10_seconds(given_seconds: int, kep
         ("upload", {"streaming_chunk_kb": 63}, "streaming_chunk_kb"),
         ("upload", {"streaming_chunk_kb": 1025}, "streaming_chunk_kb"),
         ("upload", {"streaming_chunk_kb": "64"}, "streaming_chunk_kb"),
-        ("upload", {"streaming_chunk_kb": 64.0}, "streaming_chunk_kb"),
+        ("upload", {"streaming_chunk_kb": 64.5}, "streaming_chunk_kb"),
         ("upload", {"streaming_chunk_kb": True}, "streaming_chunk_kb"),
         ("upload", {"streaming_flush_interval_seconds": 256}, "streaming_flush_interval_seconds"),
         ("upload", {"daily_data_limit_mb": -1}, "daily_data_limit_mb"),
@@ -292,6 +292,14 @@ def test_what_is_out_of_range_is_refused_with_its_path(
         patched(SECTIONS[section], {}, change)
     assert refused.value.param == param
     assert f"`{param}`" in refused.value.message
+
+
+def test_an_integer_may_be_written_with_a_point() -> None:
+    change = {"streaming_chunk_kb": 256.0}
+    (stored,) = patched(UPLOAD, {}, change).values()
+    assert (stored, type(stored)) == (256, int)
+    with pytest.raises(InvalidRequest):
+        patched(UPLOAD, {}, {"streaming_chunk_kb": 256.5})
 
 
 def test_what_a_section_no_longer_has_is_passed_over() -> None:

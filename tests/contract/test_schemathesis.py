@@ -55,7 +55,7 @@ CONFIG = SchemathesisConfig.from_dict(
     }
 )
 DRAWN = "LAPEL_FUZZ_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("LAPEL_FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("LAPEL_FUZZ_EXAMPLES", "5"))
 schema = schemathesis.openapi.from_dict(described_api(), config=CONFIG)
 OPERATIONS = {each.name: each for each in declared_operations()}
 

@@ -68,7 +68,9 @@ def refused(decoder: BodyDecoder | QueryDecoder, raw: bytes) -> InvalidRequest:
         (b'{"name":"123456789"}', "name"),
         (b'{"size":"1"}', "size"),
         (b'{"size":1.5}', "size"),
-        (b'{"size":1.0}', "size"),
+        (b'{"size":-1.0}', "size"),
+        (b'{"size":9007199254740992.0}', "size"),
+        (b'{"inner":{"size":0.5}}', "inner.size"),
         (b'{"size":true}', "size"),
         (b'{"size":-1}', "size"),
         (b'{"size":9007199254740992}', "size"),
@@ -98,6 +100,15 @@ def test_a_wrong_field_is_named(raw: bytes, param: str) -> None:
     error = refused(decode, raw)
     assert error.param == param
     assert error.details[0].field == param
+
+
+def test_an_integer_may_be_written_with_a_point() -> None:
+    raw = b'{"size":256.0,"inner":{"size":2e3},"metadata":{"size":1.0},"name":"\xc3\xa9","size":12.0}'
+    body = cast("Body", decode(raw))
+    assert (body.size, type(body.size)) == (12, int)  # of a repeated key the last one counts
+    assert body.inner is not None
+    assert (body.inner.size, type(body.inner.size)) == (2000, int)
+    assert (json.dumps(body.metadata), body.name) == ('{"size": 1.0}', "é")
 
 
 @pytest.mark.parametrize(

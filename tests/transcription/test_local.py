@@ -55,7 +55,8 @@ async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
     assert word_error(speech().text, done["full_text"]) < 0.05
     assert (done["language"], done["model"], done["provider"]) == ("en", "whisper-base", "whisper")
     assert {each["speaker"] for each in done["segments"]} == {"SPEAKER_0"}
-    words = [word for each in done["segments"] for word in each["words"]]
+    with_words = await shared.get(f"{transcription_id}?include=words")
+    words = [word for each in with_words["segments"] for word in each["words"]]
     assert "".join(word["word"] for word in words) == done["full_text"].replace(" ", "")
     assert all(word["end"] > word["start"] for word in words)
     assert [word["start"] for word in words] == sorted(word["start"] for word in words)

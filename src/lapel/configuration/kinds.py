@@ -200,7 +200,9 @@ class Text(Kind):
 
 
 def whole(value: object, param: str) -> int:
-    """A JSON integer. Raises InvalidRequest."""
+    """A JSON integer, also one that is written with a point (`256.0`). Raises InvalidRequest."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise refused(param, "must be a whole number")
     return value

@@ -13,10 +13,13 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.integral_floats import with_integer
 from lapel.foundation.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
+# More integers with a point than any body has.
+_MAX_INTEGRAL_FLOATS = 20
 # PostgreSQL and Python agree on these; beyond them an offset overflows one or the other.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
@@ -55,7 +58,7 @@ class BodyDecoder:
     def __call__(self, body: bytes) -> msgspec.Struct:
         """Raises InvalidRequest with `param` naming the field that was wrong."""
         try:
-            value = self._decode(body or b"{}")
+            value = self._decoded(body or b"{}")
             if self._keeps_text:
                 _check_text(body)
         except msgspec.ValidationError as error:
@@ -68,6 +71,18 @@ class BodyDecoder:
         if not body.isascii() or b"\\u" in body:
             self._check_lengths(value)
         return value
+
+    def _decoded(self, body: bytes) -> msgspec.Struct:
+        """An integer may be written with a point: `256.0`."""
+        for _ in range(_MAX_INTEGRAL_FLOATS):
+            try:
+                return self._decode(body)
+            except msgspec.ValidationError as refusal:
+                mended = with_integer(body, str(refusal))
+                if mended is None:
+                    raise
+                body = mended
+        return self._decode(body)
 
 
 class QueryDecoder:
