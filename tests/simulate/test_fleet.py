@@ -104,7 +104,7 @@ async def test_a_slow_check_and_a_limit_are_waited_for(
     limits: dict[str, Any] = {
         "LAPEL_INLINE_HASH_BYTES": "1024",
         "LAPEL_RATE_LIMITS": "on",
-        "LAPEL_RATE_PER_SECOND": "15",
+        "LAPEL_RATE_PER_SECOND": "6",
         "LAPEL_DEVICE_PER_MINUTE": "0",
     }
 
