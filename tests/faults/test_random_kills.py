@@ -1,6 +1,6 @@
 """Random SIGKILLs of API, worker, store and PostgreSQL under load: no promise is broken.
 
-LAPEL_FAULT_KILLS says how many (`make test-deep`: 600); LAPEL_FAULT_SEED repeats the choices of the run that
+LAPEL_FAULT_KILLS says how many (`make test-deep`: 200); LAPEL_FAULT_SEED repeats the choices of the run that
 printed it.
 """
 
