@@ -9,6 +9,8 @@ ARGS   ?=
 JOBS   ?= 3
 # A file's tests share what they start; long ones come early; a test process that dies ends the run.
 SPREAD := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Tests start some thousand processes; each would compile all source anew where the environment forbids to keep it.
+export PYTHONDONTWRITEBYTECODE =
 
 # A virtual environment that was made elsewhere (the clone was moved), or whose Python is gone, is made anew.
 ifneq ($(wildcard $(VENV)/.venv-ok),)
