@@ -182,19 +182,20 @@ async def test_health_waits_for_no_connection_that_requests_hold(fresh_database:
 
 
 async def test_health_knows_at_once_that_the_database_is_back(fresh_database: str, kit: Kit) -> None:
-    """The connection that it kept is dead; a new one is not."""
+    """The connection that it kept is dead; a new one is not. When it learns of that is up to the network."""
     database = Database(fresh_database, min_size=1, max_size=1)
     await database.open()
     try:
         probe = Probe(replace(kit, database=database))
-        assert await probe.database() is True
-        async with database.acquire() as connection:
-            ended = await connection.fetchval(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
-            )
-        assert ended == 1
-        assert await probe.database() is True
+        for _ in range(20):
+            assert await probe.database() is True
+            async with database.acquire() as connection:
+                ended = await connection.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    " AND backend_type = 'client backend'"
+                )
+            assert ended == 1
+            assert await probe.database() is True
     finally:
         await database.close()

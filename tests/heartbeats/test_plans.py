@@ -70,7 +70,8 @@ ALIKE = {
     "ota_assignments_pkey": "ota_assignments_open",
 }
 UPDATES = """
-SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'devices'
+SELECT n_tup_upd, n_tup_upd - n_tup_hot_upd, n_tup_newpage_upd
+FROM pg_stat_user_tables WHERE relname = 'devices'
 """
 
 
@@ -107,22 +108,19 @@ def told(minute: int, *, battery: int) -> queries.Told:
     )
 
 
-async def updates(connection: asyncpg.Connection[Any]) -> tuple[int, int]:
-    """How many updates of devices there were, and how many of them touched no index."""
+async def updates(connection: asyncpg.Connection[Any]) -> tuple[int, int, int]:
+    """How many updates of devices there were, how many touched an index, how many left their page."""
     await connection.execute("SELECT pg_stat_force_next_flush()")
     row = await connection.fetchrow(UPDATES)
     assert row is not None
-    return row[0], row[1]
+    return row[0], row[1], row[2]
 
 
 async def test_a_heartbeat_touches_no_index_but_every_ten_minutes(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
-        # While an autovacuum worker reads any table, the rows before an update must stay and fill their page.
-        for table in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-            await connection.execute(f'ALTER TABLE "{table[0]}" SET (autovacuum_enabled = off)')
         start: int = await connection.fetchval("SELECT min(heartbeat_slot) FROM devices")
-        before, hot_before = await updates(connection)
+        assert await updates(connection) == (0, 0, 0)
         sent = 0
         for minute in range(1, 11):
             for number in range(1, 201):
@@ -132,10 +130,11 @@ async def test_a_heartbeat_touches_no_index_but_every_ten_minutes(fresh_database
                 )
                 assert row is not None
                 sent += 1
-        after, hot_after = await updates(connection)
-        assert after - before == sent == 2000
-        # The slot moved once in these minutes.
-        assert hot_after - hot_before == sent - 200
+        updated, indexed, moved = await updates(connection)
+        assert updated == sent == 2000
+        # The slot moved once in these minutes. An update also touches the indexes where its page is full,
+        # which happens while another session, such as an autovacuum worker, still needs the rows before it.
+        assert indexed - moved <= 200 <= indexed
         assert await connection.fetchval("SELECT max(heartbeat_slot) FROM devices") == start + 10
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
+from asyncpg.exceptions import InternalClientError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
 
 T = TypeVar("T")
+
+# What asyncpg raises on a connection that ended since it was used last; the last of these, where the reason
+# of the server comes in while a statement is being sent.
+_ENDED = (
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    OSError,
+    InternalClientError,
+)
 
 
 class OwnConnection:
@@ -29,7 +41,7 @@ class OwnConnection:
             if self._connection is not None and not self._connection.is_closed():
                 try:
                     return await work(self._connection)
-                except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+                except _ENDED:
                     pass  # the database was restarted since; a new connection tells whether it is there now
                 except BaseException:
                     self._drop()
