@@ -9,6 +9,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -402,12 +403,17 @@ async def _replay(effect: _Effect, stored: Stored) -> tuple[int, Headers, bytes]
     return encode(operation, Reply(body, stored.status, (("Idempotent-Replayed", "true"),)))
 
 
+# Of each struct one decoder; many operations have the empty ones.
+_body_decoder = cache(BodyDecoder)
+_query_decoder = cache(QueryDecoder)
+
+
 def _compile(operation: Operation) -> Endpoint:
     return Endpoint(
         operation,
-        BodyDecoder(operation.body),
-        QueryDecoder(operation.query),
-        QueryDecoder(operation.body),
+        _body_decoder(operation.body),
+        _query_decoder(operation.query),
+        _query_decoder(operation.body),
         operation.parameters,
         # Deleting makes room; `none` stores nothing, or (a heartbeat) looks after the disk itself.
         writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",

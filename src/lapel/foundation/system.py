@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from functools import cached_property
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lapel.foundation.asgi import Receive, Scope, Send
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+    from lapel.foundation.openapi_schemas import Schema
 
 PROBE_SECONDS = 2.0
 _AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
@@ -161,17 +163,36 @@ def _unavailable(body: msgspec.Struct) -> Reply:
     return Reply(body, HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),))
 
 
+class _Described:
+    """The document and its page. Written when they are first asked for, which most processes never are."""
+
+    def __init__(self, others: Sequence[Operation], server_url: str) -> None:
+        self.operations = tuple(others)
+        self._server_url = server_url
+
+    @cached_property
+    def _document(self) -> Schema:
+        return document(self.operations, server_url=self._server_url)
+
+    @cached_property
+    def _json(self) -> bytes:
+        return msgspec.json.encode(self._document)
+
+    @cached_property
+    def _html(self) -> bytes:
+        return docs_page.page(self._document)
+
+    async def document(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
+        return Reply(await asyncio.to_thread(lambda: self._json))
+
+    async def page(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
+        return Reply(await asyncio.to_thread(lambda: self._html))
+
+
 def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:
     """The public routes about the server itself; they describe `others` and themselves."""
     routes = _Routes(kit)
-    texts: dict[str, bytes] = {}
-
-    async def described(_actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
-        return Reply(texts["json"])
-
-    async def read(_actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
-        return Reply(texts["html"])
-
+    described = _Described(others, kit.settings.base_url)
     own = (
         Operation(
             method="GET",
@@ -207,7 +228,7 @@ def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:
             name="get_openapi",
             summary="This document",
             tag="System",
-            handler=described,
+            handler=described.document,
             scope=None,
             callers=frozenset(),
         ),
@@ -217,15 +238,13 @@ def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:
             name="get_docs",
             summary="This document, for people; one page that needs no network",
             tag="System",
-            handler=read,
+            handler=described.page,
             scope=None,
             callers=frozenset(),
             answer="html",
         ),
     )
-    whole = document((*others, *own), server_url=kit.settings.base_url)
-    texts["json"] = msgspec.json.encode(whole)
-    texts["html"] = docs_page.page(whole)
+    described.operations = (*others, *own)
     return own
 
 
