@@ -73,6 +73,9 @@ async def test_every_write_says_who_before_after_and_in_which_request(log: Log, 
     put = await log.ask("PUT", f"/v1/projects/{project}/config/ota", {"auto_update": {"enabled": True}})
     (last, *_) = await log.entries()
     assert last["request_id"] == put.headers["x-request-id"]
+    assert (last["action"], last["actor"]) == ("config.updated", {"kind": "key", "id": key_id})
+    assert (last["resource_type"], last["resource_id"]) == ("project", project)
+    assert last["before"] == {"ota": None}
     assert last["after"] == {"ota": {"auto_update": {"enabled": True}}}
 
 

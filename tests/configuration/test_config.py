@@ -143,7 +143,9 @@ async def test_upload_security_has_no_level_of_end_users(fleet: Fleet) -> None:
         assert refused["param"] == "section"
         assert "organization, project, device" in refused["message"]
     await fleet.set("project", "upload_security", {"encrypted_upload_policy": "v2_preferred"})
-    assert (await fleet.read("end_user", "upload_security"))["source"] == "project"
+    asked = await fleet.read("end_user", "upload_security")
+    assert asked == await fleet.read("project", "upload_security")
+    assert (asked["source"], asked["value"]["encrypted_upload_policy"]) == ("project", "v2_preferred")
 
 
 async def test_a_stored_override_of_a_level_that_a_section_does_not_have_counts_for_nothing(

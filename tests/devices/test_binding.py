@@ -86,6 +86,7 @@ async def test_binding_shows_a_token_once_and_counts(wearer: Wearer, kit: Kit) -
         ({}, "end_user_id"),
         ({"end_user_id": None}, "end_user_id"),
         ({"end_user_id": "eu_x", "pk_d": "0" * 127}, "pk_d"),
+        ({"end_user_id": "eu_x", "pk_d": "0" * 129}, "pk_d"),
         ({"end_user_id": "eu_x", "pk_d": "A" * 128}, "pk_d"),
     ],
 )
@@ -135,6 +136,9 @@ async def test_of_many_bindings_at_once_one_wins(wearer: Wearer) -> None:
 
 async def test_unbinding_revokes_at_once_and_again_does_nothing(wearer: Wearer) -> None:
     bound = await wearer.bind()
+    token = bearer(bound["device_token"])
+    recording = (await wearer.client.post("/v1/recordings", json={}, headers=token)).json()
+    assert recording["end_user_id"] == wearer.person
     answer = await wearer.post("unbind")
     assert answer.status_code == 200
     unbound = answer.json()
@@ -142,6 +146,8 @@ async def test_unbinding_revokes_at_once_and_again_does_nothing(wearer: Wearer) 
     assert not await wearer.works(bound["device_token"])
     again = await wearer.post("unbind")
     assert (again.status_code, again.json()) == (200, unbound)
+    kept = await wearer.client.get(f"/v1/recordings/{recording['id']}", headers=wearer.tenant.headers)
+    assert kept.json() == recording
 
 
 async def test_events_tell_each_binding_once(wearer: Wearer, kit: Kit) -> None:

@@ -113,6 +113,8 @@ async def test_of_many_registrations_at_once_one_is_new(client: httpx.AsyncClien
         ({"serial_number": "PIN0001\n"}, "serial_number"),
         ({"serial_number": "PÍN0001"}, "serial_number"),
         ({"serial_number": "PIN0001", "model": "Bota"}, "model"),
+        ({"serial_number": "PIN0001", "model": "m" * 65}, "model"),
+        ({"serial_number": "PIN0001", "firmware_version": "v" * 65}, "firmware_version"),
         ({"serial_number": "PIN0001", "device_type": ""}, "device_type"),
         ({"serial_number": "PIN0001", "name": "n" * 129}, "name"),
         ({"serial_number": "PIN0001", "name": "🎙" * 65}, "name"),
@@ -126,6 +128,18 @@ async def test_a_wrong_value_is_named(
     answer = await client.post("/v1/devices", json=body, headers=tenant.headers)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
+
+
+async def test_what_is_just_within_its_bounds_is_taken(client: httpx.AsyncClient, tenant: Tenant) -> None:
+    for serial in ("a-_9", "S" * 64):
+        made = await register(client, tenant, serial, model="m_9" * 21 + "x", firmware_version="v" * 64)
+        assert (made["serial_number"], made["model"]) == (serial, "m_9" * 21 + "x")
+        assert made["firmware_version"] == "v" * 64
+    for model in ("bota_pin", "bota_pin_4g", "bota_pin_pro", "bota_note", "9"):
+        assert (await register(client, tenant, f"MODEL-{model}", model=model))["model"] == model
+    change = {"firmware_version": "w" * 64}
+    changed = await client.patch(f"/v1/devices/{made['id']}", json=change, headers=tenant.headers)
+    assert changed.json()["firmware_version"] == "w" * 64
 
 
 async def test_a_name_may_have_128_utf16_units(client: httpx.AsyncClient, tenant: Tenant) -> None:

@@ -7,12 +7,12 @@ import hashlib
 import os
 import zlib
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from lapel.foundation.clock import timestamp
 from lapel.foundation.kit import Kit
 from tests.firmware.support import MODEL, Fleet
 from tests.support.tenants import Tenant, bearer, make_key
@@ -137,6 +137,38 @@ async def test_a_device_sees_what_is_released_for_its_model(fleet: Fleet) -> Non
     await fleet.call("GET", "/v1/firmware-releases", 404, device_id="dev_unknown")
 
 
+async def test_a_device_sees_a_hundred_releases_at_most(fleet: Fleet) -> None:
+    device, made = await fleet.device(), await fleet.released()
+    async with fleet.kit.database.acquire() as connection:
+        columns: str = await connection.fetchval(
+            "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name = 'firmware_releases'"
+            " AND column_name NOT IN ('id', 'version', 'bin_object_key')"
+        )
+        await connection.execute(
+            f"INSERT INTO firmware_releases (id, version, bin_object_key, {columns})"
+            f" SELECT 'fw_' || lpad(n::text, 24, '0'), '0.' || n, bin_object_key || n, {columns}"
+            " FROM firmware_releases, generate_series(1, 100) n WHERE world_id = $1 AND id = $2",
+            fleet.tenant.test_world,
+            made["id"],
+        )
+    seen = await fleet.call("GET", "/v1/firmware-releases", 200, device_id=device)
+    assert (set(seen), len(seen["data"])) == ({"data"}, 100)
+    await fleet.call("GET", "/v1/firmware-releases", 400, device_id=device, limit="101")
+
+
+@pytest.mark.parametrize("version", ["1", "A.b_c+d-e", "9" * 32])
+async def test_a_version_has_1_to_32_letters_digits_and_signs(fleet: Fleet, version: str) -> None:
+    assert (await fleet.upload(version=version))["version"] == version
+
+
+async def test_a_file_has_a_byte_to_64_mib(fleet: Fleet) -> None:
+    assert (await fleet.upload(bytes(64 * MIB)))["bin_file_size_bytes"] == 64 * MIB
+    refused = await fleet.upload(bytes(64 * MIB + 1), expect=413)
+    assert refused["error"]["code"] == "payload_too_large"
+    assert len(await fleet.objects()) == 1
+
+
 async def test_a_model_has_a_version_once(fleet: Fleet) -> None:
     made = await fleet.upload(b"one", version="1.0")
     refused = await fleet.upload(b"another", version="1.0", expect=409)
@@ -191,6 +223,9 @@ GOOD = {"model": MODEL, "version": "1.0"}
         ({**GOOD, "model": "Bota Pin"}, {"bin": ("a.bin", b"x")}, "model"),
         ({**GOOD, "version": "1/0"}, {"bin": ("a.bin", b"x")}, "version"),
         ({**GOOD, "version": "1" * 33}, {"bin": ("a.bin", b"x")}, "version"),
+        ({**GOOD, "version": ".1"}, {"bin": ("a.bin", b"x")}, "version"),
+        ({**GOOD, "version": "1.0\n"}, {"bin": ("a.bin", b"x")}, "version"),
+        ({**GOOD, "version": ""}, {"bin": ("a.bin", b"x")}, "version"),
         ({**GOOD, "release_sequence": "-1"}, {"bin": ("a.bin", b"x")}, "release_sequence"),
         ({**GOOD, "release_sequence": ""}, {"bin": ("a.bin", b"x")}, "release_sequence"),
         ({**GOOD, "release_sequence": str(2**53)}, {"bin": ("a.bin", b"x")}, "release_sequence"),
@@ -273,6 +308,8 @@ async def test_other_callers_may_not(
 async def test_links_end(fleet: Fleet) -> None:
     made = await fleet.upload()
     link = await fleet.call("GET", f"/v1/firmware-releases/{made['id']}/download-url", 200)
-    now = timestamp(fleet.kit.clock.now())
-    assert link["expires_at"] > now
+    assert set(link) == {"download_url", "version", "sha256", "file_size_bytes", "expires_at"}
+    left = datetime.fromisoformat(link["expires_at"]) - fleet.kit.clock.now()
+    assert timedelta(minutes=50) < left <= timedelta(hours=1)
+    await fleet.call("GET", f"/v1/firmware-releases/{made['id']}/download-url", 400, type="exe")
     assert "X-Amz-Expires=3600" in link["download_url"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from typing import Any
 
@@ -54,6 +55,10 @@ async def test_all_that_is_told_is_kept(device: Worn) -> None:
         "device_state": "idle", "pending_recordings": 2, "flags": 9, "connection_type": ["wifi", "ble"],
     }  # fmt: skip
     assert shown["last_heartbeat_at"] == shown["last_seen_at"] is not None
+    assert json.loads((await device.row())["client_context"]) == FULL["client_context"]
+    status = (await device.shown("/settings"))["current_status"]
+    for name in ("battery_percent", "storage_used_mb", "storage_total_mb", "signal_strength_dbm"):
+        assert status[name] == (await device.shown("/state"))[name] == FULL[name]
     assert shown["updated_at"] > before["updated_at"]
     assert set(shown) == set(before)
 
@@ -221,6 +226,10 @@ async def test_what_is_out_of_range_is_refused_and_nothing_kept(
 )
 async def test_what_is_just_in_range_is_taken(device: Worn, body: dict[str, Any]) -> None:
     await device.beat(**body)
+    shown = await device.shown()
+    told = {**shown, **(shown["recording_state"] or {}), "device_name": shown["name"]}
+    for name in body.keys() & told.keys():
+        assert told[name] == body[name], name
 
 
 async def test_unlisted_states_and_connections_are_kept_as_given(device: Worn) -> None:
