@@ -1,20 +1,24 @@
-"""One project never has all places of a worker, and what takes long is done in turns."""
+"""Projects share the places of a worker, and what takes long is done in turns."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
 from lapel.erasure.service import LocalCopies
 from lapel.foundation.kit import Kit
-from lapel.transcription import work
+from lapel.transcription import work, work_queries
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.claims import Claim
+from lapel.transcription.doing import Doing, Ending
 from lapel.transcription.engine.client import Engine
 from lapel.transcription.payloads import Lane
 from lapel.transcription.runner import Runner
@@ -29,70 +33,133 @@ SOUND = b"OggS" + bytes(200)
 UNDER_WAY = "SELECT count(*) FROM speech_work WHERE turns > 0"
 
 
-class Busy(Runner):
-    """Its steps last until `go` is set; each is done once."""
+DRAWS = int(os.environ.get("LAPEL_PLACES_DRAWS", "30"))
 
-    def begin(self) -> None:
-        """From now on."""
-        self.go = asyncio.Event()
-        self.now = Counter[int]()
+
+class Hanging(Doing):
+    """Its steps last until they are let go. `admitted`: for each, how many steps its world had under way and
+    how many places were free when it was begun."""
+
+    def start(self, places: int) -> None:
+        """From now on, with so many places."""
+        self.places = places
+        self.under_way: dict[str, tuple[int, asyncio.Event]] = {}
+        self.admitted: list[tuple[int, int]] = []
         self.done: list[str] = []
 
-    async def _do(self, claim: Claim) -> bool:
-        self.now[claim.world_id] += 1
-        await self.go.wait()
-        self.done.append(claim.id)
-        async with self._kit.database.acquire() as connection:
-            await connection.execute("DELETE FROM speech_work WHERE id = $1", claim.id)
-        return False
+    @property
+    def held(self) -> Counter[int]:
+        """Steps under way, by world."""
+        return Counter(world_id for world_id, _ in self.under_way.values())
 
-    async def until_busy(self, world_id: int, steps: int) -> None:
-        """Wait until it is at so many steps of a world."""
+    async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:  # noqa: ARG002
+        self.admitted.append((self.held[claim.world_id], self.places - len(self.under_way)))
+        let_go = asyncio.Event()
+        self.under_way[claim.id] = claim.world_id, let_go
+        await let_go.wait()
+        return Ending(self._write, None)
+
+    def let_go(self, step: str) -> None:
+        """This one ends."""
+        self.done.append(step)
+        self.under_way.pop(step)[1].set()
+
+    async def _write(self, _: object) -> None:
+        pass
+
+
+class Busy(Runner):
+    """One job for each step that was put in its lane, as the queue has them."""
+
+    def begin(self, kit: Kit, steps: Steps, places: int) -> None:
+        """Its steps hang."""
+        self._doing = self.hanging = Hanging(kit, steps)
+        self.hanging.start(places)
+        self.jobs: list[asyncio.Task[None]] = []
+
+    async def put(self, kit: Kit, lane: Lane, audio: tuple[int, str, str], steps: int) -> None:
+        """So many more steps wait in a lane; returns when each is under way or has to wait."""
+        world_id, recording_id, media_id = audio
+        for _ in range(steps):
+            async with kit.database.transaction() as connection:
+                name, of = secrets.token_hex(8), (recording_id, media_id)
+                now = kit.clock.now()
+                await work_queries.insert(connection, world_id, name, of, None, lane, "transcribe", now)
+            self.jobs.append(asyncio.create_task(self.work(lane)))
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until each job has a step under way, or is spent."""
         async with asyncio.timeout(SLOW):
-            while self.now[world_id] < steps:  # noqa: ASYNC110 - a counter
-                await asyncio.sleep(0.01)
+            while sum(not job.done() for job in self.jobs) > len(self.hanging.under_way):  # noqa: ASYNC110 - tasks
+                await asyncio.sleep(0.002)
+
+    async def end_all(self) -> None:
+        """Let go of everything, until nothing waits."""
+        while self.hanging.under_way:
+            self.hanging.let_go(next(iter(self.hanging.under_way)))
+            await self.settled()
 
 
 @pytest.fixture
-async def busy(kit: Kit, tmp_path: Path) -> AsyncGenerator[Busy]:
+async def busy(kit: Kit, tmp_path: Path, places: int) -> AsyncGenerator[Busy]:
     async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
     scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
-    made = Busy(kit, Steps(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch))
-    made.begin()
+    steps = Steps(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch)
+    made = Busy(kit, steps)
+    made.begin(kit, steps, places)
     yield made
     await made.stop()
 
 
-async def steps_of(kit: Kit, device: Device, lane: Lane, count: int) -> None:
-    """So many steps that wait in a lane."""
+async def audio_of_tenants(kit: Kit, device: Device, count: int) -> list[tuple[int, str, str]]:
+    """World, recording and media of an audio of each of so many tenants."""
+    found: list[tuple[int, str, str]] = []
     for _ in range(count):
-        recording_id, media_id = await device.upload(SOUND)
-        async with kit.database.transaction() as connection:
-            await work.begin_probe(
-                connection, device.tenant.test_world, recording_id, media_id, kit.clock.now()
-            )
-            await connection.execute("UPDATE speech_work SET lane = $1 WHERE id = $2", lane, media_id)
+        tenant = await make_tenant(kit)
+        found.append((tenant.test_world, *await Device(device.client, tenant, tenant.headers).upload(SOUND)))
+    return found
 
 
-@pytest.mark.parametrize(("lane", "places"), [("decode", 3), ("io", 8)])
-async def test_one_world_has_never_all_places_and_no_step_is_forgotten(
+@pytest.mark.parametrize(
+    ("lane", "places", "shares"), [("decode", 3, [2, 1]), ("io", 16, [8, 4, 2, 1, 1])], ids=["decode", "io"]
+)
+async def test_hanging_steps_leave_each_newcomer_a_place_and_none_is_forgotten(
+    device: Device, kit: Kit, busy: Busy, lane: Lane, places: int, shares: list[int]
+) -> None:
+    audios = await audio_of_tenants(kit, device, len(shares))
+    for audio, share in zip(audios, shares, strict=True):  # each finds the steps of those before it hanging
+        await busy.put(kit, lane, audio, places + 1)
+        assert busy.hanging.held[audio[0]] == share
+    assert len(busy.hanging.under_way) == places
+    await busy.end_all()
+    assert len(set(busy.hanging.done)) == len(shares) * (places + 1)
+
+
+@pytest.mark.parametrize(("lane", "places"), [("decode", 3), ("io", 16)])
+async def test_a_world_has_another_step_only_while_more_places_are_free_than_it_has(
     device: Device, kit: Kit, busy: Busy, lane: Lane, places: int
 ) -> None:
-    first = device.tenant.test_world
-    await steps_of(kit, device, lane, places + 1)
-    jobs = [asyncio.create_task(busy.work(lane)) for _ in range(places + 1)]  # one for each step
-    await busy.until_busy(first, places - 1)
-    done, _ = await asyncio.wait(jobs, timeout=SLOW, return_when=asyncio.FIRST_COMPLETED)
-    assert done  # a job that found nothing for it is spent
-    other = await make_tenant(kit)
-    await steps_of(kit, Device(device.client, other, other.headers), lane, 1)
-    jobs.append(asyncio.create_task(busy.work(lane)))
-    await busy.until_busy(other.test_world, 1)
-    assert busy.now[first] == places - 1
-    busy.go.set()
-    await asyncio.gather(*jobs)
-    assert len(set(busy.done)) == len(busy.done) == places + 2
+    audios = await audio_of_tenants(kit, device, 3)
+    seed = secrets.token_hex(4)
+    draw = random.Random(seed)
+    for _ in range(DRAWS):
+        under_way = sorted(busy.hanging.under_way)
+        if under_way and draw.random() < 0.4:
+            for step in draw.sample(under_way, draw.randint(1, len(under_way))):
+                busy.hanging.let_go(step)
+            await busy.settled()
+        else:
+            await busy.put(kit, lane, draw.choice(audios), draw.randint(1, places // 2))
+        held = busy.hanging.held
+        free = places - held.total()
+        async with kit.database.acquire() as connection:
+            waiting = await connection.fetch("SELECT DISTINCT world_id FROM speech_work WHERE lease IS NULL")
+        # A world whose step waits is one that may not have another place.
+        assert all(held[row["world_id"]] >= free for row in waiting), seed
+    assert all(has < free for has, free in busy.hanging.admitted), seed
+    await busy.end_all()
 
 
 async def test_long_files_of_many_projects_keep_nobody_waiting(tmp_path: Path, fresh_database: str) -> None:
@@ -117,18 +184,24 @@ async def test_long_files_of_many_projects_keep_nobody_waiting(tmp_path: Path, f
 
 
 async def test_a_long_file_is_decoded_in_turns_to_its_end(tmp_path: Path, fresh_database: str) -> None:
-    async with office(tmp_path, fresh_database) as opened:
-        blocks = 4_000
-        recording_id, media_id = await opened.upload(
-            silent_flac(blocks, rate=96_000, channels=8, block=16_384)
-        )
-        most = 0
-        while (duration := (await opened.read(recording_id))["duration_ms"]) is None:
-            found = await opened.value("SELECT max(turns) FROM speech_work WHERE id = $1", media_id)
-            most = max(most, found or 0)
-            await asyncio.sleep(0.05)
-        assert duration == blocks * 16_384 * 1_000 // 96_000
-        assert most > 0
+    async with office(tmp_path, fresh_database, worker=False) as opened:
+        blocks = 1_000
+        file = silent_flac(blocks, rate=96_000, channels=8, block=16_384)
+        recording_id, media_id = await opened.upload(file)
+        kit = opened.live.kit
+        # Half a second of work, in turns of a fiftieth of it.
+        decoder = Decoder(turn_seconds=0.01)
+        scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
+        runner = Runner(kit, Steps(decoder=decoder, engine=Engine(kit.settings), scratch=scratch))
+        async with kit.database.transaction() as connection:
+            world_id = opened.tenant.test_world
+            await work.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+        turns = 0
+        while await runner.run("decode") is not None:
+            turns += 1
+        await runner.stop()
+        assert (await opened.read(recording_id))["duration_ms"] == blocks * 16_384 * 1_000 // 96_000
+        assert turns > 1
 
 
 async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str) -> None:

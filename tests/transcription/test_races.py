@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 import pytest
@@ -21,6 +21,7 @@ from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.claims import claim_next
 from lapel.transcription.engine.client import Engine
 from lapel.transcription.engine.messages import Heard
+from lapel.transcription.failures import SpeechError
 from lapel.transcription.payloads import Lane, Process
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.providers.protocol import Transcriber, Wish
@@ -35,6 +36,7 @@ from tests.support.tenants import make_tenant
 from tests.transcription.office import SLOW
 
 SOUND = b"OggS" + bytes(200)
+T = TypeVar("T", bound=Steps)
 
 
 class Looked(Steps):
@@ -78,11 +80,7 @@ class Watched(Runner):
 async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_once(
     kit: Kit, tmp_path: Path
 ) -> None:
-    steps = Looked(
-        decoder=Decoder(),
-        engine=Engine(kit.settings),
-        scratch=Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database)),
-    )
+    steps = steps_of(Looked, kit, tmp_path / "scratch")
     watched = Watched(kit, steps)
     watched.watch()
     lanes: list[Lane] = ["inference", "io"]
@@ -91,13 +89,15 @@ async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_o
     await watched.stop()
 
 
+def steps_of(kind: type[T], kit: Kit, folder: Path) -> T:
+    """Tools of that kind, with a place on the disk."""
+    scratch = Scratch(folder, kit.store, kit.database, LocalCopies(kit.database))
+    return kind(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch)
+
+
 @pytest.fixture
 async def runner(kit: Kit, tmp_path: Path) -> AsyncGenerator[Runner]:
-    steps = Looked(
-        decoder=Decoder(),
-        engine=Engine(kit.settings),
-        scratch=Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database)),
-    )
+    steps = steps_of(Looked, kit, tmp_path / "scratch")
     async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
     made = Runner(kit, steps)
@@ -139,6 +139,62 @@ async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
         await until_waiting(kit, 1)
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await ending
+
+
+class Erased(Looked):
+    """While it looks at an audio, the end user is erased."""
+
+    async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
+        await self.device.call("DELETE", f"/v1/end-users/{audio.end_user_id}", 204)
+        return await super().probe(audio, keep_samples=keep_samples)
+
+    device: ClassVar[Device]
+
+
+class Damaged(Looked):
+    """Whatever is looked at cannot be read."""
+
+    async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:  # noqa: ARG002
+        raise SpeechError("audio_corrupt", "It is damaged.")
+
+
+async def test_of_an_audio_that_is_erased_while_it_is_looked_at_nothing_is_written(
+    device: Device, kit: Kit, runner: Runner, tmp_path: Path
+) -> None:
+    recording_id, media_id = await device.upload(SOUND)
+    world_id = device.tenant.test_world
+    async with kit.database.transaction() as connection:
+        await work.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+    Erased.device = device
+    other = Runner(kit, steps_of(Erased, kit, tmp_path / "other"))
+    assert await other.run("decode") is not None
+    await other.stop()
+    async with kit.database.acquire() as connection:
+        assert (
+            await connection.fetchval("SELECT duration_ms FROM recordings WHERE id = $1", recording_id)
+            is None
+        )
+        for table in ("audio_facts", "speech_work"):
+            rows = f"SELECT count(*) FROM {table} WHERE world_id = $1 AND recording_id = $2"
+            assert await connection.fetchval(rows, world_id, recording_id) == 0
+
+
+async def test_a_probe_that_fails_while_its_recording_is_deleted_waits_for_that(
+    device: Device, kit: Kit, runner: Runner, tmp_path: Path
+) -> None:
+    recording_id, media_id = await device.upload(SOUND)
+    world_id = device.tenant.test_world
+    async with kit.database.transaction() as connection:
+        await work.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+    other = Runner(kit, steps_of(Damaged, kit, tmp_path / "other"))
+    async with kit.database.transaction() as connection:  # as a deletion does
+        await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
+        failing = asyncio.create_task(other.run("decode"))
+        await until_waiting(kit, 1)
+        await work_queries.hold_of_recordings(connection, world_id, [recording_id])
+        await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
+    await failing
+    await other.stop()
 
 
 async def test_nobody_waits_for_a_deletion_of_somebody_else(device: Device, kit: Kit) -> None:
@@ -240,11 +296,7 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
             "WHERE id = $1",
             made["id"],
         )
-    steps = Silent(
-        decoder=Decoder(),
-        engine=Engine(kit.settings),
-        scratch=Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database)),
-    )
+    steps = steps_of(Silent, kit, tmp_path / "scratch")
     runner = Runner(kit, steps)
     for _ in range(50):  # others' work may wait there, too
         await runner.run("inference")

@@ -269,16 +269,22 @@ async def test_a_service_that_never_answers_keeps_neither_other_projects_nor_upl
         serving_fake(Fake("deepgram", decode=False)) as quick,
     ):
         opened.fake.fail(HANG, times=100)
-        for _ in range(10):
+        for _ in range(9):
             await opened.transcribe()
-        await opened.until_called(7)  # of eight places
+        await opened.until_called(8)  # of sixteen places
+        second = await make_tenant(opened.live.kit)
+        await opened.set_slot("deepgram", "deepgram", opened.fake.url, second.test_world)
+        hanging = Office(opened.client, second, second.headers, opened.live, opened.fake)
+        for _ in range(5):
+            await hanging.transcribe()
+        await opened.until_called(8 + 4)
         other = await make_tenant(opened.live.kit)
         await opened.set_slot("deepgram", "deepgram", quick.url, other.test_world)
         neighbour = Office(opened.client, other, other.headers, opened.live, quick)
         for _ in range(2):
             _, transcription_id = await neighbour.transcribe()
             assert (await neighbour.ended(transcription_id))["status"] == "completed"
-        assert len(opened.fake.calls) == 7
+        assert len(opened.fake.calls) == 8 + 4
         recording_id, _ = await opened.upload(SPEECH)
         deadline = time.monotonic() + SLOW
         while (await opened.read(recording_id))["duration_ms"] is None:

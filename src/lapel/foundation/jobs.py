@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # In each worker process, each lane has a line of its own to the queue, and does so many jobs at once.
 Lane: TypeAlias = Literal["usual", "verify", "decode", "io", "inference"]
 # Most of those in `verify` wait for their turn (recordings/jobs.py).
-AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 8, "inference": 2}
+AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 16, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 # Each shows itself every five seconds; by the database's clock, since the machines' own may differ.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,13 @@ from lapel.transcription import fact_queries, queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
 from lapel.transcription.doing import Doing, Ending
 from lapel.transcription.failures import Gone, SpeechError, TryAgain, TurnOver
+from lapel.transcription.payloads import LANES
+from lapel.transcription.places import Places
 
 if TYPE_CHECKING:
+    from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
+    from lapel.recordings.service import Audio
     from lapel.transcription.failures import Code
     from lapel.transcription.payloads import Lane
     from lapel.transcription.steps import Steps
@@ -80,8 +84,7 @@ class Runner:
         self._stopping = False
         self._models = asyncio.Lock()
         self._name = secrets.token_hex(8)
-        # How many steps of each world this process is at, by lane.
-        self._held: defaultdict[Lane, Counter[int]] = defaultdict(Counter)
+        self._places: dict[Lane, Places] = {lane: Places(AT_ONCE[lane]) for lane in LANES}
         self._claiming: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
@@ -120,20 +123,18 @@ class Runner:
         try:
             await self._begin(claim)
         finally:
-            self._held[lane][claim.world_id] -= 1
+            self._places[lane].give_back(claim.world_id)
         return claim
 
     async def _claim(self, lane: Lane) -> Claim | None:
-        """The step whose turn it is. One world never has all places of this process, so that others' short
-        steps need not wait for its long ones."""
+        """The step whose turn it is among the worlds that may have another place of this process."""
+        places = self._places[lane]
         async with self._claiming[lane]:  # one after the other, so that each sees what the others have
-            if self._stopping:
+            if self._stopping or places.none_free:
                 return None
-            most = max(AT_ONCE[lane] - 1, 1)
-            full = [world for world, held in self._held[lane].items() if held >= most]
-            claim = await claim_next(self._kit, lane, self._name, full)
+            claim = await claim_next(self._kit, lane, self._name, places.at_their_most)
             if claim is not None:
-                self._held[lane][claim.world_id] += 1
+                places.take(claim.world_id)
             return claim
 
     async def _begin(self, claim: Claim) -> None:
@@ -159,6 +160,7 @@ class Runner:
         """The claimed step, to whatever end. Whether a step that reads the audio waits in the queue."""
         try:
             ending = await self._attempt(claim)
+            return await self._end(claim, ending)
         except Gone:  # with its rows, usually: then nothing is written
             await self._fail(claim, "processing_error", "The audio is gone.")
         except SpeechError as error:
@@ -174,8 +176,6 @@ class Runner:
             if not self._stopping:
                 raise
             await self._put_back(claim, timedelta(0), failed=False)
-        else:
-            return await self._end(claim, ending)
         return False
 
     async def stop(self) -> None:
@@ -237,11 +237,13 @@ class Runner:
         return True
 
     async def _end(self, claim: Claim, ending: Ending) -> bool:
-        """Write down what came of it, if it is still ours; whether a step that reads the audio waits then."""
+        """Write down what came of it, if it is still ours; whether a step that reads the audio waits then.
+
+        Raises Gone when the step tells the recording, and that is deleted.
+        """
         async with self._kit.database.transaction() as connection:
-            if claim.stage in ("probe", "finish"):  # which tell the recording; it is locked before its work
-                audio = (claim.world_id, claim.recording_id, claim.media_id)
-                await audio_of(connection, *audio, hold=True)
+            if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
+                raise Gone
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
                 return False
             await ending.write(connection)
@@ -270,9 +272,10 @@ class Runner:
         """It has failed for good; so has the probe, if that is what failed."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
+            audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
                 return
-            if claim.stage == "probe":
+            if audio is not None:
                 await fact_queries.put_fault(
                     connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
                 )
@@ -320,3 +323,11 @@ class Runner:
                 await work.wake(
                     connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after or None
                 )
+
+
+async def _hold_audio(connection: Connection, claim: Claim) -> Audio | None:
+    """The audio, its recording held to the end of the transaction; None when it is deleted.
+
+    Whatever writes to the recording, or refers to it, holds it before its work, in the order of a deletion.
+    """
+    return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, hold=True)
