@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from lapel import app
 from lapel.foundation.auth import Authenticator
 from lapel.foundation.clock import SystemClock
+from lapel.foundation.effects import Effects
 from lapel.foundation.kit import RESTART_PATIENCE, open_kit
 from lapel.foundation.limits import open_limiter
 from lapel.foundation.requests import Api
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.settings import Settings
 
-# A request that waits for a row answers 503 well within the ten seconds that an answer may take, whatever it
-# waited for before.
+# A request that waits for a row gives up its connection, of which there are few, before its time is over.
 _LOCK_SECONDS = 4.0
 
 
@@ -61,13 +61,13 @@ class Server:
         self._api = Api(
             app.operations(kit, self.slices),
             authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, use.record),
-            database=kit.database,
-            sealer=kit.sealer,
+            effects=Effects(kit.database, kit.sealer, kit.clock),
             clock=kit.clock,
             ids=kit.ids,
             limiter=await self._open.enter_async_context(open_limiter(kit)),
             observe=observe_request,
             body_limit=settings.body_limit,
+            answer_timeout=settings.answer_timeout,
             room=Room(kit.disk, RowQuota(kit.database, settings.rows_bytes_per_world)),
         )
         self._metrics = Metrics(kit)

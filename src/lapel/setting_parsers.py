@@ -50,14 +50,17 @@ def size(raw: str) -> int:
     raise ValueError("is not a size; give bytes, or a number with KiB, MiB or GiB, such as 64MiB")
 
 
-def seconds(raw: str) -> float:
-    try:
-        number = float(raw)
-    except ValueError:
-        number = -1.0
-    if not 0 < number <= 86_400:
-        raise ValueError("is not a time; give seconds, more than 0 and at most 86400")
-    return number
+def seconds(most: float = 86_400) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            number = float(raw)
+        except ValueError:
+            number = -1.0
+        if not 0 < number <= most:
+            raise ValueError(f"is not a time; give seconds, more than 0 and at most {most:g}")
+        return number
+
+    return parse
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -199,12 +199,18 @@ class Settings:
         64 * KIB, "Most bytes the request line and all headers may take.", parse.size
     )
     header_timeout: float = _setting(
-        10.0, "Seconds a client has to send its request line and headers.", parse.seconds
+        10.0, "Seconds a client has to send its request line and headers.", parse.seconds()
     )
     body_timeout: float = _setting(
         30.0,
         "Seconds a body may pause, and the time in which it must move at least 1 KiB per second.",
-        parse.seconds,
+        parse.seconds(),
+    )
+    answer_timeout: float = _setting(
+        9.0,
+        "Seconds after the last byte of a request when it is answered 503 if it is not answered yet; "
+        "upload-complete has 2.5 times as long. At most 9.5: clients count on an answer within 10.",
+        parse.seconds(9.5),
     )
     min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parse.size)
 
@@ -230,7 +236,7 @@ class Settings:
         0, "Threads of the speech models in a worker; 0 is as many as there are cores.", parse.whole(0, 1024)
     )
     speech_idle_seconds: float = _setting(
-        300.0, "Seconds after which speech models that nobody needs leave memory.", parse.seconds
+        300.0, "Seconds after which speech models that nobody needs leave memory.", parse.seconds()
     )
 
     log_level: LogLevel = _setting(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lapel.foundation import migrations
+from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from tests.support.memory import folder_in_memory
 
 
@@ -15,3 +17,15 @@ def quick_folder(tmp_path: Path) -> Generator[Path]:
     """An empty folder in which every fsync is free."""
     with folder_in_memory(tmp_path) as folder:
         yield folder
+
+
+@pytest.fixture
+def own_postgres(quick_folder: Path) -> Generator[EmbeddedPostgres]:
+    """A server that the test may stop; it must be started in the main thread."""
+    server = EmbeddedPostgres(quick_folder / "database")
+    server.start()
+    try:
+        migrations.upgrade(server.dsn())
+        yield server
+    finally:
+        server.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation import migrations
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import listen
@@ -174,18 +173,6 @@ async def test_a_half_sent_put_is_nothing(fresh_database: str, tmp_path: Path) -
         assert stored.status_code == 200
         assert (await owner.post(f"/recordings/{recording}/upload-complete")).status_code == 200
         assert await owner.read(recording, link["media_id"]) == CONTENT
-
-
-@pytest.fixture
-def own_postgres(quick_folder: Path) -> Generator[EmbeddedPostgres]:
-    """A server that the test may stop; it must be started in the main thread."""
-    server = EmbeddedPostgres(quick_folder / "database")
-    server.start()
-    try:
-        migrations.upgrade(server.dsn())
-        yield server
-    finally:
-        server.stop()
 
 
 async def test_a_database_that_restarts_under_load_costs_repeats_and_nothing_else(

@@ -12,6 +12,7 @@ import pytest
 from lapel.foundation.actors import Actor
 from lapel.foundation.answers import Headers
 from lapel.foundation.auth import Authenticator
+from lapel.foundation.effects import Effects
 from lapel.foundation.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
 from lapel.foundation.kit import Kit
 from lapel.foundation.limits import Unlimited
@@ -78,13 +79,13 @@ def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.As
     api = Api(
         [operation],
         authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
-        database=kit.database,
-        sealer=kit.sealer,
+        effects=Effects(kit.database, kit.sealer, kit.clock),
         clock=kit.clock,
         ids=kit.ids,
         limiter=limiter or Unlimited(),
         observe=lambda *_, **__: None,
         body_limit=1 << 20,
+        answer_timeout=60,
         room=Room(),
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")

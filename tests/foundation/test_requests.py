@@ -16,6 +16,7 @@ import structlog
 from lapel.foundation.actors import Actor
 from lapel.foundation.auth import Authenticator
 from lapel.foundation.disk import DiskGuard
+from lapel.foundation.effects import Effects
 from lapel.foundation.errors import Conflict
 from lapel.foundation.kit import Kit
 from lapel.foundation.limits import Unlimited
@@ -73,13 +74,13 @@ def serve(kit: Kit, tenant: Tenant) -> Callable[..., httpx.AsyncClient]:
         api = Api(
             operations,
             authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
-            database=kit.database,
-            sealer=kit.sealer,
+            effects=Effects(kit.database, kit.sealer, kit.clock),
             clock=kit.clock,
             ids=kit.ids,
             limiter=Unlimited(),
             observe=observe or (lambda *_, **__: None),
             body_limit=1000,
+            answer_timeout=60,
             room=Room(disk),
         )
         transport = httpx.ASGITransport(api)

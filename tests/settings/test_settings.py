@@ -40,6 +40,12 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert Settings.from_env({"HOME": "/h", "LAPEL_DATABASE_URL": ""}).database_url is None
 
 
+def test_the_time_of_an_answer_is_within_the_contract() -> None:
+    assert Settings.from_env({"HOME": "/h"}).answer_timeout < 10
+    with pytest.raises(SettingsError, match=r"at most 9\.5"):
+        Settings.from_env({"HOME": "/h", "LAPEL_ANSWER_TIMEOUT": "10"})
+
+
 def test_an_override_of_no_setting_is_a_mistake() -> None:
     with pytest.raises(TypeError, match="prot"):
         Settings.from_env({"HOME": "/h"}, prot=80)

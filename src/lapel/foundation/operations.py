@@ -116,6 +116,8 @@ class Operation:
     sized: Callable[..., Awaitable[int]] | None = None
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False
+    # Whether the answer waits for objects to be examined: then it may take longer than others.
+    slow: bool = False
     description: str = ""
 
     @property

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +18,9 @@ from lapel.foundation.actors import ANONYMOUS, Actor
 from lapel.foundation.answers import encode, problem, refuse
 from lapel.foundation.asgi import ClientGone
 from lapel.foundation.auth import admit
-from lapel.foundation.bodies import BodyDecoder, QueryDecoder
+from lapel.foundation.deadline import Deadline
+from lapel.foundation.effects import Effect
+from lapel.foundation.endpoints import Endpoint, endpoint_of
 from lapel.foundation.errors import (
     ApiError,
     MethodNotAllowed,
@@ -31,10 +31,9 @@ from lapel.foundation.errors import (
     Unavailable,
 )
 from lapel.foundation.forms import Form
-from lapel.foundation.idempotency import Stored, Ticket
 from lapel.foundation.large_answers import PIECE, LargeAnswers
-from lapel.foundation.operations import Operation, Reply, Router
-from lapel.foundation.refusals import AGAIN, classify
+from lapel.foundation.operations import Operation, Router
+from lapel.foundation.refusals import classify
 from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.request_id import REQUEST_ID
 from lapel.foundation.strangers import Strangers
@@ -46,33 +45,18 @@ if TYPE_CHECKING:
     from lapel.foundation.answers import Headers
     from lapel.foundation.asgi import Receive, Scope, Send
     from lapel.foundation.clock import Clock
-    from lapel.foundation.database import Database
+    from lapel.foundation.effects import Effects
     from lapel.foundation.ids import Ids
     from lapel.foundation.operations import Answer, Direct
     from lapel.foundation.protocols import Authenticate, Limiter, Observer
     from lapel.foundation.row_quota import Room
-    from lapel.foundation.seal import Sealer
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-_KEEP_ANSWERS = timedelta(hours=24)
 # What is read and decoded for a caller that is not known yet, at most.
 _DIRECT_BYTES = 64 * 1024
+# So many times the usual seconds are a slow operation's.
+_SLOW = 2.5
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An operation and what was compiled from it."""
-
-    operation: Operation
-    body: BodyDecoder
-    query: QueryDecoder
-    # The same for the text fields of a form.
-    fields: QueryDecoder
-    parameters: tuple[str, ...]
-    writes: bool
-    # Whether what it keeps has a client's own text in it.
-    grows: bool
 
 
 @dataclass(slots=True)
@@ -86,6 +70,8 @@ class _Call:
     actor: Actor = ANONYMOUS
     extra: Headers = ()
     started: bool = False
+    # Once the operation is known: before, nothing waits.
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +82,6 @@ class _Large:
     make: Callable[[], Awaitable[Answer]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Effect:
-    """What a `stored` operation is asked to do; `ticket` only with an Idempotency-Key."""
-
-    operation: Operation
-    actor: Actor
-    params: Mapping[str, str]
-    query: msgspec.Struct
-    body: msgspec.Struct
-    ticket: Ticket | None
-
-
 class Api:
     """The ASGI application of all operations."""
 
@@ -116,36 +90,47 @@ class Api:
         operations: Sequence[Operation],
         *,
         authenticate: Authenticate,
-        database: Database,
-        sealer: Sealer,
+        effects: Effects,
         clock: Clock,
         ids: Ids,
         limiter: Limiter,
         observe: Observer,
         body_limit: int,
         room: Room,
+        answer_timeout: float,
     ) -> None:
+        """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadline."""
         self.operations = tuple(operations)
         self._authenticate = authenticate
-        self._database = database
-        self._sealer = sealer
-        self._clock = clock
+        self._effects = effects
         self._ids = ids
         self._limiter = limiter
         self._observe = observe
         self._body_limit = body_limit
         self._room = room
+        self._answer_timeout = answer_timeout
         self._large = LargeAnswers()
         self._token_worlds = TokenWorlds()
         self.strangers = Strangers(clock)
-        self._router = Router((each.method, each.path, _compile(each)) for each in operations)
+        self._router = Router((each.method, each.path, endpoint_of(each)) for each in operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; never raises."""
         call = _Call(dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(call.request_id)
         try:
-            answer = await self._answer(scope, receive, call)
+            await self._respond(scope, receive, send, call)
+        except BaseException:
+            # At the end of its time the request was cancelled, whatever became of that on the way here.
+            if call.deadline is None or not await call.deadline.answered():
+                raise
+        finally:
+            if call.deadline is not None:
+                call.deadline.stop()
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, call: _Call) -> None:
+        try:
+            answer = await self._answer(scope, receive, send, call)
             if isinstance(answer, _Large) or len(answer[2]) > PIECE:
                 await self._send_large(answer, scope, call, send)
                 return
@@ -154,11 +139,22 @@ class Api:
         except Exception as error:
             if call.started:
                 raise
-            refusal = classify(error)
-            if isinstance(refusal, RateLimitExceeded):
-                call.extra = ()  # its own headers are of the tightest limit
-            answer = refuse(refusal, call.request_id, problem(call.headers))
+            answer = self._refuse(error, call)
         await self._start(answer, scope, call, send)
+        await send({"type": "http.response.body", "body": answer[2], "more_body": False})
+
+    def _refuse(self, error: Exception, call: _Call) -> tuple[int, Headers, bytes]:
+        refusal = classify(error)
+        if isinstance(refusal, RateLimitExceeded):
+            call.extra = ()  # its own headers are of the tightest limit
+        return refuse(refusal, call.request_id, problem(call.headers))
+
+    async def _answer_late(self, scope: Scope, call: _Call, send: Send) -> None:
+        """The answer of a request whose time is over."""
+        _log.warning("request.late", operation=call.operation.name if call.operation else None)
+        late = Unavailable("The answer took too long to make. Repeat the request.", retry_after=2)
+        answer = self._refuse(late, call)
+        await self._send_head(answer, scope, call, send)
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
     async def _send_large(
@@ -174,6 +170,13 @@ class Api:
 
     async def _start(self, answer: tuple[int, Headers, bytes], scope: Scope, call: _Call, send: Send) -> None:
         """Count the answer, and send its head."""
+        if call.deadline is not None:
+            call.deadline.meet()
+        await self._send_head(answer, scope, call, send)
+
+    async def _send_head(
+        self, answer: tuple[int, Headers, bytes], scope: Scope, call: _Call, send: Send
+    ) -> None:
         call.started = True
         status, headers, body = answer
         self._observe(call.operation, scope["method"], status, time.perf_counter() - call.began, call.actor)
@@ -191,10 +194,13 @@ class Api:
         await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
 
     async def _answer(
-        self, scope: Scope, receive: Receive, call: _Call
+        self, scope: Scope, receive: Receive, send: Send, call: _Call
     ) -> tuple[int, Headers, bytes] | _Large:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
+        seconds = self._answer_timeout * (_SLOW if operation.slow else 1)
+        call.deadline = Deadline(seconds, lambda: self._answer_late(scope, call, send))
+        receive = call.deadline.around(receive)
         if len(call.headers) != len(scope["headers"]):
             refuse_repeated(scope["headers"])
         direct = operation.direct
@@ -219,7 +225,8 @@ class Api:
             ticket = (
                 idempotency.ticket(call.actor, key, operation.method, scope["path"], content) if key else None
             )
-            return await self._run_stored(_Effect(operation, call.actor, params, query, body, ticket))
+            effect = Effect(operation, call.actor, params, query, body, ticket)
+            return await self._effects.run(effect)
         handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
         if operation.sized is not None:
             size = await operation.sized(call.actor, params, query, body)
@@ -348,40 +355,6 @@ class Api:
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
 
-    async def _run_stored(self, effect: _Effect) -> tuple[int, Headers, bytes]:
-        try:
-            return await self._run_once(effect)
-        except AGAIN:
-            return await self._run_once(effect)
-
-    async def _run_once(self, effect: _Effect) -> tuple[int, Headers, bytes]:
-        done = await self._run_or_find(effect)
-        if isinstance(done, Stored):
-            # It asks for a connection of its own: holding one meanwhile, repeats could starve each other.
-            return await _replay(effect, done)
-        answer, encoded = done
-        if isinstance(answer, Reply) and answer.committed is not None:
-            await answer.committed()
-        return encoded
-
-    async def _run_or_find(self, effect: _Effect) -> Stored | tuple[Answer, tuple[int, Headers, bytes]]:
-        """The effect and its answer, in one transaction; or the answer that was given before."""
-        now, ticket = self._clock.now(), effect.ticket
-        async with self._database.transaction() as connection:
-            if ticket is not None:
-                stored = await ticket.claim(connection, self._sealer, now, _KEEP_ANSWERS)
-                if stored is not None:
-                    return stored
-            answer = await effect.operation.handler(
-                connection, effect.actor, effect.params, effect.query, effect.body
-            )
-            encoded = encode(effect.operation, answer)
-            if ticket is not None:
-                end_user_id = idempotency.end_user_of(answer, effect.params)
-                stored = Stored(encoded[0], encoded[2])
-                await ticket.store(connection, self._sealer, now, stored, end_user_id)
-            return answer, encoded
-
 
 async def _make(call: _Call, answer: _Large) -> tuple[int, Headers, bytes]:
     if call.operation is None:
@@ -392,32 +365,3 @@ async def _make(call: _Call, answer: _Large) -> tuple[int, Headers, bytes]:
 def _is_small(headers: Mapping[bytes, bytes]) -> bool:
     """Whether the body is declared to be small."""
     return b"transfer-encoding" not in headers and int(headers.get(b"content-length", 0)) <= _DIRECT_BYTES
-
-
-async def _replay(effect: _Effect, stored: Stored) -> tuple[int, Headers, bytes]:
-    operation = effect.operation
-    body: msgspec.Struct | bytes = stored.body
-    if operation.replay is not None and operation.response is not None:
-        before: Any = msgspec.json.decode(stored.body, type=operation.response)
-        body = await operation.replay(effect.actor, effect.params, before)
-    return encode(operation, Reply(body, stored.status, (("Idempotent-Replayed", "true"),)))
-
-
-# Of each struct one decoder; many operations have the empty ones.
-_body_decoder = cache(BodyDecoder)
-_query_decoder = cache(QueryDecoder)
-
-
-def _compile(operation: Operation) -> Endpoint:
-    return Endpoint(
-        operation,
-        _body_decoder(operation.body),
-        _query_decoder(operation.query),
-        _query_decoder(operation.body),
-        operation.parameters,
-        # Deleting makes room; `none` stores nothing, or (a heartbeat) looks after the disk itself.
-        writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",
-        grows=operation.idempotency == "stored"
-        or operation.method in ("PUT", "PATCH")
-        or bool(operation.files),
-    )

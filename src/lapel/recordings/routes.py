@@ -215,6 +215,7 @@ def _uploads(routes: _Routes) -> tuple[Operation, ...]:
             end_user_keys="filter",
             body=CompleteUpload,
             response=Recording,
+            slow=True,
             errors=(
                 NotFound,
                 Conflict,

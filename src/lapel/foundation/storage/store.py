@@ -38,6 +38,8 @@ _COPY = timedelta(minutes=15)
 # Of an object written in parts; two are on their way at once. S3 takes 10,000 of at least 5 MiB.
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
+# For giving up such an object; a store that hangs has the parts until it removes them itself.
+_ABORT_SECONDS = 10.0
 # S3 deletes at most so many objects in one request.
 _DELETE_AT_ONCE = 1000
 
@@ -103,10 +105,11 @@ class ObjectStore:
             yield ObjectWriter(file, key)
         except BaseException as error:
             with suppress(BaseError, OSError):  # what broke the block may be that the store is away
-                # The stub leaves the arguments, which every context manager has, untyped.
-                await file.__aexit__(  # pyright: ignore[reportUnknownMemberType]
-                    type(error), error, error.__traceback__
-                )
+                async with asyncio.timeout(_ABORT_SECONDS):
+                    # The stub leaves the arguments, which every context manager has, untyped.
+                    await file.__aexit__(  # pyright: ignore[reportUnknownMemberType]
+                        type(error), error, error.__traceback__
+                    )
             raise
         with _translated(key):
             await file.close()
