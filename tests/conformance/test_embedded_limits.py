@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from botocore.exceptions import ClientError
 from lapel.foundation.storage.presign import PresignedPut
 from tests.conformance.conftest import Curl
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now, wait_until
+from tests.support.disks import tiny_disk
 
 BODY = b"OggS" * 1000
 
@@ -321,22 +321,8 @@ def test_a_large_object_streams_through_little_memory(ours: Endpoint, key: str, 
     ours.client().delete_object(Bucket=BUCKET, Key=key)
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB and few files."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=24", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def test_a_disk_that_fills_up_meanwhile(tiny_disk: Path) -> None:
-    with embedded(tiny_disk, "--min-free=0") as store:
+def test_a_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "tiny") as disk, embedded(disk, "--min-free=0") as store:
         signer = store.signer()
         put = signer.put_url("stream", now=now(), expires_in=60, content_type="a/b")
         chunks = (bytes(1 << 16) for _ in range(200))  # 13 MB whose size nobody knew

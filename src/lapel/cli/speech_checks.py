@@ -3,7 +3,7 @@ everything else works."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lapel.cli.checks import Finding
@@ -16,6 +16,8 @@ from lapel.transcription.providers.slots import opened
 from lapel.transcription.speakers.weights import speaker_weights
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from lapel.foundation.database import Connection
     from lapel.foundation.seal import Sealer
     from lapel.settings import Settings
@@ -59,14 +61,23 @@ def _speakers(settings: Settings) -> Finding:
 
 
 async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
-    """Whether work on audio fails at the moment; nothing where none does."""
+    """Whether work on audio fails, or waits for room on a disk, at the moment; nothing where none does."""
     rows = await work_queries.trying(connection)
-    if rows:
-        steps = ", ".join(f"{row['steps']} of {row['stage']}" for row in rows)
+    if roomless := _steps(rows, "roomless"):
+        yield Finding(
+            "speech work", "broken", f"steps that wait because a worker's disk is full: {roomless}",
+            "Free some of the disk of the worker's scratch folder (its log names that: "
+            "speech.disk_full) or name another in LAPEL_SCRATCH_DIR and restart the worker. Then they go on.",
+        )  # fmt: skip
+    if steps := _steps(rows, "failed"):
         yield Finding(
             "speech work", "warning", f"steps that failed and will be tried again: {steps}",
             "The worker's log tells why (speech.tries_again). `lapel providers test SLOT` asks a service.",
         )  # fmt: skip
+
+
+def _steps(rows: Sequence[asyncpg.Record], which: str) -> str:
+    return ", ".join(f"{row[which]} of {row['stage']}" for row in rows if row[which])
 
 
 async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:

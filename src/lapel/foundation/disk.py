@@ -1,7 +1,8 @@
-"""Refuse writes while there is still room to recover, before PostgreSQL runs out of it."""
+"""Disks without room: known by their errors, and writes refused before PostgreSQL meets them."""
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 _LOOK_EVERY_SECONDS = 1.0
 # The store refuses uploads below max(1 GiB, 5 %); what is small may go on a while longer.
 _SHARE = 0.025
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the operating system found no room, or none within a quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskGuard:

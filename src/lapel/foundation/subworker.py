@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 import msgspec
 import structlog
 
+from lapel.foundation.disk import is_disk_full
 from lapel.foundation.processes import end_with
 from lapel.foundation.sandbox import confine
 from lapel.settings import environment_without_ours
@@ -134,7 +135,8 @@ class Subworker:
     ) -> T:
         """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
 
-        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied.
+        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied; OSError when
+        the disk is full and the request names a file to write.
         """
         async with self._turn:
             if self._idle is not None:
@@ -281,14 +283,16 @@ class Subworker:
 def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
     """Opens the files of a request and sends them, each with its path; gives their number.
 
-    One that cannot be opened is left out: the child tells the error when it tries itself. Raises
-    BrokenPipeError when the child takes none.
+    One that cannot be opened is left out: the child tells the error when it tries itself. Raises OSError when
+    there is no room for a new file, which the child could not tell, and BrokenPipeError when it takes none.
     """
     sent = 0
     for path, flags in request.files() if isinstance(request, NamesFiles) else ():
         try:
             opened = os.open(path, flags | os.O_CLOEXEC, 0o600)
-        except OSError:
+        except OSError as error:
+            if is_disk_full(error):
+                raise
             continue
         try:
             name = os.fsencode(path)

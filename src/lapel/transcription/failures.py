@@ -45,3 +45,10 @@ class TryAgain(Exception):
         self.code: Code = code
         self.message = message
         self.after = after
+
+
+class DiskFull(TryAgain):
+    """A disk of this worker has no room for the work. The audio is not at fault, so this uses up no try."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("processing_error", message)

@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 
 from lapel.foundation.database import DATABASE_AWAY
+from lapel.foundation.disk import is_disk_full
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.faults import crash_point
 from lapel.foundation.jobs import AT_ONCE
@@ -26,7 +27,7 @@ from lapel.recordings.service import audio_of
 from lapel.transcription import fact_queries, queries, work, work_queries
 from lapel.transcription.claims import LEASE, Claim, claim_next
 from lapel.transcription.doing import Doing, Ending
-from lapel.transcription.failures import Gone, SpeechError, TryAgain, TurnOver
+from lapel.transcription.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.transcription.payloads import LANES
 from lapel.transcription.places import Places
 
@@ -52,6 +53,8 @@ _CROWDED = 5
 _STAY_SECONDS = 3_600.0
 _LONGEST_BACKOFF = 300.0
 _OUTAGE = timedelta(seconds=5)
+# Between two tries whether a full disk has room again; each may fetch all of an audio.
+_FULL = timedelta(seconds=30)
 _MAX_WOKEN = 100
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -165,6 +168,8 @@ class Runner:
             await self._fail(claim, "processing_error", "The audio is gone.")
         except SpeechError as error:
             await self._fail(claim, error.code, error.message)
+        except (DiskFull, asyncpg.DiskFullError) as error:  # nor is this
+            await self._wait_for_room(claim, error)
         except TryAgain as error:
             await self._try_again(claim, error)
         except TurnOver as over:
@@ -203,9 +208,11 @@ class Runner:
             crash_point(f"{claim.stage}:done")
             if doing.done():
                 return doing.result()
-        except (SpeechError, TryAgain, TurnOver, StoreUnavailable, Gone):
+        except (SpeechError, TryAgain, TurnOver, StoreUnavailable, Gone, asyncpg.DiskFullError):
             raise
         except Exception as error:
+            if is_disk_full(error):
+                raise DiskFull(f"{error}.") from error
             if isinstance(error, (Unavailable, *DATABASE_AWAY)):
                 raise
             _log.exception("speech.failed", work=claim.id, stage=claim.stage)
@@ -299,6 +306,18 @@ class Runner:
         )
         await self._put_back(claim, after, failed=True)
 
+    async def _wait_for_room(self, claim: Claim, error: Exception) -> None:
+        """Put the step back until the operator has made room, however long that takes."""
+        _log.error(
+            "speech.disk_full",
+            work=claim.id,
+            stage=claim.stage,
+            error=str(error),
+            scratch=str(self._steps.scratch.root),
+            remedy="Free some of the disk, or name another folder in LAPEL_SCRATCH_DIR and start again.",
+        )
+        await self._put_back(claim, _FULL, failed=False, waits_for_room=True)
+
     async def _end_turn(self, claim: Claim, *, kept: bool) -> bool:
         """Put the step back for its next turn; whether this process goes on with it.
 
@@ -315,10 +334,13 @@ class Runner:
                 await work.wake(connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after)
         return ours and kept
 
-    async def _put_back(self, claim: Claim, after: timedelta, *, failed: bool) -> None:
+    async def _put_back(
+        self, claim: Claim, after: timedelta, *, failed: bool, waits_for_room: bool = False
+    ) -> None:
+        place = (claim.world_id, claim.id, claim.lease)
         async with self._kit.database.transaction() as connection:
             if await work_queries.put_back(
-                connection, claim.world_id, claim.id, claim.lease, after, failed=failed
+                connection, *place, after, failed=failed, waits_for_room=waits_for_room
             ):
                 await work.wake(
                     connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after or None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
+from lapel.foundation.disk import is_disk_full
 from lapel.foundation.errors import Unavailable
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.transcription import work_queries
@@ -87,11 +87,12 @@ class Scratch:
         look_seconds: float = _LOOK_SECONDS,
         leaving: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
-        """`look_seconds`: how often it looks for deletions that it was not told of.
+        """`root`: where the places are. `look_seconds`: how often it looks for deletions of which no
+        notification came.
 
         `leaving`: called with the path of an audio before it is removed, so that no process holds it open.
         """
-        self._root = root
+        self.root = root
         self._store = store
         self._database = database
         self._copies = copies
@@ -136,7 +137,7 @@ class Scratch:
         """The audio, fetched, for as long as the block lasts.
 
         Raises Gone when its recording is deleted, StoreUnavailable, Unavailable, SpeechError when the object
-        is not there, TryAgain when the disk is full.
+        is not there, OSError when the disk has no room for it.
         """
         place = await self._place(audio)
         place.users += 1
@@ -198,7 +199,7 @@ class Scratch:
     def _begin(self) -> OwnFolder:
         try:
             if self._own is None:
-                return OwnFolder(self._root)
+                return OwnFolder(self.root)
             self._own.hold()
         except PermissionError as error:
             raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
@@ -232,10 +233,9 @@ class Scratch:
                 "processing_error", "The audio's object is not in the store; see the reconciler's findings."
             ) from error
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            place.file.unlink(missing_ok=True)
-            raise TryAgain("processing_error", "The worker's disk is full.", after=60) from error
+            if is_disk_full(error):  # what was written of it takes the room of others
+                place.file.unlink(missing_ok=True)
+            raise
 
     async def _register(self, place: Place) -> None:
         """The ledger knows that the recording is here. Raises Gone when it is deleted, Unavailable."""

@@ -96,16 +96,16 @@ HOLD_OF_RECORDINGS = (
 
 MOVE = """
 UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = NULL,
-    available_at = clock_timestamp(), failures = 0, starts = 0, turns = 0
+    available_at = clock_timestamp(), failures = 0, starts = 0, turns = 0, waits_for_room = false
 WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
 # $5: 1 for a try that failed; a step that was only put down has neither failed nor been started. $6: 1 for a
-# step that has had its turn, $7: the worker that keeps what was done in it.
+# step that has had its turn, $7: the worker that keeps what was done in it. $8: it found no room on a disk.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
     starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END, turns = turns + $6,
-    worker = $7
+    worker = $7, waits_for_room = $8
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
@@ -135,7 +135,11 @@ FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
 """
 
 # For the operator: what could not be done yet.
-TRYING = "SELECT stage, count(*) AS steps FROM speech_work WHERE failures > 0 GROUP BY stage ORDER BY stage"
+TRYING = """
+SELECT stage, count(*) FILTER (WHERE failures > 0) AS failed,
+    count(*) FILTER (WHERE waits_for_room) AS roomless
+FROM speech_work WHERE failures > 0 OR waits_for_room GROUP BY stage ORDER BY stage
+"""
 
 
 async def insert(
@@ -214,11 +218,12 @@ async def put_back(
     failed: bool,
     turn: bool = False,
     worker: str | None = None,
+    waits_for_room: bool = False,
 ) -> bool:
     """Whether the step was ours; any worker may take it after that time. `turn`: it has had its turn.
-    `worker`: who keeps what was done."""
+    `worker`: who keeps what was done. `waits_for_room`: a disk is full."""
     put_back = await connection.fetchval(
-        PUT_BACK, world_id, work_id, lease, after, int(failed), int(turn), worker
+        PUT_BACK, world_id, work_id, lease, after, int(failed), int(turn), worker, waits_for_room
     )
     return put_back is not None
 
@@ -229,7 +234,8 @@ async def delete(connection: Connection, world_id: int, work_id: str) -> None:
 
 
 async def trying(connection: Connection) -> list[asyncpg.Record]:
-    """(`stage`, `steps`): how many steps of all projects have failed and wait for another try."""
+    """(`stage`, `failed`, `roomless`): how many steps of all projects have failed and wait for another try,
+    and how many wait for room on a disk."""
     return await connection.fetch(TRYING)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from lapel.foundation.subworker import Refusal, Subworker, SubworkerDied
 from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.audio.messages import Decode
-from lapel.transcription.failures import Code, SpeechError, TryAgain, TurnOver
+from lapel.transcription.audio.messages import DISK, DISK_FULL, Decode
+from lapel.transcription.failures import Code, DiskFull, SpeechError, TryAgain, TurnOver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ _SECONDS = 1_200.0
 # A child holds 65 MiB and starts in a third of a second.
 _IDLE_SECONDS = 60.0
 _START_SECONDS = 60.0
-# Somebody must make room first, or another's samples must go.
+# Someone must look after the disk first.
 _DISK_SECONDS = 60.0
 # Between two looks whether the files of paused decodes are still there.
 _LOOK_SECONDS = 0.5
@@ -127,7 +127,8 @@ class Decoder:
         Raises TurnOver when the turn is over: ask again. Raises SpeechError for good: `audio_too_short`,
         `audio_corrupt` (also when it would take too much time or memory, or holds more audio than its bytes
         can), `unsupported_format` (no audio in it, too), `processing_error` (too long, or too many samples);
-        TryAgain when the disk is full or the child was killed.
+        DiskFull; OSError when the disk has no room for
+        another file; TryAgain when the disk fails otherwise or the child was killed.
         """
         async with self._running:
             if self._closed:
@@ -234,7 +235,9 @@ class Decoder:
 
 
 def _pass_on(refusal: Refusal) -> NoReturn:
-    if refusal.code == "disk":
+    if refusal.code == DISK_FULL:
+        raise DiskFull(refusal.message) from None
+    if refusal.code == DISK:
         raise TryAgain("processing_error", refusal.message, after=_DISK_SECONDS) from None
     raise SpeechError(cast("Code", refusal.code), refusal.message) from None
 

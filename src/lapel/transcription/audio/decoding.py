@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from lapel.foundation.subworker import Refusal, open_file
 from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.audio.formats import DECODERS, DEMUXERS, begins_like_audio, names, true_type
+from lapel.transcription.audio.messages import DISK
 from lapel.transcription.audio.mixing import Mixer, settle_layout
 from lapel.transcription.audio.pieces import cut
 from lapel.transcription.audio.plausibility import Plausibility
@@ -203,7 +204,7 @@ def _opened(file: str) -> Generator[FileIO]:
 
 
 def _unread(error: OSError) -> Refusal:
-    return Refusal("disk", f"The file cannot be read: {error.strerror}.")
+    return Refusal(DISK, f"The file cannot be read: {error.strerror}.")
 
 
 @contextmanager

@@ -7,6 +7,9 @@ import os
 import msgspec
 
 SAMPLE_RATE = 16_000
+# Codes of the refusals that are no fault of the file: a disk without room, and one that fails otherwise.
+DISK_FULL = "disk_full"
+DISK = "disk"
 
 
 class Decode(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,10 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lapel.foundation.disk import is_disk_full
 from lapel.foundation.subworker import Refusal, open_file
 from lapel.transcription.audio.envelope import Levels, Peaks
-from lapel.transcription.audio.messages import SAMPLE_RATE
+from lapel.transcription.audio.messages import DISK, DISK_FULL, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -60,7 +61,7 @@ class Sink:
             self._unlooked = 0
             disk = os.fstatvfs(pcm.fileno())
             if disk.f_bavail * disk.f_frsize < self._spare:
-                raise Refusal("disk", "The disk for decoded audio is nearly full.")
+                raise Refusal(DISK_FULL, "The disk for decoded audio is nearly full.")
         left = memoryview(data)
         try:
             while left:
@@ -71,7 +72,7 @@ class Sink:
 
 @contextmanager
 def opened_sink(request: Decode) -> Generator[Sink]:
-    """A sink that writes where the request says. Raises Refusal `disk` when that cannot be."""
+    """A sink that writes where the request says. Raises Refusal `disk_full` or `disk` when that cannot be."""
     if request.pcm is None:
         yield Sink(request, None)
         return
@@ -84,4 +85,5 @@ def opened_sink(request: Decode) -> Generator[Sink]:
 
 
 def _unwritten(error: OSError) -> Refusal:
-    return Refusal("disk", f"Decoded audio cannot be written: {error.strerror}.")
+    code = DISK_FULL if is_disk_full(error) else DISK
+    return Refusal(code, f"Decoded audio cannot be written: {error.strerror}.")

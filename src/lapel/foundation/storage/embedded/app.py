@@ -4,7 +4,6 @@ Every request is checked in the same order: its path and query, its signature, w
 a call, then what it asks for. What is not served is refused, never half done.
 """
 
-import errno
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from lapel.foundation.asgi import Receive, Scope, Send
 from lapel.foundation.clock import Clock
+from lapel.foundation.disk import is_disk_full
 from lapel.foundation.storage.embedded import bucket_calls, cors, multipart, read, write
 from lapel.foundation.storage.embedded.call import MAX_OBJECT, Call
 from lapel.foundation.storage.embedded.errors import ClientGone, S3Error
@@ -126,7 +126,7 @@ class StoreApp:
         except S3Error as error:
             await _refuse(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if is_disk_full(error):
                 refusal = S3Error("InsufficientStorage", "The disk is full; nothing was kept.")
             else:
                 refusal = S3Error("InternalError", "The store could not do this; try again.")
