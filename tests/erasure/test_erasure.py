@@ -69,6 +69,16 @@ async def everything(device: Device, kit: Kit, recording_id: str) -> list[str]:
     ]
 
 
+# Which transactions wrote what a deletion leaves.
+WRITERS = """
+SELECT 'tombstone' AS what, xmin::text AS writer FROM tombstones WHERE id = $1
+UNION ALL SELECT 'entry', xmin::text FROM erasures WHERE resource_id = $1
+UNION ALL SELECT 'event', xmin::text FROM events WHERE resource_id = $1 AND type = 'recording.deleted'
+UNION ALL SELECT 'job', j.xmin::text FROM erasures e, jobs.pgqueuer j
+    WHERE e.resource_id = $1 AND convert_from(j.payload, 'UTF8') LIKE '%"' || e.id || '"%'
+"""
+
+
 async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, kit: Kit) -> None:
     recording_id, media_id = await device.upload(WORDS, name="Secret name")
     path = f"/v1/recordings/{recording_id}"
@@ -92,6 +102,9 @@ async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, kit: 
             "SELECT body FROM events WHERE resource_id = $1", recording_id
         )
         kept = await connection.fetchrow("SELECT * FROM tombstones WHERE id = $1", recording_id)
+        written = [tuple(row) for row in await connection.fetch(WRITERS, recording_id)]
+    assert sorted(what for what, _ in written) == ["entry", "event", "job", "tombstone"]
+    assert len({writer for _, writer in written}) == 1, "all in one transaction"
     data = json.loads(event)["data"]
     assert set(data) == {"id", "project_id", "created_at", "deleted_at", "recording"}
     assert kept is not None

@@ -40,6 +40,10 @@ async def test_the_newer_form_links_the_audio(device: Device) -> None:
     recording_id, media_id = await device.upload(WORDS)
     path = f"/v1/recordings/{recording_id}/download-url"
     link = await device.call("GET", path, 200)
+    older = await device.link(recording_id, media_id)
+    assert set(link) == {*older, "expires_in"}
+    for name in ("media_id", "content_type", "file_size_bytes"):
+        assert link[name] == older[name]
     assert (link["media_id"], link["expires_in"]) == (media_id, 3600)
     assert (await device.client.get(link["download_url"])).content == WORDS
     empty = await device.recording()
@@ -54,6 +58,8 @@ async def test_disposition_name_and_life_can_be_chosen(device: Device) -> None:
         recording_id, media_id, disposition="attachment", filename="Gespräch.opus", expires_in=604_800
     )
     assert "X-Amz-Expires=604800" in link["download_url"]
+    shortest = await device.link(recording_id, media_id, expires_in=60)
+    assert "X-Amz-Expires=60&" in shortest["download_url"] + "&"
     served = await device.client.get(link["download_url"])
     assert served.status_code == 200
     assert served.headers["content-disposition"] == (
@@ -87,10 +93,29 @@ async def test_media_of_another_recording_and_media_that_are_not_there(device: D
     assert refusal["error"]["code"] == "media_not_uploaded"
 
 
+# Every row of the database with the transaction that wrote it, but for signs of life of keys and processes.
+TABLES = """
+SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables
+WHERE table_type = 'BASE TABLE' AND table_schema IN ('public', 'jobs') AND table_name <> 'key_caches'
+"""
+
+
+async def contents(kit: Kit) -> dict[str, list[str]]:
+    """What the database holds, by table."""
+    async with kit.database.acquire() as connection:
+        tables: list[str] = [row[0] for row in await connection.fetch(TABLES)]
+        found: dict[str, list[str]] = {}
+        for table in tables:
+            writer = "0" if table == "public.api_keys" else "t.xmin"
+            sql = f"SELECT {writer}::text || (to_jsonb(t) - 'last_used_at')::text FROM {table} t"
+            found[table] = sorted(row[0] for row in await connection.fetch(sql))
+    return found
+
+
 async def test_with_the_store_away_writes_are_503_and_links_are_still_given(
     fresh_database: str, data_folder: Callable[[str], Path]
 ) -> None:
-    """The server's own way to the store is closed; links are computed without it."""
+    """The server's own way to the store is closed; links are computed without it, and nothing is written."""
     async with running(
         data_folder("away"), fresh_database, LAPEL_S3_ENDPOINT="http://127.0.0.1:9/store"
     ) as started:
@@ -110,8 +135,18 @@ async def test_with_the_store_away_writes_are_503_and_links_are_still_given(
                     " file_size_bytes = 3 WHERE id = $1",
                     upload["media_id"],
                 )
-            link = await device.link(recording_id, upload["media_id"])
-            assert "X-Amz-Signature=" in link["download_url"]
+                await connection.execute("UPDATE recordings SET status = 'uploaded'")
+            before = await contents(started.kit)
+            assert {"public.media", "public.recordings", "public.events", "jobs.pgqueuer"} < set(before)
+            key = {"Idempotency-Key": "stored-by-nobody"}
+            path = f"/v1/recordings/{recording_id}/download-url"
+            for link in (
+                await device.post(path, 200, {"media_id": upload["media_id"]}, **key),
+                await device.call("GET", path, 200),
+            ):
+                assert "X-Amz-Signature=" in link["download_url"]
+            await device.post(path, 404, {"media_id": "med_none"})
+            assert await contents(started.kit) == before
 
 
 @pytest.mark.parametrize(

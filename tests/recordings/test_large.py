@@ -61,6 +61,7 @@ async def until_verified(recorder: Device, recording_id: str, **facts: object) -
         if answer.status_code != 425:
             return answer.status_code
         assert answer.json()["error"]["code"] == "upload_verification_pending"
+        assert int(answer.headers["retry-after"]) >= 1
         await asyncio.sleep(0.05)
     raise AssertionError("it is never verified")
 

@@ -122,8 +122,11 @@ async def test_a_repeated_uuid_is_the_same_recording_if_everything_agrees(device
         refusal = await device.post("/v1/recordings", 409, {**body, **differing})
         assert refusal["error"]["code"] == "conflict"
         assert refusal["error"]["resource_id"] == first["id"]
-    other = await device.post("/v1/recordings", 201, {**body, "recording_generation": 4})
-    assert other["id"] != first["id"]
+    for generation in (1, 4, 2**32 - 1):
+        other = await device.post("/v1/recordings", 201, {**body, "recording_generation": generation})
+        assert (other["id"] != first["id"], other["recording_generation"]) == (True, generation)
+    someone = {**body, "end_user_id": await device.end_user()}
+    assert (await device.post("/v1/recordings", 409, someone))["error"]["code"] == "conflict"
 
 
 async def test_a_repeat_by_idempotency_key_is_the_same_recording(device: Device) -> None:

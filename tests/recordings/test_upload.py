@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+
+import pytest
 
 from lapel.foundation.kit import Kit
 from tests.recordings.support import Device, events_of, objects, sha256
@@ -37,7 +40,12 @@ async def test_a_recording_goes_in_and_comes_back(device: Device, kit: Kit) -> N
         "recording.uploaded",
     ]
     assert await objects(kit, f"staging/{device.tenant.project_id}/{recording_id}/") == []
-    assert len(await objects(kit, f"media/{device.tenant.project_id}/{recording_id}/")) == 1
+    (final,) = await objects(kit, f"media/{device.tenant.project_id}/{recording_id}/")
+    below = final.removeprefix(f"media/{device.tenant.project_id}/{recording_id}/{upload['media_id']}/")
+    assert re.fullmatch(r"att_[A-Za-z0-9-]+/audio\.opus", below)
+    # No upload URL was ever issued for the key that is served.
+    assert final not in upload["upload_url"]
+    assert final in (await device.link(recording_id, upload["media_id"]))["download_url"]
 
 
 async def test_the_event_holds_the_whole_object_its_flat_facts_and_the_object_nested(
@@ -188,10 +196,18 @@ async def test_content_types_fit_the_type(device: Device) -> None:
     ):
         refusal = await device.start(recording_id, 400, **body)
         assert refusal["error"]["param"] == "content_type"
-    refusal = await device.start(recording_id, 400, file_size_bytes=3 * 2**30)
-    assert refusal["error"]["param"] == "file_size_bytes"
     assert (await device.start(recording_id, type="image"))["content_type"] == "image/jpeg"
     assert (await device.start(recording_id, type="video"))["content_type"] == "video/mp4"
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("audio", 2 * 2**30), ("image", 50 * 2**20), ("video", 5 * 2**30)]
+)
+async def test_each_type_has_its_limit_unless_it_is_set(device: Device, kind: str, most: int) -> None:
+    recording_id = await device.recording()
+    await device.start(recording_id, type=kind, file_size_bytes=most)
+    refusal = await device.start(recording_id, 400, type=kind, file_size_bytes=most + 1)
+    assert refusal["error"]["param"] == "file_size_bytes"
 
 
 async def test_a_replayed_upload_url_keeps_its_media_and_signs_a_fresh_url(device: Device) -> None:
