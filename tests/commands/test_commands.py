@@ -62,6 +62,15 @@ async def test_every_type_takes_its_params(wearer: Wearer, kind: str) -> None:
     assert ends - begins == timedelta(days=1)
 
 
+async def test_the_least_of_each_bound_is_taken(wearer: Wearer) -> None:
+    for kind, seconds in (("stop_recording", 30), ("trigger_upload", 86_400)):
+        made = await wearer.tell(
+            kind, params={"max_duration_sec": 1}, ttl_seconds=seconds, idempotency_key=kind[0] * 255
+        )
+        begins, ends = (datetime.fromisoformat(made[name]) for name in ("created_at", "expires_at"))
+        assert (made["params"]["max_duration_sec"], ends - begins) == (1, timedelta(seconds=seconds))
+
+
 async def test_null_says_nothing(wearer: Wearer) -> None:
     made = await wearer.tell(params=None, idempotency_key=None)
     assert made["params"]["max_duration_sec"] == 3600

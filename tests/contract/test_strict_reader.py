@@ -135,6 +135,11 @@ def test_what_the_contract_allows_passes(kind: str) -> None:
         ("command", "expires_at", None, "only a factory reset"),
         # segments
         ("transcription", "segments.0.end", 0.0, "end is after start"),
+        ("transcription", "segments.0.end", 604_800.5, "not within"),
+        ("transcription", "segments.0.confidence", 1.5, "not within"),
+        ("transcription", "segments.0.speaker", "s" * 129, "129 UTF-16 units"),
+        ("transcription", "segments.0.speaker", "a\u202eb", "it holds"),
+        ("transcription", "text", "another", "text is full_text"),
         ("transcription", "segments.0.text", " ", "blank"),
         ("transcription", "segments.0.text", "a\u202eb", "it holds"),
         ("transcription", "segments.0.text", "a\u0007b", "it holds"),

@@ -195,6 +195,11 @@ async def test_patch_keeps_what_is_absent_and_clears_what_is_null(
     assert body["updated_at"] >= made["updated_at"]
     assert body == {**made, "name": "Joan", "metadata": {"c": 3}, "updated_at": body["updated_at"]}
 
+    others = {"external_id": "q\n", "email": "q@x.org"}
+    body = (await client.patch(path, json=others, headers=tenant.headers)).json()
+    assert {name: body[name] for name in others} == others
+    assert (body["name"], body["metadata"]) == ("Joan", {"c": 3})
+
     nulls = {"external_id": None, "name": None, "email": None, "metadata": None}
     cleared = (await client.patch(path, json=nulls, headers=tenant.headers)).json()
     assert cleared == {**made, **nulls, "metadata": {}, "updated_at": cleared["updated_at"]}

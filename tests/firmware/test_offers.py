@@ -192,7 +192,9 @@ async def test_taking_it_back(fleet: Fleet) -> None:
     for _ in range(2):
         await fleet.call("DELETE", f"/v1/devices/{device}/ota", 204)
     assert await fleet.heartbeat(device) is None
-    assert [each["status"] for each in await fleet.history(device)] == ["cancelled"]
+    (taken,) = await fleet.history(device)
+    assert (taken["status"], taken["applied_at"]) == ("cancelled", None)
+    assert await fleet.current(device) == taken
     await fleet.call("DELETE", "/v1/devices/dev_unknown/ota", 404)
 
 

@@ -16,7 +16,6 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.store import ObjectStore
 from lapel.recordings.access import Reach
 from lapel.recordings.completion import Completion
-from lapel.recordings.uploads import MAX_MEDIA
 from lapel.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, HeldStore, actor_of, later, objects
 
@@ -107,12 +106,12 @@ async def test_a_recording_has_a_bounded_number_of_media(device: Device, kit: Ki
             " 'image/png', now(), now(), now() FROM generate_series(1, $3::int) n",
             device.tenant.test_world,
             recording_id,
-            MAX_MEDIA - 1,
+            499,
         )
     await device.start(recording_id)
     await device.start(recording_id)
     assert (await device.start(recording_id, 409, type="image"))["error"]["code"] == "conflict"
-    assert len((await device.read(recording_id))["media"]) == MAX_MEDIA
+    assert len((await device.read(recording_id))["media"]) == 500
 
 
 async def test_an_object_whose_name_is_none_of_ours_is_told_and_left_alone(kit: Kit) -> None:
