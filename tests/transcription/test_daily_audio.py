@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from lapel.erasure.service import LocalCopies
 from lapel.foundation.errors import RateLimitExceeded
 from lapel.foundation.kit import Kit
+from lapel.recordings.service import Audio
+from lapel.transcription import queries, work
+from lapel.transcription.audio.decoder import Decoder
+from lapel.transcription.audio.facts import AudioFacts
 from lapel.transcription.daily_audio import DailyAudio
-from tests.recordings.support import events_of
+from lapel.transcription.engine.client import Engine
+from lapel.transcription.engine.messages import Heard
+from lapel.transcription.failures import Code, SpeechError, TryAgain
+from lapel.transcription.providers.protocol import Transcriber, Wish
+from lapel.transcription.runner import Runner
+from lapel.transcription.scratch import Scratch
+from lapel.transcription.steps import Piece, Steps
+from tests.recordings.support import Device, events_of
+from tests.support.speech_faults import status
+from tests.support.spoken import FACTS
 from tests.support.tenants import Tenant, make_tenant
 from tests.transcription.office import Office, office
 
@@ -94,6 +110,134 @@ async def test_a_day_that_is_used_up(tmp_path: Path, fresh_database: str) -> Non
             await connection.execute("UPDATE daily_audio SET day = day - 1")
         made = await opened.post("/v1/transcriptions", 201, asked)
         assert (await opened.ended(made["id"]))["status"] == "completed"
+
+
+SPENT = "SELECT coalesce(sum(milliseconds), 0)::bigint FROM daily_audio WHERE world_id = $1"
+A_DAY_AGO = """
+WITH moved AS (UPDATE daily_audio SET day = day - 1 WHERE world_id = $1)
+UPDATE speech_work SET counted_on = counted_on - 1 WHERE world_id = $1
+"""
+
+
+class Failing(Steps):
+    """Whatever is looked at is FACTS, and cannot be transcribed."""
+
+    fault: ClassVar[Exception]
+
+    async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:  # noqa: ARG002
+        return FACTS
+
+    async def transcribe(
+        self,
+        audio: Audio,  # noqa: ARG002
+        piece: Piece,  # noqa: ARG002
+        transcriber: Transcriber,  # noqa: ARG002
+        wish: Wish,  # noqa: ARG002
+        report: Callable[[float], None],  # noqa: ARG002
+    ) -> Heard:
+        raise self.fault
+
+
+class Day:
+    """A transcription whose audio was counted, and the worker that fails at it."""
+
+    def __init__(self, kit: Kit, world_id: int, transcription_id: str, runner: Runner) -> None:
+        self.kit = kit
+        self.world_id = world_id
+        self.transcription_id = transcription_id
+        self.runner = runner
+
+    async def sql(self, statement: str, *given: object) -> Any:
+        """One value; the first argument is the world."""
+        async with self.kit.database.acquire() as connection:
+            return await connection.fetchval(statement, self.world_id, *given)
+
+    async def fail(self, fault: Exception) -> int:
+        """Let the step end so; the milliseconds that are counted then."""
+        Failing.fault = fault
+        assert await self.runner.run("inference") is not None
+        status = "SELECT status FROM transcriptions WHERE world_id = $1 AND id = $2"
+        assert await self.sql(status, self.transcription_id) == "failed"
+        return await self.sql(SPENT)
+
+
+@pytest.fixture
+async def day(device: Device, kit: Kit, tmp_path: Path) -> AsyncGenerator[Day]:
+    async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
+        await connection.execute("DELETE FROM speech_work")
+    scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
+    runner = Runner(kit, Failing(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch))
+    recording_id, _ = await device.upload(b"OggS" + bytes(200))
+    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    opened = Day(kit, device.tenant.test_world, made["id"], runner)
+    assert await runner.run("decode") is not None
+    assert await opened.sql(SPENT) == FACTS.duration_ms
+    yield opened
+    await runner.stop()
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        ("provider_error", 0),
+        ("processing_error", 0),
+        ("audio_too_short", FACTS.duration_ms),
+        ("audio_corrupt", FACTS.duration_ms),
+        ("unsupported_format", FACTS.duration_ms),
+    ],
+)
+async def test_what_was_not_transcribed_is_given_back_unless_the_audio_is_at_fault(
+    day: Day, code: Code, left: int
+) -> None:
+    assert await day.fail(SpeechError(code, "It failed.")) == left
+
+
+async def test_hours_are_given_back_when_all_tries_are_used_up_and_not_before(day: Day) -> None:
+    Failing.fault = TryAgain("provider_error", "It is away.")
+    await day.runner.run("inference")
+    assert await day.sql(SPENT) == FACTS.duration_ms
+    soon = "UPDATE speech_work SET failures = 7, available_at = now() WHERE world_id = $1"
+    await day.sql(soon)
+    assert await day.fail(Failing.fault) == 0
+
+
+async def test_hours_are_given_back_once(day: Day) -> None:
+    async with day.kit.database.transaction() as connection:  # another transcription's
+        assert await DailyAudio(0).take(connection, day.world_id, MINUTE, day.kit.clock.now())
+
+    async def fail() -> None:
+        async with day.kit.database.transaction() as connection:
+            await work.fail(
+                connection, day.kit, day.world_id, day.transcription_id, "provider_error", "It is away."
+            )
+
+    await asyncio.gather(*(fail() for _ in range(4)))
+    assert await day.sql(SPENT) == MINUTE
+
+
+async def test_hours_of_yesterday_are_not_given_back(day: Day) -> None:
+    await day.sql(A_DAY_AGO)
+    assert await day.fail(SpeechError("provider_error", "It is away.")) == FACTS.duration_ms
+
+
+async def test_hours_of_what_was_transcribed_in_part_are_not_given_back(day: Day) -> None:
+    async with day.kit.database.transaction() as connection:
+        at = (day.world_id, day.transcription_id)
+        await queries.put_piece(connection, *at, "transcribe", 0, b"{}")
+    assert await day.fail(SpeechError("provider_error", "It is away.")) == FACTS.duration_ms
+
+
+async def test_hours_of_an_audio_that_kills_workers_are_not_given_back(day: Day) -> None:
+    await day.sql("UPDATE speech_work SET starts = 5 WHERE world_id = $1")
+    assert await day.fail(AssertionError("it is not begun")) == FACTS.duration_ms
+
+
+async def test_a_service_that_refuses_costs_no_hours(tmp_path: Path, fresh_database: str) -> None:
+    async with office(tmp_path, fresh_database) as opened:
+        opened.fake.fail(status(401, {"err_msg": "Invalid credentials."}))
+        _, transcription_id = await opened.transcribe()
+        assert (await opened.ended(transcription_id))["error"]["code"] == "provider_error"
+        assert await opened.value(SPENT, opened.tenant.test_world) == 0
 
 
 async def spend(opened: Office, world_id: int, milliseconds: int) -> None:

@@ -11,6 +11,8 @@ from lapel.foundation.errors import RateLimitExceeded
 from lapel.transcription import daily_audio_queries
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from lapel.foundation.database import Connection
 
 _HOUR_MS = 3_600_000
@@ -26,10 +28,19 @@ class DailyAudio:
 
     async def take(self, connection: Connection, world_id: int, duration_ms: int, now: datetime) -> bool:
         """Whether the day has room for so much more audio, which is counted then."""
-        day = now.astimezone(UTC).date()
+        day = _day(now)
         most = self._hours * _HOUR_MS or _MOST_OF_ALL
         await daily_audio_queries.forget(connection, world_id, day - _KEPT)
         return await daily_audio_queries.take(connection, world_id, day, duration_ms, most)
+
+    async def take_for(
+        self, connection: Connection, world_id: int, transcription_id: str, duration_ms: int, now: datetime
+    ) -> bool:
+        """The same, noted with the transcription's work so that it can be given back."""
+        if not await self.take(connection, world_id, duration_ms, now):
+            return False
+        await daily_audio_queries.note(connection, world_id, transcription_id, _day(now), duration_ms)
+        return True
 
     async def check(
         self, connection: Connection, world_id: int, duration_ms: int | None, now: datetime
@@ -37,7 +48,7 @@ class DailyAudio:
         """Raise RateLimitExceeded when `take` would say no; of an unknown length, when nothing is left."""
         if not self._hours:
             return
-        used = await daily_audio_queries.used(connection, world_id, now.astimezone(UTC).date())
+        used = await daily_audio_queries.used(connection, world_id, _day(now))
         left = self._hours * _HOUR_MS - used
         if max(duration_ms or 0, 1) > left:
             ends = _midnight(now)
@@ -57,6 +68,19 @@ class DailyAudio:
             f"This project may have {self._hours} hours of audio transcribed per day (UTC), and too few are"
             f" left today. Ask again after {_midnight(now):%Y-%m-%dT%H:%M:%SZ}."
         )
+
+
+async def give_back(connection: Connection, world_id: int, transcription_id: str, now: datetime) -> None:
+    """A transcription has failed and is not to be paid for: what was counted for it today counts no more.
+
+    The caller holds its work, and ends that in the same transaction. Nothing is given back of an earlier day,
+    nor of an audio of which a part was transcribed.
+    """
+    await daily_audio_queries.give_back(connection, world_id, transcription_id, _day(now))
+
+
+def _day(now: datetime) -> date:
+    return now.astimezone(UTC).date()
 
 
 def _midnight(now: datetime) -> datetime:

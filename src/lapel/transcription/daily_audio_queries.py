@@ -16,6 +16,16 @@ ON CONFLICT (world_id, day) DO UPDATE SET milliseconds = d.milliseconds + exclud
 WHERE d.milliseconds + excluded.milliseconds <= $4::bigint
 RETURNING milliseconds
 """
+NOTE = "UPDATE speech_work SET counted_on = $3, counted_ms = $4 WHERE world_id = $1 AND id = $2"
+# Only of the same day, and of what was not transcribed in part. The work of a transcription has its id.
+GIVE_BACK = """
+UPDATE daily_audio d SET milliseconds = greatest(d.milliseconds - s.counted_ms, 0)
+FROM speech_work s
+WHERE d.world_id = $1 AND d.day = $3 AND s.world_id = $1 AND s.id = $2 AND s.counted_on = d.day
+    AND NOT EXISTS (
+        SELECT FROM transcription_pieces p WHERE p.world_id = $1 AND p.transcription_id = s.transcription_id
+    )
+"""
 USED = "SELECT milliseconds FROM daily_audio WHERE world_id = $1 AND day = $2"
 FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 
@@ -23,6 +33,18 @@ FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
     """Whether so many more are within the most of the day; then they are counted."""
     return await connection.fetchval(TAKE, world_id, day, milliseconds, most) is not None
+
+
+async def note(
+    connection: Connection, world_id: int, transcription_id: str, day: date, milliseconds: int
+) -> None:
+    """What was counted for a transcription stands with its work."""
+    await connection.execute(NOTE, world_id, transcription_id, day, milliseconds)
+
+
+async def give_back(connection: Connection, world_id: int, transcription_id: str, day: date) -> None:
+    """What was counted for a transcription on this day, if nothing of it was transcribed, counts no more."""
+    await connection.execute(GIVE_BACK, world_id, transcription_id, day)
 
 
 async def used(connection: Connection, world_id: int, day: date) -> int:

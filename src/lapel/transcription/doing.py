@@ -176,7 +176,7 @@ class Doing:
 
         async def admit(connection: Connection) -> bool:
             now = self._kit.clock.now()
-            if await self._daily_audio.take(connection, world_id, duration_ms, now):
+            if await self._daily_audio.take_for(connection, world_id, transcription_id, duration_ms, now):
                 return True
             why = self._daily_audio.refusal(now)
             await work.fail(connection, self._kit, world_id, transcription_id, "processing_error", why)

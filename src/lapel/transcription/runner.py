@@ -147,14 +147,12 @@ class Runner:
             await self._put_back(claim, timedelta(0), failed=False)
             return
         if claim.starts > _MAX_STARTS:
-            await self._fail(
-                claim, "processing_error", "Every worker that began with this audio was killed by it."
-            )
+            message = "Every worker that began with this audio was killed by it."
+            await self._fail(claim, "processing_error", message, by_audio=True)
             return
         if claim.turns > _MAX_TURNS:
-            await self._fail(
-                claim, "processing_error", "Decoding this audio takes more turns than one may have."
-            )
+            message = "Decoding this audio takes more turns than one may have."
+            await self._fail(claim, "processing_error", message, by_audio=True)
             return
         async with self._steps.scratch.working_on(claim.world_id, claim.recording_id) as stay:
             stay.next_waits = await self._do(claim)
@@ -165,7 +163,7 @@ class Runner:
             ending = await self._attempt(claim)
             return await self._end(claim, ending)
         except Gone:  # with its rows, usually: then nothing is written
-            await self._fail(claim, "processing_error", "The audio is gone.")
+            await self._fail(claim, "processing_error", "The audio is gone.", by_audio=True)
         except SpeechError as error:
             await self._fail(claim, error.code, error.message)
         except (DiskFull, asyncpg.DiskFullError) as error:  # nor is this
@@ -275,7 +273,7 @@ class Runner:
         crash_point(f"{claim.stage}:committed")
         return following is not None and following.reads_audio
 
-    async def _fail(self, claim: Claim, code: Code, message: str) -> None:
+    async def _fail(self, claim: Claim, code: Code, message: str, *, by_audio: bool = False) -> None:
         """It has failed for good; so has the probe, if that is what failed."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
@@ -287,7 +285,8 @@ class Runner:
                     connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
                 )
             if claim.transcription_id is not None:
-                await work.fail(connection, self._kit, claim.world_id, claim.transcription_id, code, message)
+                ended = (claim.world_id, claim.transcription_id, code, message)
+                await work.fail(connection, self._kit, *ended, by_audio=by_audio)
             await work_queries.delete(connection, claim.world_id, claim.id)
         _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
 

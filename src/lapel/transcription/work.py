@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation import jobs
 from lapel.recordings.service import set_transcription
 from lapel.transcription import events, queries, work_queries
+from lapel.transcription.daily_audio import give_back
 from lapel.transcription.payloads import Lane, Stage, Wake, entrypoint
 from lapel.transcription.views import transcription_of
 
@@ -87,12 +88,28 @@ async def settle_current(connection: Connection, world_id: int, recording_id: st
         await set_transcription(connection, world_id, recording_id, current, now)
 
 
+# Failures that are no fault of the audio: what the project wanted was not done, so it costs no hours.
+_COSTS_NOTHING = frozenset({"provider_error", "processing_error"})
+
+
 async def fail(
-    connection: Connection, kit: Kit, world_id: int, transcription_id: str, code: Code, message: str
+    connection: Connection,
+    kit: Kit,
+    world_id: int,
+    transcription_id: str,
+    code: Code,
+    message: str,
+    *,
+    by_audio: bool = False,
 ) -> None:
-    """A transcription has failed for good: its row says why, and its event, once."""
+    """A transcription has failed for good: its row says why, and its event, once.
+
+    `by_audio`: the audio or its deletion is the reason, whatever the code; then its hours stay counted.
+    """
     now = kit.clock.now()
     failed = await queries.fail(connection, world_id, transcription_id, code, message, now)
+    if failed is not None and code in _COSTS_NOTHING and not by_audio:
+        await give_back(connection, world_id, transcription_id, now)
     await queries.delete_pieces(connection, world_id, transcription_id)
     if failed is not None:
         await events.publish(connection, kit.ids, now, world_id, "failed", transcription_of(failed))
