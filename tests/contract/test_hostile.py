@@ -294,6 +294,7 @@ async def test_what_is_not_served_is_404(client: httpx.AsyncClient, shared: Reso
         f"{recordings}/streaming-sessions",
         f"{recordings}/streaming-status",
         f"{recordings}/markers",
+        "/v1/recordings/streaming-sessions",
         "/v1/recordings/streaming-sessions/x",
         f"{devices}/grant",
         f"{devices}/factory-reset-grant",

@@ -156,7 +156,7 @@ def test_path_parameters_have_the_pattern_of_their_ids() -> None:
     assert patterns == {
         "recording_id": "^rec_[A-Za-z0-9]{1,64}$",
         "media_id": "^med_[A-Za-z0-9]{1,64}$",
-        "kind": "^[A-Za-z0-9_-]{1,128}$",
+        "kind": "^[A-Za-z0-9_]{1,128}$",
     }
     own = operation(path="/v1/d/{device_id}", scope=None, callers=frozenset({"device"}))
     assert described(own)[1]["parameters"][0]["schema"]["pattern"] == "^(me|dev_[A-Za-z0-9]{1,64})$"

@@ -145,6 +145,23 @@ def test_the_limits_of_requests_are_those_of_the_contract() -> None:
     }
 
 
+def test_the_limits_of_sizes_are_those_of_the_contract() -> None:
+    sizes = {
+        "max_audio_bytes": 2 * 2**30,
+        "max_image_bytes": 50 * 2**20,
+        "max_video_bytes": 5 * 2**30,
+        "inline_hash_bytes": 64 * 2**20,
+        "max_firmware_bytes": 64 * 2**20,
+    }
+    by_default = Settings.from_env(EXTERNAL)
+    assert {name: getattr(by_default, name) for name in sizes} == sizes
+    halved = {f"LAPEL_{name.upper()}": str(size // 2) for name, size in sizes.items()}
+    set_by_hand = Settings.from_env({**EXTERNAL, **halved})
+    assert {name: getattr(set_by_hand, name) for name in sizes} == {
+        name: size // 2 for name, size in sizes.items()
+    }
+
+
 def test_rate_limits_are_on_with_a_given_database() -> None:
     assert Settings.from_env(EXTERNAL).rate_limits_on
     assert not Settings.from_env(EXTERNAL, rate_limits=False).rate_limits_on

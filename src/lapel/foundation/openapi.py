@@ -55,7 +55,7 @@ _PREFIXES = {
     "summary_id": "sum",
     "webhook_id": "wh",
 }
-_ANY_ID = "^[A-Za-z0-9_-]{1,128}$"
+_ANY_ID = "^[A-Za-z0-9_]{1,128}$"
 
 _CALLERS = {
     "key": ("key", "A secret key (`sk_live_`, `sk_test_`) or a restricted one (`rk_live_`, `rk_test_`)."),

@@ -51,7 +51,9 @@ if TYPE_CHECKING:
     from lapel.foundation.protocols import Authenticate, Limiter, Observer
     from lapel.foundation.row_quota import Room
 
-_PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+# An id, `me` or the name of a section. What holds another sign is a path that we do not serve, such as
+# /v1/recordings/streaming-sessions: 404 for every method, and not 405 for those that an id's path lacks.
+_PARAMETER = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 # What is read and decoded for a caller that is not known yet, at most.
 _DIRECT_BYTES = 64 * 1024
 # So many times the usual seconds are a slow operation's.
@@ -320,12 +322,12 @@ class Api:
         if found is None:
             raise NotFound("There is nothing at this path. The routes are listed at /v1/openapi.json.")
         methods, values = found
-        endpoint: Endpoint | None = methods.get(method)
-        if endpoint is None:
-            raise MethodNotAllowed(tuple(sorted(methods)))
         for value in values:
             if not _PARAMETER.match(value):
                 raise NotFound("There is nothing with this id.")
+        endpoint: Endpoint | None = methods.get(method)
+        if endpoint is None:
+            raise MethodNotAllowed(tuple(sorted(methods)))
         return endpoint, dict(zip(endpoint.parameters, values, strict=True))
 
     async def _read(self, receive: Receive, headers: dict[bytes, bytes], operation: Operation) -> bytes:
