@@ -15,7 +15,7 @@ from tests.contract.resources import Call, Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.running import Running
-from tests.support.tenants import Tenant, make_key, make_tenant
+from tests.support.tenants import Tenant, contents, make_key, make_tenant
 
 OPERATIONS = declared_operations()
 PRIVATE = [each for each in OPERATIONS if not each.public]
@@ -40,23 +40,6 @@ async def shared(live: Running) -> AsyncGenerator[Resources]:
 async def outsider(live: Running) -> Tenant:
     """Another project."""
     return await make_tenant(live.kit)
-
-
-# What a world holds, but for when its keys were last used.
-TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id' ORDER BY 1"
-
-
-async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
-    """A digest of each table's rows of a world."""
-    async with kit.database.acquire() as connection:
-        tables = [row["table_name"] for row in await connection.fetch(TABLES)]
-        digests = (
-            f"SELECT '{table}' AS name, md5(string_agg(row, ',' ORDER BY row)) AS digest FROM"
-            f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t WHERE world_id = $1) s"
-            for table in tables
-        )
-        rows = await connection.fetch(" UNION ALL ".join(digests), world_id)
-    return {row["name"]: row["digest"] for row in rows}
 
 
 async def refused(

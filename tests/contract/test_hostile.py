@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, Sequence
 import httpx
 import pytest
 
+from lapel.foundation.kit import Kit
 from lapel.foundation.operations import NoBody, NoQuery, Operation
 from tests.contract.resources import Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.running import Running
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, contents
 
 OPERATIONS = declared_operations()
 # Forms have tests of their own: tests/foundation/test_forms.py, tests/firmware/test_releases.py.
@@ -183,6 +184,16 @@ async def test_a_bad_query_is_400(client: httpx.AsyncClient, shared: Resources, 
             assert answer.json()["error"]["param"] == name
 
 
+@named([each for each in OPERATIONS if each.method == "GET"])
+async def test_unknown_parameters_and_headers_are_ignored(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    path, headers = call(operation, shared).path, bearer_of(operation, shared)
+    strange = {**headers, "X-Nobody-Knows": "1", "Cookie": "a=b", "If-None-Match": "*"}
+    answer = await client.get(f"{path}?nobody_knows=1&nobody_knows[]=%7B", headers=strange)
+    assert answer.status_code == operation.status
+
+
 @named([each for each in OPERATIONS if "limit" in each.query.__struct_fields__])
 async def test_an_empty_query_parameter_counts_as_absent(
     client: httpx.AsyncClient, shared: Resources, operation: Operation
@@ -251,6 +262,14 @@ async def test_head_answers_as_get_does_without_a_body(
     assert head.content == b""
     for name in ("content-type", "content-length", "cache-control"):
         assert head.headers.get(name) == got.headers.get(name)
+
+
+async def test_head_changes_nothing(client: httpx.AsyncClient, shared: Resources, kit: Kit) -> None:
+    before = await contents(kit, shared.tenant.test_world)
+    for operation in [each for each in OPERATIONS if each.method == "GET"]:
+        answer = await client.head(call(operation, shared).path, headers=bearer_of(operation, shared))
+        assert answer.status_code == operation.status
+    assert await contents(kit, shared.tenant.test_world) == before
 
 
 @named(OPERATIONS)
@@ -378,3 +397,10 @@ async def test_whatever_text_a_client_stores_comes_back_unchanged(
         assert read.json() == made.json()
         assert read.json()["name"] == text
         assert read.json()["metadata"] == body["metadata"]
+        for path, more in (
+            ("/v1/recordings", {"end_user_id": made.json()["id"]}),
+            ("/v1/devices", {"serial_number": f"TEXT{texts.index(text)}"}),
+        ):
+            other = await client.post(path, json=body | more, headers=tenant.headers)
+            assert (other.status_code, other.json()["name"]) == (201, text)
+            assert other.json()["metadata"] == body["metadata"]

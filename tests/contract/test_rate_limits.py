@@ -20,6 +20,7 @@ LIMITS = {
     "LAPEL_RATE_PER_SECOND": "0",
     "LAPEL_RATE_PER_MINUTE": "40",
     "LAPEL_UPLOAD_URLS_PER_MINUTE": "4",
+    "LAPEL_TRANSCRIPTIONS_PER_MINUTE": "3",
     "LAPEL_DEVICE_PER_MINUTE": "12",
 }
 
@@ -98,6 +99,33 @@ async def test_upload_urls_have_a_limit_that_upload_tokens_draw_on(
         # Other calls of the project go on.
         assert (await client.get("/v1/recordings", headers=resources.tenant.headers)).status_code == 200
     assert statuses == [200] * 4 + [429] * 4
+
+
+async def test_transcriptions_have_a_limit_that_both_forms_draw_on(
+    two: tuple[Running, Running, ManualClock],
+) -> None:
+    one, _, clock = two
+    resources = await made(one, clock)
+    recording = resources.recordings["uploaded"].id
+    forms = (
+        ("/v1/transcriptions", {"recording_id": recording}),
+        (f"/v1/recordings/{recording}/transcribe", {}),
+    )
+    async with api_client(one.url) as client:
+        answers = [
+            await client.post(path, json=body, headers=resources.tenant.headers)
+            for path, body in forms + forms + forms
+        ]
+        # The second finds the first one under way, and has been counted.
+        assert [each.status_code for each in answers] == [201, 409, 409, 429, 429, 429]
+        assert {each.headers["x-ratelimit-limit"] for each in answers} == {"3"}
+        assert [each.headers["x-ratelimit-remaining"] for each in answers] == ["2", "1", "0", "0", "0", "0"]
+        assert {each.headers["x-ratelimit-reset"] for each in answers} == {
+            str(int(clock.now().timestamp()) + 60)
+        }
+        assert [each.headers.get("retry-after") for each in answers[-3:]] == ["60"] * 3
+        # Reading them goes on.
+        assert (await client.get("/v1/transcriptions", headers=resources.tenant.headers)).status_code == 200
 
 
 async def test_every_device_has_a_limit_of_its_own(two: tuple[Running, Running, ManualClock]) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lapel.foundation.actors import Actor
 from lapel.foundation.clock import ManualClock
+from lapel.foundation.errors import IdempotencyKeyReused
+from lapel.foundation.idempotency import Stored, ticket
 from lapel.foundation.kit import Kit
 from lapel.foundation.scopes import SCOPES
 from lapel.foundation.seal import sealer
@@ -69,6 +72,26 @@ async def test_another_request_under_the_same_key_is_422(client: httpx.AsyncClie
     assert (await client.get("/v1/devices", headers=tenant.headers)).json()["data"] == []
 
 
+async def test_the_same_key_with_another_method_is_refused(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    """Only POST takes a key, so the claim of another method is made here as a request makes it."""
+    first = await create(client, tenant.headers, "order-1")
+    actor = Actor(
+        kind="key", id="key_x", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
+    )
+
+    async def claim(method: str) -> Stored | None:
+        made = ticket(actor, "order-1", method, "/v1/end-users", first.request.content)
+        async with kit.database.transaction() as connection:
+            return await made.claim(connection, kit.sealer, kit.clock.now(), timedelta(hours=24))
+
+    assert await claim("POST") == Stored(201, first.content)
+    for method in ("PUT", "PATCH"):
+        with pytest.raises(IdempotencyKeyReused):
+            await claim(method)
+
+
 async def test_of_many_at_once_one_has_an_effect(client: httpx.AsyncClient, tenant: Tenant) -> None:
     answers = await asyncio.gather(*(create(client, tenant.headers, "order-1") for _ in range(20)))
     assert {each.status_code for each in answers} <= {201, 409}
@@ -98,6 +121,7 @@ async def test_a_key_that_is_in_use_is_409(client: httpx.AsyncClient, tenant: Te
         second = await client.post(path, json=body, headers=headers)
         assert second.status_code == 409
         assert second.json()["error"]["code"] == "idempotency_key_in_use"
+        assert second.headers["retry-after"] == "1"
         assert not waiting.done()
     assert (await waiting).status_code == 200
     replayed = await client.post(path, json=body, headers=headers)
@@ -237,6 +261,41 @@ async def test_a_natural_operation_ignores_the_key(client: httpx.AsyncClient, te
         answer = await client.post(path, json=body, headers={**tenant.headers, "Idempotency-Key": "k"})
         assert answer.status_code == 200
         assert "idempotent-replayed" not in answer.headers
+
+
+async def test_operations_that_keep_no_answer_check_the_key_and_ignore_it(
+    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+) -> None:
+    """One key for all of them, and with other bodies: a heartbeat, a link, and what repeats by itself."""
+    user = await create(client, tenant.headers, None)
+    device = (
+        await client.post("/v1/devices", json={"serial_number": "ABCD1"}, headers=tenant.headers)
+    ).json()
+    path, body = f"/v1/devices/{device['id']}", {"end_user_id": user.json()["id"]}
+    token = (await client.post(f"{path}/bind", json=body, headers=tenant.headers)).json()["device_token"]
+    made = (await client.post("/v1/recordings", json=body, headers=tenant.headers)).json()
+    headers = {"Idempotency-Key": "same"}
+    for battery in (1, 2):
+        for sent in (bearer(token), tenant.headers):
+            beat = await client.post(
+                f"{path}/heartbeat", json={"battery_percent": battery}, headers={**sent, **headers}
+            )
+            assert (beat.status_code, "idempotent-replayed" in beat.headers) == (200, False)
+        shown = await client.get(path, headers=tenant.headers)
+        assert shown.json()["battery_percent"] == battery
+    for _ in range(2):  # refused for what it is, and not for the key
+        link = await client.post(
+            f"/v1/recordings/{made['id']}/download-url",
+            json={"media_id": "med_none"},
+            headers={**tenant.headers, **headers},
+        )
+        assert link.status_code == 404
+    for sent in (bearer(token), tenant.headers):
+        refused = await client.post(f"{path}/heartbeat", json={}, headers={**sent, "Idempotency-Key": "a b"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "Idempotency-Key")
+    async with kit.database.acquire() as connection:
+        kept = "SELECT count(*) FROM idempotency_keys WHERE world_id = $1"
+        assert await connection.fetchval(kept, tenant.test_world) == 0
 
 
 async def test_an_answer_that_no_secret_opens_any_more_asks_for_a_new_key(

@@ -86,3 +86,20 @@ async def make_key(
             kit.clock.now(),
         )
     return token
+
+
+# What a world holds, but for when its keys were last used.
+TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id' ORDER BY 1"
+
+
+async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
+    """A digest of each table's rows of a world."""
+    async with kit.database.acquire() as connection:
+        tables = [row["table_name"] for row in await connection.fetch(TABLES)]
+        digests = (
+            f"SELECT '{table}' AS name, md5(string_agg(row, ',' ORDER BY row)) AS digest FROM"
+            f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t WHERE world_id = $1) s"
+            for table in tables
+        )
+        rows = await connection.fetch(" UNION ALL ".join(digests), world_id)
+    return {row["name"]: row["digest"] for row in rows}

@@ -22,7 +22,11 @@ from tests.support.running import working
 from tests.support.speech_faults import HANG, status
 from tests.support.speech_providers import Fake, serving_fake
 from tests.support.tenants import make_tenant
+from tests.transcription.audio.signals import encoded, wav
 from tests.transcription.office import SLOW, SPEECH, Office, office
+
+MP4 = encoded("mp4", "aac", 16_000)
+WITHOUT_INDEX = MP4[: len(MP4) * 3 // 4]
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +116,23 @@ async def test_what_a_client_said_of_the_duration_stays(shared: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "code"),
+    ("content", "codes"),
     [
         (b"OggS" + bytes(500), ("unsupported_format", "audio_corrupt")),
         (b"The quick brown fox. " * 50, ("unsupported_format",)),
         (SPEECH[:200], ("unsupported_format", "audio_corrupt")),
+        (wav(bytes(999 * 32)), ("audio_too_short",)),
+        (WITHOUT_INDEX, ("audio_corrupt",)),
     ],
+    ids=("no-ogg", "text", "cut", "short", "no-index"),
 )
 async def test_what_is_no_audio_fails_with_its_code_and_harms_no_upload(
-    shared: Office, content: bytes, code: tuple[str, ...]
+    shared: Office, content: bytes, codes: tuple[str, ...]
 ) -> None:
     recording_id, transcription_id = await shared.transcribe(content)
     failed = await shared.ended(transcription_id)
     assert failed["status"] == "failed"
-    assert failed["error"]["code"] in code
+    assert failed["error"]["code"] in codes
     assert failed["error"]["message"] == failed["error_message"] != ""
     assert (await shared.read(recording_id))["status"] == "uploaded"
     assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == [

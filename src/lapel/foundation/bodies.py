@@ -13,13 +13,11 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
-from lapel.foundation.integral_floats import with_integer
+from lapel.foundation.integral_floats import with_integers
 from lapel.foundation.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
-# More integers with a point than any body has.
-_MAX_INTEGRAL_FLOATS = 20
 # PostgreSQL and Python agree on these; beyond them an offset overflows one or the other.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
@@ -73,16 +71,18 @@ class BodyDecoder:
         return value
 
     def _decoded(self, body: bytes) -> msgspec.Struct:
-        """An integer may be written with a point: `256.0`."""
-        for _ in range(_MAX_INTEGRAL_FLOATS):
+        """An integer may be written with a point: `256.0`.
+
+        Each round settles one field of the struct, so there are no more rounds than it has integers.
+        """
+        while True:
             try:
                 return self._decode(body)
             except msgspec.ValidationError as refusal:
-                mended = with_integer(body, str(refusal))
+                mended = with_integers(body, str(refusal))
                 if mended is None:
                     raise
                 body = mended
-        return self._decode(body)
 
 
 class QueryDecoder:

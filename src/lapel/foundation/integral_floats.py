@@ -9,38 +9,52 @@ import re
 
 import msgspec
 
-_REFUSED = re.compile(r"Expected `int[^`]*`, got `float` - at `\$\.(?P<path>[^`\[\]]+)`\Z")
+_REFUSED = re.compile(r"Expected `int[^`]*`, got `float` - at `\$(?P<path>[^`]+)`\Z")
+# `.name`, or `[0]` of an array, or `[...]` of an object with keys of its own.
+_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<at>[^]]*)\]")
 # Beyond it a float has no last digit, and is no exact number.
 _EXACT = 2.0**53
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_number = msgspec.json.Decoder(float).decode
 
 
-def with_integer(body: bytes, refusal: str) -> bytes | None:
+def with_integers(body: bytes, refusal: str) -> bytes | None:
     """The body with the number that msgspec's `refusal` names written as an integer.
 
-    None when the refusal is of something else, the number is no whole one, or it stands in an array.
+    Members of an array are of one kind, so in all of them the number at this place is rewritten at once.
+    Of a repeated key the last one is kept. None when the refusal is of something else, or nothing changes.
     """
     refused = _REFUSED.search(refusal)
     if refused is None:
         return None
-    return _rewritten(body, refused["path"].split("."))
+    # None stands for each member of an array or of an object with keys of its own.
+    steps = [step["name"] for step in _STEP.finditer(refused["path"])]
+    rewritten = _rewritten(body, steps)
+    return rewritten if rewritten != body else None
 
 
-def _rewritten(text: bytes, path: list[str]) -> bytes | None:
-    fields = _decode_object(text)
-    name, rest = path[0], path[1:]
-    if name not in fields:  # its name has a point
-        return None
-    written = bytes(fields[name])
-    if rest:
-        rewritten = _rewritten(written, rest)
-    else:
-        number = _decode_number(written)
-        whole = number.is_integer() and abs(number) < _EXACT
-        rewritten = str(int(number)).encode() if whole else None
-    if rewritten is None:
-        return None
-    fields[name] = msgspec.Raw(rewritten)
-    return msgspec.json.encode(fields)
+def _rewritten(text: bytes, steps: list[str | None]) -> bytes:
+    """The text as it is when the steps lead through something of another kind."""
+    try:
+        if not steps:
+            return _whole(text)
+        name, rest = steps[0], steps[1:]
+        if name is None and text.lstrip().startswith(b"["):
+            members = [_rewritten(bytes(each), rest) for each in _decode_array(text)]
+            return b"[" + b",".join(members) + b"]"
+        fields = _decode_object(text)
+    except msgspec.ValidationError:
+        return text
+    changed = {
+        field: msgspec.Raw(_rewritten(bytes(value), rest))
+        for field, value in fields.items()
+        if name is None or field == name
+    }
+    return msgspec.json.encode(fields | changed)
+
+
+def _whole(text: bytes) -> bytes:
+    number = _decode_number(text)
+    return str(int(number)).encode() if number.is_integer() and abs(number) < _EXACT else text
