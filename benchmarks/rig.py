@@ -29,7 +29,8 @@ from benchmarks.fill_devices import fill_devices
 from lapel.foundation import migrations
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import listen
-from lapel.settings import Settings, child_environment
+from lapel.process_environment import child_environment
+from lapel.settings import Settings
 from lapel.supervisor.children import Child, Role, stop_all
 
 ACCESS_KEY = "benchmark"

@@ -1,7 +1,7 @@
 """Every setting of Lapel, typed, with the words that `--help` and docs/settings.md show.
 
-This module is the only reader of the environment. A setting `rate_per_second` is the variable
-`LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
+This module is the only reader of the user's part of the environment. A setting `rate_per_second` is the
+variable `LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal, TypeVar, cast
 
 from lapel import setting_parsers as parse
 from lapel.setting_parsers import GIB, KIB, MIB
+from lapel.setting_rules import contradiction
 
 PREFIX = "LAPEL_"
 # Variables of ours that are no settings: how a parent talks to the child it starts.
@@ -268,7 +269,8 @@ class Settings:
         if overrides:
             raise TypeError(f"no such setting: {', '.join(sorted(overrides))}")
         settings = cls(**values)  # pyright: ignore[reportArgumentType]  # each value came from its field's own parser
-        _check_together(settings)
+        if fault := contradiction(settings):
+            raise SettingsError(fault)
         return settings
 
     def to_env(self) -> dict[str, str]:
@@ -324,36 +326,6 @@ class Settings:
         return not self.uses_embedded_database if self.rate_limits is None else self.rate_limits
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FromParent:
-    """What a child process is told by the one that started it."""
-
-    ready_fd: int | None  # where to write `ready`
-    listen_fd: int | None  # a socket that is already listening
-    pid: int | None  # with whom to end
-    metrics_name: str | None  # under which it counts for all processes; nobody else has it at the same time
-    crash: str | None  # a crash point that a test has armed
-
-
-def from_parent() -> FromParent:
-    """Reads this process's part of the environment that is not settings."""
-    told = {name.removeprefix(PREFIX): os.environ.get(name) for name in PROTOCOL_VARIABLES}
-    ready, listener, pid = (int(told[name] or 0) or None for name in ("READY_FD", "LISTEN_FD", "PARENT_PID"))
-    return FromParent(ready, listener, pid, told["METRICS_NAME"], told["CRASH"])
-
-
-def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """Environment of a child with these settings: ours without its LAPEL_*, theirs, and `own`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    armed = {name: value for name, value in os.environ.items() if name == f"{PREFIX}CRASH"}
-    return {**kept, **armed, **settings.to_env(), **own}
-
-
-def environment_without_ours(**own: str) -> dict[str, str]:
-    """For a child that needs no setting and shall know no secret: ours without its LAPEL_*, and `own`."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own
-
-
 def docs() -> dict[str, Doc]:
     """Field name to its Doc, in the order of the class."""
     return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}
@@ -394,64 +366,3 @@ def _parsed(name: str, raw: str, doc: Doc) -> object:
     except ValueError as fault:
         shown = "(hidden)" if doc.secret else repr(raw)
         raise SettingsError(f"{variable(name)} = {shown} {fault}.") from None
-
-
-def _check_together(s: Settings) -> None:
-    """Refuses settings that are fine alone and wrong together."""
-    alone = s.role in {"api", "worker"}
-    faults = (
-        (
-            (s.tls_cert is None) != (s.tls_key is None),
-            "LAPEL_TLS_CERT and LAPEL_TLS_KEY belong together: one is set and the other is not; set both.",
-        ),
-        (
-            (s.s3_access_key_id is None) != (s.s3_secret_access_key is None),
-            (
-                "LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY belong together: one is set and the "
-                "other is not; set both."
-            ),
-        ),
-        (
-            s.s3_public_endpoint is not None and s.s3_endpoint is None,
-            (
-                "LAPEL_S3_PUBLIC_ENDPOINT is set without LAPEL_S3_ENDPOINT; set the endpoint, or for the "
-                "embedded store LAPEL_STORE_PUBLIC_URL."
-            ),
-        ),
-        (
-            s.s3_access_key_id is not None and s.s3_endpoint is None and s.role != "store",
-            (
-                "LAPEL_S3_ACCESS_KEY_ID is set without LAPEL_S3_ENDPOINT; set the endpoint too, for AWS such "
-                "as https://s3.eu-west-1.amazonaws.com."
-            ),
-        ),
-        (
-            s.listen_database_url is not None and s.database_url is None,
-            "LAPEL_LISTEN_DATABASE_URL is set without LAPEL_DATABASE_URL; set both or neither.",
-        ),
-        (
-            alone and s.database_url is None,
-            f"LAPEL_ROLE = {s.role} runs without the embedded database; let LAPEL_DATABASE_URL name one.",
-        ),
-        (
-            alone and s.s3_endpoint is None,
-            f"LAPEL_ROLE = {s.role} runs without the embedded store; let LAPEL_S3_ENDPOINT name one.",
-        ),
-        (
-            s.role == "store" and s.s3_access_key_id is None,
-            (
-                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys "
-                "that it will accept."
-            ),
-        ),
-        (
-            s.database_url is not None and s.secret is None and s.role != "store",
-            (
-                "LAPEL_SECRET is not set, but LAPEL_DATABASE_URL is; give every machine the same secret of "
-                "at least 32 characters, for instance from `openssl rand -base64 32`."
-            ),
-        ),
-    )
-    for wrong, sentence in faults:
-        if wrong:
-            raise SettingsError(sentence)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
-import inspect
 import json
 import os
-import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lapel.cli.main import COMMANDS
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.revisions import newest_revision
 from lapel.foundation.scopes import SCOPES
 from tests.support.postgres import create_database
 from tests.support.serving import LAPEL, run, serving, told, with_key
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 SECRET = "a-secret-for-tests-that-is-long-enough"
 
 
@@ -362,43 +356,6 @@ def test_doctor_warns_of_misspelt_settings_and_open_folders(data: Path) -> None:
     assert "LAPEL_DATABSE_URL" in warnings["settings"]["detail"]
     assert warnings["data folder"]["remedy"] == f"chmod 700 {data}"
     assert found["healthy"] is True
-
-
-def _function(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each[2])
-def test_every_command_has_examples_json_and_its_line_in_the_overview(command: Any) -> None:
-    parent, name, place, summary = command
-    function = _function(place)
-    text = inspect.getdoc(function) or ""
-    assert text.splitlines()[0] == summary
-    assert re.search(r"^For example:$", text, re.MULTILINE), "no examples"
-    assert "json" in inspect.signature(function).parameters
-    full = " ".join(["lapel", *([parent.name[0]] if parent.name[0] != "lapel" else []), name])
-    assert f"`{full}" in DOCS.read_text(), f"docs/cli.md does not tell of `{full}`"
-    assert f"    {full}" in text, "no example calls it"
-
-
-def test_help_says_where_the_data_folder_comes_from() -> None:
-    assert "$LAPEL_DATA_DIR" in run("doctor", "--help").stdout
-
-
-def test_help_shows_the_examples() -> None:
-    done = run("keys", "create", "--help")
-    assert "lapel keys create --mode live" in done.stdout
-    assert "--end-user" in done.stdout
-
-
-def test_the_overview_is_quick_and_names_every_command() -> None:
-    script = "import sys; sys.argv = ['lapel', '--help']; from lapel.cli.main import main\n"
-    script += "try:\n    main()\nfinally:\n    assert not {'asyncpg', 'alembic'} & set(sys.modules)\n"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for name in ("serve", "demo", "init", "projects", "keys", "migrate", "backup", "restore", "doctor"):
-        assert re.search(rf"^│ {name} ", done.stdout, re.MULTILINE)
 
 
 def test_ctrl_c_in_a_command_is_quiet(data: Path) -> None:

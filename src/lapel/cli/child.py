@@ -27,11 +27,12 @@ from lapel.foundation.http_guard import HttpLimits
 from lapel.foundation.http_server import listen, serve
 from lapel.foundation.ids import TimeOrderedIds
 from lapel.foundation.processes import end_with, keep_one_heap
-from lapel.settings import Settings, from_parent
+from lapel.process_environment import from_parent
+from lapel.settings import Settings
 
 if TYPE_CHECKING:
     from lapel.foundation.asgi import App
-    from lapel.settings import FromParent
+    from lapel.process_environment import FromParent
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.process")
 

@@ -20,7 +20,8 @@ from lapel.cli.faults import CommandError
 from lapel.cli.options import say
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.http_server import listen
-from lapel.settings import Settings, child_environment
+from lapel.process_environment import child_environment
+from lapel.settings import Settings
 from lapel.supervisor import prepare
 from lapel.supervisor.children import Child
 from lapel.supervisor.data_folder import DataFolder, DataFolderError, Running

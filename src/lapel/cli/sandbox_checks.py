@@ -10,7 +10,7 @@ import msgspec
 
 from lapel.cli.checks import Finding
 from lapel.foundation.sandbox import Layer
-from lapel.settings import environment_without_ours
+from lapel.process_environment import environment_without_ours
 
 _REMEDY = 'docs/operations.md, "What parses strangers\' bytes", says what each layer needs.'
 

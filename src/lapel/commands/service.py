@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.commands import queries
+from lapel.commands.json_text import object_text, params_text
 from lapel.commands.queries import COMMAND, SHOWN_DONE
 from lapel.commands.wire import (
     Command,
@@ -23,15 +24,13 @@ from lapel.foundation.errors import (
     Conflict,
     Forbidden,
     IdempotencyKeyReused,
-    InvalidRequest,
     NotFound,
     Unauthorized,
 )
 from lapel.foundation.pages import page, window
-from lapel.foundation.wire import metadata_text, raw
+from lapel.foundation.wire import raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     import asyncpg
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
     from lapel.foundation.signing import KeySet
-    from lapel.foundation.wire import JsonObject
 
 __all__ = [
     "COMMAND",
@@ -57,8 +55,6 @@ __all__ = [
 
 # So that what is handed to a device, all of it at every heartbeat, stays small.
 MAX_OPEN = 100
-# The parser of a small device has little room for brackets within brackets.
-MAX_LEVELS = 16
 
 _TTL = timedelta(seconds=300)
 # When the token of a command that never expires ends: the last second that 32 bits count, in 2106.
@@ -82,7 +78,7 @@ class Commands:
         Raises NotFound; IdempotencyKeyReused; Conflict for a device that is not bound, or has too much to do.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
-        params = _params_text(body.params or Params())
+        params = params_text(body.params or Params())
         device = await queries.hold_device(connection, world_id, device_id)
         if device is None:
             raise _unknown_device()
@@ -186,7 +182,7 @@ class Commands:
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
-        said = (told.status, _object_text(told.result, "result"), _object_text(told.error, "error"))
+        said = (told.status, object_text(told.result, "result"), object_text(told.error, "error"))
         async with self._kit.database.acquire() as connection:
             kind = None
             if told.status == "executed":
@@ -374,32 +370,3 @@ def _unknown() -> NotFound:
 
 def _unknown_device() -> NotFound:
     return NotFound("There is no device with this id.")
-
-
-def _params_text(params: Params) -> str:
-    """The JSON text to store, every field present. Raises InvalidRequest."""
-    metadata = _object_text(params.metadata, "params.metadata") or "{}"
-    immediately = "true" if params.upload_immediately else "false"
-    return (
-        f'{{"max_duration_sec":{params.max_duration_sec},"upload_immediately":{immediately},'
-        f'"metadata":{metadata}}}'
-    )
-
-
-def _object_text(value: JsonObject | None, param: str) -> str | None:
-    """The JSON text of a client's object, or None; limits are those of metadata. Raises InvalidRequest."""
-    if value is None:
-        return None
-    if _deeper(value, MAX_LEVELS):
-        raise InvalidRequest(f"`{param}` may be nested {MAX_LEVELS} levels deep at most.", param=param)
-    return metadata_text(value, param=param)
-
-
-def _deeper(value: object, levels: int) -> bool:
-    if isinstance(value, dict):
-        inner: Iterable[object] = cast("dict[str, Any]", value).values()
-    elif isinstance(value, list):
-        inner = cast("list[Any]", value)
-    else:
-        return False
-    return levels == 0 or any(_deeper(each, levels - 1) for each in inner)

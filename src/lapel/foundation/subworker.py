@@ -27,7 +27,7 @@ import structlog
 from lapel.foundation.disk import is_disk_full
 from lapel.foundation.processes import end_with
 from lapel.foundation.sandbox import confine
-from lapel.settings import environment_without_ours
+from lapel.process_environment import environment_without_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable

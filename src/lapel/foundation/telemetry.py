@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from lapel.foundation.request_id import REQUEST_ID
-from lapel.settings import from_parent
+from lapel.process_environment import from_parent
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger

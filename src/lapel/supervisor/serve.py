@@ -16,7 +16,8 @@ from pathlib import Path
 import structlog
 
 from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.settings import Settings, child_environment
+from lapel.process_environment import child_environment
+from lapel.settings import Settings
 from lapel.supervisor import prepare
 from lapel.supervisor.children import Child
 from lapel.supervisor.data_folder import DataFolder, Running

@@ -1,0 +1,39 @@
+"""The environment that processes of ours hand to one another: settings, and what a parent tells its child."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lapel.settings import PREFIX, PROTOCOL_VARIABLES, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class FromParent:
+    """What a child process is told by the one that started it."""
+
+    ready_fd: int | None  # where to write `ready`
+    listen_fd: int | None  # a socket that is already listening
+    pid: int | None  # with whom to end
+    metrics_name: str | None  # under which it counts for all processes; nobody else has it at the same time
+    crash: str | None  # a crash point that a test has armed
+
+
+def from_parent() -> FromParent:
+    """Reads this process's part of the environment that is not settings."""
+    told = {name.removeprefix(PREFIX): os.environ.get(name) for name in PROTOCOL_VARIABLES}
+    ready, listener, pid = (int(told[name] or 0) or None for name in ("READY_FD", "LISTEN_FD", "PARENT_PID"))
+    return FromParent(ready, listener, pid, told["METRICS_NAME"], told["CRASH"])
+
+
+def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
+    """Environment of a child with these settings: ours without its LAPEL_*, theirs, and `own`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    armed = {name: value for name, value in os.environ.items() if name == f"{PREFIX}CRASH"}
+    return {**kept, **armed, **settings.to_env(), **own}
+
+
+def environment_without_ours(**own: str) -> dict[str, str]:
+    """For a child that needs no setting and shall know no secret: ours without its LAPEL_*, and `own`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own
