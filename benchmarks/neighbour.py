@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from benchmarks.job_start import Client, served
 from benchmarks.report import Row, show
 from benchmarks.speech_audio import start_of_sample
+from tests.transcription.audio.signals import silent_flac
 
 HOSTILE_PROJECTS, FILES = 4, 2
 UPLOADS = 20
@@ -97,24 +97,11 @@ def _lapel(data: Path, *arguments: str) -> dict[str, str]:
 
 
 def _long() -> bytes:
-    """A FLAC file of silence: constant subframes, and padding before them."""
-    streaminfo = struct.pack(">HHHHH", _BLOCK, _BLOCK, 0, 0, 0)
-    streaminfo += (_RATE << 44 | _CHANNELS - 1 << 41 | 15 << 36).to_bytes(8, "big") + bytes(16)
-    head = bytes([0xFF, 0xF8, 0x70, _CHANNELS - 1 << 4 | 0x08, 0]) + struct.pack(">H", _BLOCK - 1)
-    frame = head + bytes([_crc(head, 8, 0x07)]) + bytes(3 * _CHANNELS)
-    frame += _crc(frame, 16, 0x8005).to_bytes(2, "big")
-    padding = _FILE_BYTES - _BLOCKS * len(frame)
-    blocks = b"\x00\x00\x00\x22" + streaminfo + b"\x81" + padding.to_bytes(3, "big") + bytes(padding)
-    return b"fLaC" + blocks + frame * _BLOCKS
-
-
-def _crc(data: bytes, bits: int, polynomial: int) -> int:
-    crc = 0
-    for byte in data:
-        crc ^= byte << (bits - 8)
-        for _ in range(8):
-            crc = (crc << 1 ^ polynomial if crc >> (bits - 1) else crc << 1) & ((1 << bits) - 1)
-    return crc
+    """A FLAC file of silence, with padding before it."""
+    frame = 11 + 3 * _CHANNELS  # bytes
+    return silent_flac(
+        _BLOCKS, rate=_RATE, channels=_CHANNELS, block=_BLOCK, padding=_FILE_BYTES - _BLOCKS * frame
+    )
 
 
 if __name__ == "__main__":

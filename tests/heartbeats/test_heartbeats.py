@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
 from typing import Any
 
 import httpx
 import pytest
 
-from lapel.foundation import migrations
 from lapel.foundation.kit import Kit
 from lapel.foundation.tokens import new_token
 from tests.heartbeats.support import Worn, worn
@@ -315,24 +313,4 @@ async def test_a_report_that_an_older_version_stored_in_part_has_every_field(dev
     for path in ("", "/state"):
         assert (await device.shown(path))["recording_state"] == {
             "device_state": None, "pending_recordings": 0, "flags": 3, "connection_type": [],
-        }  # fmt: skip
-
-
-async def test_what_an_older_version_wrote_is_shown_in_todays_words(device: Worn) -> None:
-    """The migration: a kind of caller is no connection, and recordings that wait are a number."""
-    before = """
-    UPDATE devices SET last_seen_by = $3, last_synced_by = 'app_import', recording_state =
-        '{"device_state": "idle", "pending_recordings": null, "flags": 3, "connection_type": ["4g"]}'
-    WHERE world_id = $1 AND id = $2
-    """
-    folder = migrations.FOLDER / "versions"
-    script = runpy.run_path(str(next(folder.glob("*_what_heartbeats_show.py"))))["CONNECTIONS"]
-    for said, word in (("key", "ble"), ("device", None)):
-        async with device.kit.database.acquire() as connection:
-            await connection.execute(before, device.tenant.test_world, device.id, said)
-            await connection.execute(script)
-        state = await device.shown("/state")
-        assert (state["last_seen_by"], state["last_synced_by"]) == (word, None)
-        assert state["recording_state"] == {
-            "device_state": "idle", "pending_recordings": 0, "flags": 3, "connection_type": ["4g"],
         }  # fmt: skip

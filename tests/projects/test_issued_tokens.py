@@ -80,6 +80,12 @@ class Caller:
         assert (await self.client.delete(path, headers=bearer(token))).status_code == 204
 
 
+async def issuer(admin: Caller) -> tuple[Caller, str]:
+    """The holder of a new key that may issue everything, and the key's id."""
+    made = await admin.post("/v1/api-keys", {"scopes": list(ISSUING)}, 201)
+    return Caller(admin.client, made["key"]), made["id"]
+
+
 @pytest.fixture
 async def timed(fresh_database: str, tmp_path: Path) -> AsyncGenerator[tuple[Running, ManualClock]]:
     """A server whose time the test moves."""
@@ -150,15 +156,14 @@ async def test_what_a_key_issued_outlasts_its_revocation_unless_asked(
     client: httpx.AsyncClient, tenant: Tenant, query: str
 ) -> None:
     admin = Caller(client, tenant.test_key)
-    made = await admin.post("/v1/api-keys", {"scopes": list(ISSUING)}, 201)
-    caller = Caller(client, made["key"])
+    caller, key_id = await issuer(admin)
     person = await caller.end_user()
     recording = await caller.recording(person)
     read, upload = (await caller.end_user_token(person))["token"], await caller.upload_token(recording)
-    await admin.revoke(made["id"], admin.key, query)
+    await admin.revoke(key_id, admin.key, query)
     assert (await caller.reads(read), await caller.uploads(recording, upload)) == (200, 200)
     # It may still be asked for afterwards.
-    await admin.revoke(made["id"], admin.key, "?issued=true")
+    await admin.revoke(key_id, admin.key, "?issued=true")
     assert (await caller.reads(read), await caller.uploads(recording, upload)) == (401, 401)
 
 
@@ -167,8 +172,7 @@ async def test_with_issued_all_that_the_key_issued_is_revoked_and_nothing_else(
     client: httpx.AsyncClient, kit: Kit, tenant: Tenant, by: str
 ) -> None:
     admin = Caller(client, tenant.test_key)
-    made = await admin.post("/v1/api-keys", {"scopes": list(ISSUING)}, 201)
-    caller = Caller(client, made["key"])
+    caller, key_id = await issuer(admin)
     people = [await admin.end_user() for _ in range(3)]
     recording = await admin.recording(people[0])
     own = await caller.upload_token(recording)
@@ -180,9 +184,9 @@ async def test_with_issued_all_that_the_key_issued_is_revoked_and_nothing_else(
     ]
     taken_over = (await admin.end_user_token(people[1]))["token"]
     if by == "api":
-        await admin.revoke(made["id"], admin.key, "?issued=true")
+        await admin.revoke(key_id, admin.key, "?issued=true")
     else:
-        await OperatorKeys(kit).revoke(made["id"], issued=True)
+        await OperatorKeys(kit).revoke(key_id, issued=True)
     assert [await admin.reads(each) for each in (*tokens, taken_over)] == [401, 401, 200, 200]
     assert [await admin.uploads(recording, each) for each in (own, derived, kept)] == [401, 401, 200]
     # The end user may be given a token anew.
@@ -191,11 +195,10 @@ async def test_with_issued_all_that_the_key_issued_is_revoked_and_nothing_else(
 
 async def test_a_rotation_keeps_what_the_key_issued(client: httpx.AsyncClient, tenant: Tenant) -> None:
     admin = Caller(client, tenant.test_key)
-    made = await admin.post("/v1/api-keys", {"scopes": list(ISSUING)}, 201)
-    caller = Caller(client, made["key"])
+    caller, key_id = await issuer(admin)
     person = await caller.end_user()
     token = (await caller.end_user_token(person))["token"]
-    await admin.post(f"/v1/api-keys/{made['id']}/rotate", {"overlap_seconds": 0}, 201)
+    await admin.post(f"/v1/api-keys/{key_id}/rotate", {"overlap_seconds": 0}, 201)
     assert await admin.reads(caller.key) == 401
     assert await admin.reads(token) == 200
 
@@ -204,8 +207,7 @@ async def test_what_is_issued_while_the_key_is_revoked_is_revoked_with_it(
     client: httpx.AsyncClient, kit: Kit, tenant: Tenant
 ) -> None:
     admin = Caller(client, tenant.test_key)
-    made = await admin.post("/v1/api-keys", {"scopes": list(ISSUING)}, 201)
-    caller = Caller(client, made["key"])
+    caller, key_id = await issuer(admin)
     person = await caller.end_user()
     recording = await caller.recording(person)
     async with kit.database.transaction() as connection:
@@ -216,7 +218,7 @@ async def test_what_is_issued_while_the_key_is_revoked_is_revoked_with_it(
         )
         asking = asyncio.create_task(caller.upload_token(recording))
         await until_waiting(kit, 1)
-        await admin.revoke(made["id"], admin.key, "?issued=true")
+        await admin.revoke(key_id, admin.key, "?issued=true")
     assert await caller.uploads(recording, await asking) == 401
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
 from typing import Any
 
 import pytest
 
-from lapel.foundation import migrations
 from lapel.foundation.kit import Kit
 from tests.recordings.support import Device, sha256
 from tests.support.tenants import Tenant, bearer, make_key
 
 OGG = b"OggS, so to speak"
 UUID = {"recording_uuid": "2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11", "recording_generation": 1}
-GENERATION = "SELECT binding_generation FROM recordings WHERE world_id = $1 AND id = $2"
-
-EARLIER = """
-UPDATE recordings SET created_at = created_at - interval '1 minute' WHERE world_id = $1 AND id = $2
-"""
 
 
 class Handed:
@@ -145,34 +138,3 @@ async def test_what_a_key_makes_for_the_wearer_is_reached_and_for_others_is_not(
     his = await device.recording(device_id=handed.device_id, end_user_id=ben)
     await handed.start(hers)
     await handed.start(his, 404)
-
-
-async def test_rows_from_before_belong_to_the_present_binding_if_they_are_surely_of_it(
-    handed: Handed, device: Device, kit: Kit, tenant: Tenant
-) -> None:
-    ada, ben = await device.end_user(), await device.end_user()
-    steady = Handed(device, (await device.post("/v1/devices", 201, {"serial_number": "STEADY01"}))["id"])
-    await steady.to(ada)
-    never_changed = (await steady.record())["id"]
-    rows: list[tuple[str, int | None]] = [(never_changed, 1)]
-    for person, generation in ((ada, None), (ben, None), (ada, 3)):
-        await handed.to(person)
-        rows.append(((await handed.record())["id"], generation))
-    rows.append((await device.recording(device_id=handed.device_id, end_user_id=ben), None))
-    rows.append((await device.recording(), None))
-    folder = migrations.FOLDER / "versions"
-    script = runpy.run_path(str(next(folder.glob("*_bindings_of_recordings.py"))))["BINDINGS"]
-    async with kit.database.acquire() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            await connection.execute("ALTER TABLE recordings DROP COLUMN binding_generation")
-            # The clock of another process, a little behind.
-            await connection.execute(EARLIER, tenant.test_world, never_changed)
-            await connection.execute(script)
-            found = [
-                (each, await connection.fetchval(GENERATION, tenant.test_world, each)) for each, _ in rows
-            ]
-        finally:
-            await transaction.rollback()
-    assert found == rows

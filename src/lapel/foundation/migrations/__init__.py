@@ -1,19 +1,34 @@
 """Schema migrations: Alembic for the order, plain SQL in the revisions.
 
 `upgrade(dsn)` brings a database to the newest revision; several processes may call it at
-once, one of them works and the others wait.
+once, one of them works and the others wait. Servers of the version before may run meanwhile:
+`script` makes short changes of tables, `in_batches` changes rows, `build_index` makes an index.
+A revision that uses the last two is not one transaction, so each of its steps must be repeatable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import asyncpg
 from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 FOLDER = Path(__file__).parent
+
+# How long a change of a table waits for its lock. Every later request for the table waits behind it.
+LOCK_PATIENCE = 2.0
+# How often, and after which pause (seconds), it is tried again when another transaction kept the lock.
+LOCK_TRIES = 150
+LOCK_PAUSE = 2.0
+
+BATCH_ROWS = 5_000
+# Sorts after every id.
+_LAST = "\U0010ffff"
 
 
 def _config(dsn: str = "") -> Config:
@@ -37,16 +52,16 @@ def known(revision: str) -> bool:
     return any(script.revision == revision for script in scripts.walk_revisions())
 
 
-def upgrade(dsn: str) -> None:
-    """Bring the database to `head()`. Blocks; call it outside an event loop.
+def upgrade(dsn: str, revision: str = "head") -> None:
+    """Bring the database to a revision. Blocks; call it outside an event loop.
 
-    Raises the driver's errors as they are: a failed migration leaves nothing behind,
-    since each revision runs in one transaction.
+    Raises the driver's errors as they are. Revisions that are done stay done, and the next
+    call goes on after them.
     """
-    command.upgrade(_config(dsn), "head")
+    command.upgrade(_config(dsn), revision)
 
 
-async def current(connection: asyncpg.Connection[asyncpg.Record]) -> str | None:
+async def current(connection: Driver) -> str | None:
     """The database's revision, or None when it was never migrated."""
     exists = await connection.fetchval("SELECT to_regclass('public.alembic_version') IS NOT NULL")
     if not exists:
@@ -61,7 +76,55 @@ def script(sql: str) -> None:
     The driver prepares what SQLAlchemy sends, and a prepared statement holds one command
     only; its own `execute` takes a script.
     """
+    # Also begins the transaction: SQLAlchemy does not see what the driver is sent directly.
+    op.get_bind().exec_driver_sql(f"SET LOCAL lock_timeout = {round(LOCK_PATIENCE * 1000)}")
+    _send(lambda connection: connection.execute(sql))
+
+
+def in_batches(table: str, statement: str) -> None:
+    """Run a statement over all rows of `table`, `BATCH_ROWS` at a time, each batch a transaction.
+
+    The statement takes the rows with `world_id = $1 AND id > $2 AND id <= $3`. Commits what the
+    revision did before.
+    """
+    end_of_batch = (
+        f"SELECT id FROM {table} WHERE world_id = $1 AND id > $2 "  # noqa: S608 - names in revisions
+        f"ORDER BY id OFFSET {BATCH_ROWS - 1} LIMIT 1"
+    )
+
+    async def walk(connection: Driver) -> None:
+        for (world_id,) in await connection.fetch("SELECT id FROM worlds"):
+            after = ""
+            while after != _LAST:
+                end = await connection.fetchval(end_of_batch, world_id, after) or _LAST
+                async with connection.transaction():
+                    # Statistics know nothing yet of a column that was just added.
+                    await connection.execute("SET LOCAL enable_seqscan = off")
+                    await connection.execute(statement, world_id, after, end)
+                after = end
+
+    with op.get_context().autocommit_block():
+        _send(walk)
+
+
+def build_index(name: str, definition: str) -> None:
+    """Create an index while its table is written, in the place of an unfinished or earlier one.
+
+    `definition` is what follows `CREATE INDEX … ON`. Commits what the revision did before.
+    """
+
+    async def build(connection: Driver) -> None:
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_new")
+        await connection.execute(f"CREATE INDEX CONCURRENTLY {name}_new ON {definition}")
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        await connection.execute(f"ALTER INDEX {name}_new RENAME TO {name}")
+
+    with op.get_context().autocommit_block():
+        _send(build)
+
+
+def _send(work: Callable[[Driver], Awaitable[object]]) -> None:
     connection = op.get_bind().connection.dbapi_connection
     if connection is None:
         raise RuntimeError("a revision runs on an open connection")
-    connection.run_async(lambda raw: raw.execute(sql))  # pyright: ignore[reportUnknownMemberType, reportUnknownLambdaType] - SQLAlchemy types the adapter as a DBAPI connection
+    connection.run_async(work)
