@@ -53,6 +53,13 @@ async def refused(
     return answer
 
 
+async def things_for(
+    operation: Operation, client: httpx.AsyncClient, kit: Kit, shared: Resources
+) -> Resources:
+    """What an allowed call may change; one that only reads finds the shared things."""
+    return shared if operation.method == "GET" else await populate(client, kit)
+
+
 # --- those who may ---------------------------------------------------------------------------------
 
 
@@ -62,18 +69,18 @@ async def refused(
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_who_may_call_it_succeeds(
-    client: httpx.AsyncClient, kit: Kit, operation: Operation, kind: str
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation, kind: str
 ) -> None:
-    resources = await populate(client, kit)
+    resources = await things_for(operation, client, kit, shared)
     answer = await call(operation, resources).send(client, f"Bearer {resources.token(kind, operation)}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
 
 
 @named([each for each in PRIVATE if each.scope is not None])
 async def test_a_restricted_key_with_just_the_scope_succeeds(
-    client: httpx.AsyncClient, kit: Kit, operation: Operation
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
 ) -> None:
-    resources = await populate(client, kit)
+    resources = await things_for(operation, client, kit, shared)
     assert operation.scope is not None
     scopes = {operation.scope, *operation.more_scopes}
     if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
@@ -295,14 +302,13 @@ async def test_the_other_worlds_key_sees_nothing(
 
 @named([each for each in PRIVATE if "key" in each.callers])
 async def test_another_end_users_key_sees_nothing(
-    client: httpx.AsyncClient, kit: Kit, operation: Operation
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
 ) -> None:
-    resources = await populate(client, kit)
-    token = resources.other_scoped_key
+    token = shared.other_scoped_key
     if operation.end_user_keys == "deny":
-        await refused(client, kit, resources, call(operation, resources), token, 403)
+        await refused(client, kit, shared, call(operation, shared), token, 403)
     else:
-        await sees_nothing(client, kit, resources, operation, token)
+        await sees_nothing(client, kit, shared, operation, token)
 
 
 @pytest.mark.parametrize(
@@ -311,18 +317,17 @@ async def test_another_end_users_key_sees_nothing(
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_another_holder_of_the_same_kind_sees_nothing(
-    client: httpx.AsyncClient, kit: Kit, operation: Operation, kind: str
+    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation, kind: str
 ) -> None:
-    resources = await populate(client, kit)
-    token = resources.foreign_token(kind, operation)
+    token = shared.foreign_token(kind, operation)
     if operation.name in OF_ITSELF:
-        await refused(client, kit, resources, call(operation, resources), token, 403)
+        await refused(client, kit, shared, call(operation, shared), token, 403)
     elif operation.name == "create_recording":  # takes both from the token, whatever the body says
-        answer = await call(operation, resources).send(client, f"Bearer {token}")
-        assert answer.json()["end_user_id"] == resources.other_end_user.id
-        assert answer.json()["device_id"] == resources.other_device.id
+        answer = await call(operation, shared).send(client, f"Bearer {token}")
+        assert answer.json()["end_user_id"] == shared.other_end_user.id
+        assert answer.json()["device_id"] == shared.other_device.id
     else:
-        await sees_nothing(client, kit, resources, operation, token)
+        await sees_nothing(client, kit, shared, operation, token)
 
 
 @named([each for each in PRIVATE if each.parameters])

@@ -44,6 +44,7 @@ CONFIG = SchemathesisConfig.from_dict(
             "with-security-parameters": False,
         },
         "checks": {
+            "ignored_auth": {"enabled": False},  # as above
             "positive_data_acceptance": {
                 # 422: the generator came back to an Idempotency-Key with another body. 425: the
                 # media's state, not the request. Both are documented answers to valid requests.

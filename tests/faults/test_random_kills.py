@@ -33,7 +33,7 @@ from tests.faults.tree import ROLES, Role, Run, ServeTree
 from tests.support.running import running, settings_for
 from tests.support.tenants import Tenant, make_tenant
 
-KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "40"))
+KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "15"))
 SEED = os.environ.get("LAPEL_FAULT_SEED") or secrets.token_hex(4)
 CLIENTS = 6
 # Seconds between two kills.
