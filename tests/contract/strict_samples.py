@@ -167,6 +167,18 @@ LINK: Json = {
     "expires_at": AT,
     "expires_in": 3600,
 }
+ASSIGNED: Json = {
+    "data": {
+        "id": an_id("ota"),
+        "device_id": an_id("dev"),
+        "firmware_release_id": an_id("fw"),
+        "status": "pending",
+        "assigned_at": AT,
+        "delivered_at": None,
+        "applied_at": None,
+        "error_message": None,
+    }
+}
 
 
 def with_change(sample: Json, path: str, value: object) -> Json:

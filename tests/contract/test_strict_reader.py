@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.contract.strict_samples import (
+    ASSIGNED,
     AT,
     COMMAND,
     CONFIG,
@@ -35,6 +36,7 @@ PLACES: dict[str, tuple[str, Json]] = {
     "transcription": (f"/v1/transcriptions/{an_id('txn')}", TRANSCRIPTION),
     "config": ("/v1/config/ota", CONFIG),
     "release": (f"/v1/firmware-releases/{an_id('fw')}", RELEASE),
+    "assigned": (f"/v1/devices/{an_id('dev')}/ota", ASSIGNED),
     "command": (f"/v1/devices/{an_id('dev')}/commands/{an_id('cmd')}", COMMAND),
     "link": (f"/v1/recordings/{an_id('rec')}/download-url", LINK),
 }
@@ -75,7 +77,7 @@ def test_what_the_contract_allows_passes(kind: str) -> None:
     ("kind", "at", "value", "said"),
     [
         # keys that are missing, unknown, null where none may be, or null where they are left out
-        *((kind, key, KeyError, f"without {key}") for kind, key in [
+        *((kind, key, KeyError, f"without {key.split('.')[-1]}") for kind, key in [
             ("user", "external_id"), ("user", "deleted_at"),
             ("device", "firmware_version"), ("device", "name"),
             *(("recording", key) for key in (
@@ -86,12 +88,16 @@ def test_what_the_contract_allows_passes(kind: str) -> None:
                 "segments", "provider", "language", "word_count", "started_at", "completed_at",
             )),
             ("link", "content_type"), ("link", "file_size_bytes"),
+            ("assigned", "data.delivered_at"), ("assigned", "data.applied_at"),
         ]),
         ("user", "nickname", "Ada", "unknown nickname"),
         ("user", "project_id", None, "no string"),
         ("recording", "end_user_id", None, "no string"),
         ("transcription", "segments.0.speaker", None, "no string"),
         ("release", "release_sequence", None, "no integer"),
+        ("release", "allow_downgrade", None, "no boolean"),
+        ("recording", "media.0.id", None, "no string"),
+        ("recording", "deleted_at", 0, "no time"),
         ("release", "release_sequence", 1, "both or neither"),
         # numbers
         ("recording", "file_size_bytes", "256", "no integer"),

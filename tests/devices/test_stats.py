@@ -79,6 +79,17 @@ async def test_its_devices_are_the_newest_hundred(registry: Registry, kit: Kit) 
     stats = await registry.get("/devices/stats")
     assert stats["total_count"] == 130
     assert stats["data"] == (await registry.get("/devices?limit=100"))["data"]
+    assert len(stats["data"]) == 100
+    # Large ones are fewer: both end before 1 MiB of JSON.
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE devices SET metadata = jsonb_build_object('a', repeat('x', 16000)) WHERE world_id = $1",
+            registry.tenant.test_world,
+        )
+    stats, page = await registry.get("/devices/stats"), await registry.get("/devices?limit=100")
+    assert 1 < len(stats["data"]) < 100
+    assert stats["data"] == page["data"]
+    assert (stats["total_count"], page["has_more"]) == (130, True)
 
 
 async def test_an_end_users_key_counts_their_devices(

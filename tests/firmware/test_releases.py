@@ -154,6 +154,9 @@ async def test_a_device_sees_a_hundred_releases_at_most(fleet: Fleet) -> None:
         )
     seen = await fleet.call("GET", "/v1/firmware-releases", 200, device_id=device)
     assert (set(seen), len(seen["data"])) == ({"data"}, 100)
+    # All releases of the world are a list like any other.
+    listed = await fleet.call("GET", "/v1/firmware-releases", 200)
+    assert (len(listed["data"]), listed["has_more"]) == (20, True)
     await fleet.call("GET", "/v1/firmware-releases", 400, device_id=device, limit="101")
 
 

@@ -107,6 +107,7 @@ def test_an_operation_knows_its_parameters_and_whether_it_is_public() -> None:
     )  # fmt: skip
     assert private.parameters == ("a_id", "b_id")
     assert not private.public
+    assert private.end_user_keys == "deny"
     tokens_only = Operation(
         method="GET", path="/v1/a", name="x", summary="", tag="", handler=_nothing, scope=None,
         callers=frozenset({"device"}),

@@ -191,7 +191,7 @@ class Releases:
 
     async def list(self, actor: Actor, query: ReleaseQuery) -> ReleasePage:
         """Newest first: what is released for a device's model, or everything. Raises NotFound."""
-        asked = window(query, "firmware-releases")
+        asked = window(query.page, "firmware-releases")
         if query.device_id is None and actor.scoped_to is not None:
             return ReleasePage(data=[], has_more=False, next_cursor=None)
         async with self._kit.database.acquire() as connection:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.pages import PageQuery
+from lapel.foundation.pages import Cursor, Offset, PageQuery
 from lapel.foundation.wire import Count, Sha256, Timestamp
 
 Model: TypeAlias = Annotated[
@@ -60,13 +60,24 @@ class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class ReleaseQuery(PageQuery, frozen=True, kw_only=True):
-    """Which releases to list."""
+class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which releases to list. Without `limit`: all that a device may run, up to 100, or a page of 20."""
 
     device_id: (
         Annotated[str, msgspec.Meta(description="Only those released for this device's model.")] | None
     ) = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page.")] = 100
+    limit: (
+        Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page: 20, or 100 with `device_id`.")]
+        | None
+    ) = None
+    cursor: Cursor = ""
+    offset: Offset = 0
+
+    @property
+    def page(self) -> PageQuery:
+        """The same, as every list takes it."""
+        limit = self.limit or (20 if self.device_id is None else 100)
+        return PageQuery(limit=limit, cursor=self.cursor, offset=self.offset)
 
 
 class UploadRelease(msgspec.Struct, frozen=True, kw_only=True):

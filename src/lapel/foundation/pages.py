@@ -37,16 +37,16 @@ _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 T = TypeVar("T")
 
 
+Cursor = Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to skip; older clients use it.")]
+
+
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What every list takes."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page.")] = 20
-    cursor: Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")] = (
-        ""
-    )
-    offset: Annotated[
-        int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to skip; older clients use it.")
-    ] = 0
+    cursor: Cursor = ""
+    offset: Offset = 0
 
 
 @dataclass(frozen=True, slots=True)
