@@ -196,12 +196,11 @@ async def test_while_the_store_hangs_what_needs_it_is_answered_in_time(
         owner_at(live) as owner,
         hasty(owner, tmp_path, fresh_database, LAPEL_S3_ENDPOINT=endpoint) as there,
     ):
-        completed, uploaded = await asyncio.gather(
-            there.client.send(there.of_each_class()["examination"]), there.client.send(there.firmware())
-        )
-        assert is_late(completed), completed.text
-        assert is_late(uploaded), uploaded.text
-        assert len(connections) >= 2
+        for kind in ("examination", "form"):
+            asked = len(connections)
+            while len(connections) == asked:  # a slow machine may take all the time to come so far
+                answer = await there.client.send(there.of_each_class()[kind])
+                assert is_late(answer), answer.text
         silent.close()
         for each in connections:
             each.close()
