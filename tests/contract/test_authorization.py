@@ -15,7 +15,7 @@ from tests.contract.resources import Call, Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.running import Running
-from tests.support.tenants import Tenant, contents, make_key, make_tenant
+from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenant
 
 OPERATIONS = declared_operations()
 PRIVATE = [each for each in OPERATIONS if not each.public]
@@ -97,6 +97,24 @@ async def test_a_public_operation_asks_for_no_token(
     for authorization in (None, "Bearer nonsense", f"Bearer {shared.tenant.test_key}"):
         answer = await call(operation, shared).send(client, authorization)
         assert answer.status_code in (operation.status, *operation.also)
+
+
+async def test_no_secret_stands_in_the_database(client: httpx.AsyncClient, kit: Kit) -> None:
+    resources = await populate(client, kit)
+    headers = {**resources.tenant.headers, "Idempotency-Key": "secret"}
+    made = await client.post("/v1/api-keys", json={"kind": "secret"}, headers=headers)
+    tokens = [made.json()["key"], resources.tenant.test_key, resources.device.token, resources.end_user.token]
+    tokens += [each.token for each in resources.recordings.values()]
+    assert all(len(each) > 32 for each in tokens)
+    async with kit.database.acquire() as connection:
+        for table in [row["table_name"] for row in await connection.fetch(TABLES)]:
+            rows = await connection.fetch(
+                f"SELECT to_jsonb(t)::text FROM {table} t WHERE world_id = $1", resources.tenant.test_world
+            )
+            text = " ".join(row[0] for row in rows)
+            # Columns of bytes are shown in hexadecimal.
+            found = [each for each in tokens if each in text or each.encode().hex() in text]
+            assert found == [], table
 
 
 # --- 401 -------------------------------------------------------------------------------------------

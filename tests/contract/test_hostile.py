@@ -264,6 +264,12 @@ async def test_head_answers_as_get_does_without_a_body(
         assert head.headers.get(name) == got.headers.get(name)
 
 
+async def test_metadata_is_an_empty_object_unless_given(client: httpx.AsyncClient, shared: Resources) -> None:
+    for kind in ("end-users", "devices", "recordings"):
+        rows = (await client.get(f"/v1/{kind}", headers=shared.tenant.headers)).json()["data"]
+        assert [each["metadata"] for each in rows] == [{}] * len(rows) != []
+
+
 async def test_head_changes_nothing(client: httpx.AsyncClient, shared: Resources, kit: Kit) -> None:
     before = await contents(kit, shared.tenant.test_world)
     for operation in [each for each in OPERATIONS if each.method == "GET"]:

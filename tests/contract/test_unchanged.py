@@ -147,3 +147,4 @@ async def test_a_listed_object_is_as_it_is_alone(client: httpx.AsyncClient, kit:
             path = ALONE[prefix(id_)].format(id_, device_id=resources.device.id)
             alone = await client.get(f"/v1{path}", headers=resources.tenant.headers)
             assert alone.json() == shown
+            assert shown.get("project_id", resources.tenant.project_id) == resources.tenant.project_id

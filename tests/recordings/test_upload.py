@@ -24,12 +24,12 @@ async def test_a_recording_goes_in_and_comes_back(device: Device, kit: Kit) -> N
     assert upload["complete_url"].endswith(f"/v1/recordings/{recording_id}/upload-complete")
     await device.put(upload, OGG)
     done = await device.complete(
-        recording_id, content_sha256=sha256(OGG), file_size_bytes=len(OGG), duration_seconds=25.4
+        recording_id, content_sha256=sha256(OGG), file_size_bytes=len(OGG), duration_seconds=25.6
     )
     assert done["status"] == "uploaded"
     assert done["content_sha256"] == sha256(OGG)
     assert done["file_size_bytes"] == len(OGG)
-    assert (done["duration_ms"], done["duration_seconds"]) == (25400, 25)
+    assert (done["duration_ms"], done["duration_seconds"]) == (25600, 26)
     assert done["mime_type"] == "audio/opus"
     (media,) = done["media"]
     assert (media["id"], media["status"], media["sha256"]) == (upload["media_id"], "uploaded", sha256(OGG))
