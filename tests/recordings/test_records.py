@@ -174,7 +174,8 @@ async def test_a_list_is_filtered_and_walked(device: Device) -> None:
         "GET", "/v1/recordings?recorded_after=2026-01-03T00:00:00Z&recorded_before=2026-01-05T00:00:00Z", 200
     )
     assert [each["id"] for each in between["data"]] == [made[3], made[2]]
-    assert (await device.call("GET", "/v1/recordings?status=processing", 200))["data"] == []
+    for unused in ("processing", "completed", "streaming", "integrity_failure"):
+        assert (await device.call("GET", f"/v1/recordings?status={unused}", 200))["data"] == []
     assert len((await device.call("GET", "/v1/recordings?status=pending&offset=6", 200))["data"]) == 2
     await device.call("GET", "/v1/recordings?status=lost", 400)
     await device.call("GET", "/v1/recordings?recorded_after=2026-01-03", 400)
