@@ -79,10 +79,12 @@ def test_a_new_key_is_json_for_the_next_program(data: Path) -> None:
 
 def test_projects_are_made_and_listed_and_must_then_be_named(tmp_path: Path) -> None:
     place = ("--data-dir", tmp_path / "data")
+    told("init", *place)
+    (given,) = told("projects", "list", *place)["data"]
     first = told("projects", "create", "Acme wearables", *place)
     second = told("projects", "create", "Other", *place)
     listed = told("projects", "list", *place)["data"]
-    assert [each["id"] for each in listed] == [first["id"], second["id"]]
+    assert [each["id"] for each in listed] == [given["id"], first["id"], second["id"]]
     refused = run("keys", "create", *place)
     assert refused.returncode == 1
     assert first["id"] in refused.stderr
@@ -168,14 +170,6 @@ def test_what_cannot_be_done_is_one_line_and_status_1(
     assert words in done.stderr
     assert done.stderr.startswith("lapel: ")
     assert "Traceback" not in done.stderr
-
-
-def test_a_mistyped_folder_is_not_made_into_an_installation(tmp_path: Path) -> None:
-    for command in (("show",), ("set", "upload", "allow_roaming=true"), ("clear", "upload")):
-        done = run("config", *command, "--data-dir", tmp_path / "none")
-        assert done.returncode == 1
-        assert "does not exist; name the data folder with --data-dir" in done.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
@@ -370,3 +364,26 @@ def test_ctrl_c_in_a_command_is_quiet(data: Path) -> None:
             os.kill(waiting.pid, 2)
             assert waiting.wait(20) == 130
             assert waiting.stderr.read() == ""
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("keys", "create"), ("keys", "list"), ("keys", "revoke", "key_x"), ("keys", "rotate", "key_x"),
+        ("projects", "create", "Ours"), ("projects", "list"), ("providers", "list"), ("migrate",),
+        ("backup", "copy"), ("config", "show"), ("config", "set", "upload", "allow_roaming=true"),
+        ("config", "clear", "upload"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_data_folder_is_refused_and_not_made(
+    command: tuple[str, ...], exists: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mistyped"
+    if exists:
+        folder.mkdir()
+    done = run(*command, "--data-dir", folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(folder) in done.stderr
+    assert "name the data folder with --data-dir" in done.stderr
+    assert [str(each) for each in tmp_path.rglob("*")] == ([str(folder)] if exists else [])

@@ -142,6 +142,22 @@ def test_a_root_that_is_one_only_in_its_container_goes_on(folder: Path) -> None:
     assert account["holds"] is False
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_folder_that_keeps_the_models_from_their_account_is_named(folder: Path) -> None:
+    barred = folder / "barred"
+    (barred / "inner").mkdir(parents=True)
+    script = "import sys, json; from pathlib import Path; from lapel.foundation.sandbox import confine; "
+    script += "print(json.dumps({e.name: e.why for e in confine([Path(sys.argv[1])], needs_code=False)}))"
+    folder.chmod(0o755)
+    barred.chmod(0o700)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(barred / "inner")], capture_output=True, text=True, check=True
+    )
+    whys = json.loads(done.stdout)["own account (65531)"]
+    assert f"it may not enter or read {barred}: " in whys
+    assert f"chmod o+rX {barred}" in whys
+
+
 READER = """
 import json, sys
 from pathlib import Path

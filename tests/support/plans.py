@@ -22,11 +22,8 @@ async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connectio
         await connection.close()
 
 
-async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort: bool = False) -> list[str]:
-    """The indexes that a prepared statement reads, in order.
-
-    Raises AssertionError where it reads a whole table, or sorts although it may not.
-    """
+async def steps_of(connection: asyncpg.Connection[Any], sql: str) -> list[dict[str, Any]]:
+    """All steps of a prepared statement's plan, in order."""
     count = len((await connection.prepare(sql)).get_parameters())
     async with connection.transaction():
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -34,10 +31,18 @@ async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort:
         values = f"({', '.join(['NULL'] * count)})" if count else ""
         text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked {values}")
     await connection.execute("DEALLOCATE asked")
-    steps = list(nodes(json.loads(text)[0]["Plan"]))
+    return list(nodes(json.loads(text)[0]["Plan"]))
+
+
+async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort: bool = False) -> list[str]:
+    """The indexes that a prepared statement reads, in order.
+
+    Raises AssertionError where it reads a whole table, or sorts although it may not.
+    """
+    steps = await steps_of(connection, sql)
     kinds = {node["Node Type"] for node in steps}
     refused = {"Seq Scan"} | (set() if may_sort else {"Sort", "Incremental Sort"})
-    assert not kinds & refused, text
+    assert not kinds & refused, json.dumps(steps[0], indent=2)
     return [node["Index Name"] for node in steps if "Index Name" in node]
 
 

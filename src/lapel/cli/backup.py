@@ -52,7 +52,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
         lapel backup --data-dir /srv/lapel /backups/today --json
     """
     archive = Archive(directory)
-    with reachable(settings_of(data_dir), store=True, begin=False) as settings:
+    with reachable(settings_of(data_dir), store=True) as settings:
         if archive.path.resolve().is_relative_to(settings.data_dir.resolve()):
             raise CommandError(f"{archive.path} lies in the data folder; write the backup somewhere else.")
         archive.begin()

@@ -49,7 +49,6 @@ def show(
     found = with_kit(
         settings_of(data_dir),
         lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).read(),
-        begin=False,
     )
     if section is not None:
         emit(found[section], json, lambda: _shown({section: found[section]}))
@@ -81,7 +80,6 @@ def set_(
         lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).patch(
             section, change
         ),
-        begin=False,
     )
     emit(changed, json, lambda: _shown({section: changed}))
 
@@ -105,7 +103,6 @@ def clear(
     cleared = with_kit(
         settings_of(data_dir),
         lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).clear(section),
-        begin=False,
     )
     emit(cleared, json, lambda: _shown({section: cleared}))
 

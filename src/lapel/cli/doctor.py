@@ -65,7 +65,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if running is not None:
         yield _server(running)
     try:
-        with reachable(settings, store=True, begin=False) as complete:
+        with reachable(settings, store=True) as complete:
             yield from asyncio.run(_remote(complete, is_served=running is not None or folder is None))
     except SettingsError as fault:
         yield Finding("credentials", "broken", str(fault), "See docs/store.md.")

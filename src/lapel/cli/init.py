@@ -40,7 +40,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel init --data-dir /srv/lapel --json
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=… lapel init
     """
-    with reachable(settings_of(data_dir), store=True, migrate=True) as settings:
+    with reachable(settings_of(data_dir), store=True, migrate=True, begin=True) as settings:
 
         async def work() -> Initialized:
             async with open_kit(settings) as kit:

@@ -26,6 +26,8 @@ def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel migrate
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… lapel migrate --json
     """
-    with reachable(settings_of(data_dir), migrate=True):
+    settings = settings_of(data_dir)
+    # A given database is the installation; the folder only keeps its secret, and may be new.
+    with reachable(settings, migrate=True, begin=settings.database_url is not None):
         pass
     emit(Migrated(newest_revision()), json, lambda: f"The database has schema {newest_revision()}.")

@@ -198,7 +198,7 @@ def _with(
         except (SpeechError, TryAgain) as fault:
             raise CommandError(fault.message) from fault
 
-    return with_kit(settings_of(data_dir), run, begin=False)
+    return with_kit(settings_of(data_dir), run)
 
 
 def _key(file: str | None, variable: str | None) -> str | None:

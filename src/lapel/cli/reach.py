@@ -38,12 +38,10 @@ def settings_of(data_dir: Path | None) -> Settings:
     return Settings.load(data_dir=data_dir, role="all")
 
 
-def with_kit(
-    settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False, begin: bool = True
-) -> T:
-    """Runs `work` on a kit of this installation. `store`: the store must answer, too. `begin`: as below."""
+def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
+    """Runs `work` on a kit of this installation. `store`: the store must answer, too."""
     prepare.check_store_keys(settings)  # a kit has them, whether they are used or not
-    with reachable(settings, store=store, begin=begin) as complete:
+    with reachable(settings, store=store) as complete:
         from lapel.foundation.kit import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
 
         async def run() -> T:
@@ -55,13 +53,13 @@ def with_kit(
 
 @contextlib.contextmanager
 def reachable(
-    settings: Settings, *, store: bool = False, migrate: bool = False, begin: bool = True
+    settings: Settings, *, store: bool = False, migrate: bool = False, begin: bool = False
 ) -> Generator[Settings]:
     """Complete settings, with the database (and with `store` the store) running while the block lasts.
 
-    `migrate` brings the schema up to date; else an older one is refused. `begin`: an empty data folder is
-    made into an installation; else it is refused. Raises SettingsError, DataFolderError, PostgresError,
-    CommandError.
+    `migrate` brings the schema up to date; else an older one is refused. `begin`: a folder
+    without an installation is made into one; else it is refused. Raises SettingsError, DataFolderError,
+    PostgresError, CommandError.
     """
     if store:
         prepare.check_store_keys(settings)
@@ -74,8 +72,8 @@ def reachable(
         if not folder.path.exists():
             say(f"making a new installation in {folder.path}")
         folder.prepare()
-    elif not folder.path.is_dir():
-        raise DataFolderError(f"{folder.path} does not exist; name the data folder with --data-dir.")
+    else:
+        _check_begun(folder, given=settings.database_url is not None)
     with contextlib.ExitStack() as stack:
         running = _locked_or_running(folder, stack)
         folder.check_version()
@@ -92,6 +90,20 @@ def reachable(
             else:
                 settings = _with_store_of(settings, running)
         yield settings
+
+
+def _check_begun(folder: DataFolder, *, given: bool) -> None:
+    """Raises DataFolderError: a mistyped folder must not become a second, empty installation.
+
+    `given`: the database lies elsewhere, and the folder may still be empty.
+    """
+    if folder.is_begun() or (given and folder.path.is_dir()):
+        return
+    found = "is no data folder of Lapel" if folder.path.exists() else "does not exist"
+    raise DataFolderError(
+        f"{folder.path} {found}; name the data folder with --data-dir. "
+        "`lapel serve` and `lapel init` make a new one."
+    )
 
 
 def _check_given(settings: Settings, *, migrate: bool) -> None:

@@ -58,7 +58,7 @@ def confine(
     there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
     needed = [*there, *_inside(there), *(code_folders() if needs_code else ())]
     root = os.geteuid() == 0
-    account = own_account and root and _may_become(ACCOUNT, needed)
+    barred = _barred(ACCOUNT, needed) if own_account and root else None
     layers = [
         _layer("no new privileges", kernel.forbid_new_privileges),
         _layer("no network (namespace)", _leave_network),
@@ -71,7 +71,7 @@ def confine(
     if root:
         layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
     if own_account and root:
-        layers.append(_own_account(account))
+        layers.append(_own_account(barred))
     layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
     layers.append(_layer("not readable by others", kernel.forbid_looking_in))
     # The event loop has an io_uring already, which the network's and Landlock's layers bind as well.
@@ -118,10 +118,10 @@ def _leave_network() -> None:
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
-def _own_account(may: bool) -> Layer:
+def _own_account(barred: str | None) -> Layer:
     name = f"own account ({ACCOUNT})"
-    if not may:
-        return Layer(name, holds=False, why="it could not enter a folder of Lapel's code or models")
+    if barred is not None:
+        return Layer(name, holds=False, why=barred)
 
     def take() -> None:
         os.setgroups([])
@@ -131,8 +131,8 @@ def _own_account(may: bool) -> Layer:
     return _layer(name, take)
 
 
-def _may_become(uid: int, needed: Sequence[Path]) -> bool:
-    """Whether the account can be had and could read these; asked as that account, for a moment."""
+def _barred(uid: int, needed: Sequence[Path]) -> str | None:
+    """Why the account cannot be had or could not read these; asked as that account, for a moment."""
     groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
     with contextlib.ExitStack() as back:
         try:
@@ -143,8 +143,21 @@ def _may_become(uid: int, needed: Sequence[Path]) -> bool:
             os.seteuid(uid)
             back.callback(os.seteuid, own)
         except OSError:  # it has no place in our user namespace
-            return False
-        return all(_may_read(path) for path in needed)
+            return "the account does not exist in this user namespace"
+        bar = next((_bar(path) for path in needed if not _may_read(path)), None)
+        if bar is None:
+            return None
+        return (
+            f"it may not enter or read {bar}: install Lapel elsewhere, such as in /opt, or `chmod o+rX {bar}`"
+        )
+
+
+def _bar(path: Path) -> Path:
+    """The outermost folder that keeps this account from the path."""
+    for folder in reversed(path.parents):
+        if not os.access(folder, os.X_OK, effective_ids=True):
+            return folder
+    return path
 
 
 def _may_read(path: Path) -> bool:

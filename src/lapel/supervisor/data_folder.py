@@ -89,6 +89,10 @@ class DataFolder:
                 f"{self.path} belongs to another user; run Lapel as that user, or choose another --data-dir."
             )
 
+    def is_begun(self) -> bool:
+        """Whether an installation was made in the folder, or at least begun."""
+        return any(each.exists() for each in (self._version, self._secret, self.postgres, self.objects))
+
     def lock(self) -> None:
         """Takes the folder for this process, until it ends. Raises DataFolderError when it is taken."""
         handle = os.open(self.path / "lapel.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
