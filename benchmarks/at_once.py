@@ -2,7 +2,9 @@
 
 Run `python -m benchmarks.at_once`. One API process and the embedded store. A client repeats what is
 answered 425 or 503 after the answer's Retry-After, as the contract asks of it, for four minutes at most.
-`LAPEL_BENCH_COMPLETIONS` and `LAPEL_BENCH_AUDIO_BYTES` make it smaller or larger.
+Readers of exports go after a minute: how long the rest takes is estimated from what they got.
+`LAPEL_BENCH_COMPLETIONS`, `LAPEL_BENCH_AUDIO_BYTES`, `LAPEL_BENCH_EXPORTS` (formats, with commas between) and
+`LAPEL_BENCH_EXPORT_SECONDS` make it smaller or larger.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ SEGMENT_CHARACTERS = 4_000
 GOAL_MEMORY = 400  # MiB
 # A client gives up after so long; a completion is answered within 25 s, everything else within 10 s.
 PATIENCE = 240.0
-# One that takes long to make, and one that takes much memory.
-EXPORTS = ("srt", "docx")
+# One that takes long to make, and one that once took much memory.
+EXPORTS = os.environ.get("LAPEL_BENCH_EXPORTS", "srt,docx").split(",")
+EXPORT_SECONDS = float(os.environ.get("LAPEL_BENCH_EXPORT_SECONDS", "60"))
 _REST = 5.0
 _MIB = 2**20
 
@@ -59,9 +62,22 @@ class _Seen:
     ended: Counter[int] = field(default_factory=Counter[int])
     health: Counter[int] = field(default_factory=Counter[int])
     slowest: float = 0.0
+    last: float = 0.0
+    received: int = 0
     seconds: float = 0.0
     peak: float = 0.0
     after: float = 0.0
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One client's answers: their status, the seconds from each request to its head and to the last byte that
+    was read, the most of them all, and the bytes of the last answer."""
+
+    answers: list[int] = field(default_factory=list[int])
+    slowest: float = 0.0
+    last: float = 0.0
+    received: int = 0
 
 
 def measure() -> list[Row]:
@@ -81,19 +97,35 @@ async def _measure(api: Api) -> list[Row]:
         completed = await _watched(api, [lambda at=at: client.complete(at) for at in recordings])
         path = await _transcript(api)
         read = await _watched(api, [lambda: client.read(path) for _ in range(READERS)])
-        exported = {
-            name: await _watched(api, [partial(client.read, f"{path}/export?format={name}")] * READERS)
-            for name in EXPORTS
-        }
+        exported = [row for name in EXPORTS for row in await _exported(api, client, path, name)]
     what = f"{COMPLETIONS} completions of {AUDIO_BYTES / 1e6:.0f} MB at once"
     many = f"{READERS} readers of a transcript of {SEGMENTS * SEGMENT_CHARACTERS * 3 / 1e6:.0f} MB"
     return [
         *_rows(what, COMPLETIONS, completed, f"{before:.0f} MiB at first, {uploaded:.0f} after the uploads"),
         *_rows(many, READERS, read, f"{completed.after:.0f} MiB at first"),
-        *(
-            row
-            for name, seen in exported.items()
-            for row in _rows(f"{READERS} readers of its export as {name}", READERS, seen, "")
+        *exported,
+    ]
+
+
+async def _exported(api: Api, client: _Client, path: str, name: str) -> list[Row]:
+    """One reader of an export, then many, who leave early."""
+    path = f"{path}/export?format={name}"
+    alone = await client.read(path)
+    seen = await _watched(api, [partial(client.read, path, EXPORT_SECONDS)] * READERS)
+    whole, what = READERS * alone.received, f"{READERS} readers of its export as {name}"
+    return [
+        Row(
+            f"one reader of its export as {name}, alone: last byte",
+            alone.last,
+            "s",
+            detail=f"{alone.received / 1e6:.1f} MB; {READERS} in a row: {READERS * alone.last:.0f} s",
+        ),
+        *_rows(what, READERS, seen, ""),
+        Row(
+            f"{what}: until all have all of it",
+            seen.seconds * whole / max(seen.received, 1),
+            "s",
+            detail=f"they had {seen.received / 1e6:.1f} of {whole / 1e6:.1f} MB after {seen.seconds:.0f} s",
         ),
     ]
 
@@ -108,7 +140,8 @@ def _rows(what: str, count: int, seen: _Seen, memory: str) -> list[Row]:
             at_least=count,
             detail=f"first answers {_listed(seen.first)}; all {_listed(seen.answers)}; {seen.seconds:.1f} s",
         ),
-        Row(f"{what}: slowest answer", seen.slowest, "s", at_most=25 if "completions" in what else 10),
+        Row(f"{what}: slowest first byte", seen.slowest, "s", at_most=25 if "completions" in what else 10),
+        Row(f"{what}: slowest last byte", seen.last, "s"),
         Row(
             f"{what}: /health 200 meanwhile",
             seen.health[200],
@@ -125,19 +158,21 @@ def _listed(counted: Counter[int]) -> str:
     return ", ".join(f"{count} x {status or 'none'}" for status, count in sorted(counted.items()))
 
 
-async def _watched(api: Api, calls: list[Callable[[], Awaitable[tuple[int, list[int], float]]]]) -> _Seen:
-    """All calls at once: each answers its last status, all of them, and the seconds of its slowest answer."""
+async def _watched(api: Api, calls: list[Callable[[], Awaitable[_Asked]]]) -> _Seen:
+    """All calls at once."""
     seen = _Seen()
     with _health(api, seen):
         async with _memory(api.process, seen):
             began = time.perf_counter()
             results = await asyncio.gather(*(call() for call in calls))
             seen.seconds = time.perf_counter() - began
-    for ended, answers, slowest in results:
-        seen.first[answers[0]] += 1
-        seen.answers.update(answers)
-        seen.ended[ended] += 1
-        seen.slowest = max(seen.slowest, slowest)
+    for each in results:
+        seen.first[each.answers[0]] += 1
+        seen.answers.update(each.answers)
+        seen.ended[each.answers[-1]] += 1
+        seen.slowest = max(seen.slowest, each.slowest)
+        seen.last = max(seen.last, each.last)
+        seen.received += each.received
     await asyncio.sleep(_REST)
     seen.after = api.memory[0]
     return seen
@@ -204,32 +239,35 @@ class _Client:
             answer.raise_for_status()
             return await answer.json()
 
-    async def complete(self, recording: str) -> tuple[int, list[int], float]:
+    async def complete(self, recording: str) -> _Asked:
         """Repeated as often as it takes."""
         return await self._patient("POST", f"/v1/recordings/{recording}/upload-complete")
 
-    async def read(self, path: str) -> tuple[int, list[int], float]:
-        """Read and forget, as fast as it comes."""
-        return await self._patient("GET", path)
+    async def read(self, path: str, seconds: float = PATIENCE) -> _Asked:
+        """Read and forget, as fast as it comes; for no longer than `seconds`."""
+        return await self._patient("GET", path, seconds)
 
-    async def _patient(self, method: str, path: str) -> tuple[int, list[int], float]:
-        answers: list[int] = []
-        slowest, deadline = 0.0, time.perf_counter() + PATIENCE
+    async def _patient(self, method: str, path: str, seconds: float = PATIENCE) -> _Asked:
+        asked, deadline = _Asked(), time.perf_counter() + PATIENCE
         while True:
             began, wait = time.perf_counter(), 1.0
             try:
                 async with self._session.request(
                     method, path, headers=self._headers, timeout=aiohttp.ClientTimeout(PATIENCE)
                 ) as answer:
-                    slowest = max(slowest, time.perf_counter() - began)
+                    asked.slowest = max(asked.slowest, time.perf_counter() - began)
                     wait = float(answer.headers.get("Retry-After", 1))
-                    answers.append(answer.status)
-                    async for _ in answer.content.iter_chunked(1 << 16):
-                        pass
+                    asked.received = 0
+                    asked.answers.append(answer.status)
+                    async for part in answer.content.iter_chunked(1 << 16):
+                        asked.received += len(part)
+                        if time.perf_counter() - began > seconds:
+                            break
+                    asked.last = max(asked.last, time.perf_counter() - began)
             except (aiohttp.ClientError, TimeoutError):
-                answers.append(0)
-            if answers[-1] not in (0, 425, 503) or time.perf_counter() > deadline:
-                return answers[-1], answers, slowest
+                asked.answers.append(0)
+            if asked.answers[-1] not in (0, 425, 503) or time.perf_counter() > deadline:
+                return asked
             await asyncio.sleep(wait)
 
 

@@ -41,13 +41,15 @@ FACTS = AudioFacts(
 )
 
 
-async def complete_transcription(kit: Kit, world_id: int, transcription_id: str) -> None:
-    """The transcription is completed, with TRANSCRIPT."""
+async def complete_transcription(
+    kit: Kit, world_id: int, transcription_id: str, transcript: Transcript = TRANSCRIPT
+) -> None:
+    """The transcription is completed."""
     now = kit.clock.now()
     async with kit.database.transaction() as connection:
         await queries.begin(connection, world_id, transcription_id, now)
-        segments = stored_segments(TRANSCRIPT.segments)
-        done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
+        segments = stored_segments(transcript.segments)
+        done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
         assert done is not None
         await work.settle_current(connection, world_id, done["recording_id"], now)
         await work_queries.delete(connection, world_id, transcription_id)

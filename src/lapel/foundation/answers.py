@@ -10,9 +10,10 @@ from lapel.foundation.errors import ApiError, Detail
 from lapel.foundation.operations import Operation, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+Body: TypeAlias = "bytes | AsyncGenerator[bytes]"
 
 _TYPES: dict[str, Headers] = {
     "json": ((b"content-type", b"application/json"),),
@@ -65,9 +66,18 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, bytes]:
     """Status, headers (Content-Type and the handler's own) and body of a handler's answer."""
+    status, headers, body = encode_any(operation, answer)
+    if not isinstance(body, bytes):
+        raise TypeError(f"{operation.name} may not answer in pieces")
+    return status, headers, body
+
+
+def encode_any(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, Body]:
+    """The same of an answer that may be in pieces."""
     if isinstance(answer, Reply):
         own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)
-        content = answer.body if isinstance(answer.body, bytes) else _content(answer.body)
+        body = answer.body
+        content = _content(body) if body is None or isinstance(body, msgspec.Struct) else body
         return answer.status or operation.status, (*_TYPES[operation.answer], *own), content
     return operation.status, _TYPES[operation.answer], _content(answer)
 

@@ -16,5 +16,9 @@ HANG_UP = "lapel.hang_up"
 """In the scope of a request over our own protocol: a function that ends its connection at once."""
 
 
+IS_GONE = "lapel.is_gone"
+"""In the same scope: a function that says whether the client has hung up."""
+
+
 class ClientGone(Exception):  # it is no error of ours
     """The client hung up before its request was whole."""

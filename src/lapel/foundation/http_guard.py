@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from lapel.foundation.asgi import HANG_UP
+from lapel.foundation.asgi import HANG_UP, IS_GONE
 from lapel.foundation.http_joined import JoinedTransport
 
 if TYPE_CHECKING:
     from httptools import HttpRequestParser
+    from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from lapel.foundation.asgi import Scope
@@ -130,6 +131,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._fail(400, "A request must have one Host header.")
         super().on_headers_complete()
         cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, self.cycle)
+        cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, self.cycle)
+        if parser.get_http_version() == "1.0":
+            _send_unframed(self.cycle)
         if parser.should_upgrade():
             self.cycle.keep_alive = False  # what follows is not HTTP to the parser
         self._phase = BODY
@@ -227,6 +231,28 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+
+def _is_gone(cycle: RequestResponseCycle) -> bool:
+    return cycle.disconnected
+
+
+def _send_unframed(cycle: RequestResponseCycle) -> None:
+    """A client of HTTP/1.0 knows no chunks: a body of unknown length ends with its connection."""
+    send = cycle.send
+    unframed = False
+
+    async def send_plain(message: ASGISendEvent) -> None:
+        nonlocal unframed
+        if message["type"] == "http.response.start":
+            unframed = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if unframed:
+                cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and unframed:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_plain
 
 
 def guarded(limits: HttpLimits) -> type[GuardedProtocol]:

@@ -1,29 +1,34 @@
 """Answers that are large: made once there is room for them, sent in pieces, within a budget of bytes.
 
-A body counts from before it is made until its reader has taken it. While others wait for room, a reader must
-take it at the least rate, and the whole of it within a minute, or is cut off.
+A body counts from before it is made until its reader has taken it; one that is made while it is sent counts
+for what is held of it at a time. While others wait for room, a reader must take what is there at the least
+rate, and a body that was made whole within a minute, or is cut off.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
 from lapel.foundation.admission import Admission, NoRoom, TooSlow
-from lapel.foundation.asgi import HANG_UP, ClientGone
-from lapel.foundation.errors import Unavailable
+from lapel.foundation.asgi import HANG_UP, IS_GONE, ClientGone
+from lapel.foundation.errors import ApiError, Unavailable
 from lapel.settings import MIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from lapel.foundation.admission import Place
+    from lapel.foundation.answers import Body
     from lapel.foundation.asgi import Scope, Send
 
 PIECE = 256 * 1024
 """Bytes that are handed to the connection at once; a longer body is a large one."""
+
+IN_PIECES = 640 * 1024
+"""To be given as the size of an answer that is made in pieces."""
 
 _TOTAL = 128 * MIB
 _OF_ONE_WORLD = 64 * MIB
@@ -32,6 +37,16 @@ _WHILE_MADE = 3
 _WITHIN_SECONDS = 60.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def is_large(body: Body) -> bool:
+    """Whether it needs room to be sent in."""
+    return not isinstance(body, bytes) or len(body) > PIECE
+
+
+def room_of(body: Body) -> int:
+    """The bytes that it counts for."""
+    return len(body) if isinstance(body, bytes) else IN_PIECES * _WHILE_MADE
 
 
 class LargeAnswers:
@@ -57,12 +72,14 @@ class LargeAnswers:
             ) from None
         except TooSlow as error:
             _log.warning("answer.cut_off", world_id=world_id, size=size)
-            if HANG_UP in scope:
-                scope[HANG_UP]()
+            _hang_up(scope)
             raise ClientGone from error
 
-    async def send(self, send: Send, body: bytes, place: Place) -> None:
-        """Send a body in its room, no faster than it is read."""
+    async def send(self, scope: Scope, send: Send, body: Body, place: Place) -> None:
+        """Send a body in its room, no faster than it is read. Raises ClientGone."""
+        if not isinstance(body, bytes):
+            await self._send_pieces(scope, send, body, place)
+            return
         self._admission.shrink(place, len(body))
         taken = 0
         place.least_rate = max(self._least_rate, len(body) / _WITHIN_SECONDS)
@@ -71,3 +88,30 @@ class LargeAnswers:
             piece = body[start : start + PIECE]
             await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE < len(body)})
             taken = start
+
+    async def _send_pieces(self, scope: Scope, send: Send, body: AsyncGenerator[bytes], place: Place) -> None:
+        """Make and send one piece after the other, for as long as there is a reader."""
+        taken, sending = 0, False
+        place.least_rate = self._least_rate
+        place.moved = lambda: taken if sending else None  # it is not to blame for what is being made
+        async with aclosing(body):
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+            try:
+                async for piece in body:
+                    if IS_GONE in scope and scope[IS_GONE]():
+                        raise ClientGone
+                    sending = True
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    taken, sending = taken + len(piece), False
+            except ApiError as error:  # too late to say so: the answer is left without its end
+                _log.warning("answer.broken_off", world_id=place.world_id, code=error.code)
+                _hang_up(scope)
+                raise ClientGone from error
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _hang_up(scope: Scope) -> None:
+    if HANG_UP in scope:
+        scope[HANG_UP]()

@@ -7,7 +7,7 @@ every answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -33,10 +33,12 @@ class NoQuery(msgspec.Struct, frozen=True):
 class Reply:
     """An answer that is more than a struct with the operation's usual status.
 
-    `committed` is for `stored` operations: awaited after their transaction, before the answer.
+    A body in pieces is sent as it is made, and only a GET may answer with one; what is raised before the
+    Reply is there can still be answered. `committed` is for `stored` operations: awaited after their
+    transaction, before the answer.
     """
 
-    body: msgspec.Struct | bytes | None
+    body: msgspec.Struct | bytes | AsyncGenerator[bytes] | None
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     committed: Callable[[], Awaitable[None]] | None = None

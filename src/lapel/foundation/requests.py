@@ -15,7 +15,7 @@ import structlog
 
 from lapel.foundation import idempotency
 from lapel.foundation.actors import ANONYMOUS, Actor
-from lapel.foundation.answers import encode, problem, refuse
+from lapel.foundation.answers import encode, encode_any, problem, refuse
 from lapel.foundation.asgi import ClientGone
 from lapel.foundation.auth import admit
 from lapel.foundation.deadline import Deadline
@@ -31,7 +31,7 @@ from lapel.foundation.errors import (
     Unavailable,
 )
 from lapel.foundation.forms import Form
-from lapel.foundation.large_answers import PIECE, LargeAnswers
+from lapel.foundation.large_answers import PIECE, LargeAnswers, is_large, room_of
 from lapel.foundation.operations import Operation, Router
 from lapel.foundation.refusals import classify
 from lapel.foundation.request_headers import check_content_type, check_version, is_date, refuse_repeated
@@ -42,7 +42,7 @@ from lapel.foundation.world_shares import WORLD, TokenWorlds
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from lapel.foundation.answers import Headers
+    from lapel.foundation.answers import Body, Headers
     from lapel.foundation.asgi import Receive, Scope, Send
     from lapel.foundation.clock import Clock
     from lapel.foundation.effects import Effects
@@ -133,7 +133,7 @@ class Api:
     async def _respond(self, scope: Scope, receive: Receive, send: Send, call: _Call) -> None:
         try:
             answer = await self._answer(scope, receive, send, call)
-            if isinstance(answer, _Large) or len(answer[2]) > PIECE:
+            if isinstance(answer, _Large) or is_large(answer[2]):
                 await self._send_large(answer, scope, call, send)
                 return
         except ClientGone:
@@ -160,24 +160,24 @@ class Api:
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
     async def _send_large(
-        self, answer: tuple[int, Headers, bytes] | _Large, scope: Scope, call: _Call, send: Send
+        self, answer: tuple[int, Headers, Body] | _Large, scope: Scope, call: _Call, send: Send
     ) -> None:
         """Make it, if it is not made yet, and send it, once there is room. Raises Unavailable, ClientGone."""
         made = not isinstance(answer, _Large)
-        size = len(answer[2]) if made else answer.size
+        size = room_of(answer[2]) if made else answer.size
         async with self._large.room(scope, call.actor.world_id, size, made=made) as place:
             whole = answer if made else await _make(call, answer)
             await self._start(whole, scope, call, send)
-            await self._large.send(send, whole[2], place)
+            await self._large.send(scope, send, whole[2], place)
 
-    async def _start(self, answer: tuple[int, Headers, bytes], scope: Scope, call: _Call, send: Send) -> None:
+    async def _start(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call, send: Send) -> None:
         """Count the answer, and send its head."""
         if call.deadline is not None:
             call.deadline.meet()
         await self._send_head(answer, scope, call, send)
 
     async def _send_head(
-        self, answer: tuple[int, Headers, bytes], scope: Scope, call: _Call, send: Send
+        self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call, send: Send
     ) -> None:
         call.started = True
         status, headers, body = answer
@@ -191,13 +191,13 @@ class Api:
         ]
         if version is not None and is_date(version):
             sent.append((b"bota-version", version))
-        if status != 204:
+        if status != 204 and isinstance(body, bytes):
             sent.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, call: _Call
-    ) -> tuple[int, Headers, bytes] | _Large:
+    ) -> tuple[int, Headers, Body] | _Large:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
         seconds = self._answer_timeout * (_SLOW if operation.slow else 1)
@@ -234,7 +234,7 @@ class Api:
             size = await operation.sized(call.actor, params, query, body)
             if size > PIECE:
                 return _Large(size, lambda: handler(call.actor, params, query, body))
-        return encode(operation, await handler(call.actor, params, query, body))
+        return encode_any(operation, await handler(call.actor, params, query, body))
 
     async def _enter(
         self, operation: Operation, scope: Scope, call: _Call, counted: Headers | None = None
@@ -358,10 +358,10 @@ class Api:
         return PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
 
 
-async def _make(call: _Call, answer: _Large) -> tuple[int, Headers, bytes]:
+async def _make(call: _Call, answer: _Large) -> tuple[int, Headers, Body]:
     if call.operation is None:
         raise RuntimeError("only operations answer")
-    return encode(call.operation, await answer.make())
+    return encode_any(call.operation, await answer.make())
 
 
 def _is_small(headers: Mapping[bytes, bytes]) -> bool:

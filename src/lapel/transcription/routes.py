@@ -77,6 +77,9 @@ class _Routes:
     async def size(self, actor: Actor, params: Params, _query: object, _body: NoBody) -> int:
         return await self._service.size(actor, params["transcription_id"])
 
+    async def size_of_export(self, actor: Actor, params: Params, _query: object, _body: NoBody) -> int:
+        return await self._service.size_of_export(actor, params["transcription_id"])
+
     async def size_of_list(
         self, actor: Actor, _params: Params, query: TranscriptionQuery, _body: NoBody
     ) -> int:
@@ -183,7 +186,7 @@ def _reads(routes: _Routes) -> tuple[Operation, ...]:
             description="Text, Markdown, subtitles, a table, JSON, a page or a document.",
             tag=_TAG,
             handler=routes.export,
-            sized=routes.size,
+            sized=routes.size_of_export,
             scope="transcriptions:read",
             callers=_READERS,
             end_user_keys="filter",

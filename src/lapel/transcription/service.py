@@ -18,15 +18,17 @@ from lapel.foundation.errors import (
 )
 from lapel.foundation.faults import crash_point
 from lapel.foundation.file_names import clean, content_disposition
+from lapel.foundation.large_answers import IN_PIECES
 from lapel.foundation.operations import Reply
 from lapel.foundation.pages import page, window
 from lapel.recordings.service import audio_of, find_audio
-from lapel.transcription import fact_queries, queries, work, work_queries
+from lapel.transcription import export_queries, fact_queries, queries, work, work_queries
 from lapel.transcription.audio.peaks import resample
 from lapel.transcription.daily_audio import DailyAudio
 from lapel.transcription.engine.languages import LANGUAGES, primary
 from lapel.transcription.exports.formats import FORMATS
 from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
+from lapel.transcription.exports.streaming import SLICE, StoredSegments, Turns
 from lapel.transcription.payloads import PROCESS, Process
 from lapel.transcription.providers import slot_queries
 from lapel.transcription.views import document_of, segments_of, transcription_of
@@ -53,6 +55,7 @@ class Transcriptions:
     def __init__(self, kit: Kit, configuration: Configuration) -> None:
         self._kit = kit
         self._configuration = configuration
+        self._turns = Turns()
         self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
 
     async def create(
@@ -115,6 +118,10 @@ class Transcriptions:
             raise _unknown()
         return size
 
+    async def size_of_export(self, actor: Actor, transcription_id: str) -> int:
+        """About how many bytes are held while it is exported. Raises NotFound."""
+        return min(await self.size(actor, transcription_id), IN_PIECES)
+
     async def size_of_list(self, actor: Actor, query: TranscriptionQuery) -> int:
         """About how many bytes of JSON the page is."""
         async with self._kit.database.acquire() as connection:
@@ -149,19 +156,29 @@ class Transcriptions:
 
     async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply:
         """The transcript as a file. Raises NotFound, TranscriptNotReady."""
+        form = FORMATS[name]
         async with self._kit.database.acquire() as connection:
-            row = await queries.read(
-                connection, actor.world_id, transcription_id, actor.end_user_id, with_words=True
+            row = await export_queries.read(
+                connection,
+                actor.world_id,
+                transcription_id,
+                actor.end_user_id,
+                has_words=form.has_words,
+                most=SLICE,
             )
         if row is None:
             raise _unknown()
-        segments = segments_of(row)
-        if segments is None:
+        if row["status"] != "completed":
             why = f" ({row['error_code']}): {row['error_message']}" if row["status"] == "failed" else "."
             raise TranscriptNotReady(f"There is no transcript: this transcription is {row['status']}{why}")
-        form, document = FORMATS[name], document_of(row, segments)
+        segments = segments_of(row)
+        if segments is not None:
+            document = document_of(row, segments)
+            content = await asyncio.to_thread(form.render, document)
+        else:
+            document = document_of(row, self._stored(actor, transcription_id, has_words=form.has_words))
+            content = await self._turns.chunks(form.pieces(document))
         file_name = f"{clean(document.title) or 'transcript'}.{form.extension}"
-        content = await asyncio.to_thread(form.render, document)
         headers = [
             ("Content-Type", form.media_type),
             ("Content-Disposition", content_disposition("attachment", file_name, "transcript")),
@@ -169,6 +186,30 @@ class Transcriptions:
         if name == "html":  # were it shown in spite of being an attachment
             headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
         return Reply(content, headers=tuple(headers))
+
+    def _stored(self, actor: Actor, transcription_id: str, *, has_words: bool) -> StoredSegments:
+        """The segments of a long transcript, to be iterated over in a thread. Raises NotFound once they are
+        deleted."""
+        loop = asyncio.get_running_loop()
+
+        async def read_slice(place: int) -> bytes:
+            async with self._kit.database.acquire() as connection:
+                found = await export_queries.read_slice(
+                    connection,
+                    actor.world_id,
+                    transcription_id,
+                    actor.end_user_id,
+                    has_words=has_words,
+                    place=place,
+                    size=SLICE,
+                )
+            if found is None:
+                raise _unknown()
+            return found
+
+        return StoredSegments(
+            lambda place: asyncio.run_coroutine_threadsafe(read_slice(place), loop).result()
+        )
 
     async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
         """Raises NotFound, MediaNotUploaded, Conflict (not looked at yet, or no audio that can be read)."""

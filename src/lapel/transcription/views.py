@@ -12,6 +12,8 @@ from lapel.transcription.transcript import Segment
 from lapel.transcription.wire import JobError, Transcription
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import asyncpg
 
 _decode_segments = msgspec.json.Decoder(list[Segment]).decode
@@ -63,18 +65,19 @@ def _stored_segments(row: asyncpg.Record) -> list[Segment] | None:
 
 
 def segments_of(row: asyncpg.Record) -> list[Segment] | None:
-    """What was said; None before it is completed."""
+    """What was said; None where the row has none."""
     stored: bytes | None = row["segments"]
     return None if stored is None else _decode_segments(stored)
 
 
-def document_of(row: asyncpg.Record, segments: list[Segment]) -> Document:
+def document_of(row: asyncpg.Record, segments: Iterable[Segment]) -> Document:
     """A completed transcription, to be exported."""
     return Document(
         title=row["name"] or row["recording_id"],
         segments=segments,
         language=row["language"],
         duration_ms=row["duration_ms"],
+        has_speakers=row["has_speakers"],
         recorded_at=f"{row['recorded_at'] or row['recording_created_at']:%Y-%m-%d %H:%M} UTC",
         model=row["model"],
     )

@@ -11,7 +11,9 @@ from typing import Any, get_args
 
 import docx
 import html5lib
+import msgspec
 import pytest
+from docx.oxml.parser import OxmlElement
 
 from lapel.transcription.exports.content import Document
 from lapel.transcription.exports.formats import FORMATS, FormatName
@@ -191,6 +193,31 @@ def test_word_sets_arabic_from_right_to_left() -> None:
     assert all(run.font.rtl for run in made.paragraphs[-1].runs)
     assert 'w:bidi="ar"' in archive.read("word/styles.xml").decode()
     assert "<w:bidi/>" not in word(MEETING).element.xml
+
+
+@pytest.mark.parametrize("names", [{}, {"SPEAKER_0": "A & <B>", "SPEAKER_1": "آدا"}])
+def test_each_turn_is_in_word_as_its_library_writes_it(names: dict[str, str]) -> None:
+    turns = [(None, "%(time)s & <w:p>"), ("SPEAKER_0", "50 % \u00a0&amp; done"), ("SPEAKER_1", "مرحبا، <OK>")]
+    segments = [segment(9 * n, 9 * n + 1, text, who) for n, (who, text) in enumerate(turns)]
+    made = word(Document(title="x", segments=segments, speakers=names))
+    bodies = made.paragraphs[-3:]
+    for line, (who, text), time in zip(bodies, turns, ("0:00:00", "0:00:09", "0:00:18"), strict=True):
+        own = docx.Document().add_paragraph()
+        own.add_run(names.get(who or "", who or "Unknown speaker")).bold = True
+        own.add_run(" ")
+        own.add_run(time).add_break()
+        own.add_run(" ".join(text.split()))
+        if who == "SPEAKER_1":
+            own.paragraph_format.element.get_or_add_pPr().append(OxmlElement("w:bidi"))
+            for run in own.runs:
+                run.font.rtl, run.font.cs_bold = True, run.bold
+        assert line._p.xml == own._p.xml
+
+
+@pytest.mark.parametrize("document", [MEETING, ARABIC, Document(title="x", segments=[])])
+def test_json_is_written_as_one_object_is(document: Document) -> None:
+    raw = FORMATS["json"].render(document)
+    assert raw == msgspec.json.format(raw, indent=2) + b"\n"
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -86,8 +86,8 @@ def test_segments_of_one_time_are_still_shown_each(count: int) -> None:
 
 def test_hours_beyond_99() -> None:
     document = Document(title="x", segments=[segment(360_000.5, 360_002, "late")]).tidy()
-    assert vtt(document).decode() == "WEBVTT\n\n100:00:00.500 --> 100:00:02.000\nlate\n"
-    assert srt(document).decode() == "1\n100:00:00,500 --> 100:00:02,000\nlate\n"
+    assert b"".join(vtt(document)).decode() == "WEBVTT\n\n100:00:00.500 --> 100:00:02.000\nlate\n"
+    assert b"".join(srt(document)).decode() == "1\n100:00:00,500 --> 100:00:02,000\nlate\n"
 
 
 def test_chinese_is_cut_between_characters_but_not_before_punctuation_or_in_a_latin_word() -> None:
@@ -161,7 +161,8 @@ def test_no_line_starts_with_what_french_writes_after_a_space() -> None:
 
 def test_right_to_left_text_is_not_touched() -> None:
     text = "مرحبا بالعالم، كيف حالك؟"
-    assert vtt(Document(title="x", segments=[segment(0, 2, text, "SPEAKER_0")]).tidy()).decode() == (
+    document = Document(title="x", segments=[segment(0, 2, text, "SPEAKER_0")])
+    assert b"".join(vtt(document.tidy())).decode() == (
         f"WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n<v SPEAKER_0>{text}</v>\n"
     )
 
@@ -170,6 +171,6 @@ def test_webvtt_escapes_what_is_said_and_who_says_it() -> None:
     document = Document(
         title="x", segments=[segment(0, 2, "<b> & --> x", "SPEAKER_0")], speakers={"SPEAKER_0": "R&D <lead>"}
     )
-    assert vtt(document.tidy()).decode().splitlines()[3] == (
+    assert b"".join(vtt(document.tidy())).decode().splitlines()[3] == (
         "<v R&amp;D &lt;lead&gt;>&lt;b&gt; &amp; --&gt; x</v>"
     )

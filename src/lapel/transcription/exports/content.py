@@ -13,7 +13,7 @@ from lapel.transcription.plain_text import plain
 from lapel.transcription.transcript import Segment, Transcript, Word, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 # Ten thousand hours: no recording is longer, and every format can still write it.
 _LONGEST = 36_000_000.0
@@ -33,16 +33,19 @@ class Document:
     """A transcript to export.
 
     `title` is the recording's name or id; `recorded_at` a time as it is to be shown; `speakers` has the names
-    to show for speakers that have one (`{"SPEAKER_0": "Ada"}`). `segments` are ordered by start.
+    to show for speakers that have one (`{"SPEAKER_0": "Ada"}`). `segments` are ordered by start; they are
+    gone through more than once, and need not be held in memory. `has_speakers`: False only where no segment
+    has one.
     """
 
     title: str
-    segments: Sequence[Segment]
+    segments: Iterable[Segment]
     language: str | None = None
     duration_ms: int | None = None
     recorded_at: str | None = None
     model: str | None = None
     speakers: Mapping[str, str] = field(default_factory=dict[str, str])
+    has_speakers: bool = True
 
     @classmethod
     def of(cls, transcript: Transcript, title: str, recorded_at: str | None = None) -> Document:
@@ -66,12 +69,13 @@ class Document:
         language = self.language or ""
         return Document(
             title=plain(self.title) or "Transcript",
-            segments=[each for each in map(_segment, self.segments) if each is not None],
+            segments=_Tidy(self.segments),
             language=language if _LANGUAGE.match(language) else None,
             duration_ms=self.duration_ms,
             recorded_at=plain(self.recorded_at or "") or None,
             model=plain(self.model or "") or None,
             speakers={plain(each): name for each, name in names.items() if name},
+            has_speakers=self.has_speakers,
         )
 
     def speaker(self, segment: Segment) -> str | None:
@@ -93,7 +97,7 @@ class Document:
     def paragraphs(self) -> Iterator[Paragraph]:
         """The text as people read it. All of it, in order."""
         unknown = None
-        if any(segment.speaker is not msgspec.UNSET for segment in self.segments):
+        if self.has_speakers and any(each.speaker is not msgspec.UNSET for each in self.segments):
             unknown = UNKNOWN_SPEAKER  # without it the paragraph would seem to be the one's before
         texts: list[str] = []
         length, start, end, speaker = 0, 0.0, 0.0, None
@@ -111,12 +115,40 @@ class Document:
             yield Paragraph(start, speaker, " ".join(texts))
 
 
+@dataclass(frozen=True, slots=True)
+class _Tidy:
+    """Segments, each made tidy when its turn comes."""
+
+    segments: Iterable[Segment]
+
+    def __iter__(self) -> Iterator[Segment]:
+        return (each for each in map(_segment, self.segments) if each is not None)
+
+
 class Paragraph(NamedTuple):
     """What one speaker says in a stretch: `start` in seconds, the name to show, the text in one line."""
 
     start: float
     speaker: str | None
     text: str
+
+
+def joined(separator: str, blocks: Iterable[str]) -> Iterator[bytes]:
+    """The blocks in UTF-8, the separator before all but the first."""
+    before = ""
+    for block in blocks:
+        yield f"{before}{block}".encode()
+        before = separator
+
+
+def or_else(blocks: Iterable[str], otherwise: str) -> Iterator[str]:
+    """The blocks; where there are none, one other."""
+    some = False
+    for block in blocks:
+        some = True
+        yield block
+    if not some:
+        yield otherwise
 
 
 def clock(seconds: float) -> str:

@@ -9,14 +9,15 @@ import msgspec
 from lapel.transcription.transcript import Segment, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from lapel.transcription.exports.content import Document
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
+_INDENT = 2
 
 
-class _Whole(msgspec.Struct, frozen=True, kw_only=True):
+class _Begin(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a transcription that are about its recording, named as in the API."""
 
     title: str
@@ -25,36 +26,51 @@ class _Whole(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     model: str | None
     speakers: Mapping[str, str] | msgspec.UnsetType
-    full_text: str
+
+
+class _Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known once all of the text was seen."""
+
     word_count: int
     confidence: float | None
-    segments: list[Segment]
 
 
-def json(document: Document) -> bytes:
-    """One object, indented."""
-    transcript = Transcript(
-        segments=list(document.segments),
-        language=document.language,
-        language_probability=None,
-        model=document.model or "",
-        duration_ms=document.duration_ms or 0,
-    )
-    whole = _Whole(
+def json(document: Document) -> Iterator[bytes]:
+    """One object, indented: `_Begin`, `full_text`, `_Figures`, `segments`."""
+    begin = _Begin(
         title=document.title,
         recorded_at=document.recorded_at,
         duration_ms=document.duration_ms,
         language=document.language,
         model=document.model,
         speakers=document.speakers or msgspec.UNSET,
-        full_text=transcript.full_text,
-        word_count=transcript.word_count,
-        confidence=transcript.confidence,
-        segments=transcript.segments,
     )
-    return msgspec.json.format(_encoder.encode(whole), indent=2) + b"\n"
+    yield b"{" + _fields(begin) + b',\n  "full_text": "'
+    # What the confidence of the whole is made from.
+    bare: list[Segment] = []
+    words = 0
+    for segment in document.segments:
+        yield (b" " if bare else b"") + _encode(segment.text)[1:-1]
+        words += len(segment.text.split())
+        bare.append(msgspec.structs.replace(segment, text="", words=msgspec.UNSET))
+    confidence = Transcript(
+        segments=bare, language=None, language_probability=None, model="", duration_ms=0
+    ).confidence
+    yield b'",' + _fields(_Figures(word_count=words, confidence=confidence)) + b',\n  "segments": ['
+    before = b""
+    for segment in document.segments:
+        # In a list in a list: as far from the margin as it stands here.
+        nested = msgspec.json.format(_encode(((segment,),)), indent=_INDENT)
+        yield before + nested.removeprefix(b"[\n  [").removesuffix(b"\n  ]\n]")
+        before = b","
+    yield b"\n  ]\n}\n" if bare else b"]\n}\n"
 
 
-def ndjson(document: Document) -> bytes:
+def _fields(part: msgspec.Struct) -> bytes:
+    """The fields of an object without its braces, each on a line."""
+    return msgspec.json.format(_encode(part), indent=_INDENT)[1:-2]
+
+
+def ndjson(document: Document) -> Iterator[bytes]:
     """A segment a line."""
-    return _encoder.encode_lines(document.segments)
+    return (_encode(segment) + b"\n" for segment in document.segments)

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from typing import TYPE_CHECKING, Protocol, cast
+import zipfile
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from xml.sax.saxutils import escape
 
-from lapel.transcription.exports.content import NOTHING_SAID, clock
+from lapel.transcription.exports.content import NOTHING_SAID, clock, or_else
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _typeshed import ReadableBuffer
     from docx.document import Document as WordDocument
     from docx.text.paragraph import Paragraph as WordParagraph
 
-    from lapel.transcription.exports.content import Document, Paragraph
+    from lapel.transcription.exports.content import Document
 
 # The properties' own limit (ECMA-376).
 _MAX_PROPERTY = 255
+# Characters of each strong direction.
+_STRONG = ("L", "R", "AL")
+_BODY = "word/document.xml"
+_PARAGRAPH, _PARAGRAPH_END = "<w:p>", "</w:p>"
+_NOTHING = f"<w:r><w:t>{NOTHING_SAID}</w:t></w:r>{_PARAGRAPH_END}"
+
+
+class _Shape(NamedTuple):
+    """How a paragraph looks: with a speaker or without, and whether it is read from the right."""
+
+    speaker: bool
+    from_right: bool
+
+
+_SHAPES = tuple(_Shape(speaker, from_right) for speaker in (False, True) for from_right in (False, True))
 
 
 class _Element(Protocol):
@@ -42,8 +60,51 @@ class _Package(Protocol):
     def part_related_by(self, reltype: str, /) -> _Part: ...
 
 
-def docx(document: Document) -> bytes:
-    """Title, facts, and a paragraph a turn: the speaker in bold, the time, in the next line the words."""
+def docx(document: Document) -> Iterator[bytes]:
+    """Title, facts, and a paragraph a turn: the speaker in bold, the time, in the next line the words.
+
+    The library holds a document as a tree, fifty times as large as its text. So it makes one with a paragraph
+    of each shape only, and the turns are written as copies of these.
+    """
+    file, out = zipfile.ZipFile(io.BytesIO(_frame(document))), _Out()
+    with file, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for part in file.infolist():
+            if part.filename != _BODY:
+                made.writestr(part.filename, file.read(part))
+                continue
+            head, *shapes = file.read(part).decode().rsplit(_PARAGRAPH, len(_SHAPES))
+            last, end, tail = shapes.pop().partition(_PARAGRAPH_END)
+            templates = dict(zip(_SHAPES, (*shapes, last + end), strict=True))
+            with made.open(part.filename, "w") as body:
+                body.write(head.encode())
+                for text in or_else(_turns(document, templates), _PARAGRAPH + _NOTHING):
+                    body.write(text.encode())
+                    yield out.taken()
+                body.write(tail.encode())
+            yield out.taken()
+    yield out.taken()
+
+
+class _Out(io.RawIOBase):
+    """A file that is only written, from its start to its end; what was written is taken from it."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        before = len(self._written)
+        self._written += data
+        return len(self._written) - before
+
+    def taken(self) -> bytes:
+        """What was written since it was taken last."""
+        taken = bytes(self._written)
+        self._written.clear()
+        return taken
+
+
+def _frame(document: Document) -> bytes:
+    """The document with one paragraph of each shape instead of its turns."""
     # Its XML library takes a tenth of a second to import, for one format of nine.
     import docx as library  # noqa: PLC0415
 
@@ -55,42 +116,45 @@ def docx(document: Document) -> bytes:
         line.add_run(f"{heading}: ").bold = True
         line.add_run(value)
     made.add_heading("Transcript", 1)
-    # Added at the end, each paragraph would be looked for past all others: 10 s for 25,000 of them.
-    last = made.add_paragraph()
-    waiting = None
-    for paragraph in document.paragraphs():
-        if waiting:
-            _say(last.insert_paragraph_before(), waiting)
-        waiting = paragraph
-    if waiting:
-        _say(last, waiting)
-    else:
-        last.add_run(NOTHING_SAID)
+    for shape in _SHAPES:
+        line = made.add_paragraph()
+        if shape.speaker:
+            line.add_run("%(speaker)s").bold = True
+            line.add_run(" ")
+        line.add_run("%(time)s").add_break()
+        line.add_run("%(text)s")
+        if shape.from_right:
+            _turn_round(line)
     file = io.BytesIO()
     made.save(file)
     return file.getvalue()
 
 
-def _say(line: WordParagraph, paragraph: Paragraph) -> None:
-    if paragraph.speaker:
-        line.add_run(paragraph.speaker).bold = True
-        line.add_run(" ")
-    line.add_run(clock(paragraph.start)).add_break()
-    line.add_run(paragraph.text)
-    _direct(line, paragraph.text)
+def _turns(document: Document, templates: dict[_Shape, str]) -> Iterator[str]:
+    for start, speaker, text in document.paragraphs():
+        template = templates[_Shape(speaker=bool(speaker), from_right=_from_right(text))]
+        said = {"speaker": escape(speaker or ""), "time": clock(start), "text": escape(text)}
+        yield _PARAGRAPH + template % said
 
 
 def _direct(line: WordParagraph, text: str) -> None:
     """Set from right to left what is written so: Word does not tell by itself."""
-    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
-    if strong != "L":
-        from docx.oxml.parser import OxmlElement  # noqa: PLC0415  # pyright: ignore[reportUnknownVariableType]
+    if _from_right(text):
+        _turn_round(line)
 
-        element = cast("_Element", line.paragraph_format.element)
-        element.get_or_add_pPr().append(cast("_Element", OxmlElement("w:bidi")))
-        for run in line.runs:
-            run.font.rtl = True
-            run.font.cs_bold = run.bold
+
+def _from_right(text: str) -> bool:
+    return next((kind for kind in map(unicodedata.bidirectional, text) if kind in _STRONG), "L") != "L"
+
+
+def _turn_round(line: WordParagraph) -> None:
+    from docx.oxml.parser import OxmlElement  # noqa: PLC0415  # pyright: ignore[reportUnknownVariableType]
+
+    element = cast("_Element", line.paragraph_format.element)
+    element.get_or_add_pPr().append(cast("_Element", OxmlElement("w:bidi")))
+    for run in line.runs:
+        run.font.rtl = True
+        run.font.cs_bold = run.bold
 
 
 def _describe(made: WordDocument, document: Document) -> None:

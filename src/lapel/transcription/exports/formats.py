@@ -9,7 +9,7 @@ from lapel.transcription.exports import data, page, subtitles, tables, text
 from lapel.transcription.exports import document as word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lapel.transcription.exports.content import Document
 
@@ -18,11 +18,15 @@ FormatName = Literal["txt", "md", "srt", "vtt", "csv", "json", "ndjson", "html",
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: its name, which is also the file's extension, and the media type to send it with."""
+    """One format: its name, which is also the file's extension, and the media type to send it with.
+
+    `has_words`: what it holds depends on the words of the segments.
+    """
 
     name: FormatName
     media_type: str
-    write: Callable[[Document], bytes]
+    write: Callable[[Document], Iterator[bytes]]
+    has_words: bool = False
 
     @property
     def extension(self) -> str:
@@ -31,6 +35,10 @@ class Format:
 
     def render(self, document: Document) -> bytes:
         """The whole file. Any document can be rendered; it takes up to seconds: not for the event loop."""
+        return b"".join(self.pieces(document))
+
+    def pieces(self, document: Document) -> Iterator[bytes]:
+        """The file in pieces, each made from a few segments when it is asked for."""
         return self.write(document.tidy())
 
 
@@ -41,12 +49,12 @@ FORMATS: Final[dict[FormatName, Format]] = {
     for each in (
         Format("txt", "text/plain; charset=utf-8", text.txt),
         Format("md", "text/markdown; charset=utf-8", text.md),
-        Format("srt", "application/x-subrip; charset=utf-8", subtitles.srt),
-        Format("vtt", "text/vtt; charset=utf-8", subtitles.vtt),
+        Format("srt", "application/x-subrip; charset=utf-8", subtitles.srt, has_words=True),
+        Format("vtt", "text/vtt; charset=utf-8", subtitles.vtt, has_words=True),
         Format("csv", "text/csv; charset=utf-8; header=present", tables.csv_table),
         # JSON is UTF-8 by definition and has no such parameter.
-        Format("json", "application/json", data.json),
-        Format("ndjson", "application/x-ndjson", data.ndjson),
+        Format("json", "application/json", data.json, has_words=True),
+        Format("ndjson", "application/x-ndjson", data.ndjson, has_words=True),
         Format("html", "text/html; charset=utf-8", page.html),
         Format("docx", _DOCX, word.docx),
     )

@@ -7,9 +7,11 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from lapel.transcription.exports.content import NOTHING_SAID, clock
+from lapel.transcription.exports.content import NOTHING_SAID, clock, joined, or_else
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lapel.transcription.exports.content import Document
 
 _STYLE = """
@@ -43,13 +45,13 @@ CONTENT_SECURITY_POLICY: Final = (
 )
 
 
-def html(document: Document) -> bytes:
+def html(document: Document) -> Iterator[bytes]:
     """One HTML file: no script, no link, nothing fetched; for phones, desks, the night and paper."""
     title = escape(document.title)
     language = escape(document.language or "en")
     facts = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>\n" for name, value in document.facts())
-    turns = "\n".join(_turn(*each) for each in document.paragraphs())
-    page = f"""\
+    turns = (_turn(*each) for each in document.paragraphs())
+    yield f"""\
 <!DOCTYPE html>
 <html lang="{language}">
 <head>
@@ -66,12 +68,9 @@ def html(document: Document) -> bytes:
 {f'<dl lang="en">{facts}</dl>' if facts else ""}
 </header>
 <main>
-{turns or f'<p lang="en">{NOTHING_SAID}</p>'}
-</main>
-</body>
-</html>
-"""
-    return page.encode()
+""".encode()
+    yield from joined("\n", or_else(turns, f'<p lang="en">{NOTHING_SAID}</p>'))
+    yield b"\n</main>\n</body>\n</html>\n"
 
 
 def _turn(start: float, speaker: str | None, text: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import re
 from bisect import bisect_left, bisect_right
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from lapel.transcription.exports.content import joined
 from lapel.transcription.exports.wrapping import LINE, Piece, columns, fitting, lines, pieces
 
 if TYPE_CHECKING:
@@ -43,24 +44,25 @@ class Cue(NamedTuple):
     speaker: str | None
 
 
-def srt(document: Document) -> bytes:
+def srt(document: Document) -> Iterator[bytes]:
     """SubRip: numbered cues of plain text, without speakers, for which it has no place."""
     blocks = (
         f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
         for number, cue in enumerate(cues(document, arrow="→"), 1)
     )
-    return "\n".join(blocks).encode()
+    return joined("\n", blocks)
 
 
-def vtt(document: Document) -> bytes:
+def vtt(document: Document) -> Iterator[bytes]:
     """WebVTT: each cue in its speaker's voice."""
-    blocks = ["WEBVTT\n"]
-    for cue in cues(document):
-        text = html.escape("\n".join(cue.lines), quote=False)
-        if cue.speaker:
-            text = f"<v {html.escape(cue.speaker, quote=False)}>{text}</v>"
-        blocks.append(f"{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{text}\n")
-    return "\n".join(blocks).encode()
+    return joined("\n", chain(("WEBVTT\n",), map(_voiced, cues(document))))
+
+
+def _voiced(cue: Cue) -> str:
+    text = html.escape("\n".join(cue.lines), quote=False)
+    if cue.speaker:
+        text = f"<v {html.escape(cue.speaker, quote=False)}>{text}</v>"
+    return f"{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{text}\n"
 
 
 def cues(document: Document, arrow: str | None = None) -> Iterator[Cue]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lapel.transcription.exports.content import Document
 
 # Where a spreadsheet may see the start of a formula: at the start of a cell, and after a semicolon, which
@@ -16,17 +19,15 @@ _FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u2060-\u2064]*[=+\-@ï
 _COLUMNS = ("start", "end", "speaker", "confidence", "text")
 
 
-def csv_table(document: Document) -> bytes:
+def csv_table(document: Document) -> Iterator[bytes]:
     """A row a segment under a header, times in seconds; RFC 4180.
 
     With a byte order mark: without it Excel takes UTF-8 for the machine's old code page, and every name with
     an accent is garbled. Programs have `json` and `ndjson`, or read this as `utf-8-sig`.
     """
-    sheet = io.StringIO(newline="")
-    writer = csv.writer(sheet)
-    writer.writerow(_COLUMNS)
+    yield codecs.BOM_UTF8 + _row(_COLUMNS)
     for segment in document.segments:
-        writer.writerow(
+        yield _row(
             (
                 f"{segment.start:.3f}",
                 f"{segment.end:.3f}",
@@ -35,7 +36,12 @@ def csv_table(document: Document) -> bytes:
                 defused(segment.text),
             )
         )
-    return sheet.getvalue().encode("utf-8-sig")
+
+
+def _row(cells: tuple[str, ...]) -> bytes:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().encode()
 
 
 def defused(text: str) -> str:

@@ -53,7 +53,13 @@ def pieces(text: str, words: Collection[int] = ()) -> list[Piece]:
     """
     found: list[Piece] = []
     place = 0
+    plain = _PLAIN.match(text) is not None
     for token in _TOKEN.findall(text):
+        if plain and len(token) <= LINE and token[-1].isalnum():  # as nearly always
+            end = place + len(token)
+            found.append(Piece(token, len(token), place, end, bool(found), 0))
+            place = end
+            continue
         if found and _CLOSING.match(token) and found[-1].columns + 1 + len(token) <= LINE:
             found[-1] = _closed(found[-1], token)
             place += len(token)

@@ -1,0 +1,105 @@
+"""An export of a transcript that is too long to be held: read, made and handed on a little at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import json
+import re
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.transcription.transcript import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+SLICE = 512 * 1024
+"""Bytes of stored segments that are read at once; an export of no more is made whole."""
+
+# A turn ends after so many bytes, or seconds.
+_CHUNK = 64 * 1024
+_TURN = 0.05
+# Exports that are made at the same moment: while one waits for the database, the other is worked on.
+_AT_ONCE = 2
+
+_BETWEEN = re.compile(r"[\[,\s]*")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegments:
+    """The segments of a transcript, decoded as they are read.
+
+    `read` gives up to `SLICE` bytes of the stored JSON array from a place on, none at its end. It may block,
+    and raise: what it raises ends the iteration.
+    """
+
+    read: Callable[[int], bytes]
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Every segment, in order; each iteration reads anew. Raises ValueError where no array is stored."""
+        decode = codecs.getincrementaldecoder("utf-8")().decode
+        parse = json.JSONDecoder().raw_decode
+        text, at, place = "", 0, 0
+        while piece := self.read(place):
+            place += len(piece)
+            text, at = text[at:] + decode(piece), 0
+            while True:
+                at = _end(text, at)
+                try:
+                    found, at = parse(text, at)
+                except json.JSONDecodeError:
+                    break  # it goes on in the next slice
+                yield msgspec.convert(found, Segment)
+        if text[at:].strip() != "]":
+            raise ValueError(f"the stored segments end at byte {place} without an end")
+
+
+def _end(text: str, at: int) -> int:
+    between = _BETWEEN.match(text, at)
+    return at if between is None else between.end()
+
+
+class Turns:
+    """Makes many exports side by side, in threads: each gets a turn after all others that wait."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_AT_ONCE)
+
+    async def chunks(self, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
+        """The pieces, joined to what one turn makes. The first turn is over when this returns: what is raised
+        in it is raised here."""
+        rest = self._rest(pieces)
+        first = await anext(rest, b"")
+
+        async def whole() -> AsyncGenerator[bytes]:
+            async with aclosing(rest):
+                if first:
+                    yield first
+                async for chunk in rest:
+                    yield chunk
+
+        return whole()
+
+    async def _rest(self, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
+        more = True
+        while more:
+            async with self._free:
+                chunk, more = await asyncio.to_thread(_turn, pieces)
+            if chunk:
+                yield chunk
+
+
+def _turn(pieces: Iterator[bytes]) -> tuple[bytes, bool]:
+    """What one turn makes, and whether there may be more."""
+    made = bytearray()
+    until = time.monotonic() + _TURN
+    for piece in pieces:
+        made += piece
+        if len(made) >= _CHUNK or time.monotonic() >= until:
+            return bytes(made), True
+    return bytes(made), False

@@ -1,0 +1,65 @@
+"""Exports of long transcripts: made from slices of what is stored, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lapel.transcription.exports.content import Document
+from lapel.transcription.exports.streaming import StoredSegments, Turns
+from tests.transcription.exports.support import documents, segment
+
+LIKE_AN_END = segment(0, 1, '"}]},{"start":[]', words=[(0, 1, ']},{"start":"\\'), (0, 1, "🙂")])
+
+
+def sliced(stored: bytes, size: int) -> StoredSegments:
+    return StoredSegments(lambda place: stored[place : place + size])
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents, st.integers(1, 300))
+@example(Document(title="x", segments=[]), 1)
+@example(Document(title="x", segments=[LIKE_AN_END] * 2), 1)
+def test_from_slices_of_any_size_come_the_segments_that_are_stored(document: Document, size: int) -> None:
+    segments = list(document.tidy().segments)
+    stored = msgspec.json.encode(segments)
+    found = sliced(stored, size)
+    assert list(found) == segments
+    assert list(found) == segments, "each time"
+    with pytest.raises(ValueError, match="without an end"):
+        list(sliced(stored[:-1], size))
+
+
+async def test_exports_are_made_in_turns_and_off_the_loop() -> None:
+    turns, loop = Turns(), threading.get_ident()
+    ended: list[int] = []
+
+    def pieces(number: int, length: int) -> Iterator[bytes]:
+        for _ in range(length):
+            assert threading.get_ident() != loop
+            yield b"%d" % number * 1000
+        ended.append(number)
+
+    async def read(number: int, length: int) -> bytes:
+        chunks = await turns.chunks(pieces(number, length))
+        return b"".join([chunk async for chunk in chunks])
+
+    lengths = [5_000, 5_000, 100, 0]
+    found = await asyncio.gather(*(read(number, length) for number, length in enumerate(lengths)))
+    assert found == [b"%d" % number * 1000 * length for number, length in enumerate(lengths)]
+    assert ended[:2] == [3, 2], "the long ones, though asked for first, keep nobody"
+
+
+async def test_what_is_raised_in_the_first_turn_is_raised_before_anything_is_answered() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"begun"
+        raise LookupError("the database is away")
+
+    with pytest.raises(LookupError):
+        await Turns().chunks(broken())
