@@ -70,13 +70,16 @@ def test_the_data_folder_is_ours_alone(served: Served) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel must tell")
-def test_the_store_has_given_up_its_rights(served: Served) -> None:
-    lines = Path(f"/proc/{served.pid('store')}/status").read_text().splitlines()
+@pytest.mark.parametrize("role", ["api", "store"])
+def test_those_who_talk_to_clients_have_given_up_their_rights(served: Served, role: str) -> None:
+    lines = Path(f"/proc/{served.pid(role)}/status").read_text().splitlines()
     status = {
         name: value.split()[0] for name, value in (line.split(":", 1) for line in lines) if value.strip()
     }
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == (2 if os.geteuid() == 0 else 0)
+    if os.geteuid() == 0:
+        assert int(status["CapBnd"], 16) == 2
 
 
 def test_the_secret_is_in_no_command_line(served: Served) -> None:

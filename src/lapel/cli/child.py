@@ -69,8 +69,13 @@ async def _until_told(run: Callable[[asyncio.Event], Coroutine[None, None, None]
 
 
 async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
+    from lapel.foundation.sandbox import give_up_rights  # noqa: PLC0415  # only this role needs it
     from lapel.server import create_app  # noqa: PLC0415  # only this role needs it
 
+    if parent.listen_fd is not None:  # without a socket it may need a right to open one
+        layers = give_up_rights()
+        end_with(parent.pid)
+        _log.debug("api.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
     await _serve(create_app(settings), settings, parent, stop, public=True)
 
 

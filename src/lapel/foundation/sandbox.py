@@ -80,6 +80,18 @@ def confine(
     return layers
 
 
+def give_up_rights() -> list[Layer]:
+    """Gives up root's rights beyond files, in a process that still needs its network and all its files."""
+    if sys.platform != "linux":
+        return [Layer("rights", holds=False, why=f"nothing is known of {sys.platform}")]
+    kept = (kernel.DAC_OVERRIDE,)
+    layers = [_layer("no new privileges", kernel.forbid_new_privileges)]
+    if os.geteuid() == 0:
+        layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
+        layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
+    return layers
+
+
 def code_folders() -> list[Path]:
     """Where Python and what it imports lie."""
     found = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, *site.getsitepackages()]
