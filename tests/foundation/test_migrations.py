@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,6 +38,17 @@ IN_STEPS = ("0011", "0013", "0015", "0016", "0018", "0021")
 WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
+
+# Connections of processes that migrate, or wait until another one has.
+MIGRATING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%advisory_xact_lock%'
+"""
+
+END_WAITING = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%advisory_xact_lock%'
+"""
 
 
 def full(name: str) -> str:
@@ -237,6 +249,36 @@ async def test_a_reader_that_stays_in_a_table_holds_up_nobody_else(
                     await others.fetch(f"SELECT * FROM {table}")
             assert not upgrading.done()
         await upgrading
+        assert await migrations.current(others) == migrations.head()
+    finally:
+        await staying.close()
+        await others.close()
+
+
+async def test_an_index_is_built_while_another_process_waits_to_migrate(
+    older: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_PAUSE", 0.2)
+    staying, others = await asyncpg.connect(older), await asyncpg.connect(older)
+    code = f"from lapel.foundation import migrations; migrations.upgrade({older!r})"
+    try:
+        async with staying.transaction():
+            await staying.fetch("SELECT id FROM recordings")
+            first = asyncio.create_task(asyncio.to_thread(migrations.upgrade, older))
+            while not await others.fetchval(WAITING):  # noqa: ASYNC110 - another process waits
+                await asyncio.sleep(0.01)
+            second = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+            while await others.fetchval(MIGRATING) < 2:  # noqa: ASYNC110 - another process waits
+                await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(60):
+                await asyncio.shield(first)
+        except TimeoutError:
+            await others.execute(END_WAITING)  # so that the first one ends, too
+            raise
+        finally:
+            await asyncio.wait({first, asyncio.create_task(second.wait())})
+        assert second.returncode == 0
         assert await migrations.current(others) == migrations.head()
     finally:
         await staying.close()

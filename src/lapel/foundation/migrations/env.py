@@ -7,6 +7,8 @@ one is done, and the servers of the version before would stand still meanwhile.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import asyncpg
 from alembic import context
@@ -17,6 +19,16 @@ from lapel.foundation import migrations
 
 # Any constant: two servers that start together must agree on it.
 MIGRATION_LOCK = 5_274_810_116
+# A process waits for the lock in turns of `_TURN_PATIENCE` milliseconds, `_TURN_PAUSE` seconds apart:
+# a waiting statement has a snapshot, and an index that is built concurrently waits for every older one.
+_TURN_PATIENCE = 100
+_TURN_PAUSE = 0.4
+# One string without parameters: the portal of a prepared statement would keep its snapshot.
+_TAKE_TURN = f"""
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL lock_timeout = {_TURN_PATIENCE};
+SELECT pg_advisory_xact_lock({MIGRATION_LOCK})
+"""
 
 
 def _run(connection: Connection) -> None:
@@ -39,16 +51,29 @@ async def _migrate_once(dsn: str) -> None:
         await engine.dispose()
 
 
+@asynccontextmanager
+async def _turn(holder: migrations.Driver) -> AsyncGenerator[None]:
+    """A transaction in which no other process migrates. A pooler may give the lock of a session away."""
+    while True:
+        turn = holder.transaction()
+        await turn.start()
+        try:
+            await holder.execute(_TAKE_TURN)
+            break
+        except asyncpg.LockNotAvailableError:
+            await turn.rollback()
+            await asyncio.sleep(_TURN_PAUSE)
+    try:
+        yield
+    finally:
+        await turn.rollback()  # it has written nothing
+
+
 async def _migrate() -> None:
     dsn: str = context.config.attributes["dsn"]
-    # In a transaction of its own, because a pooler may give the lock of a session away.
     holder = await asyncpg.connect(dsn, timeout=10)
     try:
-        async with holder.transaction():
-            await holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            # No parameter: the portal of a prepared statement would keep its snapshot, and an index that is
-            # built concurrently waits for every snapshot from before.
-            await holder.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        async with _turn(holder):
             for tries in range(1, migrations.LOCK_TRIES + 1):
                 try:
                     await _migrate_once(dsn)
