@@ -172,7 +172,9 @@ class Settings:
         parse.whole(0, 10**6),
     )
     device_per_minute: int = _setting(
-        60, "Requests one device token may make per minute; 0 is no limit.", parse.whole(0, 10**9)
+        60,
+        "Requests a device may make per minute, with whichever token; 0 is no limit.",
+        parse.whole(0, 10**9),
     )
 
     inline_hash_bytes: int = _setting(

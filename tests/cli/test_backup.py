@@ -212,9 +212,13 @@ def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path
         token, device = make_tokens(server.url, key)
         told("providers", "set", "deepgram", "--key-env", "THE_KEY", *place, env=env | {"THE_KEY": "k3y1"})
     changed = {"LAPEL_SECRET": PRESENT, "LAPEL_SECRET_PREVIOUS": FORMER}
-    newer = told("keys", "create", *place, env=changed)["key"]
+    made = run("keys", "create", *place, env=changed)
+    assert "Warning" not in made.stderr
+    newer, made_id = (json.loads(made.stdout)[name] for name in ("key", "id"))
 
-    # A backup in an environment that lacks a secret says what will be dead.
+    # A command in an environment that lacks a secret says what will be dead.
+    listed = run("keys", "list", *place, env={"LAPEL_SECRET": PRESENT})
+    assert "not loaded: API keys (1), device tokens (1)" in listed.stderr
     unaware = run("backup", tmp_path / "unaware", *place, env={"LAPEL_SECRET": PRESENT})
     assert "API keys (1), device tokens (1)" in unaware.stderr
     assert "API keys" not in run("backup", copy, *place, env=changed).stderr
@@ -238,6 +242,12 @@ def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path
     assert finding["state"] == "warning"
     assert finding["detail"] == "made under a secret that is not loaded: API keys (1), device tokens (1)"
     assert "LAPEL_SECRET_PREVIOUS" in (finding["remedy"] or "")
+
+    for arguments in (("create",), ("rotate", made_id)):
+        astray = run("keys", *arguments, "--data-dir", restored)
+        assert astray.returncode == 0, astray.stderr
+        assert "not loaded: API keys (1), device tokens (1)" in astray.stderr
+        assert json.loads(astray.stdout)["key"].startswith("sk_test_")
 
 
 def test_a_restore_into_a_given_database_asks_for_the_previous_secret(

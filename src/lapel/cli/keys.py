@@ -14,8 +14,9 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel.cli.faults import CommandError
-from lapel.cli.options import DataDir, Json, emit, is_piped, table
+from lapel.cli.options import DataDir, Json, emit, is_piped, say, table
 from lapel.cli.reach import settings_of, with_kit
+from lapel.cli.secret_checks import unusable
 from lapel.foundation.errors import InvalidRequest, NotFound
 from lapel.projects.operator import OperatorKeys
 
@@ -97,6 +98,7 @@ def create(
         raise CommandError("--end-user makes a restricted key: name its --scopes, such as recordings:read.")
 
     async def work(kit: Kit) -> CreatedApiKey:
+        await _warn_of_other_secrets(kit)
         with _refusals_of_flags():
             return await OperatorKeys(kit).create(
                 mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
@@ -117,6 +119,7 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
     """
 
     async def work(kit: Kit) -> list[ApiKey]:
+        await _warn_of_other_secrets(kit)
         return [key async for key in OperatorKeys(kit).list(project)]
 
     found = with_kit(settings_of(data_dir), work)
@@ -159,6 +162,7 @@ def rotate(
     seconds = int(_seconds(overlap))
 
     async def work(kit: Kit) -> RotatedApiKey:
+        await _warn_of_other_secrets(kit)
         with _refusals_of_flags(), _unknown_keys():
             return await OperatorKeys(kit).rotate(key_id, seconds)
 
@@ -178,6 +182,19 @@ def revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
         return await work(kit)
 
     return with_kit(settings, listening)
+
+
+async def _warn_of_other_secrets(kit: Kit) -> None:
+    """A command without the server's secret makes keys that the server refuses, and lists keys as active
+    that are dead under its own."""
+    async with kit.database.acquire() as connection:
+        lost = await unusable(connection, kit.settings)
+    if lost is not None:
+        say(
+            f"Warning: the database has keys or tokens {lost}. A server with the secret of this command "
+            "refuses them, and a server with their secret refuses keys that this command makes. Give the "
+            "command the LAPEL_SECRET and LAPEL_SECRET_PREVIOUS of the server."
+        )
 
 
 @contextlib.contextmanager
