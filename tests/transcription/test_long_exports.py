@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import zipfile
 from datetime import UTC, datetime
+from itertools import count
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
 from lapel.foundation.kit import Kit
+from lapel.transcription import export_queries
 from lapel.transcription.exports.content import Document
 from lapel.transcription.exports.formats import FORMATS, FormatName
 from lapel.transcription.transcript import Segment, Transcript, Word
@@ -87,13 +90,23 @@ async def test_one_that_is_made_while_it_is_sent_is_the_same_file(
             assert head.headers[header] == answer.headers[header]
 
 
-async def test_one_that_is_deleted_meanwhile_ends_without_its_end(device: Device, kit: Kit) -> None:
+async def test_one_that_is_deleted_meanwhile_ends_without_its_end(
+    device: Device, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recording_id, path = await exported(device, kit, long_transcript(speakers=False))
+    read_slice, slices = export_queries.read_slice, count(1)
+
+    async def deleted_before_the_third(*of: Any, **which: Any) -> bytes | None:
+        if next(slices) == 3:  # by then the first bytes are sent
+            await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+        return await read_slice(*of, **which)
+
+    # Left to chance, all of the file may be in the sockets before it is deleted.
+    monkeypatch.setattr(export_queries, "read_slice", deleted_before_the_third)
     async with httpx.AsyncClient(base_url=device.client.base_url, trust_env=False) as client:
         request = client.build_request("GET", f"{path}?format=json", headers=device.headers)
         answer = await client.send(request, stream=True)
         assert answer.status_code == 200
-        await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
         with pytest.raises(httpx.RemoteProtocolError):
             await answer.aread()
     gone = await device.client.get(f"{path}?format=json", headers=device.headers)
