@@ -166,7 +166,7 @@ class Runner:
             await self._fail(claim, "processing_error", "The audio is gone.", by_audio=True)
         except SpeechError as error:
             await self._fail(claim, error.code, error.message)
-        except (DiskFull, asyncpg.DiskFullError) as error:  # nor is this
+        except (DiskFull, asyncpg.DiskFullError) as error:  # no fault of the step
             await self._wait_for_room(claim, error)
         except TryAgain as error:
             await self._try_again(claim, error)

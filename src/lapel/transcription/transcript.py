@@ -58,8 +58,26 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def confidence(self) -> float | None:
         """0 to 1, segments weighted by their length in time; None without segments."""
-        total = sum(segment.end - segment.start for segment in self.segments)
-        if not total:
-            return None
-        weighted = sum(segment.confidence * (segment.end - segment.start) for segment in self.segments)
-        return round(weighted / total, 4)
+        mean = MeanConfidence()
+        for segment in self.segments:
+            mean.add(segment)
+        return mean.value
+
+
+class MeanConfidence:
+    """The confidence of all segments, each weighted by its length in time."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._weighted = 0.0
+
+    def add(self, segment: Segment) -> None:
+        """One more segment."""
+        seconds = segment.end - segment.start
+        self._seconds += seconds
+        self._weighted += segment.confidence * seconds
+
+    @property
+    def value(self) -> float | None:
+        """0 to 1, with 4 digits; None without segments."""
+        return round(self._weighted / self._seconds, 4) if self._seconds else None

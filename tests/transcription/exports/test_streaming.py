@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
 from collections.abc import Iterator
 
 import msgspec
@@ -12,7 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lapel.transcription.exports.content import Document
+from lapel.transcription.exports.formats import FORMATS, FormatName
 from lapel.transcription.exports.streaming import StoredSegments, Turns
+from lapel.transcription.transcript import Segment
 from tests.transcription.exports.support import documents, segment
 
 LIKE_AN_END = segment(0, 1, '"}]},{"start":[]', words=[(0, 1, ']},{"start":"\\'), (0, 1, "🙂")])
@@ -34,6 +37,33 @@ def test_from_slices_of_any_size_come_the_segments_that_are_stored(document: Doc
     assert list(found) == segments, "each time"
     with pytest.raises(ValueError, match="without an end"):
         list(sliced(stored[:-1], size))
+
+
+class Generated:
+    """Segments that are made as they are read."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __iter__(self) -> Iterator[Segment]:
+        return (segment(at, at + 0.9, "Yes, and no.", f"SPEAKER_{at % 2}") for at in range(self._number))
+
+
+def held(name: FormatName, segments: int) -> int:
+    """The most bytes that were held while so many segments were exported."""
+    tracemalloc.start()
+    try:
+        for _ in FORMATS[name].pieces(Document(title="x", segments=Generated(segments))):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_longer_transcript_holds_no_more_memory(name: FormatName) -> None:
+    short = max(held(name, 20) for _ in range(2))  # the first time, libraries are loaded
+    assert held(name, 1_500) < short + 200 * 1024  # what the interpreter keeps by the way
 
 
 async def test_exports_are_made_in_turns_and_off_the_loop() -> None:

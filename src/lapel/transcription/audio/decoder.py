@@ -127,8 +127,8 @@ class Decoder:
         Raises TurnOver when the turn is over: ask again. Raises SpeechError for good: `audio_too_short`,
         `audio_corrupt` (also when it would take too much time or memory, or holds more audio than its bytes
         can), `unsupported_format` (no audio in it, too), `processing_error` (too long, or too many samples);
-        DiskFull; OSError when the disk has no room for
-        another file; TryAgain when the disk fails otherwise or the child was killed.
+        DiskFull; OSError when the disk has no room for another file; TryAgain when the disk fails otherwise
+        or the child was killed.
         """
         async with self._running:
             if self._closed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.transcription.transcript import Segment, Transcript
+from lapel.transcription.transcript import MeanConfidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,24 +46,20 @@ def json(document: Document) -> Iterator[bytes]:
         speakers=document.speakers or msgspec.UNSET,
     )
     yield b"{" + _fields(begin) + b',\n  "full_text": "'
-    # What the confidence of the whole is made from.
-    bare: list[Segment] = []
-    words = 0
+    mean, words, between = MeanConfidence(), 0, b""
     for segment in document.segments:
-        yield (b" " if bare else b"") + _encode(segment.text)[1:-1]
+        yield between + _encode(segment.text)[1:-1]
+        mean.add(segment)
         words += len(segment.text.split())
-        bare.append(msgspec.structs.replace(segment, text="", words=msgspec.UNSET))
-    confidence = Transcript(
-        segments=bare, language=None, language_probability=None, model="", duration_ms=0
-    ).confidence
-    yield b'",' + _fields(_Figures(word_count=words, confidence=confidence)) + b',\n  "segments": ['
+        between = b" "
+    yield b'",' + _fields(_Figures(word_count=words, confidence=mean.value)) + b',\n  "segments": ['
     before = b""
     for segment in document.segments:
         # In a list in a list: as far from the margin as it stands here.
         nested = msgspec.json.format(_encode(((segment,),)), indent=_INDENT)
         yield before + nested.removeprefix(b"[\n  [").removesuffix(b"\n  ]\n]")
         before = b","
-    yield b"\n  ]\n}\n" if bare else b"]\n}\n"
+    yield b"\n  ]\n}\n" if before else b"]\n}\n"
 
 
 def _fields(part: msgspec.Struct) -> bytes:
