@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import secrets
+import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -218,6 +220,7 @@ class Scratch:
     async def _fetch(self, audio: Audio, place: Place) -> None:
         await self._register(place)
         try:
+            await asyncio.to_thread(_check_room, place.folder, audio.size)
             with private_file(place.file) as file:
                 for start in range(0, audio.size, _RANGE_BYTES):
                     if place.deleted:
@@ -334,3 +337,13 @@ class Scratch:
             ]
         )
         await self._empty([*self._unremoved])
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raise OSError unless the disk has room for so many bytes.
+
+    Each try would write until the disk is full, and the database or the store may be on the same disk.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"the audio has {size} bytes and the disk {free} free", str(folder))
