@@ -324,7 +324,10 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(data: Path, tmp_path: Pa
     full = broken(*place, env={"LAPEL_MIN_FREE_BYTES": "1000000GiB"})
     assert "LAPEL_MIN_FREE_BYTES" in full["disk"]["remedy"]
     away = {"LAPEL_DATABASE_URL": "postgresql://u@127.0.0.1:1/db", "LAPEL_SECRET": SECRET}
-    assert "cannot be reached" in broken(*place, env=away)["database"]["detail"]
+    unreached = broken(*place, env=away)["database"]
+    assert "cannot be reached" in unreached["detail"]
+    assert "LAPEL_DATABASE_URL" in unreached["remedy"]
+    assert "postgres.log" not in unreached["remedy"]
     certificate = tmp_path / "c.pem"
     certificate.write_text("no certificate")
     env = {"LAPEL_TLS_CERT": str(certificate), "LAPEL_TLS_KEY": str(certificate)}

@@ -73,7 +73,12 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         sentence = explain(fault)
         if sentence is None:
             raise
-        yield Finding("database", "broken", sentence, "See postgres.log in the data folder.")
+        remedy = (
+            "See postgres.log in the data folder."
+            if settings.database_url is None
+            else "Check LAPEL_DATABASE_URL, and the log of that PostgreSQL."
+        )
+        yield Finding("database", "broken", sentence, remedy)
 
 
 async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
