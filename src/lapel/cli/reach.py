@@ -97,6 +97,8 @@ def _check_begun(folder: DataFolder, *, given: bool) -> None:
 
     `given`: the database lies elsewhere, and the folder may still be empty.
     """
+    if folder.path.is_dir():
+        folder.check_owner()
     if folder.is_begun() or (given and folder.path.is_dir()):
         return
     found = "is no data folder of Lapel" if folder.path.exists() else "does not exist"

@@ -84,6 +84,10 @@ class DataFolder:
             raise DataFolderError(
                 f"{self.path} cannot be made ({fault.strerror}); see --data-dir."
             ) from fault
+        self.check_owner()
+
+    def check_owner(self) -> None:
+        """Raises DataFolderError for another user's folder, whose files we may not read."""
         if self.path.stat().st_uid != os.geteuid() and os.geteuid() != 0:
             raise DataFolderError(
                 f"{self.path} belongs to another user; run Lapel as that user, or choose another --data-dir."
