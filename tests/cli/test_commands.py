@@ -336,6 +336,21 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(data: Path, tmp_path: Pa
     assert "PEM" in broken(*place, env=env)["certificate"]["detail"]
 
 
+def test_doctor_reports_a_data_folder_that_cannot_be_one(tmp_path: Path) -> None:
+    """The other findings are there, too; and nothing that was never made is to come from a backup."""
+    file, nowhere, damaged = tmp_path / "file", tmp_path / "link", tmp_path / "damaged"
+    file.touch()
+    nowhere.symlink_to("nowhere")
+    damaged.mkdir(0o700)
+    (damaged / "VERSION").write_text("no JSON")
+    for place, in_the_way in ((file, file), (file / "below" / "it", file), (nowhere, nowhere)):
+        found = broken("--data-dir", place)
+        assert set(found) == {"data folder"}
+        assert found["data folder"]["detail"] == f"{place} cannot be made: {in_the_way} is no folder"
+        assert "--data-dir" in found["data folder"]["remedy"]
+    assert f"{damaged / 'VERSION'} cannot be read" in broken("--data-dir", damaged)["data folder"]["detail"]
+
+
 def test_doctor_tells_of_a_store_that_refuses_us(data: Path) -> None:
     env = {
         "LAPEL_S3_ENDPOINT": "http://127.0.0.1:1",

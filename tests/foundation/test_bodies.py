@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlencode
 
@@ -199,6 +201,34 @@ def test_looking_for_nul_does_not_hold_the_paths_of_all_names() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 * len(body)
+
+
+def test_no_number_of_a_client_s_own_goes_to_a_slow_parser() -> None:
+    """msgspec takes 20 microseconds for `1e307`: seconds for a body, and all other requests wait."""
+    called: list[str] = []
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            called.append(frame.f_code.co_name)
+
+    numbers = "1e307,-0.0,1e-400,9007199254740993.0,1E2"
+    for known in ("metadata", "unknown"):
+        body = f'{{"name":"\\u0041","{known}":{{"a":[{numbers}]}}}}'.encode()
+        called.clear()
+        sys.setprofile(note)
+        try:
+            value = cast("Body", decode(body))
+        finally:
+            sys.setprofile(None)
+        times = 2 if known == "metadata" else 1  # as a field, and in the search for NUL
+        assert called.count("free_number") == times * len(numbers.split(","))
+        if value.metadata is not None:
+            read = value.metadata["a"]
+            assert [repr(each) for each in read] == [repr(float(each)) for each in numbers.split(",")]
+    for number in ("1e400", "-1e400", "1" * 400 + ".0"):
+        error = refused(BodyDecoder(Body), f'{{"metadata":{{"a":{number}}}}}'.encode())
+        assert error.param == "metadata[...]"
+        assert "out of range" in error.message
 
 
 @pytest.mark.parametrize(

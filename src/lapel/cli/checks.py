@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import stat
@@ -74,6 +75,11 @@ def _programs() -> Finding:
 def _folder(settings: Settings) -> Iterator[Finding]:
     folder = DataFolder(settings.data_dir)
     if not folder.path.is_dir():
+        in_the_way = _in_the_way(folder.path)
+        if in_the_way is not None:
+            detail = f"{folder.path} cannot be made: {in_the_way} is no folder"
+            yield Finding("data folder", "broken", detail, "Name another one with --data-dir.")
+            return
         yield Finding(
             "data folder", "warning", f"{folder.path} does not exist yet", "Run `lapel serve`; it makes it."
         )
@@ -102,6 +108,12 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     else:
         state = "warning" if usage.free < 2 * needed else "ok"
         yield Finding("disk", state, free, "Uploads stop soon; free some." if state == "warning" else None)
+
+
+def _in_the_way(path: Path) -> Path | None:
+    """The file, or the link that leads nowhere, because of which the folder cannot be made."""
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    return None if there.is_dir() else there
 
 
 def _certificate(settings: Settings) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from lapel.cli.reach import reachable, settings_of
 from lapel.foundation.kit import open_kit
 from lapel.settings import Settings, SettingsError
 from lapel.supervisor import prepare
-from lapel.supervisor.data_folder import DataFolder, Running
+from lapel.supervisor.data_folder import DataFolder, DataFolderError, Running
 
 _MARKS = {"ok": ("✓", "32"), "warning": ("!", "33"), "broken": ("✗", "31")}
 
@@ -60,7 +60,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     running = folder.running() if folder is not None and is_there and folder.is_taken() else None
     if running is None:
         yield from checks.address(settings)
-    if folder is not None and settings.database_url is None and folder.version() is None:
+    if folder is not None and settings.database_url is None and not (is_there and _is_made(folder)):
         return  # nothing was begun, or the folder's own finding says what is wrong
     if running is not None:
         yield _server(running)
@@ -79,6 +79,13 @@ def _examine(settings: Settings) -> Iterator[Finding]:
             else "Check LAPEL_DATABASE_URL, and the log of that PostgreSQL."
         )
         yield Finding("database", "broken", sentence, remedy)
+
+
+def _is_made(folder: DataFolder) -> bool:
+    try:
+        return folder.version() is not None
+    except DataFolderError:
+        return False
 
 
 async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.free_numbers import free_number
 from lapel.foundation.integral_floats import with_integers
 from lapel.foundation.text_lengths import LengthCheck
 
@@ -42,12 +43,14 @@ _SHAPES = {
     "Expected `str` matching regex '^[A-Za-z]{2,3}(?:-": "a language's code, such as en or de-CH",
 }
 
+_decode_any = msgspec.json.Decoder(float_hook=free_number).decode
+
 
 class BodyDecoder:
     """Decodes one operation's JSON body into its struct."""
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
-        self._decode = msgspec.json.Decoder(struct).decode
+        self._decode = msgspec.json.Decoder(struct, float_hook=free_number).decode
         self._struct = struct
         self._moments = moment_fields(struct)
         self._check_lengths = LengthCheck(struct)
@@ -259,7 +262,7 @@ def _check_text(body: bytes) -> None:
     if not body.isascii():
         body.decode("utf-8")
     if b"\\u" in body:
-        _refuse_nul(msgspec.json.decode(body), "")
+        _refuse_nul(_decode_any(body), "")
 
 
 def _refuse_nul(value: object, path: str) -> None:

@@ -17,7 +17,6 @@ _EXACT = 2.0**53
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_number = msgspec.json.Decoder(float).decode
 
 
 def with_integers(body: bytes, refusal: str) -> bytes | None:
@@ -56,5 +55,8 @@ def _rewritten(text: bytes, steps: list[str | None]) -> bytes:
 
 
 def _whole(text: bytes) -> bytes:
-    number = _decode_number(text)
+    try:
+        number = float(text)  # msgspec's parser takes 20 microseconds for `1e307`
+    except ValueError:  # no number
+        return text
     return str(int(number)).encode() if number.is_integer() and abs(number) < _EXACT else text
