@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from lapel.cli.speech_checks import failing_steps
 from lapel.erasure.service import LocalCopies
-from lapel.foundation.storage.store import ObjectStore
 from lapel.sample import speech
 from lapel.transcription.audio.decoder import Decoder
 from lapel.transcription.engine.client import Engine
@@ -109,32 +108,6 @@ async def test_a_step_waits_while_a_workers_disk_is_full(
             assert await runner.run("decode") is not None
             assert await opened.value(steps) == "(transcribe,0,0)"
             assert await findings(opened) == []
-            await runner.stop()
-
-
-async def test_an_audio_for_which_the_disk_has_no_room_is_not_fetched(
-    tmp_path: Path, fresh_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fetched again with each try, it would fill the disk for everything else on it."""
-    fetched: list[str] = []
-    get_range = ObjectStore.get_range
-
-    async def noted(store: ObjectStore, key: str, start: int, length: int) -> bytes:
-        fetched.append(key)
-        return await get_range(store, key, start, length)
-
-    async with office(tmp_path, fresh_database, worker=False) as opened:
-        with tiny_disk(tmp_path / "disk") as disk:
-            runner = runner_of(opened, disk / "scratch")
-            await runner.start()
-            fill(disk, leave=len(speech().data) // 2)
-            await opened.transcribe()
-            monkeypatch.setattr(ObjectStore, "get_range", noted)
-            assert await try_often(opened, runner) == ["speech.disk_full"] * TRIES
-            assert fetched == []
-            (disk / "ballast-0").unlink()
-            assert await runner.run("decode") is not None
-            assert len(fetched) == 1
             await runner.stop()
 
 

@@ -121,6 +121,17 @@ async def test_it_is_gone_when_its_last_user_leaves(desk: Desk) -> None:
     assert await desk.rows() == 0
 
 
+async def test_an_audio_for_which_the_disk_has_no_room_is_not_fetched(desk: Desk) -> None:
+    """Fetched anew with each try, it would fill the disk for all else that is on it."""
+    with pytest.raises(OSError, match="free") as refused:
+        async with desk.scratch.audio(desk.audio("a", size=2**62)):
+            pass
+    assert refused.value.errno == errno.ENOSPC
+    assert desk.store.asked == []
+    assert desk.files() == []
+    assert await desk.rows() == 0
+
+
 async def test_it_is_fetched_once_in_ranges_and_stays_while_its_next_step_waits(desk: Desk) -> None:
     for _ in range(2):
         await desk.step("a", next_waits=True)
