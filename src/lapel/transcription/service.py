@@ -177,7 +177,7 @@ class Transcriptions:
             content = await asyncio.to_thread(form.render, document)
         else:
             document = document_of(row, self._stored(actor, transcription_id, has_words=form.has_words))
-            content = await self._turns.chunks(form.pieces(document))
+            content = await self._turns.chunks(actor.world_id, form.pieces(document))
         file_name = f"{clean(document.title) or 'transcript'}.{form.extension}"
         headers = [
             ("Content-Type", form.media_type),

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from itertools import repeat
 
 import msgspec
 import pytest
@@ -77,7 +78,7 @@ async def test_exports_are_made_in_turns_and_off_the_loop() -> None:
         ended.append(number)
 
     async def read(number: int, length: int) -> bytes:
-        chunks = await turns.chunks(pieces(number, length))
+        chunks = await turns.chunks(1, pieces(number, length))
         return b"".join([chunk async for chunk in chunks])
 
     lengths = [5_000, 5_000, 100, 0]
@@ -86,10 +87,24 @@ async def test_exports_are_made_in_turns_and_off_the_loop() -> None:
     assert ended[:2] == [3, 2], "the long ones, though asked for first, keep nobody"
 
 
+async def test_many_exports_of_one_world_keep_another_world_waiting_for_one_turn_at_most() -> None:
+    turns = Turns()
+    ended: list[int] = []
+
+    async def read(world_id: int, length: int) -> None:
+        async for _ in await turns.chunks(world_id, repeat(bytes(64 * 1024), length)):
+            pass
+        ended.append(world_id)
+
+    await asyncio.gather(*(read(1, 5) for _ in range(20)), read(2, 10))
+    # In its ten turns the first world has about as many: enough for a few of its exports, and not for all.
+    assert ended.index(2) < 10
+
+
 async def test_what_is_raised_in_the_first_turn_is_raised_before_anything_is_answered() -> None:
     def broken() -> Iterator[bytes]:
         yield b"begun"
         raise LookupError("the database is away")
 
     with pytest.raises(LookupError):
-        await Turns().chunks(broken())
+        await Turns().chunks(1, broken())

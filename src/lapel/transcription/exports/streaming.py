@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+import math
 import re
 import time
 from contextlib import aclosing
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.admission import Admission
 from lapel.transcription.transcript import Segment
 
 if TYPE_CHECKING:
@@ -65,15 +67,16 @@ def _end(text: str, at: int) -> int:
 
 
 class Turns:
-    """Makes many exports side by side, in threads: each gets a turn after all others that wait."""
+    """Makes many exports side by side, in threads: the next turn is one of the world with the fewest under
+    way; among equals, of the export that has waited longest."""
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(_AT_ONCE)
+        self._free = Admission(_AT_ONCE, _AT_ONCE, patience=math.inf)
 
-    async def chunks(self, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    async def chunks(self, world_id: int, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
         """The pieces, joined to what one turn makes. The first turn is over when this returns: what is raised
         in it is raised here."""
-        rest = self._rest(pieces)
+        rest = self._rest(world_id, pieces)
         first = await anext(rest, b"")
 
         async def whole() -> AsyncGenerator[bytes]:
@@ -85,10 +88,10 @@ class Turns:
 
         return whole()
 
-    async def _rest(self, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    async def _rest(self, world_id: int, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
         more = True
         while more:
-            async with self._free:
+            async with self._free.hold(world_id):
                 chunk, more = await asyncio.to_thread(_turn, pieces)
             if chunk:
                 yield chunk
