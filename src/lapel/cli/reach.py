@@ -93,8 +93,9 @@ def reachable(
 
 
 def _check_begun(folder: DataFolder, *, given: bool) -> None:
-    """Raises DataFolderError: a mistyped folder must not become a second, empty installation.
+    """Raises DataFolderError for a folder without an installation, and for another user's.
 
+    A mistyped folder must not become a second, empty installation.
     `given`: the database lies elsewhere, and the folder may still be empty.
     """
     if folder.path.is_dir():
