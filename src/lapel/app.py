@@ -21,7 +21,8 @@ from lapel.erasure.service import Erasures
 from lapel.firmware import jobs as firmware_jobs
 from lapel.firmware import routes as firmware_routes
 from lapel.firmware.service import Firmware
-from lapel.foundation import housekeeping, row_quota, system
+from lapel.foundation import housekeeping, outbox, row_quota, system
+from lapel.foundation.idempotency import erase_some_answers
 from lapel.heartbeats import jobs as heartbeat_jobs
 from lapel.heartbeats import routes as heartbeat_routes
 from lapel.heartbeats import service as heartbeats
@@ -87,7 +88,17 @@ def slices(kit: Kit) -> Slices:
     erasures = Erasures(kit)
     transcriptions = Transcriptions(kit, configuration)
     recordings = Recordings(
-        kit, on_audio=[transcriptions.announce_audio], on_delete=[transcriptions.erase_of_recordings]
+        kit,
+        on_audio=[transcriptions.announce_audio],
+        on_delete=[transcriptions.erase_of_recordings],
+        # Answers come last: a request that repeats an earlier one holds what it tells of until its answer is
+        # kept.
+        of_end_user=[
+            commands.erase_some_of,
+            heartbeats.erase_some_of,
+            outbox.erase_some_of_end_user,
+            erase_some_answers,
+        ],
     )
     end_users = EndUsers(
         kit,
@@ -95,8 +106,6 @@ def slices(kit: Kit) -> Slices:
         on_delete=[
             keys.revoke_all_of,
             devices.unbind_all_of,
-            commands.erase_all_of,
-            heartbeats.erase_all_of,
             configuration.forget_end_user,
             recordings.deletion.start_end_user,
         ],

@@ -9,6 +9,7 @@ import pytest
 from lapel.commands.json_text import MAX_LEVELS
 from tests.commands.support import Wearer, ids, message
 from tests.commands.test_commands import nested
+from tests.support.erasing import delete_rows
 from tests.support.running import Running
 
 
@@ -165,15 +166,21 @@ async def test_deleting_the_end_user_forgets_what_their_devices_were_told(
     made = await wearer.send("POST", "/commands", body, **{"Idempotency-Key": "once"})
     before = (await wearer.tell())["id"]
     await wearer.unbind()
-    path = f"/v1/end-users/{wearer.end_user_id}"
+    person = wearer.end_user_id
     await wearer.bind()
     after = (await wearer.tell())["id"]
-    assert (await wearer.client.delete(path, headers=wearer.tenant.headers)).status_code == 204
+    gone = await wearer.client.delete(f"/v1/end-users/{person}", headers=wearer.tenant.headers)
+    assert gone.status_code == 204
     assert ids(await wearer.list()) == [after]
     for gone in (made.json()["id"], before):
         await wearer.ask("GET", f"/commands/{gone}", 404)
     again = await wearer.send("POST", "/commands", body, **{"Idempotency-Key": "once"})
     assert again.status_code == 404
+    # The row is there still; the key that the command was given is free.
+    free = await wearer.tell("trigger_upload", idempotency_key="k")
+    assert ids(await wearer.list()) == [free["id"], after]
+    await delete_rows(timed.kit, wearer.tenant.test_world, person)
+    assert ids(await wearer.list()) == [free["id"], after]
     async with timed.kit.database.acquire() as connection:
         left = await connection.fetchval(
             "SELECT count(*) FROM commands WHERE world_id = $1 AND params::text LIKE '%Ada%'",

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from lapel.foundation.kit import Kit
+from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -71,6 +72,7 @@ async def test_deletion_leaves_an_id_and_times_and_nothing_else(
         f"/v1/devices/{device['id']}/bind", json={"end_user_id": person["id"]}, headers=tenant.headers
     )
     assert refused.status_code == 404
+    await delete_rows(kit, tenant.test_world, person["id"])
     async with kit.database.acquire() as connection:
         row = await connection.fetchrow(LEFT_OF_PERSON, tenant.test_world, person["id"])
         assert row is not None
@@ -129,6 +131,7 @@ async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
     assert await kept() == [(each, False) for each in [*names, "i-key", "j-own"]]
 
     assert (await client.delete(f"/v1/end-users/{user}", headers=tenant.headers)).status_code == 204
+    await delete_rows(kit, tenant.test_world, user)
     others = ("b-other", "d-device", "h-others")
     assert await kept() == [(each, each not in others) for each in [*names, "i-key"]]
     again = {**tenant.headers, "Idempotency-Key": "h-others"}
@@ -160,6 +163,7 @@ async def test_an_answer_that_is_being_kept_meanwhile_is_erased_too(
         deleted = asyncio.create_task(client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
         await until_waiting(kit, 2)
     assert ((await told).status_code, (await deleted).status_code) == (201, 204)
+    await delete_rows(kit, tenant.test_world, person["id"])
     async with kit.database.acquire() as connection:
         rows = await connection.fetch(KEPT, tenant.test_world)
     assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}
@@ -197,8 +201,17 @@ LET_GO = "DELETE FROM idempotency_keys WHERE world_id = $1 AND key = 'meanwhile'
 async def test_an_answer_of_what_was_there_before_is_erased_too(
     client: httpx.AsyncClient, tenant: Tenant, kit: Kit, what: str
 ) -> None:
-    """A repeat that makes nothing new holds what it tells of until its answer is kept."""
+    """A repeat that makes nothing new holds what it tells of until its answer is kept.
+
+    The deletion waits for the device; of a command, the job does.
+    """
     person = await post(client, tenant, "/v1/end-users")
+
+    async def delete() -> int:
+        answer = await client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers)
+        await delete_rows(kit, tenant.test_world, person["id"])
+        return answer.status_code
+
     registration = {"serial_number": "KEPT0010"}
     device = await post(client, tenant, "/v1/devices", **registration)
     path = f"/v1/devices/{device['id']}"
@@ -213,12 +226,12 @@ async def test_an_answer_of_what_was_there_before_is_erased_too(
         headers = {**tenant.headers, "Idempotency-Key": "meanwhile"}
         repeated = asyncio.create_task(client.post(again, json=body, headers=headers))
         await until_waiting(kit, 1)
-        deleted = asyncio.create_task(client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
+        deleted = asyncio.create_task(delete())
         await until_waiting(kit, 2)
         await connection.execute(LET_GO, tenant.test_world)
     answer = await repeated
     assert (answer.status_code, answer.json()["end_user_id"]) == (200, person["id"])
-    assert (await deleted).status_code == 204
+    assert await deleted == 204
     async with kit.database.acquire() as connection:
         rows = await connection.fetch(KEPT, tenant.test_world)
     assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}

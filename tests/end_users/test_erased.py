@@ -11,8 +11,8 @@ import pytest
 from lapel import app
 from lapel.erasure.payloads import EraseEndUser
 from lapel.foundation.kit import Kit
-from lapel.recordings.payloads import DeleteOfEndUser
 from tests.recordings.support import Device
+from tests.support.erasing import delete_rows
 from tests.support.tenants import Tenant, bearer, make_key
 
 # (table, column): what keeps an id, and why, is told by docs/erasure.md.
@@ -122,7 +122,7 @@ async def test_a_device_keeps_the_name_that_it_had_before(operator: Device) -> N
 
 async def finish(kit: Kit, world_id: int, person: str) -> None:
     """What a worker does after a deletion, at once; the jobs themselves are gone when they are done."""
-    await app.slices(kit).recordings.deletion.delete_of_end_user(DeleteOfEndUser(world_id, person))
+    await delete_rows(kit, world_id, person)
     await app.slices(kit).erasures.erase_end_user(EraseEndUser(world_id, person))
     async with kit.database.acquire() as connection:
         await connection.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.end_users import queries
-from lapel.foundation import idempotency
+from lapel.foundation import idempotency, outbox
 from tests.support.plans import filled, indexes_of
 
 # 50,000 end users in one world; every fifth is deleted.
@@ -20,6 +20,10 @@ INSERT INTO idempotency_keys
     SELECT w.id, CASE WHEN n % 2 = 0 THEN 'keys' ELSE 'device:' || n END, 'k' || n, '', 201, 'x', now(),
            CASE WHEN n % 2 = 0 THEN 'eu_' || n END
     FROM worlds w, generate_series(1, 50000) n;
+INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, end_user_id)
+    SELECT w.id, 'evt_' || n, 'device.bound', 'dev_' || n, n, '', now(),
+        CASE WHEN n % 2 = 0 THEN 'eu_' || n END
+    FROM worlds w, generate_series(1, 20000) n;
 """
 
 
@@ -34,3 +38,7 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             assert await indexes_of(connection, sql) == ["end_users_pkey"]
         assert await indexes_of(connection, idempotency.BLANK) == ["idempotency_keys_of_end_user"]
         assert await indexes_of(connection, idempotency.FORGET) == ["idempotency_keys_pkey"]
+        events = await indexes_of(connection, outbox.ERASE_EVENTS_OF_END_USER)
+        assert events == ["events_of_end_user"]
+        found = await indexes_of(connection, idempotency.FIND)
+        assert set(found) == {"idempotency_keys_pkey", "end_users_pkey"}

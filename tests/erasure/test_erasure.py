@@ -21,6 +21,7 @@ from lapel.foundation.storage.store import ObjectStore
 from lapel.recordings.deletion import Deletion
 from lapel.recordings.payloads import DeleteOfEndUser
 from tests.recordings.support import Device, events_of, later, objects
+from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
 
@@ -171,7 +172,7 @@ async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit
     mine = [(await device.upload(WORDS, end_user_id=person))[0] for _ in range(3)]
     other, media = await device.upload(WORDS)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
-    await delete_rows(kit, device, person)
+    await delete_rows(kit, device.tenant.test_world, person)
     for recording_id in mine:
         await device.call("GET", f"/v1/recordings/{recording_id}", 404)
         assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
@@ -184,13 +185,6 @@ async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit
     await rounds(kit, MORE_THAN_MARGIN).run_due()
     assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["closed"] * 4
     assert await device.download(other, media) == WORDS
-
-
-async def delete_rows(kit: Kit, device: Device, person: str) -> None:
-    """The job that follows the deletion of an end user, here and now."""
-    await later(kit, timedelta(0)).deletion.delete_of_end_user(
-        DeleteOfEndUser(device.tenant.test_world, person)
-    )
 
 
 async def test_before_any_row_is_changed_nothing_of_a_deleted_end_user_is_there(
@@ -252,7 +246,7 @@ async def test_a_batch_is_deleted_in_a_transaction_of_its_own_and_a_killed_job_g
     world = device.tenant.test_world
     async with kit.database.transaction() as connection:  # the oldest, which is in the last batch
         await connection.fetch("SELECT FROM recordings WHERE id = $1 FOR UPDATE", f"rec_600{person}")
-        job = asyncio.create_task(delete_rows(kit, device, person))
+        job = asyncio.create_task(delete_rows(kit, device.tenant.test_world, person))
         await until_waiting(kit, 1)
         async with kit.database.acquire() as beside:
             left = await beside.fetchval("SELECT count(*) FROM recordings WHERE world_id = $1", world)
@@ -309,7 +303,7 @@ async def test_a_deadlock_that_the_database_broke_is_a_reason_to_try_again(devic
         await Deletion(kit, Erasures(kit), [broken]).delete_of_end_user(
             DeleteOfEndUser(device.tenant.test_world, person)
         )
-    await delete_rows(kit, device, person)
+    await delete_rows(kit, device.tenant.test_world, person)
     async with kit.database.acquire() as connection:
         left = "SELECT count(*) FROM recordings WHERE world_id = $1"
         assert await connection.fetchval(left, device.tenant.test_world) == 0
@@ -333,7 +327,7 @@ async def test_an_end_user_with_very_many_recordings(device: Device, kit: Kit) -
     await fill(kit, device, person, 600)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
     assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
-    await delete_rows(kit, device, person)
+    await delete_rows(kit, device.tenant.test_world, person)
     async with kit.database.acquire() as connection:
         for table in ("tombstones", "events"):
             count = f"SELECT count(*) FROM {table} WHERE world_id = $1"

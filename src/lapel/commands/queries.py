@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.end_users.service import present
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -27,6 +29,8 @@ COMMAND = ", ".join(_EXPIRES if name == "expires_at" else f"c.{name}" for name i
 _OF_DEVICE = "c.world_id = $1 AND c.device_id = $2"
 _NOT_ENDED = "c.status IN ('pending', 'delivered')"
 _WITH_DEVICE = "commands c JOIN devices d ON d.world_id = c.world_id AND d.id = c.device_id"
+# The commands of a deleted end user are hidden until the job removes them.
+_PRESENT = present("c")
 _ITS_DEVICE = "d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"
 
 # Whether a heartbeat shows that a delivered command `c` is carried out, for devices that know no ack: to be
@@ -48,9 +52,9 @@ SELECT serial_number, end_user_id, binding_generation FROM devices
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# Held, since the answer that tells of it is kept: who deletes its end user waits, and finds it.
+# Held, since the answer that tells of it is kept: the job that removes it waits, and finds that answer.
 FIND_BY_KEY = f"""
-SELECT {COMMAND}, c.type = $4 AND c.params = $5 AS same FROM commands c
+SELECT {COMMAND}, c.type = $4 AND c.params = $5 AS same, {_PRESENT} AS present FROM commands c
 WHERE {_OF_DEVICE} AND c.idempotency_key = $3 FOR KEY SHARE
 """
 
@@ -68,11 +72,11 @@ RETURNING {COMMAND}
 READ = f"""
 SELECT {COMMAND}, d.serial_number FROM {_WITH_DEVICE}
 WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
-  AND ($4::text IS NULL OR (c.end_user_id = $4 AND d.end_user_id = $4))
+  AND ($4::text IS NULL OR (c.end_user_id = $4 AND d.end_user_id = $4)) AND {_PRESENT}
 """
 
 # Four lists, not one with `OR` in it: each has its own index under a prepared plan.
-_ANY = f"FROM commands c WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3)"
+_ANY = f"FROM commands c WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3) AND {_PRESENT}"
 _SEEN = f"SELECT {COMMAND} {_ANY}"
 _ALL_SEEN = f"SELECT c.* {_ANY}"
 _PAGE = f"{_SEEN} AND (c.created_at, c.id) < ($4, $5)"
@@ -134,7 +138,17 @@ UPDATE commands c SET status = 'cancelled'
 WHERE c.world_id = $1 AND c.device_id = ANY($2::text[]) AND {_NOT_ENDED} AND c.expires_at > $3
 """
 
-DELETE_OF_END_USER = "DELETE FROM commands WHERE world_id = $1 AND end_user_id = $2"
+# What counts is what was held: of a row that changed meanwhile, the next batch sees the newest version.
+DELETE_OF_END_USER = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM commands WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
+), gone AS (
+    DELETE FROM commands WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
+
+DELETE_ONE = f"DELETE FROM commands c WHERE {_OF_DEVICE} AND c.id = $3"
 
 DELETE_OF_DEVICES = "DELETE FROM commands WHERE world_id = $1 AND device_id = ANY($2::text[])"
 
@@ -154,7 +168,7 @@ async def hold_device(connection: Connection, world_id: int, device_id: str) -> 
 async def find_by_key(
     connection: Connection, world_id: int, device_id: str, key: str, kind: str, params: str
 ) -> asyncpg.Record | None:
-    """The command made with this idempotency key, held, and whether it is the `same`."""
+    """The command made with this idempotency key, held; if it is the `same`, and its end user `present`."""
     return await connection.fetchrow(FIND_BY_KEY, world_id, device_id, key, kind, params)
 
 
@@ -270,9 +284,14 @@ async def cancel_open(connection: Connection, world_id: int, device_ids: list[st
     await connection.execute(CANCEL_OPEN, world_id, device_ids, now)
 
 
-async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Forget what an end user's devices were told."""
-    await connection.execute(DELETE_OF_END_USER, world_id, end_user_id)
+async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Forget some of what an end user's devices were told; how many commands, 0 when none is left."""
+    return await connection.fetchval(DELETE_OF_END_USER, world_id, end_user_id, limit)
+
+
+async def delete_one(connection: Connection, world_id: int, device_id: str, command_id: str) -> None:
+    """Forget one command."""
+    await connection.execute(DELETE_ONE, world_id, device_id, command_id)
 
 
 async def delete_of_devices(connection: Connection, world_id: int, device_ids: list[str]) -> None:

@@ -49,8 +49,8 @@ __all__ = [
     "Commands",
     "StoredCommand",
     "cancel_open",
-    "erase_all_of",
     "erase_of_devices",
+    "erase_some_of",
 ]
 
 # So that what is handed to a device, all of it at every heartbeat, stays small.
@@ -86,7 +86,10 @@ class Commands:
             before = await queries.find_by_key(
                 connection, world_id, device_id, body.idempotency_key, body.type, params
             )
-            if before is not None:
+            if before is not None and not before["present"]:
+                # The job has not come to it yet; to the caller its key is free.
+                await queries.delete_one(connection, world_id, device_id, before["id"])
+            elif before is not None:
                 if not before["same"]:
                     raise IdempotencyKeyReused(
                         "This `idempotency_key` gave this device another command. Use a new key."
@@ -315,9 +318,9 @@ async def cancel_open(connection: Connection, world_id: int, device_ids: list[st
     await queries.cancel_open(connection, world_id, device_ids, now)
 
 
-async def erase_all_of(connection: Connection, world_id: int, end_user_id: str, _now: datetime) -> None:
-    """What happens to commands when the end user is deleted whose devices were told."""
-    await queries.delete_of_end_user(connection, world_id, end_user_id)
+async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """What happens to commands after their end user is deleted; how many of them, 0 for no more."""
+    return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 
 
 async def erase_of_devices(

@@ -11,10 +11,8 @@ import msgspec
 
 from lapel.end_users import queries
 from lapel.end_users.wire import EndUser, EndUserPage, EndUserToken
-from lapel.foundation import outbox
 from lapel.foundation.clock import timestamp, timestamp_or_none
 from lapel.foundation.errors import Conflict, NotFound, ResourceAlreadyExists
-from lapel.foundation.idempotency import erase_answers
 from lapel.foundation.pages import page, window
 from lapel.foundation.tokens import new_token
 from lapel.foundation.wire import given, metadata_text, raw, value_of
@@ -29,11 +27,19 @@ if TYPE_CHECKING:
 # of keys that it revoked, to be announced once that has committed.
 OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
 
-# SQL for other slices, of a row `r` with `world_id` and `end_user_id`: whether its end user is not deleted.
-# What belongs to a deleted one is 404 everywhere although its rows go later. A value and no join: it is one
-# look-up by primary key in whatever statement it stands.
-PRESENT = """(
-    SELECT e.deleted_at IS NULL FROM end_users e WHERE e.world_id = r.world_id AND e.id = r.end_user_id)"""
+
+def present(row: str) -> str:
+    """SQL for other slices, of a row with `world_id` and `end_user_id`: whether its end user is not deleted.
+
+    What belongs to a deleted one is 404 everywhere although its rows go later. A value and no join: it is one
+    look-up by primary key in whatever statement it stands. `row`: the alias of the row's table.
+    """
+    return f"""(
+    SELECT e.deleted_at IS NULL FROM end_users e
+    WHERE e.world_id = {row}.world_id AND e.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
+
+
+PRESENT = present("r")
 
 
 class Issuer(Protocol):
@@ -143,7 +149,11 @@ class EndUsers:
         raise _changing()
 
     async def delete(self, actor: Actor, end_user_id: str) -> None:
-        """Forget a person: at once in every answer, in the store by the erasure job. Raises NotFound."""
+        """Forget a person: at once in every answer, in the store by the erasure job. Raises NotFound.
+
+        What may be any number of rows the job removes: recordings, commands, diagnostics, events and answers
+        that are kept for repeats. Until then the deleted end user hides them (`present`).
+        """
         now = self._kit.clock.now()
         world_id = actor.world_id
         revoked: list[str] = []
@@ -155,9 +165,6 @@ class EndUsers:
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self._on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
-            # Whoever is answered meanwhile holds what a hook waits for, if not the end user.
-            await erase_answers(connection, world_id, end_user_id)
-            await outbox.erase_of_end_user(connection, world_id, end_user_id)
         await self._kit.revocations.announce(revoked)
 
     async def issue_token(

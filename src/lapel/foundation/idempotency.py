@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+# `erased`: the answer is blank already, or tells of a deleted end user and will be (`erase_some_answers`).
 FIND = """
-SELECT fingerprint, status, sealed_body FROM idempotency_keys
-WHERE world_id = $1 AND principal = $2 AND key = $3 AND created_at > $4
+SELECT k.fingerprint, k.status, k.sealed_body, k.sealed_body = '' OR EXISTS (
+    SELECT 1 FROM end_users e
+    WHERE e.world_id = k.world_id AND e.id = k.end_user_id AND e.deleted_at IS NOT NULL) AS erased
+FROM idempotency_keys k
+WHERE k.world_id = $1 AND k.principal = $2 AND k.key = $3 AND k.created_at > $4
 """
 STORE = """
 INSERT INTO idempotency_keys
@@ -41,10 +45,24 @@ SET fingerprint = excluded.fingerprint, status = excluded.status, sealed_body = 
 
 # The rest of the row stays: without it a repeat would be a request of its own.
 BLANK = """
-UPDATE idempotency_keys SET sealed_body = '', end_user_id = NULL WHERE world_id = $1 AND end_user_id = $2
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
+), blank AS (
+    UPDATE idempotency_keys SET sealed_body = '', end_user_id = NULL
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
 """
 # Nobody can repeat what the end user's own keys asked for: they go as well.
-FORGET = "DELETE FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text"
+FORGET = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text
+    LIMIT $3 FOR UPDATE
+), gone AS (
+    DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,7 @@ class Ticket:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used with another method, path or body. Use a new key."
             )
-        if not row["sealed_body"]:
+        if row["erased"]:
             raise NotFound("What was made with this Idempotency-Key is deleted.")
         try:
             return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
@@ -117,10 +135,13 @@ class Ticket:
         )
 
 
-async def erase_answers(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Forget what was answered to a deleted end user's keys, and what any answer told of the end user."""
-    await connection.execute(FORGET, world_id, end_user_id)
-    await connection.execute(BLANK, world_id, end_user_id)
+async def erase_some_answers(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Forget some of what was answered to a deleted end user's keys, or told of the end user by any answer.
+
+    Gives how many answers, 0 when none is left.
+    """
+    forgotten: int = await connection.fetchval(FORGET, world_id, end_user_id, limit)
+    return forgotten or await connection.fetchval(BLANK, world_id, end_user_id, limit)
 
 
 def end_user_of(answer: Answer, params: Params) -> str | None:

@@ -47,7 +47,14 @@ ON CONFLICT (world_id, dedupe) DO NOTHING
 """
 
 ERASE_EVENTS = "DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[])"
-ERASE_EVENTS_OF_END_USER = "DELETE FROM events WHERE world_id = $1 AND end_user_id = $2"
+ERASE_EVENTS_OF_END_USER = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM events WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
+), gone AS (
+    DELETE FROM events WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
 
 
 async def publish(
@@ -109,6 +116,6 @@ async def erase(connection: Connection, world_id: int, resource_ids: list[str]) 
     await connection.execute(ERASE_EVENTS, world_id, resource_ids)
 
 
-async def erase_of_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Erase what events of resources that stay say of a deleted end user (the events go with it)."""
-    await connection.execute(ERASE_EVENTS_OF_END_USER, world_id, end_user_id)
+async def erase_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Erase some events in which resources that stay tell of a deleted end user; how many, 0 for no more."""
+    return await connection.fetchval(ERASE_EVENTS_OF_END_USER, world_id, end_user_id, limit)

@@ -230,7 +230,14 @@ WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 
 DELETE_OF_DEVICES = "DELETE FROM device_diagnostics WHERE world_id = $1 AND device_id = ANY($2::text[])"
 
-DELETE_OF_END_USER = "DELETE FROM device_diagnostics WHERE world_id = $1 AND end_user_id = $2"
+DELETE_OF_END_USER = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM device_diagnostics WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
+), gone AS (
+    DELETE FROM device_diagnostics WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +321,6 @@ async def delete_of_devices(connection: Connection, world_id: int, device_ids: l
     await connection.execute(DELETE_OF_DEVICES, world_id, device_ids)
 
 
-async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Delete the diagnostics of the time when this end user wore the devices."""
-    await connection.execute(DELETE_OF_END_USER, world_id, end_user_id)
+async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Delete some diagnostics of the time when this end user wore the devices; how many, 0 for no more."""
+    return await connection.fetchval(DELETE_OF_END_USER, world_id, end_user_id, limit)

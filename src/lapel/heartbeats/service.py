@@ -212,9 +212,9 @@ async def erase_of_devices(
     await queries.delete_of_devices(connection, world_id, device_ids)
 
 
-async def erase_all_of(connection: Connection, world_id: int, end_user_id: str, _now: datetime) -> None:
-    """What happens when an end user is deleted."""
-    await queries.delete_of_end_user(connection, world_id, end_user_id)
+async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """What happens to diagnostics after an end user is deleted; how many of them, 0 for no more."""
+    return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 
 
 async def _hear(

@@ -43,8 +43,9 @@ CRASH_POINTS = (
     "delete:rows-deleted",
     "delete:before-commit",
     "delete:committed",
-    # the job that deletes the recordings of an end user
+    # the job that deletes the rows of an end user
     "delete-all:begin",
+    "delete-all:rows-erased",
     "delete-all:before-commit",
     "delete-all:batch-committed",
     "delete-all:committed",

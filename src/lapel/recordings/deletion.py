@@ -5,7 +5,8 @@ completion under way finds its row gone and deletes its copy.
 
 With an end user all recordings are gone from every answer at once: the deleted end user is the tombstone
 (end_users.service.PRESENT). A job removes the rows behind it, a batch in each transaction, so that no request
-waits for a hundred thousand of them.
+waits for a hundred thousand of them. It begins with the rows of other slices: the ledger's entry goes on only
+after the last batch of recordings.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 # Recordings of an end user that are deleted in one transaction: some tenths of a second.
 _BATCH = 500
+# Rows of other slices: less is tied to each.
+_ROWS = 1000
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -45,13 +48,29 @@ class OnDelete(Protocol):
     async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
 
 
-class Deletion:
-    """Deletes recordings, one or all of an end user."""
+class EraseSome(Protocol):
+    """Removes at most `limit` rows of a deleted end user; how many, 0 when none is left."""
 
-    def __init__(self, kit: Kit, erasures: Erasures, on_delete: Sequence[OnDelete] = ()) -> None:
+    async def __call__(
+        self, connection: Connection, world_id: int, end_user_id: str, limit: int, /
+    ) -> int: ...
+
+
+class Deletion:
+    """Deletes recordings, one or all of an end user, and with these the end user's other rows."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        erasures: Erasures,
+        on_delete: Sequence[OnDelete] = (),
+        of_end_user: Sequence[EraseSome] = (),
+    ) -> None:
+        """`of_end_user`: what else goes after an end user is deleted, in this order."""
         self._kit = kit
         self._erasures = erasures
         self._on_delete = on_delete
+        self._of_end_user = of_end_user
 
     async def delete(self, at: Reach) -> None:
         """From now on the recording is 404 and in no list. Raises NotFound."""
@@ -67,21 +86,24 @@ class Deletion:
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
-        """Enqueue the deletion of all recordings of an end user, in the transaction that deletes that one."""
+        """Enqueue the deletion of an end user's rows, in the transaction that deletes the end user."""
         await jobs.enqueue(connection, DELETE_OF_END_USER, DeleteOfEndUser(world_id, end_user_id))
 
     async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
-        """The job: batch after batch; what was done stays done. No recording is added meanwhile.
+        """The job: batch after batch; what was done stays done. No row is added meanwhile.
 
-        Raises Unavailable, also when a request or a worker holds one of the recordings.
+        Raises Unavailable, also when a request or a worker holds one of the rows.
         """
         crash_point("delete-all:begin")
         last: tuple[datetime, str] | None = BEFORE_ALL
         try:
+            for erase in self._of_end_user:
+                while await self._erase_batch(payload, erase):
+                    crash_point("delete-all:batch-committed")
             while last := await self._delete_batch(payload.world_id, payload.end_user_id, last):
                 crash_point("delete-all:batch-committed")
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-            raise Unavailable("A recording is held by a request or a worker.") from error
+            raise Unavailable("A row of the end user is held by a request or a worker.") from error
         crash_point("delete-all:committed")
 
     async def run_due(self) -> int:
@@ -95,6 +117,15 @@ class Deletion:
                 async with self._kit.database.transaction() as connection:
                     await self._erasures.goes_on(connection, world_id, end_user_id, self._kit.clock.now())
         return len(due)
+
+    async def _erase_batch(self, payload: DeleteOfEndUser, erase: EraseSome) -> int:
+        async with self._kit.database.transaction() as connection:
+            erased = await erase(connection, payload.world_id, payload.end_user_id, _ROWS)
+            if erased:
+                now = self._kit.clock.now()
+                await self._erasures.goes_on(connection, payload.world_id, payload.end_user_id, now)
+            crash_point("delete-all:rows-erased")
+        return erased
 
     async def _delete_batch(
         self, world_id: int, end_user_id: str, before: tuple[datetime, str]

@@ -1,0 +1,12 @@
+"""What a worker does after the deletion of an end user, here and now."""
+
+from __future__ import annotations
+
+from lapel import app
+from lapel.foundation.kit import Kit
+from lapel.recordings.payloads import DeleteOfEndUser
+
+
+async def delete_rows(kit: Kit, world_id: int, person: str) -> None:
+    """The job that removes the rows of a deleted end user."""
+    await app.slices(kit).recordings.deletion.delete_of_end_user(DeleteOfEndUser(world_id, person))
