@@ -154,6 +154,7 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
         (("keys", "create", "--expires", "soon"), "write it as 90d or 2027-01-31T12:00:00Z"),
         (("keys", "create", "--expires", "2027-01-31T12:00:00"), "has no time zone"),
         (("keys", "create", "--project", "proj_none"), "`lapel projects list` shows them."),
+        (("keys", "list", "--project", "proj_none"), "`lapel projects list` shows them."),
         (("keys", "revoke", "key_none"), "There is no key with this id. `lapel keys list` shows them."),
         (("keys", "rotate", "key_none"), "There is no key with this id. `lapel keys list` shows them."),
         (("keys", "rotate", "key_none", "--overlap", "long"), "is no length of time"),

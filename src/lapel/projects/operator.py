@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.bodies import body_of
-from lapel.foundation.errors import Conflict, InvalidRequest
+from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.pages import PageQuery, window
 from lapel.foundation.scopes import SCOPES
 from lapel.projects import issuing, queries
@@ -71,9 +71,11 @@ class OperatorKeys:
             return await issuing.issue(connection, self._kit, world, grant)
 
     async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
-        """The keys of a project, or of all; world by world, newest first."""
+        """The keys of a project, or of all; world by world, newest first. Raises NotFound."""
         async with self._kit.database.acquire() as connection:
             worlds = await queries.list_worlds(connection, project_id)
+        if project_id is not None and not worlds:
+            raise NotFound("There is no project with this id.", param="project_id")
         for row in worlds:
             world = World(row["id"], row["project_id"], row["mode"])
             asked = window(_PAGE, "api_keys")
