@@ -185,8 +185,9 @@ async def test_while_the_store_hangs_what_needs_it_is_answered_in_time(
 ) -> None:
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
-        while await reader.read(65536):
-            pass
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while await reader.read(65536):
+                pass
 
     connections: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(swallow, "127.0.0.1", 0)
