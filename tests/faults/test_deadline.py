@@ -206,5 +206,9 @@ async def test_while_the_store_hangs_what_needs_it_is_answered_in_time(
         for each in connections:
             each.close()
         again = await owner.client.send(owner.of_each_class()["examination"])
-        assert (again.status_code, again.json()["status"]) == (200, "uploaded")
-        assert (await owner.client.send(owner.firmware())).status_code == 201
+        while again.status_code in (425, 503):  # the first is being given up
+            await asyncio.sleep(0.1)
+            again = await owner.client.send(owner.of_each_class()["examination"])
+        assert (again.status_code, again.json().get("status")) == (200, "uploaded"), again.text
+        released = await owner.client.send(owner.firmware())
+        assert released.status_code == 201, released.text
