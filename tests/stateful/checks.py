@@ -13,8 +13,7 @@ from tests.stateful.model import Media, Recording, World, sha256
 from tests.support.tenants import Tenant
 
 LEAVING = """
-SELECT r.id FROM recordings r JOIN end_users e ON e.world_id = r.world_id AND e.id = r.end_user_id
-WHERE r.world_id = $1 AND e.deleted_at IS NOT NULL LIMIT 1
+SELECT resource_id FROM erasures WHERE world_id = $1 AND resource_type = 'end_user' AND NOT entered LIMIT 1
 """
 EVENTS = "SELECT type, resource_id, count(*) FROM events WHERE world_id = $1 GROUP BY type, resource_id"
 HELD = "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'"
@@ -231,7 +230,7 @@ class Checks:
         """Every event exactly once, and none of what was erased."""
         deadline = time.monotonic() + 30
         while self._served.query(LEAVING, self._tenant.test_world) and time.monotonic() < deadline:
-            time.sleep(0.01)  # a worker deletes the recordings of an end user
+            time.sleep(0.01)  # a worker deletes the rows of an end user
         rows = self._served.query(EVENTS, self._tenant.test_world)
         found = Counter({(kind, of): number for kind, of, number in rows if kind != "recording.failed"})
         assert found == self._world.events
