@@ -50,7 +50,6 @@ class Download(msgspec.Struct):
     content_type: str
     file_size_bytes: int
     expires_at: datetime
-    expires_in: int
 
 
 class Bare:
@@ -120,7 +119,6 @@ class Bare:
             row["content_type"],
             row["file_size_bytes"],
             now + timedelta(seconds=asked.expires_in),
-            asked.expires_in,
         )
         return 200, self._encode(answer)
 

@@ -99,7 +99,6 @@ class Download(BaseModel):
     content_type: str
     file_size_bytes: int
     expires_at: datetime
-    expires_in: int
 
 
 app = FastAPI()
@@ -163,5 +162,4 @@ async def download_url(
         content_type=media.content_type,
         file_size_bytes=media.file_size_bytes or 0,
         expires_at=datetime.now(UTC) + timedelta(seconds=body.expires_in),
-        expires_in=body.expires_in,
     )
