@@ -16,7 +16,7 @@ class FromParent:
     ready_fd: int | None  # where to write `ready`
     listen_fd: int | None  # a socket that is already listening
     pid: int | None  # with whom to end
-    metrics_name: str | None  # under which it counts for all processes; nobody else has it at the same time
+    metrics_name: str | None  # all processes count under it; two never share one at the same time
     crash: str | None  # a crash point that a test has armed
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.configuration.conftest import Fleet
+from tests.support.dotted import at, within
 
 BOOLEAN: tuple[list[Any], list[Any]] = ([True, False], [1, "true", [], {}])
 DAYS: tuple[list[Any], list[Any]] = ([1, 36_500], [0, -1, 1.5, "1", True])
@@ -68,20 +69,6 @@ FIELDS: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
     },
     "retention": {"recordings_days": ([*DAYS[0], None], DAYS[1]), "audio_days": ([*DAYS[0], None], DAYS[1])},
 }
-
-
-def within(path: str, value: Any) -> dict[str, Any]:
-    """A document with one value at a path."""
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
-
-
-def at(document: Any, path: str) -> Any:
-    """What a document has at a path."""
-    for name in path.split("."):
-        document = document[name]
-    return document
 
 
 def leaves(document: dict[str, Any], prefix: str = "") -> set[str]:

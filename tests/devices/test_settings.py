@@ -9,6 +9,7 @@ import pytest
 
 from lapel.foundation.kit import Kit
 from tests.devices.conftest import Registry
+from tests.support.dotted import at, within
 
 STORE = "UPDATE devices SET settings = $3 WHERE world_id = $1 AND id = $2"
 STORED = "SELECT settings FROM devices WHERE world_id = $1 AND id = $2"
@@ -37,20 +38,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
 }
 EVERYTHING = [(path, value) for path, (taken, _) in FIELDS.items() for value in taken]
 REFUSED = [(path, value) for path, (_, refused) in FIELDS.items() for value in refused]
-
-
-def within(path: str, value: Any) -> dict[str, Any]:
-    """A document with one value at a path."""
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
-
-
-def at(document: Any, path: str) -> Any:
-    """What a document has at a path."""
-    for name in path.split("."):
-        document = document[name]
-    return document
 
 
 async def test_what_is_listed_is_taken_and_shown(registry: Registry) -> None:

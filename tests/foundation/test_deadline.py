@@ -10,13 +10,9 @@ import asyncpg
 import msgspec
 
 from lapel.foundation.asgi import Message
-from lapel.foundation.auth import Authenticator
-from lapel.foundation.effects import Effects
 from lapel.foundation.kit import Kit
-from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import Operation, Reply
-from lapel.foundation.requests import Api
-from lapel.foundation.row_quota import Room
+from tests.support.api import api_of
 from tests.support.running import Running
 from tests.support.tenants import Tenant
 
@@ -45,18 +41,7 @@ class Call:
         self.sent: list[Message] = []
         self.answered = asyncio.Event()
         self.pause = 0.0  # before each message of the answer is taken
-        api = Api(
-            [operation],
-            authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
-            effects=Effects(kit.database, kit.sealer, kit.clock),
-            clock=kit.clock,
-            ids=kit.ids,
-            limiter=Unlimited(),
-            observe=lambda *_, **__: None,
-            body_limit=1000,
-            answer_timeout=seconds,
-            room=Room(),
-        )
+        api = api_of(kit, [operation], body_limit=1000, answer_timeout=seconds)
         scope = {"type": "http", "method": operation.method, "path": operation.path, "query_string": b""}
         self.task = asyncio.create_task(api(scope | {"headers": headers}, self.pieces.get, self._send))
 
@@ -72,7 +57,7 @@ class Call:
 
     @property
     def status(self) -> int:
-        """The answer's, of which there is one."""
+        """The status of the one answer."""
         [head] = [each for each in self.sent if each["type"] == "http.response.start"]
         return head["status"]
 

@@ -11,15 +11,12 @@ import pytest
 
 from lapel.foundation.actors import Actor
 from lapel.foundation.answers import Headers
-from lapel.foundation.auth import Authenticator
-from lapel.foundation.effects import Effects
 from lapel.foundation.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
 from lapel.foundation.kit import Kit
 from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import NoQuery, Operation, Params
-from lapel.foundation.requests import Api
-from lapel.foundation.row_quota import Room
 from lapel.foundation.tokens import new_token
+from tests.support.api import api_of
 from tests.support.tenants import Tenant, bearer, make_key
 
 
@@ -76,18 +73,7 @@ def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.As
         body=Body,
         response=Answer,
     )
-    api = Api(
-        [operation],
-        authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
-        effects=Effects(kit.database, kit.sealer, kit.clock),
-        clock=kit.clock,
-        ids=kit.ids,
-        limiter=limiter or Unlimited(),
-        observe=lambda *_, **__: None,
-        body_limit=1 << 20,
-        answer_timeout=60,
-        room=Room(),
-    )
+    api = api_of(kit, [operation], body_limit=1 << 20, limiter=limiter)
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
 
 

@@ -186,7 +186,7 @@ async def test_every_row_of_before_is_there_and_changed_as_the_revisions_say(
         expected[table][named] |= {
             column: full(value) if isinstance(value, str) else value for column, value in columns.items()
         }
-    del expected["events"][LIVE, full("evt:gones")]  # it told of somebody who was erased
+    del expected["events"][LIVE, full("evt:gones")]  # its end user is erased
     new_tables = after.keys() - expected.keys()
     assert {table: rows for table, rows in after.items() if table in new_tables and rows} == {}
     for table, rows in expected.items():

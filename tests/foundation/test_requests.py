@@ -14,17 +14,13 @@ import pytest
 import structlog
 
 from lapel.foundation.actors import Actor
-from lapel.foundation.auth import Authenticator
 from lapel.foundation.disk import DiskGuard
-from lapel.foundation.effects import Effects
 from lapel.foundation.errors import Conflict
 from lapel.foundation.kit import Kit
-from lapel.foundation.limits import Unlimited
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.foundation.protocols import Observer
-from lapel.foundation.requests import Api
-from lapel.foundation.row_quota import Room
 from lapel.foundation.storage.errors import StoreUnavailable
+from tests.support.api import api_of
 from tests.support.tenants import Tenant
 
 SECRET = "postgresql://lapel:hunter2@/var/lib/secret"
@@ -71,18 +67,7 @@ def serve(kit: Kit, tenant: Tenant) -> Callable[..., httpx.AsyncClient]:
     def make(
         *operations: Operation, disk: DiskGuard | None = None, observe: Observer | None = None
     ) -> httpx.AsyncClient:
-        api = Api(
-            operations,
-            authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
-            effects=Effects(kit.database, kit.sealer, kit.clock),
-            clock=kit.clock,
-            ids=kit.ids,
-            limiter=Unlimited(),
-            observe=observe or (lambda *_, **__: None),
-            body_limit=1000,
-            answer_timeout=60,
-            room=Room(disk),
-        )
+        api = api_of(kit, operations, body_limit=1000, observe=observe, disk=disk)
         transport = httpx.ASGITransport(api)
         return httpx.AsyncClient(transport=transport, base_url="http://api", headers=tenant.headers)
 

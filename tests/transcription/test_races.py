@@ -127,12 +127,18 @@ async def test_an_event_that_is_written_while_its_recording_is_deleted_goes_with
     assert await events_of(kit, world_id, transcription_id) == []
 
 
-async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
-    device: Device, kit: Kit, runner: Runner
-) -> None:
+async def awaiting_probe(device: Device, kit: Kit) -> str:
+    """An uploaded recording whose audio nobody has looked at yet."""
     recording_id, media_id = await device.upload(SOUND)
     async with kit.database.transaction() as connection:
         await work.begin_probe(connection, device.tenant.test_world, recording_id, media_id, kit.clock.now())
+    return recording_id
+
+
+async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
+    device: Device, kit: Kit, runner: Runner
+) -> None:
+    recording_id = await awaiting_probe(device, kit)
     async with kit.database.transaction() as connection:  # as a deletion does
         await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
         ending = asyncio.create_task(runner.run("decode"))
@@ -161,10 +167,7 @@ class Damaged(Looked):
 async def test_of_an_audio_that_is_erased_while_it_is_looked_at_nothing_is_written(
     device: Device, kit: Kit, runner: Runner, tmp_path: Path
 ) -> None:
-    recording_id, media_id = await device.upload(SOUND)
-    world_id = device.tenant.test_world
-    async with kit.database.transaction() as connection:
-        await work.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+    world_id, recording_id = device.tenant.test_world, await awaiting_probe(device, kit)
     Erased.device = device
     other = Runner(kit, steps_of(Erased, kit, tmp_path / "other"))
     assert await other.run("decode") is not None
@@ -182,10 +185,7 @@ async def test_of_an_audio_that_is_erased_while_it_is_looked_at_nothing_is_writt
 async def test_a_probe_that_fails_while_its_recording_is_deleted_waits_for_that(
     device: Device, kit: Kit, runner: Runner, tmp_path: Path
 ) -> None:
-    recording_id, media_id = await device.upload(SOUND)
-    world_id = device.tenant.test_world
-    async with kit.database.transaction() as connection:
-        await work.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+    world_id, recording_id = device.tenant.test_world, await awaiting_probe(device, kit)
     other = Runner(kit, steps_of(Damaged, kit, tmp_path / "other"))
     async with kit.database.transaction() as connection:  # as a deletion does
         await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)

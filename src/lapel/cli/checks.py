@@ -111,7 +111,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
 
 
 def _in_the_way(path: Path) -> Path | None:
-    """The file, or the link that leads nowhere, because of which the folder cannot be made."""
+    """What keeps the folder from being made: a file, or a link to nothing."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     return None if there.is_dir() else there
 

@@ -1,0 +1,40 @@
+"""An API of a few operations, on the parts of a kit; its callers give what their tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lapel.foundation.auth import Authenticator
+from lapel.foundation.disk import DiskGuard
+from lapel.foundation.effects import Effects
+from lapel.foundation.kit import Kit
+from lapel.foundation.limits import Unlimited
+from lapel.foundation.operations import Operation
+from lapel.foundation.protocols import Limiter, Observer
+from lapel.foundation.requests import Api
+from lapel.foundation.row_quota import Room
+
+
+def api_of(
+    kit: Kit,
+    operations: Sequence[Operation],
+    *,
+    body_limit: int,
+    answer_timeout: float = 60,
+    limiter: Limiter | None = None,
+    observe: Observer | None = None,
+    disk: DiskGuard | None = None,
+) -> Api:
+    """`body_limit`: bytes. `answer_timeout`: seconds. Without a limiter nothing is limited."""
+    return Api(
+        operations,
+        authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
+        effects=Effects(kit.database, kit.sealer, kit.clock),
+        clock=kit.clock,
+        ids=kit.ids,
+        limiter=limiter or Unlimited(),
+        observe=observe or (lambda *_, **__: None),
+        body_limit=body_limit,
+        answer_timeout=answer_timeout,
+        room=Room(disk),
+    )
