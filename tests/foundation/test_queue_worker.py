@@ -182,6 +182,61 @@ async def test_a_job_that_always_kills_its_worker_is_held(database: Database) ->
     assert ran == []
 
 
+async def test_a_job_under_way_outlives_a_database_that_is_away_for_a_moment(database: Database) -> None:
+    begun: list[str] = []
+    done, ticked = asyncio.Event(), asyncio.Event()
+    admin = await asyncpg.connect(database.dsn, database="postgres")
+    name = await count(database, "SELECT current_database()")
+
+    async def let_in(allowed: str) -> None:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}')
+
+    async def handle(payload: Payload) -> None:
+        begun.append(payload.word)
+        if len(begun) > 1:
+            return
+        try:
+            await done.wait()
+        except asyncio.CancelledError:
+            await let_in("true")  # the database is back when PgQueuer writes down what it cancelled
+            raise
+
+    async def begun_twice() -> bool:
+        return len(begun) > 1
+
+    async def has_begun() -> bool:
+        return bool(begun)
+
+    async def gone() -> bool:
+        return await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 0
+
+    async def tick() -> None:
+        ticked.set()
+
+    try:
+        job = Job(entrypoint="long", payload=Payload, handler=handle)
+        schedule = Schedule(name="tick", expression="* * * * * */3", handler=tick)
+        async with worker(database, job, schedules=(schedule,)):
+            # PgQueuer cancels what runs if it loses the connection of jobs first, then that of schedules,
+            # which are looked at four seconds from here.
+            await ticked.wait()
+            async with database.transaction() as connection:
+                await enqueue(connection, "long", Payload("x"))
+            await until(has_begun)
+            await let_in("false")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            try:
+                await until(begun_twice)
+            finally:
+                done.set()
+                await let_in("true")
+            await until(gone)
+    finally:
+        await admin.close()
+
+
 async def test_jobs_outlive_a_database_that_cuts_every_connection(database: Database) -> None:
     seen: set[str] = set()
 

@@ -1,8 +1,9 @@
 """The worker's loop around PgQueuer.
 
-What PgQueuer leaves to us: a session that ends with the database is begun anew; running jobs
-are never cancelled (PgQueuer would delete them): a process that must go, goes, and the
-heartbeat hands its jobs to another; a job that kills its worker is held after a few starts.
+What PgQueuer leaves to us: a session that ends with the database is begun anew; a job that ended
+with it stays in the queue (PgQueuer would delete it), and so does one whose process must go: a
+worker takes it again once its heartbeat is old; a job that kills its worker is held after a few
+starts.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule as QueuedSchedule
     from pgqueuer.models import TracebackRecord
+    from pgqueuer.types import JOB_STATUS
 
     from lapel.foundation.clock import Clock
     from lapel.foundation.database import Database, Pool
@@ -77,7 +79,17 @@ class PoisonedJob(Exception):
 
 
 class _PatientQueries(Queries):
-    """PgQueuer holds a job as failed when the database is away, or full, at the moment of putting it back."""
+    """PgQueuer's statements, but that no job is lost with the database.
+
+    PgQueuer holds a job as failed when the database is away, or full, at the moment of putting it back. It
+    deletes one that was cancelled, and cancels all that run when it loses its connections.
+    """
+
+    async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
+        """Take the jobs that ended out of the queue; a cancelled one has not ended."""
+        ended = [each for each in job_status if each[1] != "canceled"]
+        if ended:
+            await super().log_jobs(ended)
 
     async def retry_job(
         self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None
