@@ -17,8 +17,8 @@ from tests.recordings.support import Device
 from tests.support.locks import WAITING, until_waiting
 from tests.support.tenants import Tenant, bearer
 
-REQUESTS = 14
-HALF = 5
+REQUESTS = 20
+HALF = 8
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
     TimeoutError,
 )
 
+CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
 IDLE_SECONDS = 300.0
@@ -67,9 +68,10 @@ class Database:
     """The pool, and what to say when the database is away."""
 
     def __init__(
-        self, dsn: str, *, min_size: int = 2, max_size: int = 10, lock_seconds: float = LOCK_SECONDS
+        self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
     ) -> None:
-        """`lock_seconds`: how long a statement waits for a row that another transaction holds."""
+        """`max_size`: connections at most, of which one world has half. `lock_seconds`: how long a statement
+        waits for a row that another transaction holds."""
         self._dsn = dsn
         self._lock_seconds = lock_seconds
         self._min_size = min_size
@@ -179,7 +181,8 @@ class _Connections:
             raise
 
     async def _take(self) -> PoolConnectionProxy:
-        await self._turnstile.enter()
+        if not self._turnstile.try_enter():
+            await self._turnstile.enter()
         try:
             while self._at_hand:
                 _, connection = self._at_hand.pop()

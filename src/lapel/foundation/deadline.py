@@ -17,26 +17,77 @@ if TYPE_CHECKING:
 
     from lapel.foundation.asgi import Message, Receive
 
+# A request's time may end so many seconds late, or an eighth of it when that is less.
+_LATE = 0.25
 
-class Deadline:
-    """The time of one request, whose own task makes this."""
 
-    __slots__ = ("_answer", "_late", "_left", "_loop", "_reading", "_task", "_timer", "_when")
+class Deadlines:
+    """The deadlines of all requests under way.
 
-    def __init__(self, seconds: float, late: Callable[[], Coroutine[None, None, None]]) -> None:
-        """The time begins now. `late` sends the answer at its end."""
-        task = asyncio.current_task()
+    One timer looks at them all, and only while there are some: a timer for each would cost a request more
+    than finding its route.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: the usual time."""
+        self.seconds = seconds
+        self._every = min(_LATE, seconds / 8)
+        # In the order of their beginning; a dict, since a set has none.
+        self._running: dict[Deadline, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
+        """So many times the usual time begins now, for the task that calls.
+
+        `late` sends the answer at its end.
+        """
+        loop = self._loop
+        if loop is None:  # asking for the running loop is a system call
+            loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline is a task's")
+        if self._timer is None:
+            self._timer = loop.call_later(self._every, self._look)
+        deadline = Deadline(task, loop, loop.time() + self.seconds * times, late, self._running)
+        self._running[deadline] = None
+        return deadline
+
+    def _look(self) -> None:
+        loop = self._loop
+        if not self._running or loop is None:
+            self._timer = None
+            return
+        self._timer = loop.call_later(self._every, self._look)
+        now = loop.time()
+        for deadline in [each for each in self._running if each.is_over(now)]:
+            deadline.end()
+
+
+class Deadline:
+    """The time of one request; made by Deadlines."""
+
+    __slots__ = ("_answer", "_late", "_left", "_loop", "_reading", "_running", "_task", "_when")
+
+    def __init__(
+        self,
+        task: asyncio.Task[object],
+        loop: asyncio.AbstractEventLoop,
+        when: float,
+        late: Callable[[], Coroutine[None, None, None]],
+        running: dict[Deadline, None],
+    ) -> None:
+        """`when`: by the loop's clock."""
         self._task = task
+        self._loop = loop
+        self._when = when
         self._late = late
-        self._loop = asyncio.get_running_loop()
-        self._when = self._loop.time() + seconds
+        self._running = running
         # What was left when the first piece of the body was asked for.
         self._left: float | None = None
         self._reading = False
         self._answer: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._when, self._ring)
 
     def around(self, receive: Receive) -> Receive:
         """`receive`, with the time standing still meanwhile.
@@ -52,8 +103,6 @@ class Deadline:
             message = await receive()
             self._reading = False
             self._when = self._loop.time() + self._left
-            if self._timer is None:  # it rang meanwhile
-                self._timer = self._loop.call_at(self._when, self._ring)
             return message
 
         return read
@@ -69,9 +118,7 @@ class Deadline:
 
     def stop(self) -> None:
         """The request has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._running.pop(self, None)
 
     async def answered(self) -> bool:
         """For the task, when it was ended: whether that was the end of its time, and nothing else.
@@ -84,12 +131,12 @@ class Deadline:
         await self._answer
         return not others
 
-    def _ring(self) -> None:
-        self._timer = None
-        if self._reading:
-            return  # the next piece sets the timer again
-        if self._when > self._loop.time():  # time stood still since the timer was set
-            self._timer = self._loop.call_at(self._when, self._ring)
-            return
+    def is_over(self, now: float) -> bool:
+        """Whether the time has run out; `now` by the loop's clock."""
+        return not self._reading and self._when <= now
+
+    def end(self) -> None:
+        """The time is over."""
+        self.stop()
         self._answer = self._loop.create_task(self._late(), name="late-answer")
         self._task.cancel()

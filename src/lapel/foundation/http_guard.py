@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
+from weakref import ref
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -130,8 +131,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and parser.get_http_version() == "1.1"):
             self._fail(400, "A request must have one Host header.")
         super().on_headers_complete()
-        cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, self.cycle)
-        cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, self.cycle)
+        # The cycle has the scope: if that had the cycle, both would wait for the collector.
+        cycle = ref(self.cycle)
+        cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
+        cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
         if parser.get_http_version() == "1.0":
             _send_unframed(self.cycle)
         if parser.should_upgrade():
@@ -192,9 +195,11 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.transport.abort()
             self._unsent_since, self._unsent_then = now, unsent
 
-    def _hang_up(self, cycle: RequestResponseCycle) -> None:
+    def _hang_up(self, under_way: ref[RequestResponseCycle]) -> None:
         """Ends the connection for the application, which leaves this request's answer unfinished."""
-        cycle.disconnected = True  # else uvicorn takes it for an error of the application
+        cycle = under_way()
+        if cycle is not None:
+            cycle.disconnected = True  # else uvicorn takes it for an error of the application
         self.transport.abort()
 
     def _begin_head(self) -> None:
@@ -233,8 +238,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def _is_gone(cycle: RequestResponseCycle) -> bool:
-    return cycle.disconnected
+def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
+    cycle = under_way()
+    return cycle is None or cycle.disconnected
 
 
 def _send_unframed(cycle: RequestResponseCycle) -> None:

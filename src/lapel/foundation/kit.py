@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation import seal, signing
 from lapel.foundation.clock import Clock, SystemClock
-from lapel.foundation.database import LOCK_SECONDS, Database
+from lapel.foundation.database import CONNECTIONS, LOCK_SECONDS, Database
 from lapel.foundation.disk import DiskGuard
 from lapel.foundation.ids import Ids, TimeOrderedIds
 from lapel.foundation.revocation import Revocations
@@ -58,19 +58,20 @@ async def open_kit(
     *,
     clock: Clock | None = None,
     patience: float = 0.0,
+    connections: int = CONNECTIONS,
     lock_seconds: float = LOCK_SECONDS,
 ) -> AsyncGenerator[Kit]:
     """The kit of this process; closes what it opened.
 
     `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds
-    that a database which is away may take to come back. `lock_seconds`: see Database. Raises
-    StoreUnavailable without credentials, and what asyncpg raises without a database.
+    that a database which is away may take to come back. `connections` and `lock_seconds`: see Database.
+    Raises StoreUnavailable without credentials, and what asyncpg raises without a database.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
         raise ValueError("the database, the store and the secret must be known before a kit is opened")
     clock = clock or SystemClock()
     credentials = credential_source(settings, clock)
-    database = Database(settings.database_url, lock_seconds=lock_seconds)
+    database = Database(settings.database_url, max_size=connections, lock_seconds=lock_seconds)
     await database.open(patience=patience)
     revocations = Revocations(database, listen_dsn=settings.listen_database_url)
     try:

@@ -18,7 +18,7 @@ from lapel.foundation.actors import ANONYMOUS, Actor
 from lapel.foundation.answers import encode, encode_any, problem, refuse
 from lapel.foundation.asgi import ClientGone
 from lapel.foundation.auth import admit
-from lapel.foundation.deadline import Deadline
+from lapel.foundation.deadline import Deadline, Deadlines
 from lapel.foundation.effects import Effect
 from lapel.foundation.endpoints import Endpoint, endpoint_of
 from lapel.foundation.errors import (
@@ -101,7 +101,7 @@ class Api:
         room: Room,
         answer_timeout: float,
     ) -> None:
-        """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadline."""
+        """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadlines."""
         self.operations = tuple(operations)
         self._authenticate = authenticate
         self._effects = effects
@@ -110,7 +110,7 @@ class Api:
         self._observe = observe
         self._body_limit = body_limit
         self._room = room
-        self._answer_timeout = answer_timeout
+        self._deadlines = Deadlines(answer_timeout)
         self._large = LargeAnswers()
         self._token_worlds = TokenWorlds()
         self.strangers = Strangers(clock)
@@ -129,6 +129,7 @@ class Api:
         finally:
             if call.deadline is not None:
                 call.deadline.stop()
+                call.deadline = None  # each holds the other: else both would wait for the collector
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, call: _Call) -> None:
         try:
@@ -200,8 +201,8 @@ class Api:
     ) -> tuple[int, Headers, Body] | _Large:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
-        seconds = self._answer_timeout * (_SLOW if operation.slow else 1)
-        call.deadline = Deadline(seconds, lambda: self._answer_late(scope, call, send))
+        times = _SLOW if operation.slow else 1
+        call.deadline = self._deadlines.begin(times, lambda: self._answer_late(scope, call, send))
         receive = call.deadline.around(receive)
         if len(call.headers) != len(scope["headers"]):
             refuse_repeated(scope["headers"])
@@ -218,7 +219,8 @@ class Api:
                     raise
         if not operation.public:
             await self._enter(operation, scope, call)
-        await self._room.check(call.actor.world_id, writes=endpoint.writes, grows=endpoint.grows)
+        if endpoint.writes or endpoint.grows:
+            await self._room.check(call.actor.world_id, writes=endpoint.writes, grows=endpoint.grows)
         if operation.files:
             return await self._answer_form(endpoint, scope["query_string"], receive, call, params)
         content, query, body = await self._decode(endpoint, scope, receive, call)

@@ -19,10 +19,16 @@ class Turnstile:
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
+    def try_enter(self) -> bool:
+        """Take a place if one is free; then `leave` must follow."""
+        if not self._free:
+            return False
+        self._free -= 1  # nobody waits, or it would not be free
+        return True
+
     async def enter(self) -> None:
         """Take a place; `leave` must follow. Raises TimeoutError, and then there is nothing to leave."""
-        if self._free:  # then nobody waits
-            self._free -= 1
+        if self.try_enter():
             return
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()

@@ -58,11 +58,12 @@ class WorldShares:
         if line is None:
             line = self._lines[world_id] = _Line(Turnstile(self._each, self._patience))
         line.users += 1
-        try:
-            await line.turnstile.enter()
-        except BaseException:
-            self._forget(world_id, line)
-            raise
+        if not line.turnstile.try_enter():
+            try:
+                await line.turnstile.enter()
+            except BaseException:
+                self._forget(world_id, line)
+                raise
         return world_id
 
     def leave(self, world_id: int | None) -> None:
