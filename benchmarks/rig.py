@@ -73,7 +73,8 @@ class Rig:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self._stack = stack
-        self._postgres = stack.enter_context(EmbeddedPostgres(folder))
+        # Several servers share it; `lapel serve` counts the connections of its own processes.
+        self._postgres = stack.enter_context(EmbeddedPostgres(folder, extra={"max_connections": "200"}))
         self._secret = secrets.token_urlsafe(32)
 
     def database(self, name: str, recordings: int) -> tuple[str, Filled]:

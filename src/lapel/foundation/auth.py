@@ -211,9 +211,13 @@ def admit(operation: Operation, actor: Actor) -> None:
         takes = " or ".join(_CALLERS[kind] for kind in _CALLERS if kind in operation.callers)
         raise Forbidden(f"This route takes {takes}, not {_CALLERS[actor.kind]}.")
     if actor.kind == "key":
-        needed = (operation.scope, *operation.more_scopes)
-        missing = [f"`{scope}`" for scope in needed if scope not in actor.scopes]
-        if missing:
-            raise Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+        if operation.scope not in actor.scopes or not actor.scopes.issuperset(operation.more_scopes):
+            raise _lacking(operation, actor)
         if actor.end_user_id is not None and operation.end_user_keys == "deny":
             raise Forbidden("A key that is scoped to one end user may not call this route.")
+
+
+def _lacking(operation: Operation, actor: Actor) -> Forbidden:
+    needed = (operation.scope, *operation.more_scopes)
+    missing = [f"`{scope}`" for scope in needed if scope not in actor.scopes]
+    return Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")

@@ -175,23 +175,21 @@ class _Connections:
         """
         share = await self._shares.enter()
         try:
-            return await self._take(), share
+            if not self._turnstile.try_enter():
+                await self._turnstile.enter()
         except BaseException:
             self._shares.leave(share)
             raise
-
-    async def _take(self) -> PoolConnectionProxy:
-        if not self._turnstile.try_enter():
-            await self._turnstile.enter()
         try:
             while self._at_hand:
                 _, connection = self._at_hand.pop()
                 if _alive(connection):
-                    return connection
+                    return connection, share
                 await self._release(connection)
-            return await self._pool.acquire()
+            return await self._pool.acquire(), share
         except BaseException:
             self._turnstile.leave()
+            self._shares.leave(share)
             raise
 
     async def give_back(self, connection: PoolConnectionProxy, share: int | None, *, failed: bool) -> None:

@@ -165,7 +165,18 @@ class Router:
 
     def find(self, path: str) -> tuple[dict[str, Any], list[str]] | None:
         """The methods of a path and the values of its parameters; None when it is unknown."""
-        return _walk(self._root, path[1:].split("/"), 0, [])
+        segments = path[1:].split("/")
+        node = self._root
+        values: list[str] = []
+        for segment in segments:
+            word = node.words.get(segment)
+            if word is None:
+                values.append(segment)
+                word = node.any if segment else None
+                if word is None:
+                    return _walk(self._root, segments, 0, [])  # a parameter may stand for an earlier word
+            node = word
+        return (node.methods, values) if node.methods else _walk(self._root, segments, 0, [])
 
 
 def _walk(

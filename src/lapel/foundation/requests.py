@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from lapel.foundation.answers import Body, Headers
-    from lapel.foundation.asgi import Receive, Scope, Send
+    from lapel.foundation.asgi import Message, Receive, Scope, Send
     from lapel.foundation.clock import Clock
     from lapel.foundation.effects import Effects
     from lapel.foundation.ids import Ids
@@ -157,7 +157,7 @@ class Api:
         _log.warning("request.late", operation=call.operation.name if call.operation else None)
         late = Unavailable("The answer took too long to make. Repeat the request.", retry_after=2)
         answer = self._refuse(late, call)
-        await self._send_head(answer, scope, call, send)
+        await send(self._head(answer, scope, call))
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
     async def _send_large(
@@ -172,14 +172,13 @@ class Api:
             await self._large.send(scope, send, whole[2], place)
 
     async def _start(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call, send: Send) -> None:
-        """Count the answer, and send its head."""
+        """Send the head of an answer that is in time. Raises CancelledError when it is not."""
         if call.deadline is not None:
             call.deadline.meet()
-        await self._send_head(answer, scope, call, send)
+        await send(self._head(answer, scope, call))
 
-    async def _send_head(
-        self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call, send: Send
-    ) -> None:
+    def _head(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call) -> Message:
+        """Count the answer; its head."""
         call.started = True
         status, headers, body = answer
         self._observe(call.operation, scope["method"], status, time.perf_counter() - call.began, call.actor)
@@ -194,7 +193,7 @@ class Api:
             sent.append((b"bota-version", version))
         if status != 204 and isinstance(body, bytes):
             sent.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
+        return {"type": "http.response.start", "status": status, "headers": sent, "trailers": False}
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, call: _Call

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lapel.foundation.errors import NotFound
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from lapel.foundation.operations import Params
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """One recording as one caller may see it: of this end user only, of this device only (None: any).
 
     A device reaches what was made under the binding that its token stands for: `binding_generation`.

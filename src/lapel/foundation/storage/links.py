@@ -5,20 +5,19 @@ A link lives as long as it was asked to, or as the credentials that signed it if
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lapel.foundation.storage.presign import Presigner
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from lapel.foundation.storage.credentials import CredentialSource
     from lapel.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A link that GETs one object until `expires_at`; `expires_in` is that in whole seconds."""
 
     url: str
@@ -26,8 +25,7 @@ class Link:
     expires_in: int
 
 
-@dataclass(frozen=True, slots=True)
-class PutLink:
+class PutLink(msgspec.Struct, frozen=True):
     """A link that PUTs one object until `expires_at`, and the headers that must be sent with it."""
 
     url: str
@@ -91,8 +89,9 @@ class Links:
         return PutLink(signed.url, signed.headers, ends, seconds)
 
     def _life(self, now: datetime, expires_in: int) -> tuple[datetime, int]:
-        ends = self._presigner.expires_at(now, expires_in)
-        return ends, int((ends - now.replace(microsecond=0)).total_seconds())
+        begins = now.replace(microsecond=0)
+        ends = self._presigner.expires_at(begins, expires_in)
+        return ends, int((ends - begins).total_seconds())
 
 
 def links_for(settings: Settings, credentials: CredentialSource) -> Links:
