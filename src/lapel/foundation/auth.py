@@ -1,7 +1,7 @@
-"""From `Authorization: Bearer …` to an actor.
+"""From `Authorization: Bearer …` (RFC 6750, section 2.1) to an actor.
 
-Keys (`sk_`, `rk_`) are cached in the process (`revocation.py` says how that stays right);
-device, upload and end-user tokens are read each time.
+Keys (`sk_`, `rk_`) are cached in the process (`revocation.py` says how the cache stays right);
+device, upload and end-user tokens are read from the database each time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CALLERS: dict[ActorKind, str] = {
     "upload": "an upload token",
     "end_user": "an end-user token",
 }
-# Tokens name their world themselves: these statements are where a world comes from.
+# These statements take no world, because the token determines it.
 FIND_KEY = """
 SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
 FROM api_keys k JOIN worlds w ON w.id = k.world_id
@@ -48,8 +48,8 @@ JOIN worlds w ON w.id = t.world_id
 WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
 """
 
-# The first use of a fresh token makes it the current one and ends the one before. The device's
-# row is held meanwhile: a refresh with the one before may be replacing the fresh token just now.
+# The first use of a fresh token makes it the current one and deletes its predecessor. The device's row is
+# locked meanwhile, because a refresh with the predecessor may replace the fresh token at the same moment.
 HOLD_DEVICE = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
 END_REFRESHING = """
 DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 'refreshing'
@@ -80,7 +80,7 @@ WHERE t.token_hash = ANY($1::bytea[]) AND e.deleted_at IS NULL
 
 
 class Authenticator:
-    """Knows every kind of token."""
+    """Finds the actor of a token of any kind."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Authenticator:
         revocations: Revocations,
         used: Callable[[int, str, datetime], None],
     ) -> None:
-        """`used(world id, key id, now)` is told of each key that is used; it must not block."""
+        """`used(world id, key id, now)` is called for each use of a key; it must not block."""
         self._database = database
         self._clock = clock
         self._hasher = hasher
@@ -99,7 +99,11 @@ class Authenticator:
         self._used = used
 
     async def __call__(self, header: bytes | None) -> Actor:
-        """The actor of an Authorization header. Raises Unauthorized, or Unavailable."""
+        """The actor of an Authorization header.
+
+        Raises Unauthorized when there is no token, or it is malformed, unknown, revoked or expired;
+        Unavailable when the database is away.
+        """
         token = _bearer(header)
         if token is None:
             raise Unauthorized
@@ -176,7 +180,7 @@ class Authenticator:
 
 
 def _bearer(header: bytes | None) -> str | None:
-    """The token of an Authorization header, if that is what it has."""
+    """The token of an `Authorization: Bearer` header; None for any other header."""
     if header is None:
         return None
     scheme, _, credentials = header.partition(b" ")
@@ -204,7 +208,11 @@ def _actor(row: asyncpg.Record, kind: ActorKind, **more: Any) -> Actor:  # noqa:
 
 
 def admit(operation: Operation, actor: Actor) -> None:
-    """Raises Forbidden when this kind of token, or this key, may not call the operation."""
+    """Check that this caller may call the operation.
+
+    Raises Forbidden when this kind of token, or this key, may not; Unauthorized when a device token was
+    replaced and the operation does not take replaced ones.
+    """
     if actor.refresh_only and not operation.refreshing_tokens:
         raise Unauthorized("This device token was replaced. Use the new one.")
     if actor.kind not in operation.callers:

@@ -1,6 +1,6 @@
 """PostgreSQL through asyncpg, plain SQL.
 
-The pool's reset query is off (a quarter of the hot call's time), so nothing may leave
+The pool's reset query is off, because it took a quarter of the hot call's time. So nothing may leave
 session state behind: no `SET`, no session locks, no temporary tables, no `LISTEN` here.
 """
 
@@ -52,7 +52,7 @@ LOCK_SECONDS = 10.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# With the database away, asyncpg tells of every retry with a traceback; /health says it once.
+# While the database is away, asyncpg logs every retry with a traceback; /health reports it once.
 logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
 
@@ -65,13 +65,13 @@ class PooledConnection(asyncpg.Connection):
 
 
 class Database:
-    """The pool, and what to say when the database is away."""
+    """The pool of connections; errors of a database that is away become Unavailable."""
 
     def __init__(
         self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
     ) -> None:
-        """`max_size`: connections at most, of which one world has half. `lock_seconds`: how long a statement
-        waits for a row that another transaction holds."""
+        """`max_size`: connections at most, of which one world gets half at most. `lock_seconds`: how long a
+        statement waits for a row that another transaction holds."""
         self._dsn = dsn
         self._lock_seconds = lock_seconds
         self._min_size = min_size
@@ -81,20 +81,23 @@ class Database:
 
     @property
     def own(self) -> OwnConnection:
-        """A connection for health, which must not wait behind requests. Raises Unavailable unless open."""
+        """The connection of /health, which must not wait behind requests.
+
+        Raises Unavailable when the pool is not open.
+        """
         if self._connections is None:
             raise Unavailable("The database is not open.")
         return self._own
 
     @property
     def dsn(self) -> str:
-        """Where it is; for connections outside the pool (LISTEN)."""
+        """The connection string, for connections outside the pool (LISTEN)."""
         return self._dsn
 
     async def open(self, *, patience: float = 0.0) -> None:
-        """Make the pool; a database that is away may take `patience` seconds to come.
+        """Make the pool. While the database is away, try again for `patience` seconds.
 
-        Raises what asyncpg raises when the database is not there.
+        Raises asyncpg's own error (one of DATABASE_AWAY) when the database is still away after that.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -129,7 +132,7 @@ class Database:
         self._connections = _Connections(pool, self._max_size)
 
     async def close(self) -> None:
-        """Give all connections back; those still busy after a second are cut."""
+        """Close all connections; those still busy after a second are cut."""
         self._own.close()
         if self._connections is None:
             return
@@ -141,24 +144,31 @@ class Database:
             connections.terminate()
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection outside a transaction. Raises Unavailable when the database is away."""
+        """A connection outside a transaction.
+
+        Raises Unavailable when the database is away, or no connection is free in time: here, on entering the
+        block and on leaving it.
+        """
         if self._connections is None:
             raise Unavailable("The database is not open.")
         return _Lease(self._connections)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
-        """A connection inside a transaction that commits at the end of the block."""
+        """A connection inside a transaction that commits at the end of the block.
+
+        Raises Unavailable as `acquire` does.
+        """
         async with self.acquire() as connection, connection.transaction():
             yield connection
 
 
 class _Connections:
-    """Lends the pool's connections in the order of asking, and keeps those that come back clean at hand.
+    """Lends the pool's connections, first come first served, and keeps those at hand that come back clean.
 
-    The pool makes them and cleans up after errors. What it does on every way in and out besides
-    (timers, tasks, a line in which who waits may be overtaken for ever) costs more than a
-    statement, so a connection only goes back to it after an error, or unused for a while.
+    asyncpg's pool makes the connections and cleans up after errors. Its acquire and release cost more than a
+    statement (timers, tasks), and in its queue a waiting caller may be overtaken for ever. So a connection
+    goes back to the pool only after an error, or when it was unused for a while.
     """
 
     def __init__(self, pool: Pool, places: int) -> None:
@@ -169,9 +179,9 @@ class _Connections:
         self._closing = False
 
     async def take(self) -> tuple[PoolConnectionProxy, int | None]:
-        """A connection, and the world whose share it is of; `give_back` must follow.
+        """A connection, and the world whose share it counts against; `give_back` must follow.
 
-        Raises one of DATABASE_AWAY.
+        Raises one of DATABASE_AWAY when the database is away, or no connection is free in time.
         """
         share = await self._shares.enter()
         try:
@@ -218,7 +228,7 @@ class _Connections:
         self._pool.terminate()
 
     async def _release(self, connection: PoolConnectionProxy) -> None:
-        """To the pool, which first cancels what still runs: that may take its time, within limits."""
+        """Give it to the pool, which first cancels a running statement; waits `ACQUIRE_SECONDS` at most."""
         try:
             await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
         except DATABASE_AWAY:

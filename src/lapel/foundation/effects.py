@@ -41,7 +41,7 @@ class Effect:
 
 
 class Effects:
-    """Runs them."""
+    """Runs `stored` operations."""
 
     def __init__(self, database: Database, sealer: Sealer, clock: Clock) -> None:
         self._database = database
@@ -49,7 +49,11 @@ class Effects:
         self._clock = clock
 
     async def run(self, effect: Effect) -> tuple[int, Headers, bytes]:
-        """The answer, of this run or an earlier one with the same key. Raises what the operation raises."""
+        """The answer (status, headers, body) of this run, or of an earlier one with the same key.
+
+        Raises what the operation raises, what `Ticket.claim` raises, and Unavailable when the database is
+        away. One of AGAIN is raised only when a second run meets it too.
+        """
         try:
             return await self._run_once(effect)
         except AGAIN:
@@ -58,7 +62,7 @@ class Effects:
     async def _run_once(self, effect: Effect) -> tuple[int, Headers, bytes]:
         done = await self._run_or_find(effect)
         if isinstance(done, Stored):
-            # It asks for a connection of its own: holding one meanwhile, repeats could starve each other.
+            # `replay` may take a connection: holding another one meanwhile, repeats could starve each other.
             return await _replay(effect, done)
         answer, encoded = done
         if isinstance(answer, Reply) and answer.committed is not None:

@@ -1,7 +1,8 @@
-"""Idempotency keys: the stored answer lives and dies with the effect's own transaction.
+"""Idempotency keys: the answer is stored in the same transaction as the effect, so both are kept or neither.
 
-`pg_try_advisory_xact_lock` means "running": a request that is killed releases it by dying and
-leaves nothing behind.
+A request holds `pg_try_advisory_xact_lock` while it runs; if it is killed, PostgreSQL releases the lock and
+nothing is left behind. The header and the statuses 409 and 422 are those of the IETF draft
+"The Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
-# `erased`: the answer is blank already, or tells of a deleted end user and will be (`erase_some_answers`).
+# `erased`: the answer is blank already, or is about a deleted end user and will be (`erase_some_answers`).
 FIND = """
 SELECT k.fingerprint, k.status, k.sealed_body, k.sealed_body = '' OR EXISTS (
     SELECT 1 FROM end_users e
@@ -43,7 +44,7 @@ SET fingerprint = excluded.fingerprint, status = excluded.status, sealed_body = 
     created_at = excluded.created_at, end_user_id = excluded.end_user_id
 """
 
-# The rest of the row stays: without it a repeat would be a request of its own.
+# Keep the row and drop only the answer: with the row gone, a repeated request would run again.
 BLANK = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
@@ -53,7 +54,7 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*) FROM held
 """
-# Nobody can repeat what the end user's own keys asked for: they go as well.
+# Nobody can repeat a request of the end user's own keys, so their rows go as a whole.
 FORGET = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text
@@ -67,7 +68,7 @@ SELECT count(*) FROM held
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An answer given before."""
+    """The status and the encoded body of an earlier answer."""
 
     status: int
     body: bytes
@@ -94,10 +95,11 @@ class Ticket:
     async def claim(
         self, connection: Connection, sealer: Sealer, now: datetime, keep: timedelta
     ) -> Stored | None:
-        """Inside the effect's transaction, before the effect: the answer of before, if any.
+        """Claim the key, inside the effect's transaction and before the effect; returns the earlier answer.
 
-        Raises IdempotencyKeyInUse while another request holds the key, IdempotencyKeyReused
-        when the key belongs to a different request, NotFound when the answer was erased.
+        `keep`: how long answers are kept. Raises IdempotencyKeyInUse while another request holds the key,
+        IdempotencyKeyReused when the key belongs to a different request or its answer can no longer be
+        decrypted, NotFound when the answer was erased.
         """
         if not await connection.fetchval(TRY_LOCK, self._lock):
             raise IdempotencyKeyInUse
@@ -120,7 +122,10 @@ class Ticket:
     async def store(
         self, connection: Connection, sealer: Sealer, now: datetime, answer: Stored, end_user_id: str | None
     ) -> None:
-        """In the same transaction, after the effect. `end_user_id`: with whom the answer goes."""
+        """Store the answer, in the same transaction and after the effect.
+
+        `end_user_id`: the answer is erased when this end user is deleted.
+        """
         sealed = sealer.seal(answer.body, self._context)
         await connection.execute(
             STORE,
@@ -136,16 +141,16 @@ class Ticket:
 
 
 async def erase_some_answers(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Forget some of what was answered to a deleted end user's keys, or told of the end user by any answer.
+    """Erase answers to a deleted end user's keys and answers about the end user, `limit` at most.
 
-    Gives how many answers, 0 when none is left.
+    Returns how many were erased; 0 when none is left.
     """
     forgotten: int = await connection.fetchval(FORGET, world_id, end_user_id, limit)
     return forgotten or await connection.fetchval(BLANK, world_id, end_user_id, limit)
 
 
 def end_user_of(answer: Answer, params: Params) -> str | None:
-    """Whom an answer tells of: who is named in it or in the path, or is the answer."""
+    """The id of the end user that an answer is about: named in it or in the path, or the answer itself."""
     body = answer.body if isinstance(answer, Reply) else answer
     named = (getattr(body, "end_user_id", None), params.get("end_user_id"), getattr(body, "id", None))
     return next((each for each in named if isinstance(each, str) and each.startswith("eu_")), None)
@@ -164,6 +169,6 @@ def read_key(header: bytes | None) -> str | None:
 
 
 def ticket(actor: Actor, key: str, method: str, path: str, body: bytes) -> Ticket:
-    """The claim that this request makes."""
+    """The claim of a request on a key; a repeat must have the same method, path and body."""
     fingerprint = hashlib.sha256(f"{method} {path}\n".encode() + body).digest()
     return Ticket(actor.world_id, actor.principal, key, fingerprint)

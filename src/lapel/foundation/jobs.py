@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
 
-# In each worker process, each lane has a line of its own to the queue, and does so many jobs at once.
+# In each worker process, each lane takes jobs by itself, and runs so many (`AT_ONCE`) at a time.
 Lane: TypeAlias = Literal["usual", "verify", "decode", "io", "inference"]
-# Most of those in `verify` wait for their turn (recordings/jobs.py).
+# Most jobs in `verify` only wait for their turn (recordings/jobs.py).
 AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 16, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
-# Each shows itself every five seconds; by the database's clock, since the machines' own may differ.
+# Each worker writes `seen_at` every five seconds, by the database's clock: the machines' clocks may differ.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 
 
@@ -46,9 +46,9 @@ class Job:
     `handler` takes the decoded payload. It is stopped after `time_limit` and tried again with
     backoff up to `attempts` times; then the job is held, counted in /metrics and shown by
     `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound);
-    `lane` says beside which others it runs, so that long work does not keep short work waiting.
-    `turn` takes the payload, too: the job starts inside of that block. If it raises NoRoom, the job goes
-    to the end of the line, and that counts as no try.
+    `lane` says with which other jobs it shares a worker's places, so that long work does not keep short
+    work waiting. `turn` takes the payload and returns a context manager: the job runs inside of it. If it
+    raises NoRoom, the job goes to the end of the queue, and this does not count as a try.
     """
 
     entrypoint: str
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Work that comes round: `expression` is cron, with seconds as an optional sixth field."""
+    """Work that repeats: `expression` is cron, with seconds as an optional sixth field."""
 
     name: str
     expression: str

@@ -6,15 +6,15 @@ never exceeded. What a process leases and does not spend is lost to the others u
 ends; a lease is therefore a twentieth of what this process itself spent in this window and the
 one before, so that over any number of processes at most a tenth of the limit can be lost.
 
-A device calls once a minute or so, and there are many: a lease for each call would be a write for each. So
-a process lets a device spend a twentieth of its limit before it asks, and takes that into account then. Each
-process that a device reaches beyond the first may let a twentieth more through.
+There are many devices, and each calls about once a minute: a lease for each call would be a write for each
+call. So a process lets a device spend a twentieth of its limit before it takes the first lease, which then
+includes what was spent. Each further process that a device reaches may let a twentieth more through.
 
-A bucket is the device's, whichever of its tokens calls. The process remembers to which device a good token
-belongs; a token that it does not know has no bucket, and no row.
+All tokens of a device share its bucket. The process remembers which device a valid token belongs to; a token
+that it does not know has no bucket, and no row.
 
-The counter is a courtesy, not a gate: when it cannot be reached, or not in time, requests pass
-and `lapel_rate_limit_unreachable_total` counts them.
+When the shared counter cannot be reached in time, requests pass uncounted, and
+`lapel_rate_limit_unreachable_total` counts them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CREDIT_SHARE = 20
 _CAPACITY = 20_000
 _FORGET_SECONDS = 120
 
-# `used` may end above the limit; whoever got the last lease was granted only what was left of it.
+# `used` may end above the limit; the last lease grants only what was left of the limit.
 LEASE = """
 INSERT INTO rate_windows AS w (bucket, window_start, used) VALUES ($1, $2, $3)
 ON CONFLICT (bucket, window_start) DO UPDATE SET used = w.used + $3 WHERE w.used < $4
@@ -88,7 +88,10 @@ class Unlimited:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """`limit` requests per `seconds`, for people called `name`; `credit` of them before anybody is asked."""
+    """`limit` requests per `seconds`, `credit` of which pass before the first lease.
+
+    `name` stands in bucket keys and metrics; `shown` is the limit as a header's value.
+    """
 
     name: str
     limit: int
@@ -164,19 +167,22 @@ class RateLimiter:
         self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
         limit = settings.device_per_minute
         self._device = _active(_Rule("device", limit, 60, credit=limit // _CREDIT_SHARE))
-        # Two generations: what was not asked for during a whole one is forgotten.
+        # Two generations: a bucket that is not used during a whole one is forgotten.
         self._buckets: dict[str, _Bucket] = {}
         self._older: dict[str, _Bucket] = {}
-        # What one request draws on, found at once; made of the present generation's buckets.
+        # The buckets of one request, found with one look-up; all are of the present generation.
         self._groups: dict[_Drawn, list[_Bucket]] = {}
-        # By the hash of a good token, what its device draws on.
+        # By the hash of a valid token: what its device draws on.
         self._devices: dict[bytes, _Drawn] = {}
         self._turned = 0
         self._swept = 0
         self._rest_until = 0.0
 
     async def take(self, actor: Actor, operation: Operation) -> Headers:
-        """Count one request; the headers of its tightest bucket. Raises RateLimitExceeded."""
+        """Count one request; returns the headers of its tightest bucket.
+
+        Raises RateLimitExceeded when one of its buckets is exhausted.
+        """
         if actor.kind != "device":
             # A project's keys, upload tokens and end-user tokens share the project's buckets.
             return await self._take((actor.world_id, "", operation.bucket))
@@ -187,12 +193,15 @@ class RateLimiter:
         return await self._take(drawn)
 
     async def take_device(self, token_hash: bytes) -> Headers | None:
-        """`take` by the hash of a device's token; None, and nothing counted, if the token is not known."""
+        """`take` by the hash of a device's token; None, and nothing counted, if the token is not known.
+
+        Raises RateLimitExceeded as `take` does.
+        """
         drawn = self._devices.get(token_hash)
         return None if drawn is None else await self._take(drawn)
 
     def forget_device(self, token_hash: bytes) -> None:
-        """The token is refused by now: from the device's bucket it takes no more."""
+        """Forget a token that is refused by now: it no longer takes from the device's bucket."""
         self._devices.pop(token_hash, None)
 
     async def _take(self, drawn: _Drawn) -> Headers:
@@ -226,7 +235,7 @@ class RateLimiter:
         return found
 
     def _turn(self, now: int) -> None:
-        """Forget what was not asked for during a whole generation."""
+        """Begin a generation; forget the buckets that were not used during the whole last one."""
         self._older, self._buckets, self._turned = self._buckets, {}, now
         self._groups = {}
 
@@ -243,7 +252,10 @@ class RateLimiter:
         return found
 
     async def _fill(self, drawn: _Drawn) -> list[_Bucket] | None:
-        """Lease until every bucket has something left; None when the counter is out of reach."""
+        """Lease until every bucket has something left; None when the counter is out of reach.
+
+        Raises RateLimitExceeded when a bucket is exhausted.
+        """
         while True:
             buckets = self._buckets_of(drawn)
             empty = next((each for each in buckets if each.left < 1), None)
@@ -255,7 +267,10 @@ class RateLimiter:
                 return None
 
     async def _lease(self, bucket: _Bucket) -> bool:
-        """Wait for the bucket's next lease, of which only one is asked for at a time."""
+        """Wait for the bucket's next lease, for which only one request is under way at a time.
+
+        False when the counter is out of reach.
+        """
         if time.monotonic() < self._rest_until:
             return False
         bucket.waiting += 1
@@ -287,9 +302,9 @@ class RateLimiter:
             return False
         finally:
             bucket.task = None
-        self._rest_until = 0.0  # an answer, be it late
+        self._rest_until = 0.0  # the counter answers, even if late
         if window != bucket.window:
-            return True  # too late for that window; whoever waits asks again
+            return True  # too late for that window; waiting requests ask again
         if used is None:
             bucket.exhausted, bucket.known = True, rule.limit
         else:
@@ -310,10 +325,10 @@ class RateLimiter:
 
 @asynccontextmanager
 async def open_limiter(kit: Kit) -> AsyncGenerator[RateLimiter | Unlimited]:
-    """What the settings ask for.
+    """The limiter that the settings ask for.
 
-    The counter has connections of its own: it must not queue behind the very requests that it
-    is there to hold back.
+    The counter has connections of its own, because it must not queue behind the requests that it
+    holds back. Raises what `Database.open` raises when the database is away.
     """
     if not kit.settings.rate_limits_on:
         yield Unlimited()
@@ -331,7 +346,7 @@ def _active(*rules: _Rule) -> tuple[_Rule, ...]:
 
 
 def _headers(buckets: list[_Bucket]) -> Headers:
-    """Of the bucket with the least left."""
+    """The headers of the bucket with the least left; the reset is in Unix seconds."""
     if not buckets:
         return ()
     tightest = buckets[0]

@@ -1,8 +1,7 @@
-"""An operation is data: the product's spine.
+"""Operations: every route of the API, described as data.
 
-Every route is one `Operation`. From the list of them come the router, the one request path
-(`requests.py`), the OpenAPI document, the authorization matrix test and the schema check of
-every answer.
+Every route is one `Operation`. The router, the one request path (`requests.py`), the OpenAPI document, the
+authorization matrix test and the schema check of every answer are made from the list of operations.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ class NoQuery(msgspec.Struct, frozen=True):
 class Reply:
     """An answer that is more than a struct with the operation's usual status.
 
-    A body in pieces is sent as it is made, and only a GET may answer with one; what is raised before the
-    Reply is there can still be answered. `committed` is for `stored` operations: awaited after their
-    transaction, before the answer.
+    A generator's pieces are sent as they are made, and only a GET may answer with one. An error that is
+    raised before the handler returns the Reply is answered as usual; a later one breaks the answer off.
+    `committed` is for `stored` operations: it is awaited after their transaction, before the answer.
     """
 
     body: msgspec.Struct | bytes | AsyncGenerator[bytes] | None
@@ -49,15 +48,15 @@ Answer: TypeAlias = "msgspec.Struct | Reply | None"
 # transaction that also stores the answer comes first. The query and body are of the declared
 # structs, which the type system cannot follow through a list of mixed operations: hence `...`.
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
-# `(hash of a device token, path parameters, query, body)`; None when no device was found by it.
+# `(hash of a device token, path parameters, query, body)`; returns None when no device has this token.
 Direct: TypeAlias = Callable[..., Awaitable["tuple[Actor, Answer] | None"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormFile:
-    """A file in the form that an operation takes: 1 to `max_bytes`; streamed, never held whole.
+    """A file in the form that an operation takes: 1 to `max_bytes` bytes; streamed, never held whole.
 
-    The name that its sender gives it must end in `suffix`.
+    The client's file name must end in `suffix`, in upper or lower case.
     """
 
     name: str
@@ -71,10 +70,10 @@ class FormFile:
 class Operation:
     """One route.
 
-    `scope` is what a key needs, with all of `more_scopes`; None means no token at all. `callers` may
-    also name device, upload and end-user tokens; those need no scope. `end_user_keys` says what a key
-    scoped to one end user may do here: `filter` (lists and reads show that end user only), `imply`
-    (the end user is taken from the key), `deny` (403).
+    A key needs `scope` and all of `more_scopes`. `callers` may also name device, upload and end-user
+    tokens, which need no scope. With `scope` None and no `callers` the route is public.
+    `end_user_keys` says what a key scoped to one end user may do here: `filter` (lists and reads show
+    that end user only), `imply` (the end user is taken from the key), `deny` (403).
     """
 
     method: Method
@@ -89,42 +88,42 @@ class Operation:
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] = NoBody
-    # With files the request is `multipart/form-data`: `body` has its text fields, and the handler is
-    # given a `forms.Form[body]` to read it from. Never `stored`: an answer to a repeat would have to
-    # know that the files are the same.
+    # With files the request is `multipart/form-data`: `body` declares its text fields, and the handler
+    # reads it from a `forms.Form[body]`. Never `stored`: to recognize a repeat, the server would have to
+    # compare the files.
     files: tuple[FormFile, ...] = ()
     response: type[msgspec.Struct] | None = None
-    # "file": the Reply carries the type; `file_types` are those there are.
+    # "file": the Reply's headers carry the content type, which is one of `file_types`.
     answer: Literal["json", "empty", "text", "html", "file"] = "json"
     file_types: tuple[str, ...] = ()
     status: int = 200
-    # Other statuses below 400 that a Reply may carry, and the refusals beyond the usual ones.
+    # `also`: other statuses below 400 that a Reply may carry. `errors`: refusals beyond the usual ones.
     also: tuple[int, ...] = ()
     errors: tuple[type[ApiError], ...] = ()
     idempotency: Literal["stored", "natural", "none"] = "none"
-    # For `stored`: makes the stored answer fresh again (a replayed upload-url signs anew).
+    # For `stored`: renews the stored answer of a repeated request (upload-url signs its link anew).
     # Called as `(actor, path parameters, stored answer's struct)`.
     replay: Callable[..., Awaitable[msgspec.Struct]] | None = None
-    # A rate bucket beside the usual ones.
+    # A rate limit in addition to the usual ones.
     bucket: Literal["upload_url", "transcription"] | None = None
-    # For a GET that changes something: what HEAD, which may not, calls instead.
+    # For a GET that changes something: HEAD may change nothing, and calls this instead.
     head: Handler | None = None
-    # For what devices call all the time: finds the caller in the statement that does the work. Where it finds
-    # none the request goes the usual way, to `handler`, which says what is wrong; and so does one whose body
-    # may be large: that is read for known callers only. Never `stored`.
+    # For what devices call all the time: authenticates the caller in the statement that does the work. If the
+    # statement finds no device, the request goes the usual way, which says what is wrong. So does a request
+    # whose body may be large, because large bodies are read for authenticated callers only. Never `stored`.
     direct: Direct | None = None
-    # For answers that may be large: about how many bytes, so that a large one is made only once there is
-    # room. Called as the handler is. Never `stored`, whose transaction would stay open meanwhile.
+    # For answers that may be large: estimates the size in bytes, so that a large answer is made only once
+    # there is room. Takes the handler's arguments. Never `stored`: its transaction would stay open meanwhile.
     sized: Callable[..., Awaitable[int]] | None = None
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False
-    # Whether the answer waits for objects to be examined: then it may take longer than others.
+    # True when the answer waits until objects are examined: then it may take longer than others.
     slow: bool = False
     description: str = ""
 
     @property
     def public(self) -> bool:
-        """Whether it asks for no token."""
+        """Whether the route needs no token."""
         return self.scope is None and not self.callers
 
     @property
@@ -141,13 +140,16 @@ class _Node:
 
 
 class Router:
-    """A dict per path segment: half a microsecond for any of a hundred routes.
+    """A trie with a dict per path segment: half a microsecond for any of a hundred routes.
 
     A literal segment wins over a parameter (`/devices/stats` over `/devices/{device_id}`).
     """
 
     def __init__(self, routes: Iterable[tuple[str, str, object]]) -> None:
-        """`routes` are (method, path template, what to return); GET also answers HEAD."""
+        """`routes` are (method, path template, what to return); GET also answers HEAD.
+
+        Raises ValueError when a method and path are declared twice.
+        """
         self._root = _Node()
         for method, path, target in routes:
             node = self._root
@@ -174,7 +176,7 @@ class Router:
                 values.append(segment)
                 word = node.any if segment else None
                 if word is None:
-                    return _walk(self._root, segments, 0, [])  # a parameter may stand for an earlier word
+                    return _walk(self._root, segments, 0, [])  # an earlier segment may match a parameter too
             node = word
         return (node.methods, values) if node.methods else _walk(self._root, segments, 0, [])
 

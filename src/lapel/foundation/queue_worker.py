@@ -1,9 +1,8 @@
 """The worker's loop around PgQueuer.
 
-What PgQueuer leaves to us: a session that ends with the database is begun anew; a job that ended
-with it stays in the queue (PgQueuer would delete it), and so does one whose process must go: a
-worker takes it again once its heartbeat is old; a job that kills its worker is held after a few
-starts.
+What PgQueuer leaves to us: a session that ends because the database went away is begun anew. A job that is
+cancelled with its session stays in the queue (PgQueuer would delete it), as does a job whose process ends;
+a worker takes it again once its heartbeat is old. A job that kills its worker is held after `_MAX_STARTS`.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ GRACE_SECONDS = 3.0
 _MAX_STARTS = 20
 _HEARTBEAT = timedelta(seconds=4)
 _DEQUEUE = timedelta(seconds=2)
-_BATCH = 10  # of jobs that are taken at once, at most
+_BATCH = 10  # jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
-# Between the tries of a job that needs a part which is away.
+# The longest delay between two tries of a job that needs a part which is away.
 _LONGEST_OUTAGE_DELAY = 30.0
-# Before a job whose turn did not come waits again.
+# The delay before a job whose turn did not come waits again.
 _OUT_OF_TURN = timedelta(seconds=1)
-# Told to the supervisor: jobs were still running when the grace period ended.
+# Exit status, for the supervisor: jobs were still running when the grace period ended.
 EXIT_WITH_RUNNING_JOBS = 75
 
 COUNT_START = """
@@ -63,7 +62,7 @@ ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_
 RETURNING starts
 """
 FORGET_STARTS = "DELETE FROM job_starts WHERE job_id = $1"
-# The retry that follows adds one to the attempts.
+# Takes one from the attempts, because the retry that follows adds one.
 PUT_BEHIND = "UPDATE jobs.pgqueuer SET priority = priority - 1, attempts = attempts - 1 WHERE id = $1"
 SEEN = """
 INSERT INTO workers (process_id, seen_at) VALUES ($1, now())
@@ -79,14 +78,14 @@ class PoisonedJob(Exception):
 
 
 class _PatientQueries(Queries):
-    """PgQueuer's statements, but that no job is lost with the database.
+    """PgQueuer's statements, changed so that no job is lost when the database goes away.
 
-    PgQueuer holds a job as failed when the database is away, or full, at the moment of putting it back. It
-    deletes one that was cancelled, and cancels all that run when it loses its connections.
+    PgQueuer holds a job as failed when the database is away, or full, at the moment of a retry. It deletes
+    cancelled jobs, and cancels all running jobs when it loses its connections.
     """
 
     async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
-        """Take the jobs that ended out of the queue; a cancelled one has not ended."""
+        """Take the jobs that ended out of the queue; cancelled ones stay."""
         ended = [each for each in job_status if each[1] != "canceled"]
         if ended:
             await super().log_jobs(ended)
@@ -94,7 +93,7 @@ class _PatientQueries(Queries):
     async def retry_job(
         self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None
     ) -> None:
-        """Put a job back into the queue, once the database is there."""
+        """Put a job back into the queue; waits until the database is there and has room."""
         while True:
             try:
                 return await super().retry_job(job, delay, traceback_record)
@@ -117,8 +116,8 @@ class QueueWorker:
         grace: float = GRACE_SECONDS,
         lane: Lane = "usual",
     ) -> None:
-        """`grace`: seconds that running jobs get when it stops, before the process is ended. `lane`: whose
-        jobs it takes."""
+        """`grace`: seconds that running jobs get when the worker stops, before the process is ended. `lane`:
+        the lane whose jobs it takes."""
         self._dsn = dsn
         self._database = database
         self._clock = clock
@@ -129,7 +128,11 @@ class QueueWorker:
         self._process = secrets.token_hex(8)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish what runs within the grace period, or end the process."""
+        """Run jobs until `stop` is set; then wait for running jobs, for the grace period at most.
+
+        Ends the process with EXIT_WITH_RUNNING_JOBS when jobs still run after that. Errors of a session are
+        logged, and another session begins.
+        """
         async with self._shown():
             while not stop.is_set():
                 try:
@@ -137,14 +140,14 @@ class QueueWorker:
                 except (*DATABASE_AWAY, asyncpg.PostgresError, Unavailable) as error:
                     _log.warning("worker.session_lost", error=type(error).__name__)
                 except Exception as error:  # noqa: BLE001 - the worker outlives every session
-                    # PgQueuer groups what its tasks raised; whatever it was, begin anew.
+                    # PgQueuer groups the errors of its tasks; begin a new session whatever they are.
                     _log.warning("worker.session_failed", error=repr(error), exc_info=error)
                 if not stop.is_set():
                     await asyncio.sleep(0.3)
 
     @asynccontextmanager
     async def _shown(self) -> AsyncGenerator[None]:
-        """Meanwhile this process counts as a worker: once, by its usual lane."""
+        """Count this process as a worker during the block; only its usual lane does so."""
         if self._lane != "usual":
             yield
             return
@@ -160,8 +163,8 @@ class QueueWorker:
                     await connection.execute(GONE, self._process)
 
     async def _session(self, stop: asyncio.Event) -> None:
-        """One life of the queue's own connections; raises when they are lost."""
-        # One connection stays with LISTEN, so there must be more; long jobs need few of them.
+        """Run the queue on connections of its own until `stop` is set; raises when they are lost."""
+        # LISTEN keeps one connection, so there must be more; lanes with long jobs need few.
         most = 6 if self._lane == "usual" else 3
         pool: Pool = await asyncpg.create_pool(
             self._dsn, min_size=2, max_size=most, timeout=3, command_timeout=15
@@ -169,8 +172,8 @@ class QueueWorker:
         try:
             driver = AsyncpgPoolDriver(pool)
             queue = self._register(driver)
-            # PgQueuer sends its first probe while it is about to LISTEN. A probe that is faster is never
-            # heard, and the session would end after ten seconds: so LISTEN comes first.
+            # PgQueuer sends its first probe while it is about to LISTEN. A probe that arrives before LISTEN
+            # is lost, and the session would end after ten seconds: so LISTEN comes first.
             await driver.add_listener(queue.channel, _ignore)
             running = asyncio.create_task(
                 queue.run(
@@ -222,8 +225,8 @@ class QueueWorker:
             try:
                 await self._run_in_turn(job, queued, decoder)
             except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
-                # An outage (or a full disk) is no fault of the job: it waits as long as that lasts, and
-                # is never held.
+                # An outage or a full disk is not the job's fault: the job is tried again for as long as that
+                # lasts, and never held.
                 delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
                 raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
 
@@ -251,7 +254,7 @@ class QueueWorker:
                 await job.handler(decoder.decode(queued.payload or b"{}"))
         except Exception as error:
             _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
-            with contextlib.suppress(Unavailable):  # it ended, though not well: it killed nobody
+            with contextlib.suppress(Unavailable):  # it failed, but it did not kill its worker
                 await self._forget_starts(queued)
             raise
         await self._forget_starts(queued)
@@ -265,13 +268,13 @@ class QueueWorker:
             try:
                 async with self._database.acquire() as connection:
                     await connection.execute(SEEN, self._process)
-            except (Unavailable, asyncpg.PostgresError) as error:  # a full disk passes too
+            except (Unavailable, asyncpg.PostgresError) as error:  # even a full disk is temporary
                 _log.warning("worker.not_seen", error=str(error))
             await asyncio.sleep(_SEEN_EVERY_SECONDS)
 
 
 def _ignore(_: str | bytes | bytearray) -> None:
-    """What is heard is for PgQueuer's own listener."""
+    """Nothing: PgQueuer's own listener takes the notification."""
 
 
 def _scheduled(schedule: Schedule) -> Any:  # noqa: ANN401 - PgQueuer's own callable type

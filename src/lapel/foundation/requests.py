@@ -1,6 +1,8 @@
 """The one request path, compiled once from the list of operations.
 
 route -> authenticate -> scope and world -> limit -> read and decode -> idempotency -> call -> encode
+
+Protocol: ASGI 3, "HTTP & WebSocket ASGI Message Format" (https://asgi.readthedocs.io).
 """
 
 from __future__ import annotations
@@ -51,19 +53,19 @@ if TYPE_CHECKING:
     from lapel.foundation.protocols import Authenticate, Limiter, Observer
     from lapel.foundation.row_quota import Room
 
-# An id, `me` or the name of a section. What holds another sign is a path that we do not serve, such as
-# /v1/recordings/streaming-sessions: 404 for every method, and not 405 for those that an id's path lacks.
+# An id, `me` or the name of a section. A value with any other character is a path that we do not serve, such
+# as /v1/recordings/streaming-sessions: every method gets 404, also those that get 405 on the path of an id.
 _PARAMETER = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
-# What is read and decoded for a caller that is not known yet, at most.
+# The largest body that is read and decoded before the caller is authenticated.
 _DIRECT_BYTES = 64 * 1024
-# So many times the usual seconds are a slow operation's.
+# A slow operation may take so many times the usual answer timeout.
 _SLOW = 2.5
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Call:
-    """What is known of one request so far; read when it is answered, also if it failed."""
+    """The state of one request, filled in step by step; also a refusal is made from it."""
 
     headers: dict[bytes, bytes]
     began: float
@@ -72,7 +74,7 @@ class _Call:
     actor: Actor = ANONYMOUS
     extra: Headers = ()
     started: bool = False
-    # Once the operation is known: before, nothing waits.
+    # Set once the operation is known; nothing waits before.
     deadline: Deadline | None = None
 
 
@@ -117,19 +119,22 @@ class Api:
         self._router = Router((each.method, each.path, endpoint_of(each)) for each in operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; never raises."""
+        """Answer one request. Errors become refusals.
+
+        Raises only what ends a request after its answer has begun, and the CancelledError of a caller.
+        """
         call = _Call(dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(call.request_id)
         try:
             await self._respond(scope, receive, send, call)
         except BaseException:
-            # At the end of its time the request was cancelled, whatever became of that on the way here.
+            # The deadline cancels this task; on the way here its CancelledError may have become another error.
             if call.deadline is None or not await call.deadline.answered():
                 raise
         finally:
             if call.deadline is not None:
                 call.deadline.stop()
-                call.deadline = None  # each holds the other: else both would wait for the collector
+                call.deadline = None  # breaks a reference cycle, which only the collector would free
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, call: _Call) -> None:
         try:
@@ -149,11 +154,11 @@ class Api:
     def _refuse(self, error: Exception, call: _Call) -> tuple[int, Headers, bytes]:
         refusal = classify(error)
         if isinstance(refusal, RateLimitExceeded):
-            call.extra = ()  # its own headers are of the tightest limit
+            call.extra = ()  # the refusal carries the headers of the exhausted limit
         return refuse(refusal, call.request_id, problem(call.headers))
 
     async def _answer_late(self, scope: Scope, call: _Call, send: Send) -> None:
-        """The answer of a request whose time is over."""
+        """Send the 503 of a request whose deadline has passed."""
         _log.warning("request.late", operation=call.operation.name if call.operation else None)
         late = Unavailable("The answer took too long to make. Repeat the request.", retry_after=2)
         answer = self._refuse(late, call)
@@ -163,7 +168,10 @@ class Api:
     async def _send_large(
         self, answer: tuple[int, Headers, Body] | _Large, scope: Scope, call: _Call, send: Send
     ) -> None:
-        """Make it, if it is not made yet, and send it, once there is room. Raises Unavailable, ClientGone."""
+        """Wait for room, make the answer if it is not made yet, and send it.
+
+        Raises Unavailable when there is no room in time, ClientGone when the client left or was cut off.
+        """
         made = not isinstance(answer, _Large)
         size = room_of(answer[2]) if made else answer.size
         async with self._large.room(scope, call.actor.world_id, size, made=made) as place:
@@ -172,13 +180,13 @@ class Api:
             await self._large.send(scope, send, whole[2], place)
 
     async def _start(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call, send: Send) -> None:
-        """Send the head of an answer that is in time. Raises CancelledError when it is not."""
+        """Send the head of an answer. Raises CancelledError when the deadline has passed."""
         if call.deadline is not None:
             call.deadline.meet()
         await send(self._head(answer, scope, call))
 
     def _head(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call) -> Message:
-        """Count the answer; its head."""
+        """Report the answer to logs and metrics; returns the message with its head."""
         call.started = True
         status, headers, body = answer
         self._observe(call.operation, scope["method"], status, time.perf_counter() - call.began, call.actor)
@@ -253,7 +261,7 @@ class Api:
     async def _decode(
         self, endpoint: Endpoint, scope: Scope, receive: Receive, call: _Call
     ) -> tuple[bytes, msgspec.Struct, msgspec.Struct]:
-        """The body as it came, and query and body as structs; headers are checked on the way."""
+        """Read the body and check the headers; returns the raw body, the query's struct and the body's."""
         content = await self._read(receive, call.headers, endpoint.operation)
         check_version(call.headers.get(b"bota-version"))
         query = endpoint.query(scope["query_string"])
@@ -272,7 +280,7 @@ class Api:
         receive: Receive,
         call: _Call,
     ) -> tuple[int, Headers, bytes]:
-        """The operation's own statement finds the device that calls, and only then is it known.
+        """Let the operation's own statement authenticate the device and do the work.
 
         If no device matches, or the request is refused, authenticate the usual way first: a bad token must
         answer 401 before 400 or 429, and only callers with a valid token see rate-limit headers. A device
@@ -286,7 +294,7 @@ class Api:
             _, query, body = await self._decode(endpoint, scope, receive, call)
             found = await direct(token_hash, params, query, body)
         except Unavailable:
-            raise  # to ask for the token would take as long again, of what has too much to do as it is
+            raise  # to authenticate would take as long again, and add load to a part that is overloaded
         except RateLimitExceeded:
             await self._enter(operation, scope, call, counted=())
             raise
@@ -304,7 +312,7 @@ class Api:
     async def _answer_form(
         self, endpoint: Endpoint, query: bytes, receive: Receive, call: _Call, params: Mapping[str, str]
     ) -> tuple[int, Headers, bytes]:
-        """The handler reads the form itself, and only as fast as it can put it away."""
+        """Let the handler read the form itself, only as fast as it can store the files."""
         operation = endpoint.operation
         check_version(call.headers.get(b"bota-version"))
         idempotency.read_key(call.headers.get(b"idempotency-key"))
@@ -332,7 +340,7 @@ class Api:
         return endpoint, dict(zip(endpoint.parameters, values, strict=True))
 
     async def _read(self, receive: Receive, headers: dict[bytes, bytes], operation: Operation) -> bytes:
-        """The whole body, never more than the limit of it."""
+        """The whole body. Raises PayloadTooLarge, before more than the limit is held."""
         if operation.method == "GET":
             return b""
         declared = headers.get(b"content-length")
