@@ -46,7 +46,7 @@ class Actor:
     def principal(self) -> str:
         """Whose idempotency keys these are: the project's keys share one space.
 
-        A device has one for each of its bindings: what an earlier wearer's calls were answered stays theirs.
+        A device has a space for each of its bindings, so that no wearer gets an earlier wearer's answers.
         """
         if self.kind == "key" and self.end_user_id is None:
             return "keys"

@@ -56,7 +56,7 @@ class Place:
         return moved - moved_then < self.least_rate * (now - began)
 
     def rest(self) -> None:
-        """Nobody waits: the next measurement begins anew."""
+        """No caller waits: the next measurement begins anew."""
         self._measured_from = None
 
 
@@ -80,8 +80,11 @@ class Admission:
 
     @asynccontextmanager
     async def hold(self, world_id: int, units: int = 1) -> AsyncGenerator[Place]:
-        """Hold units (all there are, when more are asked for) for a block. Raises NoRoom; and TooSlow, which
-        ends the block from within as a cancellation does."""
+        """Hold units (all there are, when more are asked for) for a block.
+
+        Raises NoRoom when the units do not become free within `patience`; TooSlow when they are taken back,
+        which ends the block from within as a cancellation does.
+        """
         self._asked += 1
         place = Place(world_id, min(units, self._total), self._asked)
         await self._enter(place)
@@ -116,7 +119,7 @@ class Admission:
                 self._leave(place)
             else:
                 self._remove(place)
-                self._admit()  # what it was too large for may do for the next
+                self._admit()  # the free units, too few for this place, may be enough for the next
             if isinstance(error, TimeoutError):
                 raise NoRoom from error
             raise
@@ -133,11 +136,11 @@ class Admission:
         self._admit()
 
     def _admit(self) -> None:
-        """Give units to those whose turn it is."""
+        """Give units to the callers whose turn it is."""
         while firsts := [line[0] for line in self._lines.values() if self._may_hold(line[0])]:
             place = min(firsts, key=lambda each: (self._held[each.world_id], each.number))
             if place.units > self._free:
-                return  # it is not overtaken by those who need less
+                return  # callers that need less do not overtake it
             self._remove(place)
             self._places.add(place)
             self._free -= place.units
@@ -159,7 +162,7 @@ class Admission:
         """While callers wait, look a few times per window for holders that are too slow."""
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        # A caller waits for its own world's share, or else for anybody's units.
+        # A caller waits for its own world's share, or else for units of any world.
         in_all = any(self._may_hold(line[0]) for line in self._lines.values())
         for place in self._places:
             if not in_all and place.world_id not in self._lines:

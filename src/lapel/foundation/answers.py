@@ -1,4 +1,4 @@
-"""From a handler's answer, or its refusal, to status, headers and bytes."""
+"""Turns a handler's answer, or a refusal, into status, headers and bytes (problem details: RFC 9457)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, bytes]:
-    """Status, headers (Content-Type and the handler's own) and body of a handler's answer."""
+    """Status, headers (Content-Type and the handler's own) and body of a handler's answer.
+
+    Raises TypeError for an answer in pieces.
+    """
     status, headers, body = encode_any(operation, answer)
     if not isinstance(body, bytes):
         raise TypeError(f"{operation.name} may not answer in pieces")
@@ -73,7 +76,7 @@ def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple
 
 
 def encode_any(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, Body]:
-    """The same of an answer that may be in pieces."""
+    """The same for an answer that may be in pieces."""
     if isinstance(answer, Reply):
         own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)
         body = answer.body

@@ -1,4 +1,4 @@
-"""The shapes of ASGI, as loosely as its specification has them: the callables, and dictionaries."""
+"""The types of ASGI, as loose as in its specification: the callables, and dictionaries."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.ids import Ids
 
-# Who works on the command line: the holder of the machine, who has no token.
+# The actor on the command line: the operator of the machine, who has no token.
 OPERATOR = "operator"
 
 INSERT_ENTRY = """
@@ -71,5 +71,5 @@ async def record(
 
 
 async def erase(connection: Connection, world_id: int, resource_id: str) -> None:
-    """Forget what was changed and of whom, of an end user who is deleted; when and by whom stays."""
+    """Blank the entries about a deleted end user: the id and the values go, when and by whom stays."""
     await connection.execute(EMPTY_ENTRIES, world_id, resource_id)

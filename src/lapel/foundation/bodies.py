@@ -1,4 +1,4 @@
-"""From bytes and query strings to structs; everything hostile ends here as a 400."""
+"""Decodes bodies and query strings into structs; hostile input ends here, with a 400."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lapel.foundation.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
-# PostgreSQL and Python agree on these; beyond them an offset overflows one or the other.
+# PostgreSQL and Python both hold these with any offset; beyond them an offset overflows one or the other.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 _VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 # Matched at the beginning only: a reason may hold the client's own value, a mebibyte of it.
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
-# How much of a name that the client made up is told back, and of a reason, which may hold its value.
+# The most characters shown of a name that the client made up, and of a reason, which may hold its value.
 _SHOWN = 64
 _REASON = 200
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 _STEP = re.compile(r"\[(?:[^]]*\])?|[^.\[\]]+")
-# `^[a-z]{1,64}\Z`, as it is written in our structs and quoted in a reason, is said in words; one character of
-# another class may come first.
+# A pattern such as `^[a-z]{1,64}\Z`, as our structs write it and a reason quotes it, is put in words; one
+# character of another class may come first.
 _CHARACTERS = re.compile(
     r"Expected `str` matching regex "
     r"'\^(?:\[(?P<first>[^]]+)\])?\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z"
@@ -57,7 +57,7 @@ class BodyDecoder:
         self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
 
     def __call__(self, body: bytes) -> msgspec.Struct:
-        """Raises InvalidRequest with `param` naming the field that was wrong."""
+        """The struct of a body. Raises InvalidRequest with `param` naming the field that was wrong."""
         try:
             value = self._decoded(body or b"{}")
             if self._keeps_text:
@@ -74,9 +74,9 @@ class BodyDecoder:
         return value
 
     def _decoded(self, body: bytes) -> msgspec.Struct:
-        """An integer may be written with a point: `256.0`.
+        """The struct of a body in which an integer may be written with a point: `256.0`.
 
-        Each round settles one field of the struct, so there are no more rounds than it has integers.
+        Each round rewrites one field of the struct, so there are no more rounds than it has integers.
         """
         while True:
             try:
@@ -102,7 +102,7 @@ class QueryDecoder:
         self._check_lengths = LengthCheck(struct)
 
     def __call__(self, query: bytes) -> msgspec.Struct:
-        """Raises InvalidRequest with `param` naming the parameter that was wrong."""
+        """The struct of a query string. Raises InvalidRequest with `param` naming what was wrong."""
         if self._default is not None and (self._takes_none or not query):
             return self._default
         try:
@@ -126,7 +126,10 @@ class QueryDecoder:
 
 
 def body_of(struct: type[S], values: dict[str, object]) -> S:
-    """The body that a client would have to send, of values that the operator gives. Raises InvalidRequest."""
+    """The body's struct from values that the operator gives, checked as a client's body would be.
+
+    Raises InvalidRequest with `param` naming the field that was wrong.
+    """
     _refuse_nul(values, "")
     try:
         value = msgspec.convert(values, struct)
@@ -138,9 +141,9 @@ def body_of(struct: type[S], values: dict[str, object]) -> S:
 
 
 def _as_text(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The struct as a query string may fill it, from which the real one is made strictly.
+    """A struct that a query string fills loosely, and from which the real one is made strictly.
 
-    Read loosely, so that `1` is a number; but the text `null` is text, and no number is a time.
+    Loosely, so that `1` is a number; but the text `null` stays text, and a number is never a time.
     """
     hints = get_type_hints(struct, include_extras=True)
     moments = moment_fields(struct)
@@ -177,7 +180,7 @@ def check_moments(value: msgspec.Struct, fields: tuple[str, ...]) -> None:
 
 
 def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> InvalidRequest:
-    """The contract's 400 for what msgspec says of a value of this struct."""
+    """The contract's 400 for msgspec's error about a value of this struct."""
     match = _VALIDATION.match(str(error))
     reason = match["reason"] if match else str(error)
     # A name that a client made up may itself end like a path.
@@ -201,7 +204,7 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
 
 
 def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | None:
-    """What the field takes, for the reasons that do not say so, or only in a regular expression."""
+    """What the field takes, for reasons that do not say it or only in a regular expression; else None."""
     if reason.startswith("Invalid enum value"):
         words = [f"`{word}`" for word in _words(struct, path)]
         if words:
@@ -221,7 +224,7 @@ def _of_characters(pattern: re.Match[str]) -> str:
 
 
 def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
-    """The words that the field at this path takes; none when it is no such field."""
+    """The words that the field at this path takes; none when the field is not an enumeration."""
     found = [_described(struct)]
     for step in _STEP.findall(path):
         found = [inner for each in found for inner in _inside(each, step)]
@@ -233,12 +236,12 @@ def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
 
 @cache
 def _described(struct: type[msgspec.Struct]) -> msgspec.inspect.Type:
-    """Kept, since it takes half a millisecond to make, and clients decide how often."""
+    """Cached, because it takes half a millisecond to make, and clients decide how often it is needed."""
     return msgspec.inspect.type_info(struct)
 
 
 def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
-    """What a field of this name holds, or at `[0]` a list of this kind."""
+    """The kinds that the field of this name holds; for the step `[0]`, those of a list's items."""
     for each in _plain_kinds(kind):
         if isinstance(each, msgspec.inspect.StructType):
             yield from (field.type for field in each.fields if field.encode_name == step)
@@ -258,7 +261,7 @@ def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
 
 
 def _check_text(body: bytes) -> None:
-    """All strings, also those of unknown fields, which decoding to a struct passes over unread."""
+    """Check all strings, also those of unknown fields, which decoding to a struct skips."""
     if not body.isascii():
         body.decode("utf-8")
     if b"\\u" in body:
@@ -266,7 +269,7 @@ def _check_text(body: bytes) -> None:
 
 
 def _refuse_nul(value: object, path: str) -> None:
-    """PostgreSQL's text cannot hold NUL; the client hears where it was."""
+    """Raises InvalidRequest for a NUL, which PostgreSQL's text cannot hold; `param` says where it was."""
     if isinstance(value, str):
         if "\0" in value:
             raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)

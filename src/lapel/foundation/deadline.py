@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.asgi import Message, Receive
 
-# A request's time may end so many seconds late, or an eighth of it when that is less.
+# A request's time may end so many seconds late, or an eighth of the usual time late when that is less.
 _LATE = 0.25
 
 
@@ -38,9 +38,9 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
-        """So many times the usual time begins now, for the task that calls.
+        """Begin the deadline of the task that calls: `times` the usual time, from now.
 
-        `late` sends the answer at its end.
+        `late` sends the answer when the time is over.
         """
         loop = self._loop
         if loop is None:  # asking for the running loop is a system call
@@ -90,7 +90,7 @@ class Deadline:
         self._answer: asyncio.Task[None] | None = None
 
     def around(self, receive: Receive) -> Receive:
-        """`receive`, with the time standing still meanwhile.
+        """Wrap `receive` so that the time stands still while it waits.
 
         After each piece as much is left as before the first one: a form's pieces are stored as they arrive,
         and its time counts from the last.
@@ -108,22 +108,22 @@ class Deadline:
         return read
 
     def meet(self) -> None:
-        """The answer begins: however long it takes to send, it is in time.
+        """Call when the answer begins: however long it takes to send, it is in time.
 
-        Raises CancelledError again when the time is over and something kept that back.
+        Raises CancelledError when the time is over and something has suppressed the task's cancellation.
         """
         if self._answer is not None:
             raise asyncio.CancelledError
         self.stop()
 
     def stop(self) -> None:
-        """The request has ended."""
+        """Call when the request has ended."""
         self._running.pop(self, None)
 
     async def answered(self) -> bool:
-        """For the task, when it was ended: whether that was the end of its time, and nothing else.
+        """For the task, when it ends with an error: whether its deadline was the only cause.
 
-        The late answer is sent by then.
+        Returns after the late answer is sent.
         """
         if self._answer is None:
             return False
@@ -136,7 +136,7 @@ class Deadline:
         return not self._reading and self._when <= now
 
     def end(self) -> None:
-        """The time is over."""
+        """The time is over: send the late answer and cancel the task."""
         self.stop()
         self._answer = self._loop.create_task(self._late(), name="late-answer")
         self._task.cancel()

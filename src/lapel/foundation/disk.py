@@ -1,4 +1,4 @@
-"""Disks without room: known by their errors, and writes refused before PostgreSQL meets them."""
+"""Full disks: how their errors are recognized, and how writes are refused before PostgreSQL meets one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_EVERY_SECONDS = 1.0
-# The store refuses uploads below max(1 GiB, 5 %); what is small may go on a while longer.
+# The store refuses uploads below max(1 GiB, 5 %); small writes may go on a while longer.
 _SHARE = 0.025
 
 

@@ -27,7 +27,7 @@ _RULES = (
 )
 
 
-# Refusals that every route may give; each page would repeat them, so they are told once.
+# Refusals that every route may give: shown once, and not for each route.
 _USUAL = {
     "400": "invalid_request",
     "401": "unauthorized",
@@ -210,7 +210,7 @@ class _Page:
         return f"<details><summary>{text}</summary>{self._table(schema)}</details>"
 
     def _usual(self) -> str:
-        """What any operation may refuse with, once."""
+        """The refusals of any operation, shown once."""
         refusals = {
             (status, response["$ref"]): response
             for _, _, operation in self._operations
@@ -302,7 +302,7 @@ def _rules(schema: Schema) -> str:
 
 
 def _prose(text: str) -> str:
-    """Escaped text; what stands between backticks is code."""
+    """Escaped text; text between backticks is code."""
     return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
@@ -311,6 +311,6 @@ def _method(method: str) -> str:
 
 
 def _words(method: str, path: str, operation: Schema) -> str:
-    """What the search looks through."""
+    """The text that the search looks through."""
     words = (method, path, operation["operationId"], operation["summary"], *operation["tags"])
     return escape(" ".join((*words, operation.get("x-required-scope", ""))).lower())

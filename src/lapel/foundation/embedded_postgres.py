@@ -3,6 +3,9 @@
 `EmbeddedPostgres(folder)` keeps its data in `folder`/postgres. Everything here is synchronous: the
 supervisor and the commands call it from their main thread, which must live as long as the server
 (the kernel ends the server with the thread that started it). The caller holds the folder's lock.
+
+Sources: PostgreSQL's documentation, sections "Peer Authentication" and "Shutting Down the Server";
+PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ _INITDB = (
     "--no-instructions", "--no-sync",
 )  # fmt: skip
 _CONFIGURATION = {
-    "listen_addresses": "",  # no TCP at all: the socket's folder is the door
+    "listen_addresses": "",  # no TCP at all, only the socket in its folder
     "unix_socket_permissions": "0700",
     "shared_buffers": "64MB",
     "max_connections": "60",
@@ -44,8 +47,8 @@ _CONFIGURATION = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
-    # What the server does is logged; what a statement does wrong is not, because its text and its
-    # parameters hold what people said. The API reports such errors itself.
+    # The server's own events are logged. Errors of statements are not, because the text and the parameters
+    # of a statement hold what people said; the API reports such errors itself.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
@@ -83,10 +86,11 @@ class EmbeddedPostgres:
         self._programs: Path | None = None
 
     def start(self, *, patience: float = 120.0, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Starts the server and returns when it accepts connections, in seconds at most `patience`.
+        """Starts the server and returns when it accepts connections, after `patience` seconds at most.
 
         Makes the data folder when there is none, and stops a server that a killed process left there.
-        Gives up, with the server stopped, as soon as `interrupted`. Raises PostgresError.
+        Stops the server and gives up as soon as `interrupted()` is true. Raises PostgresError when the server
+        cannot be started, ends, is interrupted or is not ready in time.
         """
         if threading.current_thread() is not threading.main_thread():
             raise PostgresError("PostgreSQL must be started by the main thread; it ends with its starter.")
@@ -101,14 +105,17 @@ class EmbeddedPostgres:
             self._make(who)
         self._give(self.data, who)
         self._sockets = install.socket_folder(self.folder, who)
-        # As with the pid file: nothing works here any more, and a stale one can block a start for ever.
+        # As with the pid file: no server works here any more, and a stale lock can block a start for ever.
         (self._sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         self._write_access(self.data, who)
         self._process = self._spawn(who, self.data, self._server_arguments(who, self._sockets))
         self._await_ready(patience, interrupted)
 
     def stop(self, *, grace: float = 5.0) -> None:
-        """Stops the server (fast, then at once, then hard) and reaps it. `grace`: seconds for the first."""
+        """Stops the server (fast, then immediate, then SIGKILL) and reaps it. `grace`: seconds for the first.
+
+        Raises PostgresError, or RuntimeError for a process that it left behind, when one does not end.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -143,17 +150,23 @@ class EmbeddedPostgres:
 
     @property
     def sockets(self) -> Path:
-        """Folder with the server's socket."""
+        """Folder with the server's socket. Raises PostgresError when it is not running."""
         if self._sockets is None:
             raise PostgresError("PostgreSQL is not running.")
         return self._sockets
 
     def dsn(self, user: str = OWNER, database: str = OWNER) -> str:
-        """Connection URL over the socket; the peer's account decides who may be which role."""
+        """Connection URL over the socket; the peer's account decides which roles it may use.
+
+        Raises PostgresError when the server is not running.
+        """
         return dsn(self.sockets, user, database)
 
     def program(self, name: str) -> Path:
-        """Path of `pg_dump`, `pg_restore`, `psql`… of the same version as the server."""
+        """Path of `pg_dump`, `pg_restore`, `psql`… of the same version as the server.
+
+        Raises PostgresError when the programs, or an account to run them, cannot be had.
+        """
         if self._programs is None:
             who = install.account(self._say)
             self._programs = install.programs(who, self._package or install.package_folder())
@@ -185,7 +198,7 @@ class EmbeddedPostgres:
         for database, statements in ((SUPERUSER, _ROLES + _DATABASE), (OWNER, _EXTENSIONS)):
             arguments = ["--single", "-D", seen, "-c", "exit_on_error=on", "-c", "fsync=off", database]
             self._run(who, building, "postgres", arguments, statements)
-        # Everything is written out once, here, and not after each of the steps above.
+        # Everything is synced once, here, and not after each of the steps above.
         method = ["--sync-method=syncfs"] if sys.platform == "linux" else []
         self._run(who, building, "initdb", ["--sync-only", *method, "-D", seen])
         building.rename(self.data)
@@ -213,8 +226,8 @@ class EmbeddedPostgres:
         return [*shim, str(who.uid), str(who.gid), str(os.getpid()), str(cwd), *argv]
 
     def _as_seen(self, data: Path, who: Account) -> str:
-        """How the server names its folder. When its account cannot pass the parents, it has only the
-        working folder that the shim entered as root; /proc gives that an absolute name."""
+        """The path of the data folder for the server. An account that cannot pass the parents has only the
+        working folder, which the shim entered as root; /proc gives that an absolute name."""
         hidden = os.geteuid() == 0 and who.uid != 0 and not install.may_enter(data.parent)
         if hidden and sys.platform != "linux":
             raise PostgresError(f"{who.name} cannot enter {data.parent}; choose another data folder.")
@@ -235,7 +248,7 @@ class EmbeddedPostgres:
         os.chown(data, who.uid, who.gid)
 
     def _write_access(self, data: Path, who: Account) -> None:
-        """Only we (by the kernel's word for who holds the socket's other end) may be any of our roles."""
+        """Only our account, which the kernel names for the socket's other end, may be any of our roles."""
         names = {"root", who.name} if os.geteuid() == 0 else {who.name}
         lines = [f'own "{name}" {role}' for name in sorted(names) for role in (SUPERUSER, OWNER)]
         for file, content in (
@@ -295,7 +308,7 @@ def _shorten(log: Path) -> None:
         if size <= LOG_LIMIT:
             return
         file.seek(size - LOG_LIMIT)
-        with contextlib.suppress(OSError):  # a full disk has no room for it, and gets some
+        with contextlib.suppress(OSError):  # a full disk has no room for the copy; truncating makes some
             kept = os.open(log.with_suffix(".log.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(kept, "wb") as target:
                 target.write(file.read(LOG_LIMIT))

@@ -8,7 +8,7 @@ from functools import cache
 from lapel.foundation.bodies import BodyDecoder, QueryDecoder
 from lapel.foundation.operations import Operation
 
-# Of each struct one decoder; many operations have the empty ones.
+# One decoder for each struct, because many operations share the empty ones.
 _body_decoder = cache(BodyDecoder)
 _query_decoder = cache(QueryDecoder)
 
@@ -24,7 +24,7 @@ class Endpoint:
     fields: QueryDecoder
     parameters: tuple[str, ...]
     writes: bool
-    # Whether what it keeps has a client's own text in it.
+    # Whether it stores a client's own text.
     grows: bool
 
 
@@ -36,7 +36,7 @@ def endpoint_of(operation: Operation) -> Endpoint:
         _query_decoder(operation.query),
         _query_decoder(operation.body),
         operation.parameters,
-        # Deleting makes room; `none` stores nothing, or (a heartbeat) looks after the disk itself.
+        # Deleting makes room; `none` stores nothing, or (a heartbeat) checks the disk itself.
         writes=operation.method not in ("GET", "DELETE") and operation.idempotency != "none",
         grows=operation.idempotency == "stored"
         or operation.method in ("PUT", "PATCH")

@@ -29,7 +29,7 @@ def crash_point(name: str) -> None:
         return
     if _Armed.marker is not None:
         try:
-            _Armed.marker.unlink()  # whoever removes it is the one that ends
+            _Armed.marker.unlink()  # only the process that removes it ends
         except FileNotFoundError:
             return
     os._exit(_EXIT_CODE)

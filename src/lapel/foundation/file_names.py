@@ -41,8 +41,8 @@ def _visible(text: str) -> str:
 
 
 def content_disposition(disposition: Disposition, name: str, fallback: str) -> str:
-    """The header's value, ASCII, for a name of ours with a suffix. Old clients get `fallback`, plain ASCII,
-    for what comes before the suffix when ASCII has no letters for that."""
+    """The header's value, ASCII, for a name of ours with a suffix. When ASCII has no letters for the part
+    before the suffix, old clients get `fallback` (plain ASCII) in its place."""
     if name.isascii():
         return f'{disposition}; filename="{name}"'
     # Old clients read the ASCII form only; all others prefer `filename*`.

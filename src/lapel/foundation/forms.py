@@ -1,6 +1,8 @@
 """`multipart/form-data`, read as it arrives: text fields are kept, files are handed on piece by piece.
 
 Whatever is sent, no more than one block and the text fields are held; parsing is done in a thread.
+
+Source: RFC 7578.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ MAX_PARTS = 100
 MAX_FIELD_BYTES = 80 * 1024
 _MAX_HEADERS = 8
 _MAX_HEADER_BYTES = 4096
-# Enough for a change of thread to cost little.
+# Large enough that a change of thread costs little in comparison.
 _BLOCK_BYTES = 256 * 1024
 _PLAIN_ENCODINGS = frozenset((b"7bit", b"8bit", b"binary"))
 
-# It tells of each wrong byte that somebody sends.
+# The parser logs each wrong byte that a client sends.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
@@ -56,7 +58,8 @@ _Event: TypeAlias = "_Begin | _End | bytes"
 class Form(Generic[S]):
     """One request's form: first its files, then, once there is no next file, its text fields.
 
-    Raises InvalidRequest for what is no form or is cut off, PayloadTooLarge beyond a limit, ClientGone.
+    Reading raises InvalidRequest when the body is not a valid form or is cut off, PayloadTooLarge beyond a
+    limit, ClientGone when the client hangs up.
     """
 
     def __init__(
@@ -68,7 +71,11 @@ class Form(Generic[S]):
         fields: QueryDecoder,
         field_bytes: int,
     ) -> None:
-        """`field_bytes`: how much there may be beside the files. Raises UnsupportedMediaType too."""
+        """`field_bytes`: bytes that the form may have beside its files.
+
+        Raises UnsupportedMediaType when the request is no form, PayloadTooLarge when its declared length is
+        over the limit, InvalidRequest when its boundary is missing or too long.
+        """
         self._receive = receive
         self._fields = fields
         self._texts: dict[str, str] = {}
@@ -89,13 +96,14 @@ class Form(Generic[S]):
     async def next_file(self) -> str | None:
         """The next file's field; None when the form has ended.
 
-        What was not read of the file before is skipped.
+        The unread rest of the file before is skipped. Raises InvalidRequest also for a field that is sent
+        twice, a file without a name, and a name with another suffix.
         """
         while await self.read():
             pass
         while (event := await self._next()) is not None:
             if not isinstance(event, _Begin):
-                continue  # the rest of a part that nobody asked for
+                continue  # the rest of a part that the operation does not take
             self._parts += 1
             if self._parts > MAX_PARTS:
                 raise InvalidRequest(f"The form may have at most {MAX_PARTS} parts.")
@@ -118,7 +126,10 @@ class Form(Generic[S]):
         return None
 
     async def read(self) -> bytes:
-        """A piece of the file; nothing at its end."""
+        """A piece of the file; nothing at its end.
+
+        Raises InvalidRequest when the file is empty, PayloadTooLarge when it is larger than it may be.
+        """
         if self._file is None:
             return b""
         event = await self._next()
@@ -135,11 +146,11 @@ class Form(Generic[S]):
         return event
 
     def moved(self) -> int | None:
-        """Bytes that arrived so far; None unless the next ones are awaited, which is the sender's affair."""
+        """Bytes that arrived so far; None while the server works and does not wait for the client."""
         return self._received if self._receiving else None
 
     def fields(self) -> S:
-        """The text fields, once all files are read. Raises InvalidRequest."""
+        """The text fields, once all files are read. Raises InvalidRequest for a field that is wrong."""
         return cast("S", self._fields.of(self._texts))
 
     async def _text(self, name: str) -> str:
@@ -185,7 +196,7 @@ class Form(Generic[S]):
 
 
 class _Parser:
-    """From bytes to events; knows nothing of what the form is for."""
+    """Turns bytes into events, whatever the form is for."""
 
     def __init__(self, boundary: bytes) -> None:
         self.ended = False
@@ -216,7 +227,7 @@ class _Parser:
             ) from error
 
     def feed(self, block: bytes) -> list[_Event]:
-        """What the block brings; data that follows data is one piece. Raises InvalidRequest."""
+        """The events of the next block, with consecutive data in one piece. Raises InvalidRequest."""
         try:
             self._parser.write(block)
         except FormParserError as error:
@@ -262,7 +273,7 @@ class _Parser:
 
 
 def _describe(headers: Mapping[bytes, bytes]) -> _Begin:
-    """What a part's headers say of it. Raises InvalidRequest."""
+    """The name and file name in a part's headers. Raises InvalidRequest."""
     kind, options = parse_options_header(headers.get(b"content-disposition"))
     name = options.get(b"name")
     if kind != b"form-data" or name is None:

@@ -1,4 +1,4 @@
-"""Rows that only time makes useless: kept answers, old events, rate windows, the queue's log."""
+"""Deletes rows that become useless with time: stored answers, old events, rate windows, the queue's log."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _BATCH = 5000
 
-# Each statement takes the moment before which rows are useless, and how many to take at once: as an
-# array, because a join would read the whole table for a batch of it. Answers and events also go, many at
-# once, with an end user: what another transaction holds is left for the next round.
+# Each statement takes the moment before which rows are useless, and how many to delete at once. The rows are
+# an array, because a join would read the whole table for each batch. Answers and events are also deleted
+# with an end user, many at once: rows that another transaction holds are left for the next round.
 PRUNE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
@@ -67,7 +67,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def prune(kit: Kit) -> dict[str, int]:
-    """Delete what is too old, in batches; how many rows of what."""
+    """Delete what is too old, in batches; returns the number of rows of each kind.
+
+    Raises Unavailable when the database is away.
+    """
     now = kit.clock.now()
     pruned = {name: await _prune_one(kit.database, statement, now - kept) for name, statement, kept in _KEPT}
     if any(pruned.values()):
@@ -86,7 +89,7 @@ async def _prune_one(database: Database, statement: str, before: datetime) -> in
 
 
 def schedules(kit: Kit) -> tuple[Schedule, ...]:
-    """Once an hour."""
+    """`prune`, once an hour."""
 
     async def run() -> None:
         await prune(kit)

@@ -1,10 +1,13 @@
 """Time and size limits for HTTP connections, which uvicorn and httptools leave out.
 
-A subclass of uvicorn's protocol that a connection cannot outstay: it has `header_timeout` to send its
-request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each
+A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to
+send its request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each
 `body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as
-long as it moves. The limits cost a request nothing but a few counters: one sweep a second or less,
-for all connections together, looks at the clock.
+long as it moves. The limits cost a request only a few counters: one sweep for all connections together
+looks at the clock, every second or more often.
+
+Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
+section 15.5.9 (408), and RFC 6585, section 5 (431).
 """
 
 from __future__ import annotations
@@ -31,14 +34,17 @@ if TYPE_CHECKING:
 
 MINIMUM_RATE = 1024  # bytes per second
 MAX_HEADERS = 200
-LINGER = 2.0  # seconds in which a refused client may still send, so that it gets to read why
+LINGER = 2.0  # seconds for which a refused client may still send, so that it can read the refusal
 
 IDLE, HEAD, BODY, REFUSED = range(4)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Seconds for the head, seconds in which a body must move, bytes of the head, names for refusals."""
+    """The limits of a connection: the timeouts in seconds, `header_limit` in bytes.
+
+    `request_id` makes the id of a refusal.
+    """
 
     header_timeout: float
     body_timeout: float
@@ -47,7 +53,7 @@ class HttpLimits:
 
     @property
     def sweep(self) -> float:
-        """Seconds between two looks at the clock."""
+        """Seconds between two sweeps."""
         return min(1.0, self.header_timeout / 8, self.body_timeout / 8)
 
 
@@ -66,7 +72,7 @@ class GuardedProtocol(HttpToolsProtocol):
     limits: ClassVar[HttpLimits]
     sweeping: ClassVar[asyncio.TimerHandle | None] = None
 
-    # What the parser is at, counted by `_turn`; the sweep notices a change by the pair.
+    # The phase of the parser. `_turn` counts its changes, so that the sweep also notices a return to a phase.
     _phase = HEAD
     _turn = 0
     _fed = 0  # bytes since the head began
@@ -131,7 +137,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if hosts > 1 or (hosts == 0 and parser.get_http_version() == "1.1"):
             self._fail(400, "A request must have one Host header.")
         super().on_headers_complete()
-        # The cycle has the scope: if that had the cycle, both would wait for the collector.
+        # The cycle refers to the scope. A strong reference back would leave both to the garbage collector.
         cycle = ref(self.cycle)
         cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
         cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
@@ -159,7 +165,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def check(self, now: float) -> None:
-        """Ends the connection when it has outstayed a limit. `now`: the loop's time, seconds."""
+        """Ends the connection when it has exceeded a limit. `now`: the loop's time, seconds."""
         answered = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
         seen = (self._phase, self._turn, answered)
         if seen != self._seen:
@@ -175,9 +181,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _check_body(self, now: float, answered: bool) -> None:
         if not answered and (self.flow.read_paused or self.cycle.waiting_for_100_continue):
-            self._since, self._moved_then = now, self._moved  # we keep the client waiting, not it us
+            self._since, self._moved_then = now, self._moved  # the client waits for us
         elif now - self._since > self.limits.body_timeout:
-            if answered:  # a body that nobody wants has had its time
+            if answered:  # nothing needs the rest of this body
                 self.transport.abort()
             elif self._moved - self._moved_then < MINIMUM_RATE * self.limits.body_timeout:
                 self._refuse(Refusal(408, "The body did not arrive in time."))
@@ -220,7 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._turn += 1
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
-            started = True  # garbage behind a body, in one packet with it: its request awaits an answer
+            started = True  # garbage came behind a body in one packet: the body's request awaits an answer
             if cycle.response_started:
                 self.transport.abort()
                 return
@@ -244,7 +250,7 @@ def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
 
 
 def _send_unframed(cycle: RequestResponseCycle) -> None:
-    """A client of HTTP/1.0 knows no chunks: a body of unknown length ends with its connection."""
+    """HTTP/1.0 has no chunks: send a body of unknown length as it is, ended by the end of the connection."""
     send = cycle.send
     unframed = False
 

@@ -11,7 +11,7 @@ HELD = 16 * 1024  # bytes; a longer first write is not worth waiting for
 
 
 class JoinedTransport(asyncio.Transport):
-    """A transport that keeps a short write back until the next one, but not beyond the loop's turn."""
+    """A transport that holds a short write back until the next one, or until the end of the loop's turn."""
 
     __slots__ = ("_held", "_loop", "_transport")
 

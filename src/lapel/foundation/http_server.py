@@ -32,13 +32,13 @@ class AddressInUse(OSError):
 def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     """`count` listening sockets for as many processes on one address; port 0 takes a free port.
 
-    On Linux each is a queue of its own, between which the kernel spreads connections; elsewhere all
-    are the same one. Raises AddressInUse.
+    On Linux each has a queue of its own (SO_REUSEPORT), and the kernel spreads connections over them;
+    elsewhere all share one queue. Raises AddressInUse when the address cannot be listened on.
     """
     family, _, _, _, address = _resolve(host, port)
     share = count > 1 and sys.platform == "linux"
     try:
-        # Sockets that share a port would share it with a stranger as well: ask for it alone first.
+        # A socket that shares its port would also share it with another program's: bind it alone first.
         first = _bound(family, address, share=False)
         if share:
             address = first.getsockname()

@@ -40,7 +40,7 @@ class TimeOrderedIds:
         self._clock = clock
         self._lock = Lock()
         self._last = (0, 0)
-        # What ids of one millisecond share, nearly always; to make it is most of the work.
+        # The part that ids of one millisecond nearly always share; to make it is most of the work.
         self._shared: tuple[int, int, str] = (0, 0, encode(0, 16))
 
     def new(self, prefix: Prefix) -> str:
@@ -61,6 +61,6 @@ class TimeOrderedIds:
 
 
 def made_at(value: str) -> datetime | None:
-    """When an id (prefix or not) was made, by the clock of who made it; None for what is no id."""
+    """When an id (prefix or not) was made, by its maker's clock, UTC; None for text that is no id."""
     found = _ID.match(value)
     return None if found is None else EPOCH + timedelta(milliseconds=decode(found[1]))

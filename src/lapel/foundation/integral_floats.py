@@ -35,7 +35,7 @@ def with_integers(body: bytes, refusal: str) -> bytes | None:
 
 
 def _rewritten(text: bytes, steps: list[str | None]) -> bytes:
-    """The text as it is when the steps lead through something of another kind."""
+    """The rewritten text; unchanged when the steps lead through a value of another kind."""
     try:
         if not steps:
             return _whole(text)

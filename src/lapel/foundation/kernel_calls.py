@@ -1,6 +1,8 @@
 """The system calls that take rights away from this very process, for which Python has no names. Linux only.
 
-All of them raise OSError when the kernel says no. They change the calling thread and what it starts.
+All of them raise OSError when the kernel refuses. They change the calling thread and what it starts.
+
+Sources: prctl(2), capset(2), unshare(2), landlock(7) and seccomp(2) of the Linux man-pages.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _OF_FILES = 0b0111 | 1 << 14 | 1 << 15  # execute, write, read, truncate, ioctl:
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # bind and connect TCP; abstract sockets and signals of others
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
-# What a process that computes never needs: sockets and their other ways, other processes, mounts, the kernel.
+# What a process that only computes never needs: sockets and ways around them, other processes, mounts, the
+# kernel.
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsmount": 432, "pidfd_getfd": 438, "mount_setattr": 442,
@@ -79,17 +82,17 @@ def _prctl(option: int, *arguments: int) -> int:
 
 
 def forbid_new_privileges() -> None:
-    """No program that is run from here on gets more rights than we have."""
+    """No program that is run from here on gets more rights than this process has."""
     _prctl(_SET_NO_NEW_PRIVS, 1)
 
 
 def forbid_looking_in() -> None:
-    """Other processes of our account may not read our memory, and a crash leaves no core."""
+    """Other processes of this account may not read this one's memory, and a crash leaves no core."""
     _prctl(_SET_DUMPABLE, 0)
 
 
 def shrink_bounding_set(kept: Collection[int] = ()) -> None:
-    """No capability but these can be had any more. Those that we hold stay until `drop_capabilities`."""
+    """No capability but `kept` can be gained any more. Those that are held stay until `drop_capabilities`."""
     for number in range(64):
         try:
             held = _prctl(_CAPBSET_READ, number)
@@ -100,7 +103,7 @@ def shrink_bounding_set(kept: Collection[int] = ()) -> None:
 
 
 def drop_capabilities(kept: Collection[int] = ()) -> None:
-    """Gives back every capability but these, also as uid 0. `kept`: below 32, and held."""
+    """Gives up every capability but `kept` (numbers below 32, held at present), also as uid 0."""
     _prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     bits = sum(1 << number for number in kept)
@@ -155,13 +158,16 @@ def _allow(ruleset: int, path: Path, allowed: int) -> None:
 
 
 def denied(*, but: Collection[str] = ()) -> set[int]:
-    """Numbers of the calls listed above on this machine, `but` for some."""
+    """Numbers of the calls listed above on this machine, without those named in `but`."""
     listed = _DENIED.get(platform.machine(), {}) | _COMMON
     return {number for name, number in listed.items() if name not in but}
 
 
 def refuse_calls(numbers: Collection[int]) -> None:
-    """From here on these calls fail with EPERM, in all threads. Raises OSError on other machines than two."""
+    """From here on these calls fail with EPERM, in all threads.
+
+    Raises OSError on machines other than x86_64 and aarch64.
+    """
     machine = platform.machine()
     if machine not in _DENIED:
         raise OSError(errno.ENOSYS, f"no list of system calls for {machine}")

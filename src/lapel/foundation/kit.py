@@ -1,4 +1,4 @@
-"""What every slice's service is built on: the outside world as arguments."""
+"""The dependencies of every slice's service: the outside world as arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 
-# A process that ends because the database restarts would only be started again, and again.
+# Seconds. A process that ended because the database restarts would only be started again, and again.
 RESTART_PATIENCE = 30.0
 
 
@@ -48,7 +48,7 @@ class Kit:
     revocations: Revocations
     store: ObjectStore
     links: Links
-    # Of the disk that the database lies on; None where that is somebody else's.
+    # For the disk of the embedded database; None when the database is not ours.
     disk: DiskGuard | None
 
 
@@ -65,7 +65,8 @@ async def open_kit(
 
     `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds
     that a database which is away may take to come back. `connections` and `lock_seconds`: see Database.
-    Raises StoreUnavailable without credentials, and what asyncpg raises without a database.
+    Raises StoreUnavailable without credentials, what asyncpg raises without a database, and ValueError when
+    the settings are not complete.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
         raise ValueError("the database, the store and the secret must be known before a kit is opened")
@@ -96,7 +97,10 @@ async def open_kit(
 
 
 def credential_source(settings: Settings, clock: Clock) -> CredentialSource:
-    """The keys that were set, or the usual AWS chain, refreshed."""
+    """The keys of the settings, or else those of the usual AWS chain, refreshed.
+
+    Raises StoreUnavailable when the chain finds none, or botocore is not installed.
+    """
     if settings.s3_access_key_id and settings.s3_secret_access_key:
         return StaticCredentials(
             Credentials(settings.s3_access_key_id, settings.s3_secret_access_key, settings.s3_session_token)

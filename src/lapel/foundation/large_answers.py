@@ -1,8 +1,8 @@
 """Answers that are large: made once there is room for them, sent in pieces, within a budget of bytes.
 
-A body counts from before it is made until its reader has taken it; one that is made while it is sent counts
-for what is held of it at a time. While others wait for room, a reader must take what is there at the least
-rate, and a body that was made whole within a minute, or is cut off.
+A body counts from before it is made until its reader has taken it; a body that is made while it is sent
+counts for what is held of it at a time. While others wait for room, a reader is cut off that reads more
+slowly than the least rate, or takes more than a minute for a body that was made whole.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PIECE = 256 * 1024
 """Bytes that are handed to the connection at once; a longer body is a large one."""
 
 IN_PIECES = 640 * 1024
-"""To be given as the size of an answer that is made in pieces."""
+"""The size to give for an answer that is made in pieces."""
 
 _TOTAL = 128 * MIB
 _OF_ONE_WORLD = 64 * MIB
-# As the row came, as it is read, as it is encoded.
+# Three copies: the row as it came, as it is read, as it is encoded.
 _WHILE_MADE = 3
 _WITHIN_SECONDS = 60.0
 
@@ -40,17 +40,17 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def is_large(body: Body) -> bool:
-    """Whether it needs room to be sent in."""
+    """Whether a body needs room to be sent."""
     return not isinstance(body, bytes) or len(body) > PIECE
 
 
 def room_of(body: Body) -> int:
-    """The bytes that it counts for."""
+    """The bytes that a body counts for."""
     return len(body) if isinstance(body, bytes) else IN_PIECES * _WHILE_MADE
 
 
 class LargeAnswers:
-    """The room for them in this process."""
+    """The room for large answers in this process."""
 
     def __init__(self, *, least_rate: float = 64 * 1024, window: float = 5.0) -> None:
         """`least_rate`: bytes a second; it is measured over `window` seconds, while others wait."""
@@ -59,9 +59,10 @@ class LargeAnswers:
 
     @asynccontextmanager
     async def room(self, scope: Scope, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
-        """Room for a body of about `size` bytes; for more while it is not `made` yet.
+        """Room for a body of about `size` bytes; for three times as many while it is not `made` yet.
 
-        Raises Unavailable; and ClientGone for a reader that is cut off, whose connection is ended.
+        Raises Unavailable when there is no room in time; ClientGone when the reader is too slow and its
+        connection was ended.
         """
         try:
             async with self._admission.hold(world_id, size if made else size * _WHILE_MADE) as place:
@@ -76,7 +77,10 @@ class LargeAnswers:
             raise ClientGone from error
 
     async def send(self, scope: Scope, send: Send, body: Body, place: Place) -> None:
-        """Send a body in its room, no faster than it is read. Raises ClientGone."""
+        """Send a body in its room, no faster than it is read.
+
+        Raises ClientGone when the client has hung up, or an error broke the body off.
+        """
         if not isinstance(body, bytes):
             await self._send_pieces(scope, send, body, place)
             return
@@ -93,7 +97,7 @@ class LargeAnswers:
         """Make and send one piece after the other, for as long as there is a reader."""
         taken, sending = 0, False
         place.least_rate = self._least_rate
-        place.moved = lambda: taken if sending else None  # it is not to blame for what is being made
+        place.moved = lambda: taken if sending else None  # the reader is not to blame while a piece is made
         async with aclosing(body):
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,7 +1,9 @@
 """The OpenAPI 3.1 document, from the list of operations and nothing else.
 
-It promises what the server keeps: every status and every error code that an operation can
-answer with, and no other. The tests hold each answer of each test against it.
+It lists every status and every error code that an operation can answer with, and no other. The tests check
+each answer of each test against it.
+
+Source: OpenAPI Specification 3.1.0.
 """
 
 from __future__ import annotations
@@ -327,7 +329,7 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
 
 def _refusal(status: int, errors: list[type[ApiError]], schemas: Schemas, limited: tuple[str, ...]) -> Schema:
     codes: Schema = {"enum": [error.code for error in errors]}
-    # Unauthorized comes before the limits are looked at.
+    # A request is answered with Unauthorized before the limits are looked at.
     headers = ["X-Request-Id", *(limited if status != HTTPStatus.UNAUTHORIZED else ())]
     if status in _WAITS:
         headers.append("Retry-After")

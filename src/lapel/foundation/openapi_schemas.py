@@ -1,4 +1,7 @@
-"""From the structs of operations to the `components.schemas` of the OpenAPI document."""
+"""Makes the `components.schemas` of the OpenAPI document from the structs of operations.
+
+Sources: OpenAPI Specification 3.1.0 (Schema Object), and JSON Schema 2020-12.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,7 @@ def _has_example(schema: Schema) -> bool:
 
 
 def _reachable(structs: Iterable[type[msgspec.Struct]]) -> dict[type[msgspec.Struct], None]:
-    """The structs and all that their fields hold, in a stable order (a set that remembers it)."""
+    """The structs and all that their fields hold, in a stable order (a dict as an ordered set)."""
     found: dict[type[msgspec.Struct], None] = {}
     for struct in structs:
         _walk(msgspec.inspect.type_info(struct), found)

@@ -91,9 +91,10 @@ async def publish_many(
     dedupes: Sequence[str] | None = None,
     end_user_ids: Sequence[str | None] | None = None,
 ) -> None:
-    """`publish` for many resources in one statement: (resource id, data), and what may happen once only.
+    """`publish` for many resources in one statement; `resources` are (resource id, data).
 
-    `end_user_ids`: with whom each event goes, of those that tell of an end user and whose resource stays.
+    `dedupes` and `end_user_ids`, where given, have one item for each resource. An event with an end user's id
+    is erased with this end user: for events that are about an end user and whose resource stays.
     """
     event_ids = [ids.new("evt") for _ in resources]
     bodies = [
@@ -112,10 +113,13 @@ def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
 
 
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:
-    """Erase what the events say of erased resources (the events go with it)."""
+    """Delete the events of erased resources."""
     await connection.execute(ERASE_EVENTS, world_id, resource_ids)
 
 
 async def erase_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Erase some events in which resources that stay tell of a deleted end user; how many, 0 for no more."""
+    """Delete events, `limit` at most, that are about a deleted end user and whose resources stay.
+
+    Returns how many were deleted; 0 when none is left.
+    """
     return await connection.fetchval(ERASE_EVENTS_OF_END_USER, world_id, end_user_id, limit)

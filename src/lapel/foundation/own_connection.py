@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What asyncpg raises on a connection that ended since it was used last; the last of these, where the reason
-# of the server comes in while a statement is being sent.
+# What asyncpg raises on a connection that ended since it was used last; InternalClientError, when the
+# server's reason comes in while a statement is being sent.
 _ENDED = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -36,7 +36,10 @@ class OwnConnection:
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do some work on it. The caller limits the time. Raises what asyncpg raises."""
+        """Do some work on the connection, twice if it had ended since it was used last.
+
+        The caller limits the time. Raises what asyncpg raises.
+        """
         async with self._lock:
             if self._connection is not None and not self._connection.is_closed():
                 try:

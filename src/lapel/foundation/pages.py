@@ -1,7 +1,8 @@
 """Lists: newest first by (`created_at`, id), a cursor that never skips or repeats.
 
-The cursor carries the full-precision time and the id of the last row shown; its checksum is also one of the
-list's name, so that another list refuses it. SQL of every list:
+The cursor carries the full-precision time and the id of the last row shown; its checksum also covers the
+list's name, so that another list refuses it. The method is keyset pagination
+(https://use-the-index-luke.com/no-offset). SQL of every list:
 
     WHERE world_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC
     LIMIT $4 OFFSET $5
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # Where a walk from the newest begins: a moment after every row, and an id after every id.
 BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
-# Of a page's 1 MiB of JSON; the rest is for the cursor and what else stands beside the rows.
+# For the rows, of a page's 1 MiB of JSON; the rest is for the cursor and the other fields.
 PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
@@ -123,7 +124,7 @@ def _read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
         if _checksum(list_name, text) != checksum:
             raise refused
         microseconds, _, row_id = text.partition(".")
-        # Anybody can compute a checksum: what the database is given must be an id.
+        # Clients can compute the checksum too, so check that the database is given an id.
         if not _ROW_ID.match(row_id):
             raise refused
         return EPOCH + timedelta(microseconds=int(microseconds)), row_id

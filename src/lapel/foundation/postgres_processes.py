@@ -1,8 +1,10 @@
-"""Finding and stopping the processes of a PostgreSQL data folder, whoever started them.
+"""Finding and stopping the processes of a PostgreSQL data folder, whichever process started them.
 
 A killed supervisor may leave a server behind, and PostgreSQL 18 can hang for ever in a fast stop that
 comes right after a crash of one of its processes. So a stop always escalates: SIGINT (fast),
 SIGQUIT (immediate; the next start recovers), SIGKILL.
+
+Source: PostgreSQL's documentation, section "Shutting Down the Server"; pidfd_open(2) of the Linux man-pages.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def escalate(send: Callable[[signal.Signals], None], gone: Callable[[float], boo
 
 
 def postmaster_pid(data: Path) -> int | None:
-    """The pid in `data`/postmaster.pid, or None; that of a single-user server stands there negated."""
+    """The pid in `data`/postmaster.pid, or None; the file holds the pid of a single-user server negated."""
     try:
         first = (data / "postmaster.pid").read_text().split("\n", 1)[0]
         return abs(int(first)) or None
@@ -55,13 +57,13 @@ def is_ready(data: Path, pid: int) -> bool:
 def stop_survivors(data: Path, grace: float) -> list[int]:
     """Stops every PostgreSQL process that works in `data` and returns the pids found.
 
-    The caller holds the lock of the data folder, so whatever runs there was left behind.
+    The caller holds the lock of the data folder, so every process that runs there was left behind.
     Raises RuntimeError when one outlives SIGKILL.
     """
     found = _working_in(data)
     if found:
         leader = postmaster_pid(data)
-        # The server's own children end with it; a headless rest gets the signals itself.
+        # The server's own children end with it; children without a server get the signals themselves.
         for pid in [leader] if leader in found else found:
             if not _stop_stranger(pid, grace):
                 raise RuntimeError(f"PostgreSQL process {pid} of {data} does not end; stop it and try again.")
@@ -70,8 +72,8 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL processes of {data} do not end: {_working_in(data)}.")
             time.sleep(POLL)
-    # Nothing works here any more. PostgreSQL would refuse to start beside a stale pid file that names a
-    # process which got the number since, and beside one that a server died over before it was written.
+    # No server works here any more. PostgreSQL would refuse to start beside a stale pid file whose number
+    # another process has got since, and beside one that its server did not finish writing before it died.
     pid = postmaster_pid(data)
     if pid is None or _alive(pid):
         (data / "postmaster.pid").unlink(missing_ok=True)

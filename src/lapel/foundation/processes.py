@@ -1,4 +1,4 @@
-"""What a process asks of the system for itself: to end with the one that started it, and to keep one heap."""
+"""Requests of a process to the system: to end with the process that started it, and to keep one heap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _M_ARENA_MAX = -8
 
 
 def end_with(parent: int | None) -> None:
-    """Makes sure that we end at once when the process `parent` does, however it ends."""
+    """Makes sure that this process ends at once when the process `parent` ends, in whatever way."""
     if parent is None:
         return
     if sys.platform == "linux":
@@ -26,10 +26,10 @@ def end_with(parent: int | None) -> None:
 
 
 def keep_one_heap() -> None:
-    """All threads allocate from one heap; to be called before there are others.
+    """All threads allocate from one heap; call it before there is a second thread.
 
-    Else glibc makes one for each, and each keeps the pages that its largest work took. Other C libraries do
-    not, and have no such call.
+    Otherwise glibc makes a heap for each thread, and each heap keeps the pages that its largest work took.
+    Other C libraries do not, and have no such call.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 1)

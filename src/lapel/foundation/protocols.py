@@ -1,4 +1,4 @@
-"""What the request path (`requests.py`) is given to work with."""
+"""The interfaces of what the request path (`requests.py`) is given to work with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ class Authenticate(Protocol):
     """Knows tokens; see `auth.py`."""
 
     async def __call__(self, header: bytes | None) -> Actor:
-        """The actor of an Authorization header. Raises Unauthorized."""
+        """The actor of an Authorization header.
+
+        Raises Unauthorized without a valid token, Unavailable when tokens cannot be looked up.
+        """
         ...
 
     def device_token(self, header: bytes | None) -> bytes | None:
@@ -26,20 +29,23 @@ class Limiter(Protocol):
     """Counts requests; see `limits.py`."""
 
     async def take(self, actor: Actor, operation: Operation) -> Headers:
-        """The headers to answer with. Raises RateLimitExceeded."""
+        """Count a request; returns the headers to answer with. Raises RateLimitExceeded at a limit."""
         ...
 
     async def take_device(self, token_hash: bytes) -> Headers | None:
-        """The same by the hash of a device's token; None, and nothing counted, if the token is not known."""
+        """The same by the hash of a device's token; None, and nothing counted, if the token is not known.
+
+        Raises RateLimitExceeded at a limit.
+        """
         ...
 
     def forget_device(self, token_hash: bytes) -> None:
-        """A token that may have been good is refused: do not count it for its device any more."""
+        """The token, which may have been valid, is refused: no longer count it for its device."""
         ...
 
 
 class Observer(Protocol):
-    """Told of every answer: logs and metrics."""
+    """Called for every answer: logs and metrics."""
 
     def __call__(
         self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor

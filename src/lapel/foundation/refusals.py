@@ -1,4 +1,4 @@
-"""From whatever was raised to what a client is told."""
+"""Turns any exception into the error that a client gets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-"""A schema change under a cached statement, or a deadlock that PostgreSQL broke: once more."""
+"""Run once more: a schema change under a cached statement, or a deadlock that PostgreSQL broke."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def classify(error: Exception) -> ApiError:
-    """What a client is told of any error; a bug of ours is logged."""
+    """The error that a client gets for any exception; a bug of ours is logged."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, StoreUnavailable):

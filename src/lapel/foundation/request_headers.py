@@ -12,7 +12,10 @@ _ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempot
 
 
 def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
-    """Two values for one thing: a proxy in front may have read the other one."""
+    """Raises InvalidRequest when a header that may stand once is repeated.
+
+    A proxy in front may have read the other value.
+    """
     seen: set[bytes] = set()
     for name, _ in headers:
         if name in _ONCE and name in seen:

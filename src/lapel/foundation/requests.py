@@ -128,7 +128,7 @@ class Api:
         try:
             await self._respond(scope, receive, send, call)
         except BaseException:
-            # The deadline cancels this task; on the way here its CancelledError may have become another error.
+            # The deadline cancels this task; its CancelledError may arrive here as another error.
             if call.deadline is None or not await call.deadline.answered():
                 raise
         finally:

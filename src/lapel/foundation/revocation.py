@@ -1,11 +1,11 @@
 """The cache of keys, and revocation that holds on every process at once.
 
 A process may use a cached key only while its LISTEN connection is confirmed, and for
-`CACHE_SECONDS` at most. A revoking answer waits until every caching process has confirmed
-that it dropped the key, or until no entry of before can be alive any more, whichever is first.
+`CACHE_SECONDS` at most. The answer to a revocation waits until every caching process has confirmed
+that it dropped the key, or until all earlier entries have expired, whichever is first.
 
-Keys are announced by their ids. A hash names a key only under one secret: while `LAPEL_SECRET` changes, the
-stored hash, and the hash by which each process looks the token up, may all differ.
+Keys are announced by their ids and not by their hashes, because a hash depends on the secret: while
+`LAPEL_SECRET` is rotated, the stored hash and the hashes that processes look up may all differ.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 CACHE_SECONDS = 3.0
 _CAPACITY = 10_000
-# Versions that announced hashes used another channel: not heard by us, they wait until all entries are dead.
+# Older versions announce hashes on another channel. We do not confirm those, so they wait until all entries
+# have expired.
 _REVOKED = "lapel_revoked_keys"
 _CONFIRMED = "lapel_revocation_confirmed"
 _SEEN_EVERY_SECONDS = 10.0
 _FORGOTTEN_AFTER = timedelta(minutes=1)
 
-# By the database's clock: the machines' own may differ by more than a process may be silent.
+# By the database's clock, because the machines' clocks may differ by more than a process may be silent.
 SEEN = """
 INSERT INTO key_caches (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
@@ -67,7 +68,10 @@ class KeyCache:
         return entry[0]
 
     def put(self, token_hash: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
-        """Keep what was read at `read_at` (monotonic seconds, taken **before** the read)."""
+        """Keep what was read at `read_at` (monotonic seconds, taken **before** the read).
+
+        `lives`: seconds until the key expires; kept for `CACHE_SECONDS` at most.
+        """
         if len(self._entries) >= _CAPACITY:
             self.clear()
         self._entries[token_hash] = (actor, read_at + min(lives, CACHE_SECONDS))
@@ -115,13 +119,17 @@ class Revocations:
         self._lost()
 
     async def announce(self, key_ids: Sequence[str]) -> None:
-        """Call after the revoking transaction committed; returns when no process uses the keys."""
+        """Call after the revoking transaction committed; returns when no process uses the keys.
+
+        Raises Unavailable when the database is away; other processes then stop using the keys within
+        `CACHE_SECONDS`.
+        """
         if not key_ids:
             return
         deadline = time.monotonic() + CACHE_SECONDS
         for each in key_ids:
             self._drop(each)
-        if not self.cache.confirmed:  # nobody can answer us: wait out the entries' lives
+        if not self.cache.confirmed:  # no confirmation can reach us: wait until all entries have expired
             await self._notify_best(key_ids, "")
             await asyncio.sleep(max(0.0, deadline - time.monotonic()))
             return
@@ -163,7 +171,7 @@ class Revocations:
             await asyncio.sleep(0.2)
 
     async def _listen_once(self) -> None:
-        """One connection's life: listen, then confirm, then keep telling that we are here."""
+        """Use one connection until it ends: listen, enable the cache, then report regularly as alive."""
         connection: Connection = await asyncpg.connect(self._listen_dsn, timeout=5, command_timeout=5)
         ended = asyncio.Event()
         try:
@@ -171,7 +179,7 @@ class Revocations:
             await connection.execute(SEEN, self._process)
             await connection.add_listener(_REVOKED, self._on_revoked)
             await connection.add_listener(_CONFIRMED, self._on_confirmed)
-            # What was read before we listened may have been revoked meanwhile: it is not kept either.
+            # A key that was read before we listened may have been revoked meanwhile, so it is not kept.
             self.generation += 1
             self.cache.clear()
             self.cache.confirmed = True
@@ -210,7 +218,7 @@ class Revocations:
             task.add_done_callback(self._confirming.discard)
 
     async def _confirm(self, name: str) -> None:
-        # Without it the revoking request waits until our entries have died of age: still right.
+        # Without the confirmation the revoking request waits until our entries have expired: still right.
         with contextlib.suppress(Unavailable):
             async with self._database.acquire() as connection:
                 await connection.execute(NOTIFY, _CONFIRMED, f"{name}:{self._process}")

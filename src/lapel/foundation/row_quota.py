@@ -1,9 +1,12 @@
 """How much of the database each world's rows take, and which worlds have more than the operator allows.
 
-Counting each write would cost every write a row that all of a world share. So a worker measures, every five
-minutes: of each table a sample of 80 MB at most, which is exact for small tables and a few percent off for
-large ones. Long values lie apart from their rows, which know the lengths: those values are counted and not
-read. What is written between two measurements is not noticed before the second.
+To count each write, every write would have to change a row that all writes of its world share. So a worker
+measures every five minutes instead: a sample of at most 80 MB of each table, which is exact for small tables
+and a few percent off for large ones. Long values are stored apart from their rows, and the rows know their
+lengths, so that these values are counted without being read. What is written between two measurements is
+noticed at the second.
+
+Source: PostgreSQL's documentation of TABLESAMPLE (under SELECT) and of TOAST.
 """
 
 from __future__ import annotations
@@ -79,13 +82,16 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the API asks before it keeps something: the database's disk, and how many rows the world has."""
+    """The API's check before it stores something: the database's disk, and how many rows the world has."""
 
     disk: DiskGuard | None = None
     rows: RowQuota | None = None
 
     async def check(self, world_id: int, *, writes: bool, grows: bool) -> None:
-        """Raises Unavailable without room for what an operation writes, or keeps of a client's own text."""
+        """Raises Unavailable when there is no room for what an operation stores.
+
+        `writes`: check the disk. `grows` (a client's own text is stored): check the world's rows.
+        """
         if writes and self.disk is not None and self.disk.low():
             raise Unavailable(
                 "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
@@ -106,7 +112,7 @@ class RowQuota:
         self._full: dict[int, int] = {}
 
     async def check(self, world_id: int) -> None:
-        """Raises Unavailable when the world has more rows than it may."""
+        """Raises Unavailable when the world's rows take more bytes than they may, or the database is away."""
         if not self._limit:
             return
         if self._seconds() - self._read_at > _BELIEVED_FOR_SECONDS:
@@ -123,7 +129,10 @@ class RowQuota:
 
 
 async def measure(kit: Kit) -> dict[int, int]:
-    """Find the full worlds anew; their ids and bytes."""
+    """Find the full worlds anew and store them; returns their ids and bytes.
+
+    Raises Unavailable when the database is away.
+    """
     limit = kit.settings.rows_bytes_per_world
     async with kit.database.acquire() as connection:
         sizes = await _sizes(connection, limit) if limit else Counter[int]()
@@ -158,7 +167,7 @@ async def _sizes(connection: Connection, limit: int) -> Counter[int]:
 
 
 def schedules(kit: Kit) -> tuple[Schedule, ...]:
-    """Every five minutes."""
+    """`measure`, every five minutes."""
 
     async def run() -> None:
         await measure(kit)

@@ -1,8 +1,11 @@
-"""A process that parses strangers' bytes gives up its rights first.
+"""Takes rights away from a process before it parses untrusted bytes.
 
 Each layer is optional: where the kernel refuses one, the others hold and the work goes on. `lapel doctor`
 says which hold; systems other than Linux have none. `python -m lapel.foundation.sandbox [imported]` confines
 itself and prints them.
+
+Sources: landlock(7), seccomp(2), capabilities(7), network_namespaces(7) and user_namespaces(7) of the Linux
+man-pages.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import msgspec
 
 from lapel.foundation import kernel_calls as kernel
 
-# Beyond what Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is nobody), and
-# inside of the 65,536 ids that a container without root has.
+# Outside of what Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is nobody),
+# and inside of the 65,536 ids that a container without root has.
 ACCOUNT = 65_531
 _SYSTEM = (
     *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo"),
@@ -45,16 +48,16 @@ def confine(
     own_account: bool = True,
     serves: bool = False,
 ) -> list[Layer]:
-    """Gives up what this process does not need, for good; call it before it has a second thread.
+    """Gives up for good what this process does not need; call it before there is a second thread.
 
-    `reads`, `writes`: files and folders that it opens later by name; what is open, or is handed over open, it
-    may use anyway. `needs_code`: it still imports modules. `own_account`: root becomes another user, unless
-    that one could not enter a folder that is needed; uid 0 without capabilities is what is left then.
-    `serves`: it answers on a socket that it has already, and opens no other.
+    `reads`, `writes`: files and folders that the process opens later by name; open descriptors, its own or
+    handed over, stay usable. `needs_code`: the process still imports modules. `own_account`: root becomes
+    another user; if that user could not read a path that is needed, the process stays uid 0 without
+    capabilities. `serves`: the process answers on a socket that it already has, and opens no other.
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
-    # Of those that do not exist none bars an account of its own.
+    # A path that does not exist is no reason against an account of its own.
     there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
     needed = [*there, *_inside(there), *(code_folders() if needs_code else ())]
     root = os.geteuid() == 0
@@ -66,7 +69,7 @@ def confine(
     opened = [*needed, *map(Path, _SYSTEM if needs_code else ())]
     written = [*writes, *map(Path, _DEVICES)]
     layers.append(_layer("no other files (Landlock)", lambda: kernel.landlock(opened, written)))
-    # Who stays root may find files in `writes` that are another account's.
+    # A process that stays root may find files of another account in `writes`.
     kept = (kernel.DAC_OVERRIDE,) if root and not own_account else ()
     if root:
         layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
@@ -74,7 +77,7 @@ def confine(
         layers.append(_own_account(barred))
     layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
     layers.append(_layer("not readable by others", kernel.forbid_looking_in))
-    # The event loop has an io_uring already, which the network's and Landlock's layers bind as well.
+    # The event loop already has an io_uring, which the layers of network and Landlock bind as well.
     refused = kernel.denied(but={"listen", "io_uring_enter"} if serves else ())
     layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel.refuse_calls(refused)))
     return layers
@@ -101,7 +104,7 @@ def code_folders() -> list[Path]:
 
 
 def _inside(folders: Sequence[Path]) -> list[Path]:
-    """What lies in these folders, and where links there lead, as in a cache of models: Landlock looks at the
+    """The entries of these folders, with links resolved, as a cache of models has them: Landlock checks the
     files themselves, and an account may be barred from a file of a folder that it may enter."""
     found: list[str] = []
     for folder in folders:
@@ -119,7 +122,10 @@ def _layer(name: str, take: Callable[[], None]) -> Layer:
 
 
 def _leave_network() -> None:
-    """Root may do so itself; others need a user namespace, in which they keep their id."""
+    """Enter an empty network namespace.
+
+    Root may do so directly; others need a user namespace, in which they keep their id.
+    """
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         kernel.unshare(kernel.CLONE_NEWNET)
@@ -144,7 +150,7 @@ def _own_account(barred: str | None) -> Layer:
 
 
 def _barred(uid: int, needed: Sequence[Path]) -> str | None:
-    """Why the account cannot be had or could not read these; asked as that account, for a moment."""
+    """Why the account cannot be had or could not read these paths; checked as that account, for a moment."""
     groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
     with contextlib.ExitStack() as back:
         try:

@@ -1,7 +1,7 @@
-"""Sealing: what the server must be able to read again is kept as AES-256-GCM.
+"""Sealing: data that the server must be able to read again is stored encrypted, with AES-256-GCM.
 
-One secret (`LAPEL_SECRET`) feeds everything: HKDF gives the token pepper and the sealing key
-their own keys. While the secret is rotated, the previous one still opens and still finds tokens.
+One secret (`LAPEL_SECRET`) feeds everything: HKDF (RFC 5869) derives the token pepper and the sealing
+key from it. While the secret is rotated, the previous one still opens and still finds tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def derive(secret: str, purpose: str) -> bytes:
 
 
 def secret_id(secret: str) -> str:
-    """A name of the secret, 16 hexadecimal digits, which tells nothing of it."""
+    """A name of the secret, 16 hexadecimal digits, which reveals nothing of it."""
     return derive(secret, "secret-id")[:8].hex()
 
 
@@ -47,7 +47,7 @@ class Sealer:
         return _VERSION + nonce + AESGCM(self.keys[0]).encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """The plain bytes. Raises SealBroken."""
+        """The plain bytes. Raises SealBroken when no key opens them with this context."""
         if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_BYTES + _TAG_BYTES:
             raise SealBroken
         nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]

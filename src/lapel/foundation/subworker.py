@@ -1,8 +1,9 @@
-"""Work that must not block or bring down this process: a child that answers one request at a time.
+"""A child process that answers one request at a time: for work that must not block or crash this process.
 
-`python -m MODULE` runs `answer_requests` in the child; a `Subworker` here starts it when it is first
-needed and again after it died. Requests, progress and answers are frames on its pipes: length, kind,
-MessagePack. A call that takes too long, or that nobody waits for any more, ends the child.
+`python -m MODULE` runs `answer_requests` in the child; a `Subworker` here starts the child when it is first
+needed and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
+endian), kind (1 byte; of a request the number of its files), MessagePack. A call that takes too long, or is
+cancelled, ends the child.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ T = TypeVar("T", bound=msgspec.Struct)
 _HEAD = struct.Struct(">IB")
 _PROGRESS, _ANSWER, _REFUSAL = 0, 1, 2
 _STDERR_PIECES = 20
-# What a child that strangers' bytes have taken over could make this process hold.
+# Bytes that a child under an attacker's control can make this process hold, at most.
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _LAST_SECONDS = 2.0
-# For libraries: idle threads do not spin, and nothing is told to anybody. Without its word onnxruntime
-# reports to its makers, and leaves files in the home and in the temporary folder.
+# For libraries: idle threads do not spin, and no telemetry is sent. Without its variable, onnxruntime reports
+# to its makers, and leaves files in the home and in the temporary folder.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class SubworkerTimeout(Exception):
 
 
 class Refusal(Exception):
-    """The child looked at the work and refuses it, for good: `code` for programs, the message for people."""
+    """The child examined the work and refuses it for good: `code` for programs, the message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -83,7 +84,7 @@ class _Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class NamesFiles(Protocol):
-    """A request about files. The parent opens them and hands them over: the child may not by itself."""
+    """A request that names files. The parent opens them and hands them over, because the child may not."""
 
     def files(self) -> Sequence[tuple[str, int]]:
         """Their paths, with the flags to open each."""
@@ -94,9 +95,9 @@ class Subworker:
     """The parent's side. One call at a time; others wait their turn.
 
     `memory_bytes`: address space that the child may use at most (0: no bound; Linux only).
-    `idle_seconds`: a child that nobody called for so long is ended, and its memory is free again.
-    `reads`: files and folders, besides Python's own, that the child opens by name; None for one that is
-    trusted, and keeps all our rights.
+    `idle_seconds`: the child is ended after this time without a call, which frees its memory (None: never).
+    `reads`: files and folders, besides Python's own, that the child opens by name; None for a child that is
+    trusted and keeps all our rights.
     """
 
     def __init__(
@@ -135,8 +136,9 @@ class Subworker:
     ) -> T:
         """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
 
-        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied; OSError when
-        the disk is full and the request names a file to write.
+        Raises Refusal when the child refuses the work, SubworkerTimeout after `seconds` (None: never),
+        SubworkerDied when the child ends or its answer cannot be read; OSError when the disk is full and
+        the request names a file to write.
         """
         async with self._turn:
             if self._idle is not None:
@@ -152,7 +154,7 @@ class Subworker:
             except msgspec.MsgspecError as error:
                 await self._end()
                 raise SubworkerDied(f"it answered nonsense: {error}") from None
-            except BaseException:  # nobody waits for it any more, so it need not go on
+            except BaseException:  # no caller waits for the work any more, so it need not go on
                 await self._end()
                 raise
             self._rest()
@@ -169,7 +171,7 @@ class Subworker:
         self._signal(signal.SIGCONT)
 
     async def close(self) -> None:
-        """End the child. A call that waits for its answer hears SubworkerDied."""
+        """End the child. A call that waits for its answer raises SubworkerDied."""
         if self._idle is not None:
             self._idle.cancel()
         if self._leaving is not None:
@@ -187,13 +189,13 @@ class Subworker:
         await self._end()
         self._said.clear()
         self._files, theirs = socket.socketpair()
-        self._files.setblocking(False)  # a child that takes no files must not keep the event loop waiting
+        self._files.setblocking(False)  # a child that takes no files must not block the event loop
         with theirs:
             bounds = _Bounds(
                 memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
             )
             told = msgspec.json.encode(bounds).decode()
-            # -P: the folder that we happen to stand in holds no code of ours, and is not to be read.
+            # -P: imports nothing from the working directory, which holds no code of ours.
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", self._module, told, *self._arguments,
                 stdin=asyncio.subprocess.PIPE,
@@ -229,7 +231,7 @@ class Subworker:
                 report(done)
 
     async def _listen(self, stderr: asyncio.StreamReader | None) -> None:
-        """What libraries print is kept for the case that the child dies."""
+        """Keep the last of what libraries print, for the log in case the child dies."""
         while stderr is not None and (piece := await stderr.read(4096)):
             self._said.append(piece.decode(errors="replace").strip())
 
@@ -273,7 +275,10 @@ class Subworker:
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, leave)
 
     async def renew(self, reads: Sequence[Path] | None = None) -> None:
-        """End the child when it is done with its call; the next one finds another, which may read `reads`."""
+        """End the child when its call is done; the next call starts another.
+
+        `reads`: what the next child may open by name; None: the same as before.
+        """
         async with self._turn:  # a call that comes now waits, and starts another child
             await self._end()
             if reads is not None:
@@ -281,10 +286,11 @@ class Subworker:
 
 
 def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
-    """Opens the files of a request and sends them, each with its path; gives their number.
+    """Opens the files of a request and sends them, each with its path; returns their number.
 
-    One that cannot be opened is left out: the child tells the error when it tries itself. Raises OSError when
-    there is no room for a new file, which the child could not tell, and BrokenPipeError when it takes none.
+    A file that cannot be opened is left out: the child meets the error when it tries itself. Raises OSError
+    when the disk has no room for a new file, which the child could not find out, and BrokenPipeError when the
+    child takes no files.
     """
     sent = 0
     for path, flags in request.files() if isinstance(request, NamesFiles) else ():
@@ -310,10 +316,10 @@ def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
 async def _ended(child: asyncio.subprocess.Process) -> None:
     """Wait a little for a child that ends, and read what it left behind.
 
-    `wait` alone may wait for ever: in some releases until all pipes are closed, which happens when their end
-    is read, and nobody reads on while much waits to be looked at.
+    `wait` alone may wait for ever: some releases of Python wait until all pipes are closed, a pipe is closed
+    when it is read to its end, and reading pauses while much is buffered.
     """
-    # Something that the child started may hold its pipes open, with which we have no patience.
+    # A process that the child started may hold the pipes open: do not wait for that one.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_SECONDS):
             # The call that waited for an answer may be reading already.
@@ -332,8 +338,8 @@ def answer_requests(
 ) -> None:
     """The child's side: answers until the parent is gone. `told`: sys.argv[1], from the parent.
 
-    Before it looks at a request it gives up its rights, see sandbox.py. `imported`: all code that it will
-    need is; then it reads no file but those that come with a request.
+    A child that is not trusted gives up its rights before it reads a request, see sandbox.py. `imported`: all
+    code that the child needs is imported; then it reads only `reads` and files that come with a request.
     """
     bounds = msgspec.json.decode(told, type=_Bounds)
     end_with(bounds.parent)
@@ -356,14 +362,14 @@ def answer_requests(
                 _answer(out, decoder.decode(incoming.read(length)), handle)
 
 
-# What came with the request that is being answered: path to descriptor.
+# The files that came with the request that is being answered: path to descriptor.
 _handed_over: dict[str, int] = {}
 
 
 def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
-    """A file that came with the request, or one of this process's own. Raises OSError.
+    """Open a file that came with the request, or one of this process's own. Raises OSError.
 
-    What is written is for this account alone.
+    A file that is created can be read by this account alone.
     """
     handed_over = _handed_over.get(path)
     if handed_over is not None:

@@ -1,4 +1,7 @@
-"""Health, readiness, metrics, and the API's own description."""
+"""Health, readiness, metrics, and the API's own description.
+
+Source of the metrics' text: "Exposition formats" (text format 0.0.4) in the documentation of Prometheus.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Probe:
-    """Looks at the parts. However many ask at once, the database is asked once, and never behind the pool."""
+    """Looks at the parts. Simultaneous callers share one query of the database, which is outside the pool."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -110,7 +113,7 @@ class Probe:
         return True
 
     async def queue(self) -> Literal["running", "no_worker", "disconnected"]:
-        """Whether jobs can be enqueued, and somebody runs them."""
+        """Whether jobs can be enqueued, and a worker runs them."""
 
         async def look(connection: Connection) -> int:
             await connection.fetchval(QUEUE_REACHABLE)
@@ -164,7 +167,7 @@ def _unavailable(body: msgspec.Struct) -> Reply:
 
 
 class _Described:
-    """The document and its page. Written when they are first asked for, which most processes never are."""
+    """The document and its page, made at the first request for them, which most processes never get."""
 
     def __init__(self, others: Sequence[Operation], server_url: str) -> None:
         self.operations = tuple(others)
@@ -251,8 +254,8 @@ def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:
 class Metrics:
     """`GET /metrics` for Prometheus: an ASGI application of its own.
 
-    It is no operation, since it asks for what handlers never see: the client's address. It
-    answers the machine itself, or whoever knows `LAPEL_METRICS_TOKEN`. No metric names a tenant.
+    It is no operation, because it needs the client's address, which handlers never see. It answers
+    requests from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a tenant.
     """
 
     def __init__(self, kit: Kit) -> None:

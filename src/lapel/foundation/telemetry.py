@@ -33,7 +33,7 @@ _SECRETS = (
     (re.compile(r"\b((?:sk|rk)_(?:live|test)|dtok|up|eut)_[A-Za-z0-9]{8,}"), r"\1_***"),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=]{8,}"), "whsec_***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
-    # A signed link is as good as the object: its whole query goes.
+    # A signed link gives access to its object, so the whole query goes.
     (re.compile(r"(?i)\?[^\s\"'<>\\]*X-Amz-(?:Signature|Credential|Security-Token)[^\s\"'<>\\]*"), "?***"),
     (re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^\s\"'<>&\\]+"), r"\1***"),
     (re.compile(r"(\bpostgres(?:ql)?://[^\s:/@]*:)[^\s\"']+@"), r"\1***@"),
@@ -41,8 +41,8 @@ _SECRETS = (
 
 _name = from_parent().metrics_name
 if _name is not None:
-    # By name and not by process id: a process that is started again goes on in the files of the one before,
-    # so that nothing counted is lost and the files do not become more. Said before the first metric is made.
+    # By name and not by process id: a process that is started again continues its predecessor's files, so
+    # that no count is lost and there are never more files. It must be set before the first metric is made.
     values.ValueClass = values.MultiProcessValue(lambda: _name)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -61,7 +61,7 @@ _REQUESTS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 _series: dict[tuple[str, int], _Series] = {}
-# Of the answers of one operation with one status, the first is logged and then every so many.
+# For each operation and status the first answer is logged, and then one in so many.
 _SAMPLE = 100
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
@@ -120,12 +120,12 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("lapel").setLevel(level.upper())
-    # A malformed request is the client's affair and has its own answer; a crash of the application is ours.
+    # A malformed request has its own answer, and is not logged; a crash of the application is an error.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class _Redacting(structlog.stdlib.ProcessorFormatter):
-    """The last stop of every line."""
+    """Formats every line last, and redacts it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

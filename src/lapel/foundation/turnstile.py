@@ -9,8 +9,8 @@ from collections import deque
 class Turnstile:
     """At most `places` are inside at once; the others wait in line, `patience` seconds at most.
 
-    A semaphore with a time limit would do the same for four times the price: here all who wait
-    share one timer, because whoever came first is also the first whose patience ends.
+    A semaphore with a time limit would do the same at four times the cost. Here all waiting callers
+    share one timer, because the first in line is also the first whose patience ends.
     """
 
     def __init__(self, places: int, patience: float) -> None:
@@ -23,11 +23,14 @@ class Turnstile:
         """Take a place if one is free; then `leave` must follow."""
         if not self._free:
             return False
-        self._free -= 1  # nobody waits, or it would not be free
+        self._free -= 1  # no caller waits, or the place would not be free
         return True
 
     async def enter(self) -> None:
-        """Take a place; `leave` must follow. Raises TimeoutError, and then there is nothing to leave."""
+        """Take a place; `leave` must follow.
+
+        Raises TimeoutError after `patience` seconds; then there is nothing to leave.
+        """
         if self.try_enter():
             return
         loop = asyncio.get_running_loop()
@@ -44,7 +47,7 @@ class Turnstile:
             raise
 
     def leave(self) -> None:
-        """Give the place to whoever waits longest."""
+        """Give the place to the caller that has waited longest."""
         while self._line:
             _, turn = self._line.popleft()
             if not turn.done():
@@ -53,7 +56,7 @@ class Turnstile:
         self._free += 1
 
     def _send_away(self) -> None:
-        """Those whose time is over hear it; the timer goes on with the first who still waits."""
+        """End the wait of callers whose time is over; set the timer for the first that still waits."""
         loop = asyncio.get_running_loop()
         self._timer = None
         while self._line:

@@ -52,10 +52,13 @@ def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
 
 
 def json_text(value: object, *, param: str, max_bytes: int) -> str:
-    """The JSON text to store for a client's value. Raises InvalidRequest when it is too large."""
+    """The JSON text to store for a client's value.
+
+    Raises InvalidRequest when it takes more than `max_bytes`, or is nested too deeply.
+    """
     try:
         encoded = msgspec.json.encode(value)
-    except RecursionError as error:  # it was read at a shallower point of the stack
+    except RecursionError as error:  # it was decoded at a shallower point of the stack
         raise InvalidRequest(f"`{param}` is nested too deeply.", param=param) from error
     if len(encoded) + _unfolded(encoded) > max_bytes:
         raise InvalidRequest(f"`{param}` may take at most {max_bytes} bytes as JSON.", param=param)
@@ -75,10 +78,10 @@ def raw(text: str | None) -> msgspec.Raw:
 
 
 def value_of(field: T | msgspec.UnsetType | None) -> T | None:
-    """What a PATCH says of a field; None also when it says nothing."""
+    """The value that a PATCH gives a field; None also when it leaves the field out."""
     return None if field is msgspec.UNSET else field
 
 
 def given(field: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
-    """Whether a PATCH names a field, and what it says of it: null clears, absent keeps."""
+    """Whether a PATCH names a field, and the value it gives: null clears, absent keeps."""
     return field is not msgspec.UNSET, value_of(field)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lapel.foundation.turnstile import Turnstile
 
-# For which world the present request works, once that is known.
+# The world that the present request works for, once it is known.
 WORLD: ContextVar[int | None] = ContextVar("world", default=None)
 
 
@@ -16,9 +16,9 @@ _CAPACITY = 20_000
 
 
 class TokenWorlds:
-    """The world of each device token that was found good, so that a request counts before it is looked up.
+    """The worlds of valid device tokens, so that a request counts before its token is looked up.
 
-    A token never changes its world. What is forgotten is learned again.
+    A token never changes its world. A forgotten token is learned again.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class TokenWorlds:
         WORLD.set(self._worlds.get(token_hash))
 
     def learn(self, token_hash: bytes, world_id: int) -> None:
-        """The token was found good."""
+        """Remember the world of a valid token."""
         if len(self._worlds) >= _CAPACITY:
             self._worlds.clear()
         self._worlds[token_hash] = world_id
@@ -42,7 +42,7 @@ class _Line:
 
 
 class WorldShares:
-    """A turnstile for each world that has requests; those who work for no world pass."""
+    """A turnstile for each world that has requests; requests that work for no world pass."""
 
     def __init__(self, places: int, patience: float) -> None:
         self._each = max(1, places // 2)
@@ -50,7 +50,10 @@ class WorldShares:
         self._lines: dict[int, _Line] = {}
 
     async def enter(self) -> int | None:
-        """The world whose place was taken; `leave` must follow. Raises TimeoutError."""
+        """Take a place of the request's world; returns the world, with which `leave` must follow.
+
+        Raises TimeoutError when no place is free within `patience` seconds.
+        """
         world_id = WORLD.get()
         if world_id is None:
             return None

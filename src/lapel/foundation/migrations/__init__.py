@@ -20,9 +20,9 @@ from alembic.script import ScriptDirectory
 Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 FOLDER = Path(__file__).parent
 
-# How long a change of a table waits for its lock. Every later request for the table waits behind it.
+# Seconds that a change of a table waits for its lock. Every later request for the table waits behind it.
 LOCK_PATIENCE = 2.0
-# How often, and after which pause (seconds), it is tried again when another transaction kept the lock.
+# How often, and after which pause (seconds), the change is tried again when the lock was not free.
 LOCK_TRIES = 150
 LOCK_PAUSE = 2.0
 

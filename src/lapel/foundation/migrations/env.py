@@ -1,7 +1,7 @@
 """Alembic's entry: one migrator at a time, one transaction a revision.
 
-A transaction over all revisions would keep the lock of each table that one of them changes until the last
-one is done, and the servers of the version before would stand still meanwhile.
+A transaction over all revisions would keep the lock of each table that a revision changes until the last
+revision is done, and would block the servers of the version before meanwhile.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ async def _migrate_once(dsn: str) -> None:
 
 @asynccontextmanager
 async def _turn(holder: migrations.Driver) -> AsyncGenerator[None]:
-    """A transaction in which no other process migrates. A pooler may give the lock of a session away."""
+    """A transaction in which no other process migrates.
+
+    The lock is the transaction's, because a pooler may give the lock of a session to another client.
+    """
     while True:
         turn = holder.transaction()
         await turn.start()

@@ -1,4 +1,4 @@
-"""Where signer and store client get their keys from: fixed ones, or ones that expire and are renewed."""
+"""The keys of the signer and the store client: fixed ones, or ones that expire and are renewed."""
 
 import threading
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class CredentialSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StaticCredentials:
-    """Always the same credentials; their expiry, if they have one, is the caller's affair."""
+    """Always the same credentials; their expiry, if they have one, is not checked here."""
 
     credentials: Credentials
 
@@ -61,13 +61,19 @@ class RefreshingCredentials:
         self._problem = "no credentials were loaded yet"
 
     def load(self) -> Credentials:
-        """Fetch now, blocking; call it once at start. Raises `StoreUnavailable` when `fetch` fails."""
+        """Fetch now, blocking; call it once at start.
+
+        Raises `StoreUnavailable` when `fetch` fails and no valid credentials are held.
+        """
         with self._lock:
             self._renew()
         return self.current()
 
     def current(self) -> Credentials:
-        """Return valid credentials at once; starts a renewal in the background when one is due."""
+        """Return valid credentials at once; starts a renewal in the background when one is due.
+
+        Raises `StoreUnavailable` when the credentials have expired or were never loaded.
+        """
         now = self._clock.now()
         if now >= self._renew_at and self._lock.acquire(blocking=False):
             threading.Thread(target=self._renew_and_release, name="s3-credentials", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What can go wrong between us and an object store, as far as callers need to tell it apart."""
+"""The errors of an object store that callers need to tell apart."""
 
 
 class StoreUnavailable(Exception):

@@ -37,7 +37,7 @@ class Attempt:
 
     @property
     def copy_id(self) -> str:
-        """What makes each copy's name its own: an id without prefix, made when the copy was begun."""
+        """The part that makes each copy's name unique: an id without prefix, made when the copy was begun."""
         return self.attempt_id.rpartition("-")[2]
 
     def staging_key(self) -> str:

@@ -1,6 +1,6 @@
-"""Signed links as the API hands them out: computed here, without a word to the store.
+"""Signed links as the API hands them out: computed here, without a request to the store.
 
-A link lives as long as it was asked to, or as the credentials that signed it if those end sooner.
+A link lives for the time that was asked for, or until the credentials that signed it end, if that is sooner.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Links:
     ) -> Link:
         """A link to read `key`, answered with this Content-Type and Content-Disposition.
 
-        `expires_in` is 1–604800 s from `now`. Raises StoreUnavailable without valid credentials.
+        `expires_in` is 1–604800 s from `now`. Raises StoreUnavailable without valid credentials, ValueError
+        for another `expires_in`.
         """
         url = self._presigner.get_url(
             key,
@@ -75,7 +76,7 @@ class Links:
     ) -> PutLink:
         """A link to write `key`; type, and size (bytes) and SHA-256 (hexadecimal) when given, are signed.
 
-        Raises StoreUnavailable without valid credentials.
+        `expires_in` and what is raised are as with `get`; ValueError also for a `sha256` that is none.
         """
         signed = self._presigner.put_url(
             key,

@@ -2,6 +2,8 @@
 
 One link is two SHA-256 blocks and one HMAC, because the day's signing key and everything that depends only
 on endpoint and bucket is kept.
+
+Source: "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", Amazon S3 API reference.
 """
 
 import re
@@ -61,6 +63,7 @@ class Presigner:
 
     `endpoint` is scheme, host, optional port and optional path prefix (`https://files.example.org/store`).
     `addressing` says whether the bucket is the first path segment or the first label of the host.
+    Raises `ValueError` for any other endpoint.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Presigner:
         """Return when a link signed at `now` stops working: its own end, or its credentials' if sooner.
 
         A link's time has whole seconds, so its own end is counted from the last whole second.
+        Raises `StoreUnavailable` without valid credentials.
         """
         end = now.replace(microsecond=0) + timedelta(seconds=expires_in)
         credentials_end = self._source.current().expires_at

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.credentials import CredentialSource
     from lapel.settings import Settings
 
-# Of an object that is hashed; one more is on its way meanwhile. Many are hashed at once.
+# The range of an object that is hashed; the next one is read meanwhile. Many objects are hashed at once.
 _RANGE_BYTES = 1024 * 1024
 _PAGE = 1000
 _QUICK = timedelta(seconds=30)
 # A store copies a large object by reading and writing it: minutes, on a slow one.
 _COPY = timedelta(minutes=15)
-# Of an object written in parts; two are on their way at once. S3 takes 10,000 of at least 5 MiB.
+# The parts of an object that is written; two are sent at once. S3 takes 10,000 parts of at least 5 MiB.
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
-# For giving up such an object; a store that hangs has the parts until it removes them itself.
+# Time to abort such an object; a store that hangs keeps the parts until it removes them itself.
 _ABORT_SECONDS = 10.0
 # S3 deletes at most so many objects in one request.
 _DELETE_AT_ONCE = 1000
@@ -61,7 +61,7 @@ class ObjectWriter:
         self._key = key
 
     async def write(self, content: bytes) -> None:
-        """Add to it; waits while the store does not keep up. Raises StoreUnavailable."""
+        """Append bytes; waits while the store does not keep up. Raises StoreUnavailable when it is away."""
         with _translated(self._key):
             await self._file.write(content)
 
@@ -93,8 +93,8 @@ class ObjectStore:
     async def writing(self, key: str) -> AsyncGenerator[ObjectWriter]:
         """Write an object piece by piece, of any size, in bounded memory.
 
-        It is there, whole, once the block ends. A block that raises or is cancelled leaves nothing; one
-        whose process is killed leaves parts that no listing shows, which the store removes in time.
+        The whole object is there once the block ends. A block that raises or is cancelled leaves nothing. If
+        the process is killed, parts remain that no listing shows; the store removes them in time.
         """
         with _translated(key):
             file = obstore.open_writer_async(
@@ -104,7 +104,7 @@ class ObjectStore:
         try:
             yield ObjectWriter(file, key)
         except BaseException as error:
-            with suppress(BaseError, OSError):  # what broke the block may be that the store is away
+            with suppress(BaseError, OSError):  # the store may be away, and the block broken because of it
                 async with asyncio.timeout(_ABORT_SECONDS):
                     # The stub leaves the arguments, which every context manager has, untyped.
                     await file.__aexit__(  # pyright: ignore[reportUnknownMemberType]
@@ -149,7 +149,7 @@ class ObjectStore:
                 raise
 
     def _read(self, key: str, start: int, size: int) -> asyncio.Task[bytes]:
-        """The next range, already under way; nothing beyond the end."""
+        """A task that reads the next range; beyond the end it gives no bytes."""
 
         async def read() -> bytes:
             length = min(_RANGE_BYTES, size - start)
@@ -163,7 +163,7 @@ class ObjectStore:
         return asyncio.create_task(read())
 
     async def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is as good as deleted."""
+        """Delete an object; it is no error when there is none."""
         try:
             with _translated(key):
                 await obstore.delete_async(self._quick, key)
@@ -171,7 +171,7 @@ class ObjectStore:
             return
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        """Delete objects, there or not, a thousand a request."""
+        """Delete objects, a thousand a request; it is no error when some do not exist."""
         for at in range(0, len(keys), _DELETE_AT_ONCE):
             part = list(keys[at : at + _DELETE_AT_ONCE])
             try:
@@ -184,7 +184,7 @@ class ObjectStore:
     async def pages(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[list[ObjectInfo]]:
         """All objects whose names begin with `prefix`, in the order of their names, a thousand at a time.
 
-        `after` begins behind that name. The store's own listing: consistent per page.
+        `after`: the listing begins behind this name. The listing is the store's own: consistent per page.
         """
         # The stub leaves the Arrow form of the answer, which is not asked for, untyped.
         stream = obstore.list(  # pyright: ignore[reportUnknownMemberType]
@@ -211,7 +211,7 @@ def _translated(key: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if "<Code>NoSuchBucket</Code>" in str(error):  # nothing is lost, somebody set it up wrongly
+        if "<Code>NoSuchBucket</Code>" in str(error):  # a wrong setting: no object is missing
             raise StoreUnavailable("the store has no such bucket") from error
         raise ObjectMissing(key) from error
     except (BaseError, OSError, TimeoutError) as error:

@@ -2,6 +2,8 @@
 
 Every request is checked in the same order: its path and query, its signature, whether this store serves such
 a call, then what it asks for. What is not served is refused, never half done.
+
+Source: Amazon S3 API reference.
 """
 
 import logging
@@ -24,7 +26,7 @@ from lapel.foundation.storage.embedded.signature import Signed, Verifier
 
 _log = logging.getLogger(__name__)
 
-# Parameters that say who asks, not what for. SDKs add x-id to tell calls apart in logs.
+# Parameters that do not select a call: those of the signature, and x-id, which SDKs add for logs.
 _OF_THE_SIGNATURE = frozenset(
     {
         "X-Amz-Algorithm",
@@ -114,7 +116,10 @@ class StoreApp:
         self._stall = stall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Of `lifespan` it takes note, and has nothing to do."""
+        """Answer one request; `lifespan` events are confirmed, and nothing is done for them.
+
+        Raises `S3Error` when an answer that has begun cannot be finished; then the server must hang up.
+        """
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -153,7 +158,7 @@ class StoreApp:
         await operation.handle(Call(request, signed, self._folder, bucket, key, self._stall, largest))
 
     def _largest(self, request: Request, signed: Signed) -> int:
-        """How many bytes a PUT may have: a link without a length is good for any size of its type."""
+        """How many bytes a PUT may have: a link without a length takes any size up to its type's limit."""
         if "X-Amz-Signature" not in request.query or "content-type" not in signed.headers:
             return MAX_OBJECT
         kind = (request.header("content-type") or "").partition("/")[0]
@@ -179,7 +184,7 @@ class StoreApp:
 
 
 async def _refuse(request: Request, error: S3Error) -> None:
-    if request.started:  # too late for another answer: end the connection, so that nobody takes it for whole
+    if request.started:  # too late for a refusal: end the connection, or the client takes this for whole
         raise error
     resource = f"/{request.bucket}/{request.key_bytes.decode('utf-8', 'replace')}"
     await request.answer(error.status, list(error.headers), error.body(resource, request.id))
@@ -206,14 +211,16 @@ def create_store_app(
     ceilings: Mapping[str, int] | None = None,
     threads: int = 8,
 ) -> StoreApp:
-    """Make the store over a folder. Blocks for a moment: it sweeps what killed processes left behind.
+    """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
 
     `credentials` maps access keys to secrets; all may do everything. `path_prefix` (such as `/store`) is what
     all paths begin with when the application is mounted beside another one; it is part of what clients
-    sign. `buckets` are made unless they exist. PUTs are refused (507) that would leave less than
+    sign. `buckets` are made unless they exist. A PUT is refused (507) when it would leave less than
     `min_free_bytes`, or 5 % of the disk, free. A client may stand still for `stall_seconds`. `ceilings` is
     how many bytes a pre-signed PUT may have, by the first word of its Content-Type (`audio`): S3's 5 GiB for
     others. Any number of processes may serve the same folder.
+
+    Raises `S3Error` for the name of a bucket that S3 does not allow.
     """
     folder = Folder(root, clock, min_free_bytes, threads)
     for name in buckets:

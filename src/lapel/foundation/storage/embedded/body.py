@@ -1,4 +1,7 @@
-"""Receiving bodies: large ones into a file, small ones into memory, none of them for ever."""
+"""Receiving bodies: large ones into a file, small ones into memory. A body that stops coming is refused.
+
+Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +19,10 @@ _BATCH = 1 << 20  # bytes handed to a thread at once
 
 
 async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
-    """Yield the body as it comes. Raises `ClientGone`, and `S3Error` when nothing comes for too long."""
+    """Yield the body as it comes.
+
+    Raises `ClientGone` when the client hangs up, `S3Error` when nothing comes for `call.stall` seconds.
+    """
     call.request.body_wanted = True
     more = True
     while more:
@@ -35,7 +41,10 @@ async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
 
 
 async def read_document(call: Call) -> bytes:
-    """Read a small body (an XML document) whole, and check its hashes. Raises `S3Error`."""
+    """Read a small body (an XML document) whole, and check its hashes.
+
+    Raises `S3Error` when it is too large, stops coming or has another hash; `ClientGone`.
+    """
     pieces: list[bytes] = []
     size = 0
     async for piece in receive_pieces(call):
@@ -49,7 +58,10 @@ async def read_document(call: Call) -> bytes:
 
 
 def declared_length(request: Request, signed: Signed) -> int | None:
-    """Return the length of the object to come, or None where it is neither signed nor sent."""
+    """Return the length in bytes of the object to come, or None where the request does not give it.
+
+    Raises `S3Error` for a length that is no number, and for a streamed body without one.
+    """
     if signed.payload.startswith("STREAMING-"):
         text = request.header("x-amz-decoded-content-length")
         if text is None:
@@ -64,7 +76,10 @@ def declared_length(request: Request, signed: Signed) -> int | None:
 
 
 class Upload:
-    """One body on its way into one file; writes and hashes in a thread while the next bytes come in."""
+    """One body on its way into one file; writes and hashes in a thread while the next bytes come in.
+
+    Raises `S3Error` when the announced length or hashes are not valid, or the length is over the limit.
+    """
 
     def __init__(self, call: Call) -> None:
         request, signed = call.request, call.signed
@@ -78,7 +93,11 @@ class Upload:
         self.size = 0
 
     async def receive(self) -> ObjectWriter:
-        """Take the whole body; return the unfinished file. Leaves nothing behind when it raises."""
+        """Take the whole body; return the unfinished file. Leaves nothing behind when it raises.
+
+        Raises `S3Error` when the disk is nearly full, or the body stops coming or has another length than
+        announced; `ClientGone` when the client hangs up.
+        """
         self._folder.require_space(self._expected or 0)
         writer = await self._folder.in_thread(ObjectWriter, self._call.bucket.temporary)
         try:
@@ -126,7 +145,7 @@ class Upload:
         self.digests.update(pieces)
 
     def verified_checksums(self) -> dict[str, str]:
-        """Compare all hashes with what the client sent; return those to keep. Raises `S3Error`."""
+        """Compare all hashes with the client's; return those to keep. Raises `S3Error` if one differs."""
         return self.digests.verify({} if self._decoder is None else self._decoder.trailers)
 
 

@@ -1,4 +1,8 @@
-"""The calls on the service and on a bucket: create, find, list, delete many, CORS."""
+"""The calls on the service and on a bucket: create, find, list, delete many, CORS.
+
+Handlers raise `S3Error` for a request that they refuse, `ClientGone` when the client hangs up.
+Source: Amazon S3 API reference, under the name of each call.
+"""
 
 import re
 from base64 import b64decode, urlsafe_b64encode
@@ -42,7 +46,7 @@ async def list_buckets(call: Call) -> None:
 
 
 async def create_bucket(call: Call) -> None:
-    """Answer CreateBucket; one that exists is fine, as S3 holds in us-east-1."""
+    """Answer CreateBucket; it is no error when the bucket exists, as in S3's us-east-1."""
     await read_document(call)
     call.folder.require_space(0)
     await call.folder.in_thread(call.bucket.create)
@@ -55,7 +59,7 @@ async def head_bucket(call: Call) -> None:
 
 
 async def locate_bucket(call: Call) -> None:
-    """Answer GetBucketLocation: everything is here, which S3 says with nothing."""
+    """Answer GetBucketLocation with an empty location, as S3 does for us-east-1."""
     await call.request.answer(200, body=document("LocationConstraint"))
 
 

@@ -1,4 +1,4 @@
-"""What a handler gets."""
+"""The argument of every handler."""
 
 from typing import NamedTuple
 

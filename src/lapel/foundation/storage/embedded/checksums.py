@@ -1,4 +1,7 @@
-"""The hashes a client sends with its bytes, computed again from the bytes that arrived."""
+"""The hashes a client sends with its bytes, computed again from the bytes that arrived.
+
+Source: "Checking object integrity", Amazon S3 User Guide.
+"""
 
 import hashlib
 import hmac
@@ -79,7 +82,7 @@ class Digests:
     def verify(self, trailers: Mapping[str, str]) -> dict[str, str]:
         """Compare everything; return the client's checksums (base64 by algorithm) to keep with the object.
 
-        `trailers` are what came behind an aws-chunked body. Raises `S3Error`.
+        `trailers` are what came behind an aws-chunked body. Raises `S3Error` if a hash differs or is missing.
         """
         expected = dict(self._expected)
         if self._in_trailer is not None:

@@ -28,8 +28,8 @@ _MAX_TRAILERS = 8
 class ChunkedDecoder:
     """Turns the bytes of one aws-chunked body into the object's, in whatever pieces they come.
 
-    Keeps at most one line in memory. Every chunk's signature is checked once the chunk is whole; as nothing
-    of the object is visible before the end, a wrong one is still in time.
+    Keeps at most one line in memory. Every chunk's signature is checked once the chunk is whole; this is in
+    time, because nothing of the object is visible before the end. Raises `S3Error` for another format.
     """
 
     def __init__(self, signed: Signed) -> None:
@@ -48,7 +48,10 @@ class ChunkedDecoder:
         self.trailers: dict[str, str] = {}
 
     def feed(self, received: bytes) -> list[memoryview]:
-        """Take the next received bytes; return the object's bytes among them. Raises `S3Error`."""
+        """Take the next received bytes; return the object's bytes among them.
+
+        Raises `S3Error` for bytes that are not in the format, and for a chunk with a wrong signature.
+        """
         found: list[memoryview] = []
         view, position = memoryview(received), 0
         while position < len(view):
@@ -75,7 +78,7 @@ class ChunkedDecoder:
         return found
 
     def finish(self) -> None:
-        """Check that the body ended where it should. Raises `S3Error`."""
+        """Raise `S3Error` IncompleteBody unless the body ended with its last chunk and the trailers."""
         if self._expect != "nothing":
             raise S3Error("IncompleteBody", "The body ended before its last chunk.")
 

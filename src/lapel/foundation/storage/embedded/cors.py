@@ -1,6 +1,9 @@
-"""Which web pages may use the store: the bucket's own rules, or everybody's when it has none.
+"""Which web pages may use the store: the bucket's own rules, or the default ones when it has none.
 
 A signed link is the permission itself and no cookie is ever read, so by default any origin may use one.
+
+Sources: "CORS protocol" in the Fetch Standard (https://fetch.spec.whatwg.org/#http-cors-protocol), and
+PutBucketCors in the Amazon S3 API reference.
 """
 
 from pathlib import Path
@@ -52,8 +55,8 @@ def _file(bucket: Bucket) -> Path:
 
 
 def rules_of(bucket: Bucket) -> tuple[Rule, ...]:
-    """Return the rules in force. The file is looked at every time (another process may have written it) and
-    read when it changed.
+    """Return the rules in force. The file is looked at every time, because another process may have written
+    it, and read when it changed.
     """
     path = _file(bucket)
     try:
@@ -70,7 +73,7 @@ def rules_of(bucket: Bucket) -> tuple[Rule, ...]:
 
 
 def store_rules(bucket: Bucket, body: bytes) -> None:
-    """Keep the rules of a PutBucketCors. Raises `S3Error`. Runs in a thread."""
+    """Keep the rules of a PutBucketCors. Raises `S3Error` for rules that are not valid. Runs in a thread."""
     root = read(body, "CORSConfiguration")
     rules = [_read_rule(element) for element in root.all("CORSRule")]
     if not 1 <= len(rules) <= _MAX_RULES:

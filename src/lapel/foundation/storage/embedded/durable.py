@@ -1,7 +1,11 @@
 """Making file-system changes survive a power cut.
 
-A folder that is there may have been made a moment ago by another process, which has not synced it yet: who
-relies on it syncs it too. What this process has seen synced it remembers, so that this costs nothing later.
+An existing folder may have been made a moment ago by another process, which has not synced it yet: so a
+process that relies on the folder syncs it too. A process remembers which folders it has synced, so that this
+costs nothing later.
+
+Sources: fsync(2) of the Linux man-pages (a new entry also needs a sync of its folder), and F_FULLFSYNC in
+fcntl(2) of macOS.
 """
 
 import fcntl
@@ -49,7 +53,7 @@ _synced = _Synced()
 
 
 def sync_file(fd: int) -> None:
-    """Have the file's bytes on the disk, not just on their way to it."""
+    """Return once the file's bytes are on the disk, and not just on their way to it."""
     if sys.platform == "darwin":
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
     else:
@@ -57,7 +61,7 @@ def sync_file(fd: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the folder's entries (created, renamed, removed) on the disk, and those that lead to it."""
+    """Return once the folder's entries (new, renamed, removed) and those that lead to it are on the disk."""
     _sync_entries(folder)
     _sync_way_to(folder)
 
@@ -78,7 +82,7 @@ def _sync_way_to(folder: Path) -> None:
             return
         try:
             _sync_entries(folder.parent)
-        except PermissionError:  # who may not even read it has made nothing in it
+        except PermissionError:  # a process that may not read a folder has made nothing in it
             return
         _synced.add(folder, inode)
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""The answers of S3 that say no: a code, a status, a sentence."""
+"""The error answers of S3: a code, a status, a sentence."""
 
 from xml.sax.saxutils import escape
 

@@ -21,7 +21,7 @@ _BUCKET = re.compile(r"[a-z0-9](?:-*[a-z0-9])*(?:\.[a-z0-9](?:-*[a-z0-9])*)*")
 
 
 class Bucket:
-    """Where one bucket keeps its things. All of it lies on one file system, so that renames are atomic."""
+    """The folders of one bucket. All are on one file system, so that renames are atomic."""
 
     __slots__ = ("_prefix", "folder", "name", "temporary", "tree", "uploads")
 
@@ -48,8 +48,8 @@ class Bucket:
 
 
 class Folder:
-    """What all requests of one application share. Nothing in it is authoritative: other processes may serve
-    and change the same folder at the same time.
+    """What all requests of one application share. None of it is authoritative, because other processes may
+    serve and change the same folder at the same time.
     """
 
     def __init__(self, root: Path, clock: Clock, min_free_bytes: int, threads: int) -> None:
@@ -93,8 +93,8 @@ class Folder:
             raise S3Error("InsufficientStorage", "The disk is nearly full; nothing was written.")
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something that may wait for the disk. When cancelled, still waits until it has ended: its files
-        must not be closed under it.
+        """Run a function that may wait for the disk. When cancelled, still waits until it has ended, because
+        its files must not be closed meanwhile.
         """
         future = asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
         try:
@@ -105,10 +105,10 @@ class Folder:
                     await asyncio.wait([future])
                 except asyncio.CancelledError:
                     continue
-            future.exception()  # seen, though nobody is left to hear of it
+            future.exception()  # read, or asyncio would log that it never was
             raise
 
 
 def valid_bucket(name: str) -> bool:
-    """Tell whether a bucket may have this name, which is also its folder's."""
+    """Tell whether a bucket may have this name, which is also its folder's ("Bucket naming rules" of S3)."""
     return 3 <= len(name) <= 63 and _BUCKET.fullmatch(name) is not None

@@ -3,6 +3,8 @@
 Every folder of the tree holds keys that are neighbours in S3's order (`paths`), so sorting one folder at
 a time is enough, and whole folders are passed over when they lie outside the prefix, before the start, or
 within a common prefix that is already reported.
+
+Source for order, prefixes and delimiters: ListObjectsV2, Amazon S3 API reference.
 """
 
 import logging

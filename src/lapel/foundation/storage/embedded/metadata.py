@@ -1,4 +1,7 @@
-"""The headers that are kept with an object and given back with it."""
+"""The headers that are kept with an object and given back with it.
+
+Source: "Working with object metadata", Amazon S3 User Guide.
+"""
 
 import re
 from email.utils import formatdate
@@ -39,9 +42,11 @@ def refuse_unserved(request: Request) -> None:
 
 
 def kept_headers(request: Request, signed: Signed) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Return content type, other headers and user metadata of a PUT. Raises `S3Error`.
+    """Return content type, other headers and user metadata of a PUT.
 
-    Whoever holds a link may send what it does not cover, but not decide how the object is answered to others.
+    Cache-Control and its like are not kept when a link does not sign them: the holder of the link must not
+    decide how others get the object.
+    Raises `S3Error` for headers that are too long, and for a Content-Encoding that a link does not sign.
     """
     by_link = b"authorization" not in request.headers
     headers: dict[str, str] = {}
@@ -70,7 +75,10 @@ def kept_headers(request: Request, signed: Signed) -> tuple[str, dict[str, str],
 
 
 def answer_headers(request: Request, facts: Facts) -> Headers:
-    """Return the headers that describe the object, with the response-* overrides of the query."""
+    """Return the headers that describe the object, with the response-* overrides of the query.
+
+    Raises `S3Error` for an override with control characters.
+    """
     content_type = facts.content_type
     kept = facts.headers
     for name, value in request.query.items():

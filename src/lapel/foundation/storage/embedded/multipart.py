@@ -1,6 +1,9 @@
 """Uploads in parts: each part is a file like an object's; completing joins them into the object.
 
 An upload is a folder below the bucket's `uploads`, named by its id, with `upload.json` and `<number>.part`.
+
+Handlers raise `S3Error` for a request that they refuse, `ClientGone` when the client hangs up.
+Source: Amazon S3 API reference, under the name of each call (CreateMultipartUpload, UploadPart, …).
 """
 
 import hashlib
@@ -27,7 +30,7 @@ from lapel.foundation.storage.embedded.xml import Element, document, moment, rea
 MAX_PARTS = 10_000
 MIN_PART = 5 << 20
 KEEP_UPLOADS = 7 * 24 * 3600 * 1000
-"""Milliseconds after which an upload that nobody completed is removed at the next start."""
+"""Milliseconds since its last part came, after which an incomplete upload is removed at the next start."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -177,8 +180,8 @@ def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_ne
 
 
 def _remove(place: Path) -> None:
-    """Remove an upload, its plan first: a part that comes to lie here after that finds it gone and removes
-    itself, and one that came before is seen here."""
+    """Remove an upload, its plan first: a part that is put here after that finds the plan gone and is removed
+    by its own request, and an earlier part is removed here."""
     (place / "upload.json").unlink(missing_ok=True)
     shutil.rmtree(place, ignore_errors=True)
 
@@ -254,7 +257,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def sweep_uploads(bucket: Bucket, now: int) -> int:
-    """Remove uploads that nobody completed in time; return how many."""
+    """Remove uploads that were not completed in time; return how many. `now`: milliseconds since 1970."""
     removed = 0
     for place in bucket.uploads.iterdir():
         with suppress(FileNotFoundError):

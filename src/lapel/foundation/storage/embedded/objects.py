@@ -1,4 +1,4 @@
-"""One object is one file: its bytes, then what is known of them, then a short end mark.
+"""One object is one file: its bytes, then its facts, then a short end mark.
 
     bytes 0 .. size          the object's own bytes, so that the file can be played or rescued as it is
     then                     JSON: type, ETag, checksums, time, user metadata (`Facts`)
@@ -7,6 +7,8 @@
 A file is written under a temporary name, synced, renamed to its final one, and never changed afterwards.
 So bytes and facts appear together or not at all, an open file is a consistent snapshot, and readers need no
 lock.
+
+Sources: rename(2), flock(2), preadv2(2) (RWF_NOWAIT) and copy_file_range(2) of the Linux man-pages.
 """
 
 import errno
@@ -31,8 +33,8 @@ SMALL = 256 * 1024
 
 _MAGIC = b"LAPELOB1"
 _END = struct.Struct("<8sII")
-_TAIL = 4096  # read in one go; holds the facts of all but the most talkative objects
-# What copy_file_range says where a file system, a sandbox or an old kernel does not have it.
+_TAIL = 4096  # bytes read at once; they hold the facts of nearly all objects
+# The errors of copy_file_range where a file system, a sandbox or an old kernel does not have it.
 _NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM})
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
@@ -90,7 +92,8 @@ def open_object(path: str, *, wait: bool = True) -> StoredObject | None:
     """Open the object in a file, or return None if there is none.
 
     With `wait=False` the content is taken from the page cache alone: raises `BlockingIOError` when the disk
-    would have to be asked (and always where the system cannot tell). Raises `DamagedObject`.
+    would have to be read (and always where the system cannot tell). Raises `DamagedObject` when the file does
+    not end as an object does.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -153,8 +156,8 @@ def _facts(path: str, tail: bytes | bytearray) -> tuple[Facts | None, int]:
 class ObjectWriter:
     """An object under way. Everything here may wait for the disk, so it runs in a thread.
 
-    The temporary file is locked as long as its writer lives: what a killed one left is told apart from what
-    another process is writing by trying the lock.
+    The temporary file is locked as long as its writer lives. A sweep tries the lock, and so tells the file of
+    a killed writer from one that another process is writing.
     """
 
     def __init__(self, temporary: Path) -> None:
@@ -175,7 +178,10 @@ class ObjectWriter:
                     rest = rest[file.write(rest) :]
 
     def copy_from(self, source: StoredObject) -> None:
-        """Append all bytes of another object, inside the kernel where it can."""
+        """Append all bytes of another object, inside the kernel where it can.
+
+        Raises `DamagedObject` when the source is shorter than its facts say.
+        """
         offset, size = 0, source.facts.size
         end = os.lseek(self.fd, 0, os.SEEK_END)
         in_kernel = hasattr(os, "copy_file_range")
@@ -197,7 +203,8 @@ class ObjectWriter:
     def commit(self, destination: Path, facts: Facts, *, only_new: bool = False) -> None:
         """Make the object visible at `destination`, durably.
 
-        With `only_new`, raises `S3Error` PreconditionFailed when there is one already.
+        Raises `S3Error` KeyTooLongError when the file system takes no path so long, and with `only_new`
+        PreconditionFailed when there is an object already.
         """
         text = _encoder.encode(facts)
         self.write([text, _END.pack(_MAGIC, len(text), crc32(text))])
@@ -211,7 +218,7 @@ class ObjectWriter:
                 break
         else:
             raise FileNotFoundError(destination)
-        with suppress(FileNotFoundError):  # already deleted by somebody else, and its folder pruned
+        with suppress(FileNotFoundError):  # already deleted by another request, and its folder pruned
             sync_folder(destination.parent)
         self.close()
 

@@ -1,7 +1,7 @@
 """From object keys to file names and back.
 
 A key may be any text of up to 1,024 bytes; a file name may not. Each segment of a key becomes one folder or
-file whose name has only `a-z 0-9 - _ . + %` and ends in what it is:
+file whose name has only `a-z 0-9 - _ . + %` and ends in its kind:
 
     name.d   the folder of the keys that go on with a slash
     name.o   the object whose key ends here
@@ -25,7 +25,7 @@ _ESCAPED = re.compile(rb"%([0-9a-f]{2})|\+([a-z])")
 _NAMES = {
     bytes([code]): (b"+%c" % (code + 32) if 65 <= code <= 90 else b"%%%02x" % code) for code in range(256)
 }
-# What XML 1.0 cannot say could be stored but not listed.
+# Characters that XML 1.0 cannot carry: a key with one could be stored but not listed.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

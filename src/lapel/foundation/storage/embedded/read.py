@@ -1,4 +1,7 @@
-"""GET and HEAD of an object: conditions, ranges, and the bytes themselves."""
+"""GET and HEAD of an object: conditions, ranges, and the bytes themselves.
+
+Source: RFC 9110, sections 13 (conditional requests) and 14 (range requests).
+"""
 
 import asyncio
 import re
@@ -18,7 +21,10 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObject:
-    """Open an object: at once when it is in the page cache, else in a thread. Raises `S3Error`."""
+    """Open an object: at once when it is in the page cache, else in a thread.
+
+    Raises `S3Error` when there is no such object or bucket, `DamagedObject` when its file is damaged.
+    """
     path = bucket.path_of(key)
     try:
         stored = open_object(path, wait=False)
@@ -32,7 +38,11 @@ async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObjec
 
 
 async def read_object(call: Call) -> None:
-    """Answer a GET or HEAD."""
+    """Answer a GET or HEAD.
+
+    Raises `S3Error` when there is no such object, or a condition or range is not met; `ClientGone` when the
+    client hangs up or reads nothing for `call.stall` seconds.
+    """
     request = call.request
     with await open_existing(call.folder, call.bucket, call.key) as stored:
         facts = stored.facts

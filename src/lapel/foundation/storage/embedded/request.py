@@ -1,4 +1,8 @@
-"""One request to the store, taken apart once, and the one way to answer it."""
+"""One request to the store, taken apart once, and the one way to answer it.
+
+Source for the canonical path and query: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API
+reference.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -58,7 +62,10 @@ class Request:
         self.canonical_query = ""
 
     def read_target(self, prefix: bytes) -> None:
-        """Take path and query apart; `prefix` is what all paths here begin with. Raises `S3Error`."""
+        """Take path and query apart; `prefix` is what all paths here begin with.
+
+        Raises `S3Error` for another path, and for a query that is not UTF-8 or gives a name twice.
+        """
         scope = self._scope
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
@@ -91,7 +98,7 @@ class Request:
         """Send the status and headers; the caller names Content-Length and sends the body."""
         self.started = True
         if b"expect" in self.headers and not self.body_wanted:
-            # The client keeps its body back: what it sends next would be taken for it.
+            # The client keeps its body back (RFC 9110, 10.1.1): its next request would be taken for the body.
             headers = [*headers, (b"connection", b"close")]
         request_id = (b"x-amz-request-id", self.id.encode())
         await self._send(

@@ -1,4 +1,7 @@
-"""Who sent a request, and is it as they signed it? Signature Version 4, in headers or in the query."""
+"""Checks who sent a request, and that it arrived as signed: Signature Version 4, in headers or in the query.
+
+Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference.
+"""
 
 import hmac
 import re
@@ -33,7 +36,7 @@ _QUERY_PARAMETERS = (
     "X-Amz-Signature",
 )
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
-# A content network in front adds these by itself.
+# CloudFront adds these by itself when it is in front.
 _NEED_NOT_BE_SIGNED = frozenset({b"x-amz-cf-id"})
 
 
@@ -146,7 +149,7 @@ class Verifier:
         secret = self._secrets.get(access_key)
         if secret is None:
             raise S3Error("InvalidAccessKeyId", "There is no such access key.")
-        if len(self._keys) >= 64:  # anybody may name any day
+        if len(self._keys) >= 64:  # a request may name any day
             self._keys.clear()
         key = self._keys[access_key, date] = signing_key(secret, date, self._region)
         return key

@@ -1,4 +1,7 @@
-"""PUT, DELETE and copy of an object."""
+"""PUT, DELETE and copy of an object (PutObject, DeleteObject and CopyObject of the Amazon S3 API reference).
+
+Handlers raise `S3Error` for a request that they refuse, `ClientGone` when the client hangs up.
+"""
 
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -57,7 +60,7 @@ async def delete_one(call: Call) -> None:
 
 
 def copy_source(request: Request) -> tuple[str, str]:
-    """Return bucket and key that x-amz-copy-source names. Raises `S3Error`."""
+    """Return bucket and key that x-amz-copy-source names. Raises `S3Error` when it names no object."""
     text = request.header("x-amz-copy-source") or ""
     if "?" in text:
         raise S3Error("NotImplemented", "This store keeps no versions to copy from.")

@@ -1,4 +1,7 @@
-"""The XML documents of S3: reading the few that clients send, writing the ones we answer."""
+"""The XML documents of S3: reading the few that clients send, writing the ones we answer.
+
+Source: Amazon S3 API reference, of each call.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
