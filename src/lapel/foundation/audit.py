@@ -35,8 +35,8 @@ UPDATE audit_log SET before = NULL, after = NULL, resource_id = NULL WHERE world
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of one resource. `before` and `after`: what changed of it, anything that JSON can hold, as
-    it may be shown to whoever may read the log (no secrets)."""
+    """One change of one resource. `before` and `after`: what changed of it, any JSON value, fit to be shown
+    to every reader of the log (no secrets)."""
 
     action: str
     resource_type: str

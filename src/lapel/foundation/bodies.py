@@ -1,4 +1,7 @@
-"""Decodes bodies and query strings into structs; hostile input ends here, with a 400."""
+"""Decodes bodies and query strings into structs; hostile input ends here, with a 400.
+
+Bodies are JSON (RFC 8259), times are those of RFC 3339.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 The pool's reset query is off, because it took a quarter of the hot call's time. So nothing may leave
 session state behind: no `SET`, no session locks, no temporary tables, no `LISTEN` here.
+
+Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
+in the README of pgvector.
 """
 
 from __future__ import annotations
@@ -146,8 +149,8 @@ class Database:
     def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """A connection outside a transaction.
 
-        Raises Unavailable when the database is away, or no connection is free in time: here, on entering the
-        block and on leaving it.
+        Raises Unavailable: at once when the pool is not open; on entering the block when the database is away
+        or no connection is free in time; on leaving it when the database went away during the block.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")

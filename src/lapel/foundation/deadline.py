@@ -32,7 +32,7 @@ class Deadlines:
         """`seconds`: the usual time."""
         self.seconds = seconds
         self._every = min(_LATE, seconds / 8)
-        # In the order of their beginning; a dict, since a set has none.
+        # In the order of their beginning; a dict, because a set has no order.
         self._running: dict[Deadline, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -40,7 +40,7 @@ class Deadlines:
     def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
         """Begin the deadline of the task that calls: `times` the usual time, from now.
 
-        `late` sends the answer when the time is over.
+        `late` sends the answer when the time is over. Raises RuntimeError outside of a task.
         """
         loop = self._loop
         if loop is None:  # asking for the running loop is a system call

@@ -1,6 +1,8 @@
 """Serving an ASGI application: sockets, TLS, the guarded protocol, and a stop that drains.
 
 `listen` makes the sockets, `serve` runs one process's server on them until it is told to stop.
+
+Sources: socket(7) (SO_REUSEPORT) of the Linux man-pages, and the documentation of uvicorn.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def landlock(reads: Sequence[Path], writes: Sequence[Path]) -> None:
     """From here on only these files and folders can be opened: to read and run, or for everything.
 
     What is open already stays usable. Where the kernel can (ABI 4, 6): no TCP, and no signals to others.
-    Those of the paths that do not exist are left out. Folders in `writes` need ABI 2: before, no file could
-    be renamed from one folder to another.
+    Those of the paths that do not exist are left out. Raises OSError for folders in `writes` below ABI 2,
+    under which no file could be renamed from one folder to another.
     """
     abi = landlock_abi()
     if abi < 2 and any(path.is_dir() for path in writes):

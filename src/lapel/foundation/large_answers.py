@@ -1,8 +1,8 @@
 """Answers that are large: made once there is room for them, sent in pieces, within a budget of bytes.
 
 A body counts from before it is made until its reader has taken it; a body that is made while it is sent
-counts for what is held of it at a time. While others wait for room, a reader is cut off that reads more
-slowly than the least rate, or takes more than a minute for a body that was made whole.
+counts for what is held of it at a time. While others wait for room, a reader that is slower than the least
+rate, or would take more than a minute for a body that was made whole, is cut off.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class _Bucket:
         self.owed = 0  # in `left`, or spent, without a lease
         self.spent = 0  # spent here in this window
         self.previous = 0  # spent here in the window before
-        self.known = 0  # leased by all processes, when last heard
+        self.known = 0  # leased by all processes, as of the last lease
         self.exhausted = False
         self.waiting = 0
         self.task: asyncio.Task[bool] | None = None

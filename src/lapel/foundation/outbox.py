@@ -1,6 +1,7 @@
 """Events for other systems, written in the transaction that caused them.
 
-The body's bytes are frozen here: every delivery of the event sends exactly these.
+The body's bytes are frozen here: every delivery of the event sends exactly these. The pattern is the
+transactional outbox (https://microservices.io/patterns/data/transactional-outbox.html).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class OwnConnection:
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do some work on the connection, twice if it had ended since it was used last.
+        """Do some work on the connection; once more on a new one if the connection turns out to have ended.
 
         The caller limits the time. Raises what asyncpg raises.
         """

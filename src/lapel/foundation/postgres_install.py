@@ -181,7 +181,8 @@ def _lookup(name: str) -> Account | None:
 
 
 def socket_folder(data_dir: Path, owner: Account) -> Path:
-    """A short folder (a socket's path may have 107 bytes), 0700 and `owner`'s, the same for the same data.
+    """A short folder (a socket's path may have 107 bytes, see unix(7)), 0700 and `owner`'s. The same for the
+    same data, unless a temporary one has to do.
 
     Raises PermissionError when it could only be one of another user.
     """

@@ -1,4 +1,4 @@
-"""What is checked of a request's headers, whatever the operation."""
+"""Checks of a request's headers that are the same for every operation."""
 
 from __future__ import annotations
 

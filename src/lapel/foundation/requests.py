@@ -65,7 +65,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Call:
-    """The state of one request, filled in step by step; also a refusal is made from it."""
+    """The state of one request, filled in step by step; answers and refusals are made from it."""
 
     headers: dict[bytes, bytes]
     began: float
@@ -121,7 +121,8 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Errors become refusals.
 
-        Raises only what ends a request after its answer has begun, and the CancelledError of a caller.
+        Raises an error only when it comes after the answer has begun, and CancelledError when the server
+        cancels the request.
         """
         call = _Call(dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(call.request_id)

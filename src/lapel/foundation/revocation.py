@@ -6,6 +6,8 @@ that it dropped the key, or until all earlier entries have expired, whichever is
 
 Keys are announced by their ids and not by their hashes, because a hash depends on the secret: while
 `LAPEL_SECRET` is rotated, the stored hash and the hashes that processes look up may all differ.
+
+Source: PostgreSQL's documentation of LISTEN and NOTIFY.
 """
 
 from __future__ import annotations

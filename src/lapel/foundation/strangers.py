@@ -1,4 +1,4 @@
-"""Requests with a bad token, counted per client address in memory: nothing is written for a stranger.
+"""Requests with a bad token, counted per client address in memory: a bad token causes no write.
 
 The count refuses nothing. Many clients may share an address (NAT, a proxy), and a good token among them must
 pass; a bad one is 401 however often it comes. An address that sends many bad tokens loses a shortcut: the

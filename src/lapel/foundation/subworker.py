@@ -4,6 +4,8 @@
 needed and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
 endian), kind (1 byte; of a request the number of its files), MessagePack. A call that takes too long, or is
 cancelled, ends the child.
+
+Sources: MessagePack (https://msgpack.org), SCM_RIGHTS in unix(7) of the Linux man-pages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Logs and metrics: structured lines with the request id, never a token or a signed link.
 
-`configure` is called once per process. Every line, whoever logs it and in which field, passes
-`redact` after it is rendered, so that a new field or a traceback cannot slip past.
+`configure` is called once per process. Every line passes `redact` after it is rendered, whichever logger and
+field its text comes from, so that a new field or a traceback cannot slip past.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 once, one of them works and the others wait. Servers of the version before may run meanwhile:
 `script` makes short changes of tables, `in_batches` changes rows, `build_index` makes an index.
 A revision that uses the last two is not one transaction, so each of its steps must be repeatable.
+
+Source: PostgreSQL's documentation of CREATE INDEX, section "Building Indexes Concurrently".
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def _config(dsn: str = "") -> Config:
 
 
 def head() -> str:
-    """The newest revision this code knows."""
+    """The newest revision this code knows. Raises RuntimeError when the migrations are not installed."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
         raise RuntimeError("the migrations are missing from this installation")

@@ -76,7 +76,8 @@ class Links:
     ) -> PutLink:
         """A link to write `key`; type, and size (bytes) and SHA-256 (hexadecimal) when given, are signed.
 
-        `expires_in` and what is raised are as with `get`; ValueError also for a `sha256` that is none.
+        `expires_in` is 1–604800 s from `now`. Raises StoreUnavailable without valid credentials, ValueError
+        for another `expires_in` and for a malformed `sha256`.
         """
         signed = self._presigner.put_url(
             key,

@@ -2,6 +2,9 @@
 
 Recordings never pass through here: they go by signed links (`links.py`). Large objects are read in
 ranges, never in one stream, and hashed in a thread; they are written in parts.
+
+Sources of the limits: "Amazon S3 multipart upload limits", Amazon S3 User Guide; DeleteObjects, Amazon S3
+API reference.
 """
 
 from __future__ import annotations

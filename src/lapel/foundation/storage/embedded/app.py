@@ -42,7 +42,7 @@ _OF_THE_SIGNATURE = frozenset(
 
 
 class _Operation(NamedTuple):
-    """A call this store serves, told from others of its method by the parameters it must have."""
+    """A call this store serves, distinguished from others of its method by the parameters it must have."""
 
     handle: Callable[[Call], Awaitable[None]]
     required: frozenset[str] = frozenset()

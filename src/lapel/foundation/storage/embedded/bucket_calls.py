@@ -64,7 +64,7 @@ async def locate_bucket(call: Call) -> None:
 
 
 async def list_objects(call: Call) -> None:
-    """Answer ListObjectsV2."""
+    """Answer ListObjectsV2. Raises `S3Error` for the older listing, and for parameters that are not valid."""
     query = call.request.query
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     limit_text = query.get("max-keys", str(MAX_KEYS))
@@ -122,7 +122,7 @@ def _read_token(token: str) -> str:
 
 
 async def delete_many(call: Call) -> None:
-    """Answer DeleteObjects."""
+    """Answer DeleteObjects, 1 to 1,000 objects. Raises `S3Error` for another document or a version."""
     bucket = call.bucket
     root = read(await read_document(call), "Delete")
     objects = root.all("Object")

@@ -23,7 +23,7 @@ _REMEMBERED = 10_000
 class _Synced:
     """Folders whose entry in the folder above is known to be on the disk, by path and inode.
 
-    The inode tells when another process removed the folder and somebody made it again.
+    The inode shows when another process has removed the folder and it was made again.
     """
 
     def __init__(self) -> None:

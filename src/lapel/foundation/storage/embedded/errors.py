@@ -60,4 +60,4 @@ class S3Error(Exception):
 
 
 class ClientGone(Exception):
-    """The connection ended before the request did; there is nobody to answer."""
+    """The connection ended before the request did; no client is there to answer."""

@@ -121,7 +121,7 @@ def list_page(bucket: Bucket, prefix: str, delimiter: str, after: str, limit: in
 def _facts(path: str) -> Facts | None:
     try:
         stored = open_object(path)
-    except DamagedObject:  # one broken file must not hide all others; whoever reads it gets the error
+    except DamagedObject:  # one broken file must not hide all others; reading it raises the error
         _log.exception("damaged object")
         return None
     if stored is None:

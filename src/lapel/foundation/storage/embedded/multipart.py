@@ -85,7 +85,10 @@ async def create_upload(call: Call) -> None:
 
 
 async def put_part(call: Call) -> None:
-    """Answer UploadPart: like a PUT, into the upload's folder. A part sent again replaces the earlier one."""
+    """Answer UploadPart: like a PUT, into the upload's folder. A part sent again replaces the earlier one.
+
+    Raises `S3Error` for a number that no part has, an upload that there is not, and as a PUT does.
+    """
     request, folder = call.request, call.folder
     text = request.query["partNumber"]
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_PARTS:
@@ -117,7 +120,11 @@ def _keep_part(place: Path, key: str, writer: ObjectWriter, number: int, facts: 
 
 
 async def complete_upload(call: Call) -> None:
-    """Answer CompleteMultipartUpload: join the parts named, in their order, and make the object visible."""
+    """Answer CompleteMultipartUpload: join the parts named, in their order, and make the object visible.
+
+    Raises `S3Error` when there is no such upload, when a part is missing, replaced or too small, and for a
+    checksum of the whole object.
+    """
     request = call.request
     if any(name.startswith(b"x-amz-checksum-") for name in request.headers):
         raise S3Error(

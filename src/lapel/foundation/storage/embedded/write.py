@@ -29,7 +29,11 @@ def only_new(request: Request) -> bool:
 
 
 async def put_object(call: Call) -> None:
-    """Store the body. Nothing is visible before everything about it was checked and is on the disk."""
+    """Store the body. Nothing is visible before everything about it was checked and is on the disk.
+
+    Raises `S3Error` when the body is not as announced, the disk is nearly full, or the object must be new and
+    is not.
+    """
     request, folder, bucket = call.request, call.folder, call.bucket
     refuse_unserved(request)
     content_type, headers, user = kept_headers(request, call.signed)
@@ -71,7 +75,10 @@ def copy_source(request: Request) -> tuple[str, str]:
 
 
 async def copy_object(call: Call) -> None:
-    """Copy an object as it is at this moment, with its metadata or with the request's."""
+    """Copy an object as it is at this moment, with its metadata or with the request's.
+
+    Raises `S3Error` when there is no such source, a condition is not met, or the disk is nearly full.
+    """
     request, folder, bucket = call.request, call.folder, call.bucket
     refuse_unserved(request)
     directive = request.header("x-amz-metadata-directive") or "COPY"
