@@ -2,10 +2,8 @@
 
 `python -m MODULE` runs `answer_requests` in the child; a `Subworker` here starts the child when it is first
 needed and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
-endian), kind (1 byte; of a request the number of its files), MessagePack. A call that takes too long, or is
-cancelled, ends the child.
-
-Sources: MessagePack (https://msgpack.org), SCM_RIGHTS in unix(7) of the Linux man-pages.
+endian), kind (1 byte; of a request the number of its files), MessagePack (https://msgpack.org). Files come as
+SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled, ends the child.
 """
 
 from __future__ import annotations
@@ -138,9 +136,8 @@ class Subworker:
     ) -> T:
         """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
 
-        Raises Refusal when the child refuses the work, SubworkerTimeout after `seconds` (None: never),
-        SubworkerDied when the child ends or its answer cannot be read; OSError when the disk is full and
-        the request names a file to write.
+        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied also for an answer that
+        cannot be read; OSError when the disk is full and the request names a file to write.
         """
         async with self._turn:
             if self._idle is not None:
@@ -277,10 +274,7 @@ class Subworker:
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, leave)
 
     async def renew(self, reads: Sequence[Path] | None = None) -> None:
-        """End the child when its call is done; the next call starts another.
-
-        `reads`: what the next child may open by name; None: the same as before.
-        """
+        """End the child when its call is done; the next one may read `reads` (None: the same as before)."""
         async with self._turn:  # a call that comes now waits, and starts another child
             await self._end()
             if reads is not None:
@@ -290,9 +284,8 @@ class Subworker:
 def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
     """Opens the files of a request and sends them, each with its path; returns their number.
 
-    A file that cannot be opened is left out: the child meets the error when it tries itself. Raises OSError
-    when the disk has no room for a new file, which the child could not find out, and BrokenPipeError when the
-    child takes no files.
+    A file that cannot be opened is left out: the child meets the error itself. Raises OSError when the disk
+    has no room for a new file, which the child could not find out; BrokenPipeError when it takes no files.
     """
     sent = 0
     for path, flags in request.files() if isinstance(request, NamesFiles) else ():
@@ -369,10 +362,7 @@ _handed_over: dict[str, int] = {}
 
 
 def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
-    """Open a file that came with the request, or one of this process's own. Raises OSError.
-
-    A file that is created can be read by this account alone.
-    """
+    """Open a file of the request or of this process (a new one is for this account alone). Raises OSError."""
     handed_over = _handed_over.get(path)
     if handed_over is not None:
         return FileIO(os.dup(handed_over), mode)
