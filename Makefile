@@ -50,8 +50,9 @@ test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at ran
 
 check: lint types test ## all that must pass before a commit is published
 
-lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, and imports that cross a border
+lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, sizes, and imports that cross a border
 	@$(BIN)/ruff check .
+	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/ruff format --check --quiet . || { echo "lapel: run 'make format'"; exit 1; }
 	@$(BIN)/lint-imports --no-logo
 

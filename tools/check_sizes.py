@@ -1,0 +1,77 @@
+"""Check sizes: a Python file has at most 400 lines, and a folder of `src` at most 12 modules.
+
+    python tools/check_sizes.py [ROOT]
+
+TODAY lists what is larger. An entry may shrink: then this check fails until the entry is corrected or
+removed, so the list never allows more than there is.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+MOST_LINES = 400
+MOST_MODULES = 12
+FOLDERS = ("src", "tests", "benchmarks", "tools")
+
+TODAY = {
+    "src/lapel/cli": 30,
+    "src/lapel/firmware": 15,
+    "src/lapel/foundation": 65,
+    "src/lapel/foundation/storage/embedded": 20,
+    "src/lapel/recordings": 30,
+    "src/lapel/simulate": 17,
+    "src/lapel/transcription": 31,
+    "src/lapel/transcription/providers": 21,
+    "tests/contract/test_hostile.py": 412,
+    "tests/foundation/test_bodies.py": 481,
+}
+
+
+def sizes(root: Path) -> dict[str, int]:
+    """Everything below `root` that is larger than its limit: path to lines or modules."""
+    found: dict[str, int] = {}
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            lines = len(path.read_text().splitlines())
+            if lines > MOST_LINES:
+                found[path.relative_to(root).as_posix()] = lines
+    packages = {path.parent for path in (root / "src").rglob("*.py")}
+    for package in packages - {each for each in packages if each.name == "versions"}:  # one file a migration
+        modules = len([path for path in package.glob("*.py") if path.name != "__init__.py"])
+        if modules > MOST_MODULES:
+            found[package.relative_to(root).as_posix()] = modules
+    return found
+
+
+def complaints(found: dict[str, int], allowed: dict[str, int]) -> list[str]:
+    """What to do about each difference between what was found and what is allowed."""
+    said: list[str] = []
+    for name in sorted(found.keys() | allowed.keys()):
+        unit, most = ("lines", MOST_LINES) if name.endswith(".py") else ("modules", MOST_MODULES)
+        now, listed = found.get(name), allowed.get(name)
+        if now is None:
+            said.append(
+                f"{name} has at most {most} {unit} by now: remove it from TODAY in tools/check_sizes.py"
+            )
+        elif listed is None:
+            said.append(f"{name} has {now} {unit}, and {most} are allowed: split it by what belongs together")
+        elif now > listed:
+            said.append(f"{name} has {now} {unit}, and had {listed}: it may only shrink")
+        elif now < listed:
+            said.append(f"{name} has {now} {unit} by now: correct {listed} in TODAY in tools/check_sizes.py")
+    return said
+
+
+def main() -> int:
+    """1 with a line for each complaint on standard error, else 0."""
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
+    said = complaints(sizes(root), TODAY if len(sys.argv) == 1 else {})
+    for each in said:
+        print(each, file=sys.stderr)
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
