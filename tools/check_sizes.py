@@ -24,8 +24,6 @@ TODAY = {
     "src/lapel/simulate": 17,
     "src/lapel/transcription": 31,
     "src/lapel/transcription/providers": 21,
-    "tests/contract/test_hostile.py": 412,
-    "tests/foundation/test_bodies.py": 481,
 }
 
 

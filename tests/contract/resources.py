@@ -6,10 +6,12 @@ thing that nobody made yet, the tests say so: teach `populate` to make it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
+import pytest
 
 from lapel.foundation.kit import Kit
 from lapel.foundation.operations import NoBody, Operation
@@ -268,3 +270,16 @@ class _Maker:
         if state == "uploaded":
             await own.post(f"{path}/upload-complete", {}, 200)
         return Thing(made["id"], upload["upload_token"])
+
+
+def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
+    """One case per operation, called by its name."""
+    return pytest.mark.parametrize("operation", operations, ids=lambda each: each.name)
+
+
+def bearer_of(operation: Operation, resources: Resources) -> dict[str, str]:
+    """The header of a token that may call it."""
+    if operation.public:
+        return {}
+    kind = "key" if "key" in operation.callers else min(operation.callers)
+    return {"Authorization": f"Bearer {resources.token(kind, operation)}"}

@@ -8,18 +8,17 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlencode
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lapel.foundation.bodies import BodyDecoder, QueryDecoder
+from lapel.foundation.bodies import BodyDecoder
 from lapel.foundation.errors import InvalidRequest
-from lapel.foundation.operations import NoBody, NoQuery
+from lapel.foundation.operations import NoBody
 from lapel.foundation.wire import Count, JsonObject, Moment, metadata_text
-from tests.support.declared import declared_operations
+from tests.support.refused import refused
 
 
 class Inner(msgspec.Struct):
@@ -38,27 +37,7 @@ class Body(msgspec.Struct, kw_only=True):
     mode: Literal["on", "off"] = "on"
 
 
-class Needed(msgspec.Struct):
-    media_id: str
-
-
-class Query(msgspec.Struct):
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
-    after: Annotated[Moment, msgspec.Meta(description="Inclusive.")] | None = None
-    name: str | None = None
-
-
 decode = BodyDecoder(Body)
-
-
-def refused(decoder: BodyDecoder | QueryDecoder, raw: bytes) -> InvalidRequest:
-    with pytest.raises(InvalidRequest) as caught:
-        decoder(raw)
-    error = caught.value
-    assert error.status == 400
-    assert len(error.details) == 1
-    json.dumps(error.message).encode()  # it can be sent
-    return error
 
 
 @pytest.mark.parametrize(
@@ -282,76 +261,6 @@ def test_metadata_is_stored_or_refused_at_any_depth(depth: int) -> None:
         assert "nested too deeply" in error.message  # noqa: PT017 - either outcome is right
 
 
-def test_a_missing_field_says_that_it_is_required() -> None:
-    error = refused(BodyDecoder(Needed), b"")
-    assert error.param == "media_id"
-    assert error.message == "`media_id` is required."
-    assert error.details[0].reason == "required"
-
-
-class Chosen(msgspec.Struct, kw_only=True):
-    kinds: Annotated[list[Literal["wifi", "ble"]], msgspec.Meta(max_length=4)] | None = None
-    inner: Body | None = None
-    only: Literal["failed"] = "failed"
-    version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._+-]{1,32}\Z")] | None = None
-    hash: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{4}\Z")] | None = None
-    tag: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z")] | None = None
-    when: Moment | None = None
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ({"kinds": ["wifi", "lte"]}, "`kinds[1]` must be one of `ble`, `wifi`."),
-        ({"inner": {"mode": "half"}}, "`inner.mode` must be one of `off`, `on`."),
-        ({"only": "applied"}, "`only` must be `failed`."),
-        ({"version": "1.6 beta"}, "`version` must be 1 to 32 characters of A-Za-z0-9._+-."),
-        ({"hash": "ABCD"}, "`hash` must be 4 characters of 0-9a-f."),
-        ({"tag": "1a"}, "`tag` must be 1 to 32 characters of a-z0-9-, the first one of a-z."),
-        ({"when": "2026-01-15"}, "`when` must be a time with its offset, such as 2026-01-15T12:00:00Z."),
-        (
-            {"when": "2026-01-15T12:00:00"},
-            "`when` must be a time with its offset, such as 2026-01-15T12:00:00Z.",
-        ),
-    ],
-)
-def test_a_refusal_says_what_the_field_takes(value: dict[str, Any], message: str) -> None:
-    error = refused(BodyDecoder(Chosen), json.dumps(value).encode())
-    assert error.message == message
-    assert error.details[0].reason == message[message.index(" ") + 1 : -1]
-
-
-def patterns(described: object) -> set[str]:
-    """All regular expressions in a document."""
-    if isinstance(described, list):
-        return {found for each in cast("list[object]", described) for found in patterns(each)}
-    if not isinstance(described, dict):
-        return set()
-    named = cast("dict[str, object]", described)
-    own = {named["pattern"]} if isinstance(named.get("pattern"), str) else set[object]()
-    return {str(each) for each in own} | {found for each in named.values() for found in patterns(each)}
-
-
-def test_no_refusal_quotes_a_regular_expression() -> None:
-    found = {
-        pattern
-        for each in declared_operations()
-        for struct in (each.body, each.query)
-        for pattern in patterns(msgspec.json.schema(struct))
-        if pattern.endswith(r"\Z")  # another one only describes what the slice checks by itself
-    }
-    assert len(found) > 4
-    for pattern in found:
-        struct = msgspec.defstruct("Named", [("field", Annotated[str, msgspec.Meta(pattern=pattern)])])
-        message = refused(BodyDecoder(struct), b'{"field": "!"}').message
-        assert message.startswith("`field` must be "), pattern
-        assert "{" not in message, message
-
-
-def test_a_query_is_told_the_words_it_takes() -> None:
-    assert refused(QueryDecoder(Body), b"mode=half").message == "`mode` must be one of `off`, `on`."
-
-
 def test_an_empty_body_is_an_empty_object() -> None:
     assert decode(b"") == decode(b"{}") == Body()
     assert BodyDecoder(NoBody)(b"") == NoBody()
@@ -411,59 +320,6 @@ def test_no_json_breaks_the_body(value: dict[str, Any]) -> None:
     metadata = body.metadata
     if metadata is not None:
         assert "\0" not in json.dumps(metadata)
-
-
-query = QueryDecoder(Query)
-
-
-@pytest.mark.parametrize(
-    ("raw", "param"),
-    [
-        (b"limit=0", "limit"),
-        (b"limit=101", "limit"),
-        (b"limit=abc", "limit"),
-        (b"limit=1.5", "limit"),
-        (b"limit=99999999999999999999999999", "limit"),
-        (b"after=2026-01-15T12:00:00", "after"),
-        (b"after=0001-01-01T00:00:00Z", "after"),
-        (b"name=%00", "name"),
-        (b"unknown=%00", "unknown"),
-        (b"name=%ff", None),
-        (b"name=%ed%a0%80", None),
-        (b"name=\xc3\xa4", None),
-        ("&".join(f"a{n}=1" for n in range(200)).encode(), None),
-    ],
-    ids=lambda raw: repr(raw)[:30],
-)
-def test_a_wrong_query_is_refused(raw: bytes, param: str | None) -> None:
-    assert refused(query, raw).param == param
-
-
-def test_a_parameter_without_a_value_counts_as_absent() -> None:
-    assert query(b"limit=&name=&after=&unknown=") == query(b"")
-    assert query(b"limit=&name=a") == query(b"name=a")
-
-
-def test_a_query_is_converted() -> None:
-    value = query(b"limit=5&name=a%20b&name=c&after=2026-01-15T12:00:00%2B02:00&unknown=1")
-    assert value == Query(5, datetime(2026, 1, 15, 10, tzinfo=UTC), "c")
-    assert query(b"") == Query()
-    # As text, `null` is a name like any other, and no number.
-    assert query(b"name=null") == Query(name="null")
-    refused(query, b"after=null")
-    for number in (b"0", b"0.5", b"1768478400", b"-1"):
-        assert refused(query, b"after=" + number).param == "after"
-    assert QueryDecoder(NoQuery)(b"limit=\xff") == NoQuery()
-
-
-@given(st.dictionaries(st.sampled_from(["limit", "after", "name", "other"]), st.text(max_size=20)))
-def test_no_query_breaks_it(values: dict[str, str]) -> None:
-    try:
-        value = query(urlencode(values, errors="surrogatepass").encode())
-    except InvalidRequest:
-        return
-    assert isinstance(value, Query)
-    assert 1 <= value.limit <= 100
 
 
 def test_metadata_has_bounds() -> None:

@@ -1,0 +1,21 @@
+"""What a decoder says of input that it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lapel.foundation.bodies import BodyDecoder, QueryDecoder
+from lapel.foundation.errors import InvalidRequest
+
+
+def refused(decoder: BodyDecoder | QueryDecoder, raw: bytes) -> InvalidRequest:
+    """The refusal of these bytes; fails when they are taken."""
+    with pytest.raises(InvalidRequest) as caught:
+        decoder(raw)
+    error = caught.value
+    assert error.status == 400
+    assert len(error.details) == 1
+    json.dumps(error.message).encode()  # it can be sent
+    return error
