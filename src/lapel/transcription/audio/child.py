@@ -1,4 +1,4 @@
-"""`python -m lapel.transcription.audio.child`: decodes files that strangers sent, one at a time."""
+"""`python -m lapel.transcription.audio.child`: decodes untrusted files, one at a time."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from lapel.transcription.audio.facts import AudioFacts
 
 
-# Those who ask the server for something come before files that are decoded for later.
+# Requests to the server come before background decoding.
 _NICENESS = 5
 
 
 def _handle(request: Decode, report: Callable[[float], None]) -> AudioFacts:
-    report(0)  # begun: from now on the time is the file's
+    report(0)  # begun: the file's time limit counts from here
     return decode(request)
 
 
 def _import_all() -> None:
-    """PyAV imports what a stream needs when it meets one; by then this process opens no file any more."""
+    """Import all of PyAV now: it imports modules on demand, and by then this process may open no file."""
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in {"av.__main__", "av.datasets"}:
             importlib.import_module(module.name)
 
 
 if __name__ == "__main__":
-    # What a crash would write to the disk is somebody's conversation.
+    # A core dump would write a recorded conversation to the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _import_all()
     os.nice(_NICENESS)

@@ -1,4 +1,4 @@
-"""Decoding, seen from the process that asks for it: in turns, bounded in time, memory, disk and number."""
+"""The parent's side of decoding: child processes, in turns, with bounds on time, memory, disk and number."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
-# Address space of a child: 220 MiB for a minute or a day of Opus (65 MiB resident). The largest honest file
-# that was found is 24 hours of AAC in an MP4 at 48 kHz, whose index makes it 564 MiB (358 MiB resident).
+# Address space of a child: 220 MiB for a minute or a day of Opus (65 MiB resident). The largest genuine file
+# that was found is 24 hours of AAC in an MP4 at 48 kHz: its index needs 564 MiB (358 MiB resident).
 _MEMORY_BYTES = 1024 * MIB
 # A day of Opus takes a minute of one core. Machines may be five times slower, and busy with other work.
 _SECONDS = 1_200.0
 # A child holds 65 MiB and starts in a third of a second.
 _IDLE_SECONDS = 60.0
 _START_SECONDS = 60.0
-# Someone must look after the disk first.
+# Wait before a retry after a disk fault: an operator has to act first.
 _DISK_SECONDS = 60.0
-# Between two looks whether the files of paused decodes are still there.
+# Interval at which the files of paused decodes are checked for existence.
 _LOOK_SECONDS = 0.5
-# How a process ends by a fault of its own code: the file found it, and would find it again.
+# Signals of a crash in the decoder's own code: the file triggered it, and would trigger it again.
 _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
 
 
 class _UnderWay:
-    """A file in a child of its own. `used`: seconds that the child has worked on it."""
+    """A decode in its own child process. `used`: seconds that the child has worked on it."""
 
     def __init__(self, child: Subworker, request: Decode, file: Path, pcm: Path | None, owner: int) -> None:
         self.child = child
@@ -50,7 +50,7 @@ class _UnderWay:
         )
 
     async def work(self, seconds: float) -> None:
-        """Return when the call has ended, or has had so many seconds more; the start of the child is free."""
+        """Return when the call has ended or has run for `seconds` more; the child's start does not count."""
         begun = asyncio.create_task(self._begun.wait())
         try:
             await asyncio.wait(
@@ -64,21 +64,23 @@ class _UnderWay:
 
     async def end(self) -> None:
         """End the child, and remove what it wrote."""
-        self.call.cancel()  # which ends the child
+        self.call.cancel()  # this ends the child
         await asyncio.gather(self.call, return_exceptions=True)
-        if self.pcm is not None:  # in a thread: freeing gigabytes takes a while
+        if self.pcm is not None:  # in a thread, because freeing gigabytes takes a while
             await asyncio.to_thread(_remove, self.pcm)
 
 
 class Decoder:
-    """Decodes files, `children` at a time; others wait.
+    """Decodes at most `children` files at a time; further calls wait.
 
-    A decode that takes longer than `turn_seconds` is paused: its process is stopped where it is, and goes on
-    when the same file is asked for again. At most `seats` wait so, shared out evenly among their owners.
+    A decode that takes longer than `turn_seconds` is paused: its process is stopped, and continues when
+    `decode` is called for the same file again. At most `seats` decodes are paused, shared evenly among their
+    owners.
 
-    `max_hours`: longer audio is refused, and so is audio with more samples than so many hours of stereo at
-    48 kHz have. `spare_bytes`: what must stay free on the disk that takes samples. `seconds`: how long a file
-    may take in all, whatever its size, which says nothing: padding is free. `turn_seconds`: None is no turns.
+    `max_hours`: longer audio is refused, and so is audio with more samples than that many hours of stereo at
+    48 kHz. `spare_bytes`: must stay free on the disk that takes the samples. `memory_bytes`: address space of
+    one child. `seconds`: limit for one file over all turns, whatever its size: the size proves nothing,
+    because padding is free. `turn_seconds`: None disables turns.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Decoder:
             for _ in range(children + self._seats)
         ]
         self._running = asyncio.Semaphore(children)
-        # The last is taken first: the others may rest.
+        # A stack: the child used last is taken first, so that the others stay idle and can end.
         self._free = list(self._children)
         self._paused: dict[tuple[Path, Path | None], _UnderWay] = {}
         self._ending: dict[tuple[Path, Path | None], asyncio.Task[None]] = {}
@@ -113,27 +115,29 @@ class Decoder:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the children that run."""
+        """Process ids of the running children."""
         return [child.pid for child in self._children if child.pid is not None]
 
     async def decode(
         self, file: Path, *, declared: str, pcm: Path | None = None, owner: int = 0
     ) -> AudioFacts:
-        """What is true of a file. Its samples go to `pcm`: 16 kHz, mono, signed 16-bit little-endian.
+        """Decode a file and return its properties. Its samples are written to the file `pcm`, if given.
 
-        `declared`: the content type that the uploader named, kept where it is one of several true ones.
-        `owner`: the world that the file belongs to. When this fails or is cancelled, `pcm` is gone.
+        Samples: 16 kHz, mono, signed 16-bit little-endian. `declared`: the content type that the uploader
+        named; it is kept if it is one of several that fit. `owner`: id of the file's world. When this fails
+        or is cancelled, `pcm` is removed.
 
-        Raises TurnOver when the turn is over: ask again. Raises SpeechError for good: `audio_too_short`,
-        `audio_corrupt` (also when it would take too much time or memory, or holds more audio than its bytes
-        can), `unsupported_format` (no audio in it, too), `processing_error` (too long, or too many samples);
-        DiskFull; OSError when the disk has no room for another file; TryAgain when the disk fails otherwise
-        or the child was killed.
+        Raises TurnOver when the turn has ended: call again. Raises SpeechError when another try cannot help:
+        `audio_too_short`; `audio_corrupt`, also when decoding takes too much time or memory, or when the file
+        yields more audio than its bytes can hold; `unsupported_format`, also for a file without audio;
+        `processing_error` for too long an audio or too many samples. Raises DiskFull when the disk of `pcm`
+        is full, OSError when it has no room for another file, and TryAgain when it fails otherwise, when the
+        child was killed, or after `aclose`.
         """
         async with self._running:
             if self._closed:
                 raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
-            if (file, pcm) in self._ending:  # or what an earlier decode wrote would go while this one writes
+            if (file, pcm) in self._ending:  # else its end would remove `pcm` while this decode writes it
                 await asyncio.shield(self._ending[file, pcm])
             under_way = self._paused.pop((file, pcm), None)
             if under_way is None:
@@ -159,13 +163,13 @@ class Decoder:
         raise TurnOver(kept=(file, pcm) in self._paused)
 
     async def forget(self, file: Path) -> None:
-        """End the paused decodes of a file that is about to be removed: they hold it open."""
+        """End the paused decodes of a file that is about to be removed, because they hold it open."""
         await self._drop_all([key for key in self._paused if key[0] == file])
         ending = [task for key, task in self._ending.items() if key[0] == file]
         await asyncio.shield(asyncio.gather(*ending))
 
     async def aclose(self) -> None:
-        """End the children; a caller who still waits for one gets TryAgain."""
+        """End the children; calls of `decode` that still wait raise TryAgain."""
         self._closed = True
         await asyncio.gather(*(child.close() for child in self._children))
         await self._drop_all([*self._paused])
@@ -174,7 +178,10 @@ class Decoder:
             await self._looking
 
     async def _pause(self, under_way: _UnderWay) -> None:
-        """Let it wait for its next turn if there is a seat, else drop it."""
+        """Keep the decode for its next turn if a seat is free or can be freed, else drop it.
+
+        Raises SpeechError `audio_corrupt` when it has used all its time.
+        """
         if under_way.used >= self._seconds:
             raise SpeechError(
                 "audio_corrupt",
@@ -192,19 +199,19 @@ class Decoder:
             self._looking = asyncio.create_task(self._look(), name="decoder-look")
 
     def _crowd(self, owner: int) -> tuple[Path, Path | None] | None:
-        """The newest seat of an owner who has two more than this one; None when there is no such owner.
+        """The newest seat of an owner that has at least two more than `owner`; None if there is none.
 
-        Nobody's only seat is taken: then none of many long files would ever end.
+        An owner's only seat is never taken: otherwise none of many long files would ever end.
         """
         held = Counter(each.owner for each in self._paused.values())
         crowded = [key for key, each in self._paused.items() if held[each.owner] >= held[owner] + 2]
         return crowded[-1] if crowded else None
 
     async def _drop(self, under_way: _UnderWay) -> None:
-        """End it; that goes on when the caller is cancelled.
+        """End the decode; this continues when the caller is cancelled.
 
-        Its child is free at once, so that as many are in use as decodes run or wait: the next call of a child
-        waits for its end.
+        The child counts as free at once, so that the children in use are those of running and paused decodes.
+        A new call of that child waits until the old one has ended.
         """
         if under_way.ending is None:
             key = (under_way.file, under_way.pcm)
@@ -214,11 +221,11 @@ class Decoder:
         await asyncio.shield(under_way.ending)
 
     async def _drop_all(self, keys: list[tuple[Path, Path | None]]) -> None:
-        # All at once: meanwhile others of them may go on, or make room.
+        # All are popped before the first await: meanwhile a paused decode could continue or be dropped.
         await asyncio.gather(*[self._drop(self._paused.pop(key)) for key in keys])
 
     async def _look(self) -> None:
-        """Drop paused decodes whose file was removed without a word, as systems do with temporary files."""
+        """Drop paused decodes whose file was removed without `forget`, for example by a cleaner of /tmp."""
         while self._paused:
             await asyncio.sleep(_LOOK_SECONDS)
             await self._drop_all([key for key in self._paused if not key[0].exists()])

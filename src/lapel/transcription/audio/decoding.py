@@ -1,4 +1,7 @@
-"""One pass over a file: find its audio, decode it, say what is true of it. Runs in a process of its own."""
+"""One pass over a file: find its audio, decode it, collect its properties. Runs in a process of its own.
+
+Demuxers and decoders are FFmpeg's, called through PyAV.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from lapel.transcription.audio.messages import Decode
 
-_HEAD = 64  # bytes that tell what a file was meant to be
+_HEAD = 64  # bytes at the start that show which format a file was meant to be
 _BUFFER = 256 * 1024
 _SHORTEST_MS = 1_000
 
@@ -42,7 +45,7 @@ class _ForeignFile(Exception):
 
 
 class _File:
-    """What FFmpeg is let to do with a file. It hears no name: neither an ending to guess by, nor a folder."""
+    """The file object that FFmpeg sees. It has no name, so that FFmpeg learns no extension and no folder."""
 
     def __init__(self, file: FileIO, *, seekable: bool = True) -> None:
         self._file = file
@@ -68,13 +71,14 @@ class _File:
 
 
 def decode(request: Decode) -> AudioFacts:
-    """Decode the first audio stream of a file; write its samples down when the request says where.
+    """Decode the first audio stream of a file; write its samples to `request.pcm` if that is set.
 
-    A damaged file is taken for what can be decoded of it: a recording with a torn end is what a device
-    leaves that lost its power. It is corrupt when more of its packets fail than can be decoded, when it
-    cannot be read on before its middle, or when less than a second is left.
+    Samples: 16 kHz, mono, signed 16-bit little-endian. Of a damaged file the decodable part is used, because
+    a device that loses its power leaves a recording with a torn end. A file is corrupt when more packets fail
+    than decode, when reading stops before the middle of the file, or when less than a second is left.
 
-    Raises Refusal with a code of the contract, or with `disk` when our own disk is full or fails.
+    Raises Refusal with a code of the contract (`failures.Code`), `disk_full` when the disk of `pcm` is full,
+    or `disk` when a file of ours cannot be read or written.
     """
     try:
         with _opened(request.file) as file:
@@ -95,7 +99,7 @@ def decode(request: Decode) -> AudioFacts:
 
 def _decoded(container: InputContainer, head: bytes, size: int, request: Decode, sink: Sink) -> AudioFacts:
     stream = _first_audio(container)
-    # From packets without times it would queue one packet after the other, to guess them.
+    # With this flag FFmpeg queues packets without time stamps, without bound, to guess the times.
     container.flags &= ~Flags.gen_pts.value
     reading = _Reading(
         container, stream, Plausibility(request, size, stream.codec_context.codec.canonical_name)
@@ -122,16 +126,16 @@ def _decoded(container: InputContainer, head: bytes, size: int, request: Decode,
 
 
 class _Reading:
-    """Frames of a stream, for as long as there are any, and what went wrong meanwhile."""
+    """Reads the frames of a stream up to its end and counts the faults on the way."""
 
     def __init__(self, container: InputContainer, stream: AudioStream, plausibility: Plausibility) -> None:
         self._packets = container.demux(stream)
         self._plausibility = plausibility
         self._stream = stream
         self.good = self.bad = 0  # packets
-        self.torn = False  # the container broke off, and not at its end
-        self.reached: int | None = None  # where in the file the last packet was
-        self.channels = self.sample_rate = 0  # of the first frame, which the header may have got wrong
+        self.torn = False  # the container could not be read to its end
+        self.reached: int | None = None  # position in the file of the last good packet, in bytes
+        self.channels = self.sample_rate = 0  # of the first frame, because the header may be wrong
 
     def frames(self) -> Iterator[AudioFrame]:
         while (packet := self._next()) is not None:
@@ -162,7 +166,10 @@ class _Reading:
 
 
 def _accept(reading: _Reading, size: int, duration_ms: int, claimed: int | None) -> None:
-    """Raise Refusal when what was decoded is no recording. `claimed`: microseconds, by the header."""
+    """Raise Refusal when the decoded part is too short or too damaged.
+
+    `size`: bytes of the file. `claimed`: duration according to the header, in microseconds.
+    """
     unread = reading.torn and reading.reached is not None and reading.reached < size / 2
     if reading.bad > reading.good or unread:
         raise Refusal(
@@ -183,13 +190,13 @@ def _first_audio(container: InputContainer) -> AudioStream:
     stream = next(iter(container.streams.audio), None)
     if stream is None:
         raise Refusal("unsupported_format", "There is no audio in this file.")
-    # The type says that there is always one; without a decoder there is none.
+    # PyAV's type says that there is always a codec context; without a decoder there is none.
     context = getattr(stream, "codec_context", None)
     if context is None or context.codec.name not in DECODERS:
         name = "of this file" if context is None else context.codec.canonical_name
         raise Refusal("unsupported_format", f"The audio codec {name} is not supported.")
     settle_layout(context)
-    context.thread_count = 1  # files are decoded side by side, and each thread takes its own memory
+    context.thread_count = 1  # files are decoded in parallel already, and each thread takes memory
     return stream
 
 
@@ -222,7 +229,10 @@ def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
 
 
 def _container_without_index(file: FileIO) -> InputContainer:
-    """From the start on: all of a fragmented MP4 is refused for a torn index at its end, if that is seen."""
+    """Open the file as a stream: FFmpeg refuses a whole fragmented MP4 if it can see a torn index at its end.
+
+    Raises Refusal `audio_corrupt` when this fails, too.
+    """
     file.seek(0)
     try:
         return _container(_File(file, seekable=False))

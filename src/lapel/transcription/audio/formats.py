@@ -1,13 +1,19 @@
-"""Which files are decoded at all, and what they are called."""
+"""The formats that are decoded, and the names of containers and content types.
+
+Sources of the first bytes: RFC 3533 (Ogg), RFC 9639 (FLAC), RFC 8794 (EBML, for Matroska and WebM),
+RFC 4867 (AMR), EBU Tech 3306 (RF64), ISO/IEC 14496-12 (MP4). Sources of the content types: RFC 5334
+(`audio/ogg`), RFC 3003 (`audio/mpeg`), RFC 4337 (`audio/mp4`), RFC 9639 (`audio/flac`), RFC 9559
+(`audio/matroska`), RFC 3839 (`audio/3gpp`), RFC 4393 (`audio/3gpp2`), RFC 2046 (`audio/basic`).
+"""
 
 from __future__ import annotations
 
-# FFmpeg knows some three hundred formats. These are what devices, phones, browsers and editors record;
-# above all none of them is a playlist that names other files (hls, dash, concat), or made of nothing (lavfi).
+# FFmpeg knows some three hundred formats. Devices, phones, browsers and editors record these. None of them
+# is a playlist that names other files (hls, dash, concat), and none generates audio from nothing (lavfi).
 DEMUXERS = "aac,aiff,amr,au,caf,flac,matroska,mov,mp3,ogg,w64,wav"
 
-# The decoders of what those hold. Not among them: video, and synthesisers such as wavesynth, where a few
-# bytes are hours of sound.
+# The decoders for those formats. Left out: video, and synthesisers such as wavesynth, where a few bytes make
+# hours of sound.
 DECODERS = frozenset(
     (
         "aac",
@@ -57,7 +63,7 @@ DECODERS = frozenset(
     )
 )
 
-# The first bytes, from an offset, of files that are or were meant to be of a format above.
+# (offset, bytes) at the start of files that are, or were meant to be, of a format above.
 _BEGINNINGS = (
     (0, b"OggS"),
     (0, b"RIFF"),
@@ -74,7 +80,7 @@ _BEGINNINGS = (
     (4, b"moov"),
 )
 
-# Of a FFmpeg format: its short name, and the content types that are true of it, the plainest first.
+# FFmpeg's name of a format to its short name and the content types that fit it, the most general first.
 _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "aac": ("aac", ("audio/aac",)),
     "aiff": ("aiff", ("audio/aiff",)),
@@ -90,7 +96,7 @@ _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "wav": ("wav", ("audio/wav",)),
 }
 
-# The same of the formats that are like MP4, by the beginning of their brand.
+# The same for relatives of MP4, by the first three characters of the major brand.
 _BRANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "qt ": ("mov", ("audio/quicktime",)),
     "3gp": ("3gp", ("audio/3gpp",)),
@@ -99,16 +105,16 @@ _BRANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def begins_like_audio(head: bytes) -> bool:
-    """Whether a file that cannot be read was meant to be audio, by its first bytes."""
-    # ADTS and MPEG audio begin with eleven or twelve bits of ones.
+    """Whether the first bytes of an unreadable file show that it was meant to be audio."""
+    # MPEG audio and ADTS begin with a sync word of eleven or twelve ones.
     synchronous = len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0
     return synchronous or any(head.startswith(mark, at) for at, mark in _BEGINNINGS)
 
 
 def names(demuxer: str, codec: str, head: bytes, brand: str) -> tuple[str, tuple[str, ...]]:
-    """Short name of the container and the content types that are true, the plainest first.
+    """Short name of the container and the content types that fit, the most general first.
 
-    `demuxer`, `codec`: FFmpeg's names. `head`: first bytes of the file. `brand`: the major one of an MP4.
+    `demuxer`, `codec`: FFmpeg's names. `head`: first bytes of the file. `brand`: the major brand of an MP4.
     """
     plain = demuxer.partition(",")[0]
     name, types = _NAMES.get(demuxer, (plain, (f"audio/{plain}",)))
@@ -122,6 +128,6 @@ def names(demuxer: str, codec: str, head: bytes, brand: str) -> tuple[str, tuple
 
 
 def true_type(declared: str, types: tuple[str, ...]) -> str:
-    """The declared content type when it is one of the true ones, else the plainest of these."""
+    """The declared content type if it is one of `types`, else the first of these."""
     plain = declared.partition(";")[0].strip().lower()
     return plain if plain in types else types[0]

@@ -1,4 +1,4 @@
-"""What the audio process is asked. It answers with AudioFacts."""
+"""The request to the audio process. The answer is AudioFacts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import msgspec
 
 SAMPLE_RATE = 16_000
-# Codes of the refusals that are no fault of the file: a disk without room, and one that fails otherwise.
+# Refusal codes that do not blame the file: the disk is full, or it fails otherwise.
 DISK_FULL = "disk_full"
 DISK = "disk"
 
 
 class Decode(msgspec.Struct, frozen=True, kw_only=True):
-    """Decode a file, whatever it turns out to be.
+    """Decode a file of any format.
 
-    `pcm`: where the samples go (16 kHz, mono, signed 16-bit little-endian), None to look only.
+    `pcm`: path for the samples (16 kHz, mono, signed 16-bit little-endian), None to write none.
     `declared`: the content type that the uploader named. `max_seconds`: longer audio is refused.
-    `spare_bytes`: what must stay free on the disk that takes the samples.
+    `spare_bytes`: must stay free on the disk that takes the samples.
     """
 
     file: str
@@ -27,6 +27,6 @@ class Decode(msgspec.Struct, frozen=True, kw_only=True):
     spare_bytes: int
 
     def files(self) -> list[tuple[str, int]]:
-        """What the parent opens for it. A pipe, which is no audio file, must not keep the parent waiting."""
+        """The files that the parent opens for the child; non-blocking, or a pipe would make it wait."""
         written = [] if self.pcm is None else [(self.pcm, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)]
         return [(self.file, os.O_RDONLY | os.O_NONBLOCK), *written]

@@ -1,4 +1,7 @@
-"""Frames of any rate, format and number of channels, which may change in between, to 16 kHz mono."""
+"""Converts frames of any rate, format and channel count, which may change between frames, to 16 kHz mono.
+
+Source: the filters `abuffer`, `pan`, `aformat` and `abuffersink` in the "FFmpeg Filters Documentation".
+"""
 
 from __future__ import annotations
 
@@ -22,36 +25,40 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from numpy.typing import NDArray
 
-# Samples that are looked at together, about a second; one frame (20 ms) at a time takes twice as long.
+# Samples that are converted together, about a second; one frame (20 ms) at a time takes twice as long.
 _CHUNK = 16_384
 
-# Where each channel belongs is known of these, and libswresample weighs them. The channels of all others
-# are averaged: they are microphones of an array, or a layout that it has no weights for.
+# In these layouts the position of each channel is known, and libswresample weighs them. The channels of all
+# others are averaged: they are microphones of an array, or a layout without weights in libswresample.
 _PLACED = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)", "7.1", "quad"})
 
-# Outside of these nothing is a recording of speech: a few bytes at 1 Hz are hours, and each channel and
-# each sample more is work for nothing, since all end as one channel of 16 kHz.
+# Hz and channels. Outside these bounds nothing is a recording of speech: at 1 Hz a few bytes are hours, and
+# more channels or samples are wasted work, because all audio ends as one channel at 16 kHz.
 _RATES = range(1_000, 192_001)
 _MOST_CHANNELS = 8
 
-# Decoders that find the layout in the data, whatever they are told.
+# Decoders that take the layout from the data and ignore a given one.
 _OWN_LAYOUT = frozenset({"aac", "aac_latm", "libopus", "opus"})
 
 
 class Mixer:
-    """Takes frames, gives samples; holds some hundred kilobytes.
+    """Takes frames and gives samples; holds some hundred kilobytes.
 
-    By a filter graph and not by `AudioFifo`, `AudioResampler` and `to_ndarray`: what these do with frames
-    of more than eight planes, or of fewer channels than the last one, is read past their end.
+    Uses a filter graph instead of `AudioFifo`, `AudioResampler` and `to_ndarray`: these read past the end of
+    frames that have more than eight planes, or fewer channels than the frame before.
     """
 
     def __init__(self) -> None:
         self._shape: tuple[str, str, int, int] | None = None
         self._graph: Graph | None = None
-        self._unmixed = 0  # samples since the graph was last asked
+        self._unmixed = 0  # samples since the graph was last read
 
     def put(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
-        """Samples that are ready after the next frame. Raises Refusal for rates beyond reason."""
+        """Add a frame and give the samples that are ready: 1-D int16 arrays, 16 kHz, mono.
+
+        Raises Refusal `unsupported_format` when the sample rate, the channel count or the sample format is
+        not supported.
+        """
         layout = frame.layout
         shape = (frame.format.name, layout.name, layout.nb_channels, frame.sample_rate)
         if self._graph is None or shape != self._shape:
@@ -66,7 +73,7 @@ class Mixer:
             yield from _pulled(self._graph)
 
     def finish(self) -> Iterator[NDArray[np.int16]]:
-        """What is left."""
+        """The remaining samples, as in `put`. Raises Refusal `unsupported_format`."""
         if self._graph is not None:
             with _impossible_is_refused():
                 self._graph.push(None)
@@ -75,13 +82,13 @@ class Mixer:
 
 
 def settle_layout(context: AudioCodecContext) -> None:
-    """Give a decoder that is not open yet a layout which does not list its channels one by one.
+    """Give a decoder that is not open yet a layout that does not list its channels one by one.
 
-    PyAV frees such a list twice, once with each frame and once with each object that tells a frame's
-    layout: some bytes of a header would bring down the process, or do worse. Raises Refusal where the
-    decoder would make the list again, and for too many channels.
+    PyAV frees such a list twice, once with each frame and once with each object that describes a frame's
+    layout: a few bytes of a header could crash the process, or worse. Raises Refusal `unsupported_format`
+    when the decoder would make the list again, and for more than eight channels.
     """
-    # This object owns the list as soon as the decoder has another layout; it must be asked for just once.
+    # Read `context.layout` only once: this object owns the list as soon as the decoder has another layout.
     layout = context.layout
     name, channels = layout.name, layout.nb_channels
     if channels:

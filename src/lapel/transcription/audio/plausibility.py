@@ -1,4 +1,4 @@
-"""How much audio a file can hold: files that claim more are made up, to cost time and money."""
+"""Bounds on the audio that a file can hold: a file that yields more was made to cost time and money."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lapel.foundation.subworker import Refusal
 if TYPE_CHECKING:
     from lapel.transcription.audio.messages import Decode
 
-# Bits per second of packets below which no encoder goes, even for a day of silence. Measured: libopus with
-# DTX 133 (a byte in 60 ms or two in 120 ms), AAC at 8 kHz 255 (4 bytes in 1,024 samples), FLAC 980 to 1,320,
-# WavPack 58. From the specifications: FLAC at 8 kHz with its largest usual block 153 (11 bytes in 4,608
+# Lowest bit rate of packets, in bit/s: no encoder goes below it, even for a day of silence. Measured: libopus
+# with DTX 133 (a byte in 60 ms or two in 120 ms), AAC at 8 kHz 255 (4 bytes in 1,024 samples), FLAC 980 to
+# 1,320, WavPack 58. From the specifications: FLAC at 8 kHz with its largest usual block 153 (11 bytes in 4,608
 # samples), Vorbis at 8 kHz 250 (a byte in 256 samples).
 _LEAST_BIT_RATE = 100
 _LEAST_BIT_RATES = {
@@ -27,19 +27,20 @@ _LEAST_BIT_RATES = {
     "mp3": 4_000,
     "ac3": 16_000,
 }
-# The work of decoding, in samples of all channels per second of the longest audio: stereo at 48 kHz.
+# Bound on the work: samples of all channels per second of the longest audio, for stereo at 48 kHz.
 _SAMPLES_PER_SECOND = 2 * 48_000
-# Seconds of audio that are taken on trust, since the shortest files are all beginning.
+# Seconds of audio that are not checked, because the shortest files consist mostly of headers.
 _TRUSTED_SECONDS = 60.0
-# Packets may be larger than what the file holds of them: Matroska leaves out what all of them begin with.
+# Packets may be larger than their part of the file: Matroska strips the bytes that all packets begin with.
 _LARGEST_GROWTH = 1.25
 _TRUSTED_BYTES = 64 * 1024
 
 
 class Plausibility:
-    """Counts what goes into the decoder and what comes out of it, and ends a decode that cannot be honest.
+    """Counts bytes into and samples out of the decoder, and refuses a file whose figures cannot be genuine.
 
-    Time stamps and headers are not asked: they may lie. `size`: bytes of the file. `codec`: FFmpeg's name.
+    Time stamps and headers are ignored, because they may lie. `size`: bytes of the file. `codec`: FFmpeg's
+    canonical name.
     """
 
     def __init__(self, request: Decode, size: int, codec: str) -> None:
@@ -52,7 +53,10 @@ class Plausibility:
         self._seconds = 0.0
 
     def fed(self, size: int) -> None:
-        """A packet of so many bytes. Raises Refusal when the file names the same bytes again and again."""
+        """Count a packet of `size` bytes.
+
+        Raises Refusal `audio_corrupt` when the packets together exceed the file: its index repeats bytes.
+        """
         self._bytes += size
         if self._bytes > self._most_bytes:
             raise Refusal(
@@ -61,9 +65,10 @@ class Plausibility:
             )
 
     def decoded(self, samples: int, channels: int, rate: int) -> None:
-        """So many samples of each channel, at `rate` Hz.
+        """Count `samples` decoded samples of each channel, at `rate` Hz.
 
-        Raises Refusal when they are more than the bytes so far can hold, or more than is decoded at most.
+        Raises Refusal `audio_corrupt` when the bytes so far cannot hold so much audio, and `processing_error`
+        when there are more samples than are processed.
         """
         self._samples += samples * channels
         self._seconds += samples / max(rate, 1)

@@ -1,4 +1,4 @@
-"""Where decoded samples go: counted, looked at, written down."""
+"""Counts decoded samples, summarises them as peaks and levels, and writes them to a file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     from lapel.transcription.audio.messages import Decode
 
-# How much is written before it is asked again what is free.
+# Bytes written between two checks of the free disk space.
 _BETWEEN_LOOKS = 16 * 1024 * 1024
 
 
 class Sink:
-    """Takes 16 kHz mono samples, however many: what it holds of them is a byte every 50 ms."""
+    """Takes any number of samples (16 kHz, mono); keeps one byte for every 50 ms of them in memory.
+
+    `pcm`: open file for the samples, None to write none.
+    """
 
     def __init__(self, request: Decode, pcm: FileIO | None) -> None:
         self.peaks = Peaks()
@@ -42,7 +45,11 @@ class Sink:
         return self.samples * 1000 // SAMPLE_RATE
 
     def take(self, samples: NDArray[np.int16]) -> None:
-        """The next samples. Raises Refusal when there are too many of them, or when they find no room."""
+        """Add the next samples, 1-D int16.
+
+        Raises Refusal `processing_error` when the audio is longer than `max_seconds`, `disk_full` when the
+        disk is full or nearly so, and `disk` when it fails otherwise.
+        """
         self.samples += len(samples)
         if self.samples > self._most_seconds * SAMPLE_RATE:
             raise Refusal(
@@ -72,7 +79,10 @@ class Sink:
 
 @contextmanager
 def opened_sink(request: Decode) -> Generator[Sink]:
-    """A sink that writes where the request says. Raises Refusal `disk_full` or `disk` when that cannot be."""
+    """A sink that writes to `request.pcm`.
+
+    Raises Refusal `disk_full` or `disk` when that file cannot be opened.
+    """
     if request.pcm is None:
         yield Sink(request, None)
         return
