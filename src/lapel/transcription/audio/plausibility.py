@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Lowest bit rate of packets, in bit/s: no encoder goes below it, even for a day of silence. Measured: libopus
 # with DTX 133 (a byte in 60 ms or two in 120 ms), AAC at 8 kHz 255 (4 bytes in 1,024 samples), FLAC 980 to
-# 1,320, WavPack 58. From the specifications: FLAC at 8 kHz with its largest usual block 153 (11 bytes in 4,608
-# samples), Vorbis at 8 kHz 250 (a byte in 256 samples).
+# 1,320, WavPack 58. From the specifications: FLAC at 8 kHz with its largest usual block 153 (11 bytes in
+# 4,608 samples), Vorbis at 8 kHz 250 (a byte in 256 samples).
 _LEAST_BIT_RATE = 100
 _LEAST_BIT_RATES = {
     "wavpack": 30,

@@ -1,7 +1,7 @@
 """`python -m lapel.transcription.engine.child`: the process that holds the speech models.
 
-It is started by a Subworker and told its settings as arguments: the Whisper model, the weights of the
-speaker model (empty: those installed) and how many threads to use.
+A Subworker starts it and passes the settings as arguments: the Whisper model, the weights of the speaker
+model (empty: the installed ones) and the number of threads (0: as many as there are cores).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Answer: TypeAlias = Ready | Heard | Voices | Groups
 
 
 class _Models:
-    """What is loaded; each model when it is first needed, and one Whisper at a time."""
+    """The models. Each is loaded when it is first needed; only one Whisper model is in memory at a time."""
 
     def __init__(self, whisper: str, speakers: Path | None, threads: int) -> None:
         self._setting = whisper
@@ -58,7 +58,7 @@ class _Models:
             raise Refusal(NOT_HERE, str(absent)) from absent
 
     def _answer(self, request: Request, report: Report) -> Answer:
-        # Imported where they are needed: a child that only groups voices loads no model's library.
+        # Imported on demand: a child that only groups voices loads no library of a model.
         match request:
             case Prepare():
                 return Ready(model=self._model(request.model).load())
@@ -86,13 +86,13 @@ class _Models:
         if self._whisper is None or self._whisper.setting != wanted:
             from lapel.transcription.engine.whisper import Whisper  # noqa: PLC0415
 
-            self._whisper = None  # the old one leaves memory before the new one comes
+            self._whisper = None  # free the old model before the new one is loaded
             self._whisper = Whisper(wanted, threads=self._threads)
         return self._whisper
 
 
 def _samples(pcm: str, start_ms: int, end_ms: int) -> NDArray[np.float32]:
-    """The part of a PCM file, -1 to 1; what lies beyond its end is left out."""
+    """A part of a PCM file: 1-D float32, 16 kHz, mono, -1 to 1; times beyond the file's end are left out."""
     with open_file(pcm) as file:
         count = os.fstat(file.fileno()).st_size // 2
         first, last = (max(0, min(ms * SAMPLE_RATE // 1000, count)) for ms in (start_ms, end_ms))
@@ -103,17 +103,20 @@ def _samples(pcm: str, start_ms: int, end_ms: int) -> NDArray[np.float32]:
 
 
 def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """How many this process may use. `quota`: what a container is given, in microseconds of so many."""
+    """The number of cores that this process may use, at least 1.
+
+    `quota`: the file with the container's CPU limit, `cpu.max` of cgroup v2: microseconds, and the period's.
+    """
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         share, period = quota.read_text().split()
         return min(count, max(1, round(int(share) / int(period))))
-    except (OSError, ValueError, ZeroDivisionError):  # there is no such file, or `max`
+    except (OSError, ValueError, ZeroDivisionError):  # there is no such file, or it says `max`
         return count
 
 
 def main(arguments: list[str]) -> None:
-    """`arguments`: of the command line, the Subworker's first."""
+    """Answer requests until the parent is gone. `arguments`: of the command line, the Subworker's first."""
     whisper, speakers, threads = arguments[1:4]
     models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or cores())
     answer_requests(Request, models.answer, arguments[0])

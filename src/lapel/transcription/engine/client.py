@@ -1,4 +1,4 @@
-"""The speech models, seen from the process that needs them: they work in a child of their own."""
+"""The parent's side of the speech models, which run in a child process."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# What work may take, in seconds, and per second of audio: base needs a hundredth of that on two cores, and
-# large-v3 has twenty times its weights. Beyond it something is wrong.
+# Time limit of a request: seconds, and seconds per second of audio. `base` needs a hundredth of the latter on
+# two cores, and large-v3 has twenty times its weights. Slower work is stuck.
 _AT_LEAST = 120.0
 _PER_SECOND = 10.0
-# A large model may have to be downloaded, over a slow line.
+# Seconds. A large model may have to be downloaded over a slow line.
 _LOADING = 2 * 3600.0
-# Grouping three hours of speech takes seconds.
+# Seconds. Grouping three hours of speech takes only seconds.
 _GROUPING = 600.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Engine:
-    """One child process with the models, started when it is first needed, ended when nobody needs it.
+    """One child process with the models; it starts when it is first needed and ends when it is idle.
 
-    It does one thing at a time; who calls meanwhile waits. Raises of every call: SpeechError when another
-    try cannot help (no model, an unknown language); TryAgain when the child died or took too long, after
-    which the next call starts another one.
+    It does one thing at a time; further calls wait. `prepare`, `listen`, `describe` and `group` raise
+    SpeechError when another try cannot help (no model, an unknown language), and TryAgain when the child died
+    or took too long (the next call starts another one), or after `aclose`.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        """`settings`: None for those of this process's environment."""
+        """`settings`: None reads them from this process's environment."""
         settings = settings or Settings.load()
         self._setting = settings.whisper_model
         self._reads = list(_models(settings))
@@ -67,7 +67,7 @@ class Engine:
             idle_seconds=settings.speech_idle_seconds,
             reads=self._reads,
         )
-        # The child, and the model that it has loaded.
+        # Process id of the child, and the model that it has loaded.
         self._prepared: tuple[int | None, str | None] = (None, None)
         self._closed = False
 
@@ -77,50 +77,54 @@ class Engine:
         return self._worker.pid
 
     async def prepare(self, model: str | None = None, report: Report | None = None) -> str:
-        """Load the Whisper model, after a download if it is not here; its name. `report`: of the download.
+        """Load the Whisper model and return its name; download it first if it is missing.
 
-        `model`: a folder or a name instead of the setting.
+        `model`: a folder or a name, instead of the setting. `report` is called with the progress of the
+        download, 0 to 1. Raises SpeechError, TryAgain: see the class.
         """
         await self._reach(model)
         try:
             ready = await self._ask(Prepare(model=model), Ready, seconds=_LOADING)
         except _NotHere:
             await self._download(self._setting if model is None else model, _logged(report))
-            await self._worker.renew()  # it may have begun before there was a folder with models
+            await self._worker.renew()  # the child may have started before the folder of models existed
             ready = await self._ask(Prepare(model=model), Ready, seconds=_LOADING)
         self._prepared = (self._worker.pid, model)
         return ready.model
 
     async def listen(self, request: Listen, report: Report | None = None) -> Heard:
-        """What is said in a part of a PCM file. `report`: the progress, 0 to 1."""
+        """Transcribe a part of a PCM file. `report` is called with the progress, 0 to 1.
+
+        Raises SpeechError, TryAgain: see the class.
+        """
         if self._worker.pid is None or self._prepared != (self._worker.pid, request.model):
-            await self.prepare(request.model)  # apart, since it has another limit in time
+            await self.prepare(request.model)  # a separate request, because its time limit differs
         length = max(request.end_ms - request.start_ms, 0) / 1000
         return await self._ask(request, Heard, seconds=_AT_LEAST + _PER_SECOND * length, report=report)
 
     async def describe(self, request: Describe) -> Voices:
-        """The voices in some stretches of a PCM file."""
+        """Embed the voices in some stretches of a PCM file. Raises SpeechError, TryAgain: see the class."""
         length = sum(max(end - start, 0.0) for start, end in request.speech)
         return await self._ask(request, Voices, seconds=_AT_LEAST + _PER_SECOND * length)
 
     async def group(self, request: Group) -> Groups:
-        """Which of these voices are the same person's."""
+        """Group the voices of a recording by person. Raises SpeechError, TryAgain: see the class."""
         return await self._ask(request, Groups, seconds=_GROUPING)
 
     async def aclose(self) -> None:
-        """End the child, for good; a call that is under way, and any later one, raises TryAgain."""
+        """End the child for good; a running call, and every later one, raises TryAgain."""
         self._closed = True
         await self._worker.close()
 
     async def _reach(self, model: str | None) -> None:
-        """See that the child may read a model's folder, which may be named when it runs already."""
+        """Give the child access to a model's folder, also when it is already running."""
         folder = named_folder(model) if model else None
         if folder is not None and folder not in self._reads:
             self._reads.append(folder)
             await self._worker.renew(self._reads)
 
     async def _download(self, model: str, report: Report) -> None:
-        """In a process that has the network and sees no audio."""
+        """Download a model, in a process that has the network and sees no audio."""
         fetching = Subworker("lapel.transcription.engine.download", reads=None)
         try:
             await self._call(fetching, Prepare(model=model), Ready, seconds=_LOADING, report=report)
@@ -155,7 +159,7 @@ class _NotHere(Exception):
 
 
 def _models(settings: Settings) -> Iterator[Path]:
-    """What the child reads besides Lapel's own packages, whether it is there yet or not."""
+    """The paths that the child may read besides Python's packages, whether they exist yet or not."""
     if (folder := named_folder(settings.whisper_model)) is not None:
         yield folder
     if settings.speaker_model is not None:
@@ -164,7 +168,7 @@ def _models(settings: Settings) -> Iterator[Path]:
 
 
 def _logged(report: Report | None) -> Report:
-    """The progress of a download, also in the log: a tenth at a time."""
+    """`report`, extended: the progress of a download is also logged, once for each tenth."""
     told = -1
 
     def tell(share: float) -> None:

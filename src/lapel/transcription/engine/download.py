@@ -1,6 +1,6 @@
-"""`python -m lapel.transcription.engine.download`: the process that fetches a model, and does nothing else.
+"""`python -m lapel.transcription.engine.download`: the process that downloads a model, and does nothing else.
 
-It has the network, and sees nobody's audio; the process that hears audio (child.py) has no network.
+It has the network and sees no audio; the process that reads audio (child.py) has no network.
 """
 
 from __future__ import annotations

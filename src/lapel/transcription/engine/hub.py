@@ -1,6 +1,7 @@
-"""Whisper models from the Hugging Face hub: the only place that may reach it, and only to download.
+"""Whisper models from the Hugging Face hub. Only this module may reach the hub, and only to download.
 
-HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean everywhere.
+HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE have their usual meaning ("Environment variables" in the
+documentation of huggingface_hub).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 else:
     Bar = tqdm
 
-# The names that faster-whisper knows; a test holds this list to it.
+# The names that faster-whisper knows; a test compares the two lists.
 REPOSITORIES: Final = {
     "tiny": "Systran/faster-whisper-tiny",
     "tiny.en": "Systran/faster-whisper-tiny.en",
@@ -44,30 +45,30 @@ _FILES: Final = ["config.json", "preprocessor_config.json", "model.bin", "tokeni
 
 
 class HubError(Exception):
-    """Nothing could be downloaded; the message says why, in one line."""
+    """A download failed; the message says why, in one line."""
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:
-    """Where the client keeps models, by its own variables."""
+    """The folder in which huggingface_hub keeps models, according to its environment variables in `env`."""
     home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     return Path(env.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def cached(repository: str) -> Path | None:
-    """Folder of a model that was downloaded before; None when it was not, or not whole. No network."""
+    """Folder of a model that was downloaded before; None when it is missing or incomplete. No network."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415  # slow, and rarely needed
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     try:
         return Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
-    except (OSError, HFValidationError):  # not there, in part there, or not to be read
+    except (OSError, HFValidationError):  # missing, incomplete or unreadable
         return None
 
 
 def download(repository: str, report: Callable[[float], None]) -> Path:
-    """Folder of the model, downloaded now; what is there of an earlier try is kept. `report`: 0 to 1.
+    """Download a model and return its folder; files of an earlier try are kept.
 
-    Raises HubError.
+    `report` is called with the share of bytes, 0 to 1. Raises HubError when the download fails.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
@@ -82,14 +83,15 @@ def download(repository: str, report: Callable[[float], None]) -> Path:
 def _failures_as_ours() -> Generator[None]:
     try:
         yield
-    except Exception as fault:  # the client fails in dozens of ways, and each means the same to us
+    except Exception as fault:  # the client raises dozens of types, and all mean the same here
         cause = fault.__cause__ or fault
         told = re.sub(r"\S*https?://\S+", "…", str(cause).strip().partition("\n")[0])
         raise HubError(f"{type(cause).__name__}: {told}" if told else type(cause).__name__) from fault
 
 
 def _reporting(wanted: int, report: Callable[[float], None]) -> type[Bar]:
-    """A progress bar that draws nothing. The client has several; those that count bytes have them as unit."""
+    """A progress bar that draws nothing and calls `report`. The client makes several; those with the unit B
+    count bytes. `wanted`: bytes to download."""
     most = 0.0
 
     class Reporting(Bar):

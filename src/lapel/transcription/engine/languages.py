@@ -1,8 +1,8 @@
-"""The languages Whisper knows. No model library is imported here, so that asking is cheap."""
+"""The languages that Whisper knows. No model library is imported here, so that a look-up is cheap."""
 
 from __future__ import annotations
 
-# A test holds this list to faster_whisper.tokenizer. Models before large-v3 do not know `yue`.
+# A test compares this list with faster_whisper.tokenizer. Models before large-v3 do not know `yue`.
 _CODES = """
 af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu
 hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt
@@ -10,14 +10,14 @@ ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi
 """
 LANGUAGES: frozenset[str] = frozenset(_CODES.split())
 
-# Codes of the same languages that are older, newer or longer than Whisper's.
+# Older, newer or longer codes of the same languages.
 _ALSO = {"cmn": "zh", "fil": "tl", "in": "id", "iw": "he", "jv": "jw", "ji": "yi", "nb": "no"}
 
 
 def primary(language: str) -> str:
-    """The code Whisper uses for a language tag: `en-US` and `EN` are `en`, `nb` is `no`.
+    """Whisper's code for a language tag: `en` for `en-US` and `EN`, `no` for `nb`.
 
-    A tag of a language that it does not know gives a code that is not in LANGUAGES.
+    For a language that Whisper does not know the code is not in LANGUAGES.
     """
     code = language.strip().replace("_", "-").split("-", 1)[0].lower()
     return _ALSO.get(code, code)

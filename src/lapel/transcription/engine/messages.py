@@ -1,4 +1,7 @@
-"""What the engine's process is asked, and answers. PCM files: 16 kHz, mono, signed 16-bit little-endian."""
+"""Requests to the engine's process, and its answers.
+
+PCM files: 16 kHz, mono, signed 16-bit little-endian.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Span = tuple[float, float]
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
-    """Turn the speech between two times of a PCM file into text. `model`: a folder or a name (weights.py)."""
+    """Turn the speech between two times of a PCM file into text.
+
+    `language`: None to detect it. `model`: a folder or a name (weights.py), None for the setting.
+    """
 
     pcm: str
     start_ms: int
@@ -24,30 +30,31 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
     model: str | None = None
 
     def files(self) -> list[tuple[str, int]]:
-        """What the parent opens for it."""
+        """The files that the parent opens for the child."""
         return [(self.pcm, os.O_RDONLY)]
 
 
-# Code of the refusal to load a model that has to be downloaded first.
+# Refusal code: the model has to be downloaded first.
 NOT_HERE = "not_here"
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
-    """Load a model; for the process that downloads: bring it here. Progress: of the download."""
+    """Load a model; to the download process: download it, and report the progress of that."""
 
     model: str | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """The model is loaded. `model`: its name, as transcripts say it."""
+    """The model is loaded. `model`: its name, as in transcripts."""
 
     model: str
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said. `speech`: where there is speech. `language` is None when nobody spoke.
+    """The speech of a piece as text. `speech`: the stretches of speech. `language`: None without speech.
 
-    `timed`: whether times within the piece are known; else its one segment lasts as long as the piece.
+    `language_probability`: 0 to 1. `timed`: whether times within the piece are known; if not, its one segment
+    lasts as long as the piece.
     """
 
     segments: list[Segment]
@@ -59,7 +66,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spoken(self) -> list[Span]:
-        """Where somebody speaks: `speech`, or what the segments say of a provider that does not tell."""
+        """The stretches of speech: `speech`, or the segments' times if the provider reports no `speech`."""
         return self.speech or [(segment.start, segment.end) for segment in self.segments]
 
 
@@ -70,7 +77,7 @@ class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
     speech: list[Span]
 
     def files(self) -> list[tuple[str, int]]:
-        """What the parent opens for it."""
+        """The files that the parent opens for the child."""
         return [(self.pcm, os.O_RDONLY)]
 
 
@@ -91,7 +98,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
 
 
 class Groups(msgspec.Struct, frozen=True, kw_only=True):
-    """For every window, in the order they were given, which speaker: 0, 1, … in order of appearance."""
+    """The windows, in the order of the request, and the speaker of each: 0, 1, … in order of appearance."""
 
     windows: list[Span]
     labels: list[int]
@@ -101,5 +108,5 @@ Request = Prepare | Listen | Describe | Group
 
 
 def pcm_name(folder: Path) -> Path:
-    """Where a folder of ours keeps the decoded samples."""
+    """Path of the decoded samples in a scratch folder."""
     return folder / "audio.pcm"

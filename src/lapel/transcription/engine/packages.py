@@ -1,4 +1,4 @@
-"""Weights that installed packages carry: read as data, never imported, and checked before they are used."""
+"""Weights in installed packages: read as data, never imported, and verified before use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 class DamagedPackage(Exception):
-    """An installed package holds other bytes than it should; the message names it and the remedy."""
+    """The checksum of an installed package's file is wrong; the message names the package and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """A file in an installed package. `package`: the name it is imported by; `path`: from its folder."""
+    """A file in an installed package. `package`: its import name; `path`: relative to its folder."""
 
     package: str
     path: str
@@ -23,9 +23,9 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Packaged:
-    """A file that packages carry, in one part or several. `sha256`: of the joined parts, 64 hex digits.
+    """A file in packages, in one part or several. `sha256`: of the joined parts, 64 hexadecimal digits.
 
-    `install`: what a person types to bring the packages.
+    `install`: the command that installs the packages.
     """
 
     parts: tuple[Part, ...]
@@ -33,7 +33,7 @@ class Packaged:
     install: str
 
     def find(self) -> list[Path] | None:
-        """Where the parts are; None when a package, or the file in it, is missing."""
+        """Paths of the parts; None when a package, or the file in it, is missing."""
         found: list[Path] = []
         for part in self.parts:
             inside = folder(part.package)
@@ -43,7 +43,10 @@ class Packaged:
         return found
 
     def read(self) -> bytes | None:
-        """The parts, joined; None when one is missing. Raises DamagedPackage if the sum is wrong."""
+        """The joined parts; None when one is missing.
+
+        Raises DamagedPackage when the checksum is wrong, OSError when a part cannot be read.
+        """
         paths = self.find()
         if paths is None:
             return None
@@ -57,7 +60,7 @@ class Packaged:
         return joined.getvalue()
 
     def is_sound(self) -> bool:
-        """Whether the parts are there and their sum is right; keeps none of them in memory."""
+        """Whether the parts exist and their checksum is right. Reads in blocks of 1 MiB. Raises OSError."""
         paths, digest = self.find(), hashlib.sha256()
         for path in paths or ():
             with path.open("rb") as file:
@@ -67,13 +70,13 @@ class Packaged:
 
     @property
     def damage(self) -> str:
-        """The sentence for people when the sum is wrong."""
+        """The message for a wrong checksum."""
         names = " and ".join(part.package for part in self.parts)
         return f"{names}: the weights are damaged (wrong SHA-256); remove them, then: {self.install}"
 
 
 def folder(package: str) -> Path | None:
-    """Folder of an installed top-level package, which is not imported; None when there is none."""
+    """Folder of an installed top-level package, found without importing it; None when there is none."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):  # a dotted name without its parent; a broken entry of sys.modules

@@ -1,4 +1,4 @@
-"""Words put together to segments that can be read: sentences, or what stands between two pauses."""
+"""Joins words to readable segments: sentences, or the words between two pauses."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ import msgspec
 from lapel.transcription.plain_text import plain
 from lapel.transcription.transcript import Segment, Word
 
-# Seconds. A pause ends a segment; so does a sentence, if the segment has a length worth having; and what
-# goes on for long ends at the next comma or short pause, or is cut.
+# Seconds. A segment ends at a `_PAUSE`; at the end of a sentence, once it has `_LEAST`; at the next comma or
+# `_SHORT_PAUSE`, once it has `_LONG`; and at `_LONGEST` anyway.
 _PAUSE = 0.8
 _SHORT_PAUSE = 0.25
 _LEAST = 1.5
 _LONG = 10.0
 _LONGEST = 20.0
-# No word is shorter, whatever the model says.
+# Shortest word; the model may report less.
 _BLINK = 0.01
 
 _SENTENCE_ENDS = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
 _CLAUSE_ENDS = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
-# `Mr.`, `St.`, `e.g.`: so short a word may end with a dot that ends no sentence. A pause then tells.
+# `Mr.`, `St.`, `e.g.`: the dot of a short word may not end a sentence. Then the pause after it decides.
 _MAY_BE_SHORTENED = re.compile(r"^\W*(?:\w{1,3}|(?:\w\.)+\w?)\.$")
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """A word as the model wrote it, with the space before it if there is one; seconds from any start."""
+    """A word as the model wrote it, with the space before it if there is one. Seconds, from any zero.
+
+    `confidence`: 0 to 1.
+    """
 
     start: float
     end: float
@@ -36,9 +39,9 @@ class Spoken(msgspec.Struct, frozen=True):
 
 
 def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
-    """The words as segments in order that do not overlap, each ending at `latest` at the latest.
+    """The words as segments, in order and not overlapping; none ends after `latest` (seconds).
 
-    What has neither letter nor digit is left out where it stands alone.
+    A segment without a letter or digit is left out.
     """
     words = [word for word in spoken if plain(word.text)]
     timed = [
@@ -50,7 +53,7 @@ def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
 
 
 def _in_turn(words: Sequence[Spoken], latest: float) -> list[tuple[float, float]]:
-    """Start and end of each word, the end after the start, none before the end of the one before it."""
+    """Start and end of each word, in seconds: the end after the start, the start not before the last end."""
     times: list[tuple[float, float]] = []
     earliest = 0.0
     for word in words:
@@ -77,7 +80,7 @@ def _groups(words: Sequence[Spoken]) -> Iterator[list[Spoken]]:
 
 
 def _ends(group: Sequence[Spoken], following: Spoken) -> bool:
-    """Whether the segment ends before the word that follows."""
+    """Whether the segment ends before `following`."""
     last = group[-1]
     pause, length = following.start - last.end, last.end - group[0].start
     if pause >= _PAUSE or length >= _LONGEST:

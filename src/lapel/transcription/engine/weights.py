@@ -1,7 +1,8 @@
 """Which Whisper model to use, and where its files are.
 
-In this order: what the setting names (a folder, or a name whose weights are installed or were downloaded
-before), an installed package of weights, then a download, which happens only for a name in the setting.
+Searched in this order: the model that the setting names (a folder, or a name whose weights are installed or
+were downloaded before), an installed package of weights, a download, which happens only for a name in the
+setting.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _NEEDED: Final = ("model.bin", "config.json", "tokenizer.json")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weights:
-    """A model that is here. `name`: what transcripts say; `origin`: where it is, for people.
+    """A model on this machine. `name`: as in transcripts; `origin`: its place, in words for people.
 
-    Either `folder` holds its files, or `packaged` does: file name to what packages carry.
+    Its files are in `folder`, or in packages: `packaged` maps file names to them.
     """
 
     name: str
@@ -41,8 +42,11 @@ class Weights:
     packaged: Mapping[str, Packaged] = dataclasses.field(default_factory=dict[str, Packaged])
 
     def damage(self) -> str | None:
-        """What is wrong with its files, a sentence; None when their sums are right (those of packages: a
-        folder has none to compare with). Reads them all."""
+        """A sentence on what is wrong with its files; None when the checksums are right. Reads all files.
+
+        Only files in packages are checked, because a folder has no checksums to compare with. Raises OSError
+        when a file cannot be read.
+        """
         for packaged in self.packaged.values():
             if not packaged.is_sound():
                 return packaged.damage
@@ -70,7 +74,7 @@ def _part_of_base(name: str) -> tuple[Part, ...]:
     return tuple(Part(half, f"data/{name}.part{number}") for number, half in enumerate(_HALVES, 1))
 
 
-# What packages carry, the better model first. The sums are those of the models' makers.
+# The models in packages, the better one first. The checksums are those of the models' makers.
 PACKAGES: Final[dict[str, dict[str, Packaged]]] = {
     "base": {
         name: Packaged(
@@ -92,9 +96,9 @@ PACKAGES: Final[dict[str, dict[str, Packaged]]] = {
 
 
 def find(setting: str) -> Weights | None:
-    """The model that would be used, if it is on this machine. `setting`: a folder, a name, or empty.
+    """The model to use, if it is on this machine, else None. `setting`: a folder, a name, or empty.
 
-    Raises SpeechError when the setting cannot be used: no such name, or a folder that is no model.
+    Raises SpeechError when the setting cannot be used: no such name, or a folder without a readable model.
     """
     if not setting:
         installed = (_installed(name) for name in PACKAGES)
@@ -113,7 +117,11 @@ class NotHere(Exception):
 
 
 def here(setting: str) -> Weights:
-    """The model to use. Raises SpeechError, with the ways to bring weights; NotHere."""
+    """The model to use. `setting`: as for `find`.
+
+    Raises SpeechError, with the ways to get weights, when there is no usable model, and NotHere when the
+    model has to be downloaded first.
+    """
     weights = find(setting)
     if weights is not None:
         return weights
@@ -123,9 +131,10 @@ def here(setting: str) -> Weights:
 
 
 def bring(setting: str, report: Callable[[float], None]) -> Weights:
-    """The model to use; downloaded if the setting names one that is not here. `report`: of that, 0 to 1.
+    """The model to use; it is downloaded if the setting names one that is missing.
 
-    Raises SpeechError, with the ways to bring weights.
+    `report` is called with the progress of the download, 0 to 1. Raises SpeechError, with the ways to get
+    weights, when there is no usable model or the download fails.
     """
     with contextlib.suppress(NotHere):
         return here(setting)
@@ -139,7 +148,7 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
 
 
 def named_folder(setting: str) -> Path | None:
-    """The folder that a setting names, None when it names a model."""
+    """The folder that a setting names; None when it is the name of a model."""
     if not setting.startswith(("/", ".", "~")) and not _is_folder(setting):
         return None
     folder = Path(setting)
@@ -151,14 +160,14 @@ def named_folder(setting: str) -> Path | None:
 def _is_folder(name: str) -> bool:
     try:
         return Path(name).is_dir()
-    except (OSError, ValueError):  # too long, or no name of a file at all
+    except (OSError, ValueError):  # too long, or not a file name at all
         return False
 
 
 def _in_folder(folder: Path) -> Weights:
     try:
         _check_whole(folder, f"The folder in {SETTING}")
-    except (OSError, ValueError) as fault:  # of a path that cannot be, or nobody may look into
+    except (OSError, ValueError) as fault:  # the path is impossible, or access is denied
         message = f"The folder in {SETTING} cannot be read ({type(fault).__name__}). {REMEDY}"
         raise SpeechError("processing_error", message) from fault
     return Weights(folder.resolve().name or "whisper", f"folder {folder}", folder=folder)
@@ -186,7 +195,7 @@ def _check_whole(folder: Path, what: str) -> None:
 
 
 def _repository(name: str) -> str:
-    """Where the hub has the model of a name, or `owner/model` as it is."""
+    """The hub's repository of a model's name; `owner/model` stays as it is. Raises SpeechError for others."""
     known = hub.REPOSITORIES.get(name)
     if known is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         fault = f"{name} is no folder and no name of a Whisper model ({', '.join(hub.REPOSITORIES)})."

@@ -1,4 +1,8 @@
-"""Whisper, by faster-whisper on CTranslate2: speech in windows, several at a time, words with times."""
+"""Whisper, by faster-whisper on CTranslate2: transcribes several windows at a time; words have times.
+
+Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv:2212.04356);
+the thresholds of repetitive and silent windows are those of its section on long-form transcription.
+"""
 
 from __future__ import annotations
 
@@ -34,26 +38,28 @@ if TYPE_CHECKING:
     Samples: TypeAlias = NDArray[np.float32]
     Report: TypeAlias = Callable[[float], None]
 
-# Greedy decoding takes a sixth less time, is a little worse and falls into loops far more easily. Four
-# windows at a time are as quick as eight and need 100 MB less.
+# Greedy decoding takes a sixth less time, but is a little worse and falls into loops far more easily. Four
+# windows in a batch are as fast as eight and need 100 MB less.
 _BEAM = 5
 _BATCH = 4
 
 _LARGE = "model.bin"
 
-# As in Whisper's own decoder: text that compresses better than this repeats itself, and a window that it
-# takes for silence, and of whose words it is not sure, is silent.
+# As in Whisper's own decoder: text with a higher compression ratio repeats itself; a window is silent when
+# the probability of no speech is above `_NO_SPEECH` and the mean log probability of its tokens below
+# `_UNSURE`.
 _REPETITIVE = 2.4
 _NO_SPEECH = 0.6
 _UNSURE = -1.0
-# So many tokens in a row are not said twice when a window is heard again because of its repetitions. Then
-# made-up words get the low probabilities that they deserve.
+# A repetitive window is decoded again, and then no sequence of so many tokens may occur twice: so invented
+# words get low probabilities.
 _NGRAMS = 3
 
-# Whisper may stop before a window ends. What is left of it, from so many samples on, it hears again.
+# Whisper may stop before a window ends. A rest of at least so many samples is decoded again, in up to so many
+# turns.
 _REST = 3 * SAMPLE_RATE
 _TURNS = 3
-# Seconds. The last word before it stopped may seem to go on and on.
+# Seconds. The last word before Whisper stopped may be given a far too late end.
 _LONGEST_WORD = 4.0
 
 
@@ -65,14 +71,14 @@ class _Language:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Part:
-    """A window, or what is left of it. `index`: which of all windows it belongs to."""
+    """A window, or the rest of it. `index`: of the window that it belongs to."""
 
     index: int
     window: Window
 
 
 class Whisper:
-    """One model, loaded when it is first needed. Not for several threads at once."""
+    """One model, loaded when it is first needed. Not safe for several threads at once."""
 
     def __init__(self, setting: str, *, threads: int) -> None:
         """`setting`: a folder, a name or empty, see weights.py. `threads`: at least 1."""
@@ -81,9 +87,10 @@ class Whisper:
         self._loaded: tuple[str, _Model] | None = None
 
     def load(self) -> str:
-        """Load the model if it is not yet; its name.
+        """Load the model unless it is loaded, and return its name.
 
-        Raises SpeechError, with the ways to bring weights, and NotHere for what has to be downloaded first.
+        Raises SpeechError, with the ways to get weights, when there is no usable model, and NotHere when the
+        model has to be downloaded first.
         """
         if self._loaded is None:
             found = weights.here(self.setting)
@@ -97,10 +104,11 @@ class Whisper:
         return self._loaded[0]
 
     def listen(self, samples: Samples, *, offset: float, language: str | None, report: Report) -> Heard:
-        """What is said in 16 kHz mono samples, -1 to 1. `offset`, in seconds, is added to all times.
+        """Transcribe samples: 1-D float32, 16 kHz, mono, -1 to 1. `offset` (seconds) is added to all times.
 
-        `language`: None to detect it. A model for English answers in English, whatever is asked.
-        Raises SpeechError for a language that the model does not know, or when there is no model.
+        `language`: None to detect it. A model for English alone always answers in English. `report` is called
+        with the progress, 0 to 1. Raises SpeechError when the model does not know the language or there is no
+        usable model, and NotHere when the model has to be downloaded first.
         """
         name = self.load()
         told = None if language is None else self._known(language)
@@ -135,7 +143,10 @@ class Whisper:
         return self._loaded[1]
 
     def _known(self, language: str) -> _Language:
-        """The language that was asked for. A model for one language has only that."""
+        """The requested language; a model for English alone has only English.
+
+        Raises SpeechError when Whisper, or this model of it, does not know the language.
+        """
         code = primary(language)
         if code not in LANGUAGES:
             raise SpeechError("processing_error", f"Whisper does not know the language {code!r}.")
@@ -146,7 +157,7 @@ class Whisper:
         return _Language(code, None)
 
     def _detect(self, samples: Samples, parts: Sequence[_Part]) -> _Language:
-        """The language of several windows together: what comes first may mislead."""
+        """Detect the language from several windows together, because the first one may mislead."""
         if not self._model.model.is_multilingual:
             return _Language("en", None)
         extract = self._model.feature_extractor
@@ -164,7 +175,7 @@ class Whisper:
     def _hear(
         self, samples: Samples, parts: Sequence[_Part], code: str, report: Report
     ) -> list[list[Spoken]]:
-        """The words of each window, times from the start of the samples."""
+        """The words of each window, with times in seconds from the start of the samples."""
         heard: list[list[Spoken]] = [[] for _ in parts]
         for turn in range(_TURNS):
             left: list[_Part] = []
@@ -187,7 +198,7 @@ class Whisper:
                 continue
             for word in raw.words or ():
                 before = raw.seek / 100
-                # Numbers of numpy's, whatever their annotation says; they would not go through the pipe.
+                # These are numpy numbers in spite of their annotation, and the pipe does not encode those.
                 start, end = part.window.times(float(word.start) - before, float(word.end) - before)
                 yield Spoken(
                     start, min(end, start + _LONGEST_WORD), word.word, share(float(word.probability))
@@ -196,10 +207,10 @@ class Whisper:
     def _decode(
         self, samples: Samples, parts: Sequence[_Part], code: str, *, ngrams: int = 0
     ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
-        """What Whisper makes of each part, in their order; one segment, as a rule.
+        """Whisper's segments for each part, in the order of the parts; usually one for each.
 
-        A segment's `seek`, in hundredths of a second, is where its part begins, and its words' times count
-        from the same point as that does. `ngrams`: so many tokens in a row it does not say twice.
+        A segment's `seek`, in hundredths of a second, is the start of its part; `seek` and the words' times
+        count from the same zero. `ngrams`: no sequence of so many tokens occurs twice; 0 is no limit.
         """
         if not parts:
             return
@@ -211,7 +222,7 @@ class Whisper:
             batch_size=_BATCH,
             no_repeat_ngram_size=ngrams,
             condition_on_previous_text=False,
-            # With its own timestamps it drops what follows the last of them.
+            # With its own timestamps Whisper drops the words after the last one.
             without_timestamps=True,
             word_timestamps=True,
             clip_timestamps=[
@@ -222,14 +233,14 @@ class Whisper:
         begins = [100 * start / SAMPLE_RATE for start in ends[:-1]]
 
         def place(raw: Raw) -> int:
-            return bisect.bisect_right(begins, raw.seek + 1.5) - 1  # it was rounded down
+            return bisect.bisect_right(begins, raw.seek + 1.5) - 1  # `seek` was rounded down
 
         for index, group in itertools.groupby(raws, place):
             yield parts[index], list(group)
 
 
 class _Model(WhisperModel):
-    """Encodes the same windows once: for their language, and then for their words. That is half the work."""
+    """Encodes the same windows once, for their language and for their words: encoding is half the work."""
 
     _features: Samples | None = None
     _encoded: StorageView | None = None
@@ -241,7 +252,7 @@ class _Model(WhisperModel):
 
 
 def _spread_first(windows: Sequence[Window]) -> list[_Part]:
-    """First one batch from beginning, middle and end, whose language is everybody's, then the others."""
+    """All windows, first a batch spread over the whole samples, from which the language is detected."""
     count, most = len(windows), min(len(windows), _BATCH)
     shares = (range(count * share // most, count * (share + 1) // most) for share in range(most))
     chosen = [max(share, key=lambda index: len(windows[index])) for share in shares]
@@ -250,11 +261,11 @@ def _spread_first(windows: Sequence[Window]) -> list[_Part]:
 
 
 def _load(found: weights.Weights, threads: int) -> _Model:
-    """Raises DamagedPackage, and what the libraries raise for files that are no model."""
+    """Load a model. Raises DamagedPackage, and whatever the libraries raise for files that are no model."""
     files: dict[str, bytes | Readable] | None = None
     if found.folder is None:
         files = {name: packaged.read() or b"" for name, packaged in found.packaged.items() if name != _LARGE}
-        # Handed over as what can be read, so that these bytes are gone before the model is built of them.
+        # Passed as an object with `read`, so that the bytes are freed before the model is built from them.
         files[_LARGE] = found.packaged[_LARGE]
     place = found.name if found.folder is None else str(found.folder)
     model = _Model(

@@ -1,7 +1,8 @@
-"""Speech packed into windows of at most 30 s, which is what Whisper hears at once, and times led back.
+"""Packs speech into windows of at most 30 s, Whisper's input length, and maps times back to the piece.
 
-Long silences are shortened, so that few windows suffice; short pauses stay as they are, since they tell
-where sentences end.
+Long silences are shortened, so that few windows suffice; short pauses stay as they are, because they show
+where sentences end. Compare "VAD Cut & Merge" in Bain et al., "WhisperX: Time-Accurate Speech Transcription
+of Long-Form Audio", Interspeech 2023 (arXiv:2303.00747).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 RATE = 16_000
 LONGEST = 30 * RATE
 
-# What is kept of a silence on either side of speech. Whisper wants to hear words begin and end.
+# Samples of silence that are kept on either side of speech: Whisper needs to hear words begin and end.
 _MARGIN = int(0.3 * RATE)
-# Where speech without a pause has to be cut: at the quietest so much in the last third of the window.
+# Speech without a pause is cut in the quietest stretch of so many samples in the last third of the window.
 _QUIET = int(0.03 * RATE)
 
 # Start and end in samples of the piece.
@@ -30,7 +31,7 @@ Run: TypeAlias = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """Stretches of the piece that are heard in one go, in order."""
+    """Stretches of the piece that are transcribed together, in order. `len`: samples in all of them."""
 
     runs: tuple[Run, ...]
 
@@ -38,11 +39,14 @@ class Window:
         return sum(end - start for start, end in self.runs)
 
     def samples(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What is heard: the runs, joined."""
+        """The runs, joined: 1-D float32. `piece`: all samples of the piece, 16 kHz, mono."""
         return np.concatenate([piece[start:end] for start, end in self.runs])
 
     def times(self, start: float, end: float) -> tuple[float, float]:
-        """From seconds in the window to seconds in the piece. A word lies in one run, that of its middle."""
+        """Map a word's times from seconds in the window to seconds in the piece.
+
+        The word is placed in one run, that of its middle.
+        """
         ends = list(self._ends())
         index = min(bisect.bisect(ends, int((start + end) / 2 * RATE)), len(ends) - 1)
         first, last = self.runs[index]
@@ -51,7 +55,7 @@ class Window:
         return at / RATE, till / RATE
 
     def after(self, seconds: float) -> Window | None:
-        """What is left of it after a time in the piece; None if nothing is."""
+        """The rest of the window after a time in the piece, in seconds; None if there is no rest."""
         since = int(seconds * RATE)
         runs = tuple((max(start, since), end) for start, end in self.runs if end > since)
         return Window(runs) if runs else None
@@ -64,9 +68,10 @@ class Window:
 
 
 def pack(speech: Sequence[Run], piece: NDArray[np.float32]) -> list[Window]:
-    """Windows that hold all speech (ordered, not overlapping), about equally long.
+    """Windows that hold all speech, of about equal length.
 
-    They end in pauses; in the longest near the end of what they may hold.
+    `speech`: ordered and not overlapping, in samples of `piece`: 1-D float32, 16 kHz, mono. A window ends at
+    the longest pause near the end of its possible length.
     """
     runs = [short for run in _widened(speech, len(piece)) for short in _shortened(run, piece)]
     windows: list[Window] = []
@@ -81,7 +86,7 @@ def pack(speech: Sequence[Run], piece: NDArray[np.float32]) -> list[Window]:
 
 
 def _widened(speech: Sequence[Run], length: int) -> list[Run]:
-    """Each with a margin; those that meet share what is between them."""
+    """Each run with a margin on both sides; neighbours whose margins would meet share the gap."""
     wide: list[Run] = []
     for index, (start, end) in enumerate(speech):
         before = (speech[index - 1][1] + start) // 2 if index else 0
@@ -91,7 +96,7 @@ def _widened(speech: Sequence[Run], length: int) -> list[Run]:
 
 
 def _shortened(run: Run, piece: NDArray[np.float32]) -> Iterator[Run]:
-    """The run in parts that fit into a window, cut where it is quietest."""
+    """The run in parts that fit into a window, cut at the quietest places."""
     start, end = run
     while end - start > LONGEST:
         from_here = start + LONGEST * 2 // 3
@@ -114,7 +119,7 @@ def _fitting(runs: Sequence[Run], first: int) -> int:
 
 
 def _at_a_pause(runs: Sequence[Run], first: int, last: int) -> int:
-    """Where a window that could hold first..last ends: at the longest pause of its last third."""
+    """End index of a window that could hold first..last: at the longest pause of its last third."""
     total, best, longest = 0, last, -1
     for index in range(first, last):
         total += runs[index][1] - runs[index][0]

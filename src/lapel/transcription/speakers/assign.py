@@ -1,4 +1,4 @@
-"""Words get their speakers, and segments end where somebody else begins to speak. Nothing here waits."""
+"""Assigns speakers to words, and splits segments where the speaker changes. Pure computation, no I/O."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from lapel.transcription.transcript import Segment, Word
 
 _SENTENCE_ENDS: Final = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
 _CLAUSE_ENDS: Final = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
-# Seconds. How far beyond the windows' centres a turn may be, as the times of words are off; up to what length
-# a word between two of somebody else is taken for a mistake.
+# Seconds. `_SLACK`: how far beyond the centres of two windows a turn may lie, because the times of words are
+# inexact. `_STRAY`: a word between two words of another speaker counts as a mistake up to this length.
 _SLACK: Final = 0.2
 _STRAY: Final = 0.6
-# No part of a segment is shorter.
+# Shortest part of a segment.
 _BLINK: Final = 0.001
 
 
 def with_speakers(segments: Sequence[Segment], groups: Groups) -> list[Segment]:
     """The segments, split where the speaker changes, each with its speaker: SPEAKER_0, … as they appear.
 
-    `segments` are in order, and the words of each. A word belongs to whoever speaks at its middle; near a
-    turn, to whoever speaks the rest of its sentence. A segment without words belongs to whoever speaks
-    longest in it.
-    A part of a segment has the text of its words as it stands in the segment, and their mean confidence.
-    Without windows the segments stay as they are.
+    `segments`, and the words of each, are in order. A word belongs to the speaker at its middle; near a turn,
+    to the speaker of the rest of its sentence. A segment without words belongs to the speaker who speaks
+    longest in it. A part of a segment has the text of its words as it stands in the segment, and their mean
+    confidence. Without windows in `groups` the segments stay as they are.
     """
     if not groups.windows:
         return list(segments)
@@ -63,8 +62,8 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 class _Voices:
-    """The windows by their centres. At any time the window with the nearest centre has the best vote:
-    windows overlap by half, and what they hear weighs most in their middle."""
+    """The windows, sorted by their centres. The window with the nearest centre decides who speaks at a time:
+    windows overlap by half, and a window describes its middle best."""
 
     def __init__(self, groups: Groups) -> None:
         by_centre = sorted(zip(groups.windows, groups.labels, strict=True), key=lambda pair: sum(pair[0]))
@@ -73,11 +72,11 @@ class _Voices:
         self._limits = [_limit(left, right) for left, right in itertools.pairwise(self.windows)]
 
     def index(self, time: float) -> int:
-        """Of the window that tells who speaks at a time."""
+        """Index of the window that decides who speaks at a time, in seconds."""
         return bisect_left(self._limits, time)
 
     def most(self, span: Span) -> int:
-        """Who speaks longest in a span."""
+        """Label of the speaker who speaks longest in a span."""
         seconds: defaultdict[int, float] = defaultdict(float)
         start, end = min(span), max(span)
         first, last = self.index(start), self.index(end)
@@ -87,7 +86,7 @@ class _Voices:
         return max(seconds, key=lambda label: seconds[label])
 
     def turn(self, before: int, after: int) -> tuple[float, Span]:
-        """Between two windows: when the voice most likely changes, and the span in which it does."""
+        """The likeliest time of the first change of voice between two windows; the span of all changes."""
         changes = [
             index + 1 for index in range(before, after) if self.labels[index] != self.labels[index + 1]
         ]
@@ -97,19 +96,19 @@ class _Voices:
         return self._limits[first - 1], (since, until)
 
     def _change(self, index: int) -> Span:
-        """In which span the voice of a window takes over from the one before."""
+        """The span in which the voice of window `index` takes over from the window before."""
         left, right = self.windows[index - 1], self.windows[index]
-        # Each window is whose most of it is, so a change lies at its centre or on the far side of it.
+        # A window is labelled by the voice that fills most of it, so the change lies between the two centres.
         return sum(left) / 2 - _SLACK, sum(right) / 2 + _SLACK
 
 
 def _limit(left: Span, right: Span) -> float:
-    """Where the one window's say ends and the next one's begins: between their centres, or in the pause."""
+    """The time at which the next window becomes the deciding one: between their centres, or in the pause."""
     return (sum(left) + sum(right)) / 4 if right[0] < left[1] else (left[1] + right[0]) / 2
 
 
 def _labels(words: Sequence[_Said], voices: _Voices) -> list[int]:
-    """Who says each word."""
+    """The speaker's label of each word."""
     heard = [voices.index(said.middle) for said in words]
     runs = list(_runs([voices.labels[index] for index in heard]))
     labels: list[int] = []
@@ -126,8 +125,11 @@ def _labels(words: Sequence[_Said], voices: _Voices) -> list[int]:
 def _turn(
     words: Sequence[_Said], heard: Sequence[int], voices: _Voices, earliest: int, following: tuple[int, int]
 ) -> int:
-    """The word with which somebody else goes on, after `earliest`: `following` is the run of words that are
-    heard from them, but people take turns after a sentence or in a pause."""
+    """Index of the first word of the next speaker, after `earliest`.
+
+    By the windows it is the first word of the run `following`; but people take turns after a sentence or in a
+    pause, so that a word nearby may fit better.
+    """
     place, latest = following[0], following[1] - 1
     left, right = heard[place - 1], heard[place]
     if left >= right:  # the words are not in order
@@ -145,12 +147,12 @@ def _turn(
 
 
 def _gap(words: Sequence[_Said], at: int) -> float:
-    """When word `at` has not begun and the one before it is over."""
+    """The middle of the gap before word `at`, in seconds."""
     return (words[at - 1].word.end + words[at].word.start) / 2
 
 
 def _merit(words: Sequence[_Said], at: int) -> float:
-    """How likely somebody else goes on with word `at`, as seconds that the turn may be off for that."""
+    """How likely another speaker begins with word `at`: the seconds by which the turn may be off for it."""
     last, following = words[at - 1].word, words[at].word
     merit = 0.0
     if _SENTENCE_ENDS.search(last.word):
@@ -161,7 +163,7 @@ def _merit(words: Sequence[_Said], at: int) -> float:
 
 
 def _runs(labels: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last + 1 of each run of the same label."""
+    """First index and last index + 1 of each run of equal labels."""
     first = 0
     for place in range(1, len(labels) + 1):
         if place == len(labels) or labels[place] != labels[first]:
@@ -170,7 +172,7 @@ def _runs(labels: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _is_stray(words: Sequence[_Said], first: int, last: int) -> bool:
-    """Whether a run of words between others' is nobody's turn: one short word that is no sentence."""
+    """Whether a run of words is too little for a turn: one short word, not a sentence, between other runs."""
     if first == 0 or last == len(words) or last - first > 1:
         return False
     word = words[first].word
@@ -179,7 +181,7 @@ def _is_stray(words: Sequence[_Said], first: int, last: int) -> bool:
 
 
 def _owner(words: Sequence[_Said], labels: Sequence[int], at: int) -> int:
-    """Whose a stray word is: of the side on which its sentence goes on, else of the nearer one."""
+    """The label for a stray word: of the side on which its sentence continues, else of the nearer side."""
     return labels[at - 1] if _merit(words, at) <= _merit(words, at + 1) else labels[at + 1]
 
 
@@ -207,7 +209,7 @@ def _parts(segment: Segment, labels: Sequence[int]) -> Iterator[tuple[Segment, i
 
 
 def _texts(text: str, words: list[Word], runs: Sequence[tuple[int, int]]) -> list[str]:
-    """The text of each run of words as it stands in the segment's; else the words, joined as there."""
+    """The text of each run of words, cut from the segment's text; if they do not match, the words joined."""
     ends = ends_in_text(text, words)
     if ends:
         cuts = [0, *(ends[last - 1] for _, last in runs[:-1]), len(text)]

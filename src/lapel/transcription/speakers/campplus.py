@@ -1,4 +1,8 @@
-"""Voices as vectors: CAM++ of 3D-Speaker on onnxruntime, its features by kaldi-native-fbank."""
+"""Speaker embeddings: CAM++ of 3D-Speaker on onnxruntime, with features by kaldi-native-fbank.
+
+Source: Wang et al., "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware
+Masking", Interspeech 2023 (arXiv:2303.00332).
+"""
 
 from __future__ import annotations
 
@@ -22,28 +26,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS: Final = 80
-# A frame of features every 10 ms, of 25 ms of sound.
+# Samples. A frame of features every 10 ms describes 25 ms of sound.
 _SHIFT: Final = SAMPLE_RATE // 100
 _FRAME: Final = SAMPLE_RATE // 40
-# Measured on two cores: more in a batch is no faster and takes 7 MB each; batches side by side take half the
-# time of one batch on two threads, since the layers are small.
+# Measured on two cores: more windows in a batch are no faster and take 7 MB each; batches in parallel take
+# half the time of one batch on two threads, because the layers are small.
 _BATCH: Final = 4
 # Each thread takes 30 MB for its batch.
 _MOST_THREADS: Final = 8
 
 
 class SpeakerModel:
-    """The model, loaded. `setting`: as for weights.load. `threads`: how many it may use;
-    of more than eight it uses eight.
+    """The loaded model. `setting`: as for `weights.load`. `threads`: how many it may use, at most eight.
 
-    Raises SpeechError when there are no weights, or others.
+    Raises SpeechError when there are no weights, or when they are not those of this model.
     """
 
     def __init__(self, setting: Path | None, *, threads: int) -> None:
         tensors = weights.load(setting)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong comes as an exception
+        options.log_severity_level = 4  # faults come as exceptions
         names = weights.names()
         values = [ort.OrtValue.ortvalue_from_numpy(tensors[name]) for name in names]
         options.add_external_initializers(names, values)
@@ -57,10 +60,11 @@ class SpeakerModel:
         self._threads = min(threads, _MOST_THREADS)
 
     def embed(self, samples: NDArray[np.float32], windows: Sequence[Span]) -> NDArray[np.float32]:
-        """`len(windows)` x 192, each of length 1: alike when the voices are.
+        """An embedding for each window: float32, `len(windows)` x 192, unit length, alike for like voices.
 
-        `samples`: 16 kHz, mono, -1 to 1. `windows`: seconds within them, at least 0.03 long. Features of
-        all samples are held at once, 32 kB a second, so long recordings are given in parts.
+        `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `windows`: in seconds, within the samples, each at
+        least 0.03 s long. The features of all samples are in memory at once, 32 kB a second: pass long
+        recordings in parts.
         """
         frames = _features(samples)
         of_length: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -91,7 +95,7 @@ def _batches(
 
 
 def _features(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Kaldi's log mel filter bank, frames x 80, without dither: the same sound has the same features."""
+    """Kaldi's log mel filter bank, float32, frames x 80. No dither: equal samples give equal features."""
     options = knf.FbankOptions()
     options.frame_opts.samp_freq = SAMPLE_RATE
     options.frame_opts.dither = 0

@@ -1,8 +1,11 @@
-"""Which voices are one person's: agglomerative clustering, average linkage on cosine distance.
+"""Groups voices by person: agglomerative clustering, average linkage (UPGMA) on cosine distance.
 
-scipy joins what lies near within chunks, for that takes memory by the square. What is left of all chunks is
-joined by ours, which goes on exactly where scipy stopped: for vectors of length 1 the mean cosine between two
-clusters is the product of their mean vectors, so that sums and counts tell all there is to know.
+scipy joins near rows within chunks, because its memory grows with the square of the rows. Our own code then
+joins the remaining clusters of all chunks and continues exactly where scipy stopped: for vectors of length 1
+the mean cosine between two clusters is the product of their mean vectors, so that sums and counts suffice.
+
+Source of the update of distances after a join: Lance and Williams, "A General Theory of Classificatory
+Sorting Strategies: 1. Hierarchical Systems", The Computer Journal 9(4), 1967 (group average).
 """
 
 from __future__ import annotations
@@ -20,18 +23,19 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
     Labels = NDArray[np.intp]
 
-# Mean cosine distance at which two clusters are still one person. Measured on synthetic and real voices: 0.25
-# to 0.35 within one voice, up to 0.5 when it changes its manner or the room; 0.65 to 0.85 between two.
+# Largest mean cosine distance at which two clusters are one person. Measured on synthetic and real voices:
+# 0.25 to 0.35 within one voice, up to 0.5 when the manner of speaking or the room changes; 0.65 to 0.85
+# between two voices.
 THRESHOLD: Final = 0.58
-# What is so near is one voice for certain: joined within a chunk, before the rest is known.
+# Up to this distance rows are certainly one voice: they are joined within a chunk, before the rest is known.
 _CERTAIN: Final = 0.3
 # Windows in a chunk: 19 minutes of speech; their distances take 9 MB.
 CHUNK: Final = 1_500
 # Clusters that all chunks may leave behind: their distances take 16 MB.
 _LEFT: Final = 2_000
-# More people than this are not told apart unless somebody asks for it: it is noise then, rather.
+# Most speakers unless the caller asks for more: a larger number is more likely noise.
 _CROWD: Final = 50
-# With fewer rows that tell something, the others count too.
+# With fewer telling rows than this, the other rows count, too.
 _FEW: Final = 6
 _NOBODY: Final = -1
 
@@ -44,12 +48,12 @@ def cluster(
     min_speakers: int = 1,
     max_speakers: int | None = None,
 ) -> list[int]:
-    """For each row, n x 192 of length 1, its speaker: 0, 1, … in order of appearance.
+    """The speaker of each row: 0, 1, … in order of appearance.
 
-    `telling`: for each row whether it may make a speaker; the others only join one (unless there are next to
-    none that may). `num_speakers` is kept whenever there are as many rows; it wins over the bounds, and
-    the upper bound over the lower. Whoever has next to no rows is taken for noise, unless the number asked
-    for needs it. The same rows give the same answer.
+    `embeddings`: float32, n x 192, rows of length 1. `telling`: bool, n; whether a row may found a speaker.
+    Other rows only join a speaker, unless almost no row may found one. `num_speakers` is met whenever there
+    are as many rows; it wins over the bounds, and the upper bound over the lower. A cluster with almost no
+    rows is noise, unless the requested number needs it. The same rows give the same result.
     """
     count = len(embeddings)
     if count == 0:
@@ -65,7 +69,7 @@ def cluster(
 
 
 def _speakers(embeddings: Vectors, least: int, most: int) -> Labels:
-    """The rows' clusters; _NOBODY for those of clusters that are no speakers."""
+    """The cluster of each row; _NOBODY for rows of clusters that are too small for a speaker."""
     leaves = _leaves(embeddings, least)
     tree = _Tree.grown(embeddings, leaves)
     labels, enough = _cut(tree, leaves, _tiny(len(embeddings)), least, most)
@@ -73,12 +77,12 @@ def _speakers(embeddings: Vectors, least: int, most: int) -> Labels:
 
 
 def _tiny(count: int) -> int:
-    """A cluster of fewer windows is no speaker: of three hours of speech, less than 20 seconds."""
+    """Fewest rows of a speaker, out of `count`: for three hours of speech less than 20 seconds."""
     return max(2, min(3, count // 4), count // 500)
 
 
 def _leaves(embeddings: Vectors, least: int) -> Labels:
-    """Small certain clusters, by chunk: for each row the number of its cluster."""
+    """The number of each row's cluster after joins within chunks: the certain ones, more to keep `_LEFT`."""
     count = len(embeddings)
     chunks = -(-count // CHUNK)
     cap = max(8, _LEFT // chunks, least)
@@ -87,7 +91,7 @@ def _leaves(embeddings: Vectors, least: int) -> Labels:
     for part in np.array_split(np.arange(count), chunks):
         if len(part) > 1:
             distances = pdist(embeddings[part].astype(np.float64), "cosine")
-            joins = linkage(np.nan_to_num(distances, nan=1.0), "average")  # a row of zeros is like nobody
+            joins = linkage(np.nan_to_num(distances, nan=1.0), "average")  # a row of zeros is like no other
             certain = int(np.searchsorted(joins[:, 2], _CERTAIN, "right"))
             steps = max(min(certain, len(part) - least), len(part) - cap, 0)
             found[part] = used + _joined(len(part), joins[:steps, :2].astype(np.intp))
@@ -98,18 +102,18 @@ def _leaves(embeddings: Vectors, least: int) -> Labels:
 
 
 def _joined(count: int, joins: NDArray[np.intp]) -> Labels:
-    """Labels 0, 1, … of `count` things after these joins; join i makes thing `count + i`, as in scipy."""
+    """Labels 0, 1, … of `count` items after these joins; join i makes item `count + i`, as in scipy."""
     owner = np.arange(count + len(joins))
     for index, pair in enumerate(joins):
         owner[pair] = count + index
-    # A thing made later owns those made before.
+    # From the last to the first: an item made later owns the items made before.
     for index in range(len(owner) - 1, -1, -1):
         owner[index] = owner[owner[index]]
     return np.unique(owner[:count], return_inverse=True)[1]
 
 
 def _sums(embeddings: Vectors, labels: Labels) -> NDArray[np.float64]:
-    """For each label 0, 1, … the sum of its rows."""
+    """The sum of the rows of each label 0, 1, …: float64, labels x 192."""
     order = np.argsort(labels, kind="stable")
     firsts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     return np.add.reduceat(embeddings[order], firsts, axis=0, dtype=np.float64)
@@ -117,7 +121,8 @@ def _sums(embeddings: Vectors, labels: Labels) -> NDArray[np.float64]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Tree:
-    """How leaves become one: `joins` as in `_joined`, their mean distances, how many rows each leaf has."""
+    """The joins that make one cluster of all leaves: `joins` as in `_joined`, `heights` their mean distances,
+    `sizes` the rows of each leaf."""
 
     joins: NDArray[np.intp]
     heights: NDArray[np.float32]
@@ -125,7 +130,7 @@ class _Tree:
 
     @classmethod
     def grown(cls, embeddings: Vectors, leaves: Labels) -> _Tree:
-        """Average linkage of the leaves, to the last join."""
+        """Average linkage of the leaves, up to the last join."""
         sizes = np.bincount(leaves)
         count = len(sizes)
         means = (_sums(embeddings, leaves) / sizes[:, None]).astype(np.float32)
@@ -147,7 +152,7 @@ class _Tree:
             apart[left], apart[:, left] = row, row
             apart[right], apart[:, right] = np.inf, np.inf
             distance[right] = np.inf
-            # Whoever was nearest to one of the two looks again; the others may have a new neighbour.
+            # Clusters whose nearest was one of the two search again; to the others the new one may be nearer.
             again = np.flatnonzero(((nearest == left) | (nearest == right)) & np.isfinite(distance))
             nearest[again] = apart[again].argmin(axis=1)
             distance[again] = apart[again, nearest[again]]
@@ -158,7 +163,7 @@ class _Tree:
         return cls(joins, heights, sizes)
 
     def substantial(self, tiny: int) -> list[int]:
-        """After 0, 1, … joins: how many clusters have at least `tiny` rows."""
+        """How many clusters have at least `tiny` rows, after 0, 1, … joins."""
         sizes = [*self.sizes.tolist()]
         counts = [sum(size >= tiny for size in sizes)]
         for left, right in self.joins.tolist():
@@ -169,15 +174,15 @@ class _Tree:
 
 
 def _cut(tree: _Tree, leaves: Labels, tiny: int, least: int, most: int) -> tuple[Labels, int]:
-    """Labels of the rows, and the size from which on a cluster is a speaker."""
+    """Labels of the rows, and the fewest rows of a speaker."""
     counts = tree.substantial(tiny)
     steps = int(np.searchsorted(tree.heights, THRESHOLD, "right"))
     wanted = min(max(counts[steps], least), most)
     if wanted != counts[steps]:
-        # From one cluster on the number grows by one at most, so the first cut with enough has just enough.
+        # Undoing one join adds at most one such cluster, so the first cut with enough has exactly enough.
         fitting = (step for step in range(len(counts) - 1, -1, -1) if counts[step] == wanted)
         found = next(fitting, None)
-        if found is None:  # so many only with clusters that would else be noise
+        if found is None:  # the number needs clusters that would otherwise be noise
             steps, tiny = len(tree.sizes) - wanted, 1
         else:
             steps = found
@@ -185,7 +190,7 @@ def _cut(tree: _Tree, leaves: Labels, tiny: int, least: int, most: int) -> tuple
 
 
 def _with_strays(embeddings: Vectors, labels: Labels) -> Labels:
-    """Whoever is _NOBODY becomes the speaker whose mean is nearest; without speakers all are one."""
+    """Rows labelled _NOBODY get the speaker whose mean is nearest; without speakers all rows are one."""
     speakers, members = np.unique(labels[labels != _NOBODY], return_inverse=True)
     if len(speakers) == 0:
         return np.zeros_like(labels)
@@ -198,6 +203,6 @@ def _with_strays(embeddings: Vectors, labels: Labels) -> Labels:
 
 
 def _in_order(labels: Labels) -> list[int]:
-    """Numbered anew: 0 for the first row's, then in order of appearance."""
+    """The labels renumbered in order of appearance: 0 for the first row."""
     numbers: dict[int, int] = {}
     return [numbers.setdefault(label, len(numbers)) for label in labels.tolist()]

@@ -1,4 +1,4 @@
-"""Speech cut at short pauses, which is where one voice gives way to another."""
+"""Cuts speech at short pauses, because speakers change there."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Two of the detector's frames. Stretches of speech that Whisper is given are far longer, and people answer
-# each other within a fifth of a second: a window over such a pause would hear two voices at once.
+# Two frames of the detector. The stretches of speech for Whisper are far longer, and people answer each other
+# within a fifth of a second: a window across such a pause would contain two voices.
 _OPTIONS: Final = VadOptions(min_silence_duration_ms=64, speech_pad_ms=30)
 
 
 def phrases(samples: NDArray[np.float32], speech: Sequence[Span]) -> list[Span]:
-    """The stretches of speech without their pauses; one in which nothing is found stays as it is.
+    """The stretches of speech without their pauses; one without detected speech stays as it is.
 
-    `samples`: 16 kHz, mono, -1 to 1. `speech`: seconds within them, in order and apart.
+    `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `speech`: in seconds, in order and not overlapping.
     """
     found = [
         (each["start"] / SAMPLE_RATE, each["end"] / SAMPLE_RATE)

@@ -1,8 +1,11 @@
-"""The weights of the speaker model CAM++: out of an installed package or a file of one's own.
+"""The weights of the speaker model CAM++, from an installed package or from a file of the operator.
 
 They are those of 3D-Speaker's `campplus_cn_en_common` (Apache-2.0), as PyTorch saves them: a zip file with a
-pickle that describes tensors, and a file for each tensor's numbers. No torch is needed to read that, and
-nothing in it is run: a pickle that holds more than descriptions of tensors is refused unread.
+pickle that describes tensors, and a file for each tensor's numbers. Reading it needs no torch and runs
+nothing in it: a pickle that holds more than descriptions of tensors is refused unread.
+
+Sources: "Serialization semantics" in PyTorch's documentation (the file format of `torch.save`); `pickletools`
+and "Restricting Globals" in Python's documentation.
 """
 
 from __future__ import annotations
@@ -43,14 +46,14 @@ REMEDY: Final = (
     f"environment. Or bring the file {FILE_NAME} of 3D-Speaker: "
     f"{SETTING}=/folder/{FILE_NAME}"
 )
-# What the model makes of a voice: so many numbers.
+# Numbers in an embedding.
 DIMENSIONS: Final = 192
 GRAPH: Final = Path(__file__).with_name("campplus-graph.onnx")
 
 _MIB: Final = 2**20
 _LARGEST_FILE: Final = 128 * _MIB
 _LARGEST_PICKLE: Final = 2 * _MIB
-# What it takes to say "a dictionary of tensors", and nothing that makes, imports or changes other objects.
+# The opcodes that describe a dictionary of tensors, and none that makes, imports or changes other objects.
 _TENSOR_OPCODES: Final = frozenset(
     {"PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"}
     | {"EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
@@ -61,7 +64,7 @@ _TENSOR_OPCODES: Final = frozenset(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpeakerWeights:
-    """What `lapel doctor` tells of them. `place`: the file, if there is one; `remedy`: None when ready."""
+    """The state that `lapel doctor` shows. `place`: the file, if there is one; `remedy`: None when ready."""
 
     state: Literal["ready", "missing", "damaged"]
     place: Path | None
@@ -69,7 +72,7 @@ class SpeakerWeights:
 
 
 def speaker_weights(setting: Path | None) -> SpeakerWeights:
-    """Whether speakers can be told apart. `setting`: `speaker_model`. Reads the file, 28 MB."""
+    """The state of the weights. `setting`: `speaker_model`. Reads the whole file, 28 MB."""
     file = _file(setting)
     try:
         load(setting)
@@ -79,10 +82,11 @@ def speaker_weights(setting: Path | None) -> SpeakerWeights:
 
 
 def load(setting: Path | None) -> Tensors:
-    """Tensor name to its values, for all of `names()`.
+    """Tensor name to its values (float32, in the shape that the file says), for all of `names()`.
 
     `setting`: a file, or a folder that holds FILE_NAME; None for the installed package, whose checksum is
-    verified. Raises SpeechError with the remedy, and no path, when there are no weights, or other ones.
+    verified. Raises SpeechError when there are no weights, or when they are damaged or of another model; its
+    message names the remedy and no path.
     """
     file = _file(setting)
     origin = "The installed package" if setting is None else f"What {SETTING} names"
@@ -101,7 +105,7 @@ def load(setting: Path | None) -> Tensors:
 
 @cache
 def names() -> list[str]:
-    """The tensors of the graph."""
+    """The names of the graph's tensors, from a file beside this module."""
     return Path(__file__).with_name("campplus-names.txt").read_text(encoding="utf-8").split()
 
 
@@ -170,7 +174,10 @@ def _read(blob: bytes) -> Tensors:
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """As torch stores it: not compressed, so no larger than the file."""
+    """The bytes of an entry, which torch stores uncompressed: they cannot be larger than the file.
+
+    Raises _Unfit when it is stored otherwise, or holds more than `most` bytes.
+    """
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size > most:
         raise _Unfit(f"{entry.filename} is not stored as it should be")
     return archive.read(entry)
@@ -189,12 +196,12 @@ def _values(data: bytes, name: str, tensor: _Tensor) -> NDArray[np.float32]:
 
 
 def _described(data: bytes) -> dict[str, _Tensor]:
-    """The tensors that a pickle describes."""
+    """The tensors that a pickle describes, by name. Raises _Unfit when it holds anything else."""
     try:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name not in _TENSOR_OPCODES:
                 raise _Unfit(f"its pickle wants {opcode.name}")
-            # The unpickler would make room for as many objects as the highest number says.
+            # The unpickler reserves memory for as many objects as the highest index says.
             if opcode.name == "LONG_BINPUT" and cast("int", argument) > len(data):
                 raise _Unfit("its pickle counts more objects than it has")
         read: object = _Descriptions(io.BytesIO(data)).load()
@@ -207,7 +214,7 @@ def _described(data: bytes) -> dict[str, _Tensor]:
 
 
 class _Descriptions(pickle.Unpickler):
-    """Knows four names and imports none. What it makes of them are plain values."""
+    """Knows four names and imports none; it makes plain values of them."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401 - as in the base class
         match module_name, global_name:
@@ -229,7 +236,7 @@ class _Descriptions(pickle.Unpickler):
 
 
 def _tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> _Tensor:
-    """A tensor whose numbers lie one after the other, as all of the model's do."""
+    """A tensor whose numbers are contiguous, as in all tensors of the model. Raises _Unfit for others."""
     if not isinstance(storage, _Storage) or not isinstance(offset, int) or offset < 0:
         raise _Unfit("its pickle wants what is no tensor")
     sizes, steps = _whole_numbers(shape), _whole_numbers(stride)

@@ -1,4 +1,4 @@
-"""Where voices are looked at: short windows, half of each over the next, within stretches of speech."""
+"""The windows that voices are embedded from: short, each overlapping the next by half, within speech."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Iterable, Iterator
 
 from lapel.transcription.engine.messages import Span
 
-# Seconds. A window is long enough to know a voice by, and short enough to hold one person's words.
+# Seconds. A window is long enough to recognise a voice, and short enough to hold the words of one person.
 LENGTH = 1.5
 HOP = 0.75
-# Less of a voice than this tells nothing: such a stretch has no window.
+# Less speech than this does not identify a voice: such a stretch has no window.
 SHORTEST = 0.4
-# A last window that would have so little that the one before it has not is left out.
+# A last window that adds less than this to the window before it is left out.
 _NEWS = 0.3
-# Steps in a second. Windows begin and end on this grid, where frames of features do.
+# Steps in a second. Windows begin and end on this grid, as frames of features do.
 _GRID = 100
 
 
 def windows(speech: Iterable[Span]) -> list[Span]:
-    """Windows in these stretches of speech, in order, seconds; each lies within one stretch.
+    """Windows in these stretches of speech, in order, in seconds; each lies within one stretch.
 
-    Most last LENGTH. A stretch that is shorter has one window of its own length; one shorter than SHORTEST
-    has none. The last window of a stretch ends with it,
-    or less than 0.3 s before. Stretches that overlap count as one.
+    Most are LENGTH long. A stretch shorter than that has one window of its own length; one shorter than
+    SHORTEST has none. The last window of a stretch ends with it, or less than 0.3 s before. Stretches that
+    overlap count as one.
     """
     return [window for span in apart(speech) for window in _within(*span)]
 
 
 def apart(speech: Iterable[Span]) -> list[Span]:
-    """The stretches in order and none over another, seconds on a grid; what is no stretch is left out."""
+    """The stretches in order, in seconds on the grid, without overlaps and without empty or infinite ones."""
     found: list[Span] = []
     for start, end in sorted(span for span in speech if math.isfinite(span[0]) and math.isfinite(span[1])):
         first = max(0, math.ceil(start * _GRID - 1e-6)) / _GRID

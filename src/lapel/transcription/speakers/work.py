@@ -1,4 +1,4 @@
-"""What the engine's process does about speakers: describe the voices of a piece, group all of them."""
+"""Diarization in the engine's process: embed the voices of a piece, then group all voices of a recording."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from lapel.transcription.speakers.campplus import SpeakerModel
 
-# Seconds of sound that are held at a time: 4 MB of samples, 2 MB of features.
+# Seconds of sound in memory at a time: 4 MB of samples, 2 MB of features.
 _BLOCK: Final = 60.0
-# Shorter windows tell less of a voice: they follow the groups that the longer ones make. Seconds.
+# Seconds. Shorter windows describe a voice less well: they join the groups that the longer ones make.
 _TELLING: Final = 1.2
 
 
@@ -32,10 +32,13 @@ def describe(
 ) -> Voices:
     """The voices in these stretches of a PCM file, window by window. See messages.Describe.
 
-    `speech` may be in any order, overlap, and reach beyond the file. `weights`: the setting `speaker_model`.
-    The model is loaded at the first call and stays. Raises SpeechError without weights, OSError.
+    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: in seconds; may be in any order, overlap, and
+    reach beyond the file. `weights`: the setting `speaker_model`. The model is loaded at the first call and
+    stays loaded.
+
+    Raises SpeechError when there are no usable weights, OSError when the file cannot be read.
     """
-    # Whoever only groups needs none of the models' libraries.
+    # Imported here, because `group` needs none of the models' libraries.
     from lapel.transcription.speakers.pauses import phrases  # noqa: PLC0415
 
     with open_file(str(pcm)) as file:
@@ -58,7 +61,7 @@ def describe(
 
 
 def group(request: Group) -> Groups:
-    """Which windows are of one person. Raises ValueError when windows and embeddings do not match."""
+    """The speaker of each window. Raises ValueError when the embeddings lack 192 numbers for each window."""
     found = [window for voices in request.voices for window in voices.windows]
     embeddings = np.concatenate([_vectors(voices) for voices in request.voices] or [_NOBODY])
     order = sorted(range(len(found)), key=lambda index: found[index])
@@ -85,7 +88,7 @@ _NOBODY: Final[NDArray[np.float32]] = np.zeros((0, DIMENSIONS), np.float32)
 
 
 def _vectors(voices: Voices) -> NDArray[np.float32]:
-    """Of length 1 again, which half precision does not keep."""
+    """The embeddings as float32, windows x 192, of length 1 again: half precision changes the length."""
     halves = np.frombuffer(voices.embeddings, "<f2")
     if halves.size != len(voices.windows) * DIMENSIONS:
         raise ValueError(f"{len(voices.windows)} windows with {halves.size} numbers")
@@ -95,7 +98,7 @@ def _vectors(voices: Voices) -> NDArray[np.float32]:
 
 
 def _blocks(speech: Sequence[Span], duration: float) -> Iterator[list[Span]]:
-    """The stretches within the file, a block at a time; one that is longer than a block is cut."""
+    """The stretches within `duration` seconds, a block at a time; one longer than a block is cut."""
     block: list[Span] = []
     for start, end in _within(speech, duration):
         if block and end - block[0][0] > _BLOCK:
