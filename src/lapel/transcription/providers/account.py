@@ -1,4 +1,4 @@
-"""An account at a provider (address, key, headers), and which of the provider's words are shown."""
+"""A provider account (URL, key, headers). Error text of the provider is shortened and the key removed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Where a provider is, and the headers of every request to it, which carry the key.
+    """The URL of a provider, and the headers of every request to it, which carry the key.
 
-    `name`: for people. `slot`: the name that it answers for. `gives_up`: seconds after which the provider
+    `name`: for messages. `slot`: the slot that it answers. `gives_up`: seconds after which the provider
     itself ends the work on a file, with 504.
     """
 
@@ -30,24 +30,24 @@ class Account:
     gives_up: float | None = None
 
     def clean(self, text: str) -> str:
-        """Somebody else's words, fit to be shown: short, on one line, without the key."""
+        """Text of the provider, made fit to show: 200 characters at most, on one line, without the key."""
         if self.key:
             text = text.replace(self.key, "…")
         text = plain(text)
         return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS].rstrip() + "…"
 
     def unreadable(self, detail: str) -> TryAgain:
-        """For an answer that is not as the provider's documentation says."""
+        """The error for an answer that does not match the provider's documentation."""
         return TryAgain("provider_error", f"{self.name}'s answer cannot be read: {self.clean(detail)}.")
 
     def failed(self, detail: str, *, again: bool = False) -> SpeechError | TryAgain:
-        """For a failure that the provider tells of when it has tried."""
+        """The error for a failure that the provider reports. `again`: whether another try may succeed."""
         message = f"{self.name} could not transcribe it: {self.clean(detail)}"
         return TryAgain("provider_error", message) if again else SpeechError("provider_error", message)
 
 
 def broken(fault: aiohttp.ClientError) -> str:
-    """What happened to a connection, in words; without addresses, which are the operator's business."""
+    """What happened to a connection, in words; without addresses, which only the operator may see."""
     match fault:
         case aiohttp.ClientConnectorDNSError():
             return "cannot be reached: its name is not known here"
@@ -56,7 +56,7 @@ def broken(fault: aiohttp.ClientError) -> str:
         case aiohttp.ClientSSLError():
             return "cannot be reached: no TLS connection comes about"
         case aiohttp.ClientConnectorError():
-            # Its own text names the address.
+            # The error's own text names the address.
             return f"cannot be reached ({os.strerror(fault.errno) if fault.errno else 'no connection'})"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "broke its answer off"

@@ -1,7 +1,7 @@
-"""AssemblyAI: the file is uploaded, a transcript of it ordered, and asked for until it is there.
+"""AssemblyAI: upload the file, order a transcript of it, and poll until the transcript is complete.
 
 Source: `/v2/upload` and `/v2/transcript` in AssemblyAI/assemblyai-api-spec 1.3.4, its client 1.8.2 and its
-pages "Select the speech model" and "Changelog", November 2026. Transcript and uploaded file stay until
+pages "Select the speech model" and "Changelog", November 2026. Transcript and uploaded file stay there until
 the transcript is deleted; an upload without a transcript cannot be deleted, and ends after 24 to 48 hours.
 """
 
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.slots import SlotChoice
 
 BASE_URL = "https://api.assemblyai.com"
-# The second takes the languages that the first lacks. Without a list the account's age decides.
+# The second model takes the languages that the first lacks. Without a list the account's age decides.
 MODELS = ("assemblyai-stt-3-7", "universal-2")
-# It has regions of English alone, and codes of its own for two languages.
+# AssemblyAI has regional codes for English only, and codes of its own for two languages.
 _ENGLISH = {"en-us": "en_us", "en-gb": "en_uk", "en-au": "en_au"}
 _ITS_CODES = {"jv": "jw", "fil": "tl"}
-# So many polls in a row may fail before the whole is tried again, with another upload.
+# After so many failed polls in a row the step fails and is tried again, with another upload.
 _FAILED_POLLS = 5
-# Of these errors another try is worth while; a language cannot be detected where nobody speaks.
+# After an error with one of these texts another try may succeed. `_NOBODY_SPEAKS` is the error for audio
+# without speech, in which no language can be detected.
 _ITS_FAULT = ("server error", "try again", "retry")
 _NOBODY_SPEAKS = "no spoken audio"
-# The text of a transcript that was deleted, which stays `completed`.
+# The text of a deleted transcript, whose status stays `completed`.
 _DELETED = "Deleted by user."
 _MOST_WARNINGS = 5
 
@@ -87,7 +88,7 @@ class _Job(msgspec.Struct, frozen=True):
 
 
 def account_of(choice: SlotChoice) -> Account:
-    """The account, as the slot's setting names it."""
+    """The account that the slot's setting names."""
     return Account(
         name="AssemblyAI", slot=choice.slot, base_url=choice.base_url or BASE_URL,
         key=choice.key, headers={"Authorization": choice.key} if choice.key else {},
@@ -95,12 +96,12 @@ def account_of(choice: SlotChoice) -> Account:
 
 
 def copy_path(copy: str) -> str:
-    """Where a transcript is asked for, and deleted together with its upload."""
+    """The path at which a transcript is read, and deleted together with its upload."""
     return f"/v2/transcript/{copy}"
 
 
 class AssemblyAI:
-    """The Transcriber. A model of the slot may be several, by priority: `a,b`."""
+    """The Transcriber. The slot's `model` may list several, by priority: `a,b`."""
 
     piecewise: bool = False
     reads_samples: bool = False
@@ -114,7 +115,7 @@ class AssemblyAI:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber."""
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
@@ -128,14 +129,14 @@ class AssemblyAI:
         if job.status == "error" and _NOBODY_SPEAKS not in (job.error or ""):
             detail = job.error or "it does not say why"
             raise service.account.failed(detail, again=any(each in detail.lower() for each in _ITS_FAULT))
-        # Of several models only the answer tells which one was used.
+        # With several models only the answer says which one was used.
         model = job.speech_model_used or ",".join(self._models)
         found = await asyncio.to_thread(_heard, job, clip, wish, service.account.clean(model))
         report(1.0)
         return found
 
     async def _ordered(self, service: Service, order: bytes) -> _Job:
-        """Once it is ordered, its id must be known, or nobody could delete it."""
+        """Order the transcript and store its id: without the id the transcript could not be deleted."""
         job = await service.ask("POST", "/v2/transcript", _Job, send=order)
         await self._remember(job.id)
         return job
@@ -156,7 +157,7 @@ class AssemblyAI:
         return order
 
     def _log_warnings(self, job: _Job) -> None:
-        """What the service ignored of what it was asked, such as a field that the model does not know."""
+        """Log what the service ignored in the request, such as a field that the model does not know."""
         if job.metadata is not None:
             messages = [job.metadata.warning or "", *(each.message for each in job.metadata.warnings or ())]
             for message in [each for each in messages if each][:_MOST_WARNINGS]:
@@ -166,7 +167,7 @@ class AssemblyAI:
 
 
 async def _ended(service: Service, job: _Job) -> _Job:
-    """The job when it is completed or has failed. Raises as `Service.ask`."""
+    """The job once it is completed or has failed. Raises as `Service.ask`; TryAgain if it takes too long."""
     clock, patience = asyncio.get_running_loop(), service.patience
     deadline, wait, failed = clock.time() + patience.total, patience.first_poll, 0
     while job.status not in ("completed", "error"):

@@ -1,6 +1,6 @@
 """All SQL of the copies that providers keep until they are deleted there.
 
-By the database's own clock, since the workers' may differ.
+Times are the database's, because the clocks of workers may differ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database import Connection
 
-# The same id again belongs to the step that has it now.
+# An id that is stored already now belongs to this step.
 INSERT = """
 INSERT INTO remote_copies (world_id, engine, copy_id, slot, base_url, work_id, lease, available_at,
     created_at)
@@ -23,9 +23,9 @@ ON CONFLICT (world_id, engine, copy_id) DO UPDATE SET slot = excluded.slot, base
     work_id = excluded.work_id, lease = excluded.lease, available_at = excluded.available_at
 """
 
-# Copies of steps that have ended: written down, put back, taken over after a kill, or gone with the
-# recording. A lease that ran out may still be renewed: only another lease, or none, ends a step. Each copy is
-# tried later and later, until it is deleted.
+# Copies of steps that have ended: finished, put back, taken over after a kill, or gone with the recording. A
+# lease that ran out may still be renewed: only another lease, or none, ends a step. The pause between two
+# tries grows until the copy is deleted.
 CLAIM = """
 WITH due AS (
     SELECT c.world_id, c.engine, c.copy_id FROM remote_copies c
@@ -44,7 +44,7 @@ RETURNING c.world_id, c.engine, c.copy_id, c.slot, c.base_url, c.failures,
 """
 FAULT = "UPDATE remote_copies SET fault = $4 WHERE world_id = $1 AND engine = $2 AND copy_id = $3"
 DELETE = "DELETE FROM remote_copies WHERE world_id = $1 AND engine = $2 AND copy_id = $3"
-# For the operator: what could not be deleted yet, and why the last of them could not.
+# For the operator: the copies that could not be deleted yet, and the fault of the latest try.
 LEFT = """
 SELECT engine, count(*) AS copies, (array_agg(fault ORDER BY available_at DESC))[1] AS fault
 FROM remote_copies WHERE fault IS NOT NULL GROUP BY engine ORDER BY engine
@@ -61,28 +61,31 @@ async def insert(
     step: tuple[str, str],
     now: datetime,
 ) -> None:
-    """A provider keeps a copy. `step`: work and lease that use it."""
+    """Store the id of a copy that a provider keeps. `step`: ids of the work and the lease that use it."""
     await connection.execute(INSERT, world_id, engine, copy_id, slot, base_url, *step, now)
 
 
 async def claim(
     connection: Connection, most: int, longest_pause: timedelta, old: timedelta
 ) -> list[asyncpg.Record]:
-    """Copies to delete now, ours for a minute at least: `world_id`, `engine`, `copy_id`, `slot`, `base_url`,
-    `failures` (with this try), `is_old` (older than `old`)."""
+    """Copies to delete now, at most `most`; no other worker gets them for at least a minute.
+
+    Columns: `world_id`, `engine`, `copy_id`, `slot`, `base_url`, `failures` (including this try), `is_old`
+    (older than `old`). `longest_pause`: the longest time between two tries.
+    """
     return await connection.fetch(CLAIM, most, longest_pause, old)
 
 
 async def put_fault(connection: Connection, world_id: int, engine: str, copy_id: str, fault: str) -> None:
-    """Why the last try failed."""
+    """Store why the last try failed."""
     await connection.execute(FAULT, world_id, engine, copy_id, fault)
 
 
 async def delete(connection: Connection, world_id: int, engine: str, copy_id: str) -> None:
-    """The copy is gone, or nobody will try again."""
+    """Forget a copy: it is deleted at the provider, or the tries are given up."""
     await connection.execute(DELETE, world_id, engine, copy_id)
 
 
 async def left(connection: Connection) -> list[asyncpg.Record]:
-    """(`engine`, `copies`, `fault`): the copies of all projects whose deletion has failed."""
+    """The copies of all projects whose deletion has failed: `engine`, `copies` (their number), `fault`."""
     return await connection.fetch(LEFT)

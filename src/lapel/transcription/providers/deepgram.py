@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.deepgram.com"
 MODEL = "nova-3"
-# It ends the work on a file after so many seconds, with 504; of its Whisper models after twice as many.
+# Deepgram ends the work on a file after so many seconds, with 504; for its Whisper models after twice that.
 _GIVES_UP = 600.0
-# What it calls a conversation in several languages (ISO 639-2: mul).
+# ISO 639-2 code of several languages, and Deepgram's code for a conversation in several languages.
 _SEVERAL, _ITS_SEVERAL = "mul", "multi"
 
 
@@ -53,7 +53,7 @@ class _Alternative(msgspec.Struct, frozen=True):
     transcript: str
     confidence: float | None = None
     words: Sequence[_Word] = ()
-    # Of a conversation in several languages: those that were heard, most words first.
+    # For a conversation in several languages: the languages heard, the one with the most words first.
     languages: Sequence[str] = ()
 
 
@@ -83,7 +83,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Deepgram:
-    """The Transcriber. It cannot be told how many people speak."""
+    """The Transcriber. Its API takes no number of speakers."""
 
     piecewise: bool = False
     reads_samples: bool = False
@@ -101,7 +101,7 @@ class Deepgram:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber."""
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2))
             answer = await service.ask("POST", "/v1/listen", _Answer, query=self._query(wish), send=send)
@@ -128,7 +128,7 @@ def _is_several(language: str | None) -> bool:
 
 
 def _named(metadata: _Metadata) -> str | None:
-    """The model that answered: not always the one that was asked for, as some lack a language."""
+    """The model that answered. It may differ from the requested one, because some models lack a language."""
     known = [metadata.model_info[each].name for each in metadata.models if each in metadata.model_info]
     return next((name for name in known if name), None)
 

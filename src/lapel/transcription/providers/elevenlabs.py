@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.elevenlabs.io"
 MODEL = "scribe_v2"
-# An id becomes part of a path.
+# Allowed ids, because an id becomes part of a path.
 _ID = re.compile("[A-Za-z0-9_-]{1,100}")
 
 
 class _Token(msgspec.Struct, frozen=True):
     text: str
-    # `word`, `spacing` (what stands between two words) or `audio_event` ("(laughter)").
+    # `word`, `spacing` (the text between two words) or `audio_event` ("(laughter)").
     type: str = "word"
     start: float | None = None
     end: float | None = None
     speaker_id: str | None = None
-    # Of the natural logarithm, never above 0.
+    # Natural logarithm of the probability, never above 0.
     logprob: float | None = None
 
 
@@ -50,7 +50,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def account_of(choice: SlotChoice) -> Account:
-    """The account, as the slot's setting names it."""
+    """The account that the slot's setting names."""
     return Account(
         name="ElevenLabs", slot=choice.slot, base_url=choice.base_url or BASE_URL,
         key=choice.key, headers={"xi-api-key": choice.key} if choice.key else {},
@@ -58,7 +58,7 @@ def account_of(choice: SlotChoice) -> Account:
 
 
 def copy_path(copy: str) -> str:
-    """Where a transcript of the account's history is deleted."""
+    """The path at which a transcript in the account's history is deleted."""
     return f"/v1/speech-to-text/transcripts/{copy}"
 
 
@@ -77,13 +77,13 @@ class ElevenLabs:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber."""
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
         fields = [
             ("model_id", self._model), ("timestamps_granularity", "word"), ("tag_audio_events", "false"),
             ("diarize", "true" if wish.diarization else "false"),
         ]  # fmt: skip
         if wish.diarization and wish.num_speakers is not None:
-            # The most that it tells apart, not how many it looks for.
+            # An upper bound on the speakers, not their exact number.
             fields.append(("num_speakers", str(wish.num_speakers)))
         if wish.language is not None:
             fields.append(("language_code", primary(wish.language)))
@@ -104,7 +104,7 @@ def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
 
 
 def _words(tokens: Sequence[_Token], wish: Wish) -> Iterator[Said]:
-    """The words, each with the spacing before it: in some languages there is none."""
+    """The words, each with the spacing before it; some languages have no spacing."""
     before = ""
     for token in tokens:
         if token.type == "spacing":

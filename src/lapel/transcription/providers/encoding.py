@@ -1,6 +1,6 @@
-"""A piece of decoded samples as a file that can be sent."""
+"""Encodes a piece of decoded samples as a file to send."""
 
-# PyAV's packets are generic over something that its own signatures leave open.
+# PyAV's packets are generic over a type that its own signatures leave open.
 # pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def encode(
     most_bytes: int,
     lossless_ms: int = _LOSSLESS_MS,
 ) -> tuple[Path, str]:
-    """Writes samples of a PCM file (messages.py says how they lie there) as FLAC, long ones as Ogg/Opus.
+    """Write a part of a PCM file (16 kHz, mono, signed 16-bit little-endian) as FLAC, or as Ogg/Opus.
 
-    Gives the new file, in `folder`, and its content type. Blocks; memory does not grow with the piece. Raises
-    OSError, and av.FFmpegError when it cannot be encoded.
+    Parts longer than `lossless_ms` become Opus, at a bit rate that keeps them below `most_bytes` where 32
+    kbit/s would not. Returns the new file, in `folder`, and its content type. Blocks; memory does not grow
+    with the part. Raises OSError when a file cannot be read or written, av.FFmpegError when encoding fails.
     """
     lossless = end_ms - start_ms <= lossless_ms
     name = f"piece-{start_ms}-{end_ms}"

@@ -1,4 +1,4 @@
-"""From what a provider says it heard to what the rest of the slice works with."""
+"""Converts a provider's words and segments to `Heard`, which the rest of the slice works with."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lapel.transcription.transcript import Segment, Word, share
 if TYPE_CHECKING:
     from lapel.transcription.providers.protocol import Clip
 
-# A pause of so many seconds ends a segment where the provider itself has none.
+# Seconds. A pause of this length ends a segment where the provider reports none.
 _PAUSE = 0.8
-# Speech goes on over gaps that are shorter.
+# Shorter gaps do not interrupt speech.
 _BREATH = 0.3
 _LEAST = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A word, or a stretch of words, as a provider tells it.
+    """A word, or a stretch of words, as a provider reports it.
 
-    Times are seconds from the start of the clip, as unreliable as they come; None: not told. `before`: what
-    stands in the text between the word before and this one.
+    Times are in seconds from the start of the clip, unchecked; None: not reported. `confidence`: 0 to 1.
+    `before`: the text between the word before and this one.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Said:
 
 
 def stretches(words: Iterable[Said]) -> list[Said]:
-    """Words put together to stretches of one speaker without long pauses."""
+    """The words joined to stretches of one speaker without long pauses."""
     found: list[list[Said]] = []
     for word in words:
         last = found[-1][-1] if found else None
@@ -58,9 +58,10 @@ def stretches(words: Iterable[Said]) -> list[Said]:
 def heard(
     said: Iterable[Said], clip: Clip, *, language: str | None, probability: float | None, model: str
 ) -> Heard:
-    """What was heard in the clip. What is blank is left out, speakers are numbered as they appear.
+    """The speech of the clip. Blank text is left out; speakers are numbered as they appear.
 
-    A confidence that the provider does not tell is that of the words, or 1.
+    `probability`: of the language, 0 to 1. A segment's confidence that the provider does not report is the
+    mean of its words', or 1.
     """
     frame, said = _Frame(clip), list(said)
     segments = [segment for each in said if (segment := frame.segment(each)) is not None]
@@ -85,14 +86,14 @@ def _is_timed(said: Said) -> bool:
 
 
 class _Frame:
-    """The clip's place in the recording."""
+    """Converts times and texts, given the clip's place in the recording."""
 
     def __init__(self, clip: Clip) -> None:
         self._offset = clip.start_ms / 1000
         self._length = max(clip.end_ms - clip.start_ms, 1) / 1000
 
     def segment(self, said: Said) -> Segment | None:
-        """None when nothing was said."""
+        """The segment; None when its text is blank."""
         words = [word for each in said.words if (word := self._word(each)) is not None]
         text = plain(said.text) or " ".join(word.word for word in words)
         if not text:
@@ -116,7 +117,10 @@ class _Frame:
         return Word(start=start, end=end, word=text, confidence=_share(said.confidence))
 
     def _times(self, said: Said) -> Span:
-        """Within the clip, the end after the start; without times those of its words, or of the clip."""
+        """Start and end in the recording, in seconds, within the clip, the end after the start.
+
+        Missing times are taken from the words, or from the clip.
+        """
         inner = [each for each in said.words if each.start is not None]
         start = said.start if said.start is not None else (inner[0].start if inner else 0.0)
         end = said.end if said.end is not None else (inner[-1].end if inner else None)
@@ -136,7 +140,7 @@ def _share(confidence: float | None, otherwise: float = 1.0) -> float:
 
 
 def _speech(segments: Sequence[Segment]) -> list[Span]:
-    """Where words are (or segments, where there are none), without the breaths between."""
+    """The stretches of words (of a segment without words: the segment), joined over short gaps."""
     spans = sorted(
         (each.start, each.end)
         for segment in segments

@@ -1,6 +1,6 @@
-"""How every remote provider is called: files streamed from disk, answers bounded, faults told apart.
+"""HTTP calls to remote providers: files are streamed from disk, answers bounded, faults mapped to our errors.
 
-A key travels to the address that was set and nowhere else: redirects are not followed, no proxy and no
+A key is sent to the configured address and nowhere else: redirects are not followed, no proxy and no
 `.netrc` of the environment is used, and neither keys nor audio are logged.
 """
 
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.account import Account
 
 T = TypeVar("T")
-# Of an answer that tells what went wrong, so many bytes are read.
+# Bytes that are read of an error answer.
 _REFUSAL_BYTES = 64 * 1024
 _GRACE = 60.0
-# So long a cancelled caller waits for what must not be left half done; a worker that stops gives it three.
+# Seconds that a cancelled caller waits for work that must not be left half done; a stopping worker has three.
 _LAST_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a provider is waited for (seconds), and how much it may answer (bytes)."""
+    """Limits of a call: times in seconds, and the size of the answer in bytes."""
 
     connect: float = 20.0
-    # While a file is sent, so long nothing of it may move.
+    # While a file is being sent: the longest time without progress.
     stall: float = 60.0
-    # From the end of what was sent to the end of the answer: who answers in one call takes minutes.
+    # From the end of the request to the end of the answer: a provider that answers in one call takes minutes.
     answer: float = 20 * 60.0
-    # A whole call; and all polls together.
+    # A whole call; also all polls together.
     total: float = 4 * 3600.0
     answer_bytes: int = 64 * 1024 * 1024
     # The longest pause that a provider may ask for.
     longest_pause: float = 3600.0
-    # Between two polls: at first, and at most.
+    # Time between two polls: the first, and the longest.
     first_poll: float = 3.0
     longest_poll: float = 20.0
 
@@ -59,7 +59,7 @@ class Service:
 
     def __init__(self, account: Account, clock: Clock, patience: Patience) -> None:
         self.account = account
-        # A provider that ends the work itself is waited for a minute longer.
+        # A provider that gives up by itself gets a minute more than that.
         limit = patience.answer if account.gives_up is None else account.gives_up + _GRACE
         self.patience = replace(patience, answer=min(patience.answer, limit))
         self._clock = clock
@@ -70,7 +70,7 @@ class Service:
             headers={
                 "User-Agent": "lapel",
                 "Accept": "application/json",
-                # A short answer that unpacks to an endless one is not asked for, and not unpacked.
+                # No compression: a short answer could unpack to an endless one.
                 "Accept-Encoding": "identity",
                 **self.account.headers,
             },
@@ -96,20 +96,21 @@ class Service:
         query: Sequence[tuple[str, str]] | None = None,
         send: Upload | bytes | None = None,
     ) -> T:
-        """The answer, as `shape`. `send`: a file, or JSON.
+        """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
 
-        Raises SpeechError for what another try cannot mend, TryAgain for all else that the provider does,
-        OSError when the file cannot be read.
+        Raises SpeechError (`Refused`) when the provider refuses and another try cannot help; TryAgain for all
+        its other faults: no connection, no answer in time, an unreadable answer, a refusal that may pass.
+        Raises OSError when the file cannot be read.
         """
         content = await self._call(method, path, query or (), send)
         try:
-            # In a thread: many megabytes take their time.
+            # In a thread, because decoding many megabytes takes a while.
             return await asyncio.to_thread(msgspec.json.decode, content, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             raise self.account.unreadable(str(fault)) from fault
 
     async def tell(self, method: str, path: str) -> None:
-        """A call whose answer says nothing more than that it succeeded. Raises as `ask`."""
+        """Send a request of which only the success matters. Raises as `ask`."""
         await self._call(method, path, (), None)
 
     async def _call(
@@ -131,7 +132,7 @@ class Service:
                 try:
                     return await self._content(response, watch)
                 finally:
-                    response.close()  # a file that is still being sent goes no further
+                    response.close()  # stops a file that is still being sent
         except TimeoutError as fault:
             raise TryAgain("provider_error", f"{self.account.name} did not answer in time.") from fault
         except aiohttp.ClientError as fault:
@@ -151,7 +152,10 @@ class Service:
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """The result of a short piece of work; a caller that is cancelled meanwhile waits some seconds for it."""
+    """Await short work that must not be left half done: if the caller is cancelled, the work gets 2 s more.
+
+    Raises what the work raises.
+    """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -163,7 +167,7 @@ async def to_its_end(work: Awaitable[T]) -> T:
 
 
 class _Watch:
-    """The time limit of one call, which moves on while a file is being sent."""
+    """The time limit of one call; it is extended while a file is being sent."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -172,28 +176,28 @@ class _Watch:
         self._end = self._sent_at + patience.total
 
     def over(self, *, sending: bool) -> asyncio.Timeout:
-        """The limit, to be entered once."""
+        """The limit as a context manager, to be entered once."""
         self._limit = asyncio.timeout_at(
             self._after(self._patience.stall if sending else self._patience.answer)
         )
         return self._limit
 
     def moved(self) -> None:
-        """Some of the file was sent."""
+        """Part of the file was sent."""
         self._move(self._patience.stall)
 
     def sent(self) -> None:
-        """All of it was sent."""
+        """The whole file was sent."""
         self._sent_at = asyncio.get_running_loop().time()
         self._move(self._patience.answer)
 
     @property
     def waited(self) -> float:
-        """Seconds since all was sent."""
+        """Seconds since the request was sent completely."""
         return asyncio.get_running_loop().time() - self._sent_at
 
     def _move(self, seconds: float) -> None:
-        # Who writes may be a step behind a call that is over.
+        # The writer may report progress after the call has ended.
         if self._limit is not None:
             with contextlib.suppress(RuntimeError):
                 self._limit.reschedule(self._after(seconds))
@@ -203,7 +207,7 @@ class _Watch:
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body; of one that is longer than `most` its beginning, of more than `most` bytes."""
+    """The body; if it is longer than `most` bytes, only its beginning, of more than `most` bytes."""
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk

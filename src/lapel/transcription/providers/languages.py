@@ -1,11 +1,11 @@
-"""What providers call languages, as the codes that everybody else uses (ISO 639-1 where there is one)."""
+"""Maps providers' names of languages to the usual codes (ISO 639-1 where there is one)."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# Code, three-letter codes (ISO 639-3, and 639-2/B where it differs), and the names that Whisper's makers use.
+# Code, three-letter codes (ISO 639-3, and 639-2/B where it differs), and the names in OpenAI's Whisper.
 _TABLE: Final = """
 af afr afrikaans|am amh amharic|ar ara,arb arabic|as asm assamese|az aze,azj azerbaijani|ba bak bashkir
 be bel belarusian|bg bul bulgarian|bn ben bengali|bo bod,tib tibetan|br bre breton|bs bos bosnian
@@ -26,7 +26,7 @@ su sun sundanese|sv swe swedish|sw swa,swh swahili|ta tam tamil|te tel telugu|tg
 tk tuk turkmen|tl tgl tagalog|tr tur turkish|tt tat tatar|uk ukr ukrainian|ur urd urdu|uz uzb,uzn uzbek
 vi vie vietnamese|yi yid,ydd yiddish|yo yor yoruba|yue yue cantonese|zh zho,chi,cmn chinese,mandarin
 """
-# No language, several, or one that could not be told.
+# Codes for no language, several languages, or an unknown one.
 _NONE = frozenset({"", "und", "mul", "zxx", "mis"})
 _CODE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]{2,8})*")
 
@@ -40,27 +40,27 @@ def _read() -> dict[str, str]:
     return codes
 
 
-# By length: a region (`CH`), a script (`Hans`).
+# The case of a subtag by its length: a region (`CH`), a script (`Hans`).
 _SUBTAG: Final = {2: str.upper, 4: str.title}
 _CODES: Final = _read() | {"jw": "jv", "iw": "he", "tgl": "tl", "nb": "no"}
 
 
 def primary(code: str) -> str:
-    """`en` for `en`, `en-US`, `en_us` and `eng`; lower-case."""
+    """The code of a language without region, in lower case: `en` for `en`, `en-US`, `en_us` and `eng`."""
     short = re.split("[-_]", code, maxsplit=1)[0].lower()
     return _CODES.get(short, short)
 
 
 def tag(code: str) -> str:
-    """A BCP-47 tag: `de-CH` for `deu-ch` and `de_CH`; of the language the shortest code."""
+    """The BCP 47 tag, with the shortest code of the language: `de-CH` for `deu-ch` and `de_CH`."""
     parts = re.split("[-_]", code)[1:]
     return "-".join([primary(code), *(_SUBTAG.get(len(each), str)(each) for each in parts)])
 
 
 def spoken(told: str | None, asked: str | None) -> str | None:
-    """The code of the language that a provider names in its own way (`en`, `en_us`, `eng`, `english`).
+    """The code of the language that a provider reports in its own way (`en`, `en_us`, `eng`, `english`).
 
-    What was asked for, when it is the same language, or when the provider names none that is known.
+    Returns `asked`, the requested code, if it is the same language or if the reported one is unknown.
     """
     text = (told or "").strip().lower()
     if text in _NONE:

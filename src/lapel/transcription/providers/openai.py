@@ -1,4 +1,4 @@
-"""OpenAI, or any service with its API: one form per piece of the recording.
+"""OpenAI, or any service with its API: one form for each piece of the recording.
 
 Source: `POST /audio/transcriptions` in openai/openai-openapi, August 2026, and openai_models.py. speaches,
 vLLM, Groq, LocalAI and others follow it, some of them without times or words. It has no call that deletes.
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.openai.com/v1"
 MODEL = "whisper-1"
-# OpenAI's own limit of a file.
+# OpenAI's limit for a file.
 _MOST_BYTES = 25_000_000
-# It refuses less than 0.1 s, in which nothing is said.
+# OpenAI refuses less than 0.1 s. Nothing is said in such a piece.
 _LEAST_MS = 100
-# OpenAI's own hosts, of all regions.
+# The end of OpenAI's host names in all regions.
 _ITS_HOST = "api.openai.com"
-# How its refusals speak of a language that a model does not know.
+# OpenAI's refusals for a language that a model does not know match this.
 _LANGUAGE = re.compile("language", re.IGNORECASE)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class _Segment(msgspec.Struct, frozen=True):
     text: str
     start: float
     end: float
-    # The mean of its tokens'.
+    # The mean over its tokens.
     avg_logprob: float | None = None
     words: Sequence[_Word] | None = None
     # "A", "B", …: only of a model that diarizes.
@@ -75,14 +75,14 @@ class _Language(msgspec.Struct, frozen=True):
 class _Answer(msgspec.Struct, frozen=True):
     text: str
     language: str | None = None
-    # Instead of `language`, of gpt-transcribe; empty when it is unsure.
+    # From gpt-transcribe instead of `language`; empty when it is unsure.
     languages: Sequence[_Language] | None = None
     segments: Sequence[_Segment] | None = None
     words: Sequence[_Word] | None = None
 
 
 def account_of(choice: SlotChoice) -> Account:
-    """The account, as the slot's setting names it."""
+    """The account that the slot's setting names."""
     host = urlsplit(choice.base_url or BASE_URL).hostname or ""
     return Account(
         name="OpenAI" if host.endswith(_ITS_HOST) else "The OpenAI-compatible service",
@@ -98,8 +98,8 @@ class _Model(msgspec.Struct, frozen=True):
 class OpenAI:
     """The Transcriber.
 
-    A model that tells speakers names them anew in every file, so that it is sent the recording as one file,
-    and refuses one that is longer than the model takes.
+    A model that diarizes numbers the speakers anew in every file. So it gets the recording as one file, and a
+    recording longer than the model takes is refused.
     """
 
     reads_samples: bool = True
@@ -114,7 +114,10 @@ class OpenAI:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber."""
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`.
+
+        Also raises SpeechError when the clip is too long for the model or for one file.
+        """
         length = clip.end_ms - clip.start_ms
         if length < _LEAST_MS:
             report(1.0)
@@ -139,10 +142,10 @@ class OpenAI:
     async def _answer(
         self, service: Service, piece: tuple[Path, str], wish: Wish, report: Callable[[float], None]
     ) -> _Answer:
-        """Raises as `Service.ask`. A model that refuses the language is left to find it out."""
+        """Send the piece; if the model refuses the language, send it without. Raises as `Service.ask`."""
         reached = 0.0
 
-        def onwards(sent: float) -> None:  # a second sending does not take the progress back
+        def onwards(sent: float) -> None:  # a second request does not reduce the progress
             nonlocal reached
             reached = max(reached, sent)
             report(reached)
@@ -164,14 +167,17 @@ class OpenAI:
         return await ask(with_language=False)
 
     async def shutdown_date(self) -> date | None:
-        """When the service ends the model; None when it does not say. Raises SpeechError, TryAgain."""
+        """The day on which the service ends the model; None when it does not say.
+
+        Raises SpeechError, TryAgain as `Service.ask`.
+        """
         async with Service(self._account, self._clock, self._patience) as service:
             told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _Model)
         return _date(told.shutdown_date)
 
 
 def _date(told: object) -> date | None:
-    """A day, from Unix seconds or from ISO 8601: the specification leaves the form open."""
+    """A day, from Unix seconds or ISO 8601: the specification leaves the form open. None for other values."""
     try:
         if isinstance(told, int | float) and not isinstance(told, bool):
             return datetime.fromtimestamp(told, UTC).date()
@@ -181,7 +187,10 @@ def _date(told: object) -> date | None:
 
 
 async def _piece(clip: Clip) -> tuple[Path, str]:
-    """The piece as a file beside the samples, and its content type. Raises SpeechError."""
+    """The piece as a file beside the samples, and its content type.
+
+    Raises SpeechError when the file exceeds the limit.
+    """
     from lapel.transcription.providers.encoding import encode  # noqa: PLC0415  # FFmpeg is not small
 
     file, content_type = await asyncio.to_thread(
@@ -203,7 +212,7 @@ def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
 
 
 def _segments(segments: Sequence[_Segment], words: Sequence[Said], wish: Wish) -> list[Said]:
-    """The segments, each with the words whose middle lies before its end (both come in order)."""
+    """The segments, each with the words whose middle lies before its end. Both inputs are in order."""
     found: list[Said] = []
     at = 0
     for number, segment in enumerate(segments):

@@ -1,7 +1,7 @@
-"""What OpenAI's transcription models take and answer, by their name; other names are Whisper's kind.
+"""Requests and answers of OpenAI's transcription models, by name; other names are treated as Whisper models.
 
 Source: openai 3.57.0, types/audio; "Speech to text" and "Deprecations" at developers.openai.com, August 2026.
-A service that follows OpenAI's API names models of its own, mostly Whisper's, and may put a maker before the
+A service that follows OpenAI's API has its own model names, mostly Whisper's, and may put a maker before the
 name (`openai/whisper-large-v3`).
 """
 
@@ -21,7 +21,7 @@ _MOST_SECONDS = 1400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """How a model is asked. `language`: the form's field. `diarizes`: it tells speakers, within one file.
+    """How to call a model. `language`: the form's field. `diarizes`: it labels speakers, within one file.
     `most_seconds`: the longest audio."""
 
     answer: Literal["json", "verbose_json", "diarized_json"]
@@ -30,7 +30,7 @@ class Traits:
     most_seconds: int | None = None
 
     def fields(self, model: str, wish: Wish, *, with_language: bool = True) -> list[tuple[str, str]]:
-        """The form beside the file."""
+        """The fields of the form, without the file. `with_language`: False leaves the language out."""
         fields = [("model", model), ("response_format", self.answer)]
         if self.answer == "verbose_json":
             fields += [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")]
@@ -42,7 +42,7 @@ class Traits:
 
 
 def traits_of(model: str) -> Traits:
-    """The traits of a model."""
+    """The traits of a model, by its name; a maker before the name is ignored."""
     name = model.rpartition("/")[2].lower()
     if not name.startswith("gpt-"):
         return Traits(answer="verbose_json")

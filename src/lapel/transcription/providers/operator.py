@@ -1,6 +1,6 @@
-"""Slots, as the operator sets them: who answers them, with which key, in each world of each project.
+"""Slots as the operator sets them: the engine that answers each, and its key, per world of a project.
 
-Used by the command line, with the server running or not. Every change is in the world's audit log.
+The command line uses this, whether the server is running or not. Every change is in the world's audit log.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
-# Of a shorter key even the last characters are not shown.
+# Fewest characters of a key whose last four are shown.
 _LONG_ENOUGH = 12
 
 
 class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers a slot. `key`: its last four characters, or a word about it; null without one.
+    """The engine of a slot. `key`: its last four characters, or a word about it; null without one.
 
     `region`: the preset that the address belongs to; null for the local engine and for other addresses.
     """
@@ -55,7 +55,7 @@ class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to set for a slot. What is None stays as it is, unless the engine becomes another one.
+    """New settings of a slot. A setting that is None stays as it is, unless the engine changes.
 
     `region` names a preset instead of `base_url`.
     """
@@ -75,10 +75,10 @@ class _World:
 
 
 class OperatorProviders:
-    """The slots of one world of a project: of the only project there is, unless one is named.
+    """The slots of one world of a project. Without `project_id`: of the only project there is.
 
-    Everything here raises NotFound for an unknown project, and Conflict when there are several to choose
-    from.
+    Every method raises NotFound when the project is unknown or there is none, Conflict when there are several
+    and none is named, and Unavailable when the database is away.
     """
 
     def __init__(self, kit: Kit, *, mode: Mode, project_id: str | None = None) -> None:
@@ -94,7 +94,10 @@ class OperatorProviders:
         return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
 
     async def choice(self, slot: str) -> SlotChoice:
-        """Who answers a slot, with the key. Raises InvalidRequest, SpeechError."""
+        """The engine of a slot, with the key.
+
+        Raises InvalidRequest when there is no such slot, SpeechError when its key can no longer be read.
+        """
         name = checked_slot(slot)
         async with self._kit.database.acquire() as connection:
             world = await self._world(connection)
@@ -103,8 +106,8 @@ class OperatorProviders:
     async def set(self, slot: str, wanted: Wanted) -> SlotShown:
         """Let an engine answer a slot; its key is sealed anew, under the present secret.
 
-        A key stays with the address that it was given for: with another address it must be given again.
-        Raises InvalidRequest.
+        A key belongs to the address that it was given for: with another address it must be given again.
+        Raises InvalidRequest when a setting is not valid, or when the key must be given again.
         """
         name = checked_slot(slot)
         async with self._kit.database.transaction() as connection:
@@ -118,7 +121,10 @@ class OperatorProviders:
         return self._shown(world, name, written)
 
     async def remove(self, slot: str) -> SlotShown:
-        """Let the local engine answer a slot, and forget the key. Raises InvalidRequest."""
+        """Let the local engine answer a slot, and delete the key.
+
+        Raises InvalidRequest when there is no such slot.
+        """
         name = checked_slot(slot)
         async with self._kit.database.transaction() as connection:
             world = await self._world(connection, hold=True)
@@ -129,7 +135,7 @@ class OperatorProviders:
         return self._shown(world, name, None)
 
     def _changed(self, world: _World, slot: Slot, row: asyncpg.Record | None, wanted: Wanted) -> SlotChoice:
-        """What is to be. Raises InvalidRequest."""
+        """The new settings, merged with the stored ones and checked. Raises InvalidRequest as `set`."""
         engine = checked_engine(wanted.engine or (row["engine"] if row else None), slot)
         before = row if row is not None and row["engine"] == engine else None
         base_url = _address(engine, before, wanted)
@@ -183,7 +189,7 @@ class OperatorProviders:
         )
 
     def _told(self, world: _World, row: asyncpg.Record | None) -> dict[str, str | bool | None] | None:
-        """A row as the audit log has it."""
+        """A row as it is written to the audit log."""
         return None if row is None else _facts(row) | {"key": self._hint(world, row)}
 
     def _shown(self, world: _World, slot: Slot, row: asyncpg.Record | None) -> SlotShown:
@@ -209,7 +215,7 @@ class OperatorProviders:
         return f"…{key[-4:]}" if len(key) >= _LONG_ENOUGH else "set"
 
     def _key(self, world: _World, row: asyncpg.Record) -> str | None:
-        """The row's key; None when it was sealed under a secret that is not known."""
+        """The row's key; None when it was sealed under an unknown secret."""
         place = (world.id, row["slot"], row["engine"], row["base_url"])
         try:
             return opened(self._kit.sealer, row["sealed_key"], *place)
@@ -226,7 +232,7 @@ class OperatorProviders:
 
 
 def _address(engine: Engine, before: asyncpg.Record | None, wanted: Wanted) -> str | None:
-    """The base URL that is to be. Raises InvalidRequest."""
+    """The new base URL; None for the engine's own. Raises InvalidRequest when URL or region is not valid."""
     if wanted.region is not None and wanted.base_url is not None:
         raise InvalidRequest("Give a region or an address, not both.", param="region")
     if wanted.region is not None:

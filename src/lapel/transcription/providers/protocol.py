@@ -1,4 +1,4 @@
-"""What every provider of transcripts is to the rest of the slice."""
+"""The interface of every provider of transcripts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import msgspec
 
 from lapel.transcription.engine.messages import Heard
 
-# Told the id of a copy (audio or transcript) that a provider keeps until it is deleted there; returns once
-# the id is stored, so that a copy is deleted even when its worker is killed.
+# Called with the id of a copy (audio or transcript) that a provider keeps until it is deleted there; returns
+# once the id is stored, so that the copy is deleted even when its worker is killed.
 Remember: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller asked for. `language`: a code such as `en`, None to detect it."""
+    """The caller's options. `language`: a code such as `en`, None to detect it."""
 
     language: str | None = None
     diarization: bool = True
@@ -24,10 +24,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Clip(msgspec.Struct, frozen=True, kw_only=True):
-    """The audio to transcribe: the file as it was uploaded, its decoded samples, and the part that is meant.
+    """The audio to transcribe: the uploaded file, its decoded samples, and the part to transcribe.
 
-    A provider that works piece by piece is given one piece at a time; any other one the whole recording.
-    Times of the answer count from the start of the recording.
+    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `start_ms`, `end_ms`: the part. A piecewise provider
+    gets one piece at a time; any other gets the whole recording. Times in the answer count from the start of
+    the recording.
     """
 
     file: Path
@@ -42,13 +43,13 @@ class Transcriber(Protocol):
 
     # Whether long recordings are cut at silences and transcribed piece by piece.
     piecewise: bool
-    # Whether it reads the decoded samples; else the file as it was uploaded.
+    # Whether it reads the decoded samples; otherwise it reads the uploaded file.
     reads_samples: bool
-    # Whether segments come with speakers; else ours are found when they were asked for.
+    # Whether its segments have speakers; otherwise our own models find them if diarization is requested.
     tells_speakers: bool
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """What was said in the clip. `report` hears the progress, 0 to 1.
+        """Transcribe the clip. `report` is called with the progress, 0 to 1.
 
         Raises SpeechError when another try cannot help, TryAgain when it may.
         """

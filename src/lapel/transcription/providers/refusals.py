@@ -1,7 +1,7 @@
-"""Answers that are no success, and what each means for the work: another try, or a reason with a remedy.
+"""Maps a provider's error answers to SpeechError with a remedy, or to TryAgain.
 
 The body decides before the status: services answer 401 for a used-up quota, 403 for a rate limit, and 429
-for an account without credit.
+for an account without credit. Source for `Retry-After`: RFC 9110, section 10.2.3.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from lapel.transcription.failures import SpeechError, TryAgain
 if TYPE_CHECKING:
     from lapel.transcription.providers.account import Account
 
-# The same request may well be answered later: time-out, conflict, too early, too many requests.
+# The same request may succeed later: time-out, conflict, too early, too many requests.
 _PASSING = frozenset({408, 409, 425, 429})
 _CODES = ("code", "type", "status", "err_code", "category")
 _MESSAGES = ("err_msg", "message", "error", "detail", "details", "msg")
-# In codes, and in messages of answers that are about the account (4xx, but not 429: "rate quota" passes).
+# Searched in codes, and in messages of answers about the account (4xx, but not 429: "rate quota" passes).
 _CREDIT = re.compile(
     r"quota|credit|billing|payment|\bbalance\b|insufficient[_ ]funds|out[_ ]of[_ ]funds|spending",
     re.IGNORECASE,
@@ -42,7 +42,7 @@ _MODEL = re.compile(r"model|language/tier|unsupported_value", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An answer other than 2xx. `headers`: any case. `waited`: seconds since the request was sent whole."""
+    """An answer other than 2xx. `headers`: in any case. `waited`: seconds since the whole request was sent."""
 
     status: int
     content: bytes
@@ -51,7 +51,7 @@ class Refusal:
 
 
 class Refused(SpeechError):
-    """A service refuses for good. `status`: its HTTP status; `detail`: its codes and words, in one line."""
+    """A service refuses for good. `status`: its HTTP status; `detail`: its codes and message, in one line."""
 
     def __init__(self, message: str, status: int, detail: str) -> None:
         super().__init__("provider_error", message)
@@ -60,7 +60,7 @@ class Refused(SpeechError):
 
 
 def judged(account: Account, refusal: Refusal, now: datetime, longest_pause: float) -> Refused | TryAgain:
-    """What a refusal means. A pause that the service asks for is at most `longest_pause` seconds."""
+    """The error for a refusal. A pause that the service asks for is cut to `longest_pause` seconds."""
     words = account.clean(text_of(refusal.content))
     told = f"{account.name} answered {refusal.status}" + (f": {words.rstrip('.')}." if words else ".")
     codes = account.clean(" ".join(codes_of(refusal.content)))
@@ -72,7 +72,7 @@ def judged(account: Account, refusal: Refusal, now: datetime, longest_pause: flo
 
 
 def _advice(account: Account, refusal: Refusal, codes: str, words: str) -> str | None:
-    """What to do about a refusal that lasts, empty when only the words help; None: try again."""
+    """What to do about a lasting refusal; empty when only the service's message helps; None: try again."""
     setting = f"lapel providers set {account.slot}"
     status, wish = refusal.status, _header(refusal.headers, "x-should-retry")
     about_account = 400 <= status < 500 and status not in _PASSING
@@ -87,7 +87,7 @@ def _advice(account: Account, refusal: Refusal, codes: str, words: str) -> str |
             f"Record in shorter parts, or let another engine answer: `{setting} --engine NAME`."
         )
     may_pass = status in _PASSING or status >= 500
-    if wish in ("true", "false"):  # the service knows better
+    if wish in ("true", "false"):  # the service knows better than its status
         may_pass = wish == "true"
     if may_pass or (status in (401, 403) and _RATE.search(f"{codes} {words}")):
         return None
@@ -111,11 +111,11 @@ def _advice(account: Account, refusal: Refusal, codes: str, words: str) -> str |
 
 
 def text_of(content: bytes) -> str:
-    """What an error's body says to people: the message in JSON, at any place, or plain text."""
+    """The message for people in an error's body: from JSON, at any of the usual places, or plain text."""
     told = _json(content)
     if told is None:
         text = content.decode(errors="replace")
-        return "" if text.lstrip().startswith("<") else text  # a page for a browser
+        return "" if text.lstrip().startswith("<") else text  # an HTML page
     for _ in range(4):
         if isinstance(told, list) and told:
             told = cast("list[object]", told)[0]
@@ -128,7 +128,7 @@ def text_of(content: bytes) -> str:
 
 
 def codes_of(content: bytes) -> Iterator[str]:
-    """The words for programs in an error's body, such as `insufficient_quota`."""
+    """The error codes for programs in an error's body, such as `insufficient_quota`."""
     waiting = [(_json(content), 0)]
     while waiting:
         told, depth = waiting.pop()
@@ -141,7 +141,7 @@ def codes_of(content: bytes) -> Iterator[str]:
 
 
 def pause_of(headers: Mapping[str, str], now: datetime, longest: float) -> float | None:
-    """Seconds that `retry-after-ms` or `Retry-After` ask for, at most `longest`; None without one."""
+    """Seconds to wait according to `retry-after-ms` or `Retry-After`, at most `longest`; None without one."""
     precise = _header(headers, "retry-after-ms")
     if precise is not None:
         try:
@@ -154,7 +154,10 @@ def pause_of(headers: Mapping[str, str], now: datetime, longest: float) -> float
 
 
 def retry_after(value: str | None, now: datetime, longest: float) -> float | None:
-    """Seconds that a Retry-After (seconds, or an HTTP date) asks for, at most `longest`; None without one."""
+    """Seconds to wait according to a Retry-After (seconds, or an HTTP date), at most `longest`.
+
+    None when there is none or it cannot be read.
+    """
     if value is None:
         return None
     try:
@@ -164,7 +167,7 @@ def retry_after(value: str | None, now: datetime, longest: float) -> float | Non
             moment = parsedate_to_datetime(value)
         except (ValueError, OverflowError):
             return None
-        if moment.tzinfo is None:  # "-0000": UTC, from an unknown place
+        if moment.tzinfo is None:  # "-0000" means UTC without a known zone
             moment = moment.replace(tzinfo=UTC)
         seconds = (moment - now).total_seconds()
     return min(max(seconds, 0.0), longest) if math.isfinite(seconds) else None
@@ -175,7 +178,7 @@ def _header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def _json(content: bytes) -> object:
-    """None for what is no JSON."""
+    """The decoded JSON; None when the content is not JSON."""
     try:
         return msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

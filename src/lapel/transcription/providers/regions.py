@@ -1,6 +1,6 @@
-"""The regions in which engines keep and process what they are sent, each with its address.
+"""The regions in which engines keep and process the audio they receive, each with its address.
 
-`global` is the maker's own choice of place (base URL None). Sources, November 2026: "Regional Endpoints" of
+`global` leaves the place to the vendor (base URL None). Sources, November 2026: "Regional Endpoints" of
 Deepgram, AssemblyAI's API specification, ElevenLabs' client 2.78.0, "Your data" of OpenAI.
 """
 
@@ -39,7 +39,7 @@ _ADDRESSES: Final[dict[str, dict[str, str]]] = {
 
 
 def address_of(engine: Engine, region: str) -> str | None:
-    """The base URL of a region; None for `global`. Raises InvalidRequest."""
+    """The base URL of a region; None for `global`. Raises InvalidRequest if the engine has no such region."""
     known = _ADDRESSES.get(engine, {})
     if region == GLOBAL and known:
         return None
@@ -52,7 +52,7 @@ def address_of(engine: Engine, region: str) -> str | None:
 
 
 def region_of(engine: Engine, base_url: str | None) -> str | None:
-    """The region with this base URL; None for an address that is none of the presets."""
+    """The region with this base URL; None for an address that is not a preset."""
     known = _ADDRESSES.get(engine)
     if known is None:
         return None

@@ -1,8 +1,8 @@
 """Copies of audio and transcripts that providers keep until they are deleted there, and their deletion.
 
-A step stores a copy's id as soon as the provider tells it (`remember_for`). `RemoteCopies.sweep` deletes it
-there once the step has ended, however it ended: the step's lease says so, also when its worker was killed
-or the recording is gone. A deletion that fails is logged, shown by `lapel doctor` and tried again; the
+A step stores a copy's id as soon as the provider returns it (`remember_for`). `RemoteCopies.sweep` deletes
+the copy once the step has ended, however it ended: the step's lease shows that, also when its worker was
+killed or the recording is gone. A failed deletion is logged, shown by `lapel doctor` and tried again; the
 transcript does not depend on it.
 """
 
@@ -32,17 +32,17 @@ _AT_ONCE = 20
 # Seconds for one deletion.
 _LIMIT = 30.0
 _LONGEST_PAUSE = timedelta(hours=1)
-# So long a deletion is tried.
+# A deletion is tried for so long.
 _GIVE_UP = timedelta(days=30)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
-    """Stores the ids of copies that a step's provider keeps.
+    """A function that stores the ids of copies that a step's provider keeps.
 
-    An id that cannot be stored would be forgotten: then the copy is deleted at once, if that works, and the
-    database's fault raised (Unavailable, as a rule).
+    An id that cannot be stored would be lost. So the copy is then deleted at once, if that works, and the
+    function raises the database's error, usually Unavailable.
     """
 
     async def remember(copy_id: str) -> None:
@@ -67,9 +67,10 @@ def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
 
 
 async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
-    """Delete a copy at its provider; one that is gone already is no failure.
+    """Delete a copy at its provider; a copy that is gone already counts as deleted.
 
-    Raises SpeechError, TryAgain.
+    Raises SpeechError when the provider has no call that deletes, or refuses for good; TryAgain when it may
+    succeed later.
     """
     from lapel.transcription.providers import assemblyai, elevenlabs, http  # noqa: PLC0415  # HTTP is not small
 
@@ -86,13 +87,13 @@ async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
 
 
 class RemoteCopies:
-    """The deletion of copies, of all worlds."""
+    """Deletes the copies of all worlds."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
     async def sweep(self) -> None:
-        """Delete what steps that have ended left at providers, some at once."""
+        """Delete copies of ended steps, at most 20. Raises Unavailable when the database is away."""
         async with self._kit.database.transaction() as connection:
             rows = await copy_queries.claim(connection, _AT_ONCE, _LONGEST_PAUSE, _GIVE_UP)
         await asyncio.gather(*(self._delete(row) for row in rows))
@@ -115,7 +116,10 @@ class RemoteCopies:
             log("speech.copy_given_up" if row["is_old"] else "speech.copy_not_deleted", **told)
 
     async def _choice(self, row: asyncpg.Record) -> SlotChoice:
-        """An account that reaches the copy: the world's at this engine and address. Raises SpeechError."""
+        """The world's account at the copy's engine and address.
+
+        Raises SpeechError when the world has none any more, or when its key can no longer be read.
+        """
         world_id, engine, base_url = row["world_id"], row["engine"], row["base_url"]
         async with self._kit.database.acquire() as connection:
             slot = await slot_queries.find_account(connection, world_id, engine, base_url, row["slot"])

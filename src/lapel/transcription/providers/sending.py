@@ -1,4 +1,4 @@
-"""Files on their way to a provider: read from disk piece by piece, and not for ever."""
+"""Sends files to a provider: they are read from disk in chunks, and progress is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 256 * 1024
 _BYTES = "application/octet-stream"
-# What a recording's type is called elsewhere, and the end of a file's name that fits it.
+# A recording's content type to the type that providers know, and a file extension that fits it.
 _NAMES = {
     "audio/opus": ("audio/ogg", "ogg"),
     "audio/ogg": ("audio/ogg", "ogg"),
@@ -32,22 +32,22 @@ _NAMES = {
 
 
 class Watch(Protocol):
-    """Hears how sending goes on."""
+    """Is informed of the progress of sending."""
 
     def moved(self) -> None:
-        """Some of it was sent."""
+        """Part of the file was sent."""
         ...
 
     def sent(self) -> None:
-        """All of it was sent."""
+        """The whole file was sent."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file to send. `fields`: those of a form in which it is `file`; without them it is the whole body.
+    """A file to send. `fields`: of a form in which it is the field `file`; None: the file is the whole body.
 
-    `report` hears how much of it is sent, 0 to 1.
+    `report` is called with the sent share of it, 0 to 1.
     """
 
     path: Path
@@ -64,7 +64,7 @@ def upload_of(
     *,
     as_bytes: bool = False,
 ) -> Upload:
-    """The recording's file as it was uploaded. `as_bytes`: without its type, which the receiver detects."""
+    """The recording's uploaded file. `as_bytes`: without its content type, which the receiver detects."""
     content_type, ending = _NAMES.get(clip.content_type, (_BYTES, "bin"))
     return Upload(
         path=clip.file,
@@ -76,12 +76,15 @@ def upload_of(
 
 
 async def body_of(upload: Upload, watch: Watch) -> aiohttp.Payload:
-    """What aiohttp sends, of known length: many services take no chunked bodies. Raises OSError."""
+    """The payload for aiohttp, of known length, because many services accept no chunked bodies.
+
+    Raises OSError when the file cannot be read.
+    """
     size = (await asyncio.to_thread(upload.path.stat)).st_size
     file = _File(upload, size, watch)
     if upload.fields is None:
         return file
-    # Names and values are ours, and some services do not undo the quoting of `[]`.
+    # No quoting: names and values are our own, and some services do not decode a quoted `[]`.
     form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
     for name, value in upload.fields:
         form.add_field(name, value)
@@ -90,7 +93,7 @@ async def body_of(upload: Upload, watch: Watch) -> aiohttp.Payload:
 
 
 class _File(aiohttp.Payload):
-    """The bytes of a file; never more than one chunk of them in memory."""
+    """The bytes of a file; at most one chunk of them is in memory."""
 
     def __init__(self, upload: Upload, size: int, watch: Watch) -> None:
         super().__init__(upload.path, content_type=upload.content_type)
@@ -99,14 +102,14 @@ class _File(aiohttp.Payload):
         self._watch = watch
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:  # noqa: ARG002
-        """Never asked for. Raises TypeError."""
+        """Not supported and never called by aiohttp for this payload. Raises TypeError."""
         raise TypeError("a file is sent as it is")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the file. Raises OSError when it became shorter meanwhile."""
+        """Send the file. Raises OSError when it cannot be read, or has become shorter meanwhile."""
         size, sent = self._size or 0, 0
         while sent < size:
-            # It is open only within the thread, so that a call that is cancelled leaves nothing open.
+            # The file is open only within the thread, so that a cancelled call leaves no open file.
             chunk = await asyncio.to_thread(_part, self._upload.path, sent, min(_CHUNK, size - sent))
             if not chunk:
                 raise OSError("the file became shorter while it was sent")

@@ -1,4 +1,5 @@
-"""What an operator may set for a slot; all here raises InvalidRequest, whose message says what to do."""
+"""Checks of the operator's settings for a slot. Every function raises InvalidRequest when its argument is not
+valid; the message says what to do."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.slots import SlotChoice
 
 _MOST_MODEL, _MOST_URL, _MOST_KEY = 200, 500, 4096
-# As a header may carry it.
+# The characters that a header may carry.
 _KEY = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[a-z0-9_.:-]+")
 
 
 def checked_slot(slot: str) -> Slot:
-    """The slot of this name."""
+    """The slot of this name. Raises InvalidRequest when there is none."""
     for each in SLOTS:
         if each == slot:
             return each
@@ -30,7 +31,10 @@ def checked_slot(slot: str) -> Slot:
 
 
 def checked_engine(engine: str | None, slot: Slot) -> Engine:
-    """The engine of this name; when none is named that of the slot's name, if there is one."""
+    """The engine of this name; if `engine` is None, the engine named like the slot.
+
+    Raises InvalidRequest when there is none.
+    """
     for each in ENGINES:
         if each == (engine or slot):
             return each
@@ -41,7 +45,10 @@ def checked_engine(engine: str | None, slot: Slot) -> Engine:
 
 
 def checked_base_url(text: str) -> str:
-    """An address without its last slash: https, or http on this machine."""
+    """The address without a final slash. It must be https, or http on this machine.
+
+    Raises InvalidRequest when it is not, or holds a password, a query or a fragment.
+    """
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -71,7 +78,7 @@ def checked_base_url(text: str) -> str:
 
 
 def checked_choice(choice: SlotChoice) -> SlotChoice:
-    """The choice, if its parts go together."""
+    """The choice itself. Raises InvalidRequest when a part is not valid or the parts do not fit together."""
     if choice.model is not None and (
         not choice.model or plain(choice.model) != choice.model or len(choice.model) > _MOST_MODEL
     ):

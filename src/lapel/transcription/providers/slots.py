@@ -1,7 +1,7 @@
-"""Who answers a slot: a provider's name that a client may ask for, in one world of a project.
+"""The engine that answers a slot in a world of a project. A slot is a provider's name that clients ask for.
 
-With nothing configured the local engine answers all of them. The names and the table are the operator's
-business (operator.py); here is what the work needs.
+Without configuration the local engine answers all slots. The operator's changes are in operator.py; this
+module has what the work needs.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotChoice:
-    """Who answers a slot. `model` and `base_url`: None for the engine's own.
+    """The engine of a slot. `model` and `base_url`: None for the engine's own.
 
-    `allow_training`: whether the engine may keep the audio and train on it, where a request can say so.
+    `allow_training`: whether the engine may keep the audio and train on it, if a request can say so.
     """
 
     slot: Slot
@@ -43,7 +43,7 @@ class SlotChoice:
 
 
 async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:
-    """Who answers the slot in a world. Raises SpeechError when its key can no longer be read."""
+    """The engine of a slot in a world. Raises SpeechError when its key can no longer be read."""
     row = await queries.read(connection, world_id, slot)
     if row is None:
         return SlotChoice(slot=slot)
@@ -70,13 +70,13 @@ def transcriber(
     remember: Remember,
     patience: Patience | None = None,
 ) -> Transcriber:
-    """The engine that was chosen. `local` makes the local one, of the model that is named or of its own.
+    """The Transcriber of the chosen engine. `local` makes the local one; its argument is the model or None.
 
-    `remember` hears of every copy that the provider keeps; remote_copies.py deletes them.
+    `remember` is called for every copy that the provider keeps; remote_copies.py deletes them.
     """
     if choice.engine == "local":
         return local(choice.model)
-    # What talks to others is not loaded where nothing is sent.
+    # Imported on demand: the network code is not loaded where nothing is sent.
     from lapel.transcription.providers import assemblyai, deepgram, elevenlabs, http, openai  # noqa: PLC0415
 
     patience = patience or http.Patience()
@@ -92,12 +92,12 @@ def transcriber(
 
 
 def sealed(sealer: Sealer, key: str, world_id: int, slot: str, engine: str, base_url: str | None) -> bytes:
-    """The key as it is kept: it opens for this place alone, and is useless where it was not given for."""
+    """The key, encrypted for storage. It opens only with the same world, slot, engine and base URL."""
     return sealer.seal(key.encode(), _context(world_id, slot, engine, base_url))
 
 
 def opened(sealer: Sealer, kept: bytes, world_id: int, slot: str, engine: str, base_url: str | None) -> str:
-    """The key again. Raises SealBroken."""
+    """The key in plain text. Raises SealBroken if it was sealed under another secret or for another place."""
     return sealer.open(kept, _context(world_id, slot, engine, base_url)).decode()
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Whisper:
-    """A Transcriber on the models of this process. `model`: a folder or a name instead of the setting."""
+    """A Transcriber on the local models. `model`: a folder or a name, instead of the setting."""
 
     piecewise: bool = True
     reads_samples: bool = True
@@ -25,7 +25,7 @@ class Whisper:
         self._model = model
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See protocol.Transcriber."""
+        """See protocol.Transcriber. Raises SpeechError, TryAgain as `Engine.listen`."""
         request = Listen(
             pcm=str(clip.pcm),
             start_ms=clip.start_ms,
