@@ -1,1 +1,1 @@
-"""Speech: decode, transcribe, tell speakers apart, keep and export transcripts."""
+"""Speech: decode and transcribe audio, diarize, store and export transcripts."""

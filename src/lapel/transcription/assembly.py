@@ -1,4 +1,4 @@
-"""From what was heard, piece by piece, to one transcript. Nothing here waits or reads."""
+"""Assembles one transcript from the results of all pieces. Pure computation, no I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lapel.transcription.readable import shortened
 from lapel.transcription.speakers.assign import with_speakers
 from lapel.transcription.transcript import Segment, Transcript, Word, share
 
-# A language is taken for granted in the following pieces once it was heard for so long (seconds), so surely.
+# A language holds for the following pieces once a piece has so much speech in it (seconds) at such a
+# probability.
 _ENOUGH_SPEECH = 5.0
 _SURE = 0.7
 
@@ -26,14 +27,14 @@ Piece: TypeAlias = tuple[int, int]
 def assemble(
     heard: Sequence[Heard], pieces: Sequence[Piece], groups: Groups | None = None, *, duration_ms: int
 ) -> Transcript:
-    """The transcript of a recording of which `heard[i]` was said in `pieces[i]`.
+    """The transcript of a recording. `heard[i]` is the speech in `pieces[i]`.
 
-    `pieces` are in order and do not overlap; a provider that takes the recording as a whole has one, from
-    0 to `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps what
-    transcript.py promises: segments lie within their piece, in order, overlap only when two speakers
-    do, last at most `readable.LONGEST` seconds and can be read. With `groups` words get the speakers found
-    there; else those that were heard. Speakers are numbered in the order in which they speak. A piece of
-    which only the text is known stays one segment, without a speaker: every finer time would be invented.
+    `pieces`: in order, not overlapping; a provider that takes the whole recording has one, from 0 to
+    `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps the promises of
+    transcript.py: segments lie within their piece, in order, overlap only where two speakers do, last at most
+    `readable.LONGEST` seconds and have text. With `groups` the words get the speakers in it, else those in
+    `heard`. Speakers are numbered in the order in which they speak. A piece with text but without times stays
+    one segment, without a speaker from `groups`: every finer time would be invented.
     """
     segments: list[Segment] = []
     whole: list[Segment] = []
@@ -59,7 +60,7 @@ def assemble(
 
 
 def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
-    """The language that was spoken longest (of equals the first), and how sure its first piece was."""
+    """The language spoken longest (of equals the first) and its probability in the first piece with it."""
     seconds: dict[str, float] = {}
     sure: dict[str, float | None] = {}
     for each in heard:
@@ -73,7 +74,7 @@ def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
 
 
 def settled_language(heard: Sequence[Heard]) -> str | None:
-    """The language that the next piece need not detect again; None while no piece has made it clear."""
+    """The language that later pieces need not detect again; None while no piece is clear enough."""
     for each in heard:
         if _speech_seconds(each) >= _ENOUGH_SPEECH and (each.language_probability or 0.0) >= _SURE:
             return each.language
@@ -85,7 +86,8 @@ def _speech_seconds(heard: Heard) -> float:
 
 
 def _clean(segment: Segment, piece: Piece) -> Segment:
-    """Text, words, confidences and the speaker made fit; times only within words' bounds."""
+    """The segment with text, words, confidences and speaker cleaned. Only the segment's times are cut to the
+    piece, not those of its words."""
     words = [
         Word(start=word.start, end=word.end, word=text, confidence=share(word.confidence))
         for word in segment.words or ()
@@ -103,14 +105,14 @@ def _clean(segment: Segment, piece: Piece) -> Segment:
 
 
 def _inside(seconds: float, piece: Piece) -> int:
-    """The nearest millisecond within the piece; its start for what is no number."""
+    """The nearest millisecond within the piece; its start for NaN."""
     return piece[0] if math.isnan(seconds) else round(min(max(seconds * 1000, piece[0]), piece[1]))
 
 
 def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
-    """The segments by their start, none beyond the next one of the same speaker, and words likewise."""
+    """The segments ordered by start, each ending before the next one of the same speaker; words likewise."""
     segments.sort(key=lambda segment: segment.start)
-    if len(segments) > piece[1] - piece[0]:  # times that mean nothing
+    if len(segments) > piece[1] - piece[0]:  # more segments than milliseconds: the times mean nothing
         segments = _joined(segments)
     times = _in_turn([(each.start, each.end, each.speaker) for each in segments], piece)
     for segment, (start, end) in zip(segments, times, strict=False):
@@ -141,17 +143,17 @@ def _joined(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> list[Piece]:
-    """Start and end in milliseconds within the bounds, of each at least one, each start later than the last.
+    """Start and end of each item in milliseconds within the bounds, at least 1 ms long, starts increasing.
 
-    Each ends where the next one starts at the latest, unless that one is somebody else's (third item).
-    Nothing when there are more than milliseconds.
+    `times`: (start, end, speaker), in seconds. An item ends at the latest where the next one starts, unless
+    the speakers differ. Empty when there are more items than milliseconds.
     """
     low, high = bounds
     if len(times) > high - low:
         return []
     starts: list[int] = []
     for place, (start, _, _) in enumerate(times):
-        # Those that follow want a millisecond each, too.
+        # Each of the items that follow needs a millisecond, too.
         low = max(low, min(_inside(start, bounds), high - len(times) + place))
         starts.append(low)
         low += 1
@@ -165,12 +167,12 @@ def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> lis
 
 
 def _rounded(segment: Segment) -> Segment:
-    """To milliseconds again: sums of fractions are a little off."""
+    """The segment with times rounded to milliseconds, because sums of fractions are slightly off."""
     return msgspec.structs.replace(segment, start=round(segment.start, 3), end=round(segment.end, 3))
 
 
 def _numbered(segments: list[Segment]) -> list[Segment]:
-    """SPEAKER_0 is who speaks first, whatever the speakers were called."""
+    """The segments with speakers renamed: SPEAKER_0 is the one who speaks first."""
     names: dict[str, str] = {}
     numbered: list[Segment] = []
     for segment in segments:

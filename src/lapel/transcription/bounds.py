@@ -14,10 +14,10 @@ LONGEST_TEXT = 10_000
 
 
 def bounded(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments, those with too long a text cut, and neighbours joined where there are too many.
+    """The segments, split where a text is too long, and neighbours joined where there are too many.
 
-    `segments` are ordered by start, and stay so. Neighbours of one speaker are joined first, those with the
-    shortest pause between them; then others, which have no speaker afterwards.
+    `segments` are ordered by start, and stay so. Neighbours of one speaker are joined first, beginning with
+    the shortest pause; then neighbours of different speakers, which have no speaker afterwards.
     """
     found = [part for segment in segments for part in _cut(segment)]
     for across in (False, True):
@@ -30,7 +30,7 @@ def bounded(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _joined(segments: list[Segment], surplus: int, *, across: bool) -> list[Segment]:
-    """The segments after one pass in which no segment is joined twice, and no more than `surplus` are."""
+    """The segments after one pass: at most `surplus` joins, and none of a segment joined in this pass."""
     candidates = [
         at for at in range(len(segments) - 1) if _fit(segments[at], segments[at + 1], across=across)
     ]
@@ -68,13 +68,13 @@ def _join(left: Segment, right: Segment) -> Segment:
 
 
 def _cut(segment: Segment) -> Iterator[Segment]:
-    """Parts of a text that is too long, each with its share of the time; such a text has no words."""
+    """The segment in parts that are not too long, each with its share of the time and without words."""
     if utf16_units(segment.text) <= LONGEST_TEXT:
         yield segment
         return
     texts = list(_pieces(segment.text))
     milliseconds = round((segment.end - segment.start) * 1000)
-    texts = texts[:milliseconds]  # each part lasts a millisecond at least
+    texts = texts[:milliseconds]  # each part lasts at least a millisecond
     for number, text in enumerate(texts):
         start = segment.start + milliseconds * number // len(texts) / 1000
         end = segment.start + milliseconds * (number + 1) // len(texts) / 1000
@@ -84,7 +84,7 @@ def _cut(segment: Segment) -> Iterator[Segment]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text in parts that fit, cut at a space where there is one."""
+    """The text in parts that fit, split at a space where there is one."""
     while text:
         part = text[:LONGEST_TEXT]
         while utf16_units(part) > LONGEST_TEXT:

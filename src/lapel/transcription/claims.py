@@ -1,4 +1,4 @@
-"""Taking a step: whose turn it is, and that a transcription begins with its first one."""
+"""Claims steps: the one whose turn it is, and the start of a transcription with its first step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.transcription.payloads import Lane, Stage
 
-# How long a step is its worker's without a sign of life; renewed several times meanwhile.
+# A step stays with its worker for so long after the last renewal; it is renewed several times in that time.
 LEASE = timedelta(seconds=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A step that is ours. `starts`: how often it was begun without an end, with this time. `turns`: how many
-    turns it has had already."""
+    """A step leased to this worker. `starts`: how often it was started and did not end, including this time.
+    `turns`: how many turns it has had. `failures`: how many tries failed."""
 
     world_id: int
     id: str
@@ -43,9 +43,11 @@ class Claim:
 
 
 async def claim_next(kit: Kit, lane: Lane, worker: str = "", passed_over: Sequence[int] = ()) -> Claim | None:
-    """The step whose turn it is; None when there is none. Writes `transcription.started` with the first.
+    """Claim the step whose turn it is; None when there is none. The first step publishes
+    `transcription.started`.
 
-    `worker`: who asks. `passed_over`: worlds that get none.
+    `worker`: name of the claiming worker. `passed_over`: ids of worlds that get no step. Raises Unavailable
+    when the database is away.
     """
     lease = secrets.token_hex(8)
     async with kit.database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""The named places where a test may end the worker as a power cut would."""
+"""The named places at which a test may end the worker like a power cut."""
 
 from __future__ import annotations
 

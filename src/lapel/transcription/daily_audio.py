@@ -1,5 +1,5 @@
-"""How much audio a world may have transcribed in a day: counted once for each transcription, when it is known
-how long its audio is, in the transaction that lets it go on."""
+"""The limit on a world's audio per day. Each transcription is counted once, when the length of its audio is
+known, in the transaction that lets it continue."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
 
 _HOUR_MS = 3_600_000
-_MOST_OF_ALL = 2**53 - 1  # what an answer can tell
+_MOST_OF_ALL = 2**53 - 1  # the largest integer that JSON readers represent exactly
 _KEPT = timedelta(days=31)
 
 
 class DailyAudio:
-    """Counts milliseconds per world and UTC day. `hours`: the most of a day; 0 is no limit."""
+    """Counts milliseconds of audio per world and UTC day. `hours`: the limit for a day; 0 is no limit."""
 
     def __init__(self, hours: int) -> None:
         self._hours = hours
 
     async def take(self, connection: Connection, world_id: int, duration_ms: int, now: datetime) -> bool:
-        """Whether the day has room for so much more audio, which is counted then."""
+        """Count `duration_ms` if the day has room for it; whether it has."""
         day = _day(now)
         most = self._hours * _HOUR_MS or _MOST_OF_ALL
         await daily_audio_queries.forget(connection, world_id, day - _KEPT)
@@ -36,7 +36,7 @@ class DailyAudio:
     async def take_for(
         self, connection: Connection, world_id: int, transcription_id: str, duration_ms: int, now: datetime
     ) -> bool:
-        """The same, noted with the transcription's work so that it can be given back."""
+        """As `take`, and store the figure with the transcription's work, so that it can be given back."""
         if not await self.take(connection, world_id, duration_ms, now):
             return False
         await daily_audio_queries.note(connection, world_id, transcription_id, _day(now), duration_ms)
@@ -45,7 +45,7 @@ class DailyAudio:
     async def check(
         self, connection: Connection, world_id: int, duration_ms: int | None, now: datetime
     ) -> None:
-        """Raise RateLimitExceeded when `take` would say no; of an unknown length, when nothing is left."""
+        """Raise RateLimitExceeded when `take` would refuse; for an unknown length, when nothing is left."""
         if not self._hours:
             return
         used = await daily_audio_queries.used(connection, world_id, _day(now))
@@ -71,10 +71,10 @@ class DailyAudio:
 
 
 async def give_back(connection: Connection, world_id: int, transcription_id: str, now: datetime) -> None:
-    """A transcription has failed and is not to be paid for: what was counted for it today counts no more.
+    """Subtract the audio that was counted today for a transcription that has failed.
 
-    The caller holds its work, and ends that in the same transaction. Nothing is given back of an earlier day,
-    nor of an audio of which a part was transcribed.
+    The caller has locked its work, and ends that in the same transaction. Audio counted on an earlier day, or
+    transcribed in part, is not given back.
     """
     await daily_audio_queries.give_back(connection, world_id, transcription_id, _day(now))
 
@@ -84,6 +84,6 @@ def _day(now: datetime) -> date:
 
 
 def _midnight(now: datetime) -> datetime:
-    """The next one, in UTC."""
+    """The next midnight, in UTC."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today + timedelta(days=1)

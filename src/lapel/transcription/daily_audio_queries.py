@@ -1,4 +1,4 @@
-"""All SQL of the audio that a world has had transcribed in a day."""
+"""All SQL of the audio that is transcribed for a world in a day."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHERE d.milliseconds + excluded.milliseconds <= $4::bigint
 RETURNING milliseconds
 """
 NOTE = "UPDATE speech_work SET counted_on = $3, counted_ms = $4 WHERE world_id = $1 AND id = $2"
-# Only of the same day, and of what was not transcribed in part. The work of a transcription has its id.
+# Only for the same day, and only if no piece was transcribed. The work of a transcription has its id.
 GIVE_BACK = """
 UPDATE daily_audio d SET milliseconds = greatest(d.milliseconds - s.counted_ms, 0)
 FROM speech_work s
@@ -31,27 +31,27 @@ FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 
 
 async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
-    """Whether so many more are within the most of the day; then they are counted."""
+    """Count the milliseconds if the day's sum stays within `most`; whether it does."""
     return await connection.fetchval(TAKE, world_id, day, milliseconds, most) is not None
 
 
 async def note(
     connection: Connection, world_id: int, transcription_id: str, day: date, milliseconds: int
 ) -> None:
-    """What was counted for a transcription stands with its work."""
+    """Store the figure that was counted for a transcription with its work."""
     await connection.execute(NOTE, world_id, transcription_id, day, milliseconds)
 
 
 async def give_back(connection: Connection, world_id: int, transcription_id: str, day: date) -> None:
-    """What was counted for a transcription on this day, if nothing of it was transcribed, counts no more."""
+    """Subtract the figure counted for a transcription on this day, if no piece of it was transcribed."""
     await connection.execute(GIVE_BACK, world_id, transcription_id, day)
 
 
 async def used(connection: Connection, world_id: int, day: date) -> int:
-    """Milliseconds of the day so far."""
+    """Milliseconds counted on the day so far."""
     return await connection.fetchval(USED, world_id, day) or 0
 
 
 async def forget(connection: Connection, world_id: int, day: date) -> None:
-    """Days before this one."""
+    """Delete the figures of days before this one."""
     await connection.execute(FORGET, world_id, day)

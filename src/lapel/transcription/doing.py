@@ -1,7 +1,7 @@
-"""What each stage needs to know, does, and leaves behind. The runner writes the ending down.
+"""The stages: the input, work and result of each. The runner writes the result to the database.
 
-probe → transcribe, piece by piece → diarize, piece by piece → finish. What is left behind is kept per
-piece, so that a worker that is killed costs the piece it was at.
+probe → transcribe, piece by piece → diarize, piece by piece → finish. Results are stored per piece, so that
+a killed worker loses only the piece that it was working on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.slots import SlotChoice
     from lapel.transcription.steps import Piece, Steps
 
-# What will not be better next time.
+# Faults of the audio: another try would end alike.
 _FOR_GOOD = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _decode_heard = msgspec.json.Decoder(Heard).decode
@@ -48,7 +48,7 @@ _decode_voices = msgspec.msgpack.Decoder(Voices).decode
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The step that follows."""
+    """The step that follows. `piece`: index of its piece. `engine`: the one that transcribes all pieces."""
 
     lane: Lane
     stage: Stage
@@ -63,17 +63,17 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a step leaves behind, to be written in the transaction that ends it, and what follows."""
+    """The result of a step, to be written in the transaction that ends it, and the step that follows."""
 
     write: Callable[[Connection], Awaitable[None]]
     next: Next | None
-    # Asked in that transaction, after `write`: whether it may follow. What is refused is written then.
+    # Called in that transaction, after `write`: whether `next` may follow. If not, it writes the failure.
     admit: Callable[[Connection], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """A transcription's step with all that is known."""
+    """A step of a transcription with all its inputs."""
 
     claim: Claim
     audio: Audio
@@ -85,7 +85,7 @@ class _Task:
 
     @property
     def wish(self) -> Wish:
-        """What was asked for."""
+        """The caller's options."""
         row = self.transcription
         return Wish(
             language=row["language_asked"], diarization=row["diarization"], num_speakers=row["num_speakers"]
@@ -98,7 +98,7 @@ class _Task:
 
     @property
     def speakers_wanted(self) -> bool:
-        """Whether we are to tell the speakers apart."""
+        """Whether our own models diarize: it is requested, and the provider does not do it."""
         return self.transcription["diarization"] and not self.transcriber.tells_speakers
 
     @property
@@ -108,7 +108,7 @@ class _Task:
 
     @property
     def lane(self) -> Lane:
-        """Where its transcribing waits."""
+        """The lane of its transcribe steps."""
         return _lane(self.choice.engine)
 
 
@@ -117,7 +117,7 @@ def _lane(engine: str) -> Lane:
 
 
 class Doing:
-    """Does one claimed step. `tell(progress)` hears how far the whole is, 0 to 1."""
+    """Does claimed steps."""
 
     def __init__(self, kit: Kit, steps: Steps) -> None:
         self._kit = kit
@@ -125,7 +125,12 @@ class Doing:
         self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
 
     async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:
-        """Raises SpeechError, TryAgain, StoreUnavailable, Unavailable, Gone."""
+        """Do a claimed step. `tell` is called with the progress of the whole transcription, 0 to 1.
+
+        Raises SpeechError when another try cannot help, TryAgain when it may; TurnOver when the turn of a
+        decode has ended; Gone when the recording is deleted; StoreUnavailable when the store is away;
+        Unavailable when the database is away; OSError when the scratch disk is full or fails.
+        """
         if claim.stage == "probe":
             return await self._probe(claim)
         task = await self._look(claim)
@@ -151,7 +156,7 @@ class Doing:
         if known is None or fault is not None:
             facts = await self._steps.probe(audio, keep_samples=transcribed)
             duration_ms = facts.duration_ms
-            if facts.mime_type != audio.content_type:  # links serve what was declared, and signed
+            if facts.mime_type != audio.content_type:  # download links serve the declared, signed type
                 found = {"declared": audio.content_type, "found": facts.mime_type}
                 _log.warning("speech.other_type", recording=claim.recording_id, **found)
 
@@ -170,7 +175,7 @@ class Doing:
             row = await queries.read(connection, world_id, claim.transcription_id, None)
             if row is None:
                 raise Gone
-            # Its key is the next step's business: what is wrong with that is no fault of the audio.
+            # The key is read in the next step, because a fault of the key is no fault of the audio.
             chosen = await slot_queries.read(connection, world_id, row["provider"])
         engine = "local" if chosen is None else chosen["engine"]
 
@@ -243,7 +248,7 @@ class Doing:
         return Ending(write, Next("io", "finish", 0, claim.engine))
 
     def _anew(self, task: _Task) -> Ending:
-        """Somebody else answers to the provider's name by now: what the other one found does not fit."""
+        """Begin again, because another engine answers the slot now: the old engine's results do not fit."""
 
         async def write(connection: Connection) -> None:
             await queries.delete_pieces(connection, task.claim.world_id, task.transcription_id)
@@ -260,7 +265,7 @@ class Doing:
         progress("diarize", index / count)
         try:
             voices = await self._steps.describe(task.audio, _decode_heard(heard))
-        except SpeechError as error:  # no weights of the speaker model: what was said is there all the same
+        except SpeechError as error:  # no weights of the speaker model: keep the text without speakers
             _log.warning("speech.speakers_left_out", work=claim.id, error=error.message)
             voices = Voices(windows=[], embeddings=b"")
 
@@ -296,8 +301,11 @@ class Doing:
         return Ending(write, None)
 
     async def _language(self, task: _Task) -> str | None:
-        """What was asked for, or what an earlier piece made clear; one after the other, since the first tells
-        as a rule, and all of a day's would be many megabytes in each of its steps."""
+        """The requested language, or the one that an earlier piece made clear.
+
+        Pieces are read one by one: the first one usually decides, and all pieces of a day would be many
+        megabytes in each step.
+        """
         if task.wish.language is not None:
             return task.wish.language
         async with self._kit.database.acquire() as connection:

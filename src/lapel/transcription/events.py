@@ -1,4 +1,4 @@
-"""What this slice tells other systems: each of them once per transcription."""
+"""The events of this slice: each is published once per transcription."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from lapel.transcription.wire import Transcription
 
 
-# What an event does not repeat in the nested object, and leaves out altogether where it would be too large.
+# Fields that the nested object of an event leaves out; in an event that would be too large they are null.
 _TEXTS = ("full_text", "text")
 
 
 def transcription_body(transcription: Transcription) -> bytes:
-    """The object without its segments, and again under its own name, there without its text."""
+    """JSON of the object without segments, with a copy of it as `transcription`, which has no text.
+
+    If it would exceed `outbox.MAX_DATA_BYTES`, the text is null.
+    """
     shown: dict[str, object] = {
         name: getattr(transcription, name)
         for name in transcription.__struct_fields__
@@ -42,7 +45,7 @@ async def publish(
     kind: Literal["started", "completed", "failed"],
     transcription: Transcription,
 ) -> None:
-    """One event with the whole transcription, without segments."""
+    """Publish one event with the transcription, without segments."""
     await outbox.publish(
         connection,
         ids,

@@ -1,4 +1,4 @@
-"""SQL of exports: a transcript is read whole or, where it is long, slice by slice."""
+"""SQL of exports: a transcript is read whole or, if it is long, slice by slice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database import Connection
 
-# $4: whether the words are wanted; else they may still be there, in those of before 0020.
+# $4: whether words are needed. Otherwise rows of before migration 0020 still include them.
 _STORED = "CASE WHEN $4 THEN t.segments ELSE coalesce(t.segments_plain, t.segments) END"
 
-# Segments up to so many bytes ($5), and of longer ones whether any has a speaker. No text holds such a key: a
-# quote in it is escaped.
+# Segments of up to so many bytes ($5); for longer ones whether any has a speaker. No text can contain this
+# key, because a quote in a text is escaped.
 READ = f"""
 SELECT t.status, t.error_code, t.error_message, t.recording_id, t.language, t.duration_ms, t.model,
     r.name, r.recorded_at, r.created_at AS recording_created_at,
@@ -26,7 +26,7 @@ CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
 WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
 
-# $5: where it begins, from 1 on. PostgreSQL reads and unpacks no more than up to the end of the slice.
+# $5: the first byte, counted from 1. PostgreSQL reads and unpacks no more than up to the end of the slice.
 READ_SLICE = f"""
 SELECT substring({_STORED} FROM $5 FOR $6)
 FROM transcriptions t JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
@@ -43,7 +43,7 @@ async def read(
     has_words: bool,
     most: int,
 ) -> asyncpg.Record | None:
-    """What an export is made from, if the caller may see it; without segments of more than `most` bytes."""
+    """The input of an export; None if the caller may not see it. Segments are NULL beyond `most` bytes."""
     return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, has_words, most)
 
 
@@ -57,7 +57,10 @@ async def read_slice(
     place: int,
     size: int,
 ) -> bytes | None:
-    """Bytes of the stored segments from a place on, none after the last; None when there is none to see."""
+    """At most `size` bytes of the stored segments from byte `place` on, counted from 0; empty after the last.
+
+    None if the caller may not see the transcription.
+    """
     return await connection.fetchval(
         READ_SLICE, world_id, transcription_id, end_user_id, has_words, place + 1, size
     )

@@ -1,4 +1,4 @@
-"""All SQL of what is known of an audio."""
+"""All SQL of the facts about an audio."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WHERE world_id = $1 AND media_id = $2
 async def put(
     connection: Connection, world_id: int, recording_id: str, media_id: str, facts: AudioFacts, now: datetime
 ) -> None:
-    """What is true of an audio. What was written first stays, unless it was that it could not be read."""
+    """Store the facts about an audio. Facts that are stored already stay, a stored fault is replaced."""
     cuts = [0, *(end for _, end in facts.pieces)]
     await connection.execute(
         PUT,
@@ -67,10 +67,10 @@ async def put_fault(
     message: str,
     now: datetime,
 ) -> None:
-    """Why an audio cannot be read."""
+    """Store why an audio cannot be read, unless facts or a fault are stored already."""
     await connection.execute(PUT_FAULT, world_id, media_id, recording_id, code, message, now)
 
 
 async def read(connection: Connection, world_id: int, media_id: str) -> asyncpg.Record | None:
-    """What is known of an audio: a duration with peaks and cuts, or an error; None before the probe."""
+    """The facts about an audio: a duration with peaks and cuts, or an error; None before the probe."""
     return await connection.fetchrow(READ, world_id, media_id)

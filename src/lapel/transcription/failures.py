@@ -1,4 +1,4 @@
-"""How speech work fails: with a code of the contract, and whether another try could help."""
+"""The exceptions of speech work. Their types say whether another try can help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Code: TypeAlias = Literal[
 
 
 class SpeechError(Exception):
-    """This work has failed for good: people are shown `code` and the message, which names the remedy."""
+    """The work has failed for good. People are shown `code` and the message, which names the remedy."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -20,13 +20,13 @@ class SpeechError(Exception):
 
 
 class Gone(Exception):
-    """There is nothing to do any more: the recording was deleted, or somebody else has the step."""
+    """Nothing is left to do: the recording was deleted, or another worker has the step."""
 
 
 class TurnOver(Exception):
-    """The step is not done and others may want its place: it goes on when its turn comes again.
+    """The step is not done, but its turn has ended, so that others get its place.
 
-    `kept`: what was done is kept for that; else the step begins anew, later.
+    `kept`: the next turn continues from here; otherwise the step begins anew, later.
     """
 
     def __init__(self, *, kept: bool) -> None:
@@ -35,7 +35,7 @@ class TurnOver(Exception):
 
 
 class TryAgain(Exception):
-    """This work failed now and may succeed later: in `after` seconds at the earliest (None: our backoff).
+    """The work failed and may succeed later: after `after` seconds at the earliest (None: our own backoff).
 
     `code` and the message are shown when all tries are used up.
     """
@@ -48,7 +48,7 @@ class TryAgain(Exception):
 
 
 class DiskFull(TryAgain):
-    """A disk of this worker has no room for the work. The audio is not at fault, so this uses up no try."""
+    """A disk of this worker is too full for the work. The audio is not at fault, so this uses up no try."""
 
     def __init__(self, message: str) -> None:
         super().__init__("processing_error", message)

@@ -1,4 +1,4 @@
-"""The background work on audio: what follows an upload, and one step after the other."""
+"""The background jobs on audio: the one that follows an upload, and those that do steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
-    """A job only wakes a worker: the steps are chosen by whose turn it is."""
+    """The jobs of this slice. A job of a lane only wakes a worker, which does the step whose turn it is."""
 
     def step_of(lane: Lane) -> Job:
         async def step(_: Wake) -> None:
             await runner.work(lane)
 
-        # A step has limits of its own, by the length of the audio.
+        # A step has its own limits, which depend on the length of the audio.
         return Job(
             entrypoint=entrypoint(lane),
             payload=Wake,
@@ -35,7 +35,7 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
 
 
 def schedules(runner: Runner, copies: RemoteCopies) -> tuple[Schedule, ...]:
-    """Steps whose worker was killed find another; what providers keep is deleted there."""
+    """Two sweeps: new jobs for steps whose worker was killed, and the deletion of copies at providers."""
     return (
         Schedule(name="speech.sweep", expression="* * * * * */5", handler=runner.sweep),
         Schedule(name="speech.remote_copies", expression="* * * * * */5", handler=copies.sweep),

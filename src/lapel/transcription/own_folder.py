@@ -1,4 +1,4 @@
-"""A folder for this process alone, of which nothing stays, however the process ends."""
+"""A private folder of this process. Its files are removed at its end, after a kill by the next process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from typing import BinaryIO
 
 _TRIES = 100
 _HELD = "held"
-# Others may keep files in the same place.
+# Only folders with such a name are emptied, because other programs may keep files in the same place.
 _NAME = re.compile(r"[0-9]+-[0-9a-f]{8,32}")
 
 
 class OwnFolder:
-    """`path` lies in `root`, held by a lock that ends with this process.
+    """A folder `path` in `root`, held by a lock (`flock`) that ends with this process.
 
-    Each one empties what killed processes left in `root`; the empty folders are named by `left`, until
-    `forget_left` removes them. Raises PermissionError when `root` is another user's, and other OSErrors.
+    A new one also empties the folders that killed processes left in `root`; `left` has the names of these
+    until `forget_left` removes them. Raises PermissionError when `root` belongs to another user, and other
+    OSErrors when a folder cannot be made.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,11 +35,14 @@ class OwnFolder:
         self.hold()
 
     def hold(self) -> None:
-        """Once more, after somebody has removed it or only its lock: what is in it, and used, stays."""
+        """Make and lock the folder again after it, or only its lock file, was removed. Its content stays.
+
+        Raises PermissionError, OSError as the class does.
+        """
         for left in reversed(range(_TRIES)):
             try:
                 held = self._take()
-            except (FileNotFoundError, FileExistsError):  # the last user of the root was just removing it
+            except (FileNotFoundError, FileExistsError):  # another process was removing the root
                 if not left:
                     raise
             else:
@@ -48,29 +52,32 @@ class OwnFolder:
 
     @property
     def is_held(self) -> bool:
-        """False once somebody has removed it, as systems do with temporary files of some age."""
+        """False once its lock file was removed, for example by a system that removes old temporary files."""
         return (self.path / _HELD).exists()
 
     def sweep(self) -> None:
-        """Empty what killed processes have left since."""
+        """Empty the folders that killed processes have left since. Ignores faults of the disk."""
         with contextlib.suppress(OSError), _gate(self.path.parent):
             self._empty_left()
 
     def forget_left(self) -> None:
-        """Remove the emptied folders of killed processes, too."""
+        """Remove the emptied folders in `left`."""
         while self.left:
             _remove_unless_held(self.path.parent / self.left.pop())
 
     def close(self, *, leave: bool = False) -> None:
-        """Remove it, and `root` when nobody else is in it. `leave`: what is left looks like a killed
-        process's, for the next one to find."""
+        """Remove the folder, and `root` when it is empty then.
+
+        `leave`: only empty it, so that the next process finds it like that of a killed process. Raises
+        OSError when its content cannot be removed.
+        """
         for each in self.path.iterdir() if self.path.exists() else ():
             if each.name != _HELD:
                 remove(each)
         if not leave:
             shutil.rmtree(self.path, ignore_errors=True)
         self._let_go()
-        with contextlib.suppress(OSError), _gate(self.path.parent):  # others are in it
+        with contextlib.suppress(OSError), _gate(self.path.parent):  # it may have other folders in it
             self.path.parent.rmdir()
 
     def _let_go(self) -> None:
@@ -81,10 +88,10 @@ class OwnFolder:
     def _take(self) -> BinaryIO:
         root = self.path.parent
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A link to it must be ours, too: where everybody may write, another user may make one first.
+        # A link to it must be ours, too: in a folder that all users may write, another one may make it first.
         if {root.lstat().st_uid, root.stat().st_uid} != {os.getuid()}:
             raise PermissionError(f"{root} is somebody else's")
-        with _gate(root):  # or a folder that is just being made would look left behind
+        with _gate(root):  # else a folder that is being made would look left behind
             self._empty_left()
             self.path.mkdir(mode=0o700, exist_ok=True)
             held = private_file(self.path / _HELD)
@@ -98,13 +105,15 @@ class OwnFolder:
 
 
 def private_file(path: Path) -> BinaryIO:
-    """A file to write that nobody but this user can read."""
+    """A file that only this user can read, emptied and opened for writing. Raises OSError when that fails."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")  # noqa: PTH123 - a descriptor
 
 
 def _emptied(folder: Path) -> bool:
-    """Whether its maker is gone, and now also what was in it: nobody holds the lock, or that was removed
-    before the rest was."""
+    """Empty a folder if its process has ended; whether it is emptied.
+
+    The process has ended if its lock is free, or if the lock file was removed before the rest.
+    """
     with contextlib.suppress(OSError), _unheld(folder):
         for each in folder.iterdir():
             if each.name != _HELD:
@@ -120,7 +129,10 @@ def _remove_unless_held(folder: Path) -> None:
 
 @contextmanager
 def _unheld(folder: Path) -> Generator[None]:
-    """Raises BlockingIOError while its maker lives, NotADirectoryError or FileNotFoundError for no folder."""
+    """Hold the lock of a folder whose process has ended.
+
+    Raises BlockingIOError while the process lives, NotADirectoryError or FileNotFoundError for no folder.
+    """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError):
             held = stack.enter_context((folder / _HELD).open("rb"))
@@ -129,7 +141,7 @@ def _unheld(folder: Path) -> Generator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, also when another thread is just removing it. Raises OSError."""
+    """Remove a file or a folder, also while another thread removes it. Raises OSError when that fails."""
     while path.is_dir() and not path.is_symlink():
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
@@ -138,11 +150,11 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def _gate(root: Path) -> Generator[None]:
-    """One process at a time. Raises FileNotFoundError when it was removed while we waited."""
+    """Lock `root` for one process at a time. Raises FileNotFoundError if it was removed during the wait."""
     gate = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(gate, fcntl.LOCK_EX)
-        if not os.path.samestat(os.fstat(gate), root.stat()):  # another one of that name is not held by this
+        if not os.path.samestat(os.fstat(gate), root.stat()):  # a new folder of that name is not locked by us
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root))
         yield
     finally:

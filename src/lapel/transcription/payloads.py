@@ -1,4 +1,4 @@
-"""What this slice's jobs are called, and what they are told."""
+"""The names and payloads of this slice's jobs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-# Where work waits: remote services by the handful, the local models one after the other, and files that
-# strangers made apart from both, as many as are decoded at once, so that no step is taken to wait its turn.
-# Three of the queue's own lanes (foundation/jobs.py).
+# Where work waits. `io`: remote services, a handful at a time. `inference`: the local models, one step after
+# the other. `decode`: untrusted files, apart from both; as many steps as decodes run, so that no claimed step
+# waits. These are three of the queue's lanes (foundation/jobs.py).
 Lane: TypeAlias = Literal["decode", "io", "inference"]
 LANES: tuple[Lane, ...] = ("decode", "io", "inference")
 Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]
@@ -18,7 +18,7 @@ PROCESS = "speech.process"
 
 
 class Process(msgspec.Struct, frozen=True):
-    """An audio has become readable: find out what it is, and do what the configuration says."""
+    """An audio has become readable: probe it, and transcribe it if the configuration says so."""
 
     world_id: int
     recording_id: str
@@ -26,7 +26,7 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """There is a step to do. Whoever takes the job does the step whose turn it is: this one, or another."""
+    """There is a step to do. A worker that takes the job does the step whose turn it is: this or another."""
 
     world_id: int
     id: str
@@ -34,5 +34,5 @@ class Wake(msgspec.Struct, frozen=True):
 
 
 def entrypoint(lane: Lane) -> str:
-    """The name of a lane's jobs."""
+    """The entrypoint (name) of a lane's jobs."""
     return f"speech.{lane}"

@@ -1,4 +1,4 @@
-"""One file, from its bytes to its transcript: without a server, the steps that its jobs take one by one."""
+"""Transcribes one file without a server: the same steps that the server's jobs do one by one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 class VoiceEngine(Protocol):
-    """Who tells voices apart: `engine.client.Engine` does."""
+    """Tells voices apart. `engine.client.Engine` implements it."""
 
     async def describe(self, request: Describe, /) -> Voices:
-        """Embed the voices in some stretches."""
+        """Embed the voices in some stretches. Raises SpeechError, TryAgain."""
         ...
 
     async def group(self, request: Group, /) -> Groups:
-        """Cluster them."""
+        """Cluster the voices. Raises SpeechError, TryAgain."""
         ...
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How far it is: `progress` 0 to 1 of the whole; `duration_ms` once the file is decoded."""
+    """The progress of a file: `progress` 0 to 1 of the whole; `duration_ms` once the file is decoded."""
 
     stage: Stage
     progress: float
@@ -44,7 +44,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a file. `warnings`: sentences about what was left out."""
+    """The result of a file. `warnings`: sentences about what was left out."""
 
     transcript: Transcript
     facts: AudioFacts
@@ -61,12 +61,13 @@ async def transcribe(
     folder: Path,
     report: Callable[[Status], None],
 ) -> Outcome:
-    """What is said in an audio file, and by whom if that is wished.
+    """Transcribe an audio file, with speakers if `wish.diarization` is set.
 
-    Scratch files (115 MB an hour) are in a folder of their own in `folder`, gone at the end however it
-    comes. Without the weights of the speaker model the speakers are left out, with a warning.
+    Scratch files (115 MB per hour of audio) are in a new folder in `folder`, which is removed at the end,
+    also after an error. Without the weights of the speaker model the speakers are left out, with a warning.
 
-    Raises SpeechError, and TryAgain when the same may work later.
+    Raises SpeechError when another try cannot help, TryAgain (DiskFull for a full disk) when it may, TurnOver
+    if the decoder has turns and this one has ended, and OSError when a scratch file cannot be made.
     """
     scratch = Path(tempfile.mkdtemp(prefix="audio-", dir=folder))
     try:
@@ -76,7 +77,7 @@ async def transcribe(
 
 
 class _Run:
-    """One file under way."""
+    """The transcription of one file."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class _Run:
         self._pcm = pcm_name(scratch)
         self._report = report
         self._duration_ms: int | None = None
-        # A provider that tells speakers is asked to, and then ours are not looked for.
+        # If the provider diarizes, our own models do not.
         self._grouping = wish.diarization and not transcriber.tells_speakers
         self._progress = Progress(self._tell, diarization=self._grouping)
         self._warnings: list[str] = []
@@ -114,7 +115,7 @@ class _Run:
         return Outcome(transcript=made, facts=facts, warnings=self._warnings)
 
     async def _listen(self, facts: AudioFacts, pieces: list[tuple[int, int]]) -> list[Heard]:
-        """What was said, piece by piece. A language that one piece made clear holds for those after it."""
+        """Transcribe piece by piece. A language that one piece made clear holds for the later pieces."""
         heard: list[Heard] = []
         for index, (start_ms, end_ms) in enumerate(pieces):
             language = self._wish.language or settled_language(heard)
@@ -132,7 +133,7 @@ class _Run:
         return heard
 
     async def _group(self, heard: list[Heard], pieces: list[tuple[int, int]]) -> Groups | None:
-        """Who spoke when; None when nobody did, or when there are no weights to tell."""
+        """Diarize; None without speech, or without the weights of the speaker model."""
         try:
             voices = await self._describe(heard, pieces)
         except SpeechError as fault:
@@ -152,7 +153,7 @@ class _Run:
         return voices
 
     def _telling(self, stage: Stage, pieces: list[tuple[int, int]], index: int) -> Callable[[float], None]:
-        """For a report of the progress within one piece."""
+        """A function that reports the progress within one piece, 0 to 1."""
         return lambda share: self._progress(stage, share_of_audio(pieces, index, share))
 
     def _tell(self, stage: Stage, progress: float) -> None:

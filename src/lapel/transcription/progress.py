@@ -1,4 +1,4 @@
-"""How far a transcription is, as one number."""
+"""The progress of a transcription as one number."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ALMOST = 0.999
 def overall(stage: Stage, share: float, *, diarization: bool = True) -> float:
     """Progress of the whole, 0 to 1, when `share` (0 to 1) of a stage's audio is done.
 
-    Only the end of `finish` is 1. Grows with stage and share; with `Progress` it never falls either
-    when one of them does. `diarization`: whether speakers are looked for.
+    Only the end of `finish` is 1. It grows with stage and share; `Progress` also keeps it from falling when
+    one of them falls. `diarization`: whether our own models diarize.
     """
     costs = {each: cost for each, cost in _COST.items() if diarization or each != "diarize"}
     before = sum(cost for each, cost in costs.items() if STAGES.index(each) < STAGES.index(stage))
@@ -28,7 +28,7 @@ def overall(stage: Stage, share: float, *, diarization: bool = True) -> float:
 
 
 def share_of_audio(pieces: Sequence[tuple[int, int]], index: int, share: float) -> float:
-    """How much of all pieces (start and end in ms) is done, when `share` of `pieces[index]` is."""
+    """The done share of all pieces (start and end in ms), 0 to 1, when `share` of `pieces[index]` is done."""
     total = sum(end - start for start, end in pieces)
     if not total:
         return 1.0
@@ -39,9 +39,9 @@ def share_of_audio(pieces: Sequence[tuple[int, int]], index: int, share: float) 
 
 
 class Progress:
-    """Hears stages and shares in any order, and tells only what is further than before, or a later stage.
+    """Takes stages and shares in any order, and reports only more progress than before, or a later stage.
 
-    `tell` hears the stage and the progress of the whole, 0 to 1.
+    `tell` is called with the stage and the progress of the whole, 0 to 1.
     """
 
     def __init__(self, tell: Callable[[Stage, float], None], *, diarization: bool = True) -> None:

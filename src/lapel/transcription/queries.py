@@ -23,8 +23,9 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diar
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at
 """
-# No transcript is read after the one with which a page is full, so that a hundred long ones do not fill the
-# memory. Long values lie apart from their rows, which know the lengths: those that are not read cost nothing.
+# Transcripts after the one that fills a page are not read, so that a hundred long ones do not fill the
+# memory. PostgreSQL stores long values apart from their rows, and the rows know the lengths: values that are
+# not read cost nothing.
 _PAGE = """
 SELECT * FROM (
     SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before,
@@ -34,8 +35,8 @@ SELECT * FROM (
 """
 Include: TypeAlias = Literal["segments", "words"]
 INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
-# $2: the end user whose recordings the caller of a list may see; NULL for one who may see all. What is older
-# than the recording's current transcription is in no list, once that one is completed.
+# $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all. Once the
+# recording's current transcription is completed, older ones are in no list.
 _SEEN = f"""t.world_id = $1 AND (
     SELECT ($2::text IS NULL OR r.end_user_id = $2) AND {PRESENT}
         AND (c.id IS NULL OR (t.created_at, t.id) >= (c.created_at, c.id))
@@ -58,13 +59,13 @@ WHERE t.world_id = $1 AND t.recording_id = $2 AND t.status IN ('pending', 'proce
 ORDER BY t.created_at DESC, t.id DESC LIMIT 1
 """
 
-# The newest that is completed; while none is, the newest. Index: transcriptions_of_recording.
+# The newest completed one; if none is completed, the newest. Index: transcriptions_of_recording.
 FIND_CURRENT = """
 SELECT t.id FROM transcriptions t WHERE t.world_id = $1 AND t.recording_id = $2
 ORDER BY t.status = 'completed' DESC, t.created_at DESC, t.id DESC LIMIT 1
 """
 
-# Without their words. Those of before 0020 were stored with them only.
+# Segments without words. Before migration 0020 they were stored only with words.
 _PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segments_plain, convert_to((
     SELECT coalesce(json_agg(segment - 'words' ORDER BY place), '[]')
     FROM jsonb_array_elements(convert_from(t.segments, 'UTF8')::jsonb) WITH ORDINALITY AS s (segment, place)
@@ -78,7 +79,7 @@ JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
 WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
 
-# The text stands in an answer twice.
+# An answer has the text twice.
 SIZE = """
 SELECT 2 * coalesce(octet_length(full_text), 0) + coalesce(octet_length(segments), 0)
 FROM transcriptions WHERE world_id = $1 AND id = $2
@@ -92,7 +93,7 @@ WITH begun AS (
 SELECT {_COLUMNS}, w.project_id FROM begun t JOIN worlds w ON w.id = t.world_id
 """
 
-# Never backwards: a step that is done again has told of more already.
+# Progress never falls, also when a step is done again.
 SET_PROGRESS = """
 UPDATE transcriptions SET progress = $3
 WHERE world_id = $1 AND id = $2 AND status = 'processing' AND progress < $3
@@ -144,14 +145,14 @@ SELECT count(*) FROM transcription_pieces WHERE world_id = $1 AND transcription_
 
 DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2"
 
-# Held, so that an event which is being written meanwhile is seen by whoever erases what comes after this.
+# Locked, so that the erasure that follows also sees an event that is being written now.
 HOLD_OF_RECORDINGS = """
 SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE
 """
 
 
 def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) -> str:
-    """One statement per set of filters: each has its own index under a prepared plan."""
+    """The statement for a set of filters. Each set has its own, so that its prepared plan uses its index."""
     segments = {"segments": f", {_PLAIN_SEGMENTS} AS segments", "words": ", t.segments", None: ""}
     columns = _COLUMNS + segments[include]
     parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
@@ -200,8 +201,8 @@ async def insert(
     num_speakers: int | None,
     now: datetime,
 ) -> bool:
-    """Whether it was written. `audio`: recording and media. Not when this audio was transcribed by itself
-    before."""
+    """Insert a transcription; False when this audio already has its automatic one. `audio`: ids of recording
+    and media."""
     inserted = await connection.fetchval(
         INSERT, world_id, transcription_id, *audio, origin, provider, language, diarization, num_speakers, now
     )
@@ -211,12 +212,12 @@ async def insert(
 async def find_running(
     connection: Connection, world_id: int, recording_id: str, since: datetime
 ) -> str | None:
-    """A transcription of the recording that has not ended and is no older."""
+    """Id of the newest transcription of the recording that has not ended and was created after `since`."""
     return await connection.fetchval(FIND_RUNNING, world_id, recording_id, since)
 
 
 async def find_current(connection: Connection, world_id: int, recording_id: str) -> str | None:
-    """The newest completed transcription of the recording, else the newest."""
+    """Id of the recording's newest completed transcription, else of its newest."""
     return await connection.fetchval(FIND_CURRENT, world_id, recording_id)
 
 
@@ -228,7 +229,7 @@ async def read(
     *,
     with_words: bool = False,
 ) -> asyncpg.Record | None:
-    """A transcription with its segments and facts of its recording, if the caller may see it."""
+    """A transcription with its segments and facts about its recording; None if the caller may not see it."""
     return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, with_words)
 
 
@@ -246,7 +247,7 @@ async def list_page(
     *,
     include: Include | None,
 ) -> list[asyncpg.Record]:
-    """A page, newest first; `followed` says of its last row whether others come after it. `filters`:
+    """A page, newest first; `followed` of its last row says whether more rows follow. `filters`:
     recording_id, status."""
     key, given = _listed(world_id, end_user_id, asked, filters, include=include)
     return await connection.fetch(LISTS[key], *given)
@@ -274,7 +275,7 @@ def _listed(
     *,
     include: Include | None,
 ) -> tuple[tuple[Include | None, bool, bool], list[object]]:
-    """Which statement lists them, and its arguments."""
+    """The key of the statement for these filters, and its arguments."""
     recording_id, status = filters["recording_id"], filters["status"]
     given = [value for value in (recording_id, status) if value is not None]
     place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
@@ -285,12 +286,12 @@ def _listed(
 async def begin(
     connection: Connection, world_id: int, transcription_id: str, now: datetime
 ) -> asyncpg.Record | None:
-    """From pending to processing; None when it was begun before."""
+    """Set a pending transcription to processing; None when it is not pending any more."""
     return await connection.fetchrow(BEGIN, world_id, transcription_id, now)
 
 
 async def set_progress(connection: Connection, world_id: int, transcription_id: str, progress: float) -> None:
-    """How far it is, 0 to 1."""
+    """Store the progress, 0 to 1, if it is more than before."""
     await connection.execute(SET_PROGRESS, world_id, transcription_id, progress)
 
 
@@ -302,7 +303,7 @@ async def set_language(
     probability: float | None,
     model: str,
 ) -> None:
-    """What the first piece with speech told."""
+    """Store the language and model that the first piece with speech reported."""
     await connection.execute(SET_LANGUAGE, world_id, transcription_id, language, probability, model)
 
 
@@ -314,7 +315,7 @@ async def complete(
     segments: tuple[bytes, bytes],
     now: datetime,
 ) -> asyncpg.Record | None:
-    """Everything that was said; None when it had ended before. `segments`: with words, and without."""
+    """Complete a transcription; None when it had ended before. `segments`: JSON with words, and without."""
     return await connection.fetchrow(
         COMPLETE,
         world_id,
@@ -334,21 +335,21 @@ async def complete(
 async def fail(
     connection: Connection, world_id: int, transcription_id: str, code: Code, message: str, now: datetime
 ) -> asyncpg.Record | None:
-    """It has failed; None when it had ended before."""
+    """Set a transcription to failed; None when it had ended before."""
     return await connection.fetchrow(FAIL, world_id, transcription_id, code, message, now)
 
 
 async def put_piece(
     connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int, result: bytes
 ) -> None:
-    """What a step found, kept until the last one."""
+    """Store the result of a step until the last step has ended."""
     await connection.execute(PUT_PIECE, world_id, transcription_id, stage, piece, result)
 
 
 async def read_pieces(
     connection: Connection, world_id: int, transcription_id: str, stage: str
 ) -> list[bytes]:
-    """What all steps of a stage found, in order."""
+    """The results of all steps of a stage, in order."""
     rows = await connection.fetch(READ_PIECES, world_id, transcription_id, stage)
     return [row["result"] for row in rows]
 
@@ -356,20 +357,20 @@ async def read_pieces(
 async def read_piece(
     connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int
 ) -> bytes | None:
-    """What one step found."""
+    """The result of one step; None when there is none."""
     return await connection.fetchval(READ_PIECE, world_id, transcription_id, stage, piece)
 
 
 async def count_pieces(connection: Connection, world_id: int, transcription_id: str, stage: str) -> int:
-    """How many steps of a stage have found something."""
+    """How many steps of a stage have a stored result."""
     return await connection.fetchval(COUNT_PIECES, world_id, transcription_id, stage)
 
 
 async def delete_pieces(connection: Connection, world_id: int, transcription_id: str) -> None:
-    """Nobody needs them any more."""
+    """Delete the results of all steps of a transcription."""
     await connection.execute(DELETE_PIECES, world_id, transcription_id)
 
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
-    """The ids of all transcriptions of some recordings, held to the end of the transaction."""
+    """The ids of all transcriptions of some recordings, locked to the end of the transaction."""
     return [row["id"] for row in await connection.fetch(HOLD_OF_RECORDINGS, world_id, recording_ids)]

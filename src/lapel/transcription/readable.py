@@ -1,4 +1,4 @@
-"""Long segments, cut where a reader would pause."""
+"""Cuts long segments where a reader would pause."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import msgspec
 
 from lapel.transcription.transcript import Segment, Word
 
-LONGEST = 30.0  # seconds: a subtitle or a search hit that is longer helps nobody
+LONGEST = 30.0  # seconds: a longer subtitle or search hit is useless
 
 _SENTENCE_ENDS = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
 _CLAUSE_ENDS = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
-# A stretch of text without spaces is cut after so many characters when there is nothing better.
+# Text without spaces is cut after so many characters when there is no better place.
 _UNSPACED = 40
 _ATOM = re.compile(rf"[^\s。！？、，；：]{{1,{_UNSPACED}}}[。！？、，；：]*|[。！？、，；：]+")
 
 
 class _Atom(msgspec.Struct, frozen=True):
-    """What is never cut: a word, with its place in time and in the segment's text."""
+    """A word, which is never cut, with its time in seconds and its end in the segment's text.
+
+    `ends_at`: -1 when the words are not those of the text.
+    """
 
     start: float
     end: float
@@ -32,10 +35,10 @@ _Cut: TypeAlias = tuple[int, int]
 
 
 def shortened(segment: Segment) -> list[Segment]:
-    """The segment as parts of at most `LONGEST` seconds, cut at the ends of sentences and at pauses.
+    """The segment in parts of at most `LONGEST` seconds, cut at the ends of sentences and at pauses.
 
-    Without word times those of the parts are estimated from the length of their text. A single word
-    that seems to last longer ends early.
+    Without word times the times of the parts are estimated from the length of their text. A single word that
+    seems to last longer ends early.
     """
     if segment.end - segment.start <= LONGEST:
         return [segment]
@@ -53,7 +56,7 @@ def shortened(segment: Segment) -> list[Segment]:
 
 
 def _best_cut(atoms: list[_Atom], first: int, last: int) -> int:
-    """The index before which atoms first..last are best cut: near the middle, or at least nearest to it."""
+    """The index before which atoms first..last are best cut: in the middle half, else nearest to it."""
     start, span = atoms[first].start, atoms[last - 1].end - atoms[first].start
 
     def from_middle(index: int) -> float:
@@ -109,7 +112,7 @@ def _words(segment: Segment) -> list[_Atom]:
 
 
 def ends_in_text(text: str, words: list[Word]) -> list[int]:
-    """Where each word ends in the text, its punctuation included; empty when text and words differ."""
+    """The end of each word in the text, punctuation included; empty when text and words differ."""
     begins: list[int] = []
     at = 0
     for word in words:
@@ -120,7 +123,7 @@ def ends_in_text(text: str, words: list[Word]) -> list[int]:
         at = found + len(word.word)
     if any(each.isalnum() for each in text[at:]):
         return []
-    # What stands between two words and is no space belongs to the one before.
+    # Characters between two words, up to the first space, belong to the word before.
     between = zip(words, begins, [*begins[1:], len(text)], strict=True)
     return [
         begin + len(word.word) + len(text[begin + len(word.word) : following].partition(" ")[0])
@@ -129,7 +132,7 @@ def ends_in_text(text: str, words: list[Word]) -> list[int]:
 
 
 def _estimated(segment: Segment) -> list[_Atom]:
-    """Words as if every character took the same time."""
+    """Words with estimated times, as if every character took the same time."""
     each = (segment.end - segment.start) / len(segment.text)
     return [
         _Atom(

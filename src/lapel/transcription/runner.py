@@ -1,8 +1,8 @@
-"""Whoever was woken: takes the step whose turn it is, does it, and writes down what came of it.
+"""Runs steps: claims the step whose turn it is, does it, and writes the result.
 
-A step is leased for a short while and the lease renewed as long as its worker lives; so a killed worker's
-step is free again soon, and what it had not written down is done again. Nothing is written without the
-lease, so that no step has two endings.
+A step is leased for a short time, and the lease is renewed as long as its worker lives. So a killed worker's
+step is soon free again, and the work that it had not written is repeated. Nothing is written without the
+lease, so that no step ends twice.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
     from lapel.transcription.steps import Steps
 
 _RENEW_SECONDS = 1.5
-# Tries of one step that may fail, and starts of it that may end with the worker.
+# Failed tries of one step after which it has failed for good, and starts of it that may end with the worker.
 _MAX_FAILURES = 8
 _MAX_STARTS = 5
-# Turns of one step, after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
+# Turns of one step after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
 # turn, and may have to begin anew.
 _MAX_TURNS = 10_000
-# Seconds to wait, at most, when too many files are being decoded in turns for this one to be among them; at
-# first less, for files that nearly came to their end.
+# Longest wait, in seconds, of a file that found no seat among the paused decodes. The first waits are
+# shorter, for files that were nearly done.
 _CROWDED = 5
-# How long a job goes on with one step after the other; less than its time limit.
+# A job does one step after the other for so long; less than its time limit.
 _STAY_SECONDS = 3_600.0
 _LONGEST_BACKOFF = 300.0
 _OUTAGE = timedelta(seconds=5)
-# Between two tries whether a full disk has room again; each may fetch all of an audio.
+# Time between two tries on a full disk; each try may fetch a whole audio.
 _FULL = timedelta(seconds=30)
 _MAX_WOKEN = 100
 
@@ -61,7 +61,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class _Progress:
-    """How far a step is; told to the database with the next sign of life."""
+    """The progress of a step. It is written to the database when the lease is renewed."""
 
     def __init__(self) -> None:
         self.reached = 0.0
@@ -72,12 +72,12 @@ class _Progress:
 
 
 def pause_after(failures: int) -> float | None:
-    """Seconds to wait after so many tries that failed; None: it has failed for good, after some minutes."""
+    """Seconds to wait after so many failed tries; None: the step has failed for good, after some minutes."""
     return None if failures >= _MAX_FAILURES else min(2.0**failures, _LONGEST_BACKOFF)
 
 
 class Runner:
-    """Does steps, as many at once as jobs wake it for."""
+    """Does steps, as many in parallel as there are jobs that call `work`."""
 
     def __init__(self, kit: Kit, steps: Steps) -> None:
         self._kit = kit
@@ -91,14 +91,14 @@ class Runner:
         self._claiming: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
-        """Remove what a killed worker left on the disk, before anything is done."""
+        """Remove files that killed workers left on the disk. Call this before `work`."""
         await self._steps.scratch.start()
 
     async def work(self, lane: Lane) -> None:
-        """One step of the lane after the other, while any is free, for an hour at most.
+        """Do one step of the lane after the other, while any is free, for an hour at most.
 
-        A job may find that its step must wait, because the world has all the places that it may have, and is
-        spent: so the one that ends a step looks for the next.
+        A job is used up even if its step must wait because the world has all the places that it may have. So
+        the job that ends a step looks for the next one. Raises Unavailable when the database is away.
         """
         until = time.monotonic() + _STAY_SECONDS
         while (claim := await self.run(lane)) is not None:
@@ -108,7 +108,7 @@ class Runner:
                 return
 
     async def run(self, lane: Lane) -> Claim | None:
-        """One step of the lane, if one is free: which one it was.
+        """Do one step of the lane and return it; None if none is free.
 
         Raises Unavailable when the database is away: the lease then ends by itself.
         """
@@ -132,7 +132,7 @@ class Runner:
     async def _claim(self, lane: Lane) -> Claim | None:
         """The step whose turn it is among the worlds that may have another place of this process."""
         places = self._places[lane]
-        async with self._claiming[lane]:  # one after the other, so that each sees what the others have
+        async with self._claiming[lane]:  # one after the other, so that each sees the places of the others
             if self._stopping or places.none_free:
                 return None
             claim = await claim_next(self._kit, lane, self._name, places.at_their_most)
@@ -141,9 +141,9 @@ class Runner:
             return claim
 
     async def _begin(self, claim: Claim) -> None:
-        """Do the claimed step, unless it is hopeless."""
+        """Do the claimed step, unless it has used up its starts or turns."""
         crash_point(f"{claim.stage}:claimed")
-        if self._stopping:  # since it was asked for
+        if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
         if claim.starts > _MAX_STARTS:
@@ -158,11 +158,11 @@ class Runner:
             stay.next_waits = await self._do(claim)
 
     async def _do(self, claim: Claim) -> bool:
-        """The claimed step, to whatever end. Whether a step that reads the audio waits in the queue."""
+        """Do the claimed step and handle its faults; whether a step that reads the audio waits next."""
         try:
             ending = await self._attempt(claim)
             return await self._end(claim, ending)
-        except Gone:  # with its rows, usually: then nothing is written
+        except Gone:  # usually its rows are gone, too: then nothing is written
             await self._fail(claim, "processing_error", "The audio is gone.", by_audio=True)
         except SpeechError as error:
             await self._fail(claim, error.code, error.message)
@@ -182,21 +182,28 @@ class Runner:
         return False
 
     async def stop(self) -> None:
-        """Put down what is being done, for others; end the children."""
+        """Put running steps back for other workers; end the child processes and remove scratch files."""
         self._stopping = True
         for task in self._running:
             task.cancel()
         await self._steps.close()
 
     async def sweep(self) -> None:
-        """A job for every free step that has none: its worker was killed, or its job got lost."""
+        """Queue a job for every free step without one: its worker was killed, or its job was lost.
+
+        Raises Unavailable when the database is away.
+        """
         async with self._kit.database.transaction() as connection:
             for row in await work_queries.lacking(connection):
                 for _ in range(min(max(row["lacking"], 0), _MAX_WOKEN)):
                     await work.wake(connection, row["lane"], row["world_id"], row["id"], "probe")
 
     async def _attempt(self, claim: Claim) -> Ending:
-        """The step, as long as it is ours. Raises what the step raises, Gone when it is taken away."""
+        """Do the step as long as it is ours.
+
+        Raises the step's own errors (see `Doing.do`), DiskFull for a full disk, TryAgain for an unknown
+        fault, and Gone when another worker has taken over the step.
+        """
         progress = _Progress()
         doing = asyncio.create_task(self._doing.do(claim, progress), name=f"speech-{claim.stage}")
         keeping = asyncio.create_task(self._keep(claim, progress), name="speech-lease")
@@ -220,16 +227,16 @@ class Runner:
             for task in (doing, keeping):
                 task.cancel()
             await asyncio.gather(doing, keeping, return_exceptions=True)
-        raise Gone  # the lease is not ours any more
+        raise Gone  # the lease is no longer ours
 
     async def _keep(self, claim: Claim, progress: _Progress) -> None:
-        """Renew the lease and tell the progress; ends when the step is not ours any more."""
+        """Renew the lease and write the progress; returns when the step is no longer ours."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
                 if not await self._renew(claim, progress):
                     return
-            except (Unavailable, asyncpg.PostgresError) as error:  # nobody else can take it meanwhile
+            except (Unavailable, asyncpg.PostgresError) as error:  # no other worker can take it meanwhile
                 _log.warning("speech.not_renewed", work=claim.id, error=str(error))
 
     async def _renew(self, claim: Claim, progress: _Progress) -> bool:
@@ -242,9 +249,9 @@ class Runner:
         return True
 
     async def _end(self, claim: Claim, ending: Ending) -> bool:
-        """Write down what came of it, if it is still ours; whether a step that reads the audio waits then.
+        """Write the result, if the step is still ours; whether a step that reads the audio follows.
 
-        Raises Gone when the step tells the recording, and that is deleted.
+        Raises Gone when the step changes the recording (`probe`, `finish`) and the recording is deleted.
         """
         async with self._kit.database.transaction() as connection:
             if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
@@ -274,7 +281,7 @@ class Runner:
         return following is not None and following.reads_audio
 
     async def _fail(self, claim: Claim, code: Code, message: str, *, by_audio: bool = False) -> None:
-        """It has failed for good; so has the probe, if that is what failed."""
+        """End the step and its transcription as failed; if it is the probe, store the fault of the audio."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
@@ -306,7 +313,7 @@ class Runner:
         await self._put_back(claim, after, failed=True)
 
     async def _wait_for_room(self, claim: Claim, error: Exception) -> None:
-        """Put the step back until the operator has made room, however long that takes."""
+        """Put the step back, again and again, until the operator has made room on the disk."""
         _log.error(
             "speech.disk_full",
             work=claim.id,
@@ -318,9 +325,9 @@ class Runner:
         await self._put_back(claim, _FULL, failed=False, waits_for_room=True)
 
     async def _end_turn(self, claim: Claim, *, kept: bool) -> bool:
-        """Put the step back for its next turn; whether this process goes on with it.
+        """Put the step back for its next turn; whether this process continues it.
 
-        Then nobody is woken: the job that did this turn asks for the next step.
+        In that case no job is queued: the job that did this turn claims the next step.
         """
         async with self._kit.database.transaction() as connection:
             wait = 0 if kept else min(claim.turns + 1, _CROWDED)
@@ -347,8 +354,8 @@ class Runner:
 
 
 async def _hold_audio(connection: Connection, claim: Claim) -> Audio | None:
-    """The audio, its recording held to the end of the transaction; None when it is deleted.
+    """The audio, with its recording locked to the end of the transaction; None when it is deleted.
 
-    Whatever writes to the recording, or refers to it, holds it before its work, in the order of a deletion.
+    All code that writes to the recording, or refers to it, locks it before its work: the order of a deletion.
     """
     return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, hold=True)

@@ -1,7 +1,8 @@
-"""Audio on this machine's own disk while it is worked on: fetched once, decoded once, gone after use.
+"""Audio on this machine's disk while steps work on it: fetched once, decoded once, removed after use.
 
-A place stays only while the next step of the same work waits in the queue and may come here. The erasure
-ledger knows of every place, from before its first byte until after its last one (erasure/copies.py).
+A place stays only while the next step of the same work waits in the queue and may be done here. The erasure
+ledger lists every place, from before its first byte is written until after its last one is removed
+(erasure/copies.py).
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.store import ObjectStore
     from lapel.recordings.service import Audio
 
-# Read in ranges, never in one stream that a slow disk would hold open.
+# Objects are read in ranges: a slow disk would keep a single stream open.
 _RANGE_BYTES = 8 * 1024 * 1024
-# Places that wait for their next step; more would only fill the disk.
+# Most places that wait for their next step; more would only fill the disk.
 _KEPT = 4
 _LOOK_SECONDS = 5.0
-# Rounds between two sweeps of what killed processes left.
+# Rounds between two sweeps of the folders of killed processes.
 _SWEEP_EVERY = 12
 _DATABASE_FAULTS = (Unavailable, asyncpg.PostgresError)
 
@@ -49,7 +50,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """A folder with one audio: `file` as it was uploaded and, once somebody decoded it, `pcm`."""
+    """A folder with one audio: `file` as it was uploaded and, once it is decoded, `pcm`.
+
+    `recording`: ids of its world and recording.
+    """
 
     folder: Path
     recording: tuple[int, str]
@@ -65,13 +69,13 @@ class Place:
 
     @property
     def pcm(self) -> Path:
-        """Its samples."""
+        """Its samples: 16 kHz, mono, signed 16-bit little-endian."""
         return pcm_name(self.folder)
 
 
 @dataclass(slots=True)
 class Stay:
-    """One work's interest in its place. `next_waits`: a step that reads the audio follows, and is queued."""
+    """The claim of one work on its place. `next_waits`: a step that reads the audio follows in the queue."""
 
     next_waits: bool = False
 
@@ -89,8 +93,8 @@ class Scratch:
         look_seconds: float = _LOOK_SECONDS,
         leaving: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
-        """`root`: where the places are. `look_seconds`: how often it looks for deletions of which no
-        notification came.
+        """`root`: the folder for the places. `look_seconds`: interval of the search for deletions without a
+        notification.
 
         `leaving`: called with the path of an audio before it is removed, so that no process holds it open.
         """
@@ -114,16 +118,19 @@ class Scratch:
         self._closed = False
 
     async def start(self) -> None:
-        """Remove what killed processes left, and watch for deletions until `close`."""
+        """Remove files that killed processes left, and watch for deletions until `close`.
+
+        Logs an unusable folder. Raises TryAgain after `close`.
+        """
         try:
             await self._held()
-        except OSError as error:  # everything else can be done without it
+        except OSError as error:  # all other work can be done without the folder
             _log.error("scratch.unusable", error=str(error))
         self._tasks.append(asyncio.create_task(self._look_for_ever(), name="scratch-look"))
 
     @asynccontextmanager
     async def working_on(self, world_id: int, recording_id: str) -> AsyncGenerator[Stay]:
-        """The recording's place outlives its users to the end of the block, or longer if the stay says so."""
+        """Keep the recording's place to the end of the block, or longer if the stay says `next_waits`."""
         recording, stay = (world_id, recording_id), Stay()
         self._at_work[recording] = self._at_work.get(recording, 0) + 1
         try:
@@ -136,10 +143,11 @@ class Scratch:
 
     @asynccontextmanager
     async def audio(self, audio: Audio) -> AsyncGenerator[Place]:
-        """The audio, fetched, for as long as the block lasts.
+        """The place of an audio, fetched, for the duration of the block.
 
-        Raises Gone when its recording is deleted, StoreUnavailable, Unavailable, SpeechError when the object
-        is not there, OSError when the disk has no room for it.
+        Raises Gone when its recording is deleted, StoreUnavailable when the store is away, Unavailable when
+        the database is, SpeechError when the store has no such object, OSError when the disk has no room for
+        it or fails, TryAgain after `close`.
         """
         place = await self._place(audio)
         place.users += 1
@@ -155,7 +163,7 @@ class Scratch:
                 await asyncio.shield(self._end_stay(place.recording, keep=False))
 
     async def close(self) -> None:
-        """Remove everything of this process."""
+        """Remove all places of this process."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -163,10 +171,10 @@ class Scratch:
         own, self._own, self._places, self._tasks = self._own, None, {}, []
         if own is None:
             return
-        # The files first, then the rows, then the name by which the next process would find the rows.
+        # First the files, then the rows, then the folder whose name leads the next process to the rows.
         try:
             await asyncio.to_thread(own.close, leave=True)
-        except OSError as error:  # the rows stay: the ledger knows what is left
+        except OSError as error:  # the rows stay, so that the ledger knows of the files that are left
             _log.error("scratch.not_removed", folder=str(own.path), error=str(error))
             return
         with contextlib.suppress(*_DATABASE_FAULTS):
@@ -208,7 +216,7 @@ class Scratch:
         return self._own
 
     async def _forget_left(self, own: OwnFolder) -> None:
-        """The rows of killed processes whose files are gone, then what is left of their folders."""
+        """Delete the rows of killed processes whose files are gone, then their folders."""
         if own.left:
             try:
                 await self._copies.forget_holders(sorted(own.left))
@@ -236,12 +244,12 @@ class Scratch:
                 "processing_error", "The audio's object is not in the store; see the reconciler's findings."
             ) from error
         except OSError as error:
-            if is_disk_full(error):  # what was written of it takes the room of others
+            if is_disk_full(error):  # free the space of the part that was written
                 place.file.unlink(missing_ok=True)
             raise
 
     async def _register(self, place: Place) -> None:
-        """The ledger knows that the recording is here. Raises Gone when it is deleted, Unavailable."""
+        """Tell the ledger that the recording is here. Raises Gone when it is deleted, Unavailable."""
         own = await self._held()
         async with self._registering:
             self._unforgotten.discard(place.recording)
@@ -250,7 +258,8 @@ class Scratch:
                 raise Gone
 
     async def _end_stay(self, recording: tuple[int, str], *, keep: bool) -> None:
-        """Remove the recording's places that nobody uses, or of all such places the oldest."""
+        """Remove the unused places of the recording; with `keep` only deleted ones, and beyond `_KEPT` the
+        oldest idle ones of all recordings."""
         own = [key for key, place in self._places.items() if place.recording == recording]
         if keep:
             await self._remove([key for key in own if self._places[key].deleted])
@@ -263,14 +272,15 @@ class Scratch:
         return not self._places[key].users and self._places[key].recording not in self._at_work
 
     async def _remove(self, keys: list[str]) -> None:
-        """Those of these places that nobody uses: the files, then the rows."""
-        # All at once: while one is removed, others let go, too, or take one of these up again.
+        """Remove the unused ones of these places: first the files, then the rows."""
+        # All are popped before the first await: meanwhile others could be released, or used again.
         removed = [self._places.pop(key) for key in keys if not self._places[key].users]
         self._unremoved.update(removed)
         await self._empty(removed)
 
     async def _empty(self, places: list[Place]) -> None:
-        """Those whose files stay keep their rows, so that the ledger waits; the next look tries again."""
+        """Remove the files of places. If that fails, the rows stay, so that the ledger waits; the next look
+        tries again."""
         for place in places:
             if self._leaving is not None:
                 await self._leaving(place.file)
@@ -308,12 +318,12 @@ class Scratch:
                 if rounds % _SWEEP_EVERY == 0 and self._own is not None:
                     await asyncio.to_thread(self._own.sweep)
                     await self._forget_left(self._own)
-            except _DATABASE_FAULTS as error:  # then it is not known what may stay
+            except _DATABASE_FAULTS as error:  # without the database it is unknown which places may stay
                 _log.warning("scratch.not_looked", error=str(error))
                 await self._remove([key for key in self._places if self._is_idle(key)])
             except OSError as error:
                 _log.warning("scratch.not_swept", error=str(error))
-            except Exception:  # noqa: BLE001 - nothing else removes what was deleted
+            except Exception:  # noqa: BLE001 - nothing else removes deleted audio
                 _log.exception("scratch.look_failed")
 
     async def _look(self) -> None:
@@ -340,9 +350,9 @@ class Scratch:
 
 
 def _check_room(folder: Path, size: int) -> None:
-    """Raise OSError unless the disk has room for so many bytes.
+    """Raise OSError unless the disk has room for `size` bytes.
 
-    Each try would write until the disk is full, and the database or the store may be on the same disk.
+    Without this check each try would fill the disk, and the database or the store may be on the same disk.
     """
     free = shutil.disk_usage(folder).free
     if free < size:

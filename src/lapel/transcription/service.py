@@ -1,4 +1,4 @@
-"""Transcriptions: asked for, read, exported; and what happens by itself to an audio once it is readable."""
+"""Transcriptions: create, read and export; and the automatic processing of an audio once it is readable."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.slots import Slot
     from lapel.transcription.wire import Transcription, TranscriptionQuery
 
-# One that has not ended for so long may be replaced by a new one.
+# A transcription that has not ended after so long may be replaced by a new one.
 _PATIENCE = timedelta(minutes=10)
 _DEFAULT_SLOT: Slot = "whisper"
 
 
 class Transcriptions:
-    """What can be asked of the transcriptions of a world."""
+    """The operations on transcriptions. Those without a `connection` raise Unavailable when the database is
+    away."""
 
     def __init__(self, kit: Kit, configuration: Configuration) -> None:
         self._kit = kit
@@ -61,10 +62,11 @@ class Transcriptions:
     async def create(
         self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
     ) -> Transcription:
-        """A new transcription, which is the recording's current one unless an earlier one is completed.
+        """Create a transcription. It is the recording's current one unless an earlier one is completed.
 
-        Raises InvalidRequest (what is no language, or one that the local model does not know), NotFound,
-        MediaNotUploaded, TranscriptionInProgress, RateLimitExceeded (the hours of audio of the day).
+        Raises InvalidRequest when the language is no tag, or the local model does not know it; NotFound when
+        the caller sees no such recording; MediaNotUploaded when it has no audio yet; TranscriptionInProgress
+        when one is under way; RateLimitExceeded when the day's hours of audio are used up.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
         if wish.language is not None:
@@ -102,16 +104,19 @@ class Transcriptions:
         return await self._read_in(connection, actor, created)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
-        """The transcription that a repeated request had made, as it is now. Raises NotFound."""
+        """The current state of the transcription that the first request of a repeated one created.
+
+        Raises NotFound when it is gone.
+        """
         return await self.read(actor, stored.id)
 
     async def read(self, actor: Actor, transcription_id: str, *, with_words: bool = False) -> Transcription:
-        """With its segments. Raises NotFound."""
+        """A transcription with its segments. Raises NotFound when the caller sees no such transcription."""
         async with self._kit.database.acquire() as connection:
             return await self._read_in(connection, actor, transcription_id, with_words=with_words)
 
     async def size(self, actor: Actor, transcription_id: str) -> int:
-        """About how many bytes of JSON it is. Raises NotFound."""
+        """About how many bytes of JSON the transcription is. Raises NotFound when there is none."""
         async with self._kit.database.acquire() as connection:
             size = await queries.size(connection, actor.world_id, transcription_id)
         if size is None:
@@ -119,11 +124,11 @@ class Transcriptions:
         return size
 
     async def size_of_export(self, actor: Actor, transcription_id: str) -> int:
-        """About how many bytes are held while it is exported. Raises NotFound."""
+        """About how many bytes of memory an export needs. Raises NotFound when there is no transcription."""
         return min(await self.size(actor, transcription_id), IN_PIECES)
 
     async def size_of_list(self, actor: Actor, query: TranscriptionQuery) -> int:
-        """About how many bytes of JSON the page is."""
+        """About how many bytes of JSON the page is. Raises InvalidRequest as `list`."""
         async with self._kit.database.acquire() as connection:
             return await queries.list_size(
                 connection,
@@ -135,7 +140,7 @@ class Transcriptions:
             )
 
     async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
-        """Newest first."""
+        """A page, newest first. Raises InvalidRequest if the cursor is not of this list."""
         asked = window(query, "transcriptions")
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(
@@ -155,7 +160,11 @@ class Transcriptions:
         return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply:
-        """The transcript as a file. Raises NotFound, TranscriptNotReady."""
+        """The transcript as a file.
+
+        Raises NotFound when the caller sees no such transcription, TranscriptNotReady when it is not
+        completed.
+        """
         form = FORMATS[name]
         async with self._kit.database.acquire() as connection:
             row = await export_queries.read(
@@ -183,12 +192,12 @@ class Transcriptions:
             ("Content-Type", form.media_type),
             ("Content-Disposition", content_disposition("attachment", file_name, "transcript")),
         ]
-        if name == "html":  # were it shown in spite of being an attachment
+        if name == "html":  # in case a browser shows it although it is an attachment
             headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
         return Reply(content, headers=tuple(headers))
 
     def _stored(self, actor: Actor, transcription_id: str, *, has_words: bool) -> StoredSegments:
-        """The segments of a long transcript, to be iterated over in a thread. Raises NotFound once they are
+        """The segments of a long transcript, to be iterated in a thread; that raises NotFound once they are
         deleted."""
         loop = asyncio.get_running_loop()
 
@@ -212,7 +221,11 @@ class Transcriptions:
         )
 
     async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
-        """Raises NotFound, MediaNotUploaded, Conflict (not looked at yet, or no audio that can be read)."""
+        """The waveform of a recording in `points` values.
+
+        Raises NotFound when the caller sees no such recording, MediaNotUploaded when it has no audio yet,
+        Conflict when the audio is not probed yet or cannot be decoded.
+        """
         async with self._kit.database.acquire() as connection:
             audio = await find_audio(connection, actor, recording_id)
             if audio is None:
@@ -227,18 +240,19 @@ class Transcriptions:
             raise Conflict(f"There is no waveform ({facts['error_code']}): {facts['error_message']}")
         return Waveform(duration_ms=facts["duration_ms"], peaks=resample(facts["peaks"], points))
 
-    # ---- what happens by itself
+    # ---- automatic processing
 
     async def announce_audio(
         self, connection: Connection, world_id: int, recording_id: str, media_id: str
     ) -> None:
-        """In the transaction that makes an audio readable: nothing but a job, which may fail alone."""
+        """Queue a job for an audio, in the transaction that makes it readable: the job may fail alone."""
         await jobs.enqueue(connection, PROCESS, Process(world_id, recording_id, media_id))
 
     async def process(self, told: Process) -> None:
-        """Transcribe the audio if the configuration says so; else only find out what it is.
+        """Begin to transcribe the audio if the configuration says so; otherwise only probe it.
 
-        Nothing when it is being transcribed already, by this job's last try or because somebody asked.
+        Does nothing when the audio is gone, or is being transcribed already (by this job's last try, or on
+        request). Raises Unavailable when the database is away.
         """
         now, world_id = self._kit.clock.now(), told.world_id
         crash_point("process:begin")
@@ -247,7 +261,7 @@ class Transcriptions:
             if audio is None:  # deleted meanwhile
                 return
             if await queries.find_running(connection, world_id, audio.recording_id, now - _PATIENCE):
-                return  # somebody was quicker, and asked for it; that finds out all else, too
+                return  # a request came first; its transcription includes the probe
             wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
             if not wanted["enabled"]:
                 await work.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
@@ -270,9 +284,9 @@ class Transcriptions:
     async def erase_of_recordings(
         self, connection: Connection, world_id: int, recording_ids: list[str]
     ) -> None:
-        """What events say of the transcriptions of recordings that are deleted; the rows go with theirs.
+        """Erase the events of the transcriptions of deleted recordings; the rows are deleted with these.
 
-        The caller holds the recordings, so that no work on them is begun meanwhile.
+        The caller has locked the recordings, so that no work on them begins meanwhile.
         """
         await work_queries.hold_of_recordings(connection, world_id, recording_ids)
         found = await queries.hold_of_recordings(connection, world_id, recording_ids)

@@ -1,4 +1,4 @@
-"""One step of the work on an audio, without a word to the database: what to do, and what came of it."""
+"""The tools that do single steps on an audio, without access to transcriptions in the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lapel.transcription.providers.protocol import Clip
 from lapel.transcription.providers.whisper import Whisper
 from lapel.transcription.scratch import Scratch
 
-# How long a file may be decoded before another one has its turn.
+# Seconds for which a file is decoded before another one has its turn.
 _TURN_SECONDS = 0.5
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """The tools of one process: a decoder, the local models, a place on the disk."""
+    """The tools of one process: a decoder, the local models, scratch space on the disk.
+
+    `probe`, `transcribe` and `describe` fetch the audio, and raise the errors of `Scratch.audio`: Gone,
+    StoreUnavailable, Unavailable, OSError. They decode it if needed, and raise those of `Decoder.decode`:
+    SpeechError, TryAgain, TurnOver, OSError.
+    """
 
     decoder: Decoder
     engine: Engine
@@ -49,9 +54,9 @@ class Steps:
         return Whisper(self.engine, model)
 
     async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
-        """What the audio is. `keep_samples`: the next step will want them.
+        """Decode the audio and return its properties. `keep_samples`: write the samples, for the next step.
 
-        Raises SpeechError, TryAgain, TurnOver.
+        Raises SpeechError, TryAgain, TurnOver, and those of `Scratch.audio`: see the class.
         """
         async with self.scratch.audio(audio) as place, place.lock:
             pcm = place.pcm if keep_samples else None
@@ -60,7 +65,10 @@ class Steps:
     async def transcribe(
         self, audio: Audio, piece: Piece, transcriber: Transcriber, wish: Wish, report: Report
     ) -> Heard:
-        """What was said in a piece. Raises SpeechError, TryAgain, TurnOver."""
+        """Transcribe a piece (start and end in ms). `report` is called with the progress, 0 to 1.
+
+        Raises SpeechError, TryAgain, TurnOver, and those of `Scratch.audio`: see the class.
+        """
         async with self.scratch.audio(audio) as place:
             if transcriber.reads_samples:
                 await self._decoded(audio, place)
@@ -74,7 +82,10 @@ class Steps:
             return await transcriber.transcribe(clip, wish, report)
 
     async def describe(self, audio: Audio, heard: Heard) -> Voices:
-        """Whose voices are in a piece. Raises SpeechError, TryAgain, TurnOver."""
+        """Embed the voices of a piece.
+
+        Raises SpeechError, TryAgain, TurnOver, and those of `Scratch.audio`: see the class.
+        """
         spoken = heard.spoken if heard.timed else []
         if not spoken:
             return Voices(windows=[], embeddings=b"")
@@ -85,14 +96,14 @@ class Steps:
     async def finish(
         self, heard: list[Heard], voices: list[Voices], pieces: list[Piece], wish: Wish, duration_ms: int
     ) -> Transcript:
-        """Everything put together. Raises SpeechError, TryAgain."""
+        """Group the voices and assemble the transcript. Raises SpeechError, TryAgain as `Engine.group`."""
         groups = None
         if any(each.windows for each in voices):
             groups = await self.engine.group(Group(voices=voices, num_speakers=wish.num_speakers))
         return await asyncio.to_thread(assemble, heard, pieces, groups, duration_ms=duration_ms)
 
     async def _decoded(self, audio: Audio, place: Place) -> None:
-        """The samples: from the probe, if that was here and not long ago."""
+        """Decode the audio unless its samples are still here from an earlier step."""
         async with place.lock:
             if not place.pcm.exists():
                 await self._decode(audio, place, place.pcm)
@@ -103,16 +114,16 @@ class Steps:
         )
 
     async def close(self) -> None:
-        """End the children, remove the files."""
+        """End the child processes and remove the files."""
         await self.engine.aclose()
         await self.decoder.aclose()
         await self.scratch.close()
 
 
 def steps_of(kit: Kit) -> Steps:
-    """The tools of a worker process. Nothing is started before it is needed."""
+    """The tools of a worker process. No process is started before it is needed."""
     settings = kit.settings
-    # Those who want samples once more do not wait for files that nobody has looked at yet.
+    # Extra children, so that steps that need samples again do not wait for files that are probed.
     decoder = Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"], turn_seconds=_TURN_SECONDS)
     return Steps(
         decoder=decoder,
@@ -128,7 +139,7 @@ def steps_of(kit: Kit) -> Steps:
 
 
 def _usual_scratch(settings: Settings) -> Path:
-    """In the data folder; a worker that keeps nothing else has none."""
+    """The default scratch folder: in the data folder if the worker uses one, else in the temporary folder."""
     if settings.uses_embedded_database or settings.uses_embedded_store:
         return settings.data_dir / "scratch"
     return Path(tempfile.gettempdir()) / f"lapel-{os.getuid()}-scratch"

@@ -1,4 +1,4 @@
-"""What speech became: words, segments, a transcript. Times are seconds from the start of the recording."""
+"""Words, segments and transcripts. Times are seconds from the start of the recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 def share(value: float) -> float:
-    """A confidence, 0 to 1 with 4 digits; 0 for what is no number."""
+    """A confidence, cut to 0 to 1, with 4 digits; 0 for infinite values and NaN."""
     return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
 
 
@@ -47,12 +47,12 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def full_text(self) -> str:
-        """All text, a space between segments."""
+        """All text, with a space between segments."""
         return " ".join(segment.text for segment in self.segments)
 
     @property
     def word_count(self) -> int:
-        """How many words `full_text` has."""
+        """Number of words in `full_text`."""
         return sum(len(segment.text.split()) for segment in self.segments)
 
     @property
@@ -72,7 +72,7 @@ class MeanConfidence:
         self._weighted = 0.0
 
     def add(self, segment: Segment) -> None:
-        """One more segment."""
+        """Include a segment."""
         seconds = segment.end - segment.start
         self._seconds += seconds
         self._weighted += segment.confidence * seconds

@@ -1,4 +1,4 @@
-"""From rows to the contract's objects."""
+"""Converts rows to the contract's objects."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _decode_segments = msgspec.json.Decoder(list[Segment]).decode
 
 
 def transcription_of(row: asyncpg.Record, *, segments: bool = False) -> Transcription:
-    """The object as answers and events show it; `segments`: with them, null before it is completed."""
+    """The object as in answers and events. `segments`: whether to include them; null before completion."""
     failed = row["error_code"] is not None
     language: str | None = row["language"]
-    if row["status"] != "completed":  # what was asked for is echoed, whatever was heard so far
+    if row["status"] != "completed":  # until then the requested language is shown, not the detected one
         language = row["language_asked"] or language
     return Transcription(
         id=row["id"],
@@ -51,27 +51,27 @@ def transcription_of(row: asyncpg.Record, *, segments: bool = False) -> Transcri
 
 
 def stored_segments(segments: list[Segment]) -> tuple[bytes, bytes]:
-    """As answers show them: with words, none where they are not known; and without words."""
+    """JSON of the segments as in answers: with words (an empty list if unknown), and without words."""
     with_words = [msgspec.structs.replace(each, words=each.words or []) for each in segments]
     plain = [msgspec.structs.replace(each, words=msgspec.UNSET) for each in segments]
     return msgspec.json.encode(with_words), msgspec.json.encode(plain)
 
 
 def _stored_segments(row: asyncpg.Record) -> list[Segment] | None:
-    """As they are stored, which is as they are sent: to read and write those of three hours anew would take
-    the event loop tens of milliseconds."""
+    """The stored JSON, which is sent unchanged: to decode and encode the segments of three hours would block
+    the event loop for tens of milliseconds."""
     stored: bytes | None = row["segments"]
     return None if stored is None else cast("list[Segment]", msgspec.Raw(stored))
 
 
 def segments_of(row: asyncpg.Record) -> list[Segment] | None:
-    """What was said; None where the row has none."""
+    """The row's segments, decoded; None if the row has none."""
     stored: bytes | None = row["segments"]
     return None if stored is None else _decode_segments(stored)
 
 
 def document_of(row: asyncpg.Record, segments: Iterable[Segment]) -> Document:
-    """A completed transcription, to be exported."""
+    """The document of a completed transcription, for an export."""
     return Document(
         title=row["name"] or row["recording_id"],
         segments=segments,

@@ -1,4 +1,4 @@
-"""How many words a transcript has wrong, against a text that is known to be right."""
+"""Word error rate of a transcript, against a text that is known to be right."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 def normalised(text: str) -> list[str]:
-    """The words in lower case, without punctuation; apostrophes within words are kept, and are all `'`."""
+    """The words in lower case, without punctuation; apostrophes within words are kept, all as `'`."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [word.replace("’", "'") for word in _WORD.findall(folded)]
 
 
 def word_error(reference: str, hypothesis: str) -> float:
-    """Word error rate: the fewest words to replace, insert or take away, per word of the reference.
+    """Word error rate: the fewest words to replace, insert or remove, per word of the reference.
 
-    0 is perfect; it exceeds 1 when much was invented. Time is the product of both lengths: for texts of
-    thousands of words, not for days of speech. Raises ValueError for a reference without words.
+    0 is perfect; it exceeds 1 when much was invented. The time grows with the product of both lengths: use it
+    for texts of thousands of words, not for days of speech. Raises ValueError for a reference without words.
     """
     right, told = normalised(reference), normalised(hypothesis)
     if not right:

@@ -1,4 +1,4 @@
-"""Work to do on an audio: how it is begun, and how somebody is woken for it."""
+"""Begins and ends work on an audio, and wakes workers for it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ async def wake(
     *,
     after: timedelta | None = None,
 ) -> None:
-    """One job, in this transaction: somebody does one step of the lane."""
+    """Queue one job, in this transaction: a worker then does one step of the lane, `after` that time."""
     await jobs.enqueue(connection, entrypoint(lane), Wake(world_id, work_id, stage), after=after)
 
 
 async def begin_probe(
     connection: Connection, world_id: int, recording_id: str, media_id: str, now: datetime
 ) -> None:
-    """Find out what an audio is."""
+    """Begin to probe an audio, unless work on it exists already."""
     audio = (recording_id, media_id)
     if await work_queries.insert(connection, world_id, media_id, audio, None, "decode", "probe", now):
         await wake(connection, "decode", world_id, media_id, "probe")
@@ -55,9 +55,10 @@ async def begin_transcription(
     *,
     origin: str,
 ) -> str | None:
-    """The id of a new transcription, pending, with its work; None when this audio had its automatic one.
+    """Create a pending transcription with its work, and return its id; None when this audio had its automatic
+    one.
 
-    `audio`: recording and media; the caller holds the recording.
+    `audio`: ids of recording and media; the caller has locked the recording. `origin`: `auto` or `request`.
     """
     transcription_id = ids.new("txn")
     if not await queries.insert(
@@ -82,13 +83,16 @@ async def begin_transcription(
 
 
 async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:
-    """The recording names its newest completed transcription, else its newest; the caller holds it."""
+    """Set the recording's current transcription: its newest completed one, else its newest.
+
+    The caller has locked the recording.
+    """
     current = await queries.find_current(connection, world_id, recording_id)
     if current is not None:
         await set_transcription(connection, world_id, recording_id, current, now)
 
 
-# Failures that are no fault of the audio: what the project wanted was not done, so it costs no hours.
+# Failures that are not the audio's fault: the project got no transcript, so its hours are given back.
 _COSTS_NOTHING = frozenset({"provider_error", "processing_error"})
 
 
@@ -102,7 +106,7 @@ async def fail(
     *,
     by_audio: bool = False,
 ) -> None:
-    """A transcription has failed for good: its row says why, and its event, once.
+    """Set a transcription to failed, and publish its event once. Does nothing more if it had ended before.
 
     `by_audio`: the audio or its deletion is the reason, whatever the code; then its hours stay counted.
     """

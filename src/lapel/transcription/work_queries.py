@@ -1,6 +1,6 @@
-"""All SQL of the work on audio: whose turn it is, who has it, and until when.
+"""All SQL of the work on audio: claiming, leasing and ending steps.
 
-By the database's own clock, since the workers' may differ.
+Times are the database's, because the clocks of workers may differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.transcription.payloads import Lane, Stage
 
-# A second one for the same thing is none.
+# A second insert of the same work does nothing.
 INSERT = """
 INSERT INTO speech_work (world_id, id, recording_id, media_id, transcription_id, lane, stage, available_at,
     created_at)
@@ -27,14 +27,15 @@ ON CONFLICT (world_id, id) DO NOTHING
 RETURNING id
 """
 
-# Those who choose do it one after the other, so that each sees what the others have chosen.
+# Workers claim one after the other, so that each sees the claims of the others.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
 
-# The world with the fewest steps under way, of these the one that was served longest ago; in it, the oldest
-# work, and files that take many turns to decode after those that were not looked at yet. $4: worlds that get
-# none. $5: who asks; what another worker keeps between two turns is left to that one for a while. Worlds that
-# have work are found by jumping from one to the next in the index speech_work_line. Work that somebody is
-# deleting is passed over: a large deletion would keep all others waiting.
+# Chooses the world with the fewest running steps, of these the one served longest ago; in it the oldest work,
+# and files that take many turns to decode after those that had none. $4: worlds that get no step. $5: the
+# claiming worker; a step that another worker keeps between two turns is left to that one for 15 seconds.
+# Worlds with work are found by jumping from one to the next in the index speech_work_line ("Loose indexscan"
+# in the PostgreSQL wiki). Work that is being deleted is skipped, because a large deletion would make all
+# others wait.
 CLAIM = """
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
@@ -78,7 +79,7 @@ UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
-# Of these recordings those with a step that is free, for any worker. $1, $2: world and recording of each.
+# Those of the given recordings that have a free step, for any worker. $1, $2: world and recording of each.
 WAITING = """
 SELECT DISTINCT s.world_id, s.recording_id
 FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
@@ -86,7 +87,7 @@ JOIN speech_work s ON s.world_id = of.world_id AND s.recording_id = of.recording
 WHERE s.lease IS NULL OR s.available_at <= clock_timestamp()
 """
 
-# Whoever ends a step holds its row to the end of the transaction; who has lost it changes nothing.
+# A worker that ends a step locks its row to the end of the transaction; without the lease it changes nothing.
 HOLD = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
 
 # Locks are taken in this order: recording, work, transcription.
@@ -100,8 +101,8 @@ UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = N
 WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
-# $5: 1 for a try that failed; a step that was only put down has neither failed nor been started. $6: 1 for a
-# step that has had its turn, $7: the worker that keeps what was done in it. $8: it found no room on a disk.
+# $5: 1 for a failed try; a step that was only put back counts neither as failed nor as started. $6: 1 for a
+# step that has had its turn, $7: the worker that keeps its state. $8: whether a disk had no room for it.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
     starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END, turns = turns + $6,
@@ -110,7 +111,7 @@ WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
 
-# A transcription looks at the audio itself: a probe that nobody is at would do it twice.
+# A transcription probes the audio itself: a separate probe that has not begun would do it twice.
 DROP_PROBE = """
 DELETE FROM speech_work WHERE world_id = $1 AND id = $2 AND stage = 'probe'
     AND (lease IS NULL OR available_at <= clock_timestamp())
@@ -118,8 +119,8 @@ DELETE FROM speech_work WHERE world_id = $1 AND id = $2 AND stage = 'probe'
 
 DELETE = "DELETE FROM speech_work WHERE world_id = $1 AND id = $2"
 
-# How many jobs each lane lacks: steps that are free, a thousand at most, less the jobs that will wake
-# somebody for them (one that is being done has its step already).
+# How many jobs each lane lacks: free steps, a thousand at most, less the queued jobs that will wake a worker
+# for them (a running job has its step already).
 LACKING = """
 SELECT l.lane, free.steps - (
     SELECT count(*) FROM jobs.pgqueuer j
@@ -134,7 +135,7 @@ FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
 ) free WHERE free.steps > 0
 """
 
-# For the operator: what could not be done yet.
+# For the operator: the steps that could not be done yet.
 TRYING = """
 SELECT stage, count(*) FILTER (WHERE failures > 0) AS failed,
     count(*) FILTER (WHERE waits_for_room) AS roomless
@@ -152,7 +153,7 @@ async def insert(
     stage: Stage,
     now: object,
 ) -> bool:
-    """Whether it was written: nobody is at it yet. `audio`: recording and media."""
+    """Insert work; False when it exists already. `audio`: ids of recording and media."""
     inserted = await connection.fetchval(
         INSERT, world_id, work_id, *audio, transcription_id, lane, stage, now
     )
@@ -167,28 +168,28 @@ async def claim(
     worker: str = "",
     passed_over: Sequence[int] = (),
 ) -> asyncpg.Record | None:
-    """The step whose turn it is, ours from now on; None when there is none."""
+    """Claim the step whose turn it is; None when there is none. `until`: the length of the lease."""
     await connection.execute(ONE_AT_A_TIME, lane)
     return await connection.fetchrow(CLAIM, lane, lease, until, list(passed_over), worker)
 
 
 async def renew(connection: Connection, world_id: int, work_id: str, lease: str, until: timedelta) -> bool:
-    """Whether the step is still ours; if so, for longer."""
+    """Renew the lease by `until`; whether the step is still ours."""
     return await connection.fetchval(RENEW, world_id, work_id, lease, until) is not None
 
 
 async def hold(connection: Connection, world_id: int, work_id: str, lease: str) -> bool:
-    """Whether the step is still ours; if so, to the end of the transaction."""
+    """Lock the step to the end of the transaction; whether it is still ours."""
     return await connection.fetchval(HOLD, world_id, work_id, lease) is not None
 
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
-    """Wait for whoever is just ending a step on one of these recordings; nobody else will."""
+    """Lock the work on these recordings: waits for steps that are just ending, and no other can end then."""
     await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
 
 
 async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-    """(world, recording) of those with a step that nobody is at."""
+    """(world, recording) of those recordings that have a free step."""
     worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
     rows = await connection.fetch(WAITING, worlds, ids)
     return {(row["world_id"], row["recording_id"]) for row in rows}
@@ -204,7 +205,7 @@ async def move(
     piece: int,
     engine: str | None,
 ) -> None:
-    """To the next step, for whoever comes."""
+    """Go on to the next step, free for any worker."""
     await connection.execute(MOVE, world_id, work_id, lease, lane, stage, piece, engine)
 
 
@@ -220,8 +221,11 @@ async def put_back(
     worker: str | None = None,
     waits_for_room: bool = False,
 ) -> bool:
-    """Whether the step was ours; any worker may take it after that time. `turn`: it has had its turn.
-    `worker`: who keeps what was done. `waits_for_room`: a disk is full."""
+    """Give up the lease; whether the step was ours. Any worker may take it `after` that time.
+
+    `failed`: this try has failed. `turn`: it has had its turn. `worker`: the worker that keeps its state.
+    `waits_for_room`: a disk is full.
+    """
     put_back = await connection.fetchval(
         PUT_BACK, world_id, work_id, lease, after, int(failed), int(turn), worker, waits_for_room
     )
@@ -229,21 +233,21 @@ async def put_back(
 
 
 async def delete(connection: Connection, world_id: int, work_id: str) -> None:
-    """It is done."""
+    """Delete work that is done."""
     await connection.execute(DELETE, world_id, work_id)
 
 
 async def trying(connection: Connection) -> list[asyncpg.Record]:
-    """(`stage`, `failed`, `roomless`): how many steps of all projects have failed and wait for another try,
-    and how many wait for room on a disk."""
+    """Steps of all projects, by stage: `stage`, `failed` (how many failed and wait for another try) and
+    `roomless` (how many wait for room on a disk)."""
     return await connection.fetch(TRYING)
 
 
 async def drop_probe(connection: Connection, world_id: int, media_id: str) -> None:
-    """A probe of this audio alone that nobody is at is not needed."""
+    """Delete the separate probe of this audio, unless it is running."""
     await connection.execute(DROP_PROBE, world_id, media_id)
 
 
 async def lacking(connection: Connection) -> list[asyncpg.Record]:
-    """Per lane with free steps: how many jobs are missing, and a step to name in them."""
+    """For each lane with free steps: how many jobs are missing, and a step to name in them."""
     return await connection.fetch(LACKING, LANES)

@@ -1,1 +1,1 @@
-"""A transcript as files of other programs."""
+"""Exports of a transcript to files for other programs."""

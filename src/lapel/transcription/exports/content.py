@@ -1,4 +1,4 @@
-"""What an export is made from: the transcript, a few facts about it, and how it reads as paragraphs."""
+"""The input of every export: the transcript, a few facts about it, and its text as paragraphs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lapel.transcription.transcript import Segment, Transcript, Word, share
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-# Ten thousand hours: no recording is longer, and every format can still write it.
+# Seconds. Ten thousand hours: no recording is longer, and every format can still write it.
 _LONGEST = 36_000_000.0
-# A paragraph also ends, at the end of a segment, with a pause of so many seconds or after so many characters:
+# A paragraph also ends, at the end of a segment, at a pause of so many seconds or after so many characters:
 # without speakers a lecture would otherwise be one paragraph.
 _PAUSE = 3.0
 _PARAGRAPH = 1000
@@ -32,10 +32,9 @@ NOTHING_SAID = "No speech was recognized."
 class Document:
     """A transcript to export.
 
-    `title` is the recording's name or id; `recorded_at` a time as it is to be shown; `speakers` has the names
-    to show for speakers that have one (`{"SPEAKER_0": "Ada"}`). `segments` are ordered by start; they are
-    gone through more than once, and need not be held in memory. `has_speakers`: False only where no segment
-    has one.
+    `title`: the recording's name or id; `recorded_at`: a time as it is to be shown; `speakers`: the names to
+    show, for speakers that have one (`{"SPEAKER_0": "Ada"}`). `segments`: ordered by start; they are iterated
+    more than once, and need not be in memory. `has_speakers`: False only if no segment has a speaker.
     """
 
     title: str
@@ -49,7 +48,7 @@ class Document:
 
     @classmethod
     def of(cls, transcript: Transcript, title: str, recorded_at: str | None = None) -> Document:
-        """The document of a transcript."""
+        """The document of a transcript. `recorded_at`: as it is to be shown."""
         return cls(
             title=title,
             recorded_at=recorded_at,
@@ -60,9 +59,9 @@ class Document:
         )
 
     def tidy(self) -> Document:
-        """The same with every promise of `Segment` kept, whoever made it.
+        """A copy in which every segment keeps the promises of `Segment`, whatever its source.
 
-        Text is as `plain` makes it and never blank; times are finite, rounded to milliseconds, and a
+        Text is as `plain` makes it and never blank; times are finite and rounded to milliseconds, and a
         segment's end is after its start.
         """
         names = {each: plain(name) for each, name in self.speakers.items()}
@@ -79,12 +78,12 @@ class Document:
         )
 
     def speaker(self, segment: Segment) -> str | None:
-        """Who speaks there, by name if it has one."""
+        """The name of the segment's speaker, else its label (`SPEAKER_0`); None without a speaker."""
         each = segment.speaker
         return None if each is msgspec.UNSET else self.speakers.get(each, each)
 
     def facts(self) -> list[tuple[str, str]]:
-        """What is known about the recording, each with its heading."""
+        """The known facts about the recording, as (heading, value)."""
         length = None if self.duration_ms is None else clock(self.duration_ms / 1000)
         known = {
             "Recorded": self.recorded_at,
@@ -95,10 +94,10 @@ class Document:
         return [(heading, value) for heading, value in known.items() if value]
 
     def paragraphs(self) -> Iterator[Paragraph]:
-        """The text as people read it. All of it, in order."""
+        """All of the text, in order. A paragraph ends with its turn, at a long pause, or when it is long."""
         unknown = None
         if self.has_speakers and any(each.speaker is not msgspec.UNSET for each in self.segments):
-            unknown = UNKNOWN_SPEAKER  # without it the paragraph would seem to be the one's before
+            unknown = UNKNOWN_SPEAKER  # else the paragraph would seem to belong to the speaker before
         texts: list[str] = []
         length, start, end, speaker = 0, 0.0, 0.0, None
         for segment in self.segments:
@@ -117,7 +116,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class _Tidy:
-    """Segments, each made tidy when its turn comes."""
+    """Segments, each made tidy when it is iterated over."""
 
     segments: Iterable[Segment]
 
@@ -126,7 +125,7 @@ class _Tidy:
 
 
 class Paragraph(NamedTuple):
-    """What one speaker says in a stretch: `start` in seconds, the name to show, the text in one line."""
+    """A stretch of one speaker's text: `start` in seconds, the name to show, the text on one line."""
 
     start: float
     speaker: str | None
@@ -134,7 +133,7 @@ class Paragraph(NamedTuple):
 
 
 def joined(separator: str, blocks: Iterable[str]) -> Iterator[bytes]:
-    """The blocks in UTF-8, the separator before all but the first."""
+    """The blocks in UTF-8, with the separator between them."""
     before = ""
     for block in blocks:
         yield f"{before}{block}".encode()
@@ -142,7 +141,7 @@ def joined(separator: str, blocks: Iterable[str]) -> Iterator[bytes]:
 
 
 def or_else(blocks: Iterable[str], otherwise: str) -> Iterator[str]:
-    """The blocks; where there are none, one other."""
+    """The blocks; if there are none, `otherwise`."""
     some = False
     for block in blocks:
         some = True
@@ -152,7 +151,7 @@ def or_else(blocks: Iterable[str], otherwise: str) -> Iterator[str]:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and whole seconds: `0:01:05`."""
+    """Seconds as hours, minutes and whole seconds: `0:01:05`."""
     minutes, second = divmod(int(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}"

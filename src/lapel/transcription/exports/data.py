@@ -1,4 +1,4 @@
-"""For programs: the transcript in the shape of the API."""
+"""JSON and NDJSON: the transcript in the shape of the API, for programs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Begin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known once all of the text was seen."""
+    """The figures that are known only after all segments were read."""
 
     word_count: int
     confidence: float | None
@@ -55,7 +55,7 @@ def json(document: Document) -> Iterator[bytes]:
     yield b'",' + _fields(_Figures(word_count=words, confidence=mean.value)) + b',\n  "segments": ['
     before = b""
     for segment in document.segments:
-        # In a list in a list: as far from the margin as it stands here.
+        # Formatted within a list within a list, which gives it the indentation that it needs here.
         nested = msgspec.json.format(_encode(((segment,),)), indent=_INDENT)
         yield before + nested.removeprefix(b"[\n  [").removesuffix(b"\n  ]\n]")
         before = b","
@@ -68,5 +68,5 @@ def _fields(part: msgspec.Struct) -> bytes:
 
 
 def ndjson(document: Document) -> Iterator[bytes]:
-    """A segment a line."""
+    """One segment on each line."""
     return (_encode(segment) + b"\n" for segment in document.segments)

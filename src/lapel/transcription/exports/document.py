@@ -1,4 +1,4 @@
-"""A document for Word and its like."""
+"""A DOCX document, for Word and similar programs. Source: ECMA-376 (Office Open XML)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from lapel.transcription.exports.content import Document
 
-# The properties' own limit (ECMA-376).
+# Longest value of a property, in characters (ECMA-376).
 _MAX_PROPERTY = 255
-# Characters of each strong direction.
+# Bidirectional classes of characters with a strong direction.
 _STRONG = ("L", "R", "AL")
 _BODY = "word/document.xml"
 _PARAGRAPH, _PARAGRAPH_END = "<w:p>", "</w:p>"
@@ -29,7 +29,7 @@ _NOTHING = f"<w:r><w:t>{NOTHING_SAID}</w:t></w:r>{_PARAGRAPH_END}"
 
 
 class _Shape(NamedTuple):
-    """How a paragraph looks: with a speaker or without, and whether it is read from the right."""
+    """The shape of a paragraph: with or without a speaker, and whether it is written from right to left."""
 
     speaker: bool
     from_right: bool
@@ -39,7 +39,7 @@ _SHAPES = tuple(_Shape(speaker, from_right) for speaker in (False, True) for fro
 
 
 class _Element(Protocol):
-    """What we use of the library's XML elements, which have no types."""
+    """The part that we use of the library's XML elements, which have no types."""
 
     def get_or_add_pPr(self) -> _Element: ...  # noqa: N802
 
@@ -61,10 +61,10 @@ class _Package(Protocol):
 
 
 def docx(document: Document) -> Iterator[bytes]:
-    """Title, facts, and a paragraph a turn: the speaker in bold, the time, in the next line the words.
+    """Title, facts, and a paragraph for each turn: the speaker in bold, the time, then a line with the text.
 
-    The library holds a document as a tree, fifty times as large as its text. So it makes one with a paragraph
-    of each shape only, and the turns are written as copies of these.
+    The library holds a document as a tree, fifty times as large as its text. So it makes a document with only
+    one paragraph of each shape, and the turns are written as copies of these.
     """
     file, out = zipfile.ZipFile(io.BytesIO(_frame(document))), _Out()
     with file, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
@@ -86,7 +86,7 @@ def docx(document: Document) -> Iterator[bytes]:
 
 
 class _Out(io.RawIOBase):
-    """A file that is only written, from its start to its end; what was written is taken from it."""
+    """A file that is written sequentially; the bytes written so far are taken from it."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -97,7 +97,7 @@ class _Out(io.RawIOBase):
         return len(self._written) - before
 
     def taken(self) -> bytes:
-        """What was written since it was taken last."""
+        """The bytes written since the last call."""
         taken = bytes(self._written)
         self._written.clear()
         return taken
@@ -105,7 +105,7 @@ class _Out(io.RawIOBase):
 
 def _frame(document: Document) -> bytes:
     """The document with one paragraph of each shape instead of its turns."""
-    # Its XML library takes a tenth of a second to import, for one format of nine.
+    # Imported on demand: its XML library takes a tenth of a second to import, for one format of nine.
     import docx as library  # noqa: PLC0415
 
     made = library.Document()
@@ -138,7 +138,7 @@ def _turns(document: Document, templates: dict[_Shape, str]) -> Iterator[str]:
 
 
 def _direct(line: WordParagraph, text: str) -> None:
-    """Set from right to left what is written so: Word does not tell by itself."""
+    """Set the paragraph from right to left if its text is: Word does not detect that."""
     if _from_right(text):
         _turn_round(line)
 
@@ -158,7 +158,7 @@ def _turn_round(line: WordParagraph) -> None:
 
 
 def _describe(made: WordDocument, document: Document) -> None:
-    """What file managers show, instead of what the library's template says of itself."""
+    """Set the properties that file managers show, in place of those of the library's template."""
     from docx.opc.constants import RELATIONSHIP_TYPE  # noqa: PLC0415
     from docx.oxml.ns import qn  # noqa: PLC0415
 
@@ -166,7 +166,7 @@ def _describe(made: WordDocument, document: Document) -> None:
     properties.title = document.title[:_MAX_PROPERTY]
     properties.author = ""
     properties.comments = ""
-    # The template's; the time of the export is nothing that is known here.
+    # These times are the template's; the time of the export is unknown here.
     package = cast("_Package", made.part.package)
     element = package.part_related_by(RELATIONSHIP_TYPE.CORE_PROPERTIES).element
     for name in ("dcterms:created", "dcterms:modified"):
@@ -174,7 +174,7 @@ def _describe(made: WordDocument, document: Document) -> None:
             element.remove(each)
     if document.language:
         properties.language = document.language
-        # And for the spelling check.
+        # Also for the spelling check.
         for each in cast("_Element", made.styles.element).iter(qn("w:lang")):
             for script in ("w:val", "w:eastAsia", "w:bidi"):
                 each.set(qn(script), document.language)

@@ -20,7 +20,7 @@ FormatName = Literal["txt", "md", "srt", "vtt", "csv", "json", "ndjson", "html",
 class Format:
     """One format: its name, which is also the file's extension, and the media type to send it with.
 
-    `has_words`: what it holds depends on the words of the segments.
+    `has_words`: whether the file depends on the words of the segments.
     """
 
     name: FormatName
@@ -30,15 +30,15 @@ class Format:
 
     @property
     def extension(self) -> str:
-        """Of the file, without the dot."""
+        """The file's extension, without the dot."""
         return self.name
 
     def render(self, document: Document) -> bytes:
-        """The whole file. Any document can be rendered; it takes up to seconds: not for the event loop."""
+        """The whole file. Works for any document, but takes up to seconds: not for the event loop."""
         return b"".join(self.pieces(document))
 
     def pieces(self, document: Document) -> Iterator[bytes]:
-        """The file in pieces, each made from a few segments when it is asked for."""
+        """The file in pieces, each made on demand from a few segments."""
         return self.write(document.tidy())
 
 

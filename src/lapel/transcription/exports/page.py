@@ -1,4 +1,4 @@
-"""A page that needs nothing but itself."""
+"""A self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ b + time { margin-inline-start: .5rem; }
 """
 
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# What the page may do, also to be sent as a header with it: show its own style.
+# The page may only use its own style. The policy is in the page, and also to be sent with it as a header.
 CONTENT_SECURITY_POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
 )
 
 
 def html(document: Document) -> Iterator[bytes]:
-    """One HTML file: no script, no link, nothing fetched; for phones, desks, the night and paper."""
+    """One HTML file: no script, no link, nothing fetched; for phones, desktops, dark mode and print."""
     title = escape(document.title)
     language = escape(document.language or "en")
     facts = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>\n" for name, value in document.facts())

@@ -1,4 +1,4 @@
-"""An export of a transcript that is too long to be held: read, made and handed on a little at a time."""
+"""Exports of transcripts that are too long for memory: read, rendered and sent in small parts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
 SLICE = 512 * 1024
-"""Bytes of stored segments that are read at once; an export of no more is made whole."""
+"""Bytes of stored segments that are read at once; a transcript of at most this size is exported whole."""
 
 # A turn ends after so many bytes, or seconds.
 _CHUNK = 64 * 1024
 _TURN = 0.05
-# Exports that are made at the same moment: while one waits for the database, the other is worked on.
+# Exports that run at the same time: while one waits for the database, the other is rendered.
 _AT_ONCE = 2
 
 _BETWEEN = re.compile(r"[\[,\s]*")
@@ -36,14 +36,17 @@ _BETWEEN = re.compile(r"[\[,\s]*")
 class StoredSegments:
     """The segments of a transcript, decoded as they are read.
 
-    `read` gives up to `SLICE` bytes of the stored JSON array from a place on, none at its end. It may block,
-    and raise: what it raises ends the iteration.
+    `read(place)` returns up to `SLICE` bytes of the stored JSON array from byte `place` on, and none at its
+    end. It may block. Its exceptions end the iteration.
     """
 
     read: Callable[[int], bytes]
 
     def __iter__(self) -> Iterator[Segment]:
-        """Every segment, in order; each iteration reads anew. Raises ValueError where no array is stored."""
+        """Every segment, in order; each iteration reads anew.
+
+        Raises ValueError when the stored bytes are not a whole array, and whatever `read` raises.
+        """
         decode = codecs.getincrementaldecoder("utf-8")().decode
         parse = json.JSONDecoder().raw_decode
         text, at, place = "", 0, 0
@@ -55,7 +58,7 @@ class StoredSegments:
                 try:
                     found, at = parse(text, at)
                 except json.JSONDecodeError:
-                    break  # it goes on in the next slice
+                    break  # the segment continues in the next slice
                 yield msgspec.convert(found, Segment)
         if text[at:].strip() != "]":
             raise ValueError(f"the stored segments end at byte {place} without an end")
@@ -67,15 +70,15 @@ def _end(text: str, at: int) -> int:
 
 
 class Turns:
-    """Makes many exports side by side, in threads: the next turn is one of the world with the fewest under
-    way; among equals, of the export that has waited longest."""
+    """Runs many exports in turns, in threads. The next turn goes to the world with the fewest under way; of
+    equals, to the export that has waited longest."""
 
     def __init__(self) -> None:
         self._free = Admission(_AT_ONCE, _AT_ONCE, patience=math.inf)
 
     async def chunks(self, world_id: int, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
-        """The pieces, joined to what one turn makes. The first turn is over when this returns: what is raised
-        in it is raised here."""
+        """The pieces, joined to one chunk for each turn. The first turn has ended when this returns, so that
+        its exceptions are raised here."""
         rest = self._rest(world_id, pieces)
         first = await anext(rest, b"")
 
@@ -98,7 +101,7 @@ class Turns:
 
 
 def _turn(pieces: Iterator[bytes]) -> tuple[bytes, bool]:
-    """What one turn makes, and whether there may be more."""
+    """The bytes of one turn, and whether there may be more."""
     made = bytearray()
     until = time.monotonic() + _TURN
     for piece in pieces:

@@ -1,4 +1,7 @@
-"""Subtitles: cues of at most two lines that follow each other, SubRip and WebVTT."""
+"""Subtitles: cues of at most two lines, one after the other, as SubRip and WebVTT.
+
+Source of WebVTT: the W3C's "WebVTT: The Web Video Text Tracks Format". SubRip has no formal specification.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,18 @@ if TYPE_CHECKING:
     from lapel.transcription.exports.content import Document
     from lapel.transcription.transcript import Segment, Word
 
-# Milliseconds. A cue stays for as long as people need to read it (17 columns a second), if the next leaves
-# the time. It pushes the next back, to stay for up to a second, if it would be shorter than what is said in
-# it, or than anybody could say it, as where a provider gives many words one time.
+# Milliseconds. A cue stays for the time needed to read it (17 columns a second), if the next cue leaves it
+# that time. It delays the next cue, to stay for up to a second, if it would be shorter than its speech, or
+# shorter than its text can be spoken, for example because a provider gives many words the same time.
 _SHORTEST = 100
 _READABLE = 1000
 _LONGEST = 7000
 _COLUMNS_PER_SECOND = 17
 # A pause, in seconds, in which no cue should stay.
 _PAUSE = 1.0
-# Of the two lines, how many columns are filled in the mean: words do not end where lines do.
+# Columns of the two lines that are filled on average, because words rarely end where lines do.
 _FILLED = LINE * 2 - 8
-# What readers of SubRip take for the arrow of a timing line.
+# Text that readers of SubRip take for the arrow of a timing line.
 _ARROW = re.compile("-[ -] *>")
 
 
@@ -45,7 +48,7 @@ class Cue(NamedTuple):
 
 
 def srt(document: Document) -> Iterator[bytes]:
-    """SubRip: numbered cues of plain text, without speakers, for which it has no place."""
+    """SubRip: numbered cues of plain text. The format has no place for speakers."""
     blocks = (
         f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
         for number, cue in enumerate(cues(document, arrow="→"), 1)
@@ -54,7 +57,7 @@ def srt(document: Document) -> Iterator[bytes]:
 
 
 def vtt(document: Document) -> Iterator[bytes]:
-    """WebVTT: each cue in its speaker's voice."""
+    """WebVTT: the speaker of each cue is its voice (`<v>`)."""
     return joined("\n", chain(("WEBVTT\n",), map(_voiced, cues(document))))
 
 
@@ -66,7 +69,7 @@ def _voiced(cue: Cue) -> str:
 
 
 def cues(document: Document, arrow: str | None = None) -> Iterator[Cue]:
-    """The cues in the order of the text: none overlaps the one before, none is empty or without length.
+    """The cues in the order of the text; they do not overlap, and each has text and a length.
 
     `arrow` replaces `-->` in the text.
     """
@@ -83,7 +86,10 @@ def cues(document: Document, arrow: str | None = None) -> Iterator[Cue]:
 
 
 def _placed(cue: Cue, free: int, following: int | None) -> Cue:
-    """The cue in the time it gets: from `free` on, and not into the following one if that can be helped."""
+    """The cue with its final times: not before `free`, and if possible not after the start of the next cue.
+
+    `free`, `following`: milliseconds.
+    """
     spoken = cue.end - cue.start
     start = max(cue.start, free)
     reading = sum(map(columns, cue.lines)) * 1000 // _COLUMNS_PER_SECOND
@@ -96,7 +102,7 @@ def _placed(cue: Cue, free: int, following: int | None) -> Cue:
 
 
 def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
-    """The cues at the times at which they are spoken; these may overlap."""
+    """The cues at the times of their speech; these may overlap."""
     for segment in document.segments:
         text = segment.text
         if arrow:
@@ -113,7 +119,7 @@ def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
 
 
 def _runs(row: list[Piece], times: _Times) -> Iterator[tuple[int, int]]:
-    """The stretches between pauses."""
+    """The stretches between pauses, as index ranges of `row`."""
     begin = 0
     for place in range(1, len(row) if times.known else 0):
         if times.start(row[place].first) - times.end(row[place - 1].last) >= _PAUSE:
@@ -123,7 +129,7 @@ def _runs(row: list[Piece], times: _Times) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tuple[int, int]]:
-    """The stretch in parts that fit on the screen: about equally long, rather whole sentences."""
+    """The stretch in parts that fit on the screen: of about equal length, preferably whole sentences."""
     sums = list(accumulate((each.columns + each.spaced for each in row[begin:end]), initial=0))
     offset = begin
     finish = times.end(row[end - 1].last)
@@ -131,7 +137,7 @@ def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tup
         start = times.start(row[begin].first)
         limit = fitting(row, begin, end)
         before = sums[begin - offset]
-        # What fills no line stays together: with pauses cut out it is long only where times are guessed.
+        # Text shorter than a line stays together: without pauses it is long only if times are guessed.
         while (
             sums[limit - offset] - before > LINE and times.end(row[limit - 1].last) - start > _LONGEST / 1000
         ):
@@ -149,10 +155,10 @@ def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tup
 
 
 class _Times:
-    """When each character of a segment's text is spoken: from its words, or evenly over its length.
+    """The time at which each character of a segment's text is spoken: from its words, or evenly distributed.
 
-    Places count characters without spaces. Where the words are not those of the text, which may have been
-    corrected since, their places are stretched to its length.
+    Places count characters without spaces. If the words are not those of the text, which may have been
+    corrected later, their places are stretched to its length.
     """
 
     def __init__(self, segment: Segment, text: str) -> None:
@@ -160,7 +166,7 @@ class _Times:
         words: list[Word] = [] if segment.words is msgspec.UNSET else segment.words
         spoken = [each.word.replace(" ", "") for each in words]
         self._words = words
-        self.known = bool(words)  # else evenly: without a pause
+        self.known = bool(words)  # else times are distributed evenly, without a pause
         self._begins = list(accumulate(map(len, spoken), initial=0))
         letters = text.replace(" ", "")
         total = self._begins.pop()
@@ -171,12 +177,12 @@ class _Times:
         self._total = total
 
     def start(self, place: int) -> float:
-        """When the character at this place begins, in seconds."""
+        """The time at which the character at this place begins, in seconds."""
         at = place * self._scale
         return self._at(bisect_right(self._begins, at) - 1, at)
 
     def end(self, place: int) -> float:
-        """When the character before this place ends, in seconds."""
+        """The time at which the character before this place ends, in seconds."""
         at = place * self._scale
         return self._at(bisect_left(self._begins, at) - 1, at)
 

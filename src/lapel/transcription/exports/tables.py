@@ -1,4 +1,4 @@
-"""A table for spreadsheets."""
+"""A CSV table, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from lapel.transcription.exports.content import Document
 
-# Where a spreadsheet may see the start of a formula: at the start of a cell, and after a semicolon, which
-# separates cells where the comma is the decimal sign. What a program might trim stands between.
+# Places at which a spreadsheet may see the start of a formula: at the start of a cell, and after a semicolon,
+# which separates cells where the comma is the decimal sign. A program may trim the characters in between.
 _FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u2060-\u2064]*[=+\-@＝＋－＠])")
 _COLUMNS = ("start", "end", "speaker", "confidence", "text")
 
 
 def csv_table(document: Document) -> Iterator[bytes]:
-    """A row a segment under a header, times in seconds; RFC 4180.
+    """A header, then a row for each segment, times in seconds; RFC 4180.
 
-    With a byte order mark: without it Excel takes UTF-8 for the machine's old code page, and every name with
-    an accent is garbled. Programs have `json` and `ndjson`, or read this as `utf-8-sig`.
+    It starts with a byte order mark: without it Excel takes UTF-8 for the machine's old code page, and every
+    name with an accent is garbled. Programs have `json` and `ndjson`, or read this as `utf-8-sig`.
     """
     yield codecs.BOM_UTF8 + _row(_COLUMNS)
     for segment in document.segments:
@@ -45,5 +45,8 @@ def _row(cells: tuple[str, ...]) -> bytes:
 
 
 def defused(text: str) -> str:
-    """The text with an apostrophe before all that a spreadsheet could take for a formula (OWASP)."""
+    """The text with an apostrophe before anything that a spreadsheet could take for a formula.
+
+    Source: "CSV Injection" by OWASP.
+    """
     return _FORMULA.sub("'", text)

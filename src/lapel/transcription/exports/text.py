@@ -1,4 +1,4 @@
-"""Plain text, and Markdown in which nothing that was said is markup."""
+"""Plain text, and Markdown in which the spoken text is never markup."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from lapel.transcription.exports.content import Document
 
-# What is markup in CommonMark or in one of its usual extensions, wherever it stands. What is markup at the
-# start of a line only (`-`, `1.`) is left alone, for no line starts with what was said.
+# Characters that are markup anywhere in a line, in CommonMark or one of its usual extensions. Markup at the
+# start of a line only (`-`, `1.`) is left alone, because no line starts with spoken text.
 _MARKUP = re.compile(r"[\\`*_{}\[\]#|~$^=@]|(?<!\d):(?=[\w/+-])|\.(?=\w)|/(?=/)|%(?=%)")
-# As entities: the oldest Markdown programs know no backslash before these.
+# Written as entities, because the oldest Markdown programs know no backslash before these.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def txt(document: Document) -> Iterator[bytes]:
-    """A paragraph a turn, an empty line between them. UTF-8 without a mark; nothing when nothing was said."""
+    """A paragraph for each turn, with empty lines between. UTF-8 without a mark; empty without speech."""
     turns = (f"{who}: {text}" if who else text for _, who, text in document.paragraphs())
     some = False
     for piece in joined("\n\n", turns):
@@ -32,7 +32,7 @@ def txt(document: Document) -> Iterator[bytes]:
 
 
 def md(document: Document) -> Iterator[bytes]:
-    """Title, facts, and a paragraph a turn, each with its speaker in bold and its time."""
+    """Title, facts, and a paragraph for each turn, with its speaker in bold and its time."""
     blocks = [f"# {escaped(document.title)}"]
     facts = [f"- **{heading}:** {escaped(value)}" for heading, value in document.facts()]
     if facts:
@@ -47,10 +47,10 @@ def md(document: Document) -> Iterator[bytes]:
 
 
 def escaped(text: str) -> str:
-    """The text as Markdown that reads as it; not for the start of a line.
+    """The text as Markdown that shows exactly this text; not for the start of a line.
 
-    Programs that turn every bare `name@host` into a link after they have read the Markdown, as some
-    hosts of code do, cannot be kept from it.
+    Some code hosts turn every bare `name@host` into a link after they have parsed the Markdown; escaping
+    cannot prevent that.
     """
     text = _MARKUP.sub(r"\\\g<0>", text)
     for character, entity in _ENTITIES.items():

@@ -1,4 +1,8 @@
-"""Where text may be cut: into pieces that stay whole, and those into lines."""
+"""Splits text into pieces that stay whole, and joins these to lines.
+
+A small part of Unicode's UAX #14 (line breaking) and UAX #29 (grapheme clusters), with widths as in UAX #11
+(East Asian width).
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-# Columns of a line. A character of the scripts written in squares takes two, a mark over another none.
+# Columns of a line. A wide character (Chinese, Japanese, Korean) takes two, a combining mark none.
 LINE = 42
 
 _TOKEN = re.compile("[^ ]+")
-# What French writes after a space, in the same line.
+# Punctuation that French writes after a space; it stays on the same line.
 _CLOSING = re.compile("[?!:;»%]+\\Z")
 _PLAIN = re.compile("[ -~]*\\Z")
 _ZERO_WIDTH_SPACE = "\u200b"
 _JOINER = "\u200d"
-# East Asian punctuation that starts no line, and that ends none.
+# Characters, mostly East Asian punctuation, that may not start a line, and those that may not end one.
 _NOT_FIRST = frozenset(
     "、。，．・：；？！ー々〻ゝゞヽヾ）］｝〕〉》」』】〙〗’”…‥〜～ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
     ",.!?:;)]}%％»›"
@@ -30,11 +34,10 @@ _CLAUSE_END = re.compile("[,;:—–،؛、，；：・]\\Z")
 
 
 class Piece(NamedTuple):
-    """A word, or a part of one where the script has no spaces: no line ends inside it.
+    """A word, or in scripts without spaces a part of one: no line ends inside it.
 
-    `first` and `last` count the text's characters, spaces left out: it has those from `first` up to, not
-    with, `last`. `spaced`: a space stands before it. `ending` is 2 at the end of a sentence, 1 at the end of
-    a clause, else 0.
+    `first`, `last`: its range in the text's characters without spaces; `last` is excluded. `spaced`: a space
+    precedes it. `ending`: 2 at the end of a sentence, 1 at the end of a clause, else 0.
     """
 
     text: str
@@ -46,10 +49,10 @@ class Piece(NamedTuple):
 
 
 def pieces(text: str, words: Collection[int] = ()) -> list[Piece]:
-    """Cut a text into what must stay together on a line; no piece is wider than a line.
+    """Split a text into pieces that must stay whole on a line; no piece is wider than a line.
 
-    `words` are the places, counted as in `Piece`, where a word starts, if they are known: scripts without
-    spaces are then cut there.
+    `words`: the places at which words start, counted as in `Piece`, if they are known: scripts without spaces
+    are then split there.
     """
     found: list[Piece] = []
     place = 0
@@ -73,14 +76,14 @@ def pieces(text: str, words: Collection[int] = ()) -> list[Piece]:
 
 
 def columns(text: str) -> int:
-    """How wide a text is on the screen."""
+    """The width of a text on the screen, in columns."""
     if _PLAIN.match(text):
         return len(text)
     return sum(_columns(each) for each in text)
 
 
 def lines(row: list[Piece]) -> list[str]:
-    """One or two lines of a cue, about equally long; the pieces must fit."""
+    """The one or two lines of a cue, of about equal length. The pieces must fit into two lines."""
     total = _columns_of(row)
     if total <= LINE:
         return [_text(row)]
@@ -98,7 +101,7 @@ def lines(row: list[Piece]) -> list[str]:
 
 
 def fitting(row: list[Piece], begin: int, end: int) -> int:
-    """How far, at most up to `end`, the pieces from `begin` go into two lines."""
+    """The index, at most `end`, up to which the pieces from `begin` fit into two lines."""
     for _ in range(2):
         room = LINE
         first = begin
@@ -144,7 +147,7 @@ def _ending(text: str) -> int:
 
 
 def _parts(token: str, place: int, words: Collection[int]) -> Iterator[str]:
-    """The parts of what stands between two spaces."""
+    """The parts of a token (the text between two spaces)."""
     if _PLAIN.match(token) and len(token) <= LINE:
         yield token
         return
@@ -165,7 +168,7 @@ def _parts(token: str, place: int, words: Collection[int]) -> Iterator[str]:
 
 
 def _clusters(token: str) -> Iterator[str]:
-    """Characters with the marks, joiners and modifiers that belong to them."""
+    """Each character with the marks, joiners and modifiers that belong to it."""
     cluster = ""
     for each in token:
         joined = cluster.endswith(_JOINER) or each == _JOINER or "\U0001f3fb" <= each <= "\U0001f3ff"
@@ -177,7 +180,7 @@ def _clusters(token: str) -> Iterator[str]:
 
 
 def _may_part(before: str, after: str, word_starts: bool | None) -> bool:
-    """Whether a line may end between two clusters; `word_starts` is None where words are not known."""
+    """Whether a line may end between two clusters. `word_starts`: None if the words are not known."""
     if before.endswith(_ZERO_WIDTH_SPACE):
         return True
     if after[0] in _NOT_FIRST or before[0] in _NOT_LAST:
@@ -188,7 +191,7 @@ def _may_part(before: str, after: str, word_starts: bool | None) -> bool:
 
 
 def _bounded(clusters: list[str]) -> Iterator[str]:
-    """What is still wider than a line, in parts about equally wide."""
+    """Clusters that may be wider than a line, in parts of about equal width."""
     total = sum(map(columns, clusters))
     share = ceil(total / max(ceil(total / LINE), 1))
     part, room = "", share

@@ -1,1 +1,1 @@
-"""Who turns speech into text: the local model and remote services, behind one protocol."""
+"""Transcription providers: the local model and remote services, behind one protocol."""

@@ -42,7 +42,7 @@ _MODEL = re.compile(r"model|language/tier|unsupported_value", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An answer other than 2xx. `headers`: in any case. `waited`: seconds since the whole request was sent."""
+    """An answer other than 2xx. `headers`: any case. `waited`: seconds since the whole request was sent."""
 
     status: int
     content: bytes

@@ -1,1 +1,1 @@
-"""Who spoke when: windows, embeddings, clustering, turns."""
+"""Diarization: windows, embeddings, clustering, turns."""
