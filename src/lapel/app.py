@@ -68,11 +68,14 @@ class Slices:
 
 
 def slices(kit: Kit) -> Slices:
-    """All services on one kit; what happens to an end user's things is wired here."""
+    """All services on one kit.
+
+    Also registers the hooks by which a slice acts when another one binds, unbinds, stores or deletes.
+    """
     keys = Keys(kit)
     firmware = Firmware(kit)
     configuration = Configuration(kit)
-    # Whoever takes a lock of the whole organization comes last.
+    # A hook that locks the whole organization comes last, so that the lock is held for the shortest time.
     devices = Devices(
         kit,
         on_bind=[configuration.raise_devices],
@@ -91,8 +94,8 @@ def slices(kit: Kit) -> Slices:
         kit,
         on_audio=[transcriptions.announce_audio],
         on_delete=[transcriptions.erase_of_recordings],
-        # Answers come last: a request that repeats an earlier one holds what it tells of until its answer is
-        # kept.
+        # Stored answers are erased last: a repeated request locks the rows that it names until its answer is
+        # stored.
         of_end_user=[
             commands.erase_some_of,
             heartbeats.erase_some_of,
@@ -128,7 +131,7 @@ def slices(kit: Kit) -> Slices:
 
 
 def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
-    """Every route of the product."""
+    """Every route of the API."""
     own = (
         *project_routes.operations(parts.keys),
         *end_user_routes.operations(parts.end_users),
@@ -147,8 +150,8 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
 
 
 def speech_runner(kit: Kit) -> Runner:
-    """Who works on audio in a worker process: with children of its own, which start when they are needed."""
-    # Only workers need it; what it imports is no use to an API process.
+    """The runner of audio work in a worker process. Its child processes start when they are needed."""
+    # Imported here because an API process never needs it.
     from lapel.transcription.runner import Runner  # noqa: PLC0415
     from lapel.transcription.steps import steps_of  # noqa: PLC0415
 
@@ -166,7 +169,7 @@ def jobs(parts: Slices, runner: Runner) -> Sequence[Job]:
 
 
 def schedules(kit: Kit, parts: Slices, runner: Runner) -> Sequence[Schedule]:
-    """Everything that comes round."""
+    """Everything that runs on a schedule."""
     return (
         *transcription_jobs.schedules(runner, RemoteCopies(kit)),
         *recording_jobs.schedules(parts.recordings),

@@ -1,4 +1,4 @@
-"""The environment that processes of ours hand to one another: settings, and what a parent tells its child."""
+"""Environment variables between Lapel's own processes: settings, and the parameters of a child."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lapel.settings import PREFIX, PROTOCOL_VARIABLES, Settings
 
 @dataclass(frozen=True, slots=True)
 class FromParent:
-    """What a child process is told by the one that started it."""
+    """Parameters that a child process gets from the process that started it."""
 
     ready_fd: int | None  # where to write `ready`
     listen_fd: int | None  # a socket that is already listening
-    pid: int | None  # with whom to end
-    metrics_name: str | None  # all processes count under it; two never share one at the same time
+    pid: int | None  # the parent; the child ends when this process ends
+    metrics_name: str | None  # names the process's metrics; no two live processes share one
     crash: str | None  # a crash point that a test has armed
 
 
@@ -28,12 +28,12 @@ def from_parent() -> FromParent:
 
 
 def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """Environment of a child with these settings: ours without its LAPEL_*, theirs, and `own`."""
+    """Environment of a child: our variables except LAPEL_* (LAPEL_CRASH stays), `settings`, and `own`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     armed = {name: value for name, value in os.environ.items() if name == f"{PREFIX}CRASH"}
     return {**kept, **armed, **settings.to_env(), **own}
 
 
 def environment_without_ours(**own: str) -> dict[str, str]:
-    """For a child that needs no setting and shall know no secret: ours without its LAPEL_*, and `own`."""
+    """Environment of a child that needs no setting and must get no secret: ours except LAPEL_*, and `own`."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.settings import Settings
 
-# A world has half of them. With five, the database's answers to one busy project come one at a time, each in
-# a turn of the event loop of its own, and a request costs a sixth more CPU than with eight.
+# One world gets half of them, eight. With five, the database's answers to one busy project arrive one at a
+# time, each in its own turn of the event loop, and a request costs a sixth more CPU.
 _CONNECTIONS = 16
-# A request that waits for a row gives up its connection, of which there are few, before its time is over.
+# Connections are few: a request that waits for a row lock gives its connection back before it times out.
 _LOCK_SECONDS = 4.0
 
 
 class Server:
-    """Opens everything at the lifespan's start and tells the API, the store and /metrics apart."""
+    """Opens everything when the lifespan starts, and routes requests to the API, the store or /metrics."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self._settings = settings
@@ -46,7 +46,11 @@ class Server:
         self.slices: app.Slices | None = None
 
     async def start(self) -> None:
-        """Open the kit and compile the operations. Raises what the kit raises."""
+        """Open the kit and compile the operations.
+
+        Raises StoreUnavailable when there are no store credentials, and asyncpg's errors when the database
+        cannot be reached.
+        """
         kit = await self._open.enter_async_context(
             open_kit(
                 self._settings,
@@ -77,18 +81,18 @@ class Server:
         self._metrics = Metrics(kit)
 
     async def stop(self) -> None:
-        """Close what was opened."""
+        """Close everything that `start` opened."""
         await self._open.aclose()
 
     @property
     def api(self) -> Api:
-        """The compiled operations; only between `start` and `stop`."""
+        """The compiled operations, between `start` and `stop`. Raises RuntimeError before `start`."""
         if self._api is None:
             raise RuntimeError("the server was not started")
         return self._api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan."""
+        """Handles one request, or the lifespan."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
@@ -120,7 +124,7 @@ class Server:
 
 
 class MountedStore:
-    """The embedded store beside the API: by host name when it has one of its own, else by path."""
+    """The embedded store beside the API: found by host name when it has its own, else by path."""
 
     def __init__(self, store: App, *, host: str | None, prefix: str) -> None:
         self.app = store
@@ -128,14 +132,14 @@ class MountedStore:
         self._prefix = prefix.rstrip("/") + "/"
 
     def claims(self, scope: Scope) -> bool:
-        """Whether this request is the store's."""
+        """Whether this request is for the store."""
         if self._host is not None:
             return any(value.lower() == self._host for name, value in scope["headers"] if name == b"host")
         return scope["path"].startswith(self._prefix)
 
 
 def mounted_store(settings: Settings) -> MountedStore | None:
-    """The embedded store as this process serves it; None when the objects are elsewhere."""
+    """The embedded store of this process; None when the objects are in another store."""
     if not settings.uses_embedded_store or not settings.s3_access_key_id or not settings.s3_secret_access_key:
         return None
     store, api = urlsplit(settings.store_url), urlsplit(settings.base_url)
@@ -144,7 +148,7 @@ def mounted_store(settings: Settings) -> MountedStore | None:
     application = create_store_app(
         settings.data_dir / "objects",
         {settings.s3_access_key_id: settings.s3_secret_access_key},
-        clock=SystemClock(),  # the store's other callers sign by the real time
+        clock=SystemClock(),  # other clients of the store sign with the real time
         region=settings.s3_region,
         path_prefix=store.path.rstrip("/"),
         buckets=(settings.s3_bucket,),
@@ -155,7 +159,7 @@ def mounted_store(settings: Settings) -> MountedStore | None:
 
 
 def _host(url: SplitResult) -> str:
-    """What a client sends as Host: without the port that its scheme has anyway."""
+    """The Host header that a client sends: without the default port of the scheme."""
     usual = {"http": ":80", "https": ":443"}.get(url.scheme, "")
     return url.netloc.lower().removesuffix(usual) if usual else url.netloc.lower()
 

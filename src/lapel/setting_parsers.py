@@ -1,6 +1,7 @@
-"""From the text of an environment variable to its value: one parser per kind of setting.
+"""Parsers from the text of an environment variable to its value: one for each kind of setting.
 
-Each raises ValueError with the end of a sentence that begins with the variable and its text.
+Each raises ValueError when it cannot read the text. The message is the end of a sentence that begins with the
+variable's name and text.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def contradiction(s: Settings) -> str | None:
-    """What is wrong with settings that are fine alone, and what to do; None if nothing is."""
+    """The first conflict between settings that are each valid, and its remedy; None when there is none."""
     alone = s.role in {"api", "worker"}
     faults = (
         (

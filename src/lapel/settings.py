@@ -17,7 +17,7 @@ from lapel.setting_parsers import GIB, KIB, MIB
 from lapel.setting_rules import contradiction
 
 PREFIX = "LAPEL_"
-# Variables of ours that are no settings: how a parent talks to the child it starts.
+# LAPEL_* variables that are not settings: a parent process passes them to the child that it starts.
 PROTOCOL_VARIABLES = frozenset(
     {"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_METRICS_NAME", "LAPEL_CRASH"}
 )
@@ -35,8 +35,10 @@ class SettingsError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Doc:
-    """What is known of one setting: its words, how text becomes its value, whether it is secret,
-    and whether it is `internal` (set by `lapel serve` for its own children, not by people)."""
+    """One setting: its text in the documentation, its parser, and whether it is secret.
+
+    `internal`: `lapel serve` sets it for its own children; operators do not.
+    """
 
     text: str
     parse: Callable[[str], object]
@@ -253,14 +255,18 @@ class Settings:
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
-        """Settings of this process: its environment, and over it `overrides` that are not None."""
+        """Settings of this process: its environment, and over it `overrides` that are not None.
+
+        Raises SettingsError as `from_env` does.
+        """
         return cls.from_env(os.environ, **overrides)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], **overrides: object) -> Settings:
         """Reads LAPEL_* from `env`; `overrides` (field name to value or None) win.
 
-        An empty variable counts as unset. Raises SettingsError.
+        An empty variable counts as unset. Raises SettingsError when a value cannot be parsed or two settings
+        contradict each other, and TypeError when an override names no setting.
         """
         values: dict[str, object] = {"data_dir": default_data_dir(env)}
         for name, doc in docs().items():
@@ -276,7 +282,7 @@ class Settings:
         return settings
 
     def to_env(self) -> dict[str, str]:
-        """The settings as LAPEL_* variables from which `from_env` builds an equal object."""
+        """The settings as LAPEL_* variables; `from_env` builds an equal object from them."""
         env: dict[str, str] = {}
         for name in docs():
             value = cast("object", getattr(self, name))
@@ -293,7 +299,7 @@ class Settings:
 
     @property
     def base_url(self) -> str:
-        """URL of the API as clients should use it, without a trailing slash."""
+        """URL of the API for clients, without a trailing slash."""
         if self.public_url:
             return self.public_url
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
@@ -324,7 +330,7 @@ class Settings:
 
     @property
     def rate_limits_on(self) -> bool:
-        """Whether limits apply: as told, else unless the database is the embedded one."""
+        """Whether rate limits apply: as set; by default only when the database is not the embedded one."""
         return not self.uses_embedded_database if self.rate_limits is None else self.rate_limits
 
 
@@ -339,7 +345,7 @@ def variable(name: str) -> str:
 
 
 def unknown_variables(env: Mapping[str, str]) -> list[str]:
-    """LAPEL_* variables that mean nothing to us: most likely misspelt ones."""
+    """Names of LAPEL_* variables that Lapel does not know, sorted: most likely misspelt ones."""
     of_clients = {"LAPEL_URL", "LAPEL_KEY"}
     known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | of_clients
     return sorted(name for name in env if name.startswith(PREFIX) and name not in known)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    """Work until `stop` is set. Calls `ready` once the first connections stand."""
+    """Work until `stop` is set. Calls `ready` once the first connections are open.
+
+    Raises StoreUnavailable when there are no store credentials, and asyncpg's errors when the database cannot
+    be reached.
+    """
     async with open_kit(settings, patience=RESTART_PATIENCE) as kit:
         parts = app.slices(kit)
         runner = app.speech_runner(kit)
@@ -37,7 +41,10 @@ async def work(
     grace: float = GRACE_SECONDS,
     scheduled: bool = True,
 ) -> None:
-    """Do jobs, and what comes round (`scheduled`), until `stop` is set; then let go of everything."""
+    """Run jobs, and with `scheduled` the schedules, until `stop` is set; then stop the runner.
+
+    `grace`: seconds that running jobs get to end after `stop`.
+    """
     dsn = kit.settings.listen_database_url or kit.database.dsn
     jobs = app.jobs(parts, runner)
     schedules = app.schedules(kit, parts, runner) if scheduled else ()

@@ -1,6 +1,6 @@
-"""A short piece of real human speech, for the demo and for tests that want audio with known words.
+"""A short piece of real human speech, for the demo and for tests that need audio with known words.
 
-Where it comes from, and its rights: ATTRIBUTION.md beside this file.
+Source and rights: ATTRIBUTION.md beside this file.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ _FOLDER: Final = Path(__file__).parent
 
 
 class Sample:
-    """The sample file and what is known of it. Nothing is read before it is asked for.
+    """The sample file and its properties. The file is read on first use.
 
     path: the Ogg/Opus file (mono, 16 kHz speech, about 24 kbit/s).
     content_type: as POST /v1/recordings/{id}/upload-url takes it.
-    duration_ms: playback length in milliseconds, pre-skip taken off.
+    duration_ms: playback length in milliseconds, without the pre-skip.
     """
 
     path: Final[Path] = _FOLDER / "librivox.opus"
@@ -30,7 +30,7 @@ class Sample:
 
     @cached_property
     def text(self) -> str:
-        """The words that are spoken, punctuated, on one line."""
+        """The spoken words, punctuated, on one line."""
         return " ".join((_FOLDER / "librivox.txt").read_text(encoding="utf-8").split())
 
     @property

@@ -1,4 +1,4 @@
-"""A simulated fleet: devices that live against a running server, and an oracle that holds it to its word.
+"""A simulated fleet: devices that use a running server, and an oracle that checks what the server promised.
 
-It speaks HTTP only and knows nothing of the server's inside: what it finds, a device would find.
+It uses only HTTP and imports nothing of the server, so a real device would see the same faults.
 """

@@ -1,7 +1,7 @@
 """Audio for simulated recordings: the speech sample, cut and repeated at the borders of its Ogg pages.
 
-Every recording is a playable Ogg/Opus file (RFC 3533, RFC 7845) with a comment of its own, so no two
-recordings have the same bytes.
+Every recording is a playable Ogg/Opus file (RFC 3533, RFC 7845) with its own comment, so no two recordings
+have the same bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from lapel.sample import speech
 
-_HEADER = struct.Struct("<4sBBqIII")  # and one byte more: how many segments follow
+_HEADER = struct.Struct("<4sBBqIII")  # one more byte follows: the number of segments
 _BEGINS, _ENDS = 2, 4
-_PER_MS = 48  # granules
+_PER_MS = 48  # granule positions: Opus counts samples at 48 kHz
 _BACKWARDS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -36,7 +36,7 @@ class _Page:
 
 
 class Recorder:
-    """Makes recordings out of the sample."""
+    """Makes recordings from the sample."""
 
     def __init__(self) -> None:
         pages = _pages(speech().data)
@@ -44,7 +44,7 @@ class Recorder:
         self._pre_skip: int = struct.unpack_from("<H", self._head.payload, 10)[0]
 
     def record(self, seconds: float, comment: str) -> Audio:
-        """At least `seconds` of speech, less than a second more, with a comment in its tags."""
+        """A recording of at least `seconds`, and less than a second more, with `comment` in its tags."""
         parts: list[bytes] = []
         left = max(1, round(seconds * 1000))
         total = link = 0
@@ -55,7 +55,7 @@ class Recorder:
         return Audio(data, hashlib.sha256(data).hexdigest(), total)
 
     def _link(self, parts: list[bytes], ms: int, serial: int, comment: str) -> int:
-        """One stream of a chain, as long as the sample allows; its length in milliseconds."""
+        """Appends one stream of the chain to `parts`, as long as the sample allows; its length in ms."""
         wanted = ms * _PER_MS + self._pre_skip
         count = next((at for at, page in enumerate(self._speech, 1) if page.granule >= wanted), None)
         pages = self._speech[:count]
@@ -87,7 +87,7 @@ def _encoded(page: _Page, serial: int, number: int, flags: int) -> bytes:
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC-32: zlib's polynomial, with the bits the other way round and no inversion."""
+    """Ogg's CRC-32 (RFC 3533): zlib's polynomial, with the order of bits reversed and no inversion."""
     found = zlib.crc32(page.translate(_BACKWARDS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{found:032b}"[::-1], 2)
 

@@ -1,4 +1,4 @@
-"""The maker's backend beside the fleet: it has a key, and does what a device cannot."""
+"""The device maker's backend beside the fleet: it has an API key, and does what a device cannot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lapel.simulate.device import FIRST_VERSION, Device
 from lapel.simulate.plan import Plan
 from lapel.simulate.wire import Assignment, Bound, Command, Grant, Made
 
-# What its key must be able to do.
+# Scopes that its key needs.
 SCOPES = (
     "devices:read",
     "devices:write",
@@ -34,7 +34,11 @@ class _Exists(msgspec.Struct):
 
 
 class Backend:
-    """Registers, binds, commands, offers updates, and removes everything in the end."""
+    """Registers and binds devices, sends commands, offers updates, and removes everything at the end.
+
+    Its methods raise CallFailed when a call gets no expected answer, and SimulationError when an answer
+    breaks the contract.
+    """
 
     def __init__(self, caller: Caller, key: str, plan: Plan) -> None:
         self.caller = caller
@@ -44,11 +48,11 @@ class Backend:
         self._release: str | None = None
 
     def end_user_id(self, number: int) -> str:
-        """The id of one of the people."""
+        """The server's id of the end user with this number."""
         return self._people[number]
 
     async def make_end_user(self, number: int) -> None:
-        """One of the people who wear the devices. Raises CallFailed."""
+        """Makes an end user, who can wear devices. Raises CallFailed and SimulationError (see the class)."""
         external_id = f"{self._plan.run}-{number}"
         answer = await self.caller.api(
             "end user",
@@ -62,7 +66,7 @@ class Backend:
         self._people[number] = _made_or_there(answer)
 
     async def register(self, device: Device) -> None:
-        """Makes the device known. Raises CallFailed."""
+        """Registers the device. Raises CallFailed and SimulationError (see the class)."""
         answer = await self.caller.api(
             "register",
             "POST",
@@ -78,7 +82,7 @@ class Backend:
         device.id = answer.read(Made).id
 
     async def bind(self, device: Device, end_user: int) -> None:
-        """Gives the device to somebody, and the device its token. Raises CallFailed."""
+        """Binds the device to an end user, and stores its token. Raises CallFailed and SimulationError."""
         answer = await self.caller.api(
             "bind",
             "POST",
@@ -95,11 +99,11 @@ class Backend:
         )
 
     async def unbind(self, device: Device) -> None:
-        """Takes the device away; its token ends. Raises CallFailed."""
+        """Unbinds the device; its token ends. Raises CallFailed when there is no expected answer."""
         await self.caller.api("unbind", "POST", f"/devices/{device.id}/unbind", self.key)
 
     async def command(self, device: Device, kind: str, key: str) -> str:
-        """Sends a command; its id. Raises CallFailed."""
+        """Sends a command; gives its id. Raises CallFailed and SimulationError (see the class)."""
         body = {"type": kind, "idempotency_key": key, "ttl_seconds": _TTL_SECONDS}
         answer = await self.caller.api(
             "command", "POST", f"/devices/{device.id}/commands", self.key, body, expected=(200, 201)
@@ -107,14 +111,14 @@ class Backend:
         return answer.read(Command).id
 
     async def wifi_grant(self, device: Device) -> str:
-        """A grant to change the device's Wi-Fi. Raises CallFailed."""
+        """A grant to change the device's Wi-Fi. Raises CallFailed and SimulationError (see the class)."""
         answer = await self.caller.api(
             "wifi grant", "POST", f"/devices/{device.id}/wifi-config/grant", self.key, {}
         )
         return answer.read(Grant).grant_blob
 
     async def make_firmware(self, dice: Random) -> None:
-        """Uploads the version that devices will be offered, and releases it. Raises CallFailed."""
+        """Uploads and releases the version that `offer` offers. Raises CallFailed and SimulationError."""
         fields = {"version": NEW_VERSION, "model": self._plan.model, "release_sequence": "2"}
         answer = await self.caller.form(
             "firmware upload", "/firmware-releases", self.key, fields, dice.randbytes(_FIRMWARE_BYTES)
@@ -124,7 +128,10 @@ class Backend:
         self._release = release
 
     async def offer(self, device: Device) -> str | None:
-        """Offers the new version; the offer's id, or None without firmware. Raises CallFailed."""
+        """Offers the new version; gives the assignment's id, or None when no firmware was made.
+
+        Raises CallFailed and SimulationError (see the class).
+        """
         if self._release is None:
             return None
         answer = await self.caller.api(
@@ -139,20 +146,20 @@ class Backend:
         return answer.read(Assignment).id
 
     async def remove_end_user(self, number: int) -> None:
-        """Erases one of the people, with all recordings. Raises CallFailed."""
+        """Deletes an end user, with all recordings. Raises CallFailed when there is no expected answer."""
         path = f"/end-users/{self._people[number]}"
         await self.caller.api("erase", "DELETE", path, self.key, expected=(204, 404))
 
     async def remove(self, device: Device) -> None:
-        """Removes a device that nobody wears. Raises CallFailed."""
+        """Deletes an unbound device. Raises CallFailed when there is no expected answer."""
         await self.caller.api("remove", "DELETE", f"/devices/{device.id}", self.key, expected=(204, 404))
 
     @property
     def people(self) -> list[int]:
-        """Those that were made."""
+        """Numbers of the end users that were made."""
         return list(self._people)
 
 
 def _made_or_there(answer: Answer) -> str:
-    """The id of what a call made, or of what an earlier one, whose answer was lost, had made."""
+    """The id of what this call made (201), or of what an earlier call made whose answer was lost (409)."""
     return answer.read(Made).id if answer.status == 201 else answer.read(_Exists).error.resource_id

@@ -1,4 +1,8 @@
-"""HTTP as a careful device speaks it: what was not answered for good is repeated, identically."""
+"""HTTP as a careful device uses it: a call without a final answer is repeated with the same bytes.
+
+Repeated are calls without an answer, 425, 429, 503, and 409 `idempotency_key_in_use`. The pause between two
+tries is what Retry-After says, else 1 s; without an answer it doubles from _FIRST_PAUSE to _LONGEST_PAUSE.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ import msgspec
 from lapel.simulate.lost import lose
 from lapel.simulate.meter import Meter
 
-# Seconds of repeating one call before giving up; waiting that the server asks for (429) is not counted.
+# Seconds for which one call is repeated before it fails. Time that the server asks for with 429 is not
+# counted.
 PATIENCE: Final = 60.0
 OK: Final = frozenset({200})
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
@@ -26,11 +31,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SimulationError(Exception):
-    """The simulation cannot go on; the message says why."""
+    """The simulation cannot continue; the message says why."""
 
 
 class CallFailed(Exception):
-    """No answer that was expected. It is counted already; `status` is None when there was no answer."""
+    """A call got no expected answer. The meter has counted it; `status` is None when there was no answer."""
 
     def __init__(self, name: str, status: int | None, detail: str) -> None:
         super().__init__(f"{name}: {detail}")
@@ -44,7 +49,7 @@ class Answer(NamedTuple):
     content: bytes
 
     def read(self, kind: type[T]) -> T:
-        """The body as a struct. Raises SimulationError when it is not what the contract says."""
+        """The body as a struct. Raises SimulationError when the body does not have the contract's shape."""
         try:
             return msgspec.json.decode(self.content, type=kind)
         except msgspec.DecodeError as fault:
@@ -53,7 +58,7 @@ class Answer(NamedTuple):
 
 
 class Caller:
-    """Calls one server. Each call throws away its answer with probability `drop`, and is then repeated."""
+    """Calls one server. With probability `drop` a try loses its answer on purpose, and is then repeated."""
 
     def __init__(
         self, session: aiohttp.ClientSession, base_url: str, meter: Meter, dice: Random, drop: float
@@ -65,7 +70,7 @@ class Caller:
         self._drop = drop
 
     async def reach(self) -> None:
-        """Asks once whether anybody is there. Raises SimulationError."""
+        """Asks /health once. Raises SimulationError when the server does not answer, or not with 200."""
         try:
             async with self._session.get(f"{self._base_url}/health", timeout=_TIMEOUT) as response:
                 status = response.status
@@ -85,7 +90,10 @@ class Caller:
         key: str | None = None,
         expected: Collection[int] = OK,
     ) -> Answer:
-        """One call below /v1. `name`: what it is counted as. Raises CallFailed."""
+        """One call below /v1. `name`: the name in the meter. `key`: the Idempotency-Key.
+
+        Raises CallFailed when the final status is not in `expected`, or no answer comes in time.
+        """
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         content = b""
         if body is not None:
@@ -96,7 +104,10 @@ class Caller:
         return await self._repeat(name, method, f"{self._base_url}/v1{path}", headers, content, expected)
 
     async def form(self, name: str, path: str, token: str, fields: Mapping[str, str], file: bytes) -> Answer:
-        """One multipart upload of a file `bin`; 409 when it is there already. Raises CallFailed."""
+        """One multipart upload (RFC 7578) of a file `bin`, answered 201, or 409 when it exists already.
+
+        Raises CallFailed for any other answer, and when none comes in time.
+        """
         boundary = f"lapel-{self._dice.getrandbits(128):032x}"
         parts = [
             f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -117,11 +128,11 @@ class Caller:
     async def put(
         self, url: str, headers: Mapping[str, str], content: bytes, expected: Collection[int]
     ) -> Answer:
-        """PUT to a signed link. Raises CallFailed."""
+        """PUT to a signed link. Raises CallFailed when no answer with an `expected` status comes in time."""
         return await self._repeat("PUT", "PUT", url, dict(headers), content, expected)
 
     async def get(self, name: str, url: str) -> bytes:
-        """What a signed link holds. Raises CallFailed."""
+        """The bytes behind a signed link. Raises CallFailed when it is not answered with 200 in time."""
         return (await self._repeat(name, "GET", url, {}, b"", OK)).content
 
     async def _repeat(
@@ -179,11 +190,11 @@ class Caller:
 
 
 def _reason_to_repeat(answer: Answer) -> str | None:
-    """Why an answer is not the last word; None when it is."""
+    """Why the call must be repeated after this answer; None when the answer is final."""
     if answer.status in (425, 429, 503):
         return str(answer.status)
     if answer.status == 409 and _IN_USE in answer.content:
-        return "409 idempotency_key_in_use"  # our own lost call is still running
+        return "409 idempotency_key_in_use"  # our own call whose answer was lost still runs
     return None
 
 

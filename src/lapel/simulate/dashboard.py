@@ -1,4 +1,4 @@
-"""How a simulation goes, on a terminal, while it goes."""
+"""The live view of a running simulation on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RATED = ("heartbeats", "recordings", "uploads promised", "commands executed", "
 
 
 async def watch(fleet: Fleet, console: Console) -> None:
-    """Draws until it is cancelled."""
+    """Draws the state of `fleet` twice a second until it is cancelled."""
     rates = _Rates(fleet)
     with Live(_drawn(fleet, rates), console=console, auto_refresh=False, transient=True) as live:
         while True:
@@ -31,7 +31,7 @@ async def watch(fleet: Fleet, console: Console) -> None:
 
 
 class _Rates:
-    """How often things happened in a second, lately."""
+    """Events per second, over the last _WINDOW refreshes."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -39,12 +39,12 @@ class _Rates:
         self.sample()
 
     def sample(self) -> None:
-        """Remember the counts of now."""
+        """Takes a sample of the counts."""
         counts = self._fleet.meter.counts
         self._samples.append((time.monotonic(), {name: counts[name] for name in _RATED}))
 
     def of(self, name: str) -> float:
-        """How often in a second."""
+        """Events of this name per second."""
         (then, before), (now, latest) = self._samples[0], self._samples[-1]
         return (latest[name] - before[name]) / (now - then) if now > then else 0.0
 

@@ -1,4 +1,8 @@
-"""A simulated device: what it knows of itself, small enough that a hundred thousand fit."""
+"""The state of a simulated device, small enough that a hundred thousand fit into memory.
+
+Recordings, commands, token refreshes and offline times come at random with a constant rate: a Poisson
+process.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ _OFFERS_WITHIN = 300  # seconds
 
 
 class Activity(enum.IntEnum):
-    """What a device, or its backend for it, does from time to time."""
+    """Activities of a device, and of the backend for that device."""
 
     BEAT = 0
     RECORD = 1
@@ -32,7 +36,7 @@ class Activity(enum.IntEnum):
 
 @dataclass(slots=True)
 class Pending:
-    """A recording that is not uploaded yet, and how far it is; its bytes are made again from the number."""
+    """A recording that is not uploaded yet, and its progress. Its bytes are made anew from `number`."""
 
     number: int
     recording_id: str | None = None
@@ -42,7 +46,7 @@ class Pending:
 
 @dataclass(slots=True)
 class Device:
-    """One device. Times are seconds of the fleet's own time."""
+    """One device. All times are seconds of simulated time."""
 
     index: int
     serial_number: str
@@ -51,12 +55,12 @@ class Device:
     token: str = ""
     generation: int = 0
     version: str = FIRST_VERSION
-    update: str | None = None  # the assignment whose version the next heartbeat reports
-    failure: tuple[str, str] | None = None  # the assignment that could not be applied, and why
+    update: str | None = None  # the assignment that the next heartbeat reports as applied
+    failure: tuple[str, str] | None = None  # the assignment that failed, and why
     battery: int = 100
     is_charging: bool = False
     is_offline: bool = False
-    is_refreshing: bool = False  # asked for another token, and heard no answer yet
+    is_refreshing: bool = False  # asked for a new token, no answer yet
     steps: int = 0
     beats: int = 0
     recordings: int = 0
@@ -68,22 +72,22 @@ class Device:
     due: array[float] = field(default_factory=lambda: array("d"))
 
     def uuid_of(self, plan: Plan, number: int) -> str:
-        """The UUID of its recording with that number; the same one whenever it is asked for."""
+        """The UUID of its recording with that number; always the same one."""
         return str(uuid5(NAMESPACE_OID, f"{plan.run}-{self.index}-{number}"))
 
     @property
     def next(self) -> Activity:
-        """What is due first."""
+        """The activity that is due first."""
         return Activity(min(range(len(self.due)), key=self.due.__getitem__))
 
 
 def dice_of(plan: Plan, device: Device, purpose: str, number: int) -> Random:
-    """Chance that depends on nothing but the seed and what it is for."""
+    """A random generator that depends only on the plan's seed, the device, the purpose and the number."""
     return Random(zlib.crc32(f"{plan.seed}/{device.index}/{purpose}/{number}".encode()))  # noqa: S311
 
 
 def schedule(plan: Plan, device: Device) -> None:
-    """Sets when the device does everything for the first time."""
+    """Sets the time of each activity's first occurrence."""
     dice = dice_of(plan, device, "life", 0)
     rates = plan.rates
     length = plan.minutes * 60 * plan.speed
@@ -102,10 +106,10 @@ def schedule(plan: Plan, device: Device) -> None:
 
 
 def after(dice: Random, now: float, rate: float) -> float:
-    """When something that happens `rate` times an hour happens next."""
+    """The next time, in seconds, of an event that happens `rate` times an hour on average."""
     return now + dice.expovariate(rate / 3600) if rate > 0 else NEVER
 
 
 def spell(dice: Random) -> float:
-    """How long a device is offline."""
+    """How long a device stays offline, in seconds."""
     return dice.uniform(5, 120)

@@ -1,4 +1,4 @@
-"""A whole simulation: devices are made, live, are held against the server's word, and go."""
+"""A whole simulation: devices are made, live, are compared with the server's promises, and are removed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from lapel.simulate.plan import Plan
 from lapel.simulate.report import Report, report_of
 
 T = TypeVar("T")
-_LONGEST_NAP = 0.05  # seconds in which the fleet looks whether an earlier activity has come up
-_QUIET_DEVICES = 1000  # of those whose journal is empty, this many are asked for in the end
+_LONGEST_NAP = 0.05  # seconds, after which the fleet looks whether an earlier activity was scheduled
+_QUIET_DEVICES = 1000  # so many of the devices with an empty journal are checked at the end
 
 
 class Fleet:
     """One simulation against a running server.
 
-    `phase` says what is being done, and `done` how much of it; `kept` counts promises found kept so far,
-    once they are looked for.
+    `phase`: the current phase. `done`: how many items of it are done. `kept`: promises found kept so far;
+    None before they are checked.
     """
 
     def __init__(self, plan: Plan, base_url: str, key: str, stop: asyncio.Event) -> None:
-        """`key`: with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early."""
+        """`key`: an API key with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early."""
         self.plan = plan
         self.meter = Meter()
         self.phase = "starting"
@@ -53,7 +53,10 @@ class Fleet:
         self._began = 0.0
 
     async def run(self) -> Report:
-        """The simulation from beginning to end. Raises SimulationError when it cannot begin."""
+        """Runs the whole simulation.
+
+        Raises SimulationError when the server does not answer or the devices cannot be made.
+        """
         dice = Random(self.plan.seed)  # noqa: S311
         connector = aiohttp.TCPConnector(limit=self.plan.connections, limit_per_host=0)
         with tempfile.TemporaryDirectory(prefix="lapel-simulate-") as folder:
@@ -62,7 +65,7 @@ class Fleet:
                 async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
                     caller = Caller(session, self._base_url, self.meter, dice, self.plan.drop)
                     backend = Backend(caller, self._key, self.plan)
-                    # What is asked and removed in the end is not what is measured.
+                    # Calls that compare and remove at the end are not measured.
                     calm = Caller(session, self._base_url, Meter(), dice, 0)
                     return await self._run(backend, journal, calm)
             finally:
@@ -70,7 +73,7 @@ class Fleet:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that the fleet has lived; 0 before."""
+        """Seconds, by the clock, that the fleet has lived; 0 before it does."""
         return self._lived or (time.monotonic() - self._began if self._began else 0.0)
 
     async def _run(self, backend: Backend, journal: Journal, calm: Caller) -> Report:
@@ -113,7 +116,7 @@ class Fleet:
             raise SimulationError(f"the fleet cannot be made: {fault}") from fault
 
     async def _live(self, life: Life) -> None:
-        """Every device does what is due, no more than `connections` of them at once."""
+        """Runs each device's activities when they are due, those of at most `connections` devices at once."""
         self._begin("living")
         self.meter.total = Histogram()
         self._heap = [(min(device.due), device.index) for device in self._devices if device.token]
@@ -141,7 +144,7 @@ class Fleet:
             slots.release()
 
     def _now(self) -> float:
-        """The fleet's own time, in seconds since it began to live."""
+        """Simulated time, in seconds since the fleet began to live."""
         return (time.monotonic() - self._began) * self.plan.speed
 
     async def _judge(self, backend: Backend, journal: Journal) -> Verdict:
@@ -151,7 +154,7 @@ class Fleet:
             entries[entry.device].append(entry)
         oracle = Oracle(backend)
         quiet = (each for each in self._devices if each.id and each.index not in entries)
-        # A list, made before judging takes entries away: who has been judged must not look quiet then.
+        # A list, made before `one` takes entries away: a device that was judged must not count as quiet.
         asked = [self._devices[index] for index in entries] + list(itertools.islice(quiet, _QUIET_DEVICES))
 
         async def one(device: Device) -> None:
@@ -162,7 +165,7 @@ class Fleet:
         return oracle.verdict
 
     async def _remove(self, backend: Backend) -> bool:
-        """Whether everything that was made is gone, save what the server erases by and by."""
+        """Removes everything that was made; False when a removal failed. The server erases data later."""
         self._begin("removing")
         failed = 0
 
@@ -184,7 +187,7 @@ class Fleet:
     async def _each(
         self, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, stoppable: bool = False
     ) -> None:
-        """`work` for each item, `connections` at a time."""
+        """Runs `work` for each item, `connections` at a time. Raises the first error of any."""
         rest = iter(items)
 
         async def worker() -> None:

@@ -1,7 +1,7 @@
-"""What each device asked for and was told: one JSON line each, only ever appended.
+"""The journal of what each device asked for and was promised: JSON lines, append-only.
 
-A line that begins something is written **before** it is asked for, every other one after its answer: what
-a device was not told, it was not promised. Heartbeats are counted, not written.
+A line that begins something is written **before** the request, every other line after the answer: a promise
+counts only when the device has received it. Heartbeats are counted, not written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Announcing(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promised(msgspec.Struct, frozen=True, tag=True):
-    """200 of upload-complete: this media is kept, and is these bytes."""
+    """200 of upload-complete: the server keeps this media, with this SHA-256 and size in bytes."""
 
     device: int
     uuid: str
@@ -47,14 +47,14 @@ class Commanded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Executed(msgspec.Struct, frozen=True, tag=True):
-    """The device did what a command says."""
+    """The device executed a command."""
 
     device: int
     command_id: str
 
 
 class Acknowledged(msgspec.Struct, frozen=True, tag=True):
-    """200 of ack: the server knows how the command ended."""
+    """200 of ack: the server has stored how the command ended."""
 
     device: int
     command_id: str
@@ -76,14 +76,14 @@ class Updated(msgspec.Struct, frozen=True, tag=True):
 
 
 class UpdateFailed(msgspec.Struct, frozen=True, tag=True):
-    """200 of a heartbeat that reported that the update failed."""
+    """200 of a heartbeat that reported a failed update."""
 
     device: int
     assignment_id: str
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True):
-    """An answer that breaks the contract, seen on the spot."""
+    """An answer that breaks the contract, detected when it arrived."""
 
     device: int
     kind: str
@@ -107,7 +107,7 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 class Journal:
-    """All devices' journals, in one file: memory does not grow with them."""
+    """The journals of all devices in one file, so that memory does not grow with them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -118,11 +118,11 @@ class Journal:
         self._file.write(_encode(entry) + b"\n")
 
     def close(self) -> None:
-        """No more lines."""
+        """Closes the file for writing; `read` still works."""
         self._file.close()
 
     def read(self) -> Iterator[Entry]:
-        """Every line so far, in the order of writing."""
+        """All entries so far, in the order of writing."""
         if not self._file.closed:
             self._file.flush()
         with self._path.open("rb") as lines:

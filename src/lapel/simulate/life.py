@@ -1,4 +1,4 @@
-"""What devices do all day, and what is done to them; every surprise goes into the journal."""
+"""The activities of devices and of their backend. Every violation of the contract goes into the journal."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from lapel.simulate.plan import Plan
 from lapel.simulate.uploads import Uploader
 from lapel.simulate.wire import Beat, Command, Manifest, Page, Token
 
-_RETRY = 15.0  # seconds of the fleet's time until a device tries again what failed
-_JITTER = 0.1  # of the interval
-_MOST_EVENTS = 16  # diagnostics in one heartbeat
+_RETRY = 15.0  # seconds of simulated time until a device repeats a failed activity
+_JITTER = 0.1  # share of the interval
+_MOST_EVENTS = 16  # diagnostic events in one heartbeat
 _COMMANDS = ("start_recording", "stop_recording", "trigger_upload")
 _Doing: TypeAlias = Callable[[Device, float, Random], Awaitable[None]]
 
@@ -58,7 +58,10 @@ class Life:
         }
 
     async def step(self, device: Device, now: float) -> None:
-        """The device's next activity, and when it comes again. Never raises for what a server may do."""
+        """Runs the device's next activity at `now` (seconds of simulated time) and schedules it again.
+
+        Never raises CallFailed or SimulationError: both are counted, and the activity is repeated later.
+        """
         if device.is_offline:
             device.is_offline = False
             self._meter.counts["offline"] -= 1
@@ -138,7 +141,7 @@ class Life:
         return body
 
     def _hear_of_events(self, device: Device, accepted: list[str]) -> None:
-        """A device deletes those events that the server says it has, and only those."""
+        """The device deletes exactly those events that the server has accepted."""
         sent = device.unaccepted[:_MOST_EVENTS]
         missing = set(sent) - set(accepted)
         if missing:
@@ -147,7 +150,7 @@ class Life:
         device.unaccepted = [each for each in device.unaccepted if each not in accepted]
 
     def _ended_update(self, device: Device) -> str | None:
-        """The update whose end the heartbeat just answered has told."""
+        """The assignment whose end the heartbeat reported that was just answered; None when there is none."""
         ended: str | None = None
         if device.update is not None:
             ended, device.update = device.update, None
@@ -168,7 +171,7 @@ class Life:
             self._violation(device, "firmware is not as offered", wrong)
 
     async def _obey(self, device: Device, command: Command, now: float, dice: Random) -> None:
-        """Does what a command says, once, and says so until it is heard."""
+        """Executes a command once, and sends its ack until that is answered."""
         ended = device.executed.get(command.id)
         if ended is None:
             fault = await self._keyring.fault_of(
@@ -182,7 +185,7 @@ class Life:
         path = f"/devices/{device.id}/commands/{command.id}/ack"
         body = {"status": ended, **result}
         is_heard = False
-        for _ in range(2 if dice.random() < 0.1 else 1):  # now and then, twice for nothing
+        for _ in range(2 if dice.random() < 0.1 else 1):  # now and then a needless second time
             answer = await self._caller.api("ack", "POST", path, device.token, body, expected=(200, 409))
             is_heard = answer.status == 200  # 409: it has ended before
         if is_heard:
@@ -215,7 +218,7 @@ class Life:
             if await self._uploader.advance(device, device.pending[0]):
                 del device.pending[0]
             elif dice.random() < 0.05:
-                return  # broken off here, and gone on with later
+                return  # interrupted here, continued later
         device.due[Activity.UPLOAD] = NEVER
 
     async def _command(self, device: Device, now: float, dice: Random) -> None:
@@ -237,7 +240,7 @@ class Life:
                 await self._obey(device, command, now, dice)
 
     async def _refresh(self, device: Device, now: float, dice: Random) -> None:
-        device.is_refreshing = True  # until there is an answer, the old token is good for this alone
+        device.is_refreshing = True  # until there is an answer, the old token is used for nothing else
         old = device.token
         answer = await self._caller.api("refresh", "POST", "/devices/me/token/refresh", old)
         device.token, device.is_refreshing = answer.read(Token).device_token, False
@@ -246,11 +249,11 @@ class Life:
         await self._check_ended(device, old)
 
     async def _rebind(self, device: Device, now: float, dice: Random) -> None:
-        if device.pending and device.token:  # theirs who wore it until now
+        if device.pending and device.token:  # these recordings belong to the present end user: upload first
             device.due[Activity.UPLOAD] = now
             device.due[Activity.REBIND] = now + _RETRY
             return
-        # Given up before it is asked for: if nobody answers for good, the token may have ended or not.
+        # Dropped before the call: without a final answer the token may or may not have ended.
         old, device.token = device.token, ""
         await self._backend.unbind(device)
         device.executed.clear()

@@ -1,4 +1,4 @@
-"""A call whose answer nobody hears: the connection ends at some byte of the request or of the answer."""
+"""A call whose answer is lost: the connection ends at a random byte of the request or of the answer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from random import Random
 from urllib.parse import urlsplit
 
 _PATIENCE = 10.0
-_LONGEST_ANSWER = 3000  # bytes; a cut behind the end of an answer loses all of it
+_LONGEST_ANSWER = 3000  # bytes; a cut past the end reads the whole answer and drops it
 
 
 async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, dice: Random) -> None:
-    """Makes the call and drops the connection: half of the times within the request, which then may or may
-    not have been understood, half of the times within the answer. What it answers is not looked at."""
+    """Makes the call and drops the connection: half of the time within the request, else within the answer.
+
+    The server may or may not process a request that was cut. The answer is not looked at.
+    """
     where = urlsplit(url)
     secure = where.scheme == "https"
     target = (where.path or "/") + (f"?{where.query}" if where.query else "")
@@ -23,7 +25,8 @@ async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, d
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     request = "\r\n".join(lines).encode() + body
     sent = dice.randrange(len(request)) if dice.random() < 0.5 else len(request)
-    # Of what was sent whole at least one byte is heard: else it might be done later than its repeat.
+    # After a whole request at least one byte of the answer is read: otherwise the server could process the
+    # request later than its repeat.
     heard = dice.randrange(1, _LONGEST_ANSWER) if sent == len(request) else 0
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(_PATIENCE):

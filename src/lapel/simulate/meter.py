@@ -1,4 +1,4 @@
-"""What a simulation counts and how long calls take, in memory that does not grow with them."""
+"""Counts and latencies of a simulation, in memory that does not grow with the number of calls."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ _BUCKETS = 1 + int(math.log(200_000 / _SMALLEST) / _STEP)
 
 
 class Histogram:
-    """Lengths of time in milliseconds, to within 2 %, from 10 microseconds to 200 seconds."""
+    """Durations in milliseconds, to within 2 %, from 10 microseconds to 200 seconds.
+
+    The bounds of the buckets grow by 2 %. Shorter and longer durations count in the first and the last
+    bucket.
+    """
 
     def __init__(self) -> None:
         self._counts = [0] * _BUCKETS
         self.count = 0
 
     def add(self, ms: float) -> None:
-        """One more."""
+        """Counts one duration."""
         at = int(math.log(max(ms, _SMALLEST) / _SMALLEST) / _STEP)
         self._counts[min(at, _BUCKETS - 1)] += 1
         self.count += 1
 
     def quantile(self, share: float) -> float | None:
-        """What `share` of them do not exceed; None when there are none."""
+        """The duration in ms that a `share` (0 to 1) of all do not exceed; None when there are none."""
         if not self.count:
             return None
         wanted = math.ceil(share * self.count)
@@ -37,10 +41,10 @@ class Histogram:
 
 
 class Meter:
-    """Everything that is counted.
+    """All counts and latencies of a simulation.
 
-    counts: things that happened. errors: what went wrong, by kind. repeats: calls made again, by why.
-    calls: how long the answers of each call took. late: how long after its time a device was served.
+    counts: events by name. errors: by kind. repeats: repeated calls by reason. calls: latency by call. total:
+    latency of all calls. late: how long after its due time a device acted.
     """
 
     def __init__(self) -> None:
@@ -52,7 +56,7 @@ class Meter:
         self.late = Histogram()
 
     def took(self, name: str, seconds: float) -> None:
-        """A call was answered."""
+        """Counts the answer of a call that took `seconds`."""
         ms = seconds * 1000
         histogram = self.calls.get(name)
         if histogram is None:

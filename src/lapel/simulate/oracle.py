@@ -1,4 +1,4 @@
-"""Holds what the devices were told against what the server tells now."""
+"""The oracle: compares what the server promised to the devices with what it answers at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST_FINDINGS = 200
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """One thing that is not as it was promised: of what kind, with which device, and what exactly."""
+    """One broken promise: its kind, the device, and the details."""
 
     kind: str
     serial_number: str
@@ -40,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True, order=True):
 
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """What became of the promises. `broken` counts those not kept by kind; `findings` are the first ones."""
+    """Result of the comparison. `broken`: broken promises by kind. `findings`: the first MOST_FINDINGS."""
 
     promised: int = 0
     kept: int = 0
@@ -92,14 +92,14 @@ class _Told:
 
 
 class Oracle:
-    """Asks with the backend's key. Add devices one by one, from several tasks if you like."""
+    """Reads with the backend's key. `judge` may be called from several tasks; `verdict` is their sum."""
 
     def __init__(self, backend: Backend) -> None:
         self.verdict = Verdict()
         self._backend = backend
 
     async def judge(self, device: Device, entries: Iterable[Entry]) -> None:
-        """Everything that one device was told."""
+        """Checks every promise to one device. CallFailed and SimulationError become findings."""
         told = _Told(entries)
         for violation in told.violations:
             self._find(violation.kind, device, violation.detail)
@@ -130,7 +130,7 @@ class Oracle:
             self._find("heartbeats lost", device, f"{device.beats} were answered")
 
     async def _recordings(self, device: Device, told: _Told) -> None:
-        """Each promise is listed once, is what was promised, and can be downloaded."""
+        """Each promised recording must be listed once, match its promise, and be downloadable."""
         listed: defaultdict[str, list[Recording]] = defaultdict(list)
         async for row in self._walk(f"/recordings?device_id={device.id}", Page[Recording]):
             listed[row.recording_uuid or row.id].append(row)

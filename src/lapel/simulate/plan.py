@@ -1,4 +1,4 @@
-"""What a simulation is to be like."""
+"""The parameters of a simulation."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import msgspec
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a device does something beside its heartbeat, per hour of its own time."""
+    """How often a device does something besides its heartbeat, per hour of simulated time."""
 
     recordings: float = 30
     commands: float = 20
     refreshes: float = 6
     rebindings: float = 2
-    spells: float = 4  # of being offline
+    spells: float = 4  # periods of being offline
 
 
 NOTHING = Rates(recordings=0, commands=0, refreshes=0, rebindings=0, spells=0)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A simulation. The fleet's time runs `speed` times as fast as the clock.
+    """A simulation. Simulated time runs `speed` times as fast as the clock.
 
-    minutes: how long the fleet lives, on the clock. interval: seconds of its own time between two
-    heartbeats of a device. drop: which share of all answers is thrown away. updates: which share of
-    the devices is offered new firmware. connections: how many calls may be under way at once.
-    seed: the same seed makes the same choices; what meets what is up to the network. run: names what the
-    simulation makes, so that two of them never meet. keep: leave everything in place at the end.
+    minutes: how long the fleet lives, by the clock. interval: seconds of simulated time between two
+    heartbeats of a device. drop: share of all answers to lose, 0 to 1. updates: share of the devices that is
+    offered new firmware, 0 to 1. connections: how many calls may be under way at once.
+    seed: the same seed makes the same choices; the order of calls depends on the network. run: part of every
+    name that the simulation makes, so that two simulations never collide. keep: remove nothing at the end.
     """
 
     devices: int
@@ -42,10 +42,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def model(self) -> str:
-        """The model of its devices: firmware made for it is offered to nobody else."""
+        """The model of its devices; no other device is offered firmware for this model."""
         return f"simulated_{self.run}"
 
     @property
     def people(self) -> int:
-        """How many end users share the devices."""
+        """The number of end users who share the devices."""
         return min(self.devices, 1000)

@@ -1,4 +1,4 @@
-"""What a simulation ends with."""
+"""The report at the end of a simulation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lapel.simulate.plan import Plan
 
 
 class Uploads(msgspec.Struct, frozen=True):
-    """Uploads whose completion was answered 200, and what the server has of them now."""
+    """Uploads whose completion was answered 200, and what the server has of them at the end."""
 
     promised: int
     kept: int
@@ -19,7 +19,7 @@ class Uploads(msgspec.Struct, frozen=True):
 
 
 class Commands(msgspec.Struct, frozen=True):
-    """Commands; `twice` are those that a device had to execute again."""
+    """Commands. `twice`: those that a device had to execute a second time, which breaks a promise."""
 
     sent: int
     executed: int
@@ -28,7 +28,7 @@ class Commands(msgspec.Struct, frozen=True):
 
 
 class Ota(msgspec.Struct, frozen=True):
-    """Firmware offers, and what the devices reported of them."""
+    """Firmware offers, and their ends as the devices reported them."""
 
     offered: int
     applied: int
@@ -36,14 +36,14 @@ class Ota(msgspec.Struct, frozen=True):
 
 
 class Diagnostics(msgspec.Struct, frozen=True):
-    """Diagnostic events made by devices, and those that the server says it has."""
+    """Diagnostic events made by devices, and those that the server has accepted."""
 
     made: int
     accepted: int
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """How long answers took, in milliseconds; null when there were none."""
+    """Latencies in milliseconds; null when there were no answers."""
 
     count: int
     p50: float | None
@@ -52,9 +52,9 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of it; `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
+    """The whole report. `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
 
-    `late` is how long after its time a device could act: when it grows, more was asked than was done.
+    `late`: how long after its due time a device acted. It grows when the load is higher than what was served.
     """
 
     run: str
@@ -83,14 +83,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether everything that was promised is there, once."""
+        """Whether every promise was kept: everything is there, once."""
         return not self.broken
 
 
 def report_of(
     plan: Plan, meter: Meter, verdict: Verdict, *, seconds: float, ended_early: bool, left_behind: bool
 ) -> Report:
-    """The report of a simulation that lived for `seconds`."""
+    """The report of a simulation whose fleet lived for `seconds` by the clock."""
     counts = meter.counts
     total = latency_of(meter.total)
     return Report(
@@ -126,14 +126,14 @@ def report_of(
 
 
 def latency_of(histogram: Histogram) -> Latency:
-    """The usual quantiles."""
+    """Count, p50, p95 and p99 of a histogram."""
     return Latency(
         histogram.count, histogram.quantile(0.5), histogram.quantile(0.95), histogram.quantile(0.99)
     )
 
 
 def lines_of(report: Report) -> str:
-    """The report for people."""
+    """The report as lines for people."""
     latency = "no call" if report.p50 is None else f"p50 {report.p50}, p95 {report.p95}, p99 {report.p99} ms"
     lines = [
         f"Lived       {report.devices:,} devices for {report.seconds:,} s"

@@ -1,4 +1,4 @@
-"""How a device takes firmware: what it downloads must be what it was offered, byte for byte."""
+"""Firmware updates of a device: the downloaded file must match the offer byte for byte."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lapel.simulate.caller import Caller
 from lapel.simulate.device import Device
 from lapel.simulate.wire import Manifest
 
-_FAILS = 0.05  # of all updates, for reasons of the device
+_FAILS = 0.05  # share of all updates that fail on the device
 
 
 async def take(caller: Caller, device: Device, offer: Manifest, dice: Random) -> str | None:
-    """Downloads and installs; the next heartbeat tells how it went. What is wrong with the file, or None.
+    """Downloads and installs firmware; the next heartbeat reports the result.
 
-    Raises CallFailed when the link does not answer.
+    Gives what is wrong with the file, or None. Raises CallFailed when the link is not answered with 200.
     """
     file = await caller.get("firmware", offer.download_url)
     wrong = _fault_of(offer, file)

@@ -1,4 +1,4 @@
-"""How a device gets a recording to the server, one step after the other, each of which it may repeat."""
+"""The upload of a recording by a device: one step after the other; each step may be repeated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHORTEST, _LONGEST = 2, 40  # seconds of audio
 
 
 class Uploader:
-    """Takes pending recordings to the server's promise."""
+    """Uploads pending recordings until the server promises to keep them."""
 
     def __init__(self, caller: Caller, plan: Plan, meter: Meter, journal: Journal) -> None:
         self._caller = caller
@@ -24,7 +24,11 @@ class Uploader:
         self._recorder = Recorder()
 
     async def advance(self, device: Device, pending: Pending) -> bool:
-        """The recording's next step; True when that was the last one. Raises CallFailed."""
+        """Does the recording's next step; True when that was the last one.
+
+        Raises CallFailed when a call gets no expected answer, and SimulationError when an answer breaks the
+        contract.
+        """
         if pending.recording_id is None:
             await self._announce(device, pending)
             return False
@@ -39,7 +43,7 @@ class Uploader:
             if answer.status == 200:
                 pending.is_stored = True
             else:
-                pending.upload = None  # the link has expired while the device was offline
+                pending.upload = None  # the link expired while the device was offline
             return False
         await self._complete(device, pending, audio, pending.recording_id, pending.upload)
         return True
@@ -72,7 +76,7 @@ class Uploader:
             "file_size_bytes": len(audio.data),
             "duration_seconds": audio.duration_ms / 1000,
         }
-        # Now and then it is not the device that completes, but the phone that it handed the upload to.
+        # One upload in five is completed with its upload token, as by a phone that the device handed it to.
         token = upload.upload_token if pending.number % 5 == 4 else device.token
         answer = await self._caller.api(
             "complete", "POST", f"/recordings/{recording_id}/upload-complete", token, body

@@ -1,4 +1,4 @@
-"""The part of the contract's answers that a fleet reads."""
+"""The parts of the API's answers that the simulation reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Made(msgspec.Struct):
-    """Anything that was made."""
+    """Any resource that was made."""
 
     id: str
 
@@ -60,7 +60,7 @@ class Beat(msgspec.Struct):
 
 
 class Upload(msgspec.Struct):
-    """Where to PUT."""
+    """The signed link of an upload, and the headers to send."""
 
     media_id: str
     upload_url: str
@@ -69,7 +69,7 @@ class Upload(msgspec.Struct):
 
 
 class Media(msgspec.Struct):
-    """One object of a recording."""
+    """One media object of a recording."""
 
     id: str
     status: str
@@ -99,7 +99,7 @@ class Grant(msgspec.Struct):
 
 
 class Assignment(msgspec.Struct):
-    """One update offered to one device."""
+    """A firmware assignment: one update offered to one device."""
 
     id: str
     status: str

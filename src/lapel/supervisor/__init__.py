@@ -1,1 +1,1 @@
-"""`lapel serve`: the process tree, from the data folder's lock to the last process that stops."""
+"""The process tree of `lapel serve`, from the data folder's lock until the last process has ended."""

@@ -1,4 +1,8 @@
-"""One child process of the tree: how it is started, found ready, found dead and started again."""
+"""One child process of the tree: start, readiness, exit and restart.
+
+Restarts are delayed by exponential backoff: FIRST_DELAY, doubled by each further death, at most
+LONGEST_DELAY.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +19,31 @@ import structlog
 
 Role = Literal["api", "worker", "store"]
 
-FIRST_DELAY = 0.1  # seconds before the first restart; doubled by each further one
-LONGEST_DELAY = 10.0
-STABLE = 30.0  # seconds of life after which a death counts as the first one again
+FIRST_DELAY = 0.1  # seconds before the first restart; each further death doubles it
+LONGEST_DELAY = 10.0  # seconds
+STABLE = 30.0  # seconds; a process that lived this long resets the backoff
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 
 class Backoff:
-    """How long to wait before the next start."""
+    """Exponential backoff between restarts."""
 
     def __init__(self) -> None:
         self.failures = 0
 
     def after(self, lived: float) -> float:
-        """Seconds to wait after a process that `lived` so many seconds."""
+        """Counts the death of a process that lived `lived` seconds; gives the seconds to wait."""
         self.failures = 1 if lived >= STABLE else self.failures + 1
         return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self.failures - 1, 20))
 
 
 class Child:
-    """A process of our own programs. `environment` gets the process's own additions."""
+    """One of our own processes.
+
+    `environment` takes the variables of this process and gives its whole environment. `listener`: descriptor
+    of a listening socket that the process inherits.
+    """
 
     def __init__(
         self,
@@ -58,12 +66,14 @@ class Child:
 
     @property
     def failures(self) -> int:
-        """Deaths in a row without a stable life between."""
+        """Deaths in a row, without a life of STABLE seconds between them."""
         return self._backoff.failures
 
     def start(self) -> None:
-        """Starts the process; it will write to `ready_fd` once it serves. When the system has no room
-        for another process, that is a death like any other, and there will be another try."""
+        """Starts the process, which writes to `ready_fd` once it serves.
+
+        When the operating system cannot start it, that counts as a death, and a restart is planned.
+        """
         self._close_ready()
         self.restart_at, self.ready = None, False
         self.ready_fd, write = os.pipe()
@@ -73,7 +83,7 @@ class Child:
             own["LAPEL_LISTEN_FD"] = str(self._listener)
             passed.append(self._listener)
         try:
-            # A group of its own: Ctrl-C in the terminal is for us, who stop the tree in order.
+            # Its own process group: Ctrl-C in the terminal reaches only us, and we stop the tree in order.
             self.process = subprocess.Popen(
                 command(self.role), env=self._environment(own), pass_fds=passed,
                 stdin=subprocess.DEVNULL, process_group=0,
@@ -87,7 +97,7 @@ class Child:
         self._started = time.monotonic()
 
     def hear(self) -> bool:
-        """Reads what the process wrote to the ready pipe: True when it has just become ready."""
+        """Reads the ready pipe; True when the process has just become ready."""
         if self.ready_fd is None:
             return False
         said = os.read(self.ready_fd, 64)
@@ -97,7 +107,7 @@ class Child:
         return self.ready
 
     def reap(self) -> int | None:
-        """The exit status if the process has ended since the last call; plans the restart."""
+        """The exit status when the process has ended since the last call, else None; plans the restart."""
         if self.process is None:
             return None
         status = self.process.poll()
@@ -110,7 +120,7 @@ class Child:
         return status
 
     def send(self, number: signal.Signals) -> None:
-        """Sends a signal, if the process lives."""
+        """Sends a signal when the process is running."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
@@ -122,14 +132,14 @@ class Child:
 
 
 def command(role: Role) -> Sequence[str]:
-    """The command line of a child. `-P`: the folder we happen to stand in holds no code of ours."""
+    """The command line of a child. `-P` keeps Python from importing code from the working directory."""
     return [sys.executable, "-P", "-m", "lapel.cli.child", role]
 
 
 def stop_all(children: Sequence[Child], patience: float, hurry: Callable[[], bool]) -> list[str]:
-    """Ends the processes: SIGTERM, then SIGKILL after `patience` seconds or as soon as `hurry`.
+    """Ends the processes: SIGTERM, then SIGKILL after `patience` seconds or as soon as `hurry()` is true.
 
-    Gives the names of those that had to be killed.
+    Gives the names of the processes that had to be killed.
     """
     for child in children:
         child.send(signal.SIGTERM)

@@ -1,11 +1,11 @@
-"""The data folder of one machine: who may use it now, what made it, and its secret.
+"""The data folder of one machine: its lock, its version and its secret.
 
-VERSION     which schema, PostgreSQL and layout the folder holds
+VERSION     schema, PostgreSQL major and layout of the folder
 secret      key material of token hashes and sealed values, 0600
-secret_previous  the secret before a change, 0600, where a restore brought one
-first-key   the first API key, 0600, when it was made where no terminal showed it; the owner deletes it
-postgres/   the embedded database        postgres.log   what it logs
-objects/    the embedded store           restoring      while a restore into the folder is under way
+secret_previous  the secret before the last change, 0600; only after a restore that brought one
+first-key   the first API key, 0600; only when no terminal could show it; the owner deletes the file
+postgres/   the embedded database        postgres.log   its log
+objects/    the embedded store           restoring      exists while a restore into the folder runs
 lapel.lock  held by the one process that uses the folder
 run.json    how to reach the running server, while it runs
 """
@@ -40,7 +40,7 @@ class DataFolderError(RuntimeError):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """What the folder holds: newest migration, PostgreSQL's major, layout of the folder."""
+    """Content of VERSION: newest migration, PostgreSQL's major, layout of the folder."""
 
     schema: str
     postgres: int
@@ -48,7 +48,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """How to reach the server that runs on the folder."""
+    """Content of run.json: how to reach the server that runs on the folder."""
 
     pid: int
     base_url: str
@@ -60,7 +60,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class DataFolder:
-    """One folder, made by `prepare`; `lock` before use."""
+    """One data folder. `prepare` makes it; hold the `lock` while using it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +75,10 @@ class DataFolder:
         self._lock: int | None = None
 
     def prepare(self) -> None:
-        """Makes the folder (0700) when it is missing. Raises DataFolderError when it cannot be ours."""
+        """Makes the folder (0700) when it is missing.
+
+        Raises DataFolderError when it is not a folder, cannot be made, or belongs to another user.
+        """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -87,18 +90,21 @@ class DataFolder:
         self.check_owner()
 
     def check_owner(self) -> None:
-        """Raises DataFolderError for another user's folder, whose files we may not read."""
+        """Raises DataFolderError when the folder belongs to another user; root may use any folder."""
         if self.path.stat().st_uid != os.geteuid() and os.geteuid() != 0:
             raise DataFolderError(
                 f"{self.path} belongs to another user; run Lapel as that user, or choose another --data-dir."
             )
 
     def is_begun(self) -> bool:
-        """Whether an installation was made in the folder, or at least begun."""
+        """Whether the folder holds an installation, or the beginning of one."""
         return any(each.exists() for each in (self._version, self._secret, self.postgres, self.objects))
 
     def lock(self) -> None:
-        """Takes the folder for this process, until it ends. Raises DataFolderError when it is taken."""
+        """Takes the folder's lock for this process until `unlock` or the end of the process.
+
+        Raises DataFolderError when another process holds it.
+        """
         handle = os.open(self.path / "lapel.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,14 +118,17 @@ class DataFolder:
         self._lock = handle
 
     def unlock(self) -> None:
-        """Gives the folder back."""
+        """Releases the lock, if this process holds it."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     @contextlib.contextmanager
     def locked(self, patience: float = 0.0) -> Generator[None]:
-        """The lock for a block; tries for `patience` seconds, so that short commands queue up."""
+        """Holds the lock during the block. Tries for `patience` seconds, so that short commands queue up.
+
+        Raises DataFolderError when another process still holds it then.
+        """
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -143,12 +152,18 @@ class DataFolder:
             return True
 
     def version(self) -> Version | None:
-        """What VERSION says; None for a folder that was never finished. Raises DataFolderError."""
+        """Content of VERSION; None when the installation was never finished.
+
+        Raises DataFolderError when the file cannot be read.
+        """
         return _decoded(self._version, Version)
 
     def check_version(self) -> None:
-        """Raises DataFolderError when a newer Lapel, or one with another PostgreSQL, made the folder, or
-        when a restore into it was broken off."""
+        """Raises DataFolderError when this Lapel must not use the folder.
+
+        That is: a newer Lapel wrote it, it holds data of another PostgreSQL major, a restore into it was
+        broken off, or VERSION cannot be read.
+        """
         if self._restoring.exists():
             raise DataFolderError(
                 f"A restore into {self.path} was broken off. Empty the folder and run `lapel restore` again."
@@ -170,16 +185,23 @@ class DataFolder:
             )
 
     def needs_migration(self) -> bool:
-        """Whether the database may lack a migration this code has."""
+        """Whether the database may lack a migration that this code has.
+
+        Raises DataFolderError when VERSION cannot be read.
+        """
         found = self.version()
         return found is None or found.schema != newest_revision()
 
     def write_version(self) -> None:
-        """Records that the folder is as this code makes it."""
+        """Writes VERSION: the folder has this code's schema, PostgreSQL and layout."""
         write_durably(self._version, msgspec.json.encode(Version(newest_revision(), MAJOR, LAYOUT)) + b"\n")
 
     def secret(self, *, make: bool = True) -> str:
-        """The folder's secret, made on the first call of all. Raises DataFolderError when it is lost."""
+        """The folder's secret; with `make` a new folder gets one on the first call.
+
+        Raises DataFolderError when it is missing from a folder with a database (or without `make`), or
+        damaged.
+        """
         try:
             found = self._secret.read_text().strip()
         except FileNotFoundError:
@@ -193,7 +215,10 @@ class DataFolder:
         return _checked_secret(self._secret, found)
 
     def secret_previous(self) -> str | None:
-        """The secret before a change, None when the folder has none. Raises DataFolderError."""
+        """The secret before the last change; None when the folder has none.
+
+        Raises DataFolderError when it is damaged.
+        """
         try:
             found = self._secret_previous.read_text().strip()
         except FileNotFoundError:
@@ -201,20 +226,22 @@ class DataFolder:
         return _checked_secret(self._secret_previous, found)
 
     def put_secrets(self, secret: str, previous: str | None) -> None:
-        """Writes the secrets that come from a backup."""
+        """Writes the secrets from a backup."""
         write_durably(self._secret, secret.encode() + b"\n")
         if previous is not None:
             write_durably(self._secret_previous, previous.encode() + b"\n")
 
     def put_first_key(self, key: str) -> Path:
-        """Writes the first API key for the owner to fetch; gives the file."""
+        """Writes the first API key for the owner; gives the file."""
         write_durably(self._first_key, key.encode() + b"\n")
         return self._first_key
 
     @contextlib.contextmanager
     def restoring(self) -> Generator[None]:
-        """Marks the folder as half restored until the block ends well. Raises DataFolderError unless it is
-        empty."""
+        """Marks the folder as half restored until the block ends without an exception.
+
+        Raises DataFolderError when the folder is not empty.
+        """
         if any(entry.name != "lapel.lock" for entry in self.path.iterdir()):
             raise DataFolderError(f"{self.path} is not empty; restore into a new --data-dir.")
         write_durably(self._restoring, b"")
@@ -222,27 +249,30 @@ class DataFolder:
         self._restoring.unlink()
 
     def running(self) -> Running | None:
-        """What run.json says, if anything."""
+        """Content of run.json; None when it is missing or cannot be read."""
         with contextlib.suppress(DataFolderError):
             return _decoded(self._run, Running)
         return None
 
     def write_running(self, running: Running) -> None:
-        """Tells commands how to reach this server."""
+        """Writes run.json, which tells commands how to reach this server."""
         write_durably(self._run, msgspec.json.encode(running) + b"\n")
 
     def clear_running(self) -> None:
-        """The server is not to be reached any more."""
+        """Removes run.json: no server can be reached."""
         self._run.unlink(missing_ok=True)
 
 
 def store_credentials(secret: str) -> tuple[str, str]:
-    """Access key and its secret of the embedded store, the same in every process that knows `secret`."""
+    """Access key id and secret access key of the embedded store, derived from the installation's `secret`."""
     return STORE_KEY_ID, hmac.new(secret.encode(), b"embedded store", hashlib.sha256).hexdigest()
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replaces the file in one step, 0600; after a power cut it is the old or the new one, whole."""
+    """Replaces the file (0600) atomically: after a power cut it holds either the old or the new content.
+
+    `content` goes into a temporary file beside it, which is synced and renamed; then the folder is synced.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -259,7 +289,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def _checked_secret(path: Path, found: str) -> str:
-    """The secret read from `path`, which only its owner may read from here on."""
+    """The secret `found` in `path`, checked; also makes the file readable by its owner alone."""
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.chmod(0o600)
     if len(found) < 32:

@@ -1,4 +1,4 @@
-"""From the user's settings to what every process needs: sockets, database, complete settings."""
+"""Steps from the operator's settings to what every process needs: sockets, database, complete settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.settings import Settings, SettingsError
 from lapel.supervisor.data_folder import DataFolder, DataFolderError, store_credentials
 
-# Seconds. The kernel ends them at once; on a busy machine their sockets close a little later.
+# Seconds. When a supervisor is killed, the kernel ends its children at once; on a busy machine their sockets
+# close a little later.
 _KILLED_ONES_END = 2.0
 
 HAS_REVISION = "SELECT to_regclass('public.alembic_version')"
@@ -29,19 +30,22 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sockets:
-    """Listening sockets, kept open here so that a restarted process finds its clients waiting."""
+    """Listening sockets. They stay open here, so that clients wait while a process restarts."""
 
     public: Sequence[socket.socket]
     store: socket.socket | None
 
     def close(self) -> None:
-        """New connections are refused from here on."""
+        """Closes the sockets: from now on new connections are refused."""
         for each in (*self.public, *([self.store] if self.store else [])):
             each.close()
 
 
 def with_secret(settings: Settings, folder: DataFolder | None) -> Settings:
-    """The settings with the folder's secrets where none were given. Raises DataFolderError."""
+    """The settings, with the folder's secrets where none were given.
+
+    Raises DataFolderError when a secret in the folder is missing or damaged.
+    """
     if folder is None or settings.role != "all":
         return settings
     secret = folder.secret() if settings.secret is None else settings.secret
@@ -50,14 +54,17 @@ def with_secret(settings: Settings, folder: DataFolder | None) -> Settings:
 
 
 def needs_folder(settings: Settings) -> bool:
-    """Whether this machine keeps anything."""
+    """Whether this machine stores anything, and so needs a data folder."""
     if settings.role == "store":
         return True
     return settings.role == "all" and (settings.uses_embedded_database or settings.uses_embedded_store)
 
 
 def open_sockets(settings: Settings) -> Sockets:
-    """The public sockets (API, or the store on its own) and the store's internal one. Raises AddressInUse."""
+    """The public sockets (of the API, or of a store alone) and the store's internal one.
+
+    Raises AddressInUse when an address cannot be listened on.
+    """
     count = {"all": settings.api_processes, "api": settings.api_processes, "store": 1, "worker": 0}[
         settings.role
     ]
@@ -67,7 +74,7 @@ def open_sockets(settings: Settings) -> Sockets:
 
 
 def _listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """`listen`, with patience for the children of a killed supervisor, which are just ending."""
+    """`listen`, repeated while the children of a killed supervisor are still ending."""
     deadline = time.monotonic() + _KILLED_ONES_END
     while True:
         try:
@@ -79,7 +86,7 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def check_tls(settings: Settings) -> None:
-    """Raises SettingsError when certificate and key cannot be used together."""
+    """Raises SettingsError when certificate and private key cannot be read or do not belong together."""
     if settings.tls_cert is None or settings.tls_key is None:
         return
     try:
@@ -94,7 +101,7 @@ def check_tls(settings: Settings) -> None:
 
 
 def check_store_keys(settings: Settings) -> None:
-    """Raises SettingsError when a store is given, and keys for it neither set nor to be found."""
+    """Raises SettingsError when an S3 endpoint is set without keys, and the AWS chain finds none either."""
     if settings.uses_embedded_store or settings.s3_access_key_id is not None:
         return
     try:
@@ -107,9 +114,9 @@ def check_store_keys(settings: Settings) -> None:
 
 
 def complete(settings: Settings, database_url: str | None, store_endpoint: str | None) -> Settings:
-    """The settings with everything known that the embedded parts decide; the secret must be known.
+    """The settings, completed with addresses and keys of the embedded parts; `settings.secret` must be set.
 
-    `database_url` and `store_endpoint` are those of the embedded parts, None where they are not used.
+    `database_url`, `store_endpoint`: of the embedded parts, None where they are not used.
     """
     changes: dict[str, object] = {}
     if database_url is not None:
@@ -124,9 +131,10 @@ def complete(settings: Settings, database_url: str | None, store_endpoint: str |
 
 
 def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
-    """The embedded database is brought to the newest schema; a given one must have it already.
+    """Brings the embedded database to the newest schema; a given database must have it already.
 
-    Raises DataFolderError with the command to run.
+    Raises DataFolderError when a given database has another schema or cannot be reached, and the driver's
+    errors when a migration fails.
     """
     if settings.embedded_database and folder is not None:
         if folder.needs_migration():
@@ -139,7 +147,7 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
 
 
 def check_schema(database_url: str) -> None:
-    """Raises DataFolderError unless the database has the schema that this code needs."""
+    """Raises DataFolderError when the database cannot be reached or its schema is not the one needed."""
     import asyncpg  # noqa: PLC0415  # not needed with the embedded database
 
     async def ask() -> str | None:
@@ -171,7 +179,7 @@ def check_schema(database_url: str) -> None:
 
 
 def embedded_postgres(settings: Settings, folder: DataFolder | None, say: Say) -> EmbeddedPostgres | None:
-    """The embedded server, not started; None when another one is used."""
+    """The embedded server, not started yet; None when this machine does not run it."""
     if folder is None or settings.role != "all" or settings.database_url is not None:
         return None
     # An API process holds 20 connections at most, the worker more; the rest is for commands.

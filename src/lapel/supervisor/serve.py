@@ -1,4 +1,4 @@
-"""`lapel serve` from the first check to the last process."""
+"""`lapel serve`, from the first check until the last process has ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Serving:
-    """What is said once everything is up. `first_key` is set on the first start only."""
+    """What `announce` gets once everything is up. `first_key` is set on the first start only.
+
+    `seconds`: from the call of `serve` until all processes were ready.
+    """
 
     settings: Settings
     folder: Path | None
@@ -41,10 +44,15 @@ class Serving:
 def serve(
     settings: Settings, say: Say, announce: Callable[[Serving], None], clock: Callable[[], float]
 ) -> None:
-    """Runs the process tree until a signal. `say`: sentences on the way; `announce`: once it is up;
-    `clock`: seconds, monotonic.
+    """Runs the process tree until a signal.
 
-    Raises SettingsError, DataFolderError, AddressInUse, PostgresError and StartFailed.
+    `say` gets sentences for people during the start. `announce` is called once everything is up. `clock`
+    gives monotonic seconds.
+
+    Raises SettingsError when the certificate or the keys of the store cannot be used, DataFolderError when
+    the data folder or the database's schema cannot be used, AddressInUse when the address cannot be listened
+    on, PostgresError when the embedded database does not start, and StartFailed when a process never gets
+    ready.
     """
     began = clock()
     prepare.check_tls(settings)
@@ -62,9 +70,10 @@ def serve(
         stack.callback(tree.stop)
         stack.callback(
             sockets.close
-        )  # before the processes drain: what comes now is refused, not kept waiting
+        )  # closed before the processes drain, so that new connections are refused instead of kept waiting
         if folder is not None and folder.needs_migration():
-            # No daemon: a start that fails at once must not end in the middle of an import.
+            # Not a daemon thread: a start that fails at once must not end the process in the middle of an
+            # import.
             threading.Thread(target=_import_early).start()
         if postgres is not None:
             postgres.start(interrupted=lambda: tree.stopping)
@@ -77,7 +86,7 @@ def serve(
         def up() -> None:
             first_key = None
             if folder is not None:
-                # Only now that all is up: a key that nobody was shown would be lost.
+                # Made only now that everything is up: after a failed start the key would never be shown.
                 first_key = _first_key(settings) if folder.version() is None else None
                 folder.write_version()
                 folder.write_running(_running(settings))
@@ -89,7 +98,7 @@ def serve(
 
 @contextlib.contextmanager
 def _folder(settings: Settings) -> Generator[DataFolder | None]:
-    """The data folder, checked and locked; None when this machine keeps nothing."""
+    """The data folder, checked and locked; None when this machine stores nothing."""
     if not prepare.needs_folder(settings):
         yield None
         return
@@ -97,7 +106,7 @@ def _folder(settings: Settings) -> Generator[DataFolder | None]:
     folder.prepare()
     with folder.locked():
         folder.check_version()
-        folder.clear_running()  # a killed server left it
+        folder.clear_running()  # a killed server leaves run.json behind
         yield folder
 
 
@@ -134,7 +143,8 @@ def _running(settings: Settings) -> Running:
         host=settings.host,
         port=settings.port,
         tls=settings.tls_cert is not None,
-        # Where it was given, it is with its password in the caller's settings too, and not for a file.
+        # A URL from the settings carries a password, which must not go into a file; commands have the same
+        # settings.
         database_url=settings.database_url if settings.embedded_database else None,
         store_endpoint=settings.s3_endpoint if settings.embedded_store else None,
     )
@@ -142,20 +152,21 @@ def _running(settings: Settings) -> Running:
 
 @contextlib.contextmanager
 def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
-    """Where the processes keep their counters for each other, empty at the start.
+    """The folder, empty at the start, in which the processes share their metrics.
 
-    In memory where there is such a place: the files are mapped, and a full disk would kill their users.
+    In memory (/dev/shm) where possible: the files are mapped, and a full disk would kill the processes that
+    write to them.
     """
     base = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
     path = base / f"lapel-metrics-{hashlib.sha256(bytes(folder.path)).hexdigest()[:10]}" if folder else None
     if path is not None:
-        shutil.rmtree(path, ignore_errors=True)  # a killed server's
+        shutil.rmtree(path, ignore_errors=True)  # left by a killed server
     try:
         if path is None:
             path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
         else:
             path.mkdir(mode=0o700)
-    except FileExistsError:  # somebody else's
+    except FileExistsError:  # made by another user
         path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
     try:
         yield path
@@ -164,13 +175,13 @@ def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
 
 
 def _import_early() -> None:
-    """A first start needs modules that take a second to import; PostgreSQL is made meanwhile."""
-    with contextlib.suppress(ImportError):  # it is raised again where the module is used
+    """Imports modules that a first start needs and that take a second, while PostgreSQL is being made."""
+    with contextlib.suppress(ImportError):  # raised again where the module is used
         from lapel.foundation import kit, migrations  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
 
 
 def _first_key(settings: Settings) -> str | None:
-    """A secret key for the test world of a new installation; None when it has keys already."""
+    """A secret key for the test world of a new installation; None when it already has keys."""
     if settings.role != "all":
         return None
     from lapel.foundation.kit import open_kit  # noqa: PLC0415  # only a first start needs it

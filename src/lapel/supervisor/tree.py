@@ -1,7 +1,7 @@
-"""The process tree of `lapel serve` while it lives: starts, watches, restarts, and stops in order.
+"""The running process tree of `lapel serve`: starts, watches and restarts processes, and stops them in order.
 
-One thread, the main one: PostgreSQL ends with the thread that started it. Signals and ready pipes
-wake it; nothing else happens here.
+Everything runs in the main thread, because PostgreSQL ends with the thread that started it. The loop sleeps
+until a signal, a ready pipe or a timer wakes it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from lapel.foundation.embedded_postgres import EmbeddedPostgres
 from lapel.foundation.postgres_install import PostgresError
 from lapel.supervisor.children import Backoff, Child, stop_all
 
-# Together below five seconds: requests drain for three, the rest is usually over in milliseconds.
+# Seconds, together below five: requests drain for three; the rest usually takes milliseconds.
 DRAIN = 3.4
 STORE_STOP = 0.4
 POSTGRES_STOP = 0.6
-LOG_LOOK = 10.0  # seconds between two looks at the size of PostgreSQL's log
-TRIES = 4  # deaths of a process that was never ready, after which the start has failed
+LOG_LOOK = 10.0  # seconds between two checks of the size of PostgreSQL's log
+TRIES = 4  # the start has failed when a process that was never ready has died this often
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 
 class StartFailed(RuntimeError):
-    """A process does not come up; the message says which."""
+    """A process never gets ready; the message names it."""
 
 
 class Tree:
-    """PostgreSQL (or None, when it is elsewhere) and our own processes."""
+    """PostgreSQL (None when it is not the embedded one) and our own processes."""
 
     def __init__(self, postgres: EmbeddedPostgres | None, children: Sequence[Child]) -> None:
         self._postgres = postgres
@@ -51,13 +51,16 @@ class Tree:
 
     @contextlib.contextmanager
     def signals(self) -> Generator[None]:
-        """From here on SIGINT and SIGTERM stop the tree: the first in order, the second at once."""
+        """Inside the block SIGINT, SIGTERM and SIGHUP stop the tree: the first in order, the second at once.
+
+        SIGHUP is left alone when it was ignored before, as under nohup.
+        """
 
         def note(_number: int, _frame: FrameType | None) -> None:
             self._signals += 1
 
         def ignore(_number: int, _frame: FrameType | None) -> None:
-            """Its byte in the wake pipe is all that is wanted."""
+            """Does nothing: the signal's byte in the wake pipe is enough."""
 
         handlers = {signal.SIGINT: note, signal.SIGTERM: note, signal.SIGCHLD: ignore}
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
@@ -75,13 +78,13 @@ class Tree:
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked us to stop."""
+        """Whether a signal to stop has arrived."""
         return self._signals > 0
 
     def run(self, announce: Callable[[], None]) -> None:
-        """Starts the children and keeps all alive until a signal; `announce` once all are ready.
+        """Starts the children and keeps all alive until a signal; calls `announce` once all are ready.
 
-        Raises StartFailed when a process never gets ready.
+        Raises StartFailed when a process has died TRIES times without getting ready.
         """
         for child in self._children:
             child.start()
@@ -98,7 +101,10 @@ class Tree:
                 self._postgres.shorten_log()
 
     def stop(self) -> None:
-        """Ends everything: API and worker, then the store that they may use, then PostgreSQL."""
+        """Ends everything: API and worker, then the store, which they may still use, then PostgreSQL.
+
+        Raises PostgresError when PostgreSQL does not end.
+        """
         once = self._signals
 
         def hurry() -> bool:
@@ -114,7 +120,7 @@ class Tree:
             self._postgres.stop(grace=0.0 if hurry() else POSTGRES_STOP)
 
     def _wait(self) -> None:
-        """Sleeps until a signal, a word of a child, the next restart, or the next look at the log."""
+        """Sleeps until a signal, a ready pipe, the next restart, or the next check of PostgreSQL's log."""
         due = [child.restart_at for child in self._children if child.restart_at is not None]
         if self._postgres_restart_at is not None:
             due.append(self._postgres_restart_at)
@@ -135,14 +141,14 @@ class Tree:
                         os.read(self._wake_read, 4096)
 
     def _reap_orphans(self) -> None:
-        """In a container we are often process 1, to whom the children of a killed PostgreSQL fall."""
+        """Reaps the children of a killed PostgreSQL: in a container they fall to us, often process 1."""
         known = {child.process.pid for child in self._children if child.process is not None}
         if self._postgres is not None:
-            with contextlib.suppress(PostgresError):  # it failed to start, and waits for its next try
+            with contextlib.suppress(PostgresError):  # it failed to start and waits for the next try
                 known.add(self._postgres.pid)
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                if found.si_pid in known:  # it ended just now, and is for the next `_reap`
+                if found.si_pid in known:  # it ended just now; the next `_reap` takes it
                     return
                 os.waitpid(found.si_pid, 0)
 
