@@ -1,10 +1,10 @@
 """The format of a backup, and copying objects into it and out of it.
 
-DIR/backup.json     what it holds; written last, so that a folder without it is no backup
+DIR/backup.json     the manifest; written last, so that a folder without it is no backup
 DIR/database.dump   pg_dump's custom format
 DIR/objects.jsonl   one line per object: key, size, sha256, content_type
 DIR/objects/…       the objects, under their keys
-DIR/secret          key material, 0600 (secret_previous: that before a change)
+DIR/secret          key material, 0600 (secret_previous: the key material before its last change)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds. `erased` objects were deleted by their owners while it was made."""
+    """Content of backup.json. `erased`: objects that were deleted while the backup was made."""
 
     lapel: str
     schema: str
@@ -49,7 +49,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One object of a backup."""
+    """One object of a backup: size in bytes, SHA-256 in hexadecimal."""
 
     key: str
     size: int
@@ -67,13 +67,13 @@ class Archive:
         self.manifest_file = self.path / "backup.json"
 
     def object_file(self, key: str) -> Path:
-        """Where an object lies. Raises CommandError for a key that would lead out of the folder."""
+        """The file of an object. Raises CommandError when the key could lead out of the folder."""
         if _KEY.fullmatch(key) is None:
             raise CommandError(f"{key!r} is no name of an object of ours; the backup was tampered with.")
         return self.path / "objects" / key
 
     def begin(self) -> None:
-        """Makes the folder, 0700. Raises CommandError unless it is new or empty."""
+        """Makes the folder, 0700. Raises CommandError when it is not empty."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(self.path.iterdir()):
             raise CommandError(f"{self.path} is not empty; name a new folder for the backup.")
@@ -81,7 +81,10 @@ class Archive:
         (self.path / "objects").mkdir(mode=0o700)
 
     def manifest(self) -> Manifest:
-        """What the backup holds. Raises CommandError when it is none, or an unfinished one."""
+        """Content of backup.json.
+
+        Raises CommandError when it is missing (no backup, or an unfinished one) or damaged.
+        """
         try:
             return msgspec.json.decode(self.manifest_file.read_bytes(), type=Manifest)
         except (FileNotFoundError, NotADirectoryError):
@@ -92,21 +95,21 @@ class Archive:
             raise CommandError(f"{self.manifest_file} cannot be read: {fault}.") from None
 
     def entries(self) -> Iterator[Entry]:
-        """Every object of the backup."""
+        """Every object of the backup, in the order of objects.jsonl."""
         decoder = msgspec.json.Decoder(Entry)
         with self.index.open("rb") as lines:
             for line in lines:
                 yield decoder.decode(line)
 
     def put_secret(self, name: str, secret: str | None) -> None:
-        """Writes key material, readable by the owner alone."""
+        """Writes key material to the file `name`, 0600; nothing when `secret` is None."""
         if secret is not None:
             handle = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
                 file.write(secret + "\n")
 
     def secret(self) -> str:
-        """The key material in it. Raises CommandError."""
+        """The key material. Raises CommandError when the backup has none."""
         try:
             return (self.path / "secret").read_text().strip()
         except FileNotFoundError:
@@ -115,14 +118,17 @@ class Archive:
             ) from None
 
     def secret_previous(self) -> str | None:
-        """The key material before its last change, None when there was none."""
+        """The key material before its last change; None when the backup has none."""
         try:
             return (self.path / "secret_previous").read_text().strip()
         except FileNotFoundError:
             return None
 
     def save(self, client: BucketClient, key: str) -> Entry | None:
-        """Copies one object into the backup; None when it is not there."""
+        """Copies one object into the backup; None when the store does not have it.
+
+        Raises CommandError when the key is not a valid name, the store refuses, or the connection breaks off.
+        """
         file = self.object_file(key)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         copied = client.download(key, file)
@@ -132,7 +138,10 @@ class Archive:
         return Entry(key, copied.size, copied.sha256, copied.content_type)
 
     def load(self, client: BucketClient, entry: Entry) -> None:
-        """Copies one object back into the store, which checks its hash. Raises CommandError."""
+        """Copies one object back into the store, which checks its SHA-256.
+
+        Raises CommandError when the file is missing or damaged, or the store refuses it.
+        """
         file = self.object_file(entry.key)
         try:
             with file.open("rb") as opened:
@@ -145,7 +154,10 @@ class Archive:
 
 
 def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """`call` of each piece of work, a few at once, results in order; never more than a few in memory."""
+    """Yields each piece of `work` with the result of `call`, in order.
+
+    AT_ONCE calls run in parallel, and at most 2 * AT_ONCE pieces are in memory. Raises what `call` raises.
+    """
     waiting: deque[tuple[T, Future[R]]] = deque()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
@@ -163,10 +175,10 @@ def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, 
 
 
 def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
-    """Runs pg_dump or pg_restore of our PostgreSQL (or else the system's) on the database of the settings.
+    """Runs pg_dump or pg_restore, the embedded PostgreSQL's or else the system's, on the settings' database.
 
-    It connects directly: a pooler takes away the session that the tools build on. Raises CommandError with
-    what the tool said.
+    It connects directly, because the tools need a session, which a transaction pooler does not keep. Raises
+    CommandError with the tool's output when it fails or is not installed.
     """
     url, password = _without_password(str(settings.listen_database_url or settings.database_url))
     environment = {"PATH": "/usr/bin:/bin"} | ({"PGPASSWORD": password} if password else {})
@@ -182,7 +194,7 @@ def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
 
 
 def tool(name: str) -> str:
-    """Path of a PostgreSQL program. Raises CommandError when there is none."""
+    """Path of a PostgreSQL program. Raises CommandError when it is not installed."""
     try:
         return str(EmbeddedPostgres(Path("/nonexistent")).program(name))
     except PostgresError:
@@ -193,7 +205,7 @@ def tool(name: str) -> str:
 
 
 def _without_password(url: str) -> tuple[str, str | None]:
-    """A password on the command line would be seen by every user of the machine."""
+    """The URL without its password, and the password: every user of the machine can read command lines."""
     parts = urlsplit(url)
     if parts.password is None:
         return url, None

@@ -1,4 +1,4 @@
-"""`lapel backup DIR`: all that is needed to begin again elsewhere."""
+"""`lapel backup DIR`: writes everything that is needed to begin again elsewhere."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
 
 
 async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
-    """Dumps the database, and lists in `promised` what exactly that dump promises; gives the schema."""
+    """Dumps the database, and lists in `promised` exactly the objects of that dump; gives the schema."""
     connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -106,7 +106,7 @@ async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
 def _copy_promised(
     archive: Archive, client: BucketClient, promised: Path, index: IO[bytes]
 ) -> tuple[int, int, list[PromisedObject]]:
-    """Copies every promised object; gives bytes, number, and those that are not there."""
+    """Copies every promised object; gives bytes, number of objects, and the objects that are missing."""
 
     def wanted() -> Iterator[PromisedObject]:
         decoder = msgspec.json.Decoder(PromisedObject)
@@ -133,7 +133,10 @@ def _copy_promised(
 def _copy_staged(
     settings: Settings, archive: Archive, client: BucketClient, index: IO[bytes]
 ) -> tuple[int, int]:
-    """Copies uploads that nobody has completed yet; they may go meanwhile, when somebody does."""
+    """Copies uploads that are not completed yet; gives bytes and number.
+
+    An upload that is completed meanwhile is no longer there, and is left out.
+    """
     size, count = 0, 0
     for _, entry in in_parallel(lambda key: archive.save(client, key), asyncio.run(_staged(settings))):
         if entry is not None:
@@ -148,7 +151,7 @@ async def _staged(settings: Settings) -> list[str]:
 
 
 async def _not_erased(settings: Settings, missing: list[PromisedObject]) -> list[str]:
-    """Which of the missing objects nobody has deleted since the dump."""
+    """Keys of those missing objects that were not deleted since the dump: they are lost."""
     if not missing:
         return []
     connection = await asyncpg.connect(settings.database_url, timeout=10)

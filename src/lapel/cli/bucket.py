@@ -1,7 +1,7 @@
-"""The bucket as the operator handles it: made, opened to browsers, copied out and back in.
+"""The operator's access to the bucket: make it, set its CORS rules, copy objects out and back in.
 
-Requests are signed in their headers (a link covers objects only); object bodies go straight between a
-file and the socket.
+Requests are signed in their headers with AWS Signature Version 4, because signed links cover objects only.
+Object bodies go straight between a file and the socket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers with lower-case names, and the body of a call that returns a small one."""
+    """Status, headers with lower-case names, and body (at most 1 MiB) of an answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """An object that was read: bytes, SHA-256 (hexadecimal), its type."""
+    """A copied object: size in bytes, SHA-256 in hexadecimal, content type."""
 
     size: int
     sha256: str
@@ -53,7 +53,11 @@ class Copied:
 
 
 class BucketClient:
-    """Blocking calls to one bucket; use it in threads. Raises CommandError when a call is refused."""
+    """Blocking calls to one bucket; call them in threads.
+
+    Each call raises CommandError when the store refuses it, StoreUnavailable when there are no valid
+    credentials, and OSError or HTTPException when the store does not answer.
+    """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         endpoint = urlsplit(str(settings.s3_endpoint))
@@ -66,7 +70,7 @@ class BucketClient:
         self._credentials = credential_source(settings, clock)
 
     def exists(self) -> bool:
-        """Whether the bucket is there and ours to use."""
+        """Whether the bucket exists. Raises CommandError when these credentials may not use it (403)."""
         answer = self._call("HEAD", "")
         if answer.status == 404:
             return False
@@ -78,7 +82,10 @@ class BucketClient:
         return _checked(answer, "look for the bucket").status == 200
 
     def make(self) -> None:
-        """Makes the bucket in the region of the settings."""
+        """Makes the bucket in the region of the settings; one that we own already is fine.
+
+        Raises CommandError when the store refuses.
+        """
         body = b""
         if self._region != "us-east-1":
             body = (
@@ -90,11 +97,17 @@ class BucketClient:
             _checked(answer, "make the bucket")
 
     def open_to_browsers(self) -> None:
-        """CORS rules: a signed link is the permission itself, so any page may use one."""
+        """Sets CORS rules for all origins: a signed link is the permission, so any page may use one.
+
+        Raises CommandError when the store refuses.
+        """
         _checked(self._call("PUT", "", query="cors=", body=_CORS), "set the bucket's CORS rules")
 
     def download(self, key: str, target: Path) -> Copied | None:
-        """Writes the object to `target` and syncs it; None when it is not there (any more)."""
+        """Writes the object to `target` and syncs the file; None when the store does not have the object.
+
+        Raises CommandError when the store refuses or the connection breaks off.
+        """
         connection = self._connect()
         try:
             self._send(connection, "GET", f"/{key}", "", b"", {})
@@ -120,7 +133,10 @@ class BucketClient:
             connection.close()
 
     def upload(self, key: str, source: Path, expected: Copied) -> None:
-        """Puts the file there as `key`; the store refuses it unless it has the expected SHA-256."""
+        """Uploads the file as `key`; the store refuses it when its SHA-256 is not the expected one.
+
+        Raises CommandError when the store refuses.
+        """
         connection = self._connect()
         try:
             with source.open("rb") as file:
@@ -187,9 +203,10 @@ class BucketClient:
 
 
 async def prepare_bucket(kit: Kit) -> tuple[bool, str]:
-    """Makes the bucket unless it is there, and opens it to browsers.
+    """Makes the bucket unless it exists, and sets its CORS rules.
 
-    Gives whether it was made now, and what became of the CORS rules.
+    Gives whether it was made now, and the state of the CORS rules: `built in` or `set`. Raises CommandError
+    when the store refuses, and StoreUnavailable when there are no valid credentials.
     """
     client = BucketClient(kit.settings, kit.clock)
     made = not await asyncio.to_thread(client.exists)

@@ -1,4 +1,4 @@
-"""What `lapel doctor` looks at, part by part."""
+"""The checks of `lapel doctor`, part by part."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 _SKEW = timedelta(seconds=30)
 _CERTIFICATE_LEFT = timedelta(days=14)
-_CREDENTIALS_LEFT = timedelta(hours=1)  # what a link is promised to live
+_CREDENTIALS_LEFT = timedelta(hours=1)  # the promised lifetime of a signed link
 _WAITING = timedelta(minutes=5)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One part: `broken` needs a person now, `warning` soon; `remedy` says what to do."""
+    """The state of one part. `broken` needs the operator now, `warning` soon; `remedy` says what to do."""
 
     part: str
     state: Literal["ok", "warning", "broken"]
@@ -48,7 +48,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def local(settings: Settings) -> Iterator[Finding]:
-    """What can be seen without database and store."""
+    """Findings that need neither the database nor the store."""
     unknown = unknown_variables_here()
     if unknown:
         yield Finding(
@@ -111,7 +111,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
 
 
 def _in_the_way(path: Path) -> Path | None:
-    """What keeps the folder from being made: a file, or a link to nothing."""
+    """The file or dangling link that keeps the folder from being made; None when nothing does."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     return None if there.is_dir() else there
 
@@ -141,7 +141,7 @@ def _ends(chain: Path) -> datetime:
 
 
 def address(settings: Settings) -> Iterator[Finding]:
-    """What links of a server with these settings would name; one that runs tells that itself."""
+    """The address in the links of a server with these settings; a running server reports its own."""
     remedy = "Set LAPEL_PUBLIC_URL to what clients call this server."
     if settings.public_url is None and settings.host in {"0.0.0.0", "::"}:  # noqa: S104
         yield Finding(
@@ -152,7 +152,7 @@ def address(settings: Settings) -> Iterator[Finding]:
 
 
 async def remote(kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
-    """What database and store tell. `is_served`: a server runs, so that a worker should, too."""
+    """Findings about database and store. `is_served`: a server runs, so a worker should run too."""
     try:
         async with kit.database.acquire() as connection:
             yield await _database(connection, kit)
@@ -215,7 +215,7 @@ async def _work(connection: Connection, kit: Kit, *, is_served: bool) -> AsyncIt
 
 
 async def _store(kit: Kit) -> Finding:
-    """A small object goes in, comes back, and is deleted."""
+    """Puts a small object into the store, reads it back and deletes it."""
     where = f"bucket {kit.settings.s3_bucket} at {kit.settings.s3_endpoint}"
     if kit.settings.uses_embedded_store:
         where = f"embedded, bucket {kit.settings.s3_bucket}"

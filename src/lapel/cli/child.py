@@ -1,7 +1,7 @@
-"""One process of `lapel serve`: `python -m lapel.cli.child api|worker|store`. No command for people.
+"""One process of `lapel serve`: `python -m lapel.cli.child api|worker|store`. Not a command for people.
 
-It takes its settings from LAPEL_* alone, says `ready` on the descriptor it is given, drains and stops
-on SIGTERM, and never outlives the supervisor.
+It reads its settings from LAPEL_* alone, writes `ready` to the descriptor that it inherits, drains and stops
+on SIGTERM, and ends when the supervisor ends.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.process")
 
 
 def main() -> None:
-    """Runs the role named on the command line until SIGTERM."""
-    gc.disable()  # until we are ready: there is next to nothing to collect, and it takes a fifth of the start
+    """Runs the role named on the command line until SIGTERM.
+
+    Raises SettingsError when the environment holds a setting that cannot be used.
+    """
+    gc.disable()  # until ready: there is almost nothing to collect, and collecting takes a fifth of the start
     role = sys.argv[1]
     parent = from_parent()
     end_with(parent.pid)
@@ -54,7 +57,7 @@ def main() -> None:
 
 
 def _raise_file_limit() -> None:
-    """As many connections as the system allows: the usual soft limit is only 1,024."""
+    """Allows as many connections as the system does: the usual soft limit is only 1,024 descriptors."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -72,7 +75,7 @@ async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> N
     from lapel.foundation.sandbox import give_up_rights  # noqa: PLC0415  # only this role needs it
     from lapel.server import create_app  # noqa: PLC0415  # only this role needs it
 
-    if parent.listen_fd is not None:  # without a socket it may need a right to open one
+    if parent.listen_fd is not None:  # without a socket, opening one may need a right
         layers = give_up_rights()
         end_with(parent.pid)
         _log.debug("api.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
@@ -98,7 +101,7 @@ async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) ->
 
 
 def _confine_store(settings: Settings, parent: FromParent) -> None:
-    """Once the store has its socket and its folder it needs nothing else. Without a socket it opens one."""
+    """Confines the store to its socket and its folders. Without a socket it must open one: not confined."""
     from lapel.foundation.sandbox import confine  # noqa: PLC0415  # only this role needs it
 
     if parent.listen_fd is None:
@@ -120,7 +123,7 @@ async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -
 async def _serve(
     app: App, settings: Settings, parent: FromParent, stop: asyncio.Event, *, public: bool
 ) -> None:
-    """Serves on the supervisor's socket; `public`: with TLS, when there is a certificate."""
+    """Serves on the supervisor's socket. `public`: with TLS when there is a certificate."""
     if parent.listen_fd is not None:
         sockets = [socket.socket(fileno=parent.listen_fd)]
     else:
@@ -134,7 +137,7 @@ async def _serve(
 
 
 def _say_ready(parent: FromParent) -> None:
-    gc.freeze()  # what was imported stays; the collector need not look at it again
+    gc.freeze()  # imported objects live until the end, so the collector need not visit them
     gc.enable()
     if parent.ready_fd is not None:
         with contextlib.suppress(BrokenPipeError):

@@ -108,7 +108,10 @@ def clear(
 
 
 def _change(fields: list[str]) -> dict[str, Any]:
-    """The document that FIELD=VALUE arguments name. Raises CommandError."""
+    """The document that FIELD=VALUE arguments describe.
+
+    Raises CommandError when there is none, one has another form, or two contradict each other.
+    """
     if not fields:
         raise CommandError("name at least one FIELD=VALUE, such as streaming_enabled=true.")
     change: dict[str, Any] = {}
@@ -128,7 +131,7 @@ def _change(fields: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> object:
-    """JSON, or a word that is none."""
+    """The value of a JSON text; any other text stands for itself."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

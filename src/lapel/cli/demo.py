@@ -1,4 +1,4 @@
-"""`lapel demo`: a server of its own, and the main job on real speech, step by step."""
+"""`lapel demo`: starts its own server and runs the main job on real speech, step by step."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def demo(
 
 
 def _leave(signum: int, frame: object) -> None:
-    """Turns SIGTERM into an orderly end, so that the server and the temporary folder go too."""
+    """Turns SIGTERM into SystemExit, so that the server is stopped and the temporary folder removed."""
     del frame
     raise SystemExit(128 + signum)
 
@@ -120,11 +120,11 @@ def _folder(given: Path | None) -> Generator[Path]:
 
 @contextmanager
 def _server(folder: Path, report: Callable[[Step], None]) -> Generator[tuple[subprocess.Popen[bytes], str]]:
-    """`lapel serve` as a child on a free port, until the block ends; yields it and its base URL."""
+    """Runs `lapel serve` as a child on a free port during the block; yields the child and its base URL."""
     command = ["serve", "--data-dir", str(folder), "--port", "0"]
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        # A session of its own: a Ctrl-C in the terminal reaches us alone, and we stop it in order.
+        # Its own session: Ctrl-C in the terminal reaches only us, and we stop the server in order.
         server = subprocess.Popen(
             [*LAPEL, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -204,7 +204,7 @@ def _show(console: Console, step: Step) -> None:
 
 @contextmanager
 def _progress() -> Generator[Callable[[float], None]]:
-    """A line that says how far the transcription is, on a terminal."""
+    """A line with the progress of the transcription; nothing when stderr is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None

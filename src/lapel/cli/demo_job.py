@@ -1,4 +1,4 @@
-"""The main job against a running server: what a device and a backend do with one recording."""
+"""The main job against a running server: the calls that a device and a backend make for one recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 from lapel.sample import Sample
 from lapel.transcription.word_error import word_error
 
-# Seconds that one answer may take before the demo gives up, and the transcript of 25 s of speech.
+# Seconds before the demo gives up: on one answer, and on the transcript of 25 s of speech.
 ANSWER_TIMEOUT = 30
 TRANSCRIPT_TIMEOUT = 300
 FIRST_KIBIBYTE = "bytes=0-1023"
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class DemoError(Exception):
-    """Something is not as promised; the message says at which step, and what was answered."""
+    """A step failed, or its answer is not as promised; the message names the step and shows the answer."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +36,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spoken(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server heard, against the sample's known text. `failure` says why there is no transcript.
+    """The transcript, compared with the sample's known text. `failure`: why there is no transcript.
 
-    `word_error`: share of words that are wrong, missing or too many. `real_time_factor`: seconds of work per
-    second of audio.
+    `word_error`: wrong, missing and additional words per word of the known text. `real_time_factor`: seconds
+    of work per second of audio.
     """
 
     transcription_id: str
@@ -53,7 +53,10 @@ class Spoken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the job ended with. The link works for an hour, as long as the server runs."""
+    """The result of the job. The link works for an hour, while the server runs.
+
+    `bytes`: size of the object.
+    """
 
     end_user_id: str
     device_id: str
@@ -114,11 +117,11 @@ class _Answer(msgspec.Struct):
 
 
 class MainJob:
-    """The steps, in order; each is handed to `report` when it has ended.
+    """The steps, in order; `report` gets each one when it has ended.
 
-    base_url: of the API, without a trailing slash. key: a secret key. clock: seconds. hear: is told how far
-    the transcription is, 0 to 1.
-    The commands of a step rely on shell variables that the commands of earlier steps export.
+    base_url: of the API, without a trailing slash. key: a secret key. clock: gives seconds. hear: gets the
+    progress of the transcription, 0 to 1.
+    The commands of a step need shell variables that the commands of earlier steps export.
     """
 
     def __init__(
@@ -138,7 +141,11 @@ class MainJob:
         self._clock = clock
 
     def run(self, serial_number: str) -> Outcome:
-        """Does the whole job with a device of that serial number. Raises DemoError."""
+        """Runs the whole job with a device of that serial number.
+
+        Raises DemoError when a call gets no answer or an unexpected one, or what comes back is not what was
+        sent.
+        """
         end_user, device = self._people_and_things(serial_number)
         recording = self._post(
             "create a recording", "/v1/recordings", {"name": "Chapter 1"}, _Made, by_device=True
@@ -245,7 +252,7 @@ class MainJob:
         )
 
     def _await_transcript(self, path: str) -> _Transcription:
-        """Asks again and again, as clients do."""
+        """Polls the transcription every 0.1 s, as clients do, until it has ended."""
         headers = {"Authorization": f"Bearer {self._tokens['LAPEL_KEY']}"}
         deadline = self._clock() + TRANSCRIPT_TIMEOUT
         while self._clock() < deadline:
@@ -266,7 +273,7 @@ class MainJob:
         *,
         by_device: bool = False,
     ) -> T:
-        """One call of the API, with the key or as the device; its answer as `shape`."""
+        """One POST to the API, with the key or (`by_device`) the device's token; the answer as a `shape`."""
         token = "LAPEL_DEVICE_TOKEN" if by_device else "LAPEL_KEY"
         body = msgspec.json.encode(facts)
         headers = {"Authorization": f"Bearer {self._tokens[token]}", "Content-Type": JSON}
@@ -318,7 +325,7 @@ def _decoded(answer: _Answer, shape: type[T]) -> T:
 
 
 def _exports(result: object) -> list[str]:
-    """What later commands take from this answer, as shell variables."""
+    """Shell commands that export the values which later commands take from this answer."""
     match result:
         case _Bound(device_token=token):
             return [f"export LAPEL_DEVICE_TOKEN={token}"]

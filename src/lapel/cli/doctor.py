@@ -1,4 +1,4 @@
-"""`lapel doctor`: looks at every part and says how to mend it."""
+"""`lapel doctor`: checks every part and says how to repair it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if running is None:
         yield from checks.address(settings)
     if folder is not None and settings.database_url is None and not (is_there and _is_made(folder)):
-        return  # nothing was begun, or the folder's own finding says what is wrong
+        return  # there is no installation yet, or the finding about the folder says what is wrong
     if running is not None:
         yield _server(running)
     try:
@@ -102,14 +102,14 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
 
 
 def _server(running: Running) -> Finding:
-    """Whether the running server answers on its own socket: its public URL may lead through a proxy."""
+    """Whether the running server answers on its own address; the public URL may lead through a proxy."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
     if running.tls:
         trust = ssl.create_default_context()
         trust.check_hostname, trust.verify_mode = (
             False,
             ssl.CERT_NONE,
-        )  # we ask ourselves, and only for health
+        )  # this machine's own server, and only its health
         connection = http.client.HTTPSConnection(host, running.port, timeout=10, context=trust)
     else:
         connection = http.client.HTTPConnection(host, running.port, timeout=10)

@@ -1,4 +1,4 @@
-"""What of all that can go wrong is for the person at the terminal, and in which words."""
+"""Which errors are shown to the operator at the terminal as one sentence, and in which words."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lapel.supervisor.tree import StartFailed
 
 
 class CommandError(RuntimeError):
-    """A command cannot do its work; the message says why and what to do."""
+    """A command cannot do its work; the message says why and gives the remedy."""
 
 
 _PLAIN = (SettingsError, DataFolderError, AddressInUse, PostgresError, StartFailed, CommandError)
 
 
 def explain(fault: BaseException) -> str | None:
-    """One sentence for what a person can mend; None for a defect of ours, which keeps its traceback."""
+    """One sentence for an error that the operator can repair; None for a defect, which needs a traceback."""
     if isinstance(fault, _PLAIN):
         return str(fault)
     if isinstance(fault, NotFound) and fault.param in ("project_id", "organization_id"):
@@ -32,7 +32,7 @@ def explain(fault: BaseException) -> str | None:
         return fault.message
     if isinstance(fault, StoreUnavailable):
         return f"the store does not answer: {redact(str(fault))}. `lapel doctor` looks closer."
-    if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections name none
+    if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections have no name
         return f"{fault.filename}: {fault.strerror}. Name another place, or mend this one."
     if isinstance(fault, (*DATABASE_AWAY, asyncpg.PostgresError)):
         shown = f"{type(fault).__name__}: {redact(str(fault))}"

@@ -1,4 +1,4 @@
-"""Where the first key goes: onto a terminal, else into a file. A pipe often ends in a log, kept for ever."""
+"""Where the first key goes: to a terminal, else into a file, because piped output often ends in a log."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lapel.supervisor.data_folder import DataFolder
 
 
 class FirstKey(NamedTuple):
-    """Either the `key`, to be shown, or the `file` (0600) that holds it, or neither: there is no new key."""
+    """The `key` to show, or the `file` (0600) that holds it, or neither: there is no new key."""
 
     key: str | None = None
     file: str | None = None
 
     def line(self) -> str | None:
-        """What people read beside `Secret key`."""
+        """The text beside `Secret key` in the output; None when there is no new key."""
         if self.key is not None:
             return f"{self.key}   (shown this once; `lapel keys create` makes more)"
         if self.file is not None:
@@ -25,7 +25,7 @@ class FirstKey(NamedTuple):
 
 
 def handed_over(key: str | None, data_dir: Path) -> FirstKey:
-    """The new key itself for a terminal; else it is written into the data folder."""
+    """The new key itself when stdout is a terminal; else it is written to `first-key` in the data folder."""
     if key is None or not is_piped():
         return FirstKey(key=key)
     return FirstKey(file=str(DataFolder(data_dir).put_first_key(key)))

@@ -1,4 +1,4 @@
-"""`lapel init`: makes an installation ready, without serving it."""
+"""`lapel init`: prepares an installation without serving it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from lapel.projects.bootstrap import ensure_first_key
 
 
 class Initialized(msgspec.Struct, frozen=True):
-    """What `--json` prints. When the installation had no key, `key` is set on a terminal and `key_file`
-    elsewhere. Without a data folder for the file no key is made."""
+    """What `--json` prints.
+
+    When the installation had no key, `key` is set on a terminal and `key_file` elsewhere. No key is made when
+    there is neither a terminal nor a data folder.
+    """
 
     data_dir: str | None
     schema: str
@@ -56,7 +59,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
 
 
 async def _key(kit: Kit) -> FirstKey:
-    """The first key, made only where it can be handed over."""
+    """The first key; made only when a terminal can show it or a data folder can hold it."""
     settings = kit.settings
     has_folder = settings.uses_embedded_database or settings.uses_embedded_store
     if is_piped() and not has_folder:

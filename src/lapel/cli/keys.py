@@ -50,7 +50,7 @@ Overlap = Annotated[
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# What the API calls a field, and what it is here.
+# Names of fields in the API's messages, and the flags of this command for them.
 _FLAGS = {
     "`name`": "--name", "`scopes`": "--scopes", "`expires_at`": "--expires", "`end_user_id`": "--end-user",
     "`overlap_seconds`": "--overlap in seconds",
@@ -172,7 +172,10 @@ def rotate(
 
 
 def revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
-    """Runs `work` as a process that hears the confirmations of the servers."""
+    """Runs `work` on a kit that receives the servers' confirmations of a revocation.
+
+    Raises what `with_kit` and `work` raise.
+    """
 
     async def listening(kit: Kit) -> T:
         await kit.revocations.start()
@@ -185,8 +188,11 @@ def revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
 
 
 async def _warn_of_other_secrets(kit: Kit) -> None:
-    """A command without the server's secret makes keys that the server refuses, and lists keys as active
-    that are dead under its own."""
+    """Warns when the database has keys made under another secret than this command's.
+
+    Such a command makes keys that the server refuses, and lists keys as active that are dead under its own
+    secret.
+    """
     async with kit.database.acquire() as connection:
         lost = await unusable(connection, kit.settings)
     if lost is not None:
@@ -199,7 +205,7 @@ async def _warn_of_other_secrets(kit: Kit) -> None:
 
 @contextlib.contextmanager
 def _refusals_of_flags() -> Generator[None]:
-    """What the API would say of a field is said of the flag."""
+    """Turns InvalidRequest into CommandError, with the names of flags in place of the API's fields."""
     try:
         yield
     except InvalidRequest as fault:
@@ -211,7 +217,7 @@ def _refusals_of_flags() -> Generator[None]:
 
 @contextlib.contextmanager
 def _unknown_keys() -> Generator[None]:
-    """A key that is not there is often the key itself in place of its id."""
+    """Turns NotFound into CommandError without the id, which is often the secret key itself by mistake."""
     try:
         yield
     except NotFound as fault:
@@ -257,7 +263,7 @@ def _seconds(text: str) -> float:
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    """A time given as such, or as a distance from `now`. Raises CommandError."""
+    """A point in time, or a duration from `now` such as 90d. Raises CommandError when it is neither."""
     if _DURATION.fullmatch(text):
         return now + timedelta(seconds=_seconds(text))
     try:

@@ -1,4 +1,4 @@
-"""The command `lapel`. Each command is a file of its own, imported when it is called."""
+"""The command `lapel`. Each subcommand is its own module, imported when it is called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ config = App(name="config", help="What an organization sets for the devices of a
 providers = App(name="providers", help="Who transcribes when clients ask for a provider by its name.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether the server runs or not.")
 
-# Where each command is, and the first line of its help: the overview must not import them all.
+# The function of each command, and the first line of its help, so that the overview need not import them all.
 COMMANDS = (
     (app, "serve", "lapel.cli.serve:serve", "Run the server: database, store, API and worker, until Ctrl-C."),
     (
@@ -130,7 +130,7 @@ COMMANDS = (
     ),
 )
 for _parent, _name, _place, _help in COMMANDS:
-    # A help given here would take the place of the docstring in the command's own help.
+    # A help text given here would replace the docstring in the command's own help.
     _parent.command(_place, name=_name, help=None if _name in sys.argv else _help)
 app.command(projects)
 app.command(config)
@@ -139,9 +139,9 @@ app.command(keys)
 
 
 def _check_arguments(arguments: list[str]) -> None:
-    """Ends with status 2 for an empty argument, which is a shell variable that was not set.
+    """Ends with status 2 when an argument is empty (usually an unset shell variable) or not UTF-8.
 
-    Taken for one that was left out, it would make a key with every scope, or one that never ends.
+    If an empty argument counted as left out, a key could get every scope, or never expire.
     """
     flag, after = "", "lapel"
     for each in arguments:
@@ -161,7 +161,7 @@ def _check_arguments(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Runs the command line; what a person can mend ends in one line on stderr and status 1."""
+    """Runs the command line. An error that the operator can repair gives one line on stderr and status 1."""
     if sys.platform == "win32":
         raise SystemExit("lapel: Windows is not supported; use Linux or macOS, or WSL on Windows.")
     _check_arguments(sys.argv[1:])

@@ -27,7 +27,7 @@ def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… lapel migrate --json
     """
     settings = settings_of(data_dir)
-    # A given database is the installation; the folder only keeps its secret, and may be new.
+    # With a given database the folder only holds the secret, and may be new.
     with reachable(settings, migrate=True, begin=settings.database_url is not None):
         pass
     emit(Migrated(newest_revision()), json, lambda: f"The database has schema {newest_revision()}.")

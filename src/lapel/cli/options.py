@@ -21,13 +21,16 @@ Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Pr
 
 
 def say(sentence: str) -> None:
-    """Tells a person something on the way; never mixed with what a program reads."""
+    """Prints a sentence for people to stderr, so that it never mixes with the result on stdout."""
     sys.stderr.write(f"lapel: {sentence}\n")
     sys.stderr.flush()
 
 
 def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
-    """Prints the result: as one JSON document, or as lines for people. Raises CommandError."""
+    """Prints the result: as one JSON document, or as lines for people.
+
+    Raises CommandError when it cannot be written (a full disk, a closed pipe).
+    """
     text = msgspec.json.encode(value).decode() if as_json else lines()
     with _read_by_somebody():
         sys.stdout.write(text.rstrip("\n") + "\n")
@@ -35,7 +38,7 @@ def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
 
 
 def put(data: bytes) -> None:
-    """Writes bytes to standard output as they are. Raises CommandError."""
+    """Writes bytes to standard output unchanged. Raises CommandError when they cannot be written."""
     with _read_by_somebody():
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -46,25 +49,25 @@ def put(data: bytes) -> None:
 def _read_by_somebody() -> Generator[None]:
     try:
         yield
-    except OSError as fault:  # a full disk, or a pipe that nobody reads any more
-        # It is kept, and at the end Python would try again and end with a status of its own.
+    except OSError as fault:  # a full disk, or a pipe whose reader has gone
+        # The text stays in the buffer: at exit Python would write it again, fail, and set its own status.
         with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
 
 
 def is_piped() -> bool:
-    """Whether another program reads our output."""
+    """Whether stdout is not a terminal: a pipe or a file."""
     return not sys.stdout.isatty()
 
 
 def visible(text: str) -> str:
-    """The text with escapes for what a terminal would obey or hide; clients name their keys as they like."""
+    """The text with unprintable characters escaped: clients choose names, and terminals obey controls."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Columns as wide as their widest cell; each row is one line."""
+    """A table with columns as wide as their widest cell; each row is one line."""
     rows = [tuple(visible(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return "\n".join(

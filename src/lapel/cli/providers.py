@@ -1,4 +1,4 @@
-"""`lapel providers list|set|remove|test`: who answers the providers' names that clients may ask for."""
+"""`lapel providers list|set|remove|test`: which engine answers each provider's name that clients ask for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MOST_KEY_FILE = 8192
-# What the rules call a field, and what it is here.
+# Names of fields in the rules, and the flags of this command for them.
 _FLAGS = {
     "engine": "--engine", "model": "--model", "base_url": "--base-url", "key": "--key-file or --key-env",
     "region": "--region", "allow_training": "--allow-training",
@@ -73,9 +73,9 @@ Language = Annotated[str | None, Parameter(help="Language to ask for. Default: i
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine made of the sample. `seconds`: how long it took; `known`: what is spoken in it.
+    """An engine's transcript of the sample. `seconds`: how long it took; `known`: the sample's known text.
 
-    `model`: the one that answered. `warnings`: what to know of the service, such as the end of the model.
+    `model`: the model that answered. `warnings`: about the service, such as the end of the model.
     """
 
     slot: str
@@ -187,7 +187,7 @@ def _with(
     mode: Literal["test", "live"],
     work: Callable[[Kit, OperatorProviders], Awaitable[T]],
 ) -> T:
-    """Runs `work`; what is refused is said of the flag. Raises CommandError."""
+    """Runs `work`. Raises CommandError, with the name of the flag, when the rules or the service refuse."""
 
     async def run(kit: Kit) -> T:
         try:
@@ -202,8 +202,11 @@ def _with(
 
 
 def _key(file: str | None, variable: str | None) -> str | None:
-    """The key, from wherever it is kept; never from the command line, which others can read. Raises
-    CommandError."""
+    """The key, from a file, standard input or a variable; None when none is named.
+
+    Never from the command line, which other users can read. Raises CommandError when both are named, or what
+    is named is empty or cannot be read.
+    """
     if file is not None and variable is not None:
         raise CommandError("give --key-file or --key-env, not both.")
     if variable is not None:
@@ -266,7 +269,7 @@ async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
 
 
 async def _deleted(kit: Kit, choice: SlotChoice, copies: list[str]) -> list[str]:
-    """Deletes what the service keeps of the sample; sentences about what it does not delete."""
+    """Deletes the copies of the sample at the service; gives a sentence for each that stays there."""
     left: list[str] = []
     for copy_id in copies:
         try:

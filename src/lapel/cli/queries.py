@@ -1,6 +1,6 @@
-"""SQL of the commands that look at the whole installation: backup, restore and doctor.
+"""SQL of the commands that read the whole installation: backup, restore and doctor.
 
-They act for the operator, in no tenant's name, and only read.
+They act for the operator, not for a tenant, and only read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from lapel.foundation.database import Connection
 
-# Everything that an upload-complete has promised, in the order of the objects' names.
+# Every object that the database promises (completed uploads, firmware), in the order of the objects' names.
 PROMISED = """
 SELECT world_id, object_key, file_size_bytes, sha256, content_type
 FROM media
@@ -38,7 +38,7 @@ NOW = "SELECT clock_timestamp()"
 FORGETS = """
 SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
 """
-# As `foundation.jobs` counts them, whose import brings the whole queue with it.
+# The same count as in `foundation.jobs`, which is not used here because it imports the whole queue.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 HELD_JOBS = """
 SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint
@@ -46,7 +46,8 @@ SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY 
 WAITING_JOBS = """
 SELECT count(*), min(execute_after) FROM jobs.pgqueuer WHERE status = 'queued' AND execute_after <= $1
 """
-# Keys and tokens that still count. NULL, from before it was noted, is no other secret.
+# Only keys and tokens that are still valid. NULL (made before the secret was noted) does not count as another
+# secret.
 MADE_UNDER_OTHERS = """
 SELECT 'API keys', count(*) FROM api_keys
 WHERE secret_id <> ALL($1::text[]) AND revoked_at IS NULL
@@ -60,7 +61,7 @@ FINDINGS = "SELECT kind, found FROM findings WHERE found > 0 ORDER BY kind"
 
 
 class PromisedObject(NamedTuple):
-    """An object that must be there: bytes, SHA-256 (hexadecimal), type."""
+    """An object that the store must hold: size in bytes, SHA-256 in hexadecimal, content type."""
 
     world_id: int
     key: str
@@ -76,17 +77,17 @@ async def promised(connection: Connection) -> AsyncIterator[PromisedObject]:
 
 
 async def still_promised(connection: Connection, world_id: int, key: str) -> bool:
-    """Whether the object has not been erased meanwhile."""
+    """Whether the database still promises the object: it was not deleted meanwhile."""
     return bool(await connection.fetchval(STILL_PROMISED, world_id, key))
 
 
 async def export_snapshot(connection: Connection) -> str:
-    """Name of the transaction's snapshot, for pg_dump to see the same rows."""
+    """Name of the transaction's snapshot; with it pg_dump sees the same rows."""
     return str(await connection.fetchval(SNAPSHOT))
 
 
 async def schema(connection: Connection) -> str:
-    """The newest migration in the database."""
+    """Revision of the newest migration in the database."""
     return str(await connection.fetchval(SCHEMA))
 
 
@@ -96,7 +97,7 @@ async def is_empty(connection: Connection) -> bool:
 
 
 async def vector_version(connection: Connection) -> str | None:
-    """Version of pgvector in the database, None without it."""
+    """Version of pgvector in the database; None without it."""
     return await connection.fetchval(VECTOR)
 
 
@@ -106,22 +107,22 @@ async def database_now(connection: Connection) -> datetime:
 
 
 async def forgets(connection: Connection) -> bool:
-    """Whether a power cut could take back what was committed."""
+    """Whether a power cut could lose committed transactions (fsync or synchronous_commit is off)."""
     return bool(await connection.fetchval(FORGETS))
 
 
 async def workers_seen(connection: Connection) -> int:
-    """How many workers were seen within the last half minute."""
+    """How many workers were seen within the last 30 seconds."""
     return int(await connection.fetchval(WORKERS))
 
 
 async def held_jobs(connection: Connection) -> list[tuple[str, int]]:
-    """Kinds of jobs that were given up, with their numbers."""
+    """Kinds of failed jobs that are not tried again, with their numbers."""
     return [(row[0], row[1]) for row in await connection.fetch(HELD_JOBS)]
 
 
 async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, timedelta]:
-    """How many jobs are due and waiting, and how long the oldest has been."""
+    """How many jobs are due and waiting, and for how long the oldest of them."""
     row = await connection.fetchrow(WAITING_JOBS, now)
     if row is None or row[1] is None:
         return 0, timedelta()
@@ -134,5 +135,5 @@ async def made_under_others(connection: Connection, loaded: list[str]) -> list[t
 
 
 async def findings(connection: Connection) -> list[tuple[str, int]]:
-    """What the reconciler found so far, by kind."""
+    """Findings of the reconciler so far, by kind."""
     return [(row[0], row[1]) for row in await connection.fetch(FINDINGS)]

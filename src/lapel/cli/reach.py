@@ -1,7 +1,7 @@
-"""How a command reaches the database and the store: of the running server, or started for the moment.
+"""How a command reaches the database and the store: those of a running server, or started for the command.
 
-The embedded database of a stopped server is started for the length of the command, under the data
-folder's lock; that of a running server is reached through its run.json.
+The embedded database of a stopped server is started while the command runs, under the data folder's lock. The
+database of a running server is reached through its run.json.
 """
 
 from __future__ import annotations
@@ -34,13 +34,20 @@ PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another
 
 
 def settings_of(data_dir: Path | None) -> Settings:
-    """Settings for a command about the whole installation, whatever this machine's role is."""
+    """Settings for a command about the whole installation, whatever this machine's role is.
+
+    Raises SettingsError when a setting cannot be used.
+    """
     return Settings.load(data_dir=data_dir, role="all")
 
 
 def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
-    """Runs `work` on a kit of this installation. `store`: the store must answer, too."""
-    prepare.check_store_keys(settings)  # a kit has them, whether they are used or not
+    """Runs `work` on a kit of this installation. `store`: the store runs as well.
+
+    Raises what `reachable` and `work` raise, StoreUnavailable when there are no store credentials, and
+    asyncpg's errors when the database cannot be reached.
+    """
+    prepare.check_store_keys(settings)  # a kit needs keys even when `work` does not use the store
     with reachable(settings, store=store) as complete:
         from lapel.foundation.kit import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
 
@@ -55,11 +62,14 @@ def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: 
 def reachable(
     settings: Settings, *, store: bool = False, migrate: bool = False, begin: bool = False
 ) -> Generator[Settings]:
-    """Complete settings, with the database (and with `store` the store) running while the block lasts.
+    """Complete settings, with the database (and with `store` the store) running during the block.
 
-    `migrate` brings the schema up to date; else an older one is refused. `begin`: a folder
-    without an installation is made into one; else it is refused. Raises SettingsError, DataFolderError,
-    PostgresError, CommandError.
+    `migrate`: brings the schema up to date; without it an older schema is refused. `begin`: makes a new
+    installation where the folder has none; without it such a folder is refused.
+
+    Raises SettingsError when there are no keys for the store, DataFolderError when the folder or the schema
+    cannot be used, PostgresError when the embedded database does not start, and CommandError when the
+    embedded store does not.
     """
     if store:
         prepare.check_store_keys(settings)
@@ -93,10 +103,10 @@ def reachable(
 
 
 def _check_begun(folder: DataFolder, *, given: bool) -> None:
-    """Raises DataFolderError for a folder without an installation, and for another user's.
+    """Raises DataFolderError when the folder holds no installation, or belongs to another user.
 
     A mistyped folder must not become a second, empty installation.
-    `given`: the database lies elsewhere, and the folder may still be empty.
+    `given`: the database is elsewhere, so the folder may still be empty.
     """
     if folder.path.is_dir():
         folder.check_owner()
@@ -118,7 +128,10 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
 
 
 def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Running | None:
-    """Takes the folder's lock, or finds the server that holds it; waits while it is only starting."""
+    """Takes the folder's lock and gives None, or gives the running server that holds it.
+
+    Waits while a server is starting, or another command holds the lock.
+    """
     deadline = time.monotonic() + PATIENCE
     told = False
     while True:
@@ -155,7 +168,7 @@ def _with_running_postgres(
         prepare.prepare_database(settings, folder)
         folder.write_version()
     else:
-        _check_not_older(folder)  # the server is an older Lapel
+        _check_not_older(folder)  # the running server may be an older Lapel
     return settings
 
 
@@ -174,8 +187,10 @@ def _with_own_postgres(
 
 
 def _with_store_of(settings: Settings, running: Running | None) -> Settings:
-    """Settings that name the running server's store, or a place where nobody listens: a command that did
-    not ask for the store does not use it either."""
+    """Settings with the store of the running server, or else with an address where no store listens.
+
+    The latter is only for commands that did not ask for the store and so do not use it.
+    """
     if running is None or running.store_endpoint is None:
         return prepare.complete(settings, None, "http://127.0.0.1:9")
     return dataclasses.replace(
@@ -184,7 +199,10 @@ def _with_store_of(settings: Settings, running: Running | None) -> Settings:
 
 
 def with_store(settings: Settings, folder: DataFolder, stack: contextlib.ExitStack) -> Settings:
-    """Settings with the embedded store of a stopped server, started until the stack unwinds."""
+    """Settings with the embedded store, started here until the stack unwinds.
+
+    Raises CommandError when the store does not get ready within PATIENCE seconds.
+    """
     listener = listen("127.0.0.1", 0)[0]
     stack.callback(listener.close)
     complete = prepare.complete(settings, None, f"http://127.0.0.1:{listener.getsockname()[1]}")

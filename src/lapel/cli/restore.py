@@ -1,4 +1,4 @@
-"""`lapel restore DIR`: a backup becomes an installation again."""
+"""`lapel restore DIR`: makes an installation from a backup."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _named(secrets: list[str]) -> str:
 
 @contextlib.contextmanager
 def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
-    """Complete settings of an empty installation that has the backup's secrets."""
+    """Complete settings of an empty installation with the backup's secrets, running during the block."""
     secret = archive.secret()
     if settings.secret is not None and settings.secret != secret:
         raise CommandError(
@@ -150,11 +150,11 @@ def _check_empty(database_url: str) -> None:
 
 
 def _load_objects(settings: Settings, archive: Archive, manifest: Manifest) -> tuple[int, int]:
-    """Puts every object into the store; gives their number and bytes."""
+    """Copies every object into the store; gives their number and their bytes."""
     client = BucketClient(settings, SystemClock())
     if not client.exists():
         client.make()
-        client.open_to_browsers()  # the rules of a bucket that was there are its owner's
+        client.open_to_browsers()  # not for a bucket that existed: its owner sets its rules
     count, size = 0, 0
     for entry, _ in in_parallel(lambda entry: archive.load(client, entry), archive.entries()):
         count, size = count + 1, size + entry.size

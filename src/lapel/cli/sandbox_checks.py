@@ -1,4 +1,4 @@
-"""What `lapel doctor` says of the processes that parse strangers' bytes: which rights they lack here."""
+"""The check of `lapel doctor` for processes that parse untrusted input: how well they are confined here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REMEDY = 'docs/operations.md, "What parses strangers\' bytes", says what each l
 
 
 def sandbox() -> Iterator[Finding]:
-    """A process confines itself as the decoder does, another as the speech models', and each tells."""
+    """Starts a process confined like the decoder, and one like the speech models; reports on each."""
     yield _told("decoder", ["imported"])
     yield _told("models", [])
 

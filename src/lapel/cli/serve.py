@@ -1,4 +1,4 @@
-"""`lapel serve`: everything in one process tree."""
+"""`lapel serve`: runs everything in one process tree."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ StoreUrl: TypeAlias = Annotated[str | None, Parameter(help=_DOCS["store_public_u
 
 
 class Started(msgspec.Struct, frozen=True):
-    """What `--json` prints once everything is up. On the first start `key` is set on a terminal, `key_file`
-    elsewhere."""
+    """What `--json` prints once everything is up.
+
+    On the first start `key` is set on a terminal, `key_file` elsewhere. `seconds`: duration of the start.
+    """
 
     base_url: str
     data_dir: str | None
@@ -89,7 +91,7 @@ def serve(
 
 
 def _lines(started: Started, settings: Settings, first: FirstKey) -> str:
-    """What a person reads; in colour on a terminal."""
+    """The lines for people; with bold names on a terminal."""
     lines = [("Lapel is up", f"{started.base_url}   (documentation: {started.base_url}/docs)")]
     if settings.role in {"worker", "store"}:
         lines = [
@@ -108,7 +110,7 @@ def _lines(started: Started, settings: Settings, first: FirstKey) -> str:
 
 
 def _warn_of_links(settings: Settings) -> None:
-    """Links carry the public URL; a server for others should know its own."""
+    """Warns that links will name the address listened on, because no public URL is set."""
     try:
         local = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:

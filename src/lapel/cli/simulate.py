@@ -1,4 +1,4 @@
-"""`lapel simulate`: a fleet of devices against a running server, and whether it kept its word."""
+"""`lapel simulate`: runs a fleet of devices against a server, and checks that it kept its promises."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.settings import Settings
 
-_AFTERWARDS = timedelta(hours=1)  # for comparing and removing
+_AFTERWARDS = timedelta(hours=1)  # for comparing and removing at the end
 
 
 def simulate(  # noqa: PLR0913 - a flag each
@@ -145,7 +145,7 @@ def _is_base(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # the port or the address is invalid
         return False
     is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
     return is_server and "@" not in parts.netloc and not (parts.query or parts.fragment)
@@ -166,7 +166,7 @@ def _running(settings: Settings) -> str:
 
 @contextlib.contextmanager
 def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
-    """A key of the test world with just the scopes that are needed, until the block ends."""
+    """A key of the test world with only the scopes that the backend needs; revoked after the block."""
 
     async def make(kit: Kit) -> tuple[str, str]:
         ends = kit.clock.now() + timedelta(minutes=plan.minutes) + _AFTERWARDS
@@ -199,7 +199,7 @@ async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Repo
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        """Once: end the fleet's life, and report. Twice: leave the report, too. Then: leave all behind."""
+        """First: end the fleet's life, then report. Second: cancel the report. Third: cancel the removal."""
         if stop.is_set() and main is not None:
             main.cancel()
         stop.set()

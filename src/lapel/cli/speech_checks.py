@@ -1,5 +1,7 @@
-"""What `lapel doctor` looks at of speech: the models' weights, and the keys of other services. Without them
-everything else works."""
+"""The checks of `lapel doctor` for speech: weights, failing work, keys of remote providers, remote copies.
+
+Everything else works without them.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def speech(settings: Settings) -> Iterator[Finding]:
-    """Whether this machine can transcribe, and tell speakers apart. Nothing for one that runs no worker.
+    """Whether this machine can transcribe and tell speakers apart; nothing when it runs no worker.
 
-    Reads all weights of packages, 175 MB, for their checksums.
+    Reads all weights that come in packages, 175 MB, to compare their checksums.
     """
     if settings.role in {"worker", "all"}:
         yield _whisper(settings.whisper_model)
@@ -61,7 +63,7 @@ def _speakers(settings: Settings) -> Finding:
 
 
 async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
-    """Whether work on audio fails, or waits for room on a disk, at the moment; nothing where none does."""
+    """Steps of audio work that fail now, or wait for disk space; nothing when there are none."""
     rows = await work_queries.trying(connection)
     if roomless := _steps(rows, "roomless"):
         yield Finding(
@@ -81,7 +83,7 @@ def _steps(rows: Sequence[asyncpg.Record], which: str) -> str:
 
 
 async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
-    """Whether the keys for remote providers can be read with this secret; nothing where there are none."""
+    """Whether this secret opens the keys for remote providers; nothing when there are no keys."""
     rows = await slot_queries.list_keys(connection)
     lost: list[str] = []
     for row in rows:
@@ -100,7 +102,7 @@ async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator
 
 
 async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:
-    """What could not be deleted at remote providers yet; nothing where all was."""
+    """Copies that could not be deleted at remote providers yet; nothing when there are none."""
     for row in await copy_queries.left(connection):
         yield Finding(
             "remote copies", "warning",

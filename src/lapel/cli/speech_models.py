@@ -1,4 +1,4 @@
-"""The models of remote services: which are asked, which answered, and until when they live."""
+"""The models of remote services: which is asked for, which answered last, and when it ends."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.transcription.providers.slots import Engine
 
-# Seconds that a service is waited for.
+# Seconds to wait for a service.
 _LIMIT = 10.0
-# Slots that doctor looks at, of all projects.
+# Slots that doctor checks, over all projects.
 _MOST_SLOTS = 20
 
 
 async def provider_models(kit: Kit) -> list[Finding]:
-    """For each slot that a remote engine answers: the model that it is asked for, the one that answered last,
-    and a warning when the service ends it."""
+    """One finding for each slot with a remote engine, of at most _MOST_SLOTS.
+
+    It names the model that is asked for and the one that answered last, and warns when the service ends the
+    model.
+    """
     async with kit.database.acquire() as connection:
         rows = await slot_queries.list_remote(connection, _MOST_SLOTS)
     return await asyncio.gather(*(_finding(kit, row) for row in rows))
@@ -38,13 +41,13 @@ async def _finding(kit: Kit, row: asyncpg.Record) -> Finding:
     detail = f"{where}: {row['engine']} is asked for {row['model'] or _usual(row['engine'])}{answered}"
     try:
         warnings = await model_warnings(_choice(kit, row), kit.clock)
-    except SealBroken:  # a finding of its own
+    except SealBroken:  # `provider_keys` reports it
         warnings = []
     return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
 
 
 def _choice(kit: Kit, row: asyncpg.Record) -> SlotChoice:
-    """Raises SealBroken."""
+    """The slot's choice with its key opened. Raises SealBroken when no loaded secret opens the key."""
     place = (row["world_id"], row["slot"], row["engine"], row["base_url"])
     key = None if row["sealed_key"] is None else opened(kit.sealer, row["sealed_key"], *place)
     return SlotChoice(
@@ -63,10 +66,10 @@ def _usual(engine: Engine) -> str:
 
 
 async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
-    """A sentence when the slot's model ends on a day that is known; else nothing.
+    """A sentence when the service ends the slot's model on a known day; else nothing.
 
-    Only OpenAI's API tells (`GET /models/{id}`), and not of every model. A service that does not answer is
-    no warning: its transcripts may be all right.
+    Only OpenAI's API gives the day (`GET /models/{id}`), and not for every model. A service that does not
+    answer causes no warning, because its transcripts may still work.
     """
     if choice.engine != "openai":
         return []

@@ -1,4 +1,4 @@
-"""`lapel transcribe`: audio files to transcripts, without a server."""
+"""`lapel transcribe`: makes transcripts of audio files, without a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from lapel.transcription.own_folder import OwnFolder, private_file
 from lapel.transcription.providers.protocol import Wish
 
 _CHUNK = 4 * 1024 * 1024
-# Formats of which standard output takes several: with a line between them, or as they are.
+# Formats of which several documents may go to standard output: with a line between them, or one after
+# another.
 _IN_A_ROW = SEPARATED | {"json", "ndjson"}
 
 
@@ -91,7 +92,10 @@ def transcribe(
 
 
 def _check_names(files: list[str]) -> None:
-    """The parser lets `-` be a file, and with it everything that begins so."""
+    """Ends with status 2 for a misspelt option.
+
+    The parser must take `-` as a file, and therefore takes everything that begins with it.
+    """
     for name in files:
         if name.startswith("-") and name != STDIN and not Path(name).exists():
             sys.stderr.write(f"lapel: {name}: neither an option nor a file; see `lapel transcribe --help`.\n")
@@ -121,7 +125,11 @@ def _check_speakers(speakers: int | None, *, diarization: bool) -> None:
 
 
 def _format(form: FormatName | None, output: str | None, count: int) -> Format:
-    """What --format names, else what the file's name ends in. Raises CommandError when that is not clear."""
+    """The format of --format, else of the file's extension, else txt.
+
+    Raises CommandError when the extension is unknown, differs from --format, or names a file for several
+    inputs.
+    """
     is_folder = output is None or output.endswith(os.sep) or Path(output).is_dir()
     ending = "" if output is None or is_folder else Path(output).suffix[1:].lower()
     named: FormatName | None = next((name for name in FORMATS if name == ending), None)
@@ -139,7 +147,10 @@ def _format(form: FormatName | None, output: str | None, count: int) -> Format:
 
 
 def _targets(files: list[str], output: str | None, chosen: Format) -> list[Path | None]:
-    """Where each file's transcript goes; None: to standard output. Makes the folder. Raises CommandError."""
+    """The target of each file's transcript, None for standard output; makes the folder.
+
+    Raises CommandError when a target is an input, two targets have one name, or the folder cannot be written.
+    """
     if output is None:
         return [None for _ in files]
     place = Path(output)
@@ -163,14 +174,14 @@ def _in_folder(files: list[str], folder: Path, extension: str) -> list[Path]:
     names = ["stdin" if name == STDIN else Path(name).name for name in files]
     stems = [Path(name).stem for name in names]
     if not _differ(stems):
-        stems = names  # talk.wav and talk.mp3
+        stems = names  # as for talk.wav and talk.mp3
     if not _differ(stems):
         raise CommandError("two inputs have the same file name; give each a folder of its own with --output.")
     return [folder / f"{stem}.{extension}" for stem in stems]
 
 
 def _differ(names: list[str]) -> bool:
-    """Also where `A` and `a` are the same file."""
+    """Whether all names differ, also where the file system takes `A` and `a` as the same name."""
     return len({name.casefold() for name in names}) == len(names)
 
 
@@ -183,12 +194,12 @@ def _check_stdout(chosen: Format, count: int) -> None:
 
 @contextlib.contextmanager
 def _scratch() -> Generator[Path]:
-    """A folder that is gone at the end; what a killed command left is removed by the next one."""
+    """A scratch folder that is removed at the end; the next command removes what a killed one left."""
     signal.signal(signal.SIGTERM, _leave)
     try:
         try:
             own = OwnFolder(Path(tempfile.gettempdir()) / f"lapel-transcribe-{os.getuid()}")
-        except PermissionError:  # somebody else has made one of that name
+        except PermissionError:  # another user has made a folder of that name
             own = OwnFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
     except OSError as fault:
         raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
@@ -205,7 +216,7 @@ def _leave(signum: int, frame: object) -> None:
 
 
 def _stdin(folder: Path) -> Path:
-    """What comes in on standard input, as a file. Raises CommandError."""
+    """Standard input, copied to a file. Raises CommandError when it is a terminal or cannot be stored."""
     if sys.stdin.isatty():
         raise CommandError("standard input is the terminal; name a file, or send audio in with `|` or `<`.")
     path = folder / "stdin"

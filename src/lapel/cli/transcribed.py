@@ -1,4 +1,4 @@
-"""What `lapel transcribe` tells of each file, and where it puts the transcripts."""
+"""The output of `lapel transcribe`: transcripts, one line for each problem, and the JSON report."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from lapel.transcription.exports.formats import Format
 
 STDIN: Final = "-"
-# Between transcripts in a row on standard output stands a line with the file's name, in these formats.
+# Formats in which a line with the file's name separates several transcripts on standard output.
 SEPARATED: Final = frozenset({"txt", "md", "srt", "vtt", "csv"})
-# The API's words to somebody who uploaded; here nobody did.
+# The end of messages for clients of the API; it is removed here, where nothing was uploaded.
 _BLANK = "\n"
 _UPLOAD = " Upload the recording again."
 
 
 class Audio(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file is, whatever its name says."""
+    """Properties of the audio as decoded, whatever the file's name says."""
 
     duration_ms: int
     channels: int
@@ -42,7 +42,7 @@ class Audio(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """The transcript; fields as in the API. `language_probability` is of the detection, 0 to 1."""
+    """The transcript, with fields as in the API. `language_probability`: of the detected language, 0 to 1."""
 
     language: str | None
     language_probability: float | None
@@ -55,10 +55,10 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """One file: `error` and nothing else, or all the rest.
+    """The report on one file: either `error`, or all other fields.
 
-    `seconds` is what it took once the Whisper model was loaded; `real_time_factor` is how many seconds of
-    audio were done in one of those. `output`: the file that was written.
+    `seconds`: duration of the work after the Whisper model was loaded. `real_time_factor`: seconds of audio
+    done per second of work. `output`: the file that was written.
     """
 
     file: str
@@ -78,10 +78,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writer:
-    """Puts each result where it belongs as soon as it is there.
+    """Writes each result to its target as soon as it is there.
 
-    `targets`: of each result in turn, None for standard output. With `as_json` standard output gets nothing,
-    and `told` holds what `--json` prints.
+    `targets`: one for each result, in order; None is standard output. With `as_json` nothing goes to standard
+    output, and `told` holds what `--json` prints.
     """
 
     def __init__(self, chosen: Format, targets: list[Path | None], *, as_json: bool) -> None:
@@ -95,7 +95,10 @@ class Writer:
         self.failed = False
 
     def take(self, result: Result) -> None:
-        """One more file is done. Raises CommandError when nobody takes the output."""
+        """Writes the next result. Raises CommandError when standard output cannot be written.
+
+        A target file that cannot be written becomes the problem of its input.
+        """
         target = self._targets[self._done]
         self._done += 1
         name = shown(result.job.name)
@@ -132,7 +135,7 @@ class Writer:
 
 
 def _summarise(outcome: Outcome, seconds: float, name: str, target: Path | None) -> None:
-    """For who watches: how quick it was, and where it went."""
+    """Prints speed and target of a transcript, when stderr is a terminal."""
     console = Console(stderr=True)
     if console.is_terminal:
         length = outcome.facts.duration_ms / 1000
@@ -142,17 +145,20 @@ def _summarise(outcome: Outcome, seconds: float, name: str, target: Path | None)
 
 
 def shown(name: str) -> str:
-    """A file's name as a terminal may see it."""
+    """A file's name, safe to print on a terminal."""
     return "standard input" if name == STDIN else plain(name) or ascii(name)
 
 
 def _replace(target: Path, content: bytes) -> Problem | None:
-    """Writes the file whole, or not at all; what is no file, such as /dev/stdout, stays what it is."""
+    """Replaces the target atomically.
+
+    A target that is not a regular file, such as /dev/stdout, is written to.
+    """
     try:
         if target.exists() and not target.is_file():
             target.write_bytes(content)
             return None
-        target = target.resolve()  # a link stays one
+        target = target.resolve()  # a symbolic link stays a link
         part = target.with_name(f".lapel-{secrets.token_hex(6)}")
         try:
             part.write_bytes(content)

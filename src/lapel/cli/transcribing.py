@@ -1,4 +1,4 @@
-"""What `lapel transcribe` does with its files: one after the other, all with the same child processes."""
+"""The work of `lapel transcribe`: one file after the other, all with the same child processes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from lapel.transcription.providers.protocol import Wish
 
 _STAGES = {"probe": "reading", "transcribe": "words", "diarize": "speakers", "finish": "done"}
-# What must stay free where scratch files are: a /tmp in memory may not be large.
+# Bytes that must stay free where scratch files are: a /tmp in memory may be small.
 SPARE_BYTES = 64 * 1024 * 1024
-_NAME = 28  # characters of a file's name in the line of progress
+_NAME = 28  # characters of a file's name in the progress line
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why there is no transcript of a file: `code` for programs (of the contract, or `unreadable`)."""
+    """Why a file has no transcript. `code`, for programs: a code of the API, `unreadable` or `unwritable`."""
 
     code: str
     message: str
@@ -44,7 +44,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One input: as the person named it, and where it is."""
+    """One input: its name on the command line, and the file to read."""
 
     name: str
     place: Path
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it, in so many seconds."""
+    """The result of one input. `seconds`: duration of the work, without loading the model."""
 
     job: Job
     seconds: float
@@ -62,18 +62,18 @@ class Result:
 def transcribe_all(
     jobs: list[Job], wish: Wish, *, model: str | None, folder: Path, done: Callable[[Result], None]
 ) -> None:
-    """Transcribes one after the other; `done` hears each result as soon as there is one.
+    """Transcribes the jobs one after the other; `done` gets each result at once.
 
     `model`: a folder or a name instead of the setting. `folder`: for scratch files.
-    Raises CommandError when there is no model. At Ctrl-C, SIGTERM and SIGHUP the children end, and
-    SystemExit is raised.
+    Raises CommandError when there is no usable model, and what `done` raises. At Ctrl-C, SIGTERM and SIGHUP
+    the children end, and SystemExit (128 plus the signal's number) is raised.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_all(jobs, wish, model, folder, done))
 
 
 class _Tools:
-    """The child processes, for all files."""
+    """The child processes, shared by all files."""
 
     def __init__(self, model: str | None) -> None:
         self._model = model
@@ -83,7 +83,7 @@ class _Tools:
         self.transcriber = Whisper(self.engine, model)
 
     async def prepare(self) -> None:
-        """Load the model, which may have to come first. Raises CommandError."""
+        """Load the model, after downloading it when needed. Raises CommandError when that fails."""
         if self._is_ready:
             return
         try:
@@ -91,13 +91,13 @@ class _Tools:
                 await self.engine.prepare(self._model, live.download)
         except (SpeechError, TryAgain) as fault:
             message = fault.message
-            if self._model is not None:  # the words are about the setting
+            if self._model is not None:  # the message names the setting
                 message = message.replace(f"{SETTING}=", "--model ").replace(SETTING, "--model")
             raise CommandError(message) from fault
         self._is_ready = True
 
     async def close(self) -> None:
-        """End them."""
+        """End the child processes."""
         await self.engine.aclose()
         await self.decoder.aclose()
 
@@ -111,7 +111,7 @@ async def _all(
     try:
         for number, job in enumerate(jobs, start=1):
             result = await _one(job, wish, tools, folder, f" {number}/{len(jobs)}" if len(jobs) > 1 else "")
-            if caught:  # the children hear Ctrl-C too: how they ended then is no failure of the file
+            if caught:  # children get Ctrl-C too: their end then is no failure of the file
                 break
             done(result)
     except (asyncio.CancelledError, CommandError):
@@ -132,7 +132,7 @@ def _cancel_at_signals(caught: list[int]) -> None:
             task.cancel()
 
     for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             loop.add_signal_handler(number, cancel, number)
 
 
@@ -171,18 +171,18 @@ def _unreadable(job: Job) -> Problem | None:
             return None
     except OSError as fault:
         return Problem("unreadable", f"{(fault.strerror or str(fault)).lower()}.")
-    except ValueError:  # a NUL in the name
+    except ValueError:  # the name holds a NUL
         return Problem("unreadable", "no file can have this name.")
 
 
 def _short(name: str) -> str:
-    """A file's name for a narrow place."""
+    """A file's name, shortened to _NAME characters."""
     last = plain(Path(name).name) or "-"
     return last if len(last) <= _NAME else f"{last[: _NAME - 1]}…"
 
 
 class _Live:
-    """A line at the terminal: stage, share, how many times faster than real time. Elsewhere nothing."""
+    """A progress line on a terminal: stage, share, and speed relative to real time. Elsewhere nothing."""
 
     def __init__(self, title: str, stage: str) -> None:
         console = Console(stderr=True)
@@ -212,7 +212,7 @@ class _Live:
             self._bar.stop()
 
     def download(self, share: float) -> None:
-        """So much of the model has come."""
+        """Shows that a `share` (0 to 1) of the model is downloaded."""
         if self._bar is not None:
             self._bar.update(self._task, completed=share, stage="downloading")
 

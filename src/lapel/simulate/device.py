@@ -1,7 +1,7 @@
 """The state of a simulated device, small enough that a hundred thousand fit into memory.
 
-Recordings, commands, token refreshes and offline times come at random with a constant rate: a Poisson
-process.
+Recordings, commands, token refreshes, rebindings and offline periods each come at random at a constant rate
+(Poisson processes).
 """
 
 from __future__ import annotations
