@@ -1,6 +1,6 @@
-"""Everything that is measured, in one table.
+"""Runs benchmarks and shows all figures in one table.
 
-`make bench`, or `make bench ARGS="growth start"` for some of it.
+`make bench`, or `make bench ARGS="growth start"` for some of them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ BENCHMARKS = (
 
 
 def main() -> int:
-    """Run what was named, or everything; 1 when a goal was missed or a benchmark failed."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the peers' onnxruntime, too, tells nobody
+    """Run the named benchmarks, or all; gives 1 when a goal was missed or a benchmark failed, else 0."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the peers' onnxruntime sends no telemetry either
     names = sys.argv[1:] or BENCHMARKS
     unknown = set(names) - set(BENCHMARKS)
     if unknown:

@@ -1,8 +1,8 @@
 """Many at once: 300 completions, then 30 readers of a transcript of 60 MB and of its exports; and `/health`.
 
-Run `python -m benchmarks.at_once`. One API process and the embedded store. A client repeats what is
-answered 425 or 503 after the answer's Retry-After, as the contract asks of it, for four minutes at most.
-Readers of exports go after a minute: how long the rest takes is estimated from what they got.
+Run `python -m benchmarks.at_once`. One API process and the embedded store. A client repeats a call that is
+answered 425 or 503 after the answer's Retry-After, as the contract demands, for at most four minutes.
+Readers of exports leave after a minute; the time for the rest is estimated from what they got.
 `LAPEL_BENCH_COMPLETIONS`, `LAPEL_BENCH_AUDIO_BYTES`, `LAPEL_BENCH_EXPORTS` (formats, with commas between) and
 `LAPEL_BENCH_EXPORT_SECONDS` make it smaller or larger.
 """
@@ -29,13 +29,13 @@ from benchmarks.rig import Api, rig
 COMPLETIONS = int(os.environ.get("LAPEL_BENCH_COMPLETIONS", "300"))
 AUDIO_BYTES = int(os.environ.get("LAPEL_BENCH_AUDIO_BYTES", str(8 * 10**6)))
 READERS = 30
-# As long as a transcript may be: text stands in an answer three times.
+# The longest transcript that is allowed. An answer contains the text three times.
 SEGMENTS = 5_000
 SEGMENT_CHARACTERS = 4_000
 GOAL_MEMORY = 400  # MiB
-# A client gives up after so long; a completion is answered within 25 s, everything else within 10 s.
+# Seconds after which a client gives up. A completion is answered within 25 s, every other call within 10 s.
 PATIENCE = 240.0
-# One that takes long to make, and one that once took much memory.
+# Formats: one is slow to make, and one once took much memory.
 EXPORTS = os.environ.get("LAPEL_BENCH_EXPORTS", "srt,docx").split(",")
 EXPORT_SECONDS = float(os.environ.get("LAPEL_BENCH_EXPORT_SECONDS", "60"))
 _REST = 5.0
@@ -55,7 +55,7 @@ FROM (SELECT left(repeat('word ', $6), $6 - 1) || '.' AS text) t
 
 @dataclass(slots=True)
 class _Seen:
-    """What clients and the watch saw."""
+    """Observations of the clients and of the /health watch."""
 
     first: Counter[int] = field(default_factory=Counter[int])
     answers: Counter[int] = field(default_factory=Counter[int])
@@ -71,8 +71,11 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Asked:
-    """One client's answers: their status, the seconds from each request to its head and to the last byte that
-    was read, the most of them all, and the bytes of the last answer."""
+    """One client's answers.
+
+    Statuses; the longest time in seconds from a request to the answer's head, and to the last byte that was
+    read; the bytes of the last answer.
+    """
 
     answers: list[int] = field(default_factory=list[int])
     slowest: float = 0.0
@@ -81,7 +84,7 @@ class _Asked:
 
 
 def measure() -> list[Row]:
-    """What was answered, and the memory of the API process meanwhile and afterwards."""
+    """Figures of the answers, and the memory of the API process during and after them."""
     with rig() as made:
         api = made.lapel(made.database("at_once", 1_000))
         return asyncio.run(_measure(api))
@@ -108,7 +111,7 @@ async def _measure(api: Api) -> list[Row]:
 
 
 async def _exported(api: Api, client: _Client, path: str, name: str) -> list[Row]:
-    """One reader of an export, then many, who leave early."""
+    """One reader of an export, then many readers who leave early."""
     path = f"{path}/export?format={name}"
     alone = await client.read(path)
     seen = await _watched(api, [partial(client.read, path, EXPORT_SECONDS)] * READERS)
@@ -159,7 +162,7 @@ def _listed(counted: Counter[int]) -> str:
 
 
 async def _watched(api: Api, calls: list[Callable[[], Awaitable[_Asked]]]) -> _Seen:
-    """All calls at once."""
+    """Runs all calls at once, and watches /health meanwhile."""
     seen = _Seen()
     with _health(api, seen):
         async with _memory(api.process, seen):
@@ -194,7 +197,7 @@ async def _memory(process: psutil.Process, seen: _Seen) -> AsyncGenerator[None]:
 
 @contextmanager
 def _health(api: Api, seen: _Seen) -> Generator[None]:
-    """Asked every 50 ms, on a connection of its own."""
+    """Asks /health every 50 ms, on its own connection."""
 
     async def ask() -> None:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{api.port}") as session:
@@ -219,7 +222,7 @@ class _Client:
         self._headers = headers
 
     async def uploads(self, count: int) -> list[str]:
-        """Ids of new recordings whose audio was PUT and not completed, a few at a time."""
+        """Ids of `count` new recordings whose audio was PUT but not completed; made a few at a time."""
         gate = asyncio.Semaphore(4)
         body = os.urandom(AUDIO_BYTES)
 
@@ -240,11 +243,11 @@ class _Client:
             return await answer.json()
 
     async def complete(self, recording: str) -> _Asked:
-        """Repeated as often as it takes."""
+        """Completes an upload; repeats the call until the final answer."""
         return await self._patient("POST", f"/v1/recordings/{recording}/upload-complete")
 
     async def read(self, path: str, seconds: float = PATIENCE) -> _Asked:
-        """Read and forget, as fast as it comes; for no longer than `seconds`."""
+        """Reads an answer as fast as it comes, for at most `seconds`, and discards it."""
         return await self._patient("GET", path, seconds)
 
     async def _patient(self, method: str, path: str, seconds: float = PATIENCE) -> _Asked:
@@ -272,7 +275,7 @@ class _Client:
 
 
 async def _transcript(api: Api) -> str:
-    """Path of a transcript that is as long as one may be."""
+    """Path of a transcript of the greatest length allowed."""
     recording, media = api.filled.media[0]
     connection = await asyncpg.connect(str(api.settings.database_url))
     try:

@@ -22,7 +22,7 @@ _STEPS = ("create", "upload-url", "PUT", "upload-complete", "download-url", "GET
 
 
 def measure() -> list[Row]:
-    """Median and p95 of each step."""
+    """Median and p95 of each step, in milliseconds."""
     with rig() as made:
         api = made.lapel(made.database("complete", 1_000))
         client = _Client(api)

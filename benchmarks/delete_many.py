@@ -1,8 +1,8 @@
-"""An end user with very many recordings is deleted, and what other requests notice of it.
+"""Deletion of an end user with very many recordings, and its effect on other requests.
 
-Run `python -m benchmarks.delete_many`. A `lapel serve` as a person starts it. Meanwhile another project asks
-for its list, and the same project for its own, in which the deleted recordings would come first. The rows
-have no objects.
+Run `python -m benchmarks.delete_many`. A `lapel serve` as an operator starts it. During the deletion another
+project asks for its list of recordings, and so does the same project, whose list would begin with the deleted
+recordings. The rows have no objects.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LEFT = "SELECT count(*) FROM recordings WHERE world_id = $1 AND end_user_id = $
 
 
 def measure() -> list[Row]:
-    """Seconds until the answer and until no row is left; what others waited meanwhile."""
+    """Seconds until the answer and until no row is left; and how long other requests took meanwhile."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         with served(folder / "data") as client:
@@ -57,7 +57,7 @@ def measure() -> list[Row]:
 
 @dataclass
 class _Watch:
-    """Asks for a list of recordings again and again, in a thread."""
+    """Asks repeatedly for a list of recordings, in a thread."""
 
     client: Client
     waits: list[float] = field(default_factory=list[float])

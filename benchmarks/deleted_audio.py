@@ -1,8 +1,9 @@
-"""What is left of deleted recordings on the worker's own disk.
+"""Audio of deleted recordings that is left on the worker's own disk.
 
-Run `python -m benchmarks.deleted_audio`. A `lapel serve` as a person starts it transcribes some recordings.
-While it works on the last of them its worker is killed, and then all are deleted, some in mid-transcription.
-The hour that upload URLs live is skipped: the ledger's entries are moved into the past.
+Run `python -m benchmarks.deleted_audio`. A `lapel serve` as an operator starts it transcribes some
+recordings. Its worker is killed while it works on the last of them; then all are deleted, some in
+mid-transcription. The hour for which upload URLs live is skipped: the ledger's entries are moved into the
+past.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ WHERE state <> 'closed' AND links_expire_at > now()
 
 
 def measure() -> list[Row]:
-    """Bytes of audio on the worker's disk: before and after the deletion, and once the ledger says closed."""
+    """Bytes of audio on the worker's disk: before and after the deletion, and when the ledger is closed."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         audio = start_of_sample(folder, seconds=30).read_bytes()

@@ -30,7 +30,7 @@ _BLOCK = bytes(1 << 20)
 
 
 def requests_for(api: Api, token: str, path: Path) -> Path:
-    """A file of download-url requests, one per media of the sample."""
+    """Writes download-url requests to `path`, one for each media of the sample."""
     return load.write_requests(
         path,
         f"127.0.0.1:{api.port}",
@@ -104,7 +104,7 @@ def _compare(contestants: list[tuple[Server, Path]]) -> list[Row]:
 
 
 def _check_same_answers(api: Api, contestants: list[tuple[Server, Path]]) -> None:
-    """Raises RuntimeError unless all answer the same link, but for its time."""
+    """Raises RuntimeError unless all servers answer the same link, apart from its time."""
     recording, media = api.filled.media[0]
     seen: set[str] = set()
     for server, _ in contestants:
@@ -123,7 +123,7 @@ def _check_same_answers(api: Api, contestants: list[tuple[Server, Path]]) -> Non
 
 
 def _during_uploads(api: Api, requests: Path) -> list[Row]:
-    """Latencies while 1 GB objects are PUT to the store on the same listener, against those just before."""
+    """Latencies while 1 GB objects are PUT to the store on the same listener, and those just before."""
     alone: list[Load] = []
     beside: list[Load] = []
     put_rates: list[float] = []
@@ -153,7 +153,7 @@ def _during_uploads(api: Api, requests: Path) -> list[Row]:
 
 
 def _upload(api: Api, stop: threading.Event, rates: list[float]) -> None:
-    """PUT 1 GB one time after the other until told to stop; the one under way is finished."""
+    """PUT 1 GB again and again until `stop` is set; the last one is finished."""
     signer = Presigner(
         api.settings.store_url,
         region=api.settings.s3_region,

@@ -1,4 +1,4 @@
-"""A fleet of bound devices that heartbeat, in a database that `fill` made."""
+"""A fleet of bound devices with heartbeats, in a database that `fill` made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncpg
 from lapel.foundation import seal
 from lapel.foundation.tokens import new_token
 
-# As after an hour of heartbeats: everything was told before, and the moments are spread.
+# The state after an hour of heartbeats: every value was reported before, and the times are spread.
 _DEVICES = """
 INSERT INTO devices (world_id, id, serial_number, model, name, firmware_version, end_user_id,
     binding_generation, bound_at, battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm,
@@ -23,7 +23,7 @@ INSERT INTO device_tokens (token_hash, world_id, device_id, binding_generation, 
 SELECT hash, $1, 'dev_' || lpad(i::text, 24, '0'), 1, 'current', now()
 FROM unnest($2::bytea[]) WITH ORDINALITY AS token (hash, i)
 """
-# What the bare sketch writes: the same facts, in one row each.
+# The bare sketch's table: the same values, in one row for each device.
 _SKETCH = """
 CREATE TABLE sketch (
     id text COLLATE "C" PRIMARY KEY, battery_percent integer, storage_used_mb bigint, storage_total_mb bigint,
@@ -36,7 +36,7 @@ INSERT INTO sketch SELECT id, battery_percent, storage_used_mb, storage_total_mb
 
 
 async def fill_devices(superuser_dsn: str, secret: str, world_id: int, count: int) -> list[str]:
-    """So many devices, and the table `sketch` beside them; their tokens, in the order of ids 1 to `count`."""
+    """Makes `count` devices and the table `sketch`; gives their tokens, in the order of ids 1 to `count`."""
     hasher = seal.token_hasher(secret, None)
     tokens = [new_token("dtok") for _ in range(count)]
     connection = await asyncpg.connect(superuser_dsn)

@@ -1,4 +1,4 @@
-"""What a million recordings cost over a thousand: `download-url` and `GET /v1/recordings`.
+"""The cost of a million recordings relative to a thousand: `download-url` and `GET /v1/recordings`.
 
 Run `python -m benchmarks.growth`. Two API processes on two databases of one PostgreSQL, in turn.
 """
@@ -21,7 +21,7 @@ GOAL = 1.3
 
 
 def measure() -> list[Row]:
-    """p50 with many recordings over p50 with few, per call, at 64 connections and alone."""
+    """p50 with many recordings over p50 with few, for each call, at 64 connections and alone."""
     with rig() as made:
         few, many = (made.lapel(made.database(f"n{count}", count)) for count in (FEW, MANY))
         rows: list[Row] = []
@@ -34,7 +34,7 @@ def measure() -> list[Row]:
 
 def _compare(call: str, sides: list[tuple[Api, Path]], connections: int) -> Row:
     loads: tuple[list[Load], list[Load]] = ([], [])
-    for api, requests in sides:  # also brings the pages into memory
+    for api, requests in sides:  # also loads the pages into memory
         load.run(requests, api.port, seconds=SECONDS, connections=connections)
     for _ in range(ROUNDS):
         for seen, (api, requests) in zip(loads, sides, strict=True):

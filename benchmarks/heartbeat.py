@@ -29,7 +29,7 @@ PATH = "/v1/devices/me/heartbeat"
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """What a fleet saw, in seconds from when each request was due."""
+    """A fleet's latencies, in seconds from the time at which each request was due."""
 
     rate: float
     p50: float
@@ -38,7 +38,7 @@ class Paced:
 
 
 def measure() -> list[Row]:
-    """Figures of one process beside the sketch, and of the fleet."""
+    """Figures of one process compared with the sketch, and of the fleet."""
     with rig() as made:
         database = made.database("beat", 1000)
         tokens = made.devices("beat", database[1].world_id, DEVICES)
@@ -53,7 +53,7 @@ def measure() -> list[Row]:
 
 
 def _requests(tokens: Sequence[str], path: Path, port: int) -> Path:
-    """One heartbeat of each device, in random order."""
+    """Writes one heartbeat of each device, in random order."""
     chance = random.Random(1)
     each = [("POST", PATH, token, _body(chance)) for token in tokens]
     chance.shuffle(each)
@@ -77,7 +77,7 @@ def _body(chance: random.Random) -> bytes:
 
 
 def _check_same_answers(servers: Sequence[Server], token: str) -> None:
-    """Raises RuntimeError unless all answer alike."""
+    """Raises RuntimeError unless all servers answer alike."""
     seen = {ask(server.port, "POST", PATH, token, _body(random.Random(2))) for server in servers}
     if len({(status, json.dumps(json.loads(body), sort_keys=True)) for status, body in seen}) != 1:
         raise RuntimeError(f"the servers answer differently: {seen}")
@@ -121,7 +121,7 @@ def _compare(made: Rig, servers: tuple[Api, Server], requests: Path) -> list[Row
 
 
 def _fleet(made: Rig, two: Api, requests: Path) -> list[Row]:
-    """100,000 devices on two processes with limits on: as fast as it goes, then at their own pace."""
+    """100,000 devices on two processes with rate limits: as fast as possible, then at their own pace."""
     load.run(requests, two.port, seconds=3)
     hardest = load.run(requests, two.port, seconds=10)
     goal = DEVICES / PERIOD

@@ -1,8 +1,8 @@
-"""From the answer to upload-complete to the start of the transcription that the configuration asks for.
+"""Time from the answer to upload-complete to the start of the transcription that the configuration asks for.
 
-Run `python -m benchmarks.job_start`. A `lapel serve` as a person starts it, short recordings one after the
-other, each once the one before is transcribed. Start is `started_at`, which is written when a worker has
-taken the first step.
+Run `python -m benchmarks.job_start`. A `lapel serve` as an operator starts it; short recordings, each
+uploaded after the one before is transcribed. The start is `started_at`, written when a worker has taken the
+first step.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _PATIENCE = 120.0
 
 
 def measure() -> list[Row]:
-    """Milliseconds to the start, and to the whole transcript."""
+    """Milliseconds to the start, and to the complete transcript."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         audio = start_of_sample(folder, seconds=3).read_bytes()
         with served(folder / "data") as client:
             client.ask("PATCH", "/v1/config/processing", {"auto_transcription": {"enabled": True}})
-            client.upload(audio)  # the models are loaded
+            client.upload(audio)  # loads the models
             waits = [client.upload(audio) for _ in range(UPLOADS)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -57,7 +57,7 @@ def measure() -> list[Row]:
 
 
 class Client:
-    """Uploads for one end user of a server, and calls of its API."""
+    """Uploads for one end user, and other calls to the API of a server."""
 
     def __init__(self, base_url: str, key: str, *, external_id: str = "benchmark") -> None:
         self.key = key
@@ -67,7 +67,7 @@ class Client:
         self.end_user: str = self.ask("POST", "/v1/end-users", {"external_id": external_id})["id"]
 
     def upload(self, audio: bytes) -> tuple[float, float]:
-        """Seconds from the answer to upload-complete to the start of the job, and to its end."""
+        """Seconds from the answer to upload-complete to the start of the transcription, and to its end."""
         recording = self.send(audio)
         answered = time.time()
         deadline = time.monotonic() + _PATIENCE
@@ -80,13 +80,13 @@ class Client:
                     datetime.fromisoformat(found[0][name]).timestamp()
                     for name in ("started_at", "completed_at")
                 )
-                # A job may start before its upload's answer has arrived here.
+                # A job may start before the answer to upload-complete arrives here.
                 return max(0.0, started - answered), completed - answered
             time.sleep(0.02)
         raise RuntimeError("no transcription was made")
 
     def send(self, audio: bytes) -> str:
-        """Upload a recording, completed; its id."""
+        """Upload and complete a recording; gives its id."""
         recording: str = self.ask("POST", "/v1/recordings", {"end_user_id": self.end_user})["id"]
         at = f"/v1/recordings/{recording}"
         upload = self.ask("POST", f"{at}/upload-url", {"content_type": "audio/ogg"})
@@ -96,11 +96,11 @@ class Client:
         return recording
 
     def rest(self) -> None:
-        """Hang up, before the server does; the next call connects again."""
+        """Close the connection before the server does; the next call connects again."""
         self._http.close()
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One call of the API."""
+        """One call to the API."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         content = b"" if body is None else json.dumps(body).encode()
         answer = self._send(method, path, headers, content)
@@ -117,7 +117,7 @@ class Client:
 
 @contextlib.contextmanager
 def served(data: Path) -> Generator[Client]:
-    """`lapel serve` on a folder, for a block."""
+    """`lapel serve` on a folder, during a block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
     environment["LAPEL_RATE_LIMITS"] = "off"
     command = [sys.executable, "-m", "lapel.cli.main", "serve", "--data-dir", str(data), "--port", "0"]
@@ -132,7 +132,7 @@ def served(data: Path) -> Generator[Client]:
         if not line:
             raise RuntimeError("`lapel serve` does not start")
         told = json.loads(line)
-        # A pipe is shown no key, but the file that holds it.
+        # Into a pipe only the name of the key's file is printed.
         yield Client(told["base_url"], Path(told["key_file"]).read_text(encoding="ascii").strip())
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""Load on an HTTP server from another process: wrk when it is installed, else a client of our own."""
+"""Load on an HTTP server from another process: wrk when it is installed, else our own client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LUA = Path(__file__).with_name("load.lua")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What clients saw: requests per second, and latencies in seconds. `requests` were answered."""
+    """Figures of the clients: requests per second, latencies in seconds. `requests`: answered requests."""
 
     rate: float
     p50: float
@@ -26,7 +26,7 @@ class Load:
 
 
 def generator() -> str:
-    """Which load generator is used."""
+    """Name of the load generator in use."""
     return "wrk" if shutil.which("wrk") else "own client"
 
 
@@ -43,9 +43,9 @@ def write_requests(path: Path, host: str, requests: Sequence[tuple[str, str, str
 
 
 def run(requests: Path, port: int, *, seconds: float, connections: int = CONNECTIONS) -> Load:
-    """Send the file's requests at random over so many connections, each waiting for its answer.
+    """Send the file's requests in random order on `connections`, each of which waits for its answer.
 
-    Raises RuntimeError when any request was not answered with a 2xx.
+    Raises RuntimeError when any request is not answered with a 2xx.
     """
     if generator() == "wrk":
         command = [

@@ -1,9 +1,8 @@
-"""The load generator where there is no wrk.
+"""The load generator for machines without wrk.
 
 Run `python -m benchmarks.load_client FILE HOST PORT CONNECTIONS SECONDS`. Each connection sends one
 request of the file (NUL between them), waits for the whole answer, sends the next. Prints the same line
-of JSON as load.lua. It takes more of the machine than wrk, so that servers look slower and closer to
-each other.
+of JSON as load.lua. It uses more CPU than wrk, so servers look slower and closer to each other.
 """
 
 from __future__ import annotations

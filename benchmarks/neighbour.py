@@ -1,8 +1,8 @@
-"""How long one project waits for the facts of its audio while others keep the decoders busy.
+"""How long one project waits for the facts of its audio while other projects keep the decoders busy.
 
-Run `python -m benchmarks.neighbour`. A `lapel serve` as a person starts it. Four projects upload two files of
-19 MB each, whose audio is an hour and a half of 8 channels at 192 kHz, about as much work as a file may be. A
-fifth uploads short recordings and asks for their waveform until it is there.
+Run `python -m benchmarks.neighbour`. A `lapel serve` as an operator starts it. Four projects each upload two
+files of 19 MB, which hold an hour and a half of 8 channels at 192 kHz: about the most work that one file may
+cause. A fifth project uploads short recordings and asks for their waveforms until they are there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE = 600.0
 
 
 def measure() -> list[Row]:
-    """Seconds from the answer to upload-complete to the waveform, alone and beside the others."""
+    """Seconds from the answer to upload-complete to the waveform, alone and beside the other projects."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         audio = start_of_sample(folder, seconds=20).read_bytes()
@@ -79,7 +79,7 @@ def _wait(client: Client, audio: bytes) -> float:
 def _known(client: Client, recording: str) -> bool:
     try:
         client.ask("GET", f"/v1/recordings/{recording}/waveform?points=100")
-    except RuntimeError as refused:  # 409 until it is there
+    except RuntimeError as refused:  # 409 until the waveform is there
         if "answers 409" not in str(refused):
             raise
         return False

@@ -1,8 +1,8 @@
-"""A fleet's load: requests leave when they are due, whether or not the server keeps up.
+"""The load of a fleet: requests are sent when they are due, whether or not the server keeps up (open loop).
 
 Run `python -m benchmarks.paced_client FILE HOST PORT CONNECTIONS RATE SECONDS`. The file's requests (NUL
-between them) are sent in turn. A latency counts from the moment when the request was due, so that a server
-that falls behind cannot hide it. Prints one line of JSON.
+between them) are sent in turn. A latency counts from the time at which the request was due, so a server that
+falls behind cannot hide it. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATIENCE = 30.0
 
 
 class _Fleet:
-    """What is due, the connections that are free, and what was seen."""
+    """Due requests, free connections, and the latencies so far."""
 
     def __init__(self, requests: list[bytes], rate: float, seconds: float) -> None:
         self._requests = cycle(requests)
@@ -38,7 +38,7 @@ class _Fleet:
         self.done = asyncio.Event()
 
     def send_due(self) -> None:
-        """Send all that is due and has a free connection."""
+        """Send all due requests for which a connection is free."""
         due = min(self._total, int((time.perf_counter() - self._began) * self._rate))
         while self._sent < due and self.free:
             due_at = self._began + self._sent / self._rate
@@ -46,7 +46,7 @@ class _Fleet:
             self.free.popleft().send(next(self._requests), due_at)
 
     def answered(self, connection: _Connection, status_ok: bool, due_at: float) -> None:
-        """One answer, after which its connection is free again."""
+        """Note one answer; its connection is free again."""
         self.latencies.append(time.perf_counter() - due_at)
         self.failed += not status_ok
         self.free.append(connection)
@@ -55,12 +55,12 @@ class _Fleet:
         self.send_due()
 
     def lost(self) -> None:
-        """A connection died."""
+        """Note that a connection was lost."""
         if not self.done.is_set():
             self.failed += 1
 
     async def run(self) -> float:
-        """Until everything is answered, or nothing is for a long time; how long it took."""
+        """Run until everything is answered, or nothing is for a long time; gives the seconds."""
         while (
             not self.done.is_set()
             and time.perf_counter() - self._began < self._total / self._rate + _PATIENCE

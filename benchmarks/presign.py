@@ -1,4 +1,4 @@
-"""What one signed GET link costs, with both response overrides: ours against botocore's.
+"""The cost of one signed GET link with both response overrides: ours against botocore's.
 
 Run `python -m benchmarks.presign`. CPU time of this process, the median of 15 rounds, both in turn.
 """

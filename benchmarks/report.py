@@ -1,4 +1,4 @@
-"""One measured figure beside its goal, and the table of them."""
+"""Measured figures beside their goals, and the table of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`value` in `unit` (an `x` is a ratio); `at_least` or `at_most` is the goal, neither means: to know."""
+    """`value` in `unit` (`x` is a ratio). `at_least` or `at_most` is the goal; with neither there is none."""
 
     name: str
     value: float
@@ -38,19 +38,19 @@ class Row:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print the table, and the machine it is of: absolute figures mean little elsewhere."""
+    """Print the table and the machine, because absolute figures mean little on another one."""
     table = Table(title=f"Lapel on {machine()}", title_justify="left")
     for heading in ("what", "measured", "goal", "", "how"):
         table.add_column(heading, justify="right" if heading in ("measured", "goal") else "left")
     for row in rows:
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
         table.add_row(row.name, f"{row.value:.3g} {row.unit}", row.goal, verdict, row.detail)
-    # Wide enough for a file too: a table that is cut tells nothing.
+    # Wide enough also when the output is a file: a cut table is useless.
     Console(width=max(150, Console().width)).print(table)
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The machine on which the figures were measured."""
     return (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     )

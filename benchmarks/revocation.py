@@ -1,7 +1,7 @@
-"""Requests that pass although they start after the answer that revokes their key.
+"""Requests that are accepted although they start after the answer that revokes their key.
 
 Run `python -m benchmarks.revocation`. Two API processes share a port while LAPEL_SECRET changes: half of the
-keys were made under the secret before. Clients on 16 connections use a key, before and after it is revoked.
+keys were made under the previous secret. Clients on 16 connections use a key before and after it is revoked.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ VALUES ($1, $2, $3, 'secret', $4, '{}', now())
 
 @dataclass(slots=True)
 class _Seen:
-    """What the requests of one key were answered; moments in monotonic seconds."""
+    """The answers to requests with one key; times in monotonic seconds."""
 
     revoked_at: float | None = None
     passed_before: int = 0
-    used: asyncio.Event = field(default_factory=asyncio.Event)  # often enough to be in every cache
+    used: asyncio.Event = field(default_factory=asyncio.Event)  # used often enough to be in every cache
     after: int = 0
     passed_after: list[float] = field(default_factory=list[float])
 
@@ -55,7 +55,7 @@ class _Seen:
 
 
 def measure() -> list[Row]:
-    """How many requests passed of those that started after the 204."""
+    """How many of the requests that started after the 204 were accepted."""
     with rig() as made:
         database = made.database("revocation", 20)
         api = made.lapel(database, processes=2, LAPEL_SECRET_PREVIOUS=_SECRET_BEFORE)
@@ -84,7 +84,7 @@ def _row(name: str, seen: list[_Seen]) -> Row:
 
 
 async def _revoke(api: Api, secret: str) -> _Seen:
-    """Use a new key from all connections, revoke it, and use it REQUESTS times more."""
+    """Use a new key on all connections, revoke it, and use it REQUESTS times more."""
     key_id, token = await _new_key(api, secret)
     seen = _Seen()
     limits = httpx.Limits(max_connections=CONNECTIONS + 1)
@@ -109,7 +109,7 @@ async def _use(client: httpx.AsyncClient, token: str, seen: _Seen) -> None:
 
 
 async def _new_key(api: Api, secret: str) -> tuple[str, str]:
-    """Id and secret of a key as a server with this LAPEL_SECRET makes it."""
+    """Id and secret of a new key, as a server with this LAPEL_SECRET makes it."""
     token, key_id = new_token("sk_live"), TimeOrderedIds(SystemClock()).new("key")
     token_hash = seal.token_hasher(secret, None).hash(token)
     connection = await asyncpg.connect(api.settings.database_url)

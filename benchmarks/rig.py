@@ -1,4 +1,4 @@
-"""Real processes to measure.
+"""The real processes that benchmarks measure.
 
 Embedded PostgreSQL, Lapel's API and store as `lapel serve` starts them, and the peers.
 """
@@ -40,7 +40,7 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that listens on 127.0.0.1, and `more` that share its port."""
+    """A process that listens on 127.0.0.1, and the processes `more` that share its port."""
 
     name: str
     port: int
@@ -49,36 +49,36 @@ class Server:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time that they have used so far."""
+        """CPU time of all of them so far, in seconds."""
         return sum(_cpu_seconds(each) for each in (self.process, *self.more))
 
     @property
     def memory(self) -> tuple[float, float]:
-        """(RSS, PSS) in MiB; PSS counts shared pages by their share, and is the RSS where there is none."""
+        """(RSS, PSS) in MiB. PSS divides shared pages among their users; RSS where the system has no PSS."""
         info = self.process.memory_full_info()
         return info.rss / 2**20, getattr(info, "pss", info.rss) / 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Api(Server):
-    """A Lapel API process, its settings, and what its database holds."""
+    """A Lapel API process, its settings, and the content of its database."""
 
     settings: Settings
     filled: Filled
 
 
 class Rig:
-    """One PostgreSQL in `folder`, and what is started on it. Everything ends with `rig()`'s block."""
+    """One PostgreSQL in `folder`, and the servers started on it. All end with the block of `rig()`."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self._stack = stack
-        # Several servers share it; `lapel serve` counts the connections of its own processes.
+        # Several servers share it, while `lapel serve` allows only for its own processes' connections.
         self._postgres = stack.enter_context(EmbeddedPostgres(folder, extra={"max_connections": "200"}))
         self._secret = secrets.token_urlsafe(32)
 
     def database(self, name: str, recordings: int) -> tuple[str, Filled]:
-        """URL of a fresh database with so many recordings, and what clients need to know of it."""
+        """URL of a new database with so many recordings, and what clients need of it."""
         asyncio.run(_create(self._postgres, name))
         url = self._postgres.dsn(database=name)
         migrations.upgrade(url)
@@ -86,21 +86,21 @@ class Rig:
         return url, asyncio.run(fill(superuser, self._secret, recordings))
 
     def devices(self, name: str, world_id: int, count: int) -> list[str]:
-        """So many bound devices in the database of this name; their tokens."""
+        """Makes `count` bound devices in the database of this name; gives their tokens."""
         return asyncio.run(fill_devices(self._postgres.dsn("postgres", name), self._secret, world_id, count))
 
     @property
     def postgres_cpu_seconds(self) -> float:
-        """CPU time of PostgreSQL's processes so far, those that came and went meanwhile left out."""
+        """CPU seconds of PostgreSQL's live processes so far, without processes that have already ended."""
         server = psutil.Process(self._postgres.pid)
         return sum(_cpu_seconds(each) for each in (server, *server.children(recursive=True)))
 
     def updates_in_place(self, name: str) -> tuple[int, int]:
-        """How many updates of devices touched no index, and how many there were."""
+        """How many updates of devices touched no index (HOT), and how many updates there were."""
         return asyncio.run(_updates(self._postgres.dsn("postgres", name)))
 
     def lapel(self, database: tuple[str, Filled], *, processes: int = 1, **variables: str) -> Api:
-        """A store process, and API processes on the database, that share one folder of objects.
+        """A store process and API processes on the database, which share one folder of objects.
 
         `variables` are LAPEL_* settings.
         """
@@ -133,7 +133,7 @@ class Rig:
         return Api("lapel", port, first, settings, filled, more=tuple(more))
 
     def peer(self, module: str, api: Api, *, name: str | None = None, **environment: str) -> Server:
-        """A peer on the database of `api`, signing links for its store."""
+        """A peer on the database of `api`; it signs links for that API's store."""
         port = free_port()
         own = {
             "BENCH_DATABASE_URL": str(api.settings.database_url),
@@ -169,7 +169,7 @@ class Rig:
 
 @contextmanager
 def rig() -> Generator[Rig]:
-    """A rig in a temporary folder, gone at the end of the block."""
+    """A rig in a temporary folder, which is removed at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         with ExitStack() as stack:
@@ -180,7 +180,7 @@ def rig() -> Generator[Rig]:
 
 @contextmanager
 def _errors_to(path: Path) -> Generator[None]:
-    """Processes that are started meanwhile write their log to this file."""
+    """Processes that are started in the block write their log to this file."""
     saved = os.dup(2)
     try:
         with path.open("wb") as file:
@@ -211,14 +211,14 @@ async def _updates(dsn: str) -> tuple[int, int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port on which no process listens now."""
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         return made.getsockname()[1]
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when something listens. Raises RuntimeError when the process ends or takes too long."""
+    """Return when the port is listened on. Raises RuntimeError when the process ends or takes too long."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -1,8 +1,8 @@
-"""Who spoke when: errors on two conversations of which the truth is known, and what it costs.
+"""Speaker diarization: errors on two conversations with known truth, time and memory.
 
-Run `python -m benchmarks.speakers`. tests/fixtures/speech says what the conversations are. Errors are counted
-in steps of 10 ms without a collar. Wrong speakers are what this part answers for; what is missed, or heard
-where nobody speaks, is up to the detector of speech and to Whisper's times.
+Run `python -m benchmarks.speakers`. tests/fixtures/speech describes the conversations. Errors are counted in
+steps of 10 ms without a collar. Diarization is responsible only for wrong speakers; missed speech and false
+alarms come from the speech detector and from Whisper's times.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.diarization import Errors, Turn, errors
 CONVERSATIONS: tuple[Literal["two-speakers", "three-speakers"], ...] = ("two-speakers", "three-speakers")
 THREADS = 2
 PIECE = 600  # seconds
-# In a process of its own: an hour is described piece by piece, and grouped three times over.
+# Runs in its own process: an hour is described piece by piece, and grouped three times.
 LONG = f"""
 import resource, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ print(first, peak(), len(found.windows))
 
 @dataclass(frozen=True)
 class Outcome:
-    """`by_voice`: windows alone, `told`: the segments of the transcript; `seconds`: of work on voices."""
+    """Errors: `by_voice` of windows alone, `told` of the transcript's segments. `seconds`: work on voices."""
 
     by_voice: Errors
     told: Errors
@@ -70,7 +70,7 @@ class Outcome:
 
 
 def _turns(groups: Groups, speech: list[Span]) -> list[Turn]:
-    """Speech, each moment of it to the window whose centre is nearest."""
+    """Turns: each moment of speech belongs to the window with the nearest centre."""
     pairs = sorted(zip(groups.windows, groups.labels, strict=True), key=lambda pair: sum(pair[0]))
     limits = [
         (sum(left) + sum(right)) / 4 if right[0] < left[1] else (left[1] + right[0]) / 2
@@ -103,7 +103,7 @@ def _outcome(conversation: Conversation, pcm: Path, whisper: Whisper) -> Outcome
 
 
 def _long(folder: Path) -> Row:
-    """How much memory a process takes for hours beyond that for the first ten minutes."""
+    """How much more memory a process takes for hours than for the first ten minutes."""
     talk = np.concatenate([Conversation(name).samples() for name in CONVERSATIONS])
     pcm = folder / "hour.pcm"
     pcm.write_bytes(np.resize(talk, 3600 * RATE).astype("<i2").tobytes())
@@ -123,7 +123,7 @@ def _long(folder: Path) -> Row:
 
 
 def measure() -> list[Row]:
-    """Wrong speakers in percent, how many were found, the time it takes, the memory of hours."""
+    """Wrong speakers in percent, number of speakers found, time, and memory for hours of audio."""
     rows: list[Row] = []
     whisper = Whisper("", threads=THREADS)
     with tempfile.TemporaryDirectory() as name:

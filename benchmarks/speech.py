@@ -1,8 +1,8 @@
-"""A recording from its file to its transcript with speakers, against faster-whisper alone on the same model.
+"""From a recording's file to its transcript with speakers, against faster-whisper alone on the same model.
 
 Run `python -m benchmarks.speech`. Ours is the whole pipeline: decode, words, speakers, one transcript, in the
-child processes that a user has. The peer is `WhisperModel.transcribe` with beam 5, word times and VAD, in a
-process of its own, and finds no speakers. Models are loaded before anything is timed; the two take turns.
+same child processes as in production. The peer is `WhisperModel.transcribe` with beam 5, word times and VAD,
+in its own process; it finds no speakers. Models are loaded before anything is timed; the two take turns.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from lapel.transcription.providers.protocol import Wish
 from lapel.transcription.providers.whisper import Whisper
 from lapel.transcription.word_error import normalised
 
-# How often, by how many times all the speech there is (2.6 minutes) follows itself in a file.
+# Number of runs, by how many times a file repeats all the speech (2.6 minutes).
 REPEATS = {2: 3, 4: 2}
 _OF_SAMPLE = 3
 
 
 @dataclass(slots=True)
 class _Times:
-    """Seconds of each run, on the clock and of all cores, and what was heard in the last one."""
+    """Seconds of each run, by the clock and of CPU, and the text of the last run."""
 
     ours: list[float] = field(default_factory=list[float])
     peer: list[float] = field(default_factory=list[float])
@@ -54,12 +54,12 @@ class _Times:
 
     @property
     def ratio(self) -> float:
-        """Ours over the peer's, of runs that followed each other."""
+        """Our time over the peer's, from runs that followed each other."""
         return statistics.median(ours / peer for ours, peer in zip(self.ours, self.peer, strict=True))
 
 
 def measure() -> list[Row]:
-    """Time against the peer's and the clock, word error of both, memory of the process with the models."""
+    """Time relative to the peer and to real time, word error of both, memory of the models' process."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
         return asyncio.run(_measure(folder))
@@ -143,7 +143,7 @@ def _word_error(speech: Speech, heard: str) -> float:
 
 
 def _memory(name: str, pid: int) -> Row:
-    """The most that a process ever had; what it has now where the system does not tell."""
+    """Peak memory of a process; its present memory where the system does not report the peak."""
     status = Path(f"/proc/{pid}/status")
     peak = psutil.Process(pid).memory_info().rss / 2**20
     if status.exists():
@@ -165,11 +165,11 @@ class _Ours:
 
     @property
     def pids(self) -> list[int]:
-        """All processes: this one, the decoder's, the models'."""
+        """All processes: this one, the decoder, the models."""
         return [os.getpid(), *self._decoder.pids, self.models]
 
     async def run(self, speech: Speech) -> tuple[float, Outcome]:
-        """Seconds, and what came of it."""
+        """Seconds of one run, and its outcome."""
         began = time.perf_counter()
         outcome = await transcribe(
             speech.path,
@@ -201,11 +201,11 @@ class _Peer:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """Id of the peer's process."""
         return self._process.pid
 
     def run(self, speech: Speech) -> tuple[float, str]:
-        """Seconds by its own clock, and the text."""
+        """Seconds by the peer's own clock, and the text."""
         told = json.loads(self._ask(str(speech.path)))
         return told["seconds"], told["text"]
 
@@ -232,7 +232,7 @@ def _peer(model: Path) -> Generator[_Peer]:
 
 
 def _as_folder(weights: Weights, folder: Path) -> Path:
-    """The same weights, as the peer takes them."""
+    """The same weights, in the form that the peer reads."""
     if weights.folder is not None:
         return weights.folder
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Speech with known words, as long as it is wanted: the conversations of the tests and the sample, joined."""
+"""Speech with known words, of any length: the conversations of the tests and the sample, joined."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.conversations import RATE, Conversation
 
 _PAUSE = np.zeros(RATE, np.int16)
 _FRAME = RATE // 50
-_BIT_RATE = 32_000  # as a device would send it
+_BIT_RATE = 32_000  # bits per second, as from a device
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """An audio file and what is said in it."""
+    """An audio file and its words."""
 
     name: str
     path: Path
@@ -29,7 +29,7 @@ class Speech:
 
 
 def joined(folder: Path, name: str, *, rounds: int) -> Speech:
-    """All there is, so many times one after the other, a second of silence between, as Ogg/Opus."""
+    """All the speech, repeated `rounds` times with a second of silence between, as Ogg/Opus."""
     parts: list[NDArray[np.int16]] = []
     texts: list[str] = []
     for _ in range(rounds):
@@ -45,12 +45,12 @@ def joined(folder: Path, name: str, *, rounds: int) -> Speech:
 
 
 def sample() -> Speech:
-    """What comes with Lapel: a person who reads."""
+    """The sample that comes with Lapel: one person reads."""
     return Speech("sample", speech().path, speech().text, speech().duration_ms / 1000)
 
 
 def start_of_sample(folder: Path, *, seconds: float) -> Path:
-    """So much of the sample, as Ogg/Opus."""
+    """The first `seconds` of the sample, as Ogg/Opus."""
     path = folder / "short.opus"
     _encode(path, _decoded(speech().path)[: int(seconds * RATE)])
     return path

@@ -1,4 +1,4 @@
-"""From `lapel serve` to the first healthy answer: on a new data folder, and on the same one again.
+"""Time from `lapel serve` to the first healthy answer: on a new data folder, and on the same one again.
 
 Run `python -m benchmarks.start`.
 """
@@ -76,7 +76,7 @@ def _start(folder: Path) -> tuple[float, float, dict[str, float]]:
                 raise RuntimeError("`lapel serve` does not get healthy")
             time.sleep(0.01)
         healthy = time.perf_counter() - began
-        if process.stdout is not None:  # it speaks when the worker is up too, and the key is made
+        if process.stdout is not None:  # it prints once the worker is up too and the key is made
             process.stdout.readline()
         sizes = _sizes(process.pid)
     finally:

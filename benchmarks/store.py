@@ -30,7 +30,7 @@ HUGE = 2 << 30
 
 
 def _curl(url: str, *options: str) -> float:
-    """Return the seconds that curl spent on the transfer."""
+    """Run curl; return the seconds of the transfer."""
     command = ["curl", "-sS", "--fail", "-o", os.devnull, "-w", "%{time_total}", *options, url]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -64,7 +64,7 @@ def small(store: Endpoint, requests: Path) -> float:
 
 
 def _memory_during(store: Endpoint, command: list[str]) -> int:
-    """Run a command; return the most bytes of memory the store held meanwhile."""
+    """Run a command; return the store's peak memory meanwhile, in bytes."""
     process, peak = psutil.Process(store.pid), 0
     running = subprocess.Popen(command)
     while running.poll() is None:
@@ -76,7 +76,7 @@ def _memory_during(store: Endpoint, command: list[str]) -> int:
 
 
 def huge(store: Endpoint, folder: Path) -> tuple[int, int, int]:
-    """Return memory in bytes at rest, and at most while a 2 GiB object goes in, and out."""
+    """Return memory in bytes: at rest, and the peaks while a 2 GiB object is written and read."""
     file = folder / "huge"
     with file.open("wb") as sparse:
         sparse.truncate(HUGE)
@@ -114,7 +114,7 @@ def measure() -> list[Row]:
 
 
 def _prepare(store: Endpoint, file: Path) -> Path:
-    """Put the objects that are read, and warm up."""
+    """Put the objects that are read later, and warm up."""
     put(store, "large", file)
     client = store.client()
     for number in range(200):
@@ -131,7 +131,7 @@ def _in_turn(
     stores: Sequence[Endpoint],
     once: Callable[[Endpoint, int], float],
 ) -> Row:
-    """Measure both in turn, so that a busy moment of the machine hits both, and compare the medians."""
+    """Measure both in turn, so that other load on the machine affects both, and compare the medians."""
     results: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
         for which, store in enumerate(stores):

@@ -1,1 +1,1 @@
-"""Other ways to answer `download-url`, written to compare with."""
+"""The peers: other programs that do the same as Lapel, for comparison."""

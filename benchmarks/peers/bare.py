@@ -1,7 +1,7 @@
 """About the least that can answer `download-url`.
 
 Raw ASGI, one asyncpg read, a dict of keys, our signer, msgspec.
-No router, no scopes, no limits, no errors told apart, no request ids, no metrics.
+No router, no scopes, no limits, no distinct errors, no request ids, no metrics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHERE m.world_id = $1 AND m.recording_id = $2 AND m.id = $3
 
 
 class Connection(asyncpg.Connection):
-    """Given back without a round trip, as Lapel's."""
+    """A connection that is given back without a round trip, as Lapel's."""
 
     def get_reset_query(self) -> str:
         """Nothing to reset."""
@@ -35,7 +35,7 @@ class Connection(asyncpg.Connection):
 
 
 class DownloadRequest(msgspec.Struct):
-    """What is asked for."""
+    """The body of a request."""
 
     media_id: str
     disposition: str = "inline"
@@ -43,7 +43,7 @@ class DownloadRequest(msgspec.Struct):
 
 
 class Download(msgspec.Struct):
-    """What is answered."""
+    """The body of an answer."""
 
     download_url: str
     media_id: str

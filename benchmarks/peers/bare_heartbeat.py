@@ -1,7 +1,7 @@
 """About the least that can take a heartbeat: raw ASGI, a dict of tokens, one asyncpg upsert, msgspec.
 
-Whoever calls is known from a dict in memory. No router, no commands, no updates, no diagnostics, no episodes,
-no configuration, no errors told apart, no request ids, no metrics.
+A dict in memory identifies the device. No router, no commands, no updates, no diagnostics, no episodes, no
+configuration, no distinct errors, no request ids, no metrics.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ON CONFLICT (id) DO UPDATE SET battery_percent = excluded.battery_percent,
 
 
 class Beat(msgspec.Struct):
-    """What is told."""
+    """The body of a heartbeat."""
 
     battery_percent: int
     storage_used_mb: int
@@ -45,7 +45,7 @@ class Beat(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """What is kept as JSON."""
+    """The part of a heartbeat that is stored as JSON."""
 
     device_state: str
     pending_recordings: int
@@ -54,7 +54,7 @@ class State(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What is answered."""
+    """The body of an answer."""
 
     status: str = "ok"
     commands: list[str] = []
@@ -127,7 +127,7 @@ class Bare:
 
 
 async def _register_json(connection: asyncpg.Connection) -> None:
-    """jsonb as text, as Lapel has it."""
+    """Sends and reads jsonb as text, as Lapel does."""
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
 
 

@@ -1,7 +1,7 @@
-"""faster-whisper as its README shows it, in a process of its own.
+"""faster-whisper as its README shows it, in its own process.
 
-`python -m benchmarks.peers.plain_whisper FOLDER` loads the model in FOLDER, reads the path of an audio file
-a line, and answers with a line of JSON.
+`python -m benchmarks.peers.plain_whisper FOLDER` loads the model in FOLDER, reads one path of an audio file
+per line, and answers each with a line of JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole bucket through boto3: another client than the one under test."""
+"""The whole bucket through boto3, a client that is independent of the code under test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def s3(settings: Settings) -> Generator[Any]:
 
 
 def listing(settings: Settings) -> dict[str, int]:
-    """Every object's name and size."""
+    """Every object's name and size in bytes."""
     with s3(settings) as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=settings.s3_bucket)
         return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", ())}

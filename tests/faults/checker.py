@@ -1,4 +1,4 @@
-"""Holds what a client was told against what is really there; every disagreement is one finding."""
+"""Compares what clients were promised with what is really there; every difference is one finding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.journal import Told
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One thing that is not as it must be: what kind of thing, and of what (an id or an object's name)."""
+    """One broken promise: its kind, and its subject (an id or an object's name)."""
 
     kind: str
     subject: str
@@ -20,7 +20,7 @@ class Finding:
 
 
 def judge(told: Told, there: Evidence) -> list[Finding]:
-    """Everything that is wrong once the system has come to rest; empty when every promise is kept."""
+    """All findings once the system has come to rest; empty when every promise is kept."""
     findings = [
         *_answers(told),
         *_promises(told, there),
@@ -35,7 +35,7 @@ def judge(told: Told, there: Evidence) -> list[Finding]:
 
 
 def _answers(told: Told) -> Iterator[Finding]:
-    """The client itself was surprised."""
+    """The client got no answer that the contract allows."""
     for surprise in told.surprises:
         yield Finding("surprising-answer", surprise.call, surprise.answer)
     for media_id in told.contradictions:
@@ -66,7 +66,7 @@ def _uploaded(there: Evidence) -> Iterator[tuple[str, MediaRow]]:
 
 
 def _rows(there: Evidence) -> Iterator[Finding]:
-    """Each uploaded row has its object, with the bytes that the row says."""
+    """Each uploaded row has its object, with the bytes that the row names."""
     for key, row in _uploaded(there):
         if key not in there.objects:
             yield Finding("row-without-object", row.media_id, key)
@@ -78,7 +78,7 @@ def _rows(there: Evidence) -> Iterator[Finding]:
 
 
 def _objects(there: Evidence) -> Iterator[Finding]:
-    """Each object has its row: what the sweep should have taken is found here."""
+    """Each object has its row: an object without one should have been swept."""
     named = {key for key, _ in _uploaded(there)}
     for key in there.objects.keys() - named:
         yield Finding("object-without-row", key)
@@ -119,13 +119,13 @@ def _deletions(told: Told, there: Evidence) -> Iterator[Finding]:
     for recording_id, state in there.erasures.items():
         if state != "closed":
             yield Finding("ledger-entry-open", recording_id, state)
-    # Also those whose deletion nobody heard the answer of: gone whole, or not at all.
+    # Also recordings whose deletion was not answered: they are either deleted completely or not at all.
     for recording_id in there.tombstones & there.recordings.keys():
         yield Finding("half-deleted", recording_id)
 
 
 def _scratch(there: Evidence) -> Iterator[Finding]:
-    """Nobody works on any audio, so there is none beside the store."""
+    """No work on audio is under way, so no audio is left outside the store."""
     for name in there.scratch:
         yield Finding("audio-in-scratch", name)
     for recording_id in there.copies:

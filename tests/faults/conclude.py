@@ -1,4 +1,4 @@
-"""The last look: bring everything to rest, read everything back, and judge."""
+"""The end of a test: bring everything to rest, read everything back, and judge."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.support.tenants import Tenant
 
 
 async def conclude(live: Running, tenant: Tenant, journal: Journal) -> list[Finding]:
-    """Bring the system to rest, with no other worker running; then every disagreement."""
+    """Bring the system to rest, with no other worker running; gives all findings."""
     await come_to_rest(live.settings)
     told = read(journal.path)
     return judge(told, await look(live, tenant, told))
 
 
 async def look(live: Running, tenant: Tenant, told: Told) -> Evidence:
-    """Everything that is there now, promised media read through their own links."""
+    """Everything that is there now; promised media are read through their own links."""
     there = await collect(live.settings)
     async with httpx.AsyncClient(base_url=live.url, timeout=30, trust_env=False) as client:
         there.served = await read_back(client, tenant, told.standing)

@@ -1,4 +1,4 @@
-"""Where faults happen."""
+"""Fixtures of the fault tests."""
 
 from __future__ import annotations
 

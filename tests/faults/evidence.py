@@ -1,4 +1,4 @@
-"""What is really there: every row, every object, every event, and what the links serve."""
+"""The evidence: every row, every object, every event, and what the links serve."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class MediaRow:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a GET of a media's link gave."""
+    """The result of a GET of a media's link."""
 
     status: int
     content_type: str = ""
@@ -60,11 +60,11 @@ class Evidence:
     tombstones: set[str]
     erasures: dict[str, str]
     jobs: list[tuple[str, str]]
-    # Files on the workers' own disk, but for locks, and the ledger's rows about them: at rest there is none.
+    # Files on the workers' own disk except locks, and the ledger's rows about them: none at rest.
     scratch: list[str] = field(default_factory=list[str])
     copies: list[str] = field(default_factory=list[str])
     served: dict[tuple[str, str], Served] = field(default_factory=dict[tuple[str, str], Served])
-    # What GET /recordings/{id} answers, for every recording that was deleted.
+    # The status of GET /recordings/{id}, for every recording that was deleted.
     answers_of_deleted: dict[str, int] = field(default_factory=dict[str, int])
 
 
@@ -89,7 +89,7 @@ async def collect(settings: Settings) -> Evidence:
 
 
 def scratch_files(settings: Settings) -> list[str]:
-    """What lies in the workers' folder for audio."""
+    """Files in the workers' folder for audio."""
     root = settings.scratch_dir or settings.data_dir / "scratch"
     files = (each for each in root.rglob("*") if each.is_file() and each.name != "held")
     return sorted(str(each.relative_to(root)) for each in files)
@@ -109,7 +109,7 @@ async def read_back(
 
 
 async def fetch(client: httpx.AsyncClient, token: str, promise: Promised) -> Served:
-    """One link asked for, and followed."""
+    """Asks for one link and follows it."""
     asked = await client.post(
         f"/v1/recordings/{promise.recording_id}/download-url",
         json={"media_id": promise.media_id},
@@ -127,7 +127,7 @@ async def fetch(client: httpx.AsyncClient, token: str, promise: Promised) -> Ser
 
 
 async def statuses(client: httpx.AsyncClient, tenant: Tenant, recordings: Iterable[str]) -> dict[str, int]:
-    """What GET says of each of these recordings."""
+    """The status of GET for each of these recordings."""
     limit = asyncio.Semaphore(READERS)
 
     async def one(recording_id: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""`lapel`, with a supervisor that does not wait longer and longer: no test can wait for 200 backoffs."""
+"""`lapel` with a supervisor that restarts without a growing delay: no test can wait for 200 backoffs."""
 
 from lapel.cli.main import main
 from lapel.supervisor import children

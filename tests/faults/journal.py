@@ -1,7 +1,7 @@
-"""What a client was told, in the order in which it was told: one JSON line each, only ever appended.
+"""The answers that a client got, in order: JSON lines, append-only.
 
-The client writes a line **after** an answer came, save `Deleting`, which it writes before it asks:
-what it was not told, it was not promised.
+The client writes a line **after** an answer, except `Deleting`, which it writes before the request: a promise
+counts only when the client has received it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Put(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promised(msgspec.Struct, frozen=True, tag=True):
-    """200 of upload-complete: this media is kept, and is these bytes."""
+    """200 of upload-complete: the server keeps this media, with these bytes."""
 
     recording_id: str
     media_id: str
@@ -38,7 +38,7 @@ class Promised(msgspec.Struct, frozen=True, tag=True):
 
 
 class Deleting(msgspec.Struct, frozen=True, tag=True):
-    """About to ask for a deletion: from here on the recording may be gone."""
+    """About to ask for a deletion: from now on the recording may be gone."""
 
     recording_id: str
 
@@ -50,7 +50,7 @@ class Deleted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Surprise(msgspec.Struct, frozen=True, tag=True):
-    """An answer that the contract does not allow here, or none in spite of every repeat."""
+    """An answer that the contract does not allow here, or no answer after all repeats."""
 
     call: str
     answer: str
@@ -75,12 +75,12 @@ class Journal:
         self.entries.append(entry)
 
     def close(self) -> None:
-        """No more lines."""
+        """Closes the file."""
         self._file.close()
 
 
 class Told(msgspec.Struct, kw_only=True):
-    """A journal read as a whole: what must be true now."""
+    """A whole journal, as what must be true now."""
 
     created: set[str] = msgspec.field(default_factory=set[str])
     promised: dict[tuple[str, str], Promised] = msgspec.field(default_factory=dict[tuple[str, str], Promised])
@@ -91,12 +91,12 @@ class Told(msgspec.Struct, kw_only=True):
 
     @property
     def standing(self) -> list[Promised]:
-        """The promises whose recording nobody asked to delete."""
+        """The promises whose recording no client asked to delete."""
         return [each for each in self.promised.values() if each.recording_id not in self.deleting]
 
 
 def read(path: Path) -> Told:
-    """Everything that the journal's lines say."""
+    """The content of a journal's lines."""
     told = Told()
     for line in path.read_bytes().splitlines():
         match _decoder.decode(line):

@@ -1,4 +1,4 @@
-"""What clients do with a recording, from the first call to the last; each keeps the journal.
+"""Lives of recordings: what a client does with one, from the first call to the last. Each writes the journal.
 
 Every random choice comes from the life's own generator, so that a seed replays the choices.
 """
@@ -22,7 +22,7 @@ IMAGE = "image/png"
 
 
 def sha256(content: bytes) -> str:
-    """Hexadecimal, as the contract writes it."""
+    """SHA-256 in lower-case hexadecimal, as in the contract."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -37,7 +37,7 @@ class Link:
 
 
 class Life:
-    """One recording, and the client that cares for it."""
+    """One recording and its client."""
 
     def __init__(self, client: Stubborn, token: str, end_user_id: str, random: Random) -> None:
         self.client = client
@@ -47,12 +47,12 @@ class Life:
         self._end_user_id = end_user_id
 
     def content(self, *, large: bool = False) -> bytes:
-        """Fresh bytes, below or above what is hashed in the call."""
+        """Fresh bytes, below or (`large`) above the size that is hashed within the call."""
         low, high = (INLINE_BYTES + 1, 6 * INLINE_BYTES) if large else (1, INLINE_BYTES)
         return self.random.randbytes(self.random.randint(low, high))
 
     async def create(self) -> None:
-        """POST /recordings; a lost answer is found again by its Idempotency-Key."""
+        """POST /recordings; a repeat with the same Idempotency-Key gets a lost answer again."""
         body = {"end_user_id": self._end_user_id, "name": f"Life {self.random.randrange(10**6)}"}
         answer = await self.client.api(
             "POST", "/recordings", self._token, body=body, key=self._key(), allowed=(201,)
@@ -81,9 +81,9 @@ class Life:
     async def complete(
         self, *contents: bytes, token: str | None = None, facts: bytes | None = None, or_gone: bool = False
     ) -> None:
-        """POST upload-complete until it promises; `contents` are the bytes that it may promise.
+        """POST upload-complete until the server promises. `contents`: the bytes that it may promise.
 
-        `facts`: bytes whose size and hash are sent. `or_gone`: a deletion is under way as well.
+        `facts`: bytes whose size and hash are sent. `or_gone`: a deletion is under way at the same time.
         """
         body = {} if facts is None else {"content_sha256": sha256(facts), "file_size_bytes": len(facts)}
         answer = await self.client.api(
@@ -91,14 +91,14 @@ class Life:
             self._path("upload-complete"),
             token or self._token,
             body=body,
-            # A deletion takes the upload token with it.
+            # A deletion also ends the upload token.
             allowed=(200, 401, 404) if or_gone else (200,),
         )
         if answer.status_code == 200:
             self._promise(answer.json(), {sha256(content): len(content) for content in contents})
 
     async def refused(self, wrong: bytes) -> None:
-        """POST upload-complete with the hash of other bytes: it must be refused, also when repeated."""
+        """POST upload-complete with the hash of other bytes, twice: both must be refused."""
         body = {"content_sha256": sha256(wrong)}
         answer = await self.client.api(
             "POST", self._path("upload-complete"), self._token, body=body, allowed=(409,)
@@ -107,20 +107,20 @@ class Life:
             self._surprise(answer.text)
 
     async def delete(self) -> None:
-        """DELETE the recording; a repeat hears 404."""
+        """DELETE the recording; a repeat is answered 404."""
         self.client.journal.write(Deleting(self.recording_id))
         await self.client.api("DELETE", self._path(), self._token, allowed=(204, 404))
         self.client.journal.write(Deleted(self.recording_id))
 
     async def forget(self) -> None:
-        """DELETE the end user, of whom this is the only recording."""
+        """DELETE the end user, who has only this recording."""
         self.client.journal.write(Deleting(self.recording_id))
         path = f"/end-users/{self._end_user_id}"
         await self.client.api("DELETE", path, self._token, allowed=(204, 404))
         self.client.journal.write(Deleted(self.recording_id))
 
     async def look(self, media_id: str, content: bytes) -> None:
-        """Ask for a link to what was promised, and read it."""
+        """Ask for a link to the promised media, and read it."""
         answer = await self.client.api(
             "POST", self._path("download-url"), self._token, body={"media_id": media_id}
         )
@@ -175,7 +175,7 @@ async def plain(life: Life) -> None:
 
 
 async def large(life: Life) -> None:
-    """The same with an object that is hashed in the background."""
+    """The same as `plain`, with an object that is hashed in the background."""
     content = life.content(large=True)
     await life.create()
     link = await life.link(content)
@@ -195,7 +195,7 @@ async def refused_first(life: Life, *, is_large: bool = False) -> None:
 
 
 async def refused_later(life: Life) -> None:
-    """The same, found out by the background hash."""
+    """The same as `refused_first`, but the background hash detects it."""
     await refused_first(life, is_large=True)
 
 
@@ -210,7 +210,7 @@ async def lost_link(life: Life) -> None:
 
 
 async def rivals(life: Life) -> None:
-    """Two uploads of one recording at once: one of them is promised, to both."""
+    """Two uploads of one recording at once: both are promised the same one."""
     one, other = life.content(), life.content()
     await life.create()
 
@@ -223,7 +223,7 @@ async def rivals(life: Life) -> None:
 
 
 async def illustrated(life: Life) -> None:
-    """A picture is added once the audio is promised."""
+    """A picture is added after the audio is promised."""
     audio, image = life.content(), life.content()
     await life.create()
     await life.put(await life.link(audio), audio)
@@ -250,7 +250,7 @@ async def deleted(life: Life) -> None:
 
 
 async def deleted_meanwhile(life: Life) -> None:
-    """Deleted while the completion runs: whoever wins, nothing is left."""
+    """Deleted while the completion runs: in either order nothing is left."""
     content = life.content(large=life.random.random() < 0.5)
     await life.create()
     await life.put(await life.link(content), content)
@@ -263,7 +263,7 @@ async def forgotten(life: Life) -> None:
     await life.forget()
 
 
-# How often each is lived.
+# Weights of the lives.
 LIVES: tuple[tuple[Callable[[Life], Awaitable[None]], int], ...] = (
     (plain, 8),
     (large, 4),

@@ -1,4 +1,4 @@
-"""Many clients at once, until they are told to stop."""
+"""Many clients at once, until `stop` is set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.faults.stubborn import GaveUp, Stubborn
 
 
 class Load:
-    """`clients` tasks; each lives one recording's life after the other."""
+    """`clients` tasks; each runs the lives of recordings one after the other."""
 
     def __init__(self, client: Stubborn, token: str, seed: str, clients: int) -> None:
         self.lived: Counter[str] = Counter()
@@ -21,7 +21,7 @@ class Load:
         self._clients = clients
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; lives that have begun are lived to their end."""
+        """Runs until `stop`; lives that have begun run to their end."""
         body = {"external_id": f"load-{self._seed}"}
         answer = await self._client.api(
             "POST", "/end-users", self._token, body=body, key="end-user", allowed=(201,)

@@ -1,6 +1,6 @@
-"""API and worker as processes of their own, forked from one that has imported everything: quick to start.
+"""API and worker as separate processes that start fast: forked from one that has imported everything.
 
-They run what `lapel serve` runs as its children, `lapel.cli.child`, with settings from the environment.
+They run `lapel.cli.child`, as the children of `lapel serve` do, with settings from the environment.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CRASHED = 70
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__, "lapel.app", "lapel.server", "lapel.worker"])
 
-# Whatever starts a process also asks after all others, and of two who ask at once the second one is told
-# that the process ended with 255.
+# Starting a process also polls all others. Of two threads that poll at once, the second gets the exit status
+# 255 for a process that has ended.
 _ASKING = threading.Lock()
 
 
@@ -42,7 +42,7 @@ def _start(process: ForkServerProcess) -> None:
 
 
 def _status(process: ForkServerProcess) -> int | None:
-    """Wait for its end; the exit status."""
+    """Wait for the end of the process; gives the exit status."""
     wait([process.sentinel])
     with _ASKING:
         process.join()
@@ -50,7 +50,7 @@ def _status(process: ForkServerProcess) -> int | None:
 
 
 def _run(role: str, environment: Mapping[str, str], listener: socket.socket | None) -> None:
-    """In the new process: become `lapel.cli.child`."""
+    """In the new process: run `lapel.cli.child`."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # end with the fork server
     for name in [name for name in os.environ if name.startswith("LAPEL_")]:
@@ -63,7 +63,7 @@ def _run(role: str, environment: Mapping[str, str], listener: socket.socket | No
 
 
 class Process:
-    """One role that is started again whenever it dies, until `stop`."""
+    """A process of one role; started again whenever it dies, until `stop`."""
 
     def __init__(
         self, role: str, settings: Settings, crash: str | None, listener: socket.socket | None
@@ -83,7 +83,7 @@ class Process:
             )
             await asyncio.to_thread(_start, started)
             self._process = started
-            if self._stopping:  # it was told while we were starting
+            if self._stopping:  # `stop` was called while the process was starting
                 started.kill()
             self.exits.append(await asyncio.to_thread(_status, started))
 
@@ -103,7 +103,7 @@ class Process:
 async def process(
     role: str, settings: Settings, *, crash: str | None = None, listener: socket.socket | None = None
 ) -> AsyncGenerator[Process]:
-    """A role's process for a block. `crash`: `point@marker file`; `listener` stays open over restarts."""
+    """A role's process during a block. `crash`: `point@marker file`. `listener` stays open over restarts."""
     kept = Process(role, settings, crash, listener)
     task = asyncio.create_task(kept.keep())
     try:
@@ -119,7 +119,7 @@ def _errand(environment: Mapping[str, str], ahead: timedelta) -> None:
 
 
 async def run_schedules(settings: Settings, ahead: timedelta) -> None:
-    """Everything that comes round does so once, as if it were `ahead` of now."""
+    """Runs every schedule once, on a clock that is `ahead` of now."""
     async with open_kit(settings, clock=ManualClock(datetime.now(UTC) + ahead)) as kit:
         for schedule in app.schedules(kit, app.slices(kit), app.speech_runner(kit)):
             await schedule.handler()
@@ -133,7 +133,7 @@ async def errand(settings: Settings, crash: str, ahead: timedelta) -> int | None
 
 
 def armed(folder: Path, point: str) -> tuple[str, Path]:
-    """A crash instruction that works once, and the marker file that is gone when it has."""
+    """A crash instruction that works once, and its marker file, which is removed by the crash."""
     marker = folder / point.replace(":", "-")
     marker.touch()
     return f"{point}@{marker}", marker

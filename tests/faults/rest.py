@@ -1,4 +1,4 @@
-"""Bringing a system to rest: everything that is due within the next days happens now."""
+"""Bringing a system to rest: everything that is due within the next days runs now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lapel.foundation.kit import Kit, open_kit
 from lapel.settings import Settings
 from lapel.worker import work
 
-# A URL lives an hour, a pending media 24 h longer, what nobody claims is swept a day after that.
+# A URL lives for an hour, pending media for 24 h more, and unclaimed objects are swept a day after that.
 AHEAD = timedelta(days=3)
 ROUNDS = 3
 PATIENCE = 60.0
@@ -21,9 +21,9 @@ LEFT = "SELECT count(*) FROM jobs.pgqueuer WHERE status <> 'failed'"
 
 
 async def come_to_rest(settings: Settings) -> None:
-    """The queue runs empty; then, `AHEAD` of now, everything that comes round does so, a few times.
+    """Runs the queue empty; then, with the clock `AHEAD` of now, runs every schedule ROUNDS times.
 
-    Jobs that are held stay, for the checker to find.
+    Failed jobs that are held stay, for the checker to find.
     """
     clock = ManualClock(datetime.now(UTC))
     async with open_kit(settings, clock=clock) as kit:
@@ -37,8 +37,8 @@ async def come_to_rest(settings: Settings) -> None:
             for _ in range(ROUNDS):
                 for schedule in app.schedules(kit, parts, runner):
                     await schedule.handler()
-                    # On a clock that is days ahead a copy looks old the moment it is made: no job that
-                    # makes one may run beside the sweep.
+                    # On a clock that is days ahead a copy looks old as soon as it is made, so no job that
+                    # makes copies may run during the sweep.
                     await _empty(kit)
                 clock.advance(AHEAD)
         finally:

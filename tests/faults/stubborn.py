@@ -1,4 +1,4 @@
-"""A client that does not give up: a dropped call, a 503 and a 425 are repeated, identically."""
+"""A client that repeats a dropped call, a 503 and a 425 with the same bytes until it gets a final answer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import httpx
 from tests.faults.journal import Journal, Surprise
 from tests.support.tenants import bearer
 
-# What a client may meet while processes die and come back; anything else is an answer.
+# Statuses that are possible while processes die and restart; any other status is final.
 REPEATED = {425, 503}
-# Seconds in which no call is answered. While others are, the killing goes on; after its end, a job may wait
-# for its next try.
+# Seconds without any answered call, after which a call fails. As long as other calls are answered, processes
+# are still being killed; after the last kill a job may wait for its next try.
 PATIENCE = 120.0
 PAUSE = 0.1
 
 
 class GaveUp(Exception):
-    """Repeated for a long time, or answered as the contract does not allow; it is in the journal."""
+    """A call got no final answer in time, or one that the contract does not allow; the journal has it."""
 
 
 class Stubborn:
-    """Calls one of `addresses`, the next one when it does not answer. Safe to share between tasks."""
+    """Calls one of `addresses`, and the next one when it does not answer. Tasks may share it."""
 
     def __init__(self, http: httpx.AsyncClient, addresses: Sequence[str], journal: Journal) -> None:
         self.http = http
@@ -43,7 +43,7 @@ class Stubborn:
         key: str | None = None,
         allowed: Collection[int] = (200,),
     ) -> httpx.Response:
-        """The first final answer. Raises GaveUp when it is not `allowed`, or none comes."""
+        """The first final answer. Raises GaveUp when its status is not `allowed`, or no answer comes."""
         headers = bearer(token) | ({"Idempotency-Key": key} if key else {})
         call = f"{method} {path} {body or ''}"
         return await self._repeat(
@@ -53,12 +53,12 @@ class Stubborn:
         )
 
     async def put(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
-        """PUT to a signed link until it is stored. Raises GaveUp."""
+        """PUT to a signed link until it is stored. Raises GaveUp when it is refused, or no answer comes."""
         call = f"PUT {httpx.URL(url).path} {len(content)}"
         return await self._repeat(call, (200,), [("PUT", url, dict(headers), None, content)])
 
     async def get(self, url: str, allowed: Collection[int] = (200,)) -> httpx.Response:
-        """GET a signed link. Raises GaveUp."""
+        """GET a signed link. Raises GaveUp when its status is not `allowed`, or no answer comes."""
         return await self._repeat(f"GET {httpx.URL(url).path}", allowed, [("GET", url, {}, None, None)])
 
     async def _repeat(
@@ -104,5 +104,5 @@ class Stubborn:
 
 def _is_to_be_repeated(answer: httpx.Response) -> bool:
     if answer.status_code == 409 and "idempotency_key_in_use" in answer.text:
-        return True  # our dropped call is still running
+        return True  # our own dropped call still runs
     return answer.status_code in REPEATED

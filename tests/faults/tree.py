@@ -1,4 +1,4 @@
-"""`lapel serve` as a user runs it, and its processes by role."""
+"""`lapel serve` as an operator runs it, and its processes by role."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 60.0
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What `run.json` says."""
+    """Content of `run.json`."""
 
     pid: int
     base_url: str
@@ -30,7 +30,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class ServeTree:
-    """One `lapel serve` over `data_dir`. `environment` is what the user has set."""
+    """One `lapel serve` on `data_dir`. `environment`: the operator's variables."""
 
     def __init__(self, data_dir: Path, log: Path, environment: dict[str, str]) -> None:
         self.data_dir = data_dir
@@ -39,7 +39,7 @@ class ServeTree:
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     async def start(self, port: int = 0) -> Run:
-        """Start it, and wait until it says where it is."""
+        """Start it, and wait until `run.json` names its address."""
         self._spawn(port)
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -63,7 +63,7 @@ class ServeTree:
             )
 
     def _run(self) -> Run | None:
-        """What `run.json` says of this supervisor; one that was killed may have left another."""
+        """Content of `run.json` from this supervisor; a killed one may have left its own."""
         assert self._supervisor is not None
         assert self._supervisor.poll() is None, self.tail()
         try:
@@ -73,7 +73,7 @@ class ServeTree:
         return run if run.pid == self._supervisor.pid else None
 
     def pids(self) -> dict[Role, list[int]]:
-        """The living children, now."""
+        """The children that are alive now."""
         assert self._supervisor is not None
         found: dict[Role, list[int]] = {role: [] for role in ROLES}
         for child in psutil.Process(self._supervisor.pid).children():
@@ -96,7 +96,7 @@ class ServeTree:
         return self._supervisor.wait(30)
 
     def end(self) -> None:
-        """Whatever happened: nothing of it stays."""
+        """Kills the supervisor when it still runs; its children end with it."""
         if self._supervisor is not None and self._supervisor.poll() is None:
             self._supervisor.kill()
             self._supervisor.wait()

@@ -1,4 +1,4 @@
-"""An API of a few operations, on the parts of a kit; its callers give what their tests look at."""
+"""An API with only a few operations, on the parts of a kit; each test passes the parts that it observes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def api_of(
     observe: Observer | None = None,
     disk: DiskGuard | None = None,
 ) -> Api:
-    """`body_limit`: bytes. `answer_timeout`: seconds. Without a limiter nothing is limited."""
+    """`body_limit`: bytes. `answer_timeout`: seconds. Without a limiter there are no rate limits."""
     return Api(
         operations,
         authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),

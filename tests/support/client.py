@@ -1,4 +1,4 @@
-"""The client of the tests: plain httpx, with every answer of the API checked against the contract."""
+"""The tests' client: plain httpx that checks every answer of the API against the contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import httpx
 
 from tests.support.schema_check import check_answer
 
-# Nothing here speaks TLS, and to read the world's certificates for each client takes its time.
+# No test client uses TLS, and loading the system's certificates for each client is slow.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

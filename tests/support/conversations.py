@@ -1,4 +1,4 @@
-"""Conversations of which words, times and speakers are known: tests/fixtures/speech."""
+"""Conversations with known words, times and speakers: tests/fixtures/speech."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RATE = 16_000
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """What one person says; `speech`: where, in seconds, without pauses of 0.3 s and more."""
+    """The words of one speaker's turn. `speech`: spans in seconds, without pauses of 0.3 s and more."""
 
     speaker: str
     text: str
@@ -30,7 +30,7 @@ class _Told(msgspec.Struct):
 
 
 class Conversation:
-    """One of the conversations. Nothing is read before it is asked for."""
+    """One of the conversations. Its files are read on first use."""
 
     def __init__(self, name: Literal["two-speakers", "three-speakers"]) -> None:
         self.path = FOLDER / f"{name}.opus"
@@ -41,12 +41,12 @@ class Conversation:
 
     @property
     def turns(self) -> list[Turn]:
-        """In the order in which they are spoken."""
+        """The turns, in the order in which they are spoken."""
         return self._told.turns
 
     @property
     def duration_ms(self) -> int:
-        """Playback length."""
+        """Playback length in milliseconds."""
         return self._told.duration_ms
 
     @property
@@ -61,11 +61,11 @@ class Conversation:
 
     @property
     def speech(self) -> list[tuple[float, float]]:
-        """Where anybody speaks."""
+        """Spans, in seconds, in which at least one person speaks."""
         return [span for turn in self.turns for span in turn.speech]
 
     def samples(self) -> NDArray[np.int16]:
-        """Decoded: 16 kHz, mono."""
+        """The decoded samples: 16 kHz, mono."""
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
         with av.open(str(self.path)) as container:
             frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
@@ -73,7 +73,7 @@ class Conversation:
         return np.concatenate([cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1) for frame in frames])
 
     def pcm(self, folder: Path) -> Path:
-        """Decoded into a file: 16 kHz, mono, signed 16-bit little-endian."""
+        """A file in `folder` with the decoded samples: 16 kHz, mono, signed 16-bit little-endian."""
         target = folder / f"{self.path.stem}.pcm"
         target.write_bytes(self.samples().astype("<i2").tobytes())
         return target

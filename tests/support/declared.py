@@ -1,4 +1,4 @@
-"""Every operation of the product, from services that are never called: no server is needed."""
+"""Every operation of the API, built on services that are never called: no server is needed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from lapel.settings import Settings
 
 @cache
 def declared_operations() -> tuple[Operation, ...]:
-    """All of them, in the order of the application."""
+    """All operations, in the order of the application."""
     kit = _closed_kit()
     return app.operations(kit, app.slices(kit))
 
 
 @cache
 def described_api() -> dict[str, Any]:
-    """The OpenAPI document of all of them."""
+    """The OpenAPI document of all operations."""
     return document(declared_operations(), server_url="http://127.0.0.1")
 
 
 def _closed_kit() -> Kit:
-    """The real parts, none of them opened."""
+    """A kit of the real parts, none of them opened."""
     secret = "a-secret-for-tests-that-is-long-enough"
     settings = Settings.from_env(
         {

@@ -1,4 +1,4 @@
-"""How wrong a diarization is: the usual three errors, counted in steps of 10 ms, without a collar."""
+"""The three parts of the diarization error rate (DER), counted in steps of 10 ms, without a collar."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-# Start and end in seconds, and who speaks.
+# Start and end in seconds, and the speaker.
 Turn = tuple[float, float, str]
 _STEPS = 100
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of the speech there is: `missed`, `false_alarm` (speech where there is none), `confused`."""
+    """Shares of the reference's speech: `missed`, `false_alarm` (speech where there is none), `confused`."""
 
     missed: float
     false_alarm: float
@@ -29,7 +29,7 @@ class Errors:
 
 
 def errors(reference: Sequence[Turn], found: Sequence[Turn]) -> Errors:
-    """Speakers have other names in `found`: the pairing that is best for it counts."""
+    """Errors of `found` against `reference`. Names of speakers may differ: the best pairing counts."""
     steps = round(max(end for _, end, _ in [*reference, *found]) * _STEPS) + 1
     true, told = _speaking(reference, steps), _speaking(found, steps)
     together = true.astype(np.int64) @ told.T.astype(np.int64)

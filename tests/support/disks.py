@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def tiny_disk(place: Path, *, files: int = 24) -> Iterator[Path]:
-    """A file system of 8 MiB and few files, for the length of a block. Skips the test where it cannot be."""
+    """A file system of 8 MiB and few files, during a block. Skips the test where it cannot be mounted."""
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size=8m,nr_inodes={files}", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:

@@ -1,4 +1,4 @@
-"""What a worker does after the deletion of an end user, here and now."""
+"""The background work after the deletion of an end user, run at once."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from lapel.recordings.payloads import DeleteOfEndUser
 
 
 async def delete_rows(kit: Kit, world_id: int, person: str) -> None:
-    """The job that removes the rows of a deleted end user."""
+    """Runs the job that removes the rows of a deleted end user."""
     await app.slices(kit).recordings.deletion.delete_of_end_user(DeleteOfEndUser(world_id, person))

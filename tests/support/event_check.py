@@ -6,12 +6,12 @@ import asyncpg
 
 from tests.support.strict.events import check_event
 
-# An event that a test wrote itself has no id of ours.
+# Events that a test wrote itself do not have ids of this form.
 EVENTS = "SELECT body FROM events WHERE length(id) = 28"
 
 
 async def check_events(database_url: str) -> None:
-    """Raises AssertionError for the first event of a database that is not as the contract has it."""
+    """Raises AssertionError for the first event of a database that breaks the contract."""
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():

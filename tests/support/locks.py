@@ -1,4 +1,4 @@
-"""To see what happens when two requests meet, one of them is made to wait."""
+"""Waiting until a request waits for a lock, to test what happens when two requests meet."""
 
 from __future__ import annotations
 

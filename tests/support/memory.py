@@ -15,8 +15,10 @@ ROOM = 3 << 30
 
 @contextmanager
 def folder_in_memory(otherwise: Path) -> Generator[Path]:
-    """An empty folder, or `otherwise`. What is killed loses nothing of it, so that every fsync may be free; a
-    power cut would, which is no matter of our tests."""
+    """An empty folder in memory, or `otherwise`. Every fsync in it is free.
+
+    A killed process loses nothing in it; only a power cut would, which tests do not cover.
+    """
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
         yield otherwise
         return

@@ -1,4 +1,4 @@
-"""JSON Merge Patch, to compare with."""
+"""JSON Merge Patch (RFC 7396), as the reference for comparisons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Section 2 of RFC 7396, word for word."""
+    """The pseudocode of RFC 7396, section 2."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -19,7 +19,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def set_of(document: Any) -> Any:
-    """A document without objects in which nothing is set."""
+    """A document without objects in which nothing is set, at any depth."""
     if not isinstance(document, dict):
         return document
     kept = {name: set_of(value) for name, value in document.items()}

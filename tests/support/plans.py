@@ -1,4 +1,4 @@
-"""How PostgreSQL would run a statement, whatever its parameters."""
+"""PostgreSQL's generic plans of statements: those that hold for any parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import asyncpg
 
 @asynccontextmanager
 async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
-    """A connection to a database that a script has filled, with statistics of its tables."""
+    """A connection to a database that `script` has filled, with current statistics."""
     connection = await asyncpg.connect(database)
     try:
         await connection.execute(script)
@@ -37,7 +37,7 @@ async def steps_of(connection: asyncpg.Connection[Any], sql: str) -> list[dict[s
 async def indexes_of(connection: asyncpg.Connection[Any], sql: str, *, may_sort: bool = False) -> list[str]:
     """The indexes that a prepared statement reads, in order.
 
-    Raises AssertionError where it reads a whole table, or sorts although it may not.
+    Raises AssertionError when it reads a whole table, or sorts without `may_sort`.
     """
     steps = await steps_of(connection, sql)
     kinds = {node["Node Type"] for node in steps}

@@ -1,4 +1,4 @@
-"""One real PostgreSQL for a test session, and as many databases in it as tests want."""
+"""One real PostgreSQL for a test session, with any number of databases."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def create_database(server: EmbeddedPostgres, name: str, template: str | None = 
 
 
 def drop_database(server: EmbeddedPostgres, name: str) -> None:
-    """Drops the database `name`, whoever is connected to it."""
+    """Drops the database `name`, and ends the connections to it."""
     _sql(server, "postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 

@@ -24,7 +24,7 @@ SECRET_KEY = "test-secret-key"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What tests hold of a running server."""
+    """The parts of a running server that tests use."""
 
     url: str
     settings: Settings
@@ -34,7 +34,7 @@ class Running:
 
     @property
     def operations(self) -> tuple[app.Operation, ...]:
-        """Every operation it serves."""
+        """Every operation of the server."""
         return self.server.api.operations
 
 
@@ -87,9 +87,10 @@ async def running(
 
 @asynccontextmanager
 async def working(live: Running) -> AsyncGenerator[None]:
-    """A worker beside it, in this process."""
+    """Runs a worker beside the server, in this process."""
     stop = asyncio.Event()
-    # On a busy machine; at the end of the grace the process ends, and here that is the tests' own.
+    # A long grace, for busy machines: when it ends, the worker ends its process, which is the tests' own
+    # here.
     task = asyncio.create_task(work(live.kit, live.parts, app.speech_runner(live.kit), stop, grace=60))
     try:
         yield

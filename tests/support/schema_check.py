@@ -1,4 +1,4 @@
-"""Holds every answer that any test sees against the OpenAPI document, and has the strict reader read it."""
+"""Checks every answer that any test gets against the OpenAPI document and with the strict reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.strict import reader as strict_reader
 
 Json = dict[str, Any]
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z")
-# What the document need not name: they belong to HTTP, not to an operation.
+# Headers that the document need not name: they belong to HTTP, not to an operation.
 _UNNAMED = {"content-length", "content-type", "cache-control", "date", "connection", "allow", "bota-version"}
 _UNNAMED |= {"content-security-policy", "x-content-type-options", "transfer-encoding"}
 _NO_BODY = {204, 304}
@@ -25,9 +25,9 @@ _NO_BODY = {204, 304}
 def check_answer(
     method: str, path: str, status: int, headers: Sequence[tuple[str, str]], body: bytes, query: str = ""
 ) -> None:
-    """Raises AssertionError, saying what is not as documented, or not as the contract has it.
+    """Raises AssertionError when the answer is not as documented or breaks the contract; it says where.
 
-    `headers` are all of them, repeated ones repeated; `path` is decoded and without the query.
+    `headers`: all of them, repeated ones repeated. `path`: decoded, without the query.
     """
     where = f"{method} {path} -> {status}"
     named = [name.lower() for name, _ in headers]
@@ -51,7 +51,7 @@ def _check_headers(
     if path.startswith("/v1"):
         assert fields.get("cache-control") == "no-store", f"{where}: Cache-Control is not no-store"
     assert "content-encoding" not in fields, f"{where}: it is compressed"
-    # Of a long export only its end tells the length.
+    # The length of a long export is known only at its end.
     chunked = path.endswith("/export") and fields.get("transfer-encoding") == "chunked"
     assert chunked or "transfer-encoding" not in fields, f"{where}: it is chunked"
     if status in _NO_BODY:
@@ -130,14 +130,14 @@ def _router() -> Router:
 
 
 def _described(method: str, path: str, status: int) -> Json | None:
-    """What the document says of the operation that answered; None when there is none."""
+    """The document's description of the operation that answered; None when there is none."""
     found = _router().find(path)
     if found is None:
         assert status in {404, 400, 408, 413, 431}, f"{method} {path} -> {status}: an unknown route"
         return None
     operation: Operation | None = found[0].get(method)
     if operation is None:
-        nothing = {404} if any("-" in value for value in found[1]) else set[int]()  # no id has such a sign
+        nothing = {404} if any("-" in value for value in found[1]) else set[int]()  # no id has a hyphen
         assert status in {405, 400, 408} | nothing, f"{method} {path} -> {status}: an unknown method"
         return None
     return described_api()["paths"][operation.path][operation.method.lower()]

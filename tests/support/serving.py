@@ -1,4 +1,4 @@
-"""`lapel serve` as a person runs it, and what tests do to its processes."""
+"""`lapel serve` as an operator runs it, and access to its processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 60.0
 
 
 def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Calls until the answer is true (or at least not an error of the network), and gives it."""
+    """Calls `what` until the result is true, and gives it; network errors count as not yet true."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(httpx.HTTPError, psutil.NoSuchProcess, FileNotFoundError):
@@ -33,7 +33,7 @@ def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 
 
 class Served:
-    """One `lapel serve`; `told` is what it printed when everything was up, and the first key."""
+    """One `lapel serve`. `told`: the JSON that it printed when everything was up, with the first key."""
 
     def __init__(self, process: subprocess.Popen[str], data_dir: Path, told: dict[str, Any]) -> None:
         self.process = process
@@ -75,7 +75,7 @@ class Served:
 
 
 def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """Runs one command to its end."""
     return subprocess.run(
         [*LAPEL, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120,
         env=os.environ | (env or {}), stdin=subprocess.DEVNULL,
@@ -83,16 +83,16 @@ def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess
 
 
 def told(*arguments: str | Path, env: dict[str, str] | None = None) -> Any:
-    """What a command prints with --json; it must succeed."""
+    """The output of a command with --json; the command must succeed."""
     done = run(*arguments, "--json", env=env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def with_key(told: dict[str, Any]) -> dict[str, Any]:
-    """What `serve` or `init` printed into a pipe, with the key from the file that it names."""
+    """The output of `serve` or `init` into a pipe, with the key from the file that it names."""
     file = told["key_file"]
-    assert told["key"] is None  # a pipe is shown none
+    assert told["key"] is None  # no key is printed into a pipe
     return told | {"key": Path(file).read_text().strip() if file else None}
 
 
@@ -100,7 +100,7 @@ def with_key(told: dict[str, Any]) -> dict[str, Any]:
 def serving(
     data_dir: Path, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
 ) -> Generator[Served]:
-    """A server on a free port, until the block ends; its log is printed when it does not come up."""
+    """A server on a free port during the block. When it does not come up, the error shows its log."""
     with (log or data_dir.with_name(f"{data_dir.name}.log")).open("a+") as output:
         process = subprocess.Popen(
             [*LAPEL, "serve", "--json", "--data-dir", str(data_dir), "--port", "0", *flags],

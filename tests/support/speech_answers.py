@@ -1,4 +1,4 @@
-"""What remote providers answer, in the shape of each documentation's example: two people talk."""
+"""Answers of remote providers, in the shape of the examples in their documentation: two people talk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How calls to a provider go wrong."""
+"""Faults of calls to a provider."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK = 64 * 1024
 
 @dataclass
 class Fault:
-    """How one call is answered instead of well. `before_body`: without reading what is sent."""
+    """The faulty answer to one call. `before_body`: sent without reading the request's body."""
 
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
     before_body: bool = False

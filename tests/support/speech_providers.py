@@ -1,4 +1,4 @@
-"""The remote speech services of tests (speech_services), and what our side makes of them."""
+"""The tests' remote speech services (speech_services), and our transcribers of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lapel.transcription.engine.messages import Heard
 
 KEY = "fake-key-0123456789abcdef-WXYZ"
-# Nothing here is waited for longer than it takes; what must run out runs out soon.
+# Short limits: the services answer at once, and tests of timeouts must be quick.
 QUICK = Patience(connect=5, stall=10, answer=10, total=20, first_poll=0.01, longest_poll=0.02)
 ENGINES: tuple[Engine, ...] = ("deepgram", "assemblyai", "elevenlabs", "openai")
 _ANSWERS = {
@@ -31,14 +31,14 @@ _ANSWERS = {
 
 @dataclass
 class Fake(Service):
-    """A service, and our side of it. `remembered`: the copies that our side was told of."""
+    """A service, and our side of it. `remembered`: ids of copies at the service that our side noted."""
 
     engine: Engine
     key: str | None = field(default=KEY, kw_only=True)
     remembered: list[str] = field(default_factory=list, kw_only=True)
 
     def choice(self, model: str | None = None, *, allow_training: bool = False) -> SlotChoice:
-        """Somebody's setting that leads here."""
+        """A slot's setting that points to this service."""
         base_url = f"{self.url}/v1" if self.engine == "openai" else self.url
         slot = "whisper" if self.engine in ("openai", "local") else self.engine
         return SlotChoice(
@@ -55,7 +55,7 @@ class Fake(Service):
         model: str | None = None,
         choice: SlotChoice | None = None,
     ) -> Heard:
-        """What our side makes of the clip. Progress must go from 0 to 1."""
+        """Our side's transcript of the clip; checks that progress goes from 0 to 1."""
         told: list[float] = []
         engine = transcriber(
             choice or self.choice(model),
@@ -70,7 +70,7 @@ class Fake(Service):
         return found
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One call."""
+        """Answers one call."""
         return await self.respond(request, _ANSWERS[self.engine])
 
     async def _remember(self, copy_id: str) -> None:
@@ -83,6 +83,6 @@ def _nobody(_: str | None) -> Transcriber:
 
 @asynccontextmanager
 async def serving_fake(fake: Fake) -> AsyncGenerator[Fake]:
-    """The fake on a port of its own."""
+    """Runs the fake on its own port during the block."""
     async with listening(fake.handle) as fake.url:
         yield fake

@@ -1,4 +1,4 @@
-"""What work on an audio leaves behind, written down without doing it."""
+"""The database rows that work on an audio leaves behind, written without doing the work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FACTS = AudioFacts(
 async def complete_transcription(
     kit: Kit, world_id: int, transcription_id: str, transcript: Transcript = TRANSCRIPT
 ) -> None:
-    """The transcription is completed."""
+    """Marks the transcription as completed, with this transcript."""
     now = kit.clock.now()
     async with kit.database.transaction() as connection:
         await queries.begin(connection, world_id, transcription_id, now)
@@ -56,6 +56,6 @@ async def complete_transcription(
 
 
 async def look_at_audio(kit: Kit, world_id: int, recording_id: str, media_id: str) -> None:
-    """The audio was looked at: FACTS."""
+    """Marks the audio as probed, with FACTS as the result."""
     async with kit.database.transaction() as connection:
         await fact_queries.put(connection, world_id, recording_id, media_id, FACTS, kit.clock.now())

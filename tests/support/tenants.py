@@ -1,4 +1,4 @@
-"""Projects to test with: each test has its own, and another one beside it."""
+"""Projects for tests: each test has its own, and another one beside it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def make_tenant(kit: Kit) -> Tenant:
-    """A fresh project, straight into the database: what other tests start from."""
+    """A fresh project, written directly into the database."""
     now = kit.clock.now()
     organization, project = kit.ids.new("org"), kit.ids.new("proj")
     async with kit.database.transaction() as connection:
@@ -88,12 +88,12 @@ async def make_key(
     return token
 
 
-# What a world holds, but for when its keys were last used.
+# All tables with rows of a world.
 TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id' ORDER BY 1"
 
 
 async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
-    """A digest of each table's rows of a world."""
+    """A digest of the world's rows in each table, without `last_used_at`."""
     async with kit.database.acquire() as connection:
         tables = [row["table_name"] for row in await connection.fetch(TABLES)]
         digests = (

@@ -11,7 +11,7 @@ from tests.support.speech_answers import ASSEMBLYAI
 from tests.support.speech_services import codes
 from tests.support.speech_services.service import Refuse, Service, body
 
-# universal-3-pro, universal, best, nano and slam-1 are not taken any more.
+# No longer accepted: universal-3-pro, universal, best, nano and slam-1.
 _MODELS = frozenset({"assemblyai-stt-3-7", "universal-3-5-pro", "universal-2"})
 _FIELDS_NAMED = """
 audio_url speech_models language_code language_detection language_detection_options

@@ -1,4 +1,4 @@
-"""Codes of languages, as services take them."""
+"""Language codes that the services accept."""
 
 from __future__ import annotations
 

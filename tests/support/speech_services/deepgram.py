@@ -69,7 +69,7 @@ def _refuse(status: int, code: str, words: str) -> Refuse:
 
 
 def _made(service: Service, query: dict[str, list[str]]) -> dict[str, Any]:
-    """The transcript, with what was asked for and nothing else."""
+    """The transcript, with exactly the parts that were asked for."""
     model = query.get("model", ["base-general"])[0]
     tier = "-".join(model.split("-")[:2])
     name = service.answering or f"{model[len(tier) :].strip('-') or 'general'}-{tier}"

@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.support.speech_answers import ELEVENLABS
 from tests.support.speech_services.service import Refuse, Service, form
 
-# scribe_v1 is gone since 9 July 2026.
+# scribe_v1 ended on 9 July 2026.
 _MODELS = frozenset({"scribe_v2", "scribe_v2_medical", "scribe_v3"})
 _FIELDS_NAMED = """
 model_id file source_url file_format language_code diarize num_speakers diarization_threshold

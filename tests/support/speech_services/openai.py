@@ -41,7 +41,7 @@ async def answer(service: Service, request: web.Request) -> web.Response:
     if request.method != "POST":
         raise _refuse(405, "method_not_allowed", None, f"Not allowed: {request.method}")
     await form(service, request)
-    for name in service.fields.keys() - _FIELDS:  # which the service ignores without a word
+    for name in service.fields.keys() - _FIELDS:  # the service ignores them silently
         service.complaints.append(f"there is no field {name}")
     if service.received > _MOST_BYTES:
         raise _refuse(413, "file_too_large", "file", "Maximum content size limit (26214400) exceeded.")
@@ -91,7 +91,7 @@ def _check_format(service: Service, kind: str) -> None:
 
 
 def _check_language(service: Service, kind: str) -> Refuse | None:
-    """The refusal of a language that the model does not know, which is no fault of who asks."""
+    """The refusal of a language that the model does not know, which is not the caller's fault; else None."""
     fields = service.fields
     if {"language", "languages[]"} <= fields.keys():
         raise _refuse(400, "invalid_request", "languages", "language and languages exclude each other.")

@@ -1,4 +1,4 @@
-"""What all services share: faults to order, complaints to read, audio that is decoded, forms to read."""
+"""Shared parts of the services: ordered faults, complaints, decoding of audio, reading of forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.speech_faults import CHUNK, Fault
 
 
 class Refuse(Exception):
-    """The service answers this instead. `complaint`: what was wrong, in our words."""
+    """The service answers with this refusal. `complaint`: what was wrong, in our words."""
 
     def __init__(self, status: int, body: Any, complaint: str) -> None:
         super().__init__(complaint)
@@ -29,10 +29,10 @@ class Refuse(Exception):
 
 @dataclass(kw_only=True)
 class Service:
-    """A running service. `faults` are used up one call after the other; then it answers well again.
+    """A running service. Each call uses up one of `faults`; after the last one it answers normally.
 
-    `fields`: what the last request named, each with its values. `answer`: instead of its usual transcript.
-    `kept`: ids of the transcripts that it keeps; `deleted`: of those that were deleted.
+    `fields`: fields of the last request, each with its values. `answer`: replaces the usual transcript.
+    `kept`: ids of the transcripts that it keeps. `deleted`: ids of the deleted ones.
     """
 
     key: str | None
@@ -44,36 +44,36 @@ class Service:
     fields: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
     received: int = 0
-    polls: int = 2  # how often a transcript that is asked for is not ready yet
+    polls: int = 2  # so many polls find the transcript not ready yet
     decode: bool = True
     made: int = 0
     kept: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
-    # The model that answers, instead of the one that was asked for.
+    # The model named in the answer, in place of the one that was asked for.
     answering: str | None = None
-    # Codes of languages that a model of this service does not know.
+    # Language codes that a model of this service does not know.
     unknown_languages: frozenset[str] = frozenset()
-    # Whether it names its own models only, or, as services that follow an API do, any.
+    # Whether it accepts any model's name, as services that copy an API do, or only its own models.
     any_model: bool = False
     shutdown_date: Any = None
 
     def fail(self, fault: Fault, times: int = 1, *, at: str = "/") -> None:
-        """Answer the next calls of paths that begin with `at` badly."""
+        """Answer the next `times` calls of paths that begin with `at` with the fault."""
         self.faults.extend(itertools.repeat((at, fault), times))
 
     def check(self, holds: bool, complaint: str) -> None:
-        """Keep a complaint unless it holds."""
+        """Note the complaint unless `holds` is true."""
         if not holds:
             self.complaints.append(complaint)
 
     def next_id(self, prefix: str) -> str:
-        """The id of a transcript that is kept from now on."""
+        """The id of a new transcript, which is kept from now on."""
         self.made += 1
         self.kept.append(f"{prefix}-{self.made}")
         return self.kept[-1]
 
     def delete(self, copy: str) -> bool:
-        """Whether it was there."""
+        """Deletes a kept transcript; whether it was there."""
         if copy not in self.kept:
             return False
         self.kept.remove(copy)
@@ -81,7 +81,7 @@ class Service:
         return True
 
     def heard_audio(self, content: bytes) -> None:
-        """It must be audio, whole."""
+        """Checks that the content is complete audio."""
         self.received = len(content)
         if not self.decode:
             return
@@ -96,7 +96,7 @@ class Service:
     async def respond(
         self, request: web.Request, handler: Callable[[Any, web.Request], Awaitable[web.Response]]
     ) -> web.StreamResponse:
-        """One call."""
+        """Answers one call."""
         self.calls.append(f"{request.method} {request.path}")
         fault = None
         if self.faults and request.path.startswith(self.faults[0][0]):
@@ -145,7 +145,7 @@ async def form(service: Service, request: web.Request) -> None:
 async def listening(
     handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> AsyncGenerator[str]:
-    """A port of this machine, as a URL. Calls that still hang at the end are cut off."""
+    """Listens on a port of this machine; yields its URL. Calls that still hang at the end are cut off."""
     app = web.Application(client_max_size=1 << 40)
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)

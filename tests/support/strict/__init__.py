@@ -1,1 +1,1 @@
-"""A second reader of every answer: written from the HTTP contract, it knows no struct of ours."""
+"""A second reader of every answer, written from the HTTP contract alone: it uses none of our structs."""

@@ -1,4 +1,4 @@
-"""The configuration (section 14): definitions, resolved values, and settings of a device's own."""
+"""The configuration (section 14): definitions, resolved values, and a device's own settings."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ _DEFAULTS = {section: VALUES[section] for section in VALUES}
 
 
 def definition(section: str) -> Shape:
-    """What `/config/schema/{section}` answers."""
+    """The answer of `/config/schema/{section}`."""
     return record(
         {
             "section": word(section),
@@ -116,7 +116,7 @@ def definition(section: str) -> Shape:
 
 
 def resolved(section: str, asked: str) -> Shape:
-    """What a section reads as at a level: no source is below the level that was asked."""
+    """A section as resolved at a level: no source is below the level that was asked for."""
     levels = LEVELS[: LEVELS.index(asked) + 1]
     if section == "upload_security":
         levels = tuple(level for level in levels if level != "end_user")

@@ -14,7 +14,7 @@ from tests.support.strict.transcriptions import IN_EVENT, NESTED_IN_EVENT
 
 MAX_BYTES = 2**20
 _TYPE = text(3, 100, r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
-# Of each type: the name of its object, the object, its nested copy, and the flat fields beside it.
+# For each type: the name of its object, the object, its nested copy, and the flat fields beside it.
 _Kind = tuple[str, Shape, Shape, dict[str, Shape]]
 _RECORDING: _Kind = ("recording", RECORDING, RECORDING, {"format": null_or(text(1, 64, r"[a-z0-9-]+"))})
 _TRANSCRIPTION: _Kind = ("transcription", IN_EVENT, NESTED_IN_EVENT, {})
@@ -51,7 +51,7 @@ def check_event(body: bytes) -> None:
 
 
 def event_faults(body: bytes) -> Iterator[str]:
-    """Everything about an event's body that the contract does not allow."""
+    """All faults of an event's body against the contract."""
     if len(body) > MAX_BYTES:
         yield f"$: {len(body)} bytes"
     event: Any = json.loads(body)

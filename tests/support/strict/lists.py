@@ -11,7 +11,7 @@ MAX_PAGE_BYTES = 2**20
 
 
 def page(row: Shape, limit: int, *, newest_first: bool = True) -> Shape:
-    """A page: exactly the envelope, at most `limit` rows, in order, no id twice."""
+    """A page: exactly the envelope, at most `limit` rows, in order, each id once."""
     envelope = record(
         {
             "data": array(row, most=limit),

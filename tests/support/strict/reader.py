@@ -19,7 +19,7 @@ _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{24}")
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
 _LIMITS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 _JSON = ("application/json", "application/problem+json")
-# What a client or a device put there itself: its keys are its own.
+# Objects that a client or a device wrote itself: their keys are free.
 _FREE = {"metadata", "client_context", "result", "error", "before", "after", "details"}
 
 
@@ -33,7 +33,7 @@ def read(method: str, path: str, query: str, status: int, headers: Headers, body
 def faults_of(
     method: str, path: str, query: str, status: int, headers: Headers, body: bytes
 ) -> Iterator[str]:
-    """Everything about an answer that the contract does not allow. `path` is decoded, `query` is not."""
+    """All faults of an answer against the contract. `path` is decoded, `query` is not."""
     names = [name.lower() for name, _ in headers]
     fields = {name.lower(): value for name, value in headers}
     if len(names) != len(fields):
@@ -45,7 +45,7 @@ def faults_of(
         return
     content_type = fields.get("content-type", "")
     if path.endswith("/export") and status < 400:
-        return  # a file, of whatever format
+        return  # a file of any format
     if "json" not in content_type:
         if status >= 400:
             yield f"a refusal as {content_type!r}"
@@ -120,7 +120,7 @@ def _body_faults(
 
 
 def _common_faults(value: Any, at: str) -> Iterator[str]:
-    """What holds of every object, also of those that the contract does not list."""
+    """Faults against the rules for every object, also for objects that the contract does not list."""
     if isinstance(value, list):
         for index, member in enumerate(value):
             yield from _common_faults(member, f"{at}[{index}]")
@@ -157,5 +157,5 @@ def _parsed(body: bytes) -> Any:
         raise ValueError(f"{constant} is no number")
 
     value = json.loads(body.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
-    json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text
+    json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate, which is not text
     return value

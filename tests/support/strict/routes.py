@@ -1,4 +1,4 @@
-"""Which object each route of the contract answers with."""
+"""The object with which each route of the contract answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ID = r"[A-Za-z0-9_]+"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`shape` chooses by path and query what a 2xx answer holds."""
+    """`shape` gives, from path and query, the shape of a 2xx answer."""
 
     methods: frozenset[str]
     path: re.Pattern[str]
@@ -53,7 +53,8 @@ def _transcriptions(_path: re.Match[str], query: Query) -> Shape:
 
 
 def _releases(_path: re.Match[str], query: Query) -> Shape:
-    # What a device may run comes whole (section 15); all releases of the world are a list (section 4).
+    # Releases for one device come without pages (section 15); all releases of the world are a list (section
+    # 4).
     return firmware.RELEASES if query.get("device_id") else page(firmware.RELEASE, _limit(query))
 
 
@@ -69,7 +70,7 @@ def _route(methods: str, path: str, statuses: str, shape: Choice) -> Route:
 
 _PENDING = page(devices.COMMAND, 10_000, newest_first=False)
 
-# The first that matches counts: words of a path stand before its ids.
+# The first match counts, so fixed words of a path come before ids.
 ROUTES = (
     _route("GET", "/health", "200", _one(people.HEALTHY)),
     _route("GET", "/health", "503", _one(people.UNHEALTHY)),
@@ -131,7 +132,7 @@ ROUTES = (
 
 
 def shape_for(method: str, path: str, status: int, query: Query) -> tuple[Shape | None, bool]:
-    """The shape of an answer, and whether the contract has the route at all (with another 2xx status)."""
+    """The shape of an answer, and whether the contract has the route, possibly with another 2xx status."""
     known = False
     for route in ROUTES:
         found = route.path.fullmatch(path)

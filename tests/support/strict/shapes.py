@@ -1,4 +1,4 @@
-"""The words in which the strict reader says what a JSON value is: each yields the faults that it finds."""
+"""The building blocks with which the strict reader describes JSON values: each yields the faults it finds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9
 
 
 def units(text: str) -> int:
-    """How long a text is, in UTF-16 units."""
+    """Length of a text in UTF-16 code units."""
     return len(text.encode("utf-16-le")) // 2
 
 
 def anything(value: Any, at: str) -> Iterator[str]:
-    """Whatever JSON can hold."""
+    """Any JSON value."""
     del value, at
     yield from ()
 
@@ -94,7 +94,7 @@ def null_or(inner: Shape) -> Shape:
 
 
 def array(inner: Shape, most: int = 2**53, least: int = 0) -> Shape:
-    """A list of one kind of thing."""
+    """A list of values of one shape."""
 
     def shape(value: Any, at: str) -> Iterator[str]:
         if not isinstance(value, list):
@@ -131,7 +131,7 @@ def record(required: dict[str, Shape], optional: dict[str, Shape] | None = None)
 
 
 def all_of(*shapes: Shape) -> Shape:
-    """Each of them."""
+    """All of these shapes at once."""
 
     def shape(value: Any, at: str) -> Iterator[str]:
         for inner in shapes:
@@ -141,7 +141,7 @@ def all_of(*shapes: Shape) -> Shape:
 
 
 def agrees(says: str, holds: Callable[[Json], bool]) -> Shape:
-    """A rule that ties keys of one object; it is not asked of what is no object or lacks a key."""
+    """A rule between keys of one object; not applied to other values, or when a key is missing."""
 
     def shape(value: Any, at: str) -> Iterator[str]:
         try:
@@ -154,7 +154,7 @@ def agrees(says: str, holds: Callable[[Json], bool]) -> Shape:
 
 
 def mapping(inner: Shape) -> Shape:
-    """An object with keys of its own."""
+    """An object with free keys."""
 
     def shape(value: Any, at: str) -> Iterator[str]:
         if not isinstance(value, dict):
@@ -175,7 +175,7 @@ def identifier(prefix: str) -> Shape:
 
 
 def time(value: Any, at: str) -> Iterator[str]:
-    """A moment in UTC with exactly milliseconds."""
+    """A point in time in UTC, with exactly three decimals of a second."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         yield f"{at}: {value!r} is no time with milliseconds and Z"
         return
@@ -186,7 +186,7 @@ def time(value: Any, at: str) -> Iterator[str]:
 
 
 def metadata(value: Any, at: str) -> Iterator[str]:
-    """A client's own object: at most 50 keys of at most 64 units, 16 KiB in all."""
+    """A client's own object: at most 50 keys of at most 64 UTF-16 units, 16 KiB in all."""
     if not isinstance(value, dict):
         yield f"{at}: {value!r} is no object"
         return

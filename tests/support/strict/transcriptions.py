@@ -36,7 +36,7 @@ _ERRORS = (
 
 
 def plain(value: Any, at: str) -> Iterator[str]:
-    """No control and no format character, save the two joiners."""
+    """Text without control and format characters, except the two joiners."""
     if isinstance(value, str):
         found = {each for each in value if unicodedata.category(each) in ("Cc", "Cf")} - set(_JOINERS)
         if found:
@@ -44,7 +44,7 @@ def plain(value: Any, at: str) -> Iterator[str]:
 
 
 def not_blank(value: Any, at: str) -> Iterator[str]:
-    """More than white space."""
+    """Text with more than white space."""
     if isinstance(value, str) and not value.strip():
         yield f"{at}: it is blank"
 
@@ -114,7 +114,7 @@ _TIES = all_of(
 _HAS_TEXT = agrees(
     "a completed one has a text", lambda it: it["status"] != "completed" or it["full_text"] is not None
 )
-# As an event has it: the text is null where the event would be too large, and its nested copy has none.
+# In an event the text is null when the event would be too large, and the nested copy never has it.
 IN_EVENT = all_of(record(_TRANSCRIPTION), _TIES)
 NESTED_IN_EVENT = record(
     {name: shape for name, shape in _TRANSCRIPTION.items() if name not in ("full_text", "text")}
@@ -122,7 +122,7 @@ NESTED_IN_EVENT = record(
 
 
 def transcription(*, segments: bool, words: bool = False) -> Shape:
-    """One, with or without its segments, and theirs with or without words."""
+    """A transcription, with or without segments, and these with or without words."""
     if not segments:
         return all_of(record(_TRANSCRIPTION), _TIES, _HAS_TEXT)
     listed = all_of(array(_segment(words=words), most=5000), _in_order)
