@@ -27,7 +27,10 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def reach(actor: Actor, params: Params) -> Reach:
-    """How far this caller's token goes. Raises NotFound for an upload token of another recording."""
+    """The recording of a path, as far as the caller's token reaches it.
+
+    Raises NotFound for an upload token of another recording.
+    """
     recording_id = params["recording_id"]
     if actor.kind == "upload" and actor.id != recording_id:
         raise unknown()
@@ -43,5 +46,5 @@ def reach(actor: Actor, params: Params) -> Reach:
 
 
 def unknown() -> NotFound:
-    """What everybody hears of a recording that is not theirs, not there, or deleted."""
+    """The one error for a recording that is out of reach, does not exist or is deleted."""
     return NotFound("There is no recording with this id.")

@@ -1,4 +1,4 @@
-"""A recording's audio for those who process it: whose it is, where it lies, what they found out about it."""
+"""A recording's audio, for slices that process it: its owner, its object, its facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """An uploaded audio and the recording that it belongs to."""
+    """An uploaded audio and the recording that it belongs to; `size` is in bytes."""
 
     world_id: int
     recording_id: str
@@ -38,7 +38,8 @@ async def find_audio(
 ) -> Audio | None:
     """The uploaded audio of a recording that the caller may see; None when there is none yet.
 
-    `hold`: the recording stays as it is until the transaction ends. Raises NotFound.
+    `hold` locks the recording until the transaction ends. Raises NotFound when the caller reaches no such
+    recording.
     """
     at = reach(actor, {"recording_id": recording_id})
     row = await audio_queries.find(connection, at, hold=hold)
@@ -50,7 +51,7 @@ async def find_audio(
 async def audio_of(
     connection: Connection, world_id: int, recording_id: str, media_id: str, *, hold: bool = False
 ) -> Audio | None:
-    """The audio for those who work on it; None when it is gone, with its recording or without."""
+    """The audio for jobs that process it; None when it, or its recording, is gone."""
     row = await audio_queries.find(connection, Reach(world_id, recording_id), hold=hold)
     return _audio(row) if row is not None and row["media_id"] == media_id else None
 

@@ -1,4 +1,4 @@
-"""All SQL of a recording's audio, for those who process it."""
+"""All SQL of a recording's audio, for slices that process it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.typ
     AND m.status = 'uploaded'
 WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
-# Two that ask for a transcription at once come one after the other.
+# Two requests for a transcription at once run one after the other.
 HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
 
 SET_TRANSCRIPTION = """
@@ -30,7 +30,7 @@ UPDATE recordings SET transcription_id = $3, updated_at = $4
 WHERE world_id = $1 AND id = $2 AND transcription_id IS DISTINCT FROM $3
 """
 
-# What was known before stays: a client was told.
+# A duration that was known before stays, because clients have seen it.
 SET_MEDIA_DURATION = """
 UPDATE media SET duration_ms = $4
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND duration_ms IS NULL
@@ -51,13 +51,13 @@ async def find(connection: Connection, at: Reach, *, hold: bool) -> asyncpg.Reco
 async def set_transcription(
     connection: Connection, world_id: int, recording_id: str, transcription_id: str, now: datetime
 ) -> None:
-    """The recording's current transcription is this one."""
+    """Set the recording's current transcription."""
     await connection.execute(SET_TRANSCRIPTION, world_id, recording_id, transcription_id, now)
 
 
 async def set_duration(
     connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
 ) -> None:
-    """How long the audio is, where nobody had said it."""
+    """Set how long the audio is, where it is not known yet."""
     await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
     await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)

@@ -1,8 +1,8 @@
-"""upload-complete and its promise.
+"""upload-complete: after its 200 the uploaded bytes are verified, kept and can be downloaded.
 
 staging -> copy under a fresh key -> hash of the copy -> one transaction claims the rows.
-Killed between any two of these, the client's repeat or the reconciler finishes it; all that can
-be left behind is a copy without a row, which the sweep removes.
+If the process is killed between two of these steps, the client's repeat or the reconciler finishes
+the upload. At most a copy without a row is left behind; the sweep removes it.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ if TYPE_CHECKING:
     from lapel.recordings.snapshot import Attempt, Facts, MediaState, Snapshot
     from lapel.recordings.wire import Recording
 
-# Each lost race means that somebody else finished something.
+# Each lost race means that another request finished something.
 _TRIES = 5
-# Objects of one recording that are copied and hashed side by side.
+# Objects of one recording that are copied and hashed concurrently.
 _AT_ONCE = 4
-# A call hashes this many times the inline limit in all, at most.
+# The most bytes that one call hashes, in multiples of the inline limit.
 _INLINE_TOTAL = 4
-# Calls of one process that examine at once, and those of one world. What waits longer is answered 425.
+# Calls that examine at once, in one process and in one world; a call that waits longer than `_PATIENCE`
+# seconds is answered 425.
 _EXAMINING = 8
 _EXAMINING_OF_ONE_WORLD = 4
 _PATIENCE = 8.0
 # Seconds after which an examination goes on in a job: a call is answered within 25.
 _EXAMINED_WITHIN = 12.0
 
-# A wait in line that is too short for anybody to have done much.
+# Seconds of waiting that are too short for another request to have changed anything.
 _HARDLY = 0.01
 # Seconds into a call after which a lost race is left to the client's repeat.
 _LOST_LATE = 3.0
@@ -64,7 +65,7 @@ class _TakesLong(Exception):
 
 
 class Completion:
-    """Takes what was uploaded."""
+    """Verifies uploaded objects, and serves them from then on."""
 
     def __init__(
         self,
@@ -74,8 +75,8 @@ class Completion:
         examining: Admission | None = None,
         examined_within: float = _EXAMINED_WITHIN,
     ) -> None:
-        """`examining`: the places of calls that copy and hash. `examined_within`: seconds that a call has for
-        it; then a job goes on."""
+        """`examining` limits the calls that copy and hash at once. `examined_within`: seconds that a call has
+        for that; then a job goes on."""
         self._kit = kit
         self._examined_within = examined_within
         self._examining = examining or Admission(_EXAMINING, _EXAMINING_OF_ONE_WORLD, patience=_PATIENCE)
@@ -83,10 +84,13 @@ class Completion:
         self._settling = Settling(kit, on_audio)
 
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
-        """Every pending media's newest uploaded object is verified and served from now on.
+        """Verify the newest uploaded object of every pending media, and serve it from then on.
 
-        Raises NotFound, InvalidRequest, MediaNotUploaded, IntegrityFailure, Conflict,
-        UploadVerificationPending (repeat the identical request), Unavailable.
+        Raises NotFound when `at` reaches no recording; InvalidRequest when it is not clear which media the
+        facts describe; MediaNotUploaded when there is no object; IntegrityFailure when the bytes are not
+        those that were announced; Conflict when the upload has other facts; UploadVerificationPending while
+        it is being verified (repeat the identical request); Unavailable when the database or a worker is
+        away or other requests keep changing the recording; StoreUnavailable when the store is away.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -99,7 +103,7 @@ class Completion:
         raise Unavailable("Other requests change this recording at the same time. Repeat the request.")
 
     async def finish(self, at: Reach, due: frozenset[str]) -> None:
-        """The same for the media of `due` alone, on behalf of a client that died after its PUT.
+        """Complete the media of `due` only, on behalf of a client that died after its PUT.
 
         Raises what `complete` raises; MediaNotUploaded whenever none of them has an object.
         """
@@ -110,7 +114,7 @@ class Completion:
     async def _try(
         self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None, ask_for_worker: bool
     ) -> bool:
-        """Whether the call is answered; False after a lost race, when everything must be looked at anew."""
+        """Whether the call is answered; False after a lost race, when all state must be read anew."""
         crash_point("complete:begin")
         snapshot = await self._look(at)
         if snapshot.having("verifying"):
@@ -120,7 +124,7 @@ class Completion:
         found = await self._find_all(snapshot, pending)
         crash_point("complete:found")
         if len(found) < len(pending) and await self._look(at) != snapshot:
-            return False  # a completion that was faster has taken, and removed, what we looked for
+            return False  # a faster completion has taken, and deleted, a staged object
         if not found:
             if due is not None:
                 raise judging.nothing_uploaded()
@@ -150,7 +154,10 @@ class Completion:
             return await look(connection, at)
 
     async def _nothing_to_take(self, snapshot: Snapshot, facts: Facts) -> None:
-        """Passes when this repeats a finished call; raises what else it may be."""
+        """Pass when this repeats a finished call.
+
+        Raises MediaNotUploaded, IntegrityFailure or Conflict when it does not.
+        """
         if snapshot.status == "uploaded":
             async with self._kit.database.acquire() as connection:
                 refused = await refusals(connection, snapshot.at) if snapshot.having("failed") else ()
@@ -163,7 +170,7 @@ class Completion:
     async def _take_in_turn(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
         """Examine and settle once there is a place.
 
-        Raises UploadVerificationPending when there is none for long, _TakesLong when the store is slow.
+        Raises UploadVerificationPending when no place is free in time, _TakesLong when the store is slow.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
@@ -171,7 +178,7 @@ class Completion:
             async with self._examining.hold(snapshot.at.world_id):
                 waited = loop.time() - asked > _HARDLY
                 if waited and await self._look(snapshot.at) != snapshot:
-                    return Settled()  # somebody has examined it meanwhile
+                    return Settled()  # another request has examined it meanwhile
                 return await self._take(snapshot, takes)
         except NoRoom:
             raise UploadVerificationPending(
@@ -184,13 +191,13 @@ class Completion:
         async def examine(take: Take) -> Verdict | None:
             try:
                 return await self._integrity.examine(snapshot, take, "complete")
-            except ObjectMissing:  # a completion that was faster has deleted it
+            except ObjectMissing:  # a faster completion has deleted it
                 return None
 
         try:
             async with asyncio.timeout(self._examined_within):
                 found = await _side_by_side(examine, takes)
-        except TimeoutError:  # the copies that were made are swept
+        except TimeoutError:  # the sweep removes the copies made so far
             raise _TakesLong from None
         verdicts = tuple(each for each in found if each is not None)
         if len(verdicts) < len(takes):
@@ -199,7 +206,7 @@ class Completion:
         return await self._settling.settle(snapshot, Trial(verdicts, began_at), "complete")
 
     def _too_much_for_a_call(self, takes: tuple[Take, ...]) -> bool:
-        """Whether a job must hash this. What is over its type's limit is refused without hashing."""
+        """Whether a job must hash this. An object over its type's limit is refused without hashing."""
         sizes = [take.size for take in takes if self._integrity.too_large(take.media.type, take.size) is None]
         limit = self._kit.settings.inline_hash_bytes
         return any(size > limit for size in sizes) or sum(sizes) > _INLINE_TOTAL * limit
@@ -207,7 +214,7 @@ class Completion:
     async def _find_all(
         self, snapshot: Snapshot, pending: tuple[MediaState, ...]
     ) -> list[tuple[MediaState, Attempt, int]]:
-        """The pending media that have an object, each with its newest attempt that has one, and its size."""
+        """The pending media that have an object, each with its newest attempt that has one, and its bytes."""
 
         async def find(media: MediaState) -> tuple[MediaState, Attempt, int] | None:
             found = await self._find(snapshot, media)
@@ -232,7 +239,11 @@ class Completion:
         return None
 
     async def verify(self, payload: VerifyUpload) -> None:
-        """The job: what upload-complete found too large for a call. Running twice does no harm."""
+        """The job: verify what upload-complete found too large for a call. Running twice does no harm.
+
+        Raises NotFound when the recording is gone; StoreUnavailable or Unavailable while the store or the
+        database is away.
+        """
         crash_point("hash:begin")
         snapshot = await self._look(payload.at)
         began_at = self._kit.clock.now()
@@ -276,7 +287,7 @@ def _still_verifying() -> UploadVerificationPending:
 
 
 async def _side_by_side(work: Callable[[_T], Awaitable[_R]], items: tuple[_T, ...]) -> list[_R]:
-    """All results in order, a few at a time. The first error is raised once everything has ended."""
+    """All results in order, `_AT_ONCE` at a time. Raises the first error once everything has ended."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: _T) -> _R:

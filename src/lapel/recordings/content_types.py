@@ -1,4 +1,4 @@
-"""Which content types a media may have, and what they are called elsewhere."""
+"""The content types that each type of media may have, and their short names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MediaType = Literal["audio", "image", "video"]
 
-# The first of each is what a media is when nothing is said.
+# The first of each is the default.
 CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
     "audio": (
         "audio/opus",
@@ -30,7 +30,7 @@ CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
 
 
 def content_type_for(media_type: MediaType, asked: str | None) -> str:
-    """The content type to sign. Raises InvalidRequest for one that does not fit the media's type."""
+    """The content type to sign (None: the default). Raises InvalidRequest when it does not fit the type."""
     known = CONTENT_TYPES[media_type]
     if asked is None:
         return known[0]

@@ -1,12 +1,12 @@
-"""Deletion: at once in every answer, in the store by the erasure's job.
+"""Deletion: a recording vanishes from every answer at once; the erasure's job deletes its objects.
 
 One transaction writes the tombstone, the ledger entry and the job, and removes the rows. A
 completion under way finds its row gone and deletes its copy.
 
-With an end user all recordings are gone from every answer at once: the deleted end user is the tombstone
-(end_users.service.PRESENT). A job removes the rows behind it, a batch in each transaction, so that no request
-waits for a hundred thousand of them. It begins with the rows of other slices: the ledger's entry goes on only
-after the last batch of recordings.
+When an end user is deleted, all its recordings vanish from every answer at once: the deleted end user is
+their tombstone (end_users.service.PRESENT). A job removes the rows, one batch a transaction, so that no
+request waits for a hundred thousand of them. It begins with the rows of other slices, because the ledger's
+entry goes on only after the last batch of recordings.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 # Recordings of an end user that are deleted in one transaction: some tenths of a second.
 _BATCH = 500
-# Rows of other slices: less is tied to each.
+# Rows of other slices that are deleted in one transaction: fewer rows depend on each.
 _ROWS = 1000
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class OnDelete(Protocol):
-    """What another slice erases of recordings that go, in the transaction that deletes them."""
+    """A hook of another slice: erases its part of recordings, in the transaction that deletes them."""
 
     async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
 
 
 class EraseSome(Protocol):
-    """Removes at most `limit` rows of a deleted end user; how many, 0 when none is left."""
+    """Removes at most `limit` rows of a deleted end user. Returns their number, 0 when none is left."""
 
     async def __call__(
         self, connection: Connection, world_id: int, end_user_id: str, limit: int, /
@@ -57,7 +57,7 @@ class EraseSome(Protocol):
 
 
 class Deletion:
-    """Deletes recordings, one or all of an end user, and with these the end user's other rows."""
+    """Deletes one recording, or all of an end user together with the end user's other rows."""
 
     def __init__(
         self,
@@ -66,14 +66,17 @@ class Deletion:
         on_delete: Sequence[OnDelete] = (),
         of_end_user: Sequence[EraseSome] = (),
     ) -> None:
-        """`of_end_user`: what else goes after an end user is deleted, in this order."""
+        """`of_end_user`: hooks that remove other rows of a deleted end user, called in this order."""
         self._kit = kit
         self._erasures = erasures
         self._on_delete = on_delete
         self._of_end_user = of_end_user
 
     async def delete(self, at: Reach) -> None:
-        """From now on the recording is 404 and in no list. Raises NotFound."""
+        """Delete a recording: it answers 404 and is in no list any more.
+
+        Raises NotFound when `at` reaches no recording, Unavailable while the database is away.
+        """
         async with self._kit.database.transaction() as connection:
             rows = await deletion_queries.lock_one(connection, at)
             if not rows:
@@ -90,9 +93,9 @@ class Deletion:
         await jobs.enqueue(connection, DELETE_OF_END_USER, DeleteOfEndUser(world_id, end_user_id))
 
     async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
-        """The job: batch after batch; what was done stays done. No row is added meanwhile.
+        """The job: deletes batch after batch. Committed batches stay deleted, and no row is added meanwhile.
 
-        Raises Unavailable, also when a request or a worker holds one of the rows.
+        Raises Unavailable while the database is away, or when a request or a worker holds one of the rows.
         """
         crash_point("delete-all:begin")
         last: tuple[datetime, str] | None = BEFORE_ALL
@@ -107,7 +110,10 @@ class Deletion:
         crash_point("delete-all:committed")
 
     async def run_due(self) -> int:
-        """Go on where a killed worker's job is not tried again; how many end users."""
+        """Go on with deletions whose job was lost with its worker. Returns the number of end users.
+
+        Raises Unavailable while the database is away.
+        """
         due = await self._erasures.find_entering(self._kit.clock.now())
         for world_id, end_user_id in due:
             try:
@@ -130,9 +136,9 @@ class Deletion:
     async def _delete_batch(
         self, world_id: int, end_user_id: str, before: tuple[datetime, str]
     ) -> tuple[datetime, str] | None:
-        """Time and id of the batch's last recording, from which the next one goes on; None: it was empty.
+        """Delete one batch. Returns time and id of its last recording, where the next goes on; None: empty.
 
-        What is deleted lies in the index for a while, and is not to be walked by every batch.
+        Deleted rows stay in the index for a while; without this position every batch would read past them.
         """
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:

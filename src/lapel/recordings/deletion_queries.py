@@ -23,7 +23,7 @@ ORDER BY r.created_at DESC, r.id DESC LIMIT $3
 FOR UPDATE
 """
 
-# After the lock, so that the URL of an upload-url that was quicker is seen.
+# Read after the lock, so that the URL of an upload-url that committed first is seen.
 READ_LOCKED = """
 SELECT r.id, r.created_at, w.project_id, (
     SELECT max(m.last_url_expires_at) FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
@@ -43,7 +43,7 @@ DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2:
 
 
 async def lock_one(connection: Connection, at: Reach) -> list[asyncpg.Record]:
-    """The recording, held, if the caller may see it: id, created_at, project_id, last_url_expires_at."""
+    """Lock the recording, if the caller may see it: id, created_at, project_id, last_url_expires_at."""
     held = await connection.fetchval(LOCK_ONE, *reached(at))
     return [] if held is None else await connection.fetch(READ_LOCKED, at.world_id, [held])
 
@@ -51,7 +51,10 @@ async def lock_one(connection: Connection, at: Reach) -> list[asyncpg.Record]:
 async def lock_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, limit: int, before: tuple[datetime, str]
 ) -> list[asyncpg.Record]:
-    """Some of an end user's recordings, newest first, held; columns as of `lock_one`."""
+    """Lock the newest `limit` of an end user's recordings before `before` (created_at, id).
+
+    Columns as of `lock_one`.
+    """
     held = await connection.fetch(LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
     return await connection.fetch(READ_LOCKED, world_id, [row["id"] for row in held]) if held else []
 
@@ -59,10 +62,10 @@ async def lock_of_end_user(
 async def insert_tombstones(
     connection: Connection, world_id: int, ids: list[str], created_at: list[datetime], now: datetime
 ) -> None:
-    """What is left of deleted recordings."""
+    """Write the tombstones of deleted recordings."""
     await connection.execute(INSERT_TOMBSTONES, world_id, ids, created_at, now)
 
 
 async def delete_recordings(connection: Connection, world_id: int, ids: list[str]) -> None:
-    """The recordings with their media, attempts and upload tokens."""
+    """Delete the recordings with their media, attempts and upload tokens."""
     await connection.execute(DELETE_RECORDINGS, world_id, ids)

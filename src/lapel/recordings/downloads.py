@@ -1,4 +1,4 @@
-"""download-url: the hottest path. One statement, one signature; no word to the store, no write."""
+"""download-url, the hottest path: one statement and one signature; no request to the store, no write."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 
 class Downloads:
-    """Links to what was uploaded."""
+    """Signed links to uploaded media. Every method raises Unavailable while the database is away."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
     async def of_media(self, at: Reach, body: DownloadRequest) -> Download:
-        """A link to one media. Raises NotFound, MediaNotUploaded, StoreUnavailable (no credentials)."""
+        """A link to one media.
+
+        Raises NotFound when the recording is out of reach or has no such media, MediaNotUploaded when the
+        media is not uploaded, StoreUnavailable without credentials to sign with.
+        """
         async with self._kit.database.acquire() as connection:
             row = await media_queries.find_download(
                 connection, at.world_id, at.recording_id, body.media_id, at.end_user_id
@@ -40,7 +44,7 @@ class Downloads:
         return link
 
     async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
-        """A link to the one audio. Raises as `of_media`; without audio, MediaNotUploaded."""
+        """A link to the one audio. Raises what `of_media` raises; without audio, MediaNotUploaded."""
         async with self._kit.database.acquire() as connection:
             row = await media_queries.find_audio_download(
                 connection, at.world_id, at.recording_id, at.end_user_id

@@ -1,4 +1,4 @@
-"""What this slice tells other systems."""
+"""The events of this slice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeletedRecording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recording_body(recording: Recording) -> bytes:
-    """The object, its flat facts, and the object again under its own name."""
+    """The JSON of an event: the recording's fields, `format`, and the recording again as `recording`."""
     shown: dict[str, object] = {name: getattr(recording, name) for name in recording.__struct_fields__}
     shown["format"] = format_of(recording.mime_type)
     shown["recording"] = recording
@@ -36,7 +36,7 @@ def recording_body(recording: Recording) -> bytes:
 
 
 def deleted_body(deleted: DeletedRecording) -> bytes:
-    """What `recording.deleted` says."""
+    """The JSON of `recording.deleted`."""
     return msgspec.json.encode({**msgspec.structs.asdict(deleted), "recording": deleted})
 
 
@@ -50,7 +50,7 @@ async def publish(
     *,
     occasion: str | None = None,
 ) -> None:
-    """One event with the whole recording; once per recording, or once per `occasion` of it."""
+    """Write one event with the whole recording; once per recording, or once per `occasion` of it."""
     await outbox.publish(
         connection,
         ids,
@@ -66,7 +66,7 @@ async def publish(
 async def publish_deleted(
     connection: Connection, ids: Ids, now: datetime, world_id: int, deleted: list[DeletedRecording]
 ) -> None:
-    """One event each, and nothing else of them: what earlier events said is erased first."""
+    """Write one event for each recording, after erasing what earlier events say of it."""
     await outbox.erase(connection, world_id, [each.id for each in deleted])
     await outbox.publish_many(
         connection,
@@ -81,7 +81,7 @@ async def publish_deleted(
 def deleted_recording(
     recording_id: str, project_id: str, created_at: datetime, now: datetime
 ) -> DeletedRecording:
-    """The body's struct, from times."""
+    """The struct of `recording.deleted`, with its times as text."""
     return DeletedRecording(
         id=recording_id, project_id=project_id, created_at=timestamp(created_at), deleted_at=timestamp(now)
     )

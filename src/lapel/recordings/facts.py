@@ -1,4 +1,4 @@
-"""Which media a completion's facts speak of, and whether they agree with what is known."""
+"""Which media a completion's facts describe, and whether they agree with the facts that are known."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def facts_of(body: CompleteUpload) -> Facts:
-    """The body's facts in our units."""
+    """The body's facts: size in bytes, duration in milliseconds."""
     return Facts(sha256=body.content_sha256, size=body.file_size_bytes, duration_ms=body.duration_ms)
 
 
 def agree(given: Facts, known: Facts) -> bool:
-    """Whether no fact that both have differs. Durations are compared as answers show them, in seconds."""
+    """Whether all facts that both have are equal. Durations are compared in whole seconds, as shown."""
     if given.sha256 is not None and known.sha256 is not None and given.sha256 != known.sha256:
         return False
     if given.size is not None and known.size is not None and given.size != known.size:
@@ -34,27 +34,28 @@ def agree(given: Facts, known: Facts) -> bool:
 
 
 def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Refusal]) -> None:
-    """A finished call may be repeated with the same facts, and a refused one hears of its refusal.
+    """Pass when a call repeats a finished one with the same facts.
 
-    Raises Conflict, MediaNotUploaded, IntegrityFailure.
+    Raises IntegrityFailure when the upload that the facts describe was refused, MediaNotUploaded when the
+    audio has no object, Conflict when the finished upload had other facts.
     """
     if not facts.any:
         return
     audio = snapshot.audio
     if audio is not None and audio.status != "uploaded":
-        # The facts speak of an audio that is not here: 200 would tell its owner to let go of it.
+        # The facts describe an audio that is not here. After a 200 the client would delete its own copy.
         raise refused() if audio.status == "failed" else nothing_uploaded()
     known = (audio,) if audio is not None else snapshot.having("uploaded")
     kept = [each.uploaded_at for each in known if each.uploaded_at and agree(facts, each.known)]
     lost = [] if audio is not None else [each.at for each in refusals if agree(facts, each.facts)]
     if lost and (not kept or max(lost) > max(kept)):
-        raise refused()  # what the facts were said of last was not kept, though they fit another media
+        raise refused()  # the last upload with these facts was refused, though they fit another media
     if not kept:
         raise differing()
 
 
 def check_pending(snapshot: Snapshot, facts: Facts) -> None:
-    """While bytes are verified the call may be repeated with the same facts. Raises Conflict."""
+    """While bytes are verified: pass for a repeat with the same facts. Raises Conflict for other facts."""
     if not facts.any:
         return
     audio = snapshot.audio
@@ -70,11 +71,11 @@ def check_pending(snapshot: Snapshot, facts: Facts) -> None:
 def subject_of(
     snapshot: Snapshot, pending: tuple[MediaState, ...], taken: set[str], body: CompleteUpload
 ) -> str | None:
-    """The id of the pending media that the facts describe; None when they describe none of them.
+    """The id of the pending media that the facts describe: the audio, else the only pending media.
 
-    The audio, else the only pending media. Raises InvalidRequest when it is not clear which one,
-    Conflict when the audio is known to differ, and refuses to take anything when the audio that
-    the facts describe has no object.
+    None when they describe none of them. Raises InvalidRequest when it is not clear which one they
+    describe, Conflict when the audio is uploaded with other facts, and IntegrityFailure (refused before)
+    or MediaNotUploaded when the audio has no object.
     """
     facts = facts_of(body)
     if not facts.any:
@@ -99,19 +100,19 @@ def subject_of(
 
 
 def nothing_uploaded() -> MediaNotUploaded:
-    """No object to take."""
+    """The error for a completion without an object."""
     return MediaNotUploaded(
         "Nothing has been uploaded yet: PUT the bytes to the upload URL, then complete the upload."
     )
 
 
 def refused() -> IntegrityFailure:
-    """What a repeat hears after a refusal."""
+    """The error for a repeat after a refusal."""
     return IntegrityFailure(
         "The uploaded bytes are not those that were announced. Ask for a fresh upload URL and upload again."
     )
 
 
 def differing() -> Conflict:
-    """The upload is finished, and with other facts."""
+    """The error for facts that differ from those of the upload."""
     return Conflict("This upload was completed with another hash, size or duration.")

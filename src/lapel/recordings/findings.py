@@ -18,7 +18,7 @@ Kind = Literal[
     "media_expired",  # no object came within a day of the last URL
     "verification_requeued",  # a verification that takes long, or whose job was lost
     "copy_swept",  # a copy that no row serves
-    "late_put_swept",  # a staged object that nobody will complete
+    "late_put_swept",  # a staged object that no completion will take
     "object_missing",  # a row that serves an object which is not there
     "foreign_object",  # an object whose name is none of ours; left alone
 ]
@@ -35,14 +35,14 @@ class Findings:
         self.counts: Counting[str] = Counting()
 
     def add(self, kind: Kind, **what: str | int | None) -> None:
-        """One more; `what` are ids and keys that let a person find it."""
+        """Log and count one finding; `what` are ids and keys that let a person find it."""
         log = _log.error if kind == "object_missing" else _log.info
         log("finding", kind=kind, **what)
         self._unsaved[kind] += 1
         self.counts[kind] += 1
 
     async def save(self) -> None:
-        """Add what is new to the table."""
+        """Add the findings since the last save to the table. Raises Unavailable without the database."""
         if not self._unsaved:
             return
         async with self._kit.database.transaction() as connection:

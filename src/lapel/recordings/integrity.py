@@ -1,4 +1,4 @@
-"""Is it what was announced? The bytes are copied to a key that no link names, and the copy is read back."""
+"""Verification of an upload: copy the object to a key that no link names, read it back, compare."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Stage = Literal["complete", "hash"]
 class Take:
     """One media to be completed with the object of one of its attempts.
 
-    `size` is what the store says of the staged object now; `expected` are the facts to hold it to.
+    `size` is the present size of the staged object in bytes; `expected` are the facts that it must match.
     """
 
     media: MediaState
@@ -33,9 +33,11 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one take. `key` is the copy's, None when none was made; `failure` says what is wrong.
+    """The result of examining one take.
 
-    Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the store.
+    `key` is the copy's, None when none was made; `failure` says why the object is refused, None when it is
+    good. Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the
+    store.
     """
 
     take: Take
@@ -46,7 +48,7 @@ class Verdict:
 
     @property
     def duration_ms(self) -> int | None:
-        """The duration that somebody stated."""
+        """The duration in milliseconds that the client stated, if any."""
         return next((each.duration_ms for each in self.take.expected if each.duration_ms is not None), None)
 
 
@@ -57,16 +59,18 @@ class Integrity:
         self._kit = kit
 
     def too_large(self, media_type: str, size: int) -> str | None:
-        """What is wrong with an object of this size; None when it may be that large."""
+        """Why an object of `size` bytes is too large for its type; None when it is not."""
         limit = largest(self._kit.settings, media_type)
         return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."
 
     async def examine(self, snapshot: Snapshot, take: Take, stage: Stage) -> Verdict:
-        """Copy one staged object, read the copy back, compare. Raises ObjectMissing, StoreUnavailable.
+        """Copy one staged object, read the copy back, compare. A too large object is refused without a copy.
 
-        The staged object may be overwritten at any time, so nothing that is said of it counts:
-        size and hash are the copy's. The copy's key is new each time, so that two completions at
-        once never share one and each can delete its own.
+        A client may overwrite the staged object at any time, so size and hash are taken from the copy. Each
+        copy has a new key, so concurrent completions never share one and each can delete its own.
+
+        Raises ObjectMissing when the staged object or its copy is gone, StoreUnavailable when the store is
+        away.
         """
         failure = self.too_large(take.media.type, take.size)
         if failure is not None:
@@ -109,10 +113,10 @@ class Trial:
 
     @property
     def good(self) -> tuple[Verdict, ...]:
-        """Those that are what was announced."""
+        """Verdicts of objects that match what was announced."""
         return tuple(each for each in self.verdicts if each.failure is None)
 
     @property
     def bad(self) -> tuple[Verdict, ...]:
-        """Those that are not."""
+        """Verdicts of objects that do not match."""
         return tuple(each for each in self.verdicts if each.failure is not None)

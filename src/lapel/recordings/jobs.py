@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 # Objects of gigabytes are copied and read back; more at once in a process would only share the disk.
 _VERIFYING = 4
 _VERIFYING_OF_ONE_WORLD = 2
-# Seconds that a job waits for its turn, until it makes room for those behind it.
+# Seconds that a job waits for its turn before it makes room for the jobs behind it.
 _PATIENCE = 10.0
 # End users with very many recordings must not take all places of their lane.
 _DELETIONS_AT_ONCE = 4
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:
-    """Verify what is too large for a call."""
+    """The jobs: verify what is too large for a call, delete the rows of a deleted end user."""
     verifying = Admission(_VERIFYING, _VERIFYING_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def verify(payload: VerifyUpload) -> None:
@@ -57,7 +57,7 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
 
 
 def schedules(service: Recordings) -> tuple[Schedule, ...]:
-    """Finish what clients and killed workers left unfinished; compare rows and objects."""
+    """The schedules: finish what clients and killed workers left unfinished; compare rows and objects."""
     return (
         Schedule(
             name="recordings.deletions",

@@ -26,7 +26,7 @@ FIND_MEDIA = "SELECT status, type FROM media WHERE world_id = $1 AND recording_i
 
 COUNT_MEDIA = "SELECT count(*) FROM media WHERE world_id = $1 AND recording_id = $2"
 
-# Looked at by the reconciler when the URL ends.
+# The reconciler looks at the media when its URL ends.
 INSERT_MEDIA = """
 INSERT INTO media (world_id, id, recording_id, type, status, content_type, captured_at, created_at,
     last_url_expires_at, reconcile_at)
@@ -93,7 +93,7 @@ WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status IN ('pending', 'verif
 ORDER BY a.created_at DESC, a.id DESC
 """
 
-# $4 names the states that the row must be in: whoever finds it in another has lost the race.
+# $4 is the state that the row must be in: a completion that finds another one has lost the race.
 MOVE_MEDIA = """
 UPDATE media SET status = $5, failure = $6, reconcile_at = COALESCE($7, reconcile_at)
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status = $4
@@ -135,7 +135,7 @@ RETURNING id
 
 # ---- download-url -----------------------------------------------------------------------
 
-# The hottest statement there is: three primary keys. $4: the one end user a caller may see.
+# The hottest statement: three look-ups by primary key. $4: the one end user that the caller may see.
 FIND_DOWNLOAD = f"""
 SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
 FROM media m JOIN recordings r ON r.world_id = m.world_id AND r.id = m.recording_id
@@ -143,7 +143,7 @@ WHERE m.world_id = $1 AND m.recording_id = $2 AND m.id = $3 AND ($4::text IS NUL
   AND {PRESENT}
 """
 
-# A row without media says that the recording is there and has no audio.
+# A row without media: the recording exists and has no audio.
 FIND_AUDIO_DOWNLOAD = f"""
 SELECT m.id, m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
 FROM recordings r
@@ -154,7 +154,7 @@ WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A copy as it was read back: size in bytes, SHA-256 in hexadecimal, duration as somebody stated it."""
+    """A copy as read back: size in bytes, SHA-256 in hexadecimal; and the duration that the client stated."""
 
     object_key: str
     content_type: str
@@ -210,7 +210,7 @@ async def renew_media(
     captured_at: datetime | None,
     url_expires_at: datetime,
 ) -> None:
-    """A pending or failed media gets another chance."""
+    """Make a pending or failed media pending, for a new upload URL."""
     await connection.execute(
         RENEW_MEDIA, at.world_id, at.recording_id, media_id, content_type, captured_at, url_expires_at
     )
@@ -227,7 +227,7 @@ async def count_attempts(
 async def forget_attempts(
     connection: Connection, world_id: int, media_id: str, ended_before: datetime, keep: int
 ) -> None:
-    """Drop the URLs that ended before, except the newest of all."""
+    """Delete URLs that ended before `ended_before`, except the newest `keep` and those being verified."""
     await connection.execute(FORGET_ATTEMPTS, world_id, media_id, ended_before, keep)
 
 
@@ -300,7 +300,7 @@ async def move_media(
     failure: str | None = None,
     reconcile_at: datetime | None = None,
 ) -> bool:
-    """Whether the media was in the state `before`; then it is in `after`."""
+    """Move a media from state `before` to `after`. False when it is in another state."""
     moved = await connection.fetchval(
         MOVE_MEDIA, world_id, recording_id, media_id, before, after, failure, reconcile_at
     )
@@ -310,7 +310,7 @@ async def move_media(
 async def move_attempt(
     connection: Connection, world_id: int, media_id: str, attempt_id: str, *, before: str, after: str
 ) -> bool:
-    """Whether the attempt was in the state `before`; then it is in `after`."""
+    """Move an attempt from state `before` to `after`. False when it is in another state."""
     return await connection.fetchval(MOVE_ATTEMPT, world_id, media_id, attempt_id, before, after) is not None
 
 
@@ -324,13 +324,16 @@ async def refuse_attempt(
     facts: tuple[str | None, int | None, int | None],
     now: datetime,
 ) -> bool:
-    """Whether the attempt was in the state `before`; now it is refused, held to (SHA-256, size, duration)."""
+    """Refuse an attempt in state `before`; `facts` (SHA-256, bytes, ms) are what it did not match.
+
+    False when it is in another state.
+    """
     moved = await connection.fetchval(REFUSE_ATTEMPT, world_id, media_id, attempt_id, before, *facts, now)
     return moved is not None
 
 
 async def read_refusals(connection: Connection, at: Reach) -> list[asyncpg.Record]:
-    """What the failed media of a recording were held to, and when they failed it; newest first."""
+    """The facts that failed media of a recording did not match, and when; newest first, at most 100."""
     return await connection.fetch(READ_REFUSALS, at.world_id, at.recording_id)
 
 
@@ -344,7 +347,7 @@ async def begin_attempt(
     size: int | None,
     duration_ms: int | None,
 ) -> bool:
-    """Whether the attempt was open; now it is being verified against these facts."""
+    """Begin to verify an open attempt against these facts. False when it is not open."""
     begun = await connection.fetchval(
         BEGIN_ATTEMPT, world_id, media_id, attempt_id, sha256, size, duration_ms
     )
@@ -360,7 +363,7 @@ async def claim_media(
     verified: Verified,
     now: datetime,
 ) -> bool:
-    """Whether the row was ours to claim: it was in the state `before`, and now serves the verified copy."""
+    """Let a media in state `before` serve the verified copy. False when it is in another state."""
     claimed = await connection.fetchval(
         CLAIM_MEDIA,
         world_id,
@@ -387,5 +390,5 @@ async def find_download(
 async def find_audio_download(
     connection: Connection, world_id: int, recording_id: str, end_user_id: str | None
 ) -> asyncpg.Record | None:
-    """The same of the recording's one audio; its `id` is None when there is no audio."""
+    """As `find_download`, of the recording's one audio; `id` is None when there is no audio."""
     return await connection.fetchrow(FIND_AUDIO_DOWNLOAD, world_id, recording_id, end_user_id)

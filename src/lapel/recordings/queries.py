@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lapel.foundation.pages import Window
     from lapel.recordings.access import Reach
 
-# Written as the contract writes it, so that a page of recordings needs no second query and
-# its media no further conversion. A media that is being verified is still pending to clients.
+# Media are read as the contract's JSON, so that a page of recordings needs no second query and its
+# media no conversion. To clients, a media that is being verified is still pending.
 _COLUMNS = """
 r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms, r.started_at,
 r.ended_at, r.recorded_at, r.transcription_id, r.metadata, r.content_sha256, r.content_sha256_verified_at,
@@ -70,12 +70,12 @@ WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4
 """
 
-# Whom a device is bound to; deciding it is the business of the devices slice.
+# The end user that a device is bound to; only the devices slice changes it.
 DEVICE_OWNER = """
 SELECT end_user_id, binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 
-# A device that is bound to the same end user again names a recording of its earlier binding.
+# For a device that is bound to the same end user again and repeats a recording of its earlier binding.
 ADOPT = """
 UPDATE recordings SET binding_generation = $3
 WHERE world_id = $1 AND id = $2 AND (binding_generation IS NULL OR binding_generation < $3)
@@ -92,7 +92,7 @@ UPDATE recordings SET
 WHERE world_id = $1 AND id = $2
 """
 
-# Facts of the audio come with the transition that verified it; without audio they stay.
+# The audio's facts are set by the completion that verifies it; NULLs leave them as they are.
 SET_UPLOADED = """
 UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALESCE(uploaded_at, $3),
     content_sha256 = COALESCE($4, content_sha256),
@@ -103,7 +103,7 @@ UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALES
 WHERE world_id = $1 AND id = $2
 """
 
-# What was uploaded stays uploaded, whatever happens to a media added later.
+# An uploaded recording stays uploaded, whatever happens to a media added later.
 SET_STATUS = """
 UPDATE recordings SET status = $3, updated_at = $4
 WHERE world_id = $1 AND id = $2 AND status <> 'uploaded' AND status <> $3
@@ -121,7 +121,7 @@ _FIRST_FILTER = 6
 
 
 def _list(names: tuple[str, ...]) -> str:
-    """One statement per set of filters: each has an index under a prepared plan, `OR` would not."""
+    """One statement per set of filters: the prepared plan of each can use an index, with `OR` it cannot."""
     filters = "".join(
         f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
     )
@@ -161,7 +161,7 @@ class NewRecording:
 
 
 def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
-    """What `REACHED` takes."""
+    """The parameters $1 to $5 of `REACHED`."""
     return at.world_id, at.recording_id, at.end_user_id, at.device_id, at.binding_generation
 
 
@@ -171,14 +171,14 @@ async def read(connection: Connection, at: Reach) -> asyncpg.Record | None:
 
 
 async def lock(connection: Connection, at: Reach) -> asyncpg.Record | None:
-    """The recording's status, times and project, held until the transaction ends."""
+    """The recording's status, times and project; the row is locked until the transaction ends."""
     return await connection.fetchrow(LOCK, *reached(at))
 
 
 async def insert(
     connection: Connection, world_id: int, recording_id: str, new: NewRecording, now: datetime
 ) -> bool:
-    """Whether it was written; not when the device has a recording of this uuid and generation."""
+    """Insert a recording. False when the device has one of this uuid and generation."""
     inserted = await connection.fetchval(
         INSERT,
         world_id,
@@ -210,19 +210,19 @@ async def find_by_uuid(
 
 
 async def device_owner(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
-    """`end_user_id` of a device, None for an unbound one, and `binding_generation`; no row for no device."""
+    """`end_user_id` (None: unbound) and `binding_generation` of a device; None when there is no device."""
     return await connection.fetchrow(DEVICE_OWNER, world_id, device_id)
 
 
 async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:
-    """The recording belongs to this binding of its device from now on."""
+    """Move a recording to this later binding of its device."""
     await connection.execute(ADOPT, world_id, recording_id, binding_generation)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: Window, filters: Mapping[str, object | None]
 ) -> list[asyncpg.Record]:
-    """Rows of one page with their media, one more than it shows. `filters`: column to value or None."""
+    """Rows of one page with their media, and one more. `filters`: column to value (None: no filter)."""
     given = {name: filters[name] for name in _FILTERS if filters.get(name) is not None}
     return await connection.fetch(
         LISTS[tuple(given)],
@@ -262,7 +262,10 @@ async def set_uploaded(
     audio_type: str | None,
     audio_duration_ms: int | None,
 ) -> None:
-    """The recording is uploaded, with what was verified of its audio (None: no audio this time)."""
+    """Mark a recording as uploaded, with the verified facts of its audio (None: no audio this time).
+
+    `audio_sha256` is hexadecimal, `audio_size` in bytes.
+    """
     await connection.execute(
         SET_UPLOADED,
         world_id,
@@ -278,5 +281,5 @@ async def set_uploaded(
 async def set_status(
     connection: Connection, world_id: int, recording_id: str, status: str, now: datetime
 ) -> bool:
-    """Whether the status changed; that of an uploaded recording never does."""
+    """Set the status. False when it did not change; that of an uploaded recording never does."""
     return await connection.fetchval(SET_STATUS, world_id, recording_id, status, now) is not None

@@ -40,12 +40,12 @@ WHERE world_id = $1 AND recording_id = $2 AND id = ANY($3::text[]) AND status = 
 RETURNING id
 """
 
-# A recording whose every media failed has failed itself.
+# A recording has failed when all its media have.
 ALL_FAILED = """
 SELECT NOT EXISTS (SELECT 1 FROM media WHERE world_id = $1 AND recording_id = $2 AND status <> 'failed')
 """
 
-# Rows beside the objects of one page of a listing: both in the order of the key's bytes.
+# Rows to compare with the objects of one page of a listing: both in the order of the key's bytes.
 ROWS_BETWEEN = """
 SELECT object_key FROM media
 WHERE object_key > $1 AND ($2::text IS NULL OR object_key <= $2) ORDER BY object_key LIMIT $3
@@ -93,7 +93,7 @@ SET found = findings.found + excluded.found, last_found_at = excluded.last_found
 
 
 async def find_unfinished(connection: Connection, now: datetime, limit: int) -> list[asyncpg.Record]:
-    """Media whose time to be looked at has come: world_id, recording_id, id, status."""
+    """Media whose `reconcile_at` has passed: world_id, recording_id, id, status."""
     return await connection.fetch(FIND_UNFINISHED, now, limit)
 
 
@@ -124,18 +124,18 @@ async def expire(
     failure: str,
     ended_before: datetime,
 ) -> list[str]:
-    """The ids of those that were still pending and whose last URL ended before; they failed."""
+    """Fail media that are pending and whose last URL ended by `ended_before`. Returns their ids."""
     rows = await connection.fetch(EXPIRE, world_id, recording_id, media_ids, failure, ended_before)
     return [row["id"] for row in rows]
 
 
 async def all_failed(connection: Connection, world_id: int, recording_id: str) -> bool:
-    """Whether no media of the recording is anything but failed."""
+    """Whether all media of the recording have failed."""
     return await connection.fetchval(ALL_FAILED, world_id, recording_id)
 
 
 async def rows_between(connection: Connection, after: str, until: str | None, limit: int) -> list[str]:
-    """Keys that rows serve, in order, after one key and up to another (None: to the end)."""
+    """Keys of objects that rows serve, in order, after `after` and up to `until` (None: to the end)."""
     return [row["object_key"] for row in await connection.fetch(ROWS_BETWEEN, after, until, limit)]
 
 
@@ -145,12 +145,12 @@ async def row_of_object(connection: Connection, key: str) -> asyncpg.Record | No
 
 
 async def lock_by_project(connection: Connection, project_id: str, recording_id: str) -> None:
-    """Hold a recording, of whichever world, until the transaction ends."""
+    """Lock a recording, in whichever world of the project, until the transaction ends."""
     await connection.execute(LOCK_BY_PROJECT, project_id, recording_id)
 
 
 async def read_staged(connection: Connection, staging_keys: list[str]) -> dict[str, asyncpg.Record]:
-    """Staging key to the attempt's state, its URL's end and its media's status."""
+    """Staging key to `state` and `url_expires_at` of the attempt, and `status` of its media."""
     rows = await connection.fetch(READ_STAGED, staging_keys)
     return {row["staging_key"]: row for row in rows}
 
@@ -176,6 +176,6 @@ async def save_walk(connection: Connection, name: str, position: str, now: datet
 
 
 async def add_findings(connection: Connection, found: Sequence[tuple[str, int]], now: datetime) -> None:
-    """Add to what was found since the beginning: (kind, how many)."""
+    """Add (kind, number) pairs to the totals of all time."""
     for kind, number in found:
         await connection.execute(ADD_FINDINGS, kind, number, now)

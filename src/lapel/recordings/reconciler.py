@@ -34,7 +34,7 @@ class Reconciler:
         self._erasures = erasures
 
     async def run_once(self) -> dict[str, int]:
-        """Unfinished uploads, walks over the store, erasures: how many of which finding.
+        """Unfinished uploads, walks over the store, erasures. Returns the number of findings by kind.
 
         Raises StoreUnavailable or Unavailable when a part is away; what was done stays done.
         """
@@ -45,7 +45,10 @@ class Reconciler:
         return counts
 
     async def run_unfinished(self) -> dict[str, int]:
-        """Uploads without completion, expired media, lost verifications, tokens and attempts of the past."""
+        """Uploads without completion, expired media, lost verifications, old tokens and attempts.
+
+        Returns the number of findings by kind. Raises what `run_once` raises.
+        """
         findings = Findings(self._kit)
         crash_point("reconcile:begin")
         await Unfinished(self._kit, self._completion, findings).run()
@@ -54,7 +57,10 @@ class Reconciler:
         return dict(findings.counts)
 
     async def run_walks(self) -> dict[str, int]:
-        """Copies without rows, rows without objects, late PUTs."""
+        """Copies without rows, rows without objects, late PUTs.
+
+        Returns the number of findings by kind. Raises what `run_once` raises.
+        """
         findings = Findings(self._kit)
         await Walks(self._kit, findings).run()
         return dict(findings.counts)

@@ -1,4 +1,4 @@
-"""The rules of recordings: made once, listed, changed. Their bytes are the business of uploads."""
+"""Create, read, list and change recordings. uploads.py and completion.py handle their bytes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
 
-# The recording that a device announced before may be deleted between the refusal and the look at it.
+# `create` tries again when the recording that blocked its insert is deleted before it is read.
 _TRIES = 3
 
 
 class Records:
-    """What can be done with recordings, apart from their bytes."""
+    """Operations on recordings, except on their bytes.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -38,11 +41,15 @@ class Records:
     async def create(
         self, connection: Connection, actor: Actor, body: CreateRecording
     ) -> tuple[Recording, bool]:
-        """The recording, and whether it is new.
+        """Create a recording. Returns it, and whether it is new.
 
-        A device that repeats `recording_uuid` and generation gets the recording of before, and reaches it:
-        one of an earlier binding to the same end user belongs to the present binding from then on.
-        Raises InvalidRequest, NotFound, Conflict.
+        A device that repeats `recording_uuid` and generation gets the existing recording. If that one was
+        made under an earlier binding to the same end user, it moves to the present binding.
+
+        Raises InvalidRequest when fields contradict each other, the end user is missing or `metadata` is too
+        large; NotFound when the end user or the device does not exist or is out of the caller's reach;
+        Conflict when the calling device is not bound, a repeat differs from the existing recording, or
+        concurrent requests keep changing that one.
         """
         if actor.kind == "device":  # always `device`, whatever the body says
             body = msgspec.structs.replace(body, source=None)
@@ -87,19 +94,19 @@ class Records:
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
     async def replayed(self, actor: Actor, stored: Recording) -> Recording:
-        """The answer of `create` for a repeat; one deleted since then is gone here too. Raises NotFound."""
+        """The stored answer of `create`, for a repeat. Raises NotFound when the recording is deleted."""
         async with self._kit.database.acquire() as connection:
             if await queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
                 raise unknown()
         return stored
 
     async def read(self, actor: Actor, at: Reach) -> Recording:
-        """One recording with its media. Raises NotFound."""
+        """One recording with its media. Raises NotFound when `at` reaches no recording."""
         async with self._kit.database.acquire() as connection:
             return await read_in(connection, at, actor.project_id)
 
     async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
-        """Newest first, with their media, in one statement."""
+        """One page with media, newest first, in one statement. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "recordings")
         own = actor.end_user_id if actor.kind in ("key", "end_user") else None
         if own is not None and query.end_user_id not in (None, own):
@@ -117,7 +124,11 @@ class Records:
         return RecordingPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def update(self, actor: Actor, at: Reach, body: UpdateRecording) -> Recording:
-        """Change what is given. Raises NotFound, InvalidRequest."""
+        """Change the given fields.
+
+        Raises NotFound when `at` reaches no recording, InvalidRequest when `ended_at` would be before
+        `started_at` or `metadata` is too large.
+        """
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         async with self._kit.database.transaction() as connection:
             row = await queries.lock(connection, at)
@@ -143,9 +154,11 @@ class Records:
     async def _owner(
         self, connection: Connection, actor: Actor, body: CreateRecording
     ) -> tuple[str, str | None, int | None]:
-        """Whose recording it is, which device's, and under which of its bindings.
+        """End user, device and binding generation of a new recording.
 
-        Raises InvalidRequest, NotFound.
+        The generation is None unless the device is bound to that end user. Raises InvalidRequest when no end
+        user is given or implied, NotFound when the end user or the device is out of reach, Conflict when the
+        calling device is not bound.
         """
         if actor.kind == "device":
             if actor.end_user_id is None:
@@ -178,7 +191,7 @@ class Records:
 
 
 async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
-    """The recording as it is in this transaction. Raises NotFound."""
+    """The recording as this transaction sees it. Raises NotFound when `at` reaches no recording."""
     row = await queries.read(connection, at)
     if row is None:
         raise unknown()
@@ -207,9 +220,9 @@ def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None
 
 
 def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecording) -> None:
-    """A device's repeat must mean the same recording. Raises Conflict.
+    """Raises Conflict when a device's repeat differs from the recording that it announced before.
 
-    It names what differs, except where the recording is another end user's: of that one it tells nothing.
+    The message names the differing fields. If the recording belongs to another end user, it tells nothing.
     """
     if row["end_user_id"] != end_user_id:
         raise Conflict(

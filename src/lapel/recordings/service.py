@@ -1,4 +1,4 @@
-"""Everything that can be done with recordings and their media, put together for routes and jobs."""
+"""The parts of the recordings slice, put together for routes, jobs and other slices."""
 
 from __future__ import annotations
 

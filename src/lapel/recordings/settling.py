@@ -1,7 +1,8 @@
-"""The transactions of a completion: who claims a media, what is refused, what goes to the background.
+"""The transactions of a completion: claim media, refuse media, hand verification to a job.
 
-Every change names the state it expects to find. A completion that finds another has lost a
-race: it changes nothing, deletes its own copies and looks again.
+Each change names the state that it expects. A completion that finds another state has lost a
+race: it changes nothing, deletes its own copies and reads the state again. This is optimistic
+concurrency control (Kung and Robinson, ACM TODS 6(2), 1981).
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 # A copy without a row is swept when it is a day old. A completion that slept longer than this
 # (a laptop was closed) may find its copy swept, so it does not claim: it starts over.
 MAX_TRIAL_AGE = timedelta(hours=6)
-# When the reconciler looks whether a verification is still under way.
+# After this time the reconciler checks whether a verification is still under way.
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
-# The connection that an upload method stands for; of any other it is unknown.
+# Upload method to kind of connection; for any other method it is unknown.
 _CONNECTIONS = {
     "ble": "ble",
     "wifi": "wifi",
@@ -52,7 +53,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class OnAudio(Protocol):
-    """What another slice does once an audio is readable, in the transaction that makes it so."""
+    """A hook of another slice, called in the transaction that makes an audio readable."""
 
     async def __call__(
         self, connection: Connection, world_id: int, recording_id: str, media_id: str
@@ -60,12 +61,12 @@ class OnAudio(Protocol):
 
 
 class _Lost(Exception):
-    """Somebody else changed a row that this completion counted on."""
+    """Another request changed a row that this completion relies on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a trial ended: what the rows now serve, what was refused, or (neither) a lost race."""
+    """How a trial ended: the verdicts claimed and the verdicts refused; neither after a lost race."""
 
     claimed: tuple[Verdict, ...] = ()
     refused: tuple[Verdict, ...] = ()
@@ -84,11 +85,13 @@ class Settling:
         self._on_audio = on_audio
 
     async def settle(self, snapshot: Snapshot, trial: Trial, stage: Stage) -> Settled:
-        """Claim what is good, refuse what is not, then delete what is of no more use.
+        """Claim what is good, refuse what is not, then delete the objects that are no longer needed.
 
         Until a recording is uploaded, one bad media refuses the completion as a whole; afterwards
-        a bad one fails alone. When the database goes away in mid-commit nobody knows whether the
-        copies are served: then (Unavailable) they stay, and the sweep decides.
+        a bad one fails alone.
+
+        Raises Unavailable when the database goes away. If that happens during the commit, it is
+        unknown whether the rows serve the copies: the copies stay, and the reconciler's sweep decides.
         """
         crash_point(f"{stage}:before-refusal" if trial.bad else f"{stage}:before-claim")
         try:
@@ -106,7 +109,7 @@ class Settling:
     ) -> Settled:
         now, world_id, recording_id = self._kit.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
         if snapshot.device_id is not None and snapshot.status != "uploaded" and not trial.bad:
-            # Before the recording is locked: who deletes an end user locks the devices first, too.
+            # Before the recording is locked, because deleting an end user locks the devices first, too.
             by = _CONNECTIONS.get(snapshot.upload_method or "")
             await mark_synced(connection, world_id, snapshot.device_id, by, now)
         locked = await queries.lock(connection, Reach(world_id, recording_id))
@@ -174,13 +177,13 @@ class Settling:
     async def _hand_back(
         self, connection: Connection, snapshot: Snapshot, take: Take, attempt_state: str, now: datetime
     ) -> None:
-        """Out of verification, undecided: pending again."""
+        """Return a media from verification to pending, undecided."""
         await self._move_attempt(connection, snapshot.at.world_id, take, attempt_state)
         again = max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)
         await self._move_media(connection, snapshot, take, "pending", reconcile_at=again)
 
     async def abandon(self, snapshot: Snapshot, take: Take) -> None:
-        """The staged object of a verification is gone: the client's repeat hears that nothing is uploaded."""
+        """End a verification whose staged object is gone: the media is pending again, the attempt refused."""
         try:
             async with self._kit.database.transaction() as connection:
                 await queries.lock(connection, snapshot.at)
@@ -209,7 +212,7 @@ class Settling:
     async def begin(self, snapshot: Snapshot, takes: tuple[Take, ...], *, ask_for_worker: bool) -> bool:
         """Hand large objects to a job; False when the race was lost.
 
-        Raises Unavailable when no worker would do it, before anything is promised.
+        Raises Unavailable, with nothing changed, when `ask_for_worker` and no worker is running.
         """
         now = self._kit.clock.now()
         crash_point("verify:before-begin")
@@ -237,7 +240,7 @@ class Settling:
             await self._begin_one(connection, snapshot, take, now)
         await queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
         payload = VerifyUpload(at.world_id, at.recording_id)
-        # The reconciler uses the same name, so that a job which is still there is not doubled.
+        # The reconciler uses the same name, so a job that is still in the queue is not doubled.
         newest = max(take.attempt.id for take in takes)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
 
@@ -286,16 +289,16 @@ class Settling:
             raise _Lost
 
     async def discard(self, verdicts: Iterable[Verdict]) -> None:
-        """Delete the copies of a trial that came to nothing."""
+        """Delete the copies of an unfinished trial; while the store is away they stay for the sweep."""
         try:
             await self._kit.store.delete_many([each.key for each in verdicts if each.key is not None])
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", error=str(error))
 
     async def _clean(self, trial: Trial, settled: Settled, stage: Stage) -> None:
-        """Delete our copies that no row serves, and staged objects that were decided on.
+        """Delete our copies that no row serves, and staged objects that were claimed or refused.
 
-        Whatever stays here because the store is away or we are killed, the reconciler sweeps.
+        The reconciler sweeps what stays because the store is away or the process is killed.
         """
         served = {each.key for each in settled.claimed}
         copies = [each.key for each in trial.verdicts if each.key is not None and each.key not in served]
@@ -310,7 +313,7 @@ class Settling:
 
 
 def _merged(expected: tuple[Facts, ...]) -> Facts:
-    """The facts to hold a large object to; the caller's stand before those of its URL."""
+    """One set of facts out of several: the earlier (the caller's) stand before the later (the URL's)."""
     return Facts(
         sha256=next((each.sha256 for each in expected if each.sha256 is not None), None),
         size=next((each.size for each in expected if each.size is not None), None),

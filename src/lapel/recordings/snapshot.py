@@ -1,4 +1,4 @@
-"""What a completion looks at: a recording's media and the attempts that may still be taken."""
+"""The state that a completion reads: a recording's media and the attempts that may still be taken."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What somebody says of the bytes: SHA-256 (hexadecimal), size in bytes, duration in milliseconds."""
+    """What is stated of an object: SHA-256 (hexadecimal), size in bytes, duration in milliseconds."""
 
     sha256: str | None = None
     size: int | None = None
@@ -27,7 +27,7 @@ class Facts:
 
     @property
     def any(self) -> bool:
-        """Whether anything is said at all."""
+        """Whether at least one fact is stated."""
         return self != NO_FACTS
 
 
@@ -62,7 +62,7 @@ class MediaState:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The facts that an upload did not keep to, and when that was found."""
+    """The facts that an upload did not match, and when it was refused."""
 
     facts: Facts
     at: datetime
@@ -70,7 +70,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A recording as one look found it."""
+    """The state of a recording at one moment."""
 
     at: Reach
     project_id: str
@@ -90,10 +90,10 @@ class Snapshot:
 
 
 async def look(connection: Connection, at: Reach) -> Snapshot:
-    """Read a recording's state, outside of any transaction. Raises NotFound.
+    """Read a recording's state, outside of any transaction. Raises NotFound when `at` reaches none.
 
-    All of it is of one moment: a completion that commits between two of the statements would
-    else leave a recording that is pending and has nothing pending.
+    All statements see the same moment. Otherwise a completion that commits between two of them would
+    show a recording that is pending and has no pending media.
     """
     attempts: dict[str, list[Attempt]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -115,7 +115,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
 
 
 async def refusals(connection: Connection, at: Reach) -> tuple[Refusal, ...]:
-    """What uploads of this recording were refused for, newest first."""
+    """The facts that refused uploads of this recording did not match, newest first."""
     rows = await media_queries.read_refusals(connection, at)
     return tuple(Refusal(_expected(row), row["refused_at"]) for row in rows)
 

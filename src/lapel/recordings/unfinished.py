@@ -1,7 +1,7 @@
-"""Uploads that nobody completes: finished if the object is there, explained if none came.
+"""Uploads that no client completes: finished if the object is there, failed if none came.
 
-Also verifications whose job was lost. Nobody has to tell us of an object: we look when its URL
-ends, and then every hour for a day.
+Also verifications whose job was lost. The store does not notify us of an object: the reconciler
+looks when the URL ends, and then every hour for a day.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class Unfinished:
         self._findings = findings
 
     async def run(self) -> None:
-        """Every media whose time has come. Raises StoreUnavailable, Unavailable: the next run goes on."""
+        """Handle every media whose time has come.
+
+        Raises StoreUnavailable or Unavailable when the store or the database is away; the next run goes on.
+        """
         began = self._kit.clock.now()
         while True:
             async with self._kit.database.acquire() as connection:
@@ -65,8 +68,8 @@ class Unfinished:
                     else:
                         await self._finish(at, list(states), began)
                 except StoreUnavailable:
-                    # Perhaps the store refuses this one only: to the end of the line with it, so that
-                    # the next run begins with the others.
+                    # The store may refuse this one only: it goes to the end of the line, so that the
+                    # next run begins with the others.
                     await self._postpone(at, list(states), began + _LOOK_AGAIN)
                     raise
                 except Unavailable:
@@ -81,7 +84,7 @@ class Unfinished:
             await rows.postpone(connection, at.world_id, at.recording_id, media_ids, until)
 
     async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
-        """Nothing happens if the job is still waiting or running: it has the same name."""
+        """Enqueue the verification again; no effect while its job waits or runs, which has the same name."""
         async with self._kit.database.transaction() as connection:
             attempt_id = await rows.find_verifying(connection, at.world_id, at.recording_id)
             if attempt_id is not None:
@@ -110,7 +113,7 @@ class Unfinished:
             await self._tell(at, others, began)
 
     async def _tell(self, at: Reach, media_ids: list[str], began: datetime) -> None:
-        """Say what became of them; those that are still pending are looked at again."""
+        """Report the results; media that are still pending are looked at again."""
         async with self._kit.database.transaction() as connection:
             after = await rows.read_statuses(connection, at.world_id, at.recording_id, media_ids)
             pending = [row for row in after if row["status"] == "pending"]
@@ -128,7 +131,7 @@ class Unfinished:
                 self._findings.add("upload_refused", recording=at.recording_id, media=row["id"])
 
     async def _expire(self, at: Reach, media_ids: list[str], began: datetime) -> list[str]:
-        """Give up on those whose last URL ended a day ago; the ids of them."""
+        """Fail the media whose last URL ended a day ago. Returns their ids."""
         now = self._kit.clock.now()
         crash_point("reconcile:before-expiry")
         async with self._kit.database.transaction() as connection:
@@ -143,7 +146,7 @@ class Unfinished:
                 "Nothing was uploaded within 24 hours of the last upload URL's end.",
                 began - EXPIRY,
             )
-            # What an integrity failure says is more than that nothing came.
+            # An `integrity_failure` stays: it says more than that nothing came.
             if (
                 expired
                 and locked["status"] == "pending"

@@ -26,19 +26,20 @@ if TYPE_CHECKING:
     from lapel.recordings.wire import StartUpload
 
 URL_SECONDS = 3600
-# Of the first token; one that is asked for with an upload token ends with that.
+# Life of an upload token; one that is asked for with an upload token ends when that one does.
 TOKEN_LIFE = timedelta(hours=24)
 # Keeps the answer of one recording, and the work of one completion, within bounds.
 MAX_MEDIA = 500
 # Upload URLs of one media that may still be used: far more than lost answers explain.
 MAX_ATTEMPTS = 100
-# Older URLs are kept until then, and the newest always: a completion takes the newest that was used.
+# Only URLs that ended longer ago are forgotten, and never the newest MAX_ATTEMPTS, because a completion takes
+# the newest URL that was used.
 _FORGET_AFTER = timedelta(hours=25)
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """What one URL is signed for."""
+    """What one URL is signed for: content type, size in bytes, SHA-256 in hexadecimal."""
 
     content_type: str
     size: int | None
@@ -46,7 +47,7 @@ class _Declared:
 
 
 class Uploads:
-    """Where clients put their bytes."""
+    """Issues upload URLs and upload tokens."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -54,8 +55,10 @@ class Uploads:
     async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
         """A fresh URL: for the one audio always the same media, for images and videos a new one.
 
-        Raises NotFound, InvalidRequest, Conflict (the audio is uploaded, or there are too many
-        media or valid URLs), UploadVerificationPending, StoreUnavailable (no credentials to sign with).
+        Raises NotFound when `at` reaches no recording; InvalidRequest when the content type does not fit
+        the media's type or the size is over its limit; Conflict when the audio is uploaded, or there are too
+        many media or valid URLs; UploadVerificationPending while the audio is being verified;
+        StoreUnavailable without credentials to sign with.
         """
         declared = self._check(body)
         now = self._kit.clock.now()
@@ -90,7 +93,7 @@ class Uploads:
     async def replay(self, actor: Actor, at: Reach, stored: Upload) -> Upload:
         """A repeat of `start` by its Idempotency-Key: the same media, a fresh URL and token.
 
-        Raises what `start` raises.
+        Raises what `start` raises; Conflict also when the media or the first attempt is gone.
         """
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
@@ -191,7 +194,7 @@ async def _renew(
 
 
 def _check_open(status: str) -> None:
-    """Raises for a media that takes no more uploads."""
+    """Raises UploadVerificationPending or Conflict for a media that takes no more uploads."""
     if status == "verifying":
         raise UploadVerificationPending("This upload is being verified. Ask again when it is.")
     if status == "uploaded":

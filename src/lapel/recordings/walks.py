@@ -1,7 +1,8 @@
-"""Long walks over the store, beside the rows: both in the order of the keys' bytes, page by page.
+"""Walks over the store that compare objects with rows, page by page, both in the order of the keys' bytes.
 
-A walk keeps its place in the database after every page, so it goes on where it was killed, and
-what a run costs is bounded however many objects there are.
+A walk saves its position in the database after every page, so the next run goes on where the last one
+ended or was killed. A run reads a limited number of pages, so its cost is bounded however many objects
+there are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # A completion claims its copy within `settling.MAX_TRIAL_AGE`, or not at all.
 COPY_GRACE = timedelta(hours=24)
 LATE_PUT_GRACE = timedelta(hours=24)
-# A staged object whose attempt is forgotten: its URL ended an hour after it was made at most.
+# For a staged object without an attempt's row: its URL ended at most an hour after it was made.
 STRAY_GRACE = timedelta(hours=25)
 _PAGES = 200
 _ROWS = 2000
@@ -40,7 +41,10 @@ class Walks:
         self._findings = findings
 
     async def run(self) -> None:
-        """Some pages of each walk. Raises StoreUnavailable, Unavailable: the next run goes on."""
+        """Some pages of each walk.
+
+        Raises StoreUnavailable or Unavailable when the store or the database is away; the next run goes on.
+        """
         await self._walk("copies", keys.MEDIA)
         await self._walk("staging", keys.STAGING)
 
@@ -70,7 +74,7 @@ class Walks:
         await self._findings.save()
 
     async def _compare_copies(self, after: str, until: str | None, listed: Sequence[ObjectInfo]) -> None:
-        """Objects and rows whose keys lie after one key and up to another (None: to the end)."""
+        """Compare objects and rows whose keys lie after `after` and up to `until` (None: to the end)."""
         objects = {each.key for each in listed}
         served: set[str] = set()
         low = after
@@ -90,7 +94,10 @@ class Walks:
                 await self._sweep_copy(each.key, oldest)
 
     async def _check_missing(self, key: str) -> None:
-        """The listing may be older than the object, or the row gone: only what both confirm is told."""
+        """Report a row without an object, once the store and the database both confirm it.
+
+        The listing may be older than the object, or the row gone by now.
+        """
         try:
             await self._kit.store.head(key)
         except ObjectMissing:
@@ -100,10 +107,10 @@ class Walks:
                 self._findings.add("object_missing", recording=row["recording_id"], media=row["id"], key=key)
 
     async def _sweep_copy(self, key: str, oldest: datetime) -> None:
-        """Delete a copy, unless a row serves it after all; the recording is held meanwhile.
+        """Delete a copy, unless a row serves it after all; the recording is locked meanwhile.
 
-        The store's clock has said that it is old. Its name tells when it was begun by the clock of the
-        process that did; so no clock that is slow, the store's or that one's, makes a fresh copy old.
+        The copy must be old by two clocks: the store's, and that of the process that began it, whose time is
+        in the copy's name. So one clock that is slow cannot make a fresh copy look old.
         """
         named = keys.parse(key)
         begun_at = None if named is None else made_at(named.copy_id)
