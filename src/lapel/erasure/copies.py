@@ -1,7 +1,7 @@
-"""Copies of recordings on workers' own disks: known to the ledger before they are made, until they are gone.
+"""Copies of recordings on workers' own disks, registered from before they are made until they are gone.
 
-A notification tells a worker of a deletion at once. It may be lost, so nothing rests on it: a worker looks
-by itself every few seconds, and an entry of the ledger closes only when no row names its recording.
+A notification tells a worker of a deletion at once. It may be lost, so nothing depends on it: each worker
+polls every few seconds, and an entry of the ledger closes only when no row names its recording.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection, Database
 
 _LISTEN_AGAIN_SECONDS = 1.0
-# A connection whose other end vanished without a word is noticed after so long.
+# A connection whose other end has vanished is detected after at most this time.
 _PROBE_SECONDS = 30.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class LocalCopies:
-    """The copies that holders have; a holder is a folder on one machine, whose name no other has."""
+    """The copies that holders have; a holder is the unique name of a folder on one machine."""
 
     def __init__(self, database: Database, *, listen_dsn: str | None = None) -> None:
         self._database = database
         self._listen_dsn = listen_dsn or database.dsn
 
     async def register(self, holder: str, world_id: int, recording_id: str) -> bool:
-        """Whether a copy may be made: the recording is not deleted. Raises Unavailable.
+        """Register a copy. Whether it may be made: False when the recording is deleted.
 
-        The row is committed before the ledger is asked, and a deletion writes its entry before it looks for
-        rows: of the two that meet, at least one sees the other.
+        The row is committed before the ledger is read, and a deletion writes its entry before it reads the
+        rows: if both run at once, at least one sees the other. Raises Unavailable while the database is away.
         """
         async with self._database.acquire() as connection:
             await copy_queries.put(connection, holder, world_id, recording_id)
@@ -47,23 +47,29 @@ class LocalCopies:
             return not await copy_queries.is_erased(connection, world_id, recording_id)
 
     async def forget(self, holder: str, world_id: int, recording_id: str) -> None:
-        """The copy is gone. Raises Unavailable."""
+        """Remove the row of a copy that is gone. Raises Unavailable while the database is away."""
         async with self._database.acquire() as connection:
             await copy_queries.delete(connection, holder, world_id, recording_id)
 
     async def forget_holders(self, holders: Sequence[str]) -> None:
-        """Everything that these held is gone. Raises Unavailable."""
+        """Remove all rows of holders that are gone. Raises Unavailable while the database is away."""
         async with self._database.acquire() as connection:
             await copy_queries.delete_of_holders(connection, holders)
 
     async def renew(self, holder: str) -> set[tuple[int, str]]:
-        """The holder is alive; gives (world, recording) of its copies of deleted ones. Raises Unavailable."""
+        """Renew a live holder. Returns (world, recording) of its copies of deleted recordings.
+
+        Raises Unavailable while the database is away.
+        """
         async with self._database.acquire() as connection:
             await copy_queries.renew(connection, holder)
             return await copy_queries.erased_of(connection, holder)
 
     async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
-        """Call `on_erased` whenever a recording of which the holder has a copy is deleted; for ever."""
+        """Call `on_erased` when a recording is deleted of which the holder has a copy, and after each connect.
+
+        Runs until it is cancelled, and connects again when the database was away.
+        """
         while True:
             try:
                 await self._listen_once(holder, on_erased)
@@ -82,7 +88,7 @@ class LocalCopies:
         try:
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(copy_queries.CHANNEL, told)
-            on_erased()  # what was deleted before we listened
+            on_erased()  # for deletions before this connection listened
             while not ended.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), _PROBE_SECONDS)

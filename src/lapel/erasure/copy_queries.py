@@ -1,4 +1,4 @@
-"""All SQL of the copies that workers have on their own disks; times are the database's own."""
+"""All SQL of the copies that workers have on their own disks; times are those of the database's clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
 
 CHANNEL = "lapel_copies"
-# Whether a connection that only listens still stands.
+# Tests a connection that only listens.
 PROBE = "SELECT 1"
 
 PUT = """
@@ -24,7 +24,7 @@ SELECT 1 FROM erasures WHERE world_id = $1 AND resource_type = 'recording' AND r
 
 DELETE = "DELETE FROM local_copies WHERE world_id = $1 AND recording_id = $2 AND holder = $3"
 
-# A row of that age belongs to a machine that has not come back, and keeps no entry open any more.
+# A row of that age belongs to a machine that has not come back; it keeps no entry open any more.
 DELETE_OF_HOLDERS = """
 DELETE FROM local_copies WHERE holder = ANY($1::text[]) OR renewed_at < now() - interval '7 days'
 """
@@ -40,20 +40,20 @@ WHERE c.holder = $1 AND EXISTS (
     WHERE e.world_id = c.world_id AND e.resource_type = 'recording' AND e.resource_id = c.recording_id)
 """
 
-# In the deleting transaction, so that a holder hears of it once that has committed.
+# In the deleting transaction, so that holders are notified once it has committed.
 TELL_HOLDERS = f"""
 SELECT pg_notify('{CHANNEL}', held.holder) FROM (
     SELECT DISTINCT holder FROM local_copies WHERE world_id = $1 AND recording_id = ANY($2::text[])) held
 """
 
-# A holder that was silent for a day has lost its machine, or never comes back to tell.
+# A holder that has not renewed for a day has lost its machine, or does not come back.
 HELD = """EXISTS (
     SELECT FROM local_copies c WHERE c.world_id = e.world_id AND c.recording_id = e.resource_id
         AND c.renewed_at > now() - interval '24 hours')"""
 
 
 async def put(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
-    """The holder is about to make a copy."""
+    """Note that the holder is about to make a copy."""
     await connection.execute(PUT, world_id, recording_id, holder)
 
 
@@ -63,25 +63,25 @@ async def is_erased(connection: Connection, world_id: int, recording_id: str) ->
 
 
 async def delete(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
-    """The holder's copy is gone."""
+    """Note that the holder's copy is gone."""
     await connection.execute(DELETE, world_id, recording_id, holder)
 
 
 async def delete_of_holders(connection: Connection, holders: Sequence[str]) -> None:
-    """All copies of these holders are gone; very old rows go, too."""
+    """Delete the rows of these holders, and rows not renewed for 7 days."""
     await connection.execute(DELETE_OF_HOLDERS, list(holders))
 
 
 async def renew(connection: Connection, holder: str) -> None:
-    """The holder is alive, and has what it had."""
+    """Note that the holder is alive and still has its copies; at most once a minute."""
     await connection.execute(RENEW, holder)
 
 
 async def erased_of(connection: Connection, holder: str) -> set[tuple[int, str]]:
-    """(world, recording) of the holder's copies of which the ledger has an entry."""
+    """(world, recording) of the holder's copies that the ledger has an entry of."""
     return {(row["world_id"], row["recording_id"]) for row in await connection.fetch(ERASED_OF, holder)}
 
 
 async def tell_holders(connection: Connection, world_id: int, recording_ids: Sequence[str]) -> None:
-    """Once this transaction commits, the holders of copies of these recordings hear of it."""
+    """Notify the holders of copies of these recordings, once this transaction commits."""
     await connection.execute(TELL_HOLDERS, world_id, list(recording_ids))

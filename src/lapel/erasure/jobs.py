@@ -11,12 +11,12 @@ from lapel.foundation.jobs import Job, Schedule
 if TYPE_CHECKING:
     from lapel.erasure.service import Erasures
 
-# Each may have a hundred thousand recordings; what waits longer than five minutes the round takes up.
+# Each end user may have a hundred thousand recordings; the round takes up jobs that wait over five minutes.
 _END_USERS_AT_ONCE = 4
 
 
 def handlers(service: Erasures) -> tuple[Job, ...]:
-    """Erase at once what was deleted."""
+    """The jobs: erase a deleted recording, or those of a deleted end user, at once."""
     return (
         Job(
             entrypoint=ERASE_RECORDING,
@@ -35,5 +35,5 @@ def handlers(service: Erasures) -> tuple[Job, ...]:
 
 
 def schedules(service: Erasures) -> tuple[Schedule, ...]:
-    """The second look, and what a job could not finish."""
+    """The schedule: second listings, and entries that a job could not finish."""
     return (Schedule(name="erasure.due", expression="* * * * *", handler=service.run_due),)

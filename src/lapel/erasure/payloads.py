@@ -1,4 +1,4 @@
-"""What this slice's jobs are called, and what they are told."""
+"""Names and payloads of this slice's jobs."""
 
 from __future__ import annotations
 

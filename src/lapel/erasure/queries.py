@@ -19,7 +19,7 @@ _COLUMNS = """
 id, resource_type, resource_id, state, objects_erased, links_expire_at, created_at, first_empty_at, closed_at
 """
 
-# Prefixes come in pairs, staging and final, so they travel as two columns.
+# Each recording has two prefixes, staging and final, passed as two arrays.
 OPEN_RECORDINGS = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, prefixes, links_expire_at,
     state, created_at, due_at)
@@ -56,7 +56,7 @@ WHERE e.world_id = $1 AND e.id = $2 AND e.state = 'erased' AND NOT {HELD}
 RETURNING e.id
 """
 
-# Over all worlds: the worker's rounds belong to nobody.
+# Over all worlds: the worker's rounds serve the whole server.
 FIND_DUE = """
 SELECT world_id, id FROM erasures
 WHERE resource_type = 'recording' AND state <> 'closed' AND due_at <= $1 ORDER BY due_at LIMIT $2
@@ -67,12 +67,12 @@ SELECT id FROM erasures
 WHERE world_id = $1 AND end_user_id = $2 AND state = 'open' AND id > $3 ORDER BY id LIMIT $4
 """
 
-# End users whose recordings are not all in the ledger, although no worker was at it for a while.
+# End users whose recordings are not all in the ledger, and whose job has made no progress for a while.
 FIND_ENTERING = """
 SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 ORDER BY due_at LIMIT $2
 """
 
-# $3: whether this was the last batch; $4: when another worker takes it up if this one is not heard of.
+# $3: whether this was the last batch; $4: when another worker takes it up, unless this one goes on.
 SET_ENTERED = """
 UPDATE erasures SET entered = $3, due_at = $4
 WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT entered
@@ -102,7 +102,7 @@ async def open_recordings(
     now: datetime,
     due_at: datetime,
 ) -> None:
-    """`entries`: (entry id, recording id, its prefixes, when its last upload link ends)."""
+    """Write entries: (entry id, recording id, its prefixes (staging, final), end of its last upload URL)."""
     await connection.execute(
         OPEN_RECORDINGS,
         world_id,
@@ -118,7 +118,7 @@ async def open_recordings(
 
 
 async def list_page(connection: Connection, world_id: int, asked: Window) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows."""
+    """Rows of one page, and one more."""
     return await connection.fetch(
         LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
     )
@@ -147,7 +147,7 @@ async def set_due(connection: Connection, world_id: int, entry_id: str, due_at: 
 
 
 async def set_closed(connection: Connection, world_id: int, entry_id: str, now: datetime) -> bool:
-    """Nothing came back; whether no worker has a copy either, and the entry is closed."""
+    """Close an erased entry. False when a worker still has a copy."""
     return await connection.fetchval(SET_CLOSED, world_id, entry_id, now) is not None
 
 
@@ -165,7 +165,7 @@ async def find_open_of_end_user(
 
 
 async def find_entering(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
-    """(world, end user) of deletions that nobody goes on with."""
+    """(world, end user) of deletions that no worker goes on with."""
     return [
         (row["world_id"], row["resource_id"]) for row in await connection.fetch(FIND_ENTERING, now, limit)
     ]
@@ -174,7 +174,10 @@ async def find_entering(connection: Connection, now: datetime, limit: int) -> li
 async def set_entered(
     connection: Connection, world_id: int, end_user_id: str, due_at: datetime, *, last: bool
 ) -> datetime | None:
-    """Some more of an end user's recordings are in the ledger, or (`last`) all; when it was deleted."""
+    """Note that more of an end user's recordings are in the ledger, or (`last`) all.
+
+    Returns when the end user was deleted; None when all were entered before.
+    """
     return await connection.fetchval(SET_ENTERED, world_id, end_user_id, last, due_at)
 
 

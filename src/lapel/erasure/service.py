@@ -1,11 +1,11 @@
-"""The erasure ledger: what is to be erased is written first, then objects go, then the entry closes.
+"""The erasure ledger: first an entry is written, then its objects are deleted, then the entry closes.
 
-An entry is `erased` when a listing of its prefixes was empty, and `closed` when a second one was
-that began later than the last upload URL's end plus a margin, and no worker has a copy on its disk
-(copies.py): an upload that was under way when the recording was deleted cannot bring anything back.
-Only upload URLs count: a download link to an erased object answers 404. An upload that is still
-being sent when the entry closes is caught by the reconciler's sweep of staging, where no row will
-know it.
+An entry is `erased` when a listing of its prefixes was empty. It is `closed` when a second listing,
+begun later than the last upload URL's end plus a margin, was empty too, and no worker has a copy on
+its disk (copies.py). So an upload that was under way when the recording was deleted cannot bring
+anything back. Only upload URLs count, because a download link to an erased object answers 404. An
+upload that is still being sent when the entry closes has no row, so the reconciler's sweep of
+staging deletes it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Erasures", "LocalCopies"]
 
 MARGIN = timedelta(minutes=15)
-# How long the job has before the round takes an entry up.
+# The scheduled round takes up entries that their job did not finish in this time.
 _JOB_PATIENCE = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(minutes=1)
 _BATCH = 100
@@ -47,13 +47,16 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Erasures:
-    """Writes the ledger, and does what it says."""
+    """Writes the ledger and carries out its entries.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
     async def list(self, actor: Actor, query: ErasureQuery) -> ErasurePage:
-        """Newest first."""
+        """One page of entries, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "erasures")
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked)
@@ -71,7 +74,7 @@ class Erasures:
     ) -> None:
         """Enter recordings in the transaction that deletes them: (id, prefixes, last upload URL's end).
 
-        With `end_user_id` they go with their end user, whose own job erases them; else each has one.
+        With `end_user_id`, the end user's own job erases their objects; otherwise each gets a job.
         """
         entries = [
             (self._kit.ids.new("era"), recording_id, prefixes, links_expire_at or now)
@@ -86,9 +89,9 @@ class Erasures:
     async def goes_on(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> datetime:
-        """A batch of an end user's recordings is being entered: nobody else need take it up.
+        """Note that the entering of an end user's recordings goes on, so that no other worker takes it up.
 
-        Gives when the end user was deleted.
+        Returns when the end user was deleted.
         """
         deleted_at = await queries.set_entered(
             connection, world_id, end_user_id, now + _JOB_PATIENCE, last=False
@@ -96,23 +99,26 @@ class Erasures:
         return deleted_at or now
 
     async def find_entering(self, now: datetime) -> list[tuple[int, str]]:
-        """(world, end user) of deletions whose job was killed between two batches."""
+        """(world, end user) of deletions whose job was killed between two batches, at most `_BATCH`."""
         async with self._kit.database.acquire() as connection:
             return await queries.find_entering(connection, now, _BATCH)
 
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> None:
-        """All recordings of an end user are entered: enqueue their erasure."""
+        """Enqueue the erasure of an end user's recordings, once all of them are entered."""
         await queries.set_entered(connection, world_id, end_user_id, now, last=True)
         await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
 
     async def erase_recording(self, payload: EraseRecording) -> None:
-        """The job of one entry. Raises StoreUnavailable."""
+        """The job of one entry. Raises StoreUnavailable when the store is away."""
         await self._advance(payload.world_id, payload.entry_id)
 
     async def erase_end_user(self, payload: EraseEndUser) -> None:
-        """The job of an end user: entry after entry; what was done stays done. Raises StoreUnavailable."""
+        """The job of an end user: entry after entry; finished entries stay finished.
+
+        Raises StoreUnavailable when the store is away.
+        """
         last = ""
         while True:
             async with self._kit.database.acquire() as connection:
@@ -127,7 +133,10 @@ class Erasures:
         await self._follow()
 
     async def run_due(self) -> int:
-        """One round: every entry whose time has come. Gives their number. Raises StoreUnavailable."""
+        """One round over every entry whose time has come. Returns their number.
+
+        Raises StoreUnavailable when the store is away; the next round begins with the other entries.
+        """
         done = 0
         began = self._kit.clock.now()
         while True:
@@ -139,8 +148,8 @@ class Erasures:
                 try:
                     await self._advance(world_id, entry_id)
                 except StoreUnavailable:
-                    # Perhaps the store refuses this one only: to the end of the line with it, so that
-                    # the next round begins with the others.
+                    # The store may refuse this one only: it goes to the end of the line, so that the
+                    # next round begins with the others.
                     await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
                     raise
                 except Unavailable:
@@ -161,7 +170,7 @@ class Erasures:
             await queries.follow(connection, self._kit.clock.now())
 
     async def _advance(self, world_id: int, entry_id: str) -> None:
-        """Delete what is there; then one state further, if its time has come."""
+        """Delete the objects of an entry, then move it one state further if its time has come."""
         async with self._kit.database.acquire() as connection:
             entry = await queries.read_unfinished(connection, world_id, entry_id)
         if entry is None:
@@ -192,7 +201,7 @@ class Erasures:
         crash_point("erase:closed")
 
     async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> int:
-        """How many there were. Page after page, so that memory stays bounded however much lies there."""
+        """Delete page after page, so that memory stays bounded. Returns the number of objects."""
         found = 0
         async for listed in self._kit.store.pages(prefix):
             crash_point("erase:listed")

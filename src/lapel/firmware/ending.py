@@ -1,4 +1,4 @@
-"""What follows when updates fail: whoever finds it out, it is told once, and rollouts look at their rate."""
+"""What follows when updates fail: one event for each, and a look at the failure rate of their rollouts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MOMENT = timedelta(seconds=2)
 
 
 async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[asyncpg.Record]) -> None:
-    """In the transaction that ended these assignments."""
+    """Publish `ota.failed` and wake the rollouts, in the transaction that ended these assignments."""
     await events.publish(connection, ids, now, "ota.failed", rows)
-    # One look for all that fail in the same moment, once that is over: a look that is under way by now may
-    # have counted before this is seen.
+    # One look for all that fail in the same two seconds, after these are over: a job that runs already may
+    # have counted before this transaction commits.
     moment = int(now.timestamp() / _MOMENT.total_seconds())
-    # In one order: who enqueues the same waits for the other, and two who did so crosswise would for ever.
+    # Always in the same order: two transactions that enqueue the same names crosswise would deadlock.
     for world_id, rollout_id in sorted(
         {(row["world_id"], row["rollout_id"]) for row in rows if row["rollout_id"] is not None}
     ):

@@ -1,4 +1,4 @@
-"""What devices' updates tell other systems: `ota.applied`, `ota.failed`."""
+"""The events of devices' updates: `ota.applied`, `ota.failed`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def publish(
     type: Literal["ota.applied", "ota.failed"],  # noqa: A002 - the contract's word
     rows: Sequence[asyncpg.Record],
 ) -> None:
-    """Write the event of each ended assignment, of whatever worlds: an assignment ends once."""
+    """Write one event for each ended assignment, of any worlds; an assignment ends once."""
     by_world: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
     for row in rows:
         by_world[row["world_id"]].append((row["id"], msgspec.json.encode(_body(row))))

@@ -16,7 +16,7 @@ _ROLLOUTS_AT_ONCE = 3
 
 
 def handlers(service: Firmware) -> tuple[Job, ...]:
-    """Rollouts go on; rollouts are taken back."""
+    """The jobs: advance a rollout, withdraw a paused or halted one."""
     return (
         Job(
             entrypoint=ADVANCE,

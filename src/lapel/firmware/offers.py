@@ -1,4 +1,4 @@
-"""Offers: which release a single device should run, and what came of it."""
+"""Offers: assign a release to a single device, cancel that, read the results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Offers:
-    """What can be done with the updates of single devices."""
+    """Operations on the updates of single devices.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -35,8 +38,9 @@ class Offers:
     ) -> Assignment:
         """Offer a release to a device, in place of what it is offered now.
 
-        Raises NotFound, InvalidRequest (another model's), Conflict (not released, or already running, or a
-        downgrade that the release does not allow).
+        Raises NotFound when the device or the release does not exist; InvalidRequest when the release is for
+        another model; Conflict when it is not released, the device runs it already, it would be a downgrade
+        that it does not allow, or the device is offered something else at the same moment.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
         device = await hold_device(connection, world_id, device_id)
@@ -65,7 +69,7 @@ class Offers:
         await queries.cancel(connection, world_id, [device_id], now, "Another release was assigned.")
 
     async def cancel(self, actor: Actor, device_id: str) -> None:
-        """Take back what a device is offered, if anything. Raises NotFound."""
+        """Take back what a device is offered, if anything. Raises NotFound without such a device."""
         async with self._kit.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
             await queries.cancel(
@@ -77,14 +81,14 @@ class Offers:
             )
 
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
-        """What a device was offered last, whatever became of it. Raises NotFound."""
+        """A device's newest assignment, whatever its status. Raises NotFound without such a device."""
         async with self._kit.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
             row = await queries.newest(connection, actor.world_id, device_id, self._kit.clock.now())
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
     async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> Assignments:
-        """What a device was offered, newest first. Raises NotFound."""
+        """A device's assignments, newest first. Raises NotFound without such a device."""
         now = self._kit.clock.now()
         async with self._kit.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
@@ -98,7 +102,7 @@ async def _must_see(connection: Connection, actor: Actor, device_id: str) -> Non
 
 
 async def _check(connection: Connection, world_id: int, device: HeldDevice, release: asyncpg.Record) -> None:
-    """Whether the device may be offered the release."""
+    """Raises InvalidRequest or Conflict when the device may not be offered the release."""
     if release["released_at"] is None:
         raise Conflict("This firmware is not released. Release it first.")
     if release["model"] != device.model:

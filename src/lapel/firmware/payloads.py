@@ -1,12 +1,12 @@
-"""What this slice's jobs are called, and what they are told."""
+"""Names and payloads of this slice's jobs."""
 
 from __future__ import annotations
 
 import msgspec
 
-# Offers the release to the next devices, halts on failures, and tells when the rollout is over.
+# Offers the release to the next devices, halts the rollout on failures, and completes it at the end.
 ADVANCE = "firmware.advance-rollout"
-# Takes back what no device has begun of a rollout that is paused or halted.
+# Takes back the offers of a paused or halted rollout that no device has begun.
 WITHDRAW = "firmware.withdraw-rollout"
 
 

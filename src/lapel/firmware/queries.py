@@ -1,7 +1,7 @@
-"""All SQL of releases and of what single devices are offered.
+"""All SQL of releases and of the assignments of single devices.
 
-Order of locks: the device's row, then its assignments. An assignment whose deadline has passed is `failed` by
-the clock, whatever its row still says; nothing but the sweep changes it any more.
+Order of locks: the device's row, then its assignments. An assignment whose deadline has passed counts as
+`failed`, whatever its row still says; only the sweep, or a new assignment, changes that row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _RELEASE = """id, version, model, released_at, changelog, bin_sha256, bin_file_size_bytes, bin_crc32,
     ufw_sha256, ufw_file_size_bytes, release_sequence, allow_downgrade, created_at, updated_at"""
 
-# Why an assignment failed that only its deadline ended.
+# The error of an assignment that its deadline ended.
 _LATE = """CASE WHEN a.delivered_at IS NULL THEN 'The device was not heard before the deadline.'
     ELSE 'The device did not report version ' || f.version || ' before the deadline.' END"""
 _COLUMNS = """a.world_id, a.id, a.device_id, a.firmware_release_id, a.rollout_id, a.assigned_at,
@@ -32,9 +32,9 @@ _SEEN = f"""{_COLUMNS},
         ELSE a.error_message END AS error_message"""
 _ENDED = f"{_COLUMNS}, a.status, a.error_message, f.version, f.model, w.project_id"
 
-# What a heartbeat needs of the offer that its device has: a subquery for the statement that it becomes a part
-# of, to be formatted with that statement's expressions. Nothing once the deadline has passed, nor while its
-# rollout is paused or halted, unless the device has begun already.
+# The open offer of a device, for a heartbeat: a subquery, to be formatted with the expressions of the
+# statement around it. No row once the deadline has passed. No row while its rollout is paused or halted,
+# unless the device has begun already.
 OPEN_OFFER = """(
 SELECT a.world_id, a.id AS assignment_id, a.status, a.firmware_release_id, a.deadline_at,
        f.version, f.model, f.bin_object_key, f.bin_sha256, f.bin_file_size_bytes, f.bin_crc32,
@@ -86,7 +86,7 @@ WHERE world_id = $1 AND model = $6 AND released_at IS NOT NULL AND (created_at, 
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# $3: the end user whose devices the caller may see; NULL for one who may see all.
+# $3: the end user whose devices the caller may see; NULL: all.
 READ_MODEL = """
 SELECT model FROM devices
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL AND ($3::text IS NULL OR end_user_id = $3)
@@ -122,7 +122,7 @@ ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NO
 RETURNING {_COLUMNS}, a.status, a.error_message
 """
 
-# Also of an offer that it never fetched: it may have come by the new version in another way.
+# Also an offer that the device never fetched: it may have got the version in another way.
 APPLY = f"""
 UPDATE ota_assignments a SET status = 'applied', applied_at = $4, ended_at = $4
 FROM firmware_releases f, worlds w
@@ -140,7 +140,7 @@ WHERE a.world_id = $1 AND a.device_id = $2 AND a.id = $3 AND a.status IN ('pendi
 RETURNING {_ENDED}
 """
 
-# Of all worlds; a row that another sweep, or somebody else, holds is left to them.
+# Of all worlds; rows that another transaction holds are skipped.
 EXPIRE = f"""
 UPDATE ota_assignments a SET status = 'failed', ended_at = $1, error_message = {_LATE}
 FROM firmware_releases f, worlds w
@@ -168,12 +168,12 @@ WHERE EXISTS (SELECT 1 FROM firmware_releases f WHERE f.bin_object_key = key)
 
 
 async def insert_release(connection: Connection, world_id: int, *values: object) -> asyncpg.Record | None:
-    """The new row, of the values in the statement's order; None when the model has this version."""
+    """Insert a release, `values` in the statement's order. None when the model has this version."""
     return await connection.fetchrow(INSERT_RELEASE, world_id, *values)
 
 
 async def find_release(connection: Connection, world_id: int, model: str, version: str) -> str | None:
-    """The id of a model's release of this version."""
+    """The id of a model's release of this version, if there is one."""
     return await connection.fetchval(FIND_RELEASE, world_id, model, version)
 
 
@@ -183,21 +183,21 @@ async def read_release(connection: Connection, world_id: int, release_id: str) -
 
 
 async def read_files(connection: Connection, world_id: int, release_id: str) -> asyncpg.Record | None:
-    """Where a release's files are, and what they are."""
+    """Version, model, and keys, SHA-256 and bytes of a release's files."""
     return await connection.fetchrow(READ_FILES, world_id, release_id)
 
 
 async def release(
     connection: Connection, world_id: int, release_id: str, now: datetime
 ) -> asyncpg.Record | None:
-    """The release, released; it was before, perhaps."""
+    """Release it, if it is not released already. None when there is no such release."""
     return await connection.fetchrow(RELEASE, world_id, release_id, now)
 
 
 async def list_releases(
     connection: Connection, world_id: int, asked: Window, model: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows: what is released for a model, or everything."""
+    """Rows of one page, and one more: what is released for `model`; None: everything."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if model is None:
         return await connection.fetch(LIST_RELEASES, *window)
@@ -231,7 +231,7 @@ async def history(
 async def cancel(
     connection: Connection, world_id: int, device_ids: list[str], now: datetime, why: str
 ) -> None:
-    """End what these devices are offered."""
+    """Cancel the open assignments of these devices."""
     await connection.execute(CANCEL, world_id, device_ids, now, why)
 
 
@@ -244,36 +244,36 @@ async def assign(
     deadline_at: datetime,
     now: datetime,
 ) -> asyncpg.Record | None:
-    """The new assignment; None when the device has an open one."""
+    """Insert an assignment. None when the device has an open one."""
     return await connection.fetchrow(ASSIGN, world_id, assignment_id, device_id, release_id, deadline_at, now)
 
 
 async def apply(
     connection: Connection, world_id: int, device_id: str, version: str, now: datetime
 ) -> asyncpg.Record | None:
-    """The assignment that a device which runs `version` has applied; None when none is open."""
+    """Set a device's open assignment of `version` to applied. None when there is none."""
     return await connection.fetchrow(APPLY, world_id, device_id, version, now)
 
 
 async def fail(
     connection: Connection, world_id: int, device_id: str, assignment_id: str, why: str, now: datetime
 ) -> asyncpg.Record | None:
-    """The assignment that failed; None when it is not open."""
+    """Set an open assignment to failed. None when it is not open."""
     return await connection.fetchrow(FAIL, world_id, device_id, assignment_id, why, now)
 
 
 async def expire(connection: Connection, now: datetime, limit: int) -> list[asyncpg.Record]:
-    """The assignments, of all worlds, that their deadline has ended just now."""
+    """Fail at most `limit` assignments, of all worlds, whose deadline has passed. Returns their rows."""
     return await connection.fetch(EXPIRE, now, limit)
 
 
 async def expire_of_device(
     connection: Connection, world_id: int, device_id: str, now: datetime
 ) -> list[asyncpg.Record]:
-    """The same of one device."""
+    """As `expire`, of one device."""
     return await connection.fetch(EXPIRE_OF_DEVICE, world_id, device_id, now)
 
 
 async def served(connection: Connection, keys: list[str]) -> set[str]:
-    """Those of the objects that releases, of all worlds, are made of."""
+    """The keys that belong to a release, in any world."""
     return {row["key"] for row in await connection.fetch(SERVED, keys)}

@@ -1,4 +1,4 @@
-"""Releases: firmware that is taken in as a stream, and never changes again."""
+"""Releases: firmware files, uploaded as a stream, that never change afterwards."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.foundation.storage.links import Link
 
-# Long enough for the largest file over a slow radio; a heartbeat brings a new link anyway.
+# Long enough for the largest file over a slow radio; each heartbeat brings a new link.
 LINK_SECONDS = 3600
-# The sweep takes objects without rows that were begun longer ago than this, by a wide margin.
+# Far shorter than `sweeps.ORPHAN_GRACE`, after which the sweep deletes objects without rows.
 LONGEST_UPLOAD = timedelta(hours=12)
-# Each holds some parts of an object in memory.
+# Each upload holds some parts of an object in memory.
 _UPLOADS_AT_ONCE = 8
 _UPLOADS_OF_ONE_WORLD = 2
-# Seconds that an upload waits for a place: longer than it takes to find out who is too slow.
+# Seconds that an upload waits for a place: longer than it takes to detect a running upload that is too slow.
 _PATIENCE = 8.0
-# Bytes a second that must arrive of an upload while others wait for its place.
+# Bytes a second that an upload must bring while others wait for its place.
 LEAST_RATE = 64 * 1024
-# Seconds that a refused upload may take to clean up; else the sweep does it.
+# Seconds to delete the files of a refused upload; after that the sweep deletes them.
 _TIDY_SECONDS = 10.0
 
 
 class _File:
-    """A file that arrived, and what its bytes were, counted while they passed."""
+    """An uploaded file; size, SHA-256 and CRC-32 are computed while its bytes arrive."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -54,7 +54,7 @@ class _File:
         self._sha256 = hashlib.sha256()
 
     def add(self, piece: bytes) -> None:
-        """The next bytes; takes a while for many."""
+        """Add the next bytes. Blocks while it hashes."""
         self._sha256.update(piece)
         self._crc32 = zlib.crc32(piece, self._crc32)
         self.size += len(piece)
@@ -71,7 +71,10 @@ class _File:
 
 
 class Releases:
-    """What can be done with releases."""
+    """Operations on releases.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -79,10 +82,14 @@ class Releases:
         self.uploads = Admission(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
-        """Take in a release; it is offered to nobody yet.
+        """Store a release; no device is offered it yet.
 
-        First the objects, then their row, so that a row always has its objects. Raises InvalidRequest,
-        PayloadTooLarge, ResourceAlreadyExists (the model has this version), Unavailable, StoreUnavailable.
+        The objects are written before their row, so that a row always has its objects.
+
+        Raises InvalidRequest when the form is malformed, lacks `bin`, differs from what it declares or took
+        longer than LONGEST_UPLOAD; PayloadTooLarge beyond `max_bytes`; ResourceAlreadyExists when the model
+        has this version; Unavailable when no place is free, the upload is too slow while others wait, or the
+        database is away; StoreUnavailable when the store is away.
         """
         try:
             async with self.uploads.hold(actor.world_id) as place:
@@ -105,7 +112,7 @@ class Releases:
         crash_point("firmware:begin")
         try:
             body = await self._receive(actor, release_id, form, files)
-        except BaseException:  # also when the client hung up or is too slow, or we stop
+        except BaseException:  # also when the client hangs up or is too slow, or the server stops
             await self._forget(files)
             raise
         crash_point("firmware:stored")
@@ -168,13 +175,13 @@ class Releases:
         return release_of(row)
 
     async def _forget(self, files: dict[str, _File]) -> None:
-        """Delete what was stored for nothing, if the store lets us."""
+        """Delete the objects of a refused upload, if the store answers in time."""
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_TIDY_SECONDS):
                 await self._kit.store.delete_many([file.key for file in files.values()])
 
     async def release(self, actor: Actor, release_id: str) -> Release:
-        """Let it be offered to devices; for good. Raises NotFound."""
+        """Allow offers of a release to devices, for good. Raises NotFound when there is no such release."""
         async with self._kit.database.transaction() as connection:
             row = await queries.release(connection, actor.world_id, release_id, self._kit.clock.now())
         if row is None:
@@ -182,7 +189,7 @@ class Releases:
         return release_of(row)
 
     async def read(self, actor: Actor, release_id: str) -> Release:
-        """One release. Raises NotFound."""
+        """One release. Raises NotFound when there is no such release."""
         async with self._kit.database.acquire() as connection:
             row = await queries.read_release(connection, actor.world_id, release_id)
         if row is None:
@@ -190,7 +197,10 @@ class Releases:
         return release_of(row)
 
     async def list(self, actor: Actor, query: ReleaseQuery) -> ReleasePage:
-        """Newest first: what is released for a device's model, or everything. Raises NotFound."""
+        """Newest first: what is released for a device's model, or everything.
+
+        Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
+        """
         asked = window(query.page, "firmware-releases")
         if query.device_id is None and actor.scoped_to is not None:
             return ReleasePage(data=[], has_more=False, next_cursor=None)
@@ -207,12 +217,15 @@ class Releases:
         return ReleasePage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def download(self, actor: Actor, release_id: str, query: DownloadQuery) -> FirmwareDownload:
-        """A link to one file. Raises NotFound, StoreUnavailable (no credentials)."""
+        """A link to one file.
+
+        Raises NotFound when there is no such release, StoreUnavailable without credentials to sign with.
+        """
         async with self._kit.database.acquire() as connection:
             row = await queries.read_files(connection, actor.world_id, release_id)
         if row is None:
             raise unknown_release()
-        # Without a file of its own `ufw` is the `bin`.
+        # A release without a `ufw` file answers with its `bin`.
         kind = "bin" if row["ufw_object_key"] is None else query.type
         link = link_to(
             self._kit, row[f"{kind}_object_key"], row["model"], row["version"], self._kit.clock.now()
@@ -227,7 +240,10 @@ class Releases:
 
 
 def link_to(kit: Kit, key: str, model: str, version: str, now: datetime) -> Link:
-    """A link to a file of a release; no word to the store. Raises StoreUnavailable (no credentials)."""
+    """Sign a link to a file of a release, without a request to the store.
+
+    Raises StoreUnavailable without credentials to sign with.
+    """
     kind = key.rpartition(".")[2]
     return kit.links.get(
         key,
@@ -239,12 +255,12 @@ def link_to(kit: Kit, key: str, model: str, version: str, now: datetime) -> Link
 
 
 def unknown_release() -> NotFound:
-    """What every caller hears of a release that is not theirs or not there."""
+    """The one error for a release that is out of reach or does not exist."""
     return NotFound("There is no firmware release with this id.")
 
 
 def _check_files(body: UploadRelease, files: dict[str, _File]) -> None:
-    """Raises InvalidRequest when the file is missing or is not what was declared."""
+    """Raises InvalidRequest when `bin` is missing or differs from its declared size or SHA-256."""
     binary = files.get("bin")
     if binary is None:
         raise InvalidRequest("The form has no file `bin`.", param="bin", reason="required")

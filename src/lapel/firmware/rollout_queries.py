@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = """r.id, r.world_id, r.firmware_release_id, r.model, r.percent, r.max_failure_rate,
     r.deadline_hours, r.status, r.halt_reason, r.offered, r.walked_at, r.created_at, r.updated_at"""
-# Of all offers of a rollout. The parameter is now: what is past its deadline has failed.
+# Counts of all offers of a rollout. The parameter is now: an open offer past its deadline has failed.
 _COUNTED = """LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE a.status = 'pending' AND a.deadline_at > {now}) AS pending,
            count(*) FILTER (WHERE a.status = 'delivered' AND a.deadline_at > {now}) AS delivered,
@@ -62,7 +62,7 @@ WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'runni
 RETURNING id
 """
 
-# The walk begins anew: what was taken back is offered again.
+# The walk begins anew, so that withdrawn offers are made again.
 RESUME = """
 UPDATE rollouts SET status = 'running', position = '', offered = 0, walked_at = NULL,
     updated_at = $4
@@ -70,7 +70,7 @@ WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'pause
 RETURNING id
 """
 
-# Assignments that are made meanwhile refer to the row, which this does not hinder.
+# This lock does not block new assignments, which refer to the row.
 HOLD = f"""
 SELECT {_COLUMNS}, r.position, f.version, f.release_sequence, f.allow_downgrade
 FROM rollouts r JOIN firmware_releases f ON f.world_id = r.world_id AND f.id = r.firmware_release_id
@@ -94,10 +94,10 @@ SAVE = """
 UPDATE rollouts SET position = $3, offered = $4, walked_at = $5 WHERE world_id = $1 AND id = $2
 """
 
-# The next $12 devices of the model after $8, and offers to those of them that are in: by chance, but always
-# the same ones for one rollout. A device that was offered this before (unless a pause withdrew it), or is
-# offered something now, or runs this version, or may not go back to it, is left alone: counted, so that each
-# is looked up by an index.
+# Read the next $12 devices of the model after $8, and offer the release to those in the rollout's share. A
+# hash of rollout and device decides the share: random, but always the same devices for one rollout. Skipped
+# are devices to which this rollout offered it before (unless withdrawn), which have an open offer, run this
+# version, or may not be downgraded to it. These conditions are counts, so that each is looked up by an index.
 OFFER = """
 WITH page AS MATERIALIZED (
     SELECT d.id, d.firmware_version FROM devices d
@@ -131,7 +131,7 @@ SELECT (SELECT count(*) FROM page) AS seen, (SELECT max(id) FROM page) AS last,
        (SELECT count(*) FROM offered) AS offered
 """
 
-# Only while the rollout does not run: it may have been resumed since. It is held before any assignment is.
+# Only while the rollout does not run: it may have been resumed since. Its row is locked before assignments.
 WITHDRAW = """
 WITH stopped AS MATERIALIZED (
     SELECT status FROM rollouts WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE
@@ -151,7 +151,7 @@ FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER
 
 
 async def replace(connection: Connection, world_id: int, model: str, now: datetime, why: str) -> list[str]:
-    """The ids of the rollouts that were under way for this model, halted."""
+    """Halt the rollouts that are under way for this model. Returns their ids."""
     return [row["id"] for row in await connection.fetch(REPLACE, world_id, model, now, why)]
 
 
@@ -166,7 +166,10 @@ async def insert(
     deadline_hours: int,
     now: datetime,
 ) -> bool:
-    """Whether it was written; not when the model has another one by now."""
+    """Insert a rollout. False when another one is under way for the model.
+
+    `percent` is 1 to 100, `max_failure_rate` a fraction from 0 to 1.
+    """
     return (
         await connection.fetchval(
             INSERT,
@@ -193,7 +196,7 @@ async def read(
 async def list_page(
     connection: Connection, world_id: int, asked: Window, release_id: str, now: datetime
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows."""
+    """Rows of one page, and one more."""
     return await connection.fetch(
         LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, release_id, now
     )
@@ -202,24 +205,24 @@ async def list_page(
 async def pause(
     connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
 ) -> bool:
-    """Whether it was running."""
+    """Pause a running rollout. False when it is not running."""
     return await connection.fetchval(PAUSE, world_id, release_id, rollout_id, now) is not None
 
 
 async def resume(
     connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
 ) -> bool:
-    """Whether it was paused."""
+    """Resume a paused rollout. False when it is not paused."""
     return await connection.fetchval(RESUME, world_id, release_id, rollout_id, now) is not None
 
 
 async def hold(connection: Connection, world_id: int, rollout_id: str) -> asyncpg.Record | None:
-    """A rollout and what it offers; nobody else changes it until the transaction ends."""
+    """Lock a rollout until the transaction ends. Returns it with its release's version and sequence."""
     return await connection.fetchrow(HOLD, world_id, rollout_id)
 
 
 async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> asyncpg.Record:
-    """How many of a rollout's offers are in which state."""
+    """How many of a rollout's offers are in which state. Raises LookupError when it does not exist."""
     row = await connection.fetchrow(COUNT, world_id, rollout_id, now)
     if row is None:
         raise LookupError(rollout_id)
@@ -227,12 +230,12 @@ async def count(connection: Connection, world_id: int, rollout_id: str, now: dat
 
 
 async def halt(connection: Connection, world_id: int, rollout_id: str, why: str, now: datetime) -> None:
-    """Offer it to nobody any more."""
+    """Halt a rollout, for good."""
     await connection.execute(HALT, world_id, rollout_id, why, now)
 
 
 async def complete(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> None:
-    """It is over."""
+    """Set a rollout to completed."""
     await connection.execute(COMPLETE, world_id, rollout_id, now)
 
 
@@ -244,7 +247,7 @@ async def save(
     offered: int,
     walked_at: datetime | None,
 ) -> None:
-    """How far the walk has come."""
+    """Save the walk: last device seen, offers made in it, end of the last complete walk."""
     await connection.execute(SAVE, world_id, rollout_id, position, offered, walked_at)
 
 
@@ -255,7 +258,10 @@ async def offer(
     now: datetime,
     assignment_ids: Sequence[str],
 ) -> asyncpg.Record:
-    """`seen`, `last`, `offered` of the next devices after the position, as many as there are ids."""
+    """Offer the release to the next devices after the rollout's position, as many as `assignment_ids`.
+
+    Returns `seen` (devices read), `last` (id of the last one) and `offered` (offers made).
+    """
     row = await connection.fetchrow(
         OFFER,
         rollout["world_id"],
@@ -278,7 +284,7 @@ async def offer(
 
 
 async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:
-    """Take back what no device has begun of a rollout that does not run; the command's tag."""
+    """Withdraw at most `limit` pending offers of a rollout that does not run. Returns the command tag."""
     return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)
 
 

@@ -1,6 +1,6 @@
 """Rollouts: a release goes to a share of a model's devices, and stops by itself when it fails too often.
 
-All of it is rows: a walk over the devices keeps its place, and every step may be killed or repeated.
+All state is in rows: a walk over the devices saves its position, and every step may be killed or repeated.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
-# Fewer ended updates than these say nothing of a rate, unless they are all.
+# The failure rate counts from this many ended updates on, or when all have ended.
 ENOUGH = 5
-# How long after the end of a walk the next one begins, for the devices that came meanwhile.
+# After a walk ends, the next one begins this much later, for devices that were added meanwhile.
 WALK_EVERY = timedelta(minutes=5)
 _BATCH = 500
 _BATCHES_BETWEEN_LOOKS = 10
@@ -44,7 +44,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Rollouts:
-    """What can be done with rollouts, and what they do."""
+    """Operations on rollouts, and their jobs.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -52,9 +55,10 @@ class Rollouts:
     async def create(
         self, connection: Connection, actor: Actor, release_id: str, body: CreateRollout
     ) -> Rollout:
-        """Begin; a rollout that is under way for the model is halted.
+        """Begin a rollout; one that is under way for the model is halted.
 
-        Raises NotFound, InvalidRequest (another model's firmware), Conflict (not released).
+        Raises NotFound when there is no such release, InvalidRequest when it is for another model, Conflict
+        when it is not released or another rollout for the model begins at the same moment.
         """
         now, world_id, rollout_id = self._kit.clock.now(), actor.world_id, self._kit.ids.new("rol")
         release = await queries.read_release(connection, world_id, release_id)
@@ -86,12 +90,15 @@ class Rollouts:
         return await self._read(connection, world_id, release_id, rollout_id, now)
 
     async def read(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """One rollout. Raises NotFound."""
+        """One rollout. Raises NotFound when the release has no such rollout."""
         async with self._kit.database.acquire() as connection:
             return await self._read(connection, actor.world_id, release_id, rollout_id, self._kit.clock.now())
 
     async def list(self, actor: Actor, release_id: str, query: RolloutQuery) -> RolloutPage:
-        """A release's rollouts, newest first. Raises NotFound."""
+        """A release's rollouts, newest first.
+
+        Raises NotFound when there is no such release, InvalidRequest for a bad cursor.
+        """
         asked = window(query, f"rollouts:{release_id}")
         async with self._kit.database.acquire() as connection:
             if await queries.read_release(connection, actor.world_id, release_id) is None:
@@ -101,7 +108,10 @@ class Rollouts:
         return RolloutPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def pause(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """Offer it to nobody more; devices that have begun go on. Raises NotFound, Conflict (it is over)."""
+        """Offer the release to no more devices; devices that have begun go on.
+
+        Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
+        """
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
             await rows.hold(connection, world_id, rollout_id)  # a resume under way comes first
@@ -113,7 +123,10 @@ class Rollouts:
         return rollout
 
     async def resume(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """Go on, also with what pausing took back. Raises NotFound, Conflict (it is over)."""
+        """Go on, also with the offers that the pause took back.
+
+        Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
+        """
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
             await rows.hold(connection, world_id, rollout_id)  # a pause under way comes first
@@ -140,7 +153,7 @@ class Rollouts:
             batches += 1
 
     async def _advance(self, job: RolloutJob, *, look: bool) -> bool:
-        """One batch; whether there are more."""
+        """Offer the release to one batch of devices; whether there are more."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             rollout = await rows.hold(connection, job.world_id, job.rollout_id)
@@ -167,7 +180,7 @@ class Rollouts:
         return more
 
     async def _halt(self, connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
-        """Halt it when too many updates failed; whether it did."""
+        """Halt the rollout when too many updates failed; whether it did."""
         world_id, rollout_id = rollout["world_id"], rollout["id"]
         counts = await rows.count(connection, world_id, rollout_id, now)
         all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
@@ -184,7 +197,7 @@ class Rollouts:
     async def _end_walk(
         self, connection: Connection, rollout: asyncpg.Record, offered: int, now: datetime
     ) -> None:
-        """The next walk looks for devices that came meanwhile; the last one finds none, and nothing open."""
+        """Save the end of a walk. The rollout is completed when no device was left and no offer is open."""
         world_id, rollout_id = rollout["world_id"], rollout["id"]
         await rows.save(connection, world_id, rollout_id, "", 0, now)
         if offered or now < rollout["created_at"] + timedelta(hours=rollout["deadline_hours"]):
@@ -194,7 +207,7 @@ class Rollouts:
             await rows.complete(connection, world_id, rollout_id, now)
 
     async def withdraw(self, job: RolloutJob) -> None:
-        """Take back what no device has begun, unless it was resumed. Repeatable at any point."""
+        """Take back offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
         taken = _WITHDRAW_BATCH
         while taken == _WITHDRAW_BATCH:
             async with self._kit.database.transaction() as connection:
@@ -207,7 +220,7 @@ class Rollouts:
             crash_point("withdraw:committed")
 
     async def wake(self) -> None:
-        """Have workers look at every running rollout."""
+        """Enqueue the job of every running rollout."""
         async with self._kit.database.acquire() as connection:
             running = await rows.find_running(connection)
         for each in running:
@@ -222,15 +235,18 @@ def _due(rollout: asyncpg.Record, now: datetime) -> bool:
 
 
 def too_many(failed: int, ended: int, max_failure_rate: float, *, all_ended: bool) -> bool:
-    """Whether a rollout must halt: more than the rate failed, of enough updates that ended, or of all."""
+    """Whether a rollout must halt: of at least `ENOUGH` ended updates, or of all, too large a share failed.
+
+    `max_failure_rate` is a fraction from 0 to 1.
+    """
     return failed > 0 and (ended >= ENOUGH or all_ended) and failed / ended > max_failure_rate
 
 
 async def _advance(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """One that is about to, or under way, is enough: it begins again each minute."""
+    """Enqueue the job, unless it waits or runs already; `wake` enqueues it again each minute."""
     await enqueue(connection, ADVANCE, RolloutJob(world_id, rollout_id), dedupe=rollout_id)
 
 
 async def _withdraw(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """Always a new one: one under way may have looked before this pause."""
+    """Enqueue a new job each time: one that runs already may have read the rows before this pause."""
     await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))

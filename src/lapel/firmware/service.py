@@ -1,4 +1,4 @@
-"""Firmware as other slices use it: what a heartbeat answers with, and what it reports."""
+"""Firmware as other slices use it: the offer in a heartbeat's answer, and the results that it reports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Firmware:
-    """The parts of the slice, for routes and jobs; and what devices are told and tell."""
+    """The parts of the slice, for routes and jobs; and what heartbeats answer and report.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -51,7 +54,7 @@ class Firmware:
         self.sweeps = Sweeps(kit)
 
     def manifest(self, offer: Offer, now: datetime) -> Manifest:
-        """What a device is told of its open offer; no word to the store.
+        """The answer to a device with an open offer; signs a link, without a request to the store.
 
         Raises StoreUnavailable without valid credentials.
         """
@@ -73,7 +76,7 @@ class Firmware:
         )
 
     async def applied(self, world_id: int, device_id: str, version: str) -> None:
-        """A device reports that it runs `version`; nothing unless that is what it is offered. Repeatable."""
+        """A device reports that it runs `version`. No effect unless that version is on offer. Repeatable."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             row = await queries.apply(connection, world_id, device_id, version, now)
@@ -81,7 +84,7 @@ class Firmware:
                 await events.publish(connection, self._kit.ids, now, "ota.applied", [row])
 
     async def failed(self, world_id: int, device_id: str, assignment_id: str, error_message: str) -> None:
-        """A device reports that an update failed; nothing when that is not open any more. Repeatable."""
+        """A device reports that an update failed. No effect unless the assignment is open. Repeatable."""
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             row = await queries.fail(connection, world_id, device_id, assignment_id, error_message, now)
@@ -91,5 +94,5 @@ class Firmware:
     async def cancel_of_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
     ) -> None:
-        """What happens to their updates when devices are deleted; in that transaction."""
+        """Cancel the open updates of devices, in the transaction that deletes them."""
         await queries.cancel(connection, world_id, device_ids, now, "The device was deleted.")

@@ -1,4 +1,4 @@
-"""What only time tells: deadlines that pass, and objects that no release came to serve."""
+"""Scheduled clean-up: assignments whose deadline has passed, and objects that belong to no release."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.foundation.storage.store import ObjectInfo
 
-# No row is written for an upload as old as this, by far: see `releases.LONGEST_UPLOAD`.
+# By far longer than an upload may take until its row is written: `releases.LONGEST_UPLOAD`.
 ORPHAN_GRACE = timedelta(hours=24)
 _BATCH = 500
 
@@ -32,7 +32,10 @@ class Sweeps:
         self._kit = kit
 
     async def end_late(self) -> int:
-        """Fail every assignment whose deadline has passed; how many."""
+        """Fail every assignment whose deadline has passed. Returns their number.
+
+        Raises Unavailable while the database is away.
+        """
         total = 0
         while True:
             now = self._kit.clock.now()
@@ -47,7 +50,10 @@ class Sweeps:
                 return total
 
     async def remove_orphans(self) -> int:
-        """Delete files of uploads that were refused or killed; how many. Raises StoreUnavailable."""
+        """Delete files of uploads that were refused or killed. Returns their number.
+
+        Raises StoreUnavailable or Unavailable while the store or the database is away.
+        """
         total = 0
         async for listed in self._kit.store.pages(keys.FIRMWARE):
             old = self._old(listed)
@@ -65,7 +71,7 @@ class Sweeps:
         return total
 
     def _old(self, listed: Sequence[ObjectInfo]) -> list[str]:
-        """Files of ours that are old by the store's clock, and by that of the process that began them."""
+        """Files of ours that are old by both clocks: the store's, and that of the process that began them."""
         before = self._kit.clock.now() - ORPHAN_GRACE
         old: list[str] = []
         for each in listed:
