@@ -1,8 +1,8 @@
-"""The fleet in numbers, counted from the devices' rows.
+"""Counts of the fleet, from the devices' rows.
 
-What heartbeats write has no index, so a count reads all devices of the world: about 40 ms for
-100,000. Of a large fleet it is therefore told again for a while (a second per 100,000 devices), and
-one count at a time runs in a process: however often it is asked for, the database has other things to do.
+The columns that heartbeats write have no index, so a count reads all devices of the world: about 40 ms for
+100,000. To limit the load on the database, the counts of a large fleet are kept for a while (a second per
+100,000 devices, at most 10), and a process runs one count at a time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection, Database
 
 LOW_BATTERY_PERCENT = 15
-# Smaller fleets are counted each time.
+# Fleets up to this size are counted each time.
 LARGE = 10_000
 _DEVICES_PER_SECOND = 100_000
 _LONGEST_SECONDS = 10.0
 
 
 class FleetCounts:
-    """Counts devices; remembers those of large fleets."""
+    """Counts devices; keeps the counts of large fleets."""
 
     def __init__(self, database: Database, seconds: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -38,12 +38,15 @@ class FleetCounts:
         self._kept: dict[int, tuple[float, Mapping[str, int]]] = {}
 
     async def of_world(self, world_id: int, now: datetime) -> Mapping[str, int]:
-        """`total_count`, `online_count`, `low_battery_count` and `storage_full_count` of all its devices."""
+        """`total_count`, `online_count`, `low_battery_count` and `storage_full_count` of all its devices.
+
+        Raises Unavailable while the database is away.
+        """
         found = self._known(world_id)
         if found is not None:
             return found
         async with self._one_at_a_time:
-            found = self._known(world_id)  # by whoever was first
+            found = self._known(world_id)  # counted while this call waited
             if found is None:
                 async with self._database.acquire() as connection:
                     found = await count(connection, world_id, now, None)
@@ -65,5 +68,5 @@ class FleetCounts:
 async def count(
     connection: Connection, world_id: int, now: datetime, end_user_id: str | None
 ) -> Mapping[str, int]:
-    """The same, counted now; of one end user's devices, or of all."""
+    """The same counts, read now; of one end user's devices, or of all (None)."""
     return await queries.counts(connection, world_id, now - ONLINE_FOR, LOW_BATTERY_PERCENT, end_user_id)

@@ -1,4 +1,4 @@
-"""What devices tell other systems: `device.bound`, `.unbound`, `.low_battery`, `.offline`."""
+"""The events of devices: `device.bound`, `.unbound`, `.low_battery`, `.offline`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def publish_bindings(
 ) -> None:
     """Write the event of each device's binding, once: it is bound and unbound once per generation.
 
-    `end_user_id`: the wearer, with whom the events go; None when the wearer is just being deleted.
+    `end_user_id`: the wearer, with whom the events are erased; None when the wearer is being deleted.
     """
     await outbox.publish_many(
         connection,
@@ -51,7 +51,7 @@ async def publish_episodes(
     type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
     episodes: Sequence[tuple[Device, datetime]],
 ) -> None:
-    """Write the event of each device's episode, once: it is known by when it began."""
+    """Write the event of each device's episode, once. (device, begin) identifies the episode."""
     await outbox.publish_many(
         connection,
         ids,

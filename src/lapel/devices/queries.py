@@ -1,10 +1,10 @@
 """All SQL of devices.
 
-A deleted device keeps its row, which every statement here passes over. Whoever ties something to a
-device holds its row meanwhile (HOLD_ACTIVE): deleting waits for that, and nothing else does.
+A deleted device keeps its row, which every statement here skips. A transaction that ties a row to a
+device locks the device's row meanwhile (HOLD_ACTIVE); only deleting waits for that lock.
 
-Whoever changes a device's tokens holds the device's row first: binding, unbinding, refreshing
-and the first use of a fresh token (foundation/auth.py) follow one another.
+A transaction that changes a device's tokens locks the device's row first, so binding, unbinding, refreshing
+and the first use of a fresh token (foundation/auth.py) run one after another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, bin
     battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
     last_synced_at, recording_state, metadata, settings, created_at, updated_at"""
 
-# A recording that was deleted since the device named it is in no answer.
+# No answer shows a recording that was deleted since the device named it.
 _STATE_COLUMNS = """active_since, initiated_by, last_seen_by, last_synced_by,
     (SELECT r.id FROM recordings r WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id)
         AS active_recording_id"""
@@ -36,12 +36,12 @@ ON CONFLICT (world_id, serial_number) WHERE deleted_at IS NULL DO NOTHING
 RETURNING {_COLUMNS}
 """
 
-# Held, since the answer that tells who wears it is kept: who deletes that end user waits, and finds it.
+# Locked, because the answer names the end user and is stored: deleting that end user waits, and finds it.
 READ_BY_SERIAL = f"""
 SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL FOR SHARE
 """
 
-# $3: the end user whose devices the caller may see; NULL for one who may see all.
+# $3: the end user whose devices the caller may see; NULL: all.
 READ = f"""
 SELECT {_COLUMNS}, {_STATE_COLUMNS} FROM devices
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
@@ -51,7 +51,7 @@ READ_MANY = f"""
 SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 """
 
-# Four lists, not one with `OR` in it: each has its own index under a prepared plan.
+# Four statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 LIST = f"""
 SELECT {_COLUMNS} FROM devices
 WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
@@ -76,7 +76,7 @@ WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3) AND del
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# Of two at once the second waits for the row, and then finds it taken.
+# Of two concurrent bindings, the second waits for the row and then finds it bound.
 BIND = f"""
 UPDATE devices SET end_user_id = $3, public_key = $4, bound_at = $5, updated_at = $5,
     binding_generation = binding_generation + 1
@@ -94,13 +94,14 @@ HOLD_WEARER = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# All at once and in one order: two end users may each wear a device that was named for the other.
+# All in one statement and one order, to avoid deadlocks: two end users may each wear a device that was named
+# for the other.
 HOLD_OF_END_USER = """
 SELECT id FROM devices WHERE world_id = $1 AND (end_user_id = $2 OR named_for = $2) AND deleted_at IS NULL
 ORDER BY id FOR NO KEY UPDATE
 """
 
-# Also of devices that somebody else wears by now. Index: devices_named_for.
+# Also of devices that another end user wears by now. Index: devices_named_for.
 FORGET_NAMES = """
 UPDATE devices SET name = NULL, named_for = NULL, updated_at = $3
 WHERE world_id = $1 AND named_for = $2 AND deleted_at IS NULL
@@ -112,19 +113,19 @@ WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}, (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
 """
 
-# For whoever ties something to the device: writes that change no key go on beside it, a deletion does not.
+# For a transaction that ties a row to the device: writes that change no key go on, a deletion waits.
 HOLD_ACTIVE = """
 SELECT serial_number, model, firmware_version, end_user_id, binding_generation FROM devices
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 FOR KEY SHARE
 """
 
-# Stronger than what an UPDATE of these columns takes: it waits for every HOLD_ACTIVE, and they for it.
+# Stronger than the lock of an UPDATE of these columns: it waits for every HOLD_ACTIVE, and they wait for it.
 HOLD_TO_DELETE = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 """
 
-# The id and the times stay, for the recordings that name the device; its serial number is free again.
+# The id and the times stay, because recordings name the device. Its serial number is free again.
 DELETE = """
 UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = NULL, named_for = NULL,
     firmware_version = NULL,
@@ -154,8 +155,9 @@ HOLD_SETTINGS = """
 SELECT settings FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# $2: since when a heartbeat counts as online; $3: below which percentage a battery is low. What a heartbeat
-# writes has no index (it would cost every heartbeat more than it saves here): this reads the world's devices.
+# $2: a device is online if its last heartbeat is later; $3: a battery is low below this percentage. Columns
+# that heartbeats write have no index, because it would cost every heartbeat more than it saves here. So this
+# statement reads all devices of the world.
 COUNTS = """
 SELECT count(*) AS total_count,
     count(*) FILTER (WHERE last_heartbeat_at > $2) AS online_count,
@@ -210,14 +212,14 @@ async def insert(
     metadata: str,
     now: datetime,
 ) -> asyncpg.Record | None:
-    """The new row; None when the serial number is registered."""
+    """Insert a device. None when the serial number is registered."""
     return await connection.fetchrow(
         INSERT, world_id, device_id, serial_number, model, name, firmware_version, metadata, now
     )
 
 
 async def read_by_serial(connection: Connection, world_id: int, serial_number: str) -> asyncpg.Record | None:
-    """The device with this serial number; it stays as it is until the transaction ends."""
+    """The device with this serial number; its row is locked until the transaction ends."""
     return await connection.fetchrow(READ_BY_SERIAL, world_id, serial_number)
 
 
@@ -229,14 +231,14 @@ async def read(
 
 
 async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[asyncpg.Record]:
-    """Those of these devices that are there."""
+    """The rows of those of these devices that exist."""
     return await connection.fetch(READ_MANY, world_id, device_ids)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: Window, end_user_id: str | None, bound: bool | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows; an end user's devices are bound ones."""
+    """Rows of one page, and one more. `bound` (None: both) does not matter with `end_user_id`."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
         return await connection.fetch(LIST_OF_END_USER, *window, end_user_id)
@@ -253,24 +255,24 @@ async def bind(
     public_key: str | None,
     now: datetime,
 ) -> asyncpg.Record | None:
-    """The bound row; None when there is no such device, or it is bound."""
+    """Bind a device, and return its row. None when there is no such device, or it is bound already."""
     return await connection.fetchrow(BIND, world_id, device_id, end_user_id, public_key, now)
 
 
 async def unbind(
     connection: Connection, world_id: int, device_id: str, now: datetime
 ) -> asyncpg.Record | None:
-    """The unbound row; None when there is no such device, or it was not bound."""
+    """Unbind a device, and return its row. None when there is no such device, or it is not bound."""
     return await connection.fetchrow(UNBIND, world_id, device_id, now)
 
 
 async def hold_wearer(connection: Connection, world_id: int, device_id: str) -> str | None:
-    """The end user to whom a device is bound, and stays bound until the transaction ends."""
+    """The end user to whom a device is bound; the binding is locked until the transaction ends."""
     return await connection.fetchval(HOLD_WEARER, world_id, device_id)
 
 
 async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
-    """Take the names away that devices were given while this end user wore them, and hold the devices."""
+    """Erase the names that devices were given while this end user wore them; lock those devices."""
     await connection.execute(HOLD_OF_END_USER, world_id, end_user_id)
     await connection.execute(FORGET_NAMES, world_id, end_user_id, now)
 
@@ -278,24 +280,24 @@ async def forget_names(connection: Connection, world_id: int, end_user_id: str, 
 async def unbind_all(
     connection: Connection, world_id: int, end_user_id: str, now: datetime
 ) -> list[asyncpg.Record]:
-    """The rows that were bound to this end user, each with its `project_id`."""
+    """Unbind all devices of an end user. Returns their rows, each with its `project_id`."""
     return await connection.fetch(UNBIND_ALL, world_id, end_user_id, now)
 
 
 async def hold_active(
     connection: Connection, world_id: int, device_id: str, only: str | None
 ) -> asyncpg.Record | None:
-    """What others need to know of a device, if the caller may see it; it stays until the transaction ends."""
+    """Columns for `HeldDevice`, if the caller may see the device. No deletion until the transaction ends."""
     return await connection.fetchrow(HOLD_ACTIVE, world_id, device_id, only)
 
 
 async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
-    """`end_user_id` of a device that nothing can be tied to any more until the transaction ends."""
+    """`end_user_id` of a device; until the transaction ends, no other one can tie a row to it."""
     return await connection.fetchrow(HOLD_TO_DELETE, world_id, device_id)
 
 
 async def delete(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
-    """Empty a held device's row and hide it."""
+    """Empty a locked device's row and mark it as deleted."""
     await connection.execute(DELETE, world_id, device_id, now)
 
 
@@ -317,14 +319,14 @@ async def update(
 
 
 async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
-    """The settings' JSON text, which nobody else changes until the transaction ends."""
+    """The settings' JSON text; the row is locked until the transaction ends."""
     return await connection.fetchval(HOLD_SETTINGS, world_id, device_id)
 
 
 async def counts(
     connection: Connection, world_id: int, online_since: datetime, low_percent: int, end_user_id: str | None
 ) -> dict[str, int]:
-    """How many devices there are, are online, have a low battery and are full; of one end user, or all."""
+    """Counts of devices: all, online, with low battery, full; of one end user, or of the world (None)."""
     asked = (world_id, online_since, low_percent)
     if end_user_id is None:
         (row,) = await connection.fetch(COUNTS, *asked)
@@ -336,17 +338,17 @@ async def counts(
 async def synced(
     connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
 ) -> None:
-    """An upload of the device is complete."""
+    """Note that an upload of the device is complete."""
     await connection.execute(SYNCED, world_id, device_id, now, by)
 
 
 async def hold(connection: Connection, world_id: int, device_id: str) -> int | None:
-    """The device's binding generation; its tokens are ours until the transaction ends."""
+    """The device's binding generation. Its row, which guards its tokens, is locked until the end."""
     return await connection.fetchval(HOLD, world_id, device_id)
 
 
 async def token_lives(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> bool:
-    """Whether this token has not been revoked or replaced for good."""
+    """Whether this token still exists: neither revoked nor finally replaced."""
     return await connection.fetchval(TOKEN_LIVES, world_id, device_id, token_hash) is not None
 
 
@@ -363,7 +365,7 @@ async def delete_other_tokens(
 
 
 async def keep_for_refresh(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> None:
-    """Let a token do nothing any more but ask for its replacement again."""
+    """Restrict a token to asking for its replacement again."""
     await connection.execute(KEEP_FOR_REFRESH, world_id, device_id, token_hash)
 
 

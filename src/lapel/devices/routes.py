@@ -1,7 +1,7 @@
 """Devices over HTTP.
 
-A key scoped to one end user sees the devices bound to that end user and changes none: a device
-that it could bind might be somebody else's.
+A key scoped to one end user sees the devices bound to that end user and changes none, because a device
+that it could bind might belong to another end user.
 """
 
 from __future__ import annotations

@@ -46,21 +46,21 @@ if TYPE_CHECKING:
 
 __all__ = ["LOW_BATTERY_PERCENT", "ONLINE_FOR", "Devices", "HeldDevice", "Hook", "hold_device", "mark_synced"]
 
-# `(connection, world id, device ids, now)`, in the transaction that binds, unbinds or deletes the devices,
-# which holds their rows: what a hook locks comes after them.
+# `(connection, world id, device ids, now)`, called in the transaction that binds, unbinds or deletes the
+# devices. It holds their rows already, so a hook locks its own rows after them.
 Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
 
-# A device registered without a model: firmware is offered by model, so none is guessed.
+# For a device registered without a model: firmware is offered by model, so no model is guessed.
 UNKNOWN_MODEL = "unknown"
-# How many devices come with the fleet's numbers.
+# How many devices `stats` lists.
 _STATS_DEVICES = 100
-# The device of a serial number may be deleted between the refusal and the look at it.
+# Try again when the device that has the serial number is deleted before it is read.
 _TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class HeldDevice:
-    """What the other slices need to know of a device."""
+    """What other slices need of a device."""
 
     id: str
     serial_number: str
@@ -73,11 +73,11 @@ class HeldDevice:
 async def hold_device(
     connection: Connection, world_id: int, device_id: str, only: str | None = None
 ) -> HeldDevice:
-    """Keep a device from being deleted until the transaction ends. Raises NotFound.
+    """Keep a device from being deleted until the transaction ends.
 
-    Whatever is tied to a device calls this first, in the transaction that ties it: the deletion
-    then waits, and finds it. Heartbeats, binding and the like go on meanwhile. `only`: the end
-    user whose devices the caller may see.
+    Every transaction that ties a row to a device calls this first, so that the deletion waits and
+    then finds the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
+    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
     """
     row = await queries.hold_active(connection, world_id, device_id, only)
     if row is None:
@@ -88,17 +88,23 @@ async def hold_device(
 async def mark_synced(
     connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
 ) -> None:
-    """An upload of this device is complete; `by`: its connection, None if unknown. Lock recordings after."""
+    """Note that an upload of this device is complete. Call it before recordings are locked.
+
+    `by` is the connection (`wifi`, `ble`, `cellular`), None when unknown.
+    """
     await queries.synced(connection, world_id, device_id, by, now)
 
 
 def unknown() -> NotFound:
-    """What every caller hears of a device that is not theirs, not there, or gone."""
+    """The one error for a device that is out of reach, does not exist or is deleted."""
     return NotFound("There is no device with this id.")
 
 
 class Devices:
-    """What can be done with devices."""
+    """Operations on devices.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(
         self,
@@ -108,7 +114,7 @@ class Devices:
         on_unbind: Sequence[Hook] = (),
         on_delete: Sequence[Hook] = (),
     ) -> None:
-        """What else a binding begins or ends, and what goes with a device; run inside the transaction."""
+        """Hooks of other slices, called inside the transaction that binds, unbinds or deletes devices."""
         self._kit = kit
         self._counts = FleetCounts(kit.database)
         self._on_bind = tuple(on_bind)
@@ -116,7 +122,10 @@ class Devices:
         self._on_delete = tuple(on_delete)
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
-        """The device with this serial number, and whether it is new; a known one is left as it is."""
+        """The device with this serial number, and whether it is new; a known one is left as it is.
+
+        Raises Conflict when the known device keeps changing, InvalidRequest when `metadata` is too large.
+        """
         metadata = metadata_text(body.metadata)
         for _ in range(_TRIES):
             row = await queries.insert(
@@ -138,20 +147,20 @@ class Devices:
         raise Conflict("The device with this serial number is being changed. Repeat the request.")
 
     async def replayed(self, actor: Actor, stored: Device) -> Device:
-        """The answer of before; a device deleted since then is gone from here too. Raises NotFound."""
+        """The stored answer, for a repeat. Raises NotFound when the device is deleted."""
         await self.read(actor, stored.id)
         return stored
 
     async def read(self, actor: Actor, device_id: str) -> Device:
-        """One device. Raises NotFound."""
+        """One device. Raises NotFound when the caller reaches no such device."""
         return device_of(await self._row(actor, device_id), actor.project_id)
 
     async def state(self, actor: Actor, device_id: str) -> DeviceState:
-        """What is known of it just now. Raises NotFound."""
+        """The present state of a device. Raises NotFound when the caller reaches no such device."""
         return state_of(await self._row(actor, device_id), self._kit.clock.now())
 
     async def settings(self, actor: Actor, device_id: str) -> DeviceSettings:
-        """Its settings in the older form. Raises NotFound."""
+        """A device's settings in the older form. Raises NotFound when the caller reaches no such device."""
         return settings_of(await self._row(actor, device_id))
 
     async def _row(self, actor: Actor, device_id: str) -> asyncpg.Record:
@@ -162,7 +171,7 @@ class Devices:
         return row
 
     async def list(self, actor: Actor, query: DeviceQuery) -> DevicePage:
-        """Newest first."""
+        """One page, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "devices")
         own, wanted = actor.end_user_id, query.end_user_id
         end_user_id = wanted if own is None else own
@@ -177,7 +186,7 @@ class Devices:
         return DevicePage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def stats(self, actor: Actor) -> DeviceStats:
-        """The fleet in numbers, and its newest devices."""
+        """The counts of the fleet, and its newest devices."""
         own, now = actor.end_user_id, self._kit.clock.now()
         newest = window(PageQuery(limit=_STATS_DEVICES), "devices")
         counts = await self._counts.of_world(actor.world_id, now) if own is None else None
@@ -189,7 +198,11 @@ class Devices:
         return DeviceStats(**counts, data=data)
 
     async def update(self, actor: Actor, device_id: str, body: UpdateDevice) -> Device:
-        """Change what is given. Raises NotFound, InvalidRequest."""
+        """Change the given fields.
+
+        Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when
+        `metadata` is too large.
+        """
         if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, device_id)
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
@@ -216,7 +229,11 @@ class Devices:
     async def change_settings(
         self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
     ) -> DeviceSettings:
-        """Merge into the settings, or (`reset`) put these in their place. Raises NotFound, InvalidRequest."""
+        """Merge into the settings, or (`reset`) replace them.
+
+        Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when both
+        forms of the body are mixed.
+        """
         change, world_id, now = device_settings.body_change(body), actor.world_id, self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             if reset:
@@ -229,9 +246,9 @@ class Devices:
         return settings_of(row)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
-        """Forget an unbound device and what is tied to it; its recordings stay.
+        """Delete an unbound device and what is tied to it; its recordings stay.
 
-        Raises NotFound, DeviceAlreadyBound.
+        Raises NotFound when there is no such device, DeviceAlreadyBound when it is bound.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
@@ -248,10 +265,11 @@ class Devices:
     async def bind(
         self, connection: Connection, actor: Actor, device_id: str, body: BindDevice
     ) -> BoundDevice:
-        """Give a device to an end user. Raises NotFound, DeviceAlreadyBound.
+        """Bind a device to an end user.
 
-        Also to the same end user: the answer holds a token, and a second one would end the
-        first, which works. Who lost the answer repeats it with its Idempotency-Key, or unbinds.
+        Raises NotFound when the device or the end user does not exist, DeviceAlreadyBound when the device is
+        bound, even to the same end user: the answer holds a token, and a second token would end the first,
+        which works. A client that lost the answer repeats the request with its Idempotency-Key, or unbinds.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
         await hold_active(connection, world_id, body.end_user_id)
@@ -281,7 +299,10 @@ class Devices:
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
 
     async def unbind(self, actor: Actor, device_id: str) -> Device:
-        """Take a device from its end user and revoke its token; nothing if unbound. Raises NotFound."""
+        """Unbind a device and revoke its token; no effect if it is unbound.
+
+        Raises NotFound when there is no such device.
+        """
         now, world_id, project_id = self._kit.clock.now(), actor.world_id, actor.project_id
         async with self._kit.database.transaction() as connection:
             device = await self.unbind_in(connection, world_id, project_id, device_id, now)
@@ -295,7 +316,7 @@ class Devices:
     async def unbind_in(
         self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
     ) -> Device | None:
-        """The same in a caller's transaction; None for a device that is not bound, or not there."""
+        """`unbind` in the caller's transaction; None for a device that is not bound or does not exist."""
         wearer = await queries.hold_wearer(connection, world_id, device_id)
         row = await queries.unbind(connection, world_id, device_id, now)
         if row is None:
@@ -307,17 +328,20 @@ class Devices:
     async def unbind_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> None:
-        """What happens to devices when their end user is deleted: names that they were given meanwhile go."""
+        """Unbind the devices of an end user that is being deleted, and erase names given for them."""
         await queries.forget_names(connection, world_id, end_user_id, now)
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
         devices = [device_of(row, row["project_id"]) for row in rows]
         await self._unbound(connection, world_id, devices, now, None)
 
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
-        """The next token of the calling device. Raises Forbidden, Unauthorized.
+        """Issue the next token of the calling device.
 
-        The token called with may from now on only ask again (a lost answer), and goes when the
-        new one is first used; asking again replaces a new one that was never used.
+        The token used for this call may from now on only ask again (after a lost answer), and is
+        deleted when the new one is first used. Asking again replaces a new token that was never used.
+
+        Raises Forbidden for another device's id, Unauthorized when the caller's token was revoked or
+        replaced meanwhile.
         """
         if device_id not in ("me", actor.id):
             raise Forbidden("A device may refresh its own token only.")
@@ -325,7 +349,7 @@ class Devices:
         token = new_token("dtok")
         async with self._kit.database.transaction() as connection:
             generation = await queries.hold(connection, world_id, actor.id)
-            # Between authentication and here the device may have been unbound, or its new token used.
+            # Since authentication the device may have been unbound, or its new token used.
             if generation is None or not await queries.token_lives(connection, world_id, actor.id, caller):
                 raise Unauthorized("This device token was revoked or replaced.")
             await queries.delete_other_tokens(connection, world_id, actor.id, caller)
@@ -345,7 +369,7 @@ class Devices:
         began: Mapping[str, datetime],
         now: datetime,
     ) -> None:
-        """Write an event of each device as it is now, once per episode; `began` says when each one's did."""
+        """Write one event for each device and episode. `began`: device id to the begin of its episode."""
         rows = await queries.read_many(connection, world_id, list(began))
         episodes = [(device_of(row, project_id), began[row["id"]]) for row in rows]
         await events.publish_episodes(connection, self._kit.ids, now, world_id, type, episodes)
@@ -372,7 +396,10 @@ class Devices:
 async def _merged(
     connection: Connection, world_id: int, device_id: str, change: device_settings.Change
 ) -> str:
-    """The device's settings after a change, its row held. Raises NotFound, InvalidRequest."""
+    """The device's settings after a change; its row is locked.
+
+    Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong.
+    """
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:
         raise unknown()

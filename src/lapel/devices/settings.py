@@ -1,6 +1,6 @@
 """A device's settings in both forms: in the body of a device, and in a body of their own.
 
-What their fields take is the configuration's to say.
+The configuration slice defines which values their fields take.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SECTIONS = SettingsChange.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The sections that a write names, None to clear all; `at` is where in the body they stand."""
+    """The sections that a write names, None to clear all; `at` is their place in the body."""
 
     sections: JsonObject | None
     at: str
@@ -38,7 +38,7 @@ def change_of(change: SettingsChange | None, at: str = "settings.") -> Change:
 
 
 def body_change(body: SettingsBody) -> Change:
-    """The same of the older form's body. Raises InvalidRequest where both forms are mixed."""
+    """The change that a body of the older form asks for. Raises InvalidRequest when both forms are mixed."""
     if body.settings is msgspec.UNSET:
         return change_of(body, "")
     if any(getattr(body, name) is not msgspec.UNSET for name in _SECTIONS):
@@ -54,7 +54,7 @@ def merged(stored: str, change: Change) -> str:
 
 
 def shown(stored: str) -> msgspec.Raw:
-    """What is set, by section."""
+    """The fields that are set, by section, as JSON."""
     return msgspec.Raw(msgspec.json.encode(valid(msgspec.json.decode(stored))))
 
 

@@ -25,13 +25,13 @@ FIND_ID_BY_EXTERNAL_ID = """
 SELECT id FROM end_users WHERE world_id = $1 AND external_id = $2 AND deleted_at IS NULL
 """
 
-# $3: the end user that the caller may see; NULL for one who may see all.
+# $3: the only end user that the caller may see; NULL: all.
 READ = f"""
 SELECT {_COLUMNS} FROM end_users
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR id = $3) AND deleted_at IS NULL
 """
 
-# Three lists, not one with `OR` in it: each has its own index under a prepared plan.
+# Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 LIST = f"""
 SELECT {_COLUMNS} FROM end_users
 WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3)
@@ -51,7 +51,7 @@ WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND i
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# The row waits for a deletion under way, and a deletion waits for whoever holds this lock.
+# This lock waits for a deletion under way, and a deletion waits for this lock.
 HOLD = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
 """
@@ -75,8 +75,8 @@ UPDATE end_users SET deleted_at = $3, updated_at = $3,
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 
-# Nothing of the person alone lies in the store: the ledger entries of the recordings name those
-# objects, and the erasure job closes this entry when all recordings are entered and all of theirs are closed.
+# The store has no objects of the end user alone: the ledger entries of the recordings name their objects.
+# The erasure job closes this entry when all recordings are entered and all their entries are closed.
 OPEN_LEDGER_ENTRY = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
     entered, due_at)
@@ -105,12 +105,12 @@ async def insert(
     metadata: str,
     now: datetime,
 ) -> asyncpg.Record | None:
-    """The new row; None when an active end user has the external id."""
+    """Insert an end user. None when an active one has the external id."""
     return await connection.fetchrow(INSERT, world_id, end_user_id, external_id, name, email, metadata, now)
 
 
 async def find_id_by_external_id(connection: Connection, world_id: int, external_id: str) -> str | None:
-    """The active end user with this external id."""
+    """The id of the active end user with this external id."""
     return await connection.fetchval(FIND_ID_BY_EXTERNAL_ID, world_id, external_id)
 
 
@@ -124,7 +124,7 @@ async def read(
 async def list_page(
     connection: Connection, world_id: int, asked: Window, external_id: str | None, only: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows."""
+    """Rows of one page, and one more."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if only is not None:
         return await connection.fetch(LIST_OWN, *window, only, external_id)
@@ -134,7 +134,7 @@ async def list_page(
 
 
 async def hold(connection: Connection, world_id: int, end_user_id: str) -> bool:
-    """Whether the end user is active; if so it stays so until the transaction ends."""
+    """Whether the end user is active; if so, it stays active until the transaction ends."""
     return await connection.fetchval(HOLD, world_id, end_user_id) is not None
 
 
@@ -149,21 +149,24 @@ async def update(
     email: tuple[bool, str | None],
     metadata: tuple[bool, str],
 ) -> asyncpg.Record | None:
-    """The changed row; each field is (whether it was given, its value). Raises UniqueViolationError."""
+    """The changed row, if there is one; each field is (whether it was given, its value).
+
+    Raises UniqueViolationError when an active end user has the external id.
+    """
     return await connection.fetchrow(
         UPDATE, world_id, end_user_id, now, *external_id, *name, *email, *metadata
     )
 
 
 async def erase_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
-    """Whether there was an active end user to erase."""
+    """Erase an active end user's fields and mark it as deleted. False when there is none."""
     return await connection.execute(ERASE_PERSON, world_id, end_user_id, now) == "UPDATE 1"
 
 
 async def open_ledger_entry(
     connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime
 ) -> None:
-    """Write down what is going to be erased, before it is."""
+    """Write the ledger entry of an end user, before anything is erased."""
     await connection.execute(OPEN_LEDGER_ENTRY, world_id, entry_id, end_user_id, now)
 
 
@@ -178,7 +181,7 @@ async def put_token(
     expires_at: datetime | None,
     issued_by: str,
 ) -> None:
-    """Store the end user's token in the place of the one before; `issued_by` is a key's id."""
+    """Store the end user's token in place of the one before; `issued_by` is a key's id."""
     await connection.execute(
         PUT_TOKEN, token_hash, secret_id, world_id, end_user_id, now, expires_at, issued_by
     )

@@ -1,7 +1,7 @@
 """End users over HTTP.
 
-A key scoped to one end user sees that one and changes nothing: an `external_id` that it could
-choose would be found by the project's own look-ups, and a token reads more than its key may.
+A key scoped to one end user sees that one and changes nothing. Otherwise it could choose an `external_id`
+that the project's own look-ups find, and issue a token that reads more than the key may.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules of end users: unique external ids, one token each, and deletion that leaves nothing."""
+"""The rules of end users: unique external ids, one token each, complete deletion."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
-# `(connection, world id, end user id, now)`, in the deleting transaction. A hook gives the ids
-# of keys that it revoked, to be announced once that has committed.
+# `(connection, world id, end user id, now)`, called in the deleting transaction. A hook returns the ids
+# of the keys that it revoked; they are announced once the transaction has committed.
 OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
 
 
 def present(row: str) -> str:
     """SQL for other slices, of a row with `world_id` and `end_user_id`: whether its end user is not deleted.
 
-    What belongs to a deleted one is 404 everywhere although its rows go later. A value and no join: it is one
-    look-up by primary key in whatever statement it stands. `row`: the alias of the row's table.
+    The rows of a deleted end user answer 404 everywhere, although they are removed later. It is a value and
+    not a join, so it costs one look-up by primary key in any statement. `row`: the alias of the row's table.
     """
     return f"""(
     SELECT e.deleted_at IS NULL FROM end_users e
@@ -48,7 +48,10 @@ class Issuer(Protocol):
     async def end_of_issued(
         self, connection: Connection, actor: Actor, wanted: datetime | None
     ) -> datetime | None:
-        """When a token that the caller's key issues expires. Raises InvalidRequest, Forbidden."""
+        """When a token that the caller's key issues expires: at `wanted`, else with the key; None: never.
+
+        Raises InvalidRequest when `wanted` is past, Forbidden when it is after the key's own end.
+        """
         ...
 
     async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
@@ -56,37 +59,44 @@ class Issuer(Protocol):
         ...
 
 
-# A duplicate that is deleted between the refusal and the look at it: try again.
+# Try again when the duplicate that blocked a write is deleted before it is read.
 _TRIES = 3
 
 
 def unknown() -> NotFound:
-    """What every caller hears of an end user that is not theirs, not there, or gone."""
+    """The one error for an end user that is out of reach, does not exist or is deleted."""
     return NotFound("There is no end user with this id.")
 
 
 async def hold_active(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Keep an active end user from being deleted until the transaction ends. Raises NotFound.
+    """Keep an end user from being deleted until the transaction ends. Raises NotFound when none is active.
 
-    Whatever is tied to an end user calls this first, in the transaction that ties it: the
-    deletion then waits, and finds it. Lock order everywhere: the end user before the rest.
+    Every transaction that ties a row to an end user calls this first, so that the deletion waits
+    and then finds the row. Lock order everywhere: the end user before the rest.
     """
     if not await queries.hold(connection, world_id, end_user_id):
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
 
 
 class EndUsers:
-    """What can be done with end users."""
+    """Operations on end users.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
-        """`issuer`: how long a token may work. `on_delete`: what else goes with an end user; run in this
-        order, inside the transaction."""
+        """`issuer` limits how long a token works. `on_delete`: hooks that delete or revoke what belongs to an
+        end user, called in this order inside the deleting transaction."""
         self._kit = kit
         self._issuer = issuer
         self._on_delete = tuple(on_delete)
 
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
-        """Add one. Raises ResourceAlreadyExists with the id of who has the `external_id`."""
+        """Add an end user.
+
+        Raises ResourceAlreadyExists, with the id of the holder, when the `external_id` is taken; Conflict
+        when its holder keeps changing; InvalidRequest when `metadata` is too large.
+        """
         metadata = metadata_text(body.metadata)
         for _ in range(_TRIES):
             row = await queries.insert(
@@ -105,7 +115,7 @@ class EndUsers:
         raise _changing()
 
     async def read(self, actor: Actor, end_user_id: str) -> EndUser:
-        """One end user. Raises NotFound."""
+        """One end user. Raises NotFound when the caller reaches none of this id."""
         async with self._kit.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, end_user_id, actor.end_user_id)
         if row is None:
@@ -113,7 +123,7 @@ class EndUsers:
         return _end_user(row, actor.project_id)
 
     async def list(self, actor: Actor, query: EndUserQuery) -> EndUserPage:
-        """Newest first."""
+        """One page, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "end_users")
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(
@@ -123,7 +133,12 @@ class EndUsers:
         return EndUserPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def update(self, actor: Actor, end_user_id: str, body: UpdateEndUser) -> EndUser:
-        """Change what is given. Raises NotFound, ResourceAlreadyExists."""
+        """Change the given fields.
+
+        Raises NotFound when there is no such end user; ResourceAlreadyExists, with the id of the holder,
+        when the `external_id` is taken; Conflict when its holder keeps changing; InvalidRequest when
+        `metadata` is too large.
+        """
         if not any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, end_user_id)
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
@@ -149,10 +164,11 @@ class EndUsers:
         raise _changing()
 
     async def delete(self, actor: Actor, end_user_id: str) -> None:
-        """Forget a person: at once in every answer, in the store by the erasure job. Raises NotFound.
+        """Delete an end user: at once from every answer; the erasure job deletes the objects in the store.
 
-        What may be any number of rows the job removes: recordings, commands, diagnostics, events and answers
-        that are kept for repeats. Until then the deleted end user hides them (`present`).
+        The job also removes what may be any number of rows: recordings, commands, diagnostics, events and
+        answers that are kept for repeats. Until then the deleted end user hides them (`present`).
+        Raises NotFound when there is no such end user.
         """
         now = self._kit.clock.now()
         world_id = actor.world_id
@@ -170,7 +186,11 @@ class EndUsers:
     async def issue_token(
         self, connection: Connection, actor: Actor, end_user_id: str, body: IssueToken
     ) -> EndUserToken:
-        """A new token in the place of the one before. Raises NotFound, InvalidRequest, Forbidden."""
+        """Issue a token in place of the one before.
+
+        Raises NotFound when there is no such end user, InvalidRequest when `expires_at` is past, Forbidden
+        when the token would outlive the caller's key, Unauthorized when that key has ended meanwhile.
+        """
         if not await queries.hold(connection, actor.world_id, end_user_id):
             raise unknown()
         expires_at = await self._issuer.end_of_issued(connection, actor, body.expires_at)
@@ -196,12 +216,15 @@ class EndUsers:
         )
 
     async def issued_again(self, actor: Actor, stored: EndUserToken) -> EndUserToken:
-        """The answer of before for a repeat, perhaps by another key. Raises Forbidden."""
+        """The stored answer, for a repeat that may come with another key.
+
+        Raises Forbidden when that key could not have issued the token, Unauthorized when it has ended.
+        """
         await self._issuer.check_reissue(actor, stored.expires_at)
         return stored
 
     async def revoke_token(self, actor: Actor, end_user_id: str) -> None:
-        """End the token, if there is one. Raises NotFound."""
+        """Revoke the token, if there is one. Raises NotFound when there is no such end user."""
         async with self._kit.database.transaction() as connection:
             if not await queries.hold(connection, actor.world_id, end_user_id):
                 raise unknown()
@@ -209,7 +232,7 @@ class EndUsers:
 
 
 async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:
-    """Raises ResourceAlreadyExists, unless the holder of the external id is gone meanwhile."""
+    """Raises ResourceAlreadyExists, unless the holder of the external id is gone by now."""
     holder = await queries.find_id_by_external_id(connection, world_id, external_id or "")
     if holder is not None:
         raise ResourceAlreadyExists(

@@ -1,4 +1,4 @@
-"""The first start: a project, and a key to begin with."""
+"""The first start: creates a project and a key."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ FIRST_KEY_NAME = "first key"
 
 
 async def ensure_first_key(kit: Kit) -> CreatedApiKey | None:
-    """A secret key of the test world of the oldest project, when no key was ever made; else None.
+    """A secret key of the test world of the oldest project, when no key was ever created; else None.
 
-    Show it: only its hash is stored. Of several processes that start at once one gets it. Who
-    was killed before showing it makes another one with `lapel keys create`.
+    The caller must show it, because only its hash is stored. Of several processes that start at once,
+    one gets it. If that process is killed before it shows the key, `lapel keys create` creates another.
+    Raises Unavailable while the database is away.
     """
     async with kit.database.transaction() as connection:
         await queries.lock_tenancy(connection)

@@ -1,4 +1,4 @@
-"""How a key is made, replaced and shown; the same for a caller with a key and for the operator."""
+"""Create, replace and show keys; the same for a caller with a key and for the operator."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PREFIXES: dict[tuple[str, str], TokenPrefix] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """One half of a project."""
+    """The live or the test half of a project."""
 
     id: int
     project_id: str
@@ -55,12 +55,15 @@ class Grant:
 
 
 def unknown() -> NotFound:
-    """What every caller hears of a key that is not theirs or not there."""
+    """The one error for a key that is out of reach or does not exist."""
     return NotFound("There is no key with this id.")
 
 
 def checked(grant: Grant, now: datetime) -> Grant:
-    """The grant with its scopes complete and in order. Raises InvalidRequest when it makes no sense."""
+    """The grant with its scopes complete and in order.
+
+    Raises InvalidRequest when it has expired, or kind, scopes and end user do not fit together.
+    """
     if grant.expires_at is not None and grant.expires_at <= now:
         raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
     if grant.kind == "restricted":
@@ -77,7 +80,7 @@ def checked(grant: Grant, now: datetime) -> Grant:
 
 
 async def find_world(connection: Connection, project_id: str, mode: Mode) -> World:
-    """A project's world. Raises NotFound."""
+    """A project's world. Raises NotFound when there is no such project."""
     world_id = await queries.find_world(connection, project_id, mode)
     if world_id is None:
         raise NotFound("There is no project with this id.", param="project_id")
@@ -85,7 +88,7 @@ async def find_world(connection: Connection, project_id: str, mode: Mode) -> Wor
 
 
 async def issue(connection: Connection, kit: Kit, world: World, grant: Grant) -> CreatedApiKey:
-    """Make a key of a checked grant. Raises NotFound when its end user is not there."""
+    """Create a key of a checked grant. Raises NotFound when its end user is not active."""
     if grant.end_user_id is not None:
         await hold_active(connection, world.id, grant.end_user_id)
     key = new_token(_PREFIXES[grant.kind, world.mode])
@@ -103,7 +106,10 @@ async def issue(connection: Connection, kit: Kit, world: World, grant: Grant) ->
 
 
 async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
-    """Keep the end user of a key, if it has one; before the key is locked, as everywhere."""
+    """Lock the end user of a key, if it has one, before the key itself, as everywhere.
+
+    Raises NotFound when that end user is not active.
+    """
     row = await queries.read_key(connection, world.id, key_id)
     if row is not None and row["end_user_id"] is not None:
         await hold_active(connection, world.id, row["end_user_id"])
@@ -112,9 +118,10 @@ async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
 async def replace(
     connection: Connection, kit: Kit, world: World, old: asyncpg.Record, overlap_seconds: int
 ) -> RotatedApiKey:
-    """Make a key that may do the same as `old` (locked, after `hold_owner`), and let `old` end.
+    """Create a key that may do the same as `old` (locked, after `hold_owner`), and let `old` end.
 
-    Raises Conflict when `old` has ended, or already has a successor that works.
+    `old` works for `overlap_seconds` more; 0 revokes it now. Raises Conflict when `old` has ended, or already
+    has a successor that works.
     """
     now = kit.clock.now()
     if not works(old, now):
@@ -150,7 +157,7 @@ async def replace(
 
 
 def works(row: asyncpg.Record, now: datetime) -> bool:
-    """Whether requests with this key are let in."""
+    """Whether this key is neither revoked nor expired."""
     return row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now)
 
 

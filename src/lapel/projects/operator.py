@@ -1,4 +1,4 @@
-"""Keys, as the operator handles them: any project's, without a key of one's own.
+"""Keys, as the operator handles them: of any project, without a key of their own.
 
 Used by the command line, with the server running or not.
 """
@@ -31,7 +31,7 @@ _PAGE = PageQuery(limit=100)
 
 
 class OperatorKeys:
-    """Every key of the installation."""
+    """Operations on every key of the installation. All raise Unavailable while the database is away."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -46,11 +46,11 @@ class OperatorKeys:
         expires_at: datetime | None = None,
         name: str | None = None,
     ) -> CreatedApiKey:
-        """A key: restricted to `scopes`, or secret when there are none.
+        """Create a key: restricted when it has `scopes` or an end user, otherwise secret.
 
-        Without a project it is the only one there is (made when there is none). Raises
-        InvalidRequest (for all that the API refuses, too), NotFound, and Conflict when there are several
-        projects to choose from.
+        Without a `project_id` the only project is used (and created when there is none). Raises
+        InvalidRequest for an unknown scope and for all that the API refuses, NotFound when the project or
+        the end user does not exist, Conflict when there are several projects to choose from.
         """
         strange = [scope for scope in scopes or () if scope not in SCOPES]
         if strange:
@@ -71,7 +71,10 @@ class OperatorKeys:
             return await issuing.issue(connection, self._kit, world, grant)
 
     async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
-        """The keys of a project, or of all; world by world, newest first. Raises NotFound."""
+        """The keys of a project, or of all; world by world, newest first.
+
+        Raises NotFound when there is no such project.
+        """
         async with self._kit.database.acquire() as connection:
             worlds = await queries.list_worlds(connection, project_id)
         if project_id is not None and not worlds:
@@ -90,14 +93,21 @@ class OperatorKeys:
                 asked = replace(asked, before_time=last["created_at"], before_id=last["id"])
 
     async def revoke(self, key_id: str, *, issued: bool = False) -> None:
-        """End a key on every process, and (`issued`) the tokens that it issued. Raises NotFound."""
+        """Revoke a key in every process, and (`issued`) the tokens that it issued.
+
+        Raises NotFound when there is no such key.
+        """
         async with self._kit.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
             await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now(), issued=issued)
         await self._kit.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
-        """A key in another one's place. Raises InvalidRequest, NotFound, Conflict."""
+        """Create a key in another one's place, which works for `overlap_seconds` more.
+
+        Raises InvalidRequest when the overlap is out of range, NotFound when there is no such key, Conflict
+        when the key has ended or has a successor that works.
+        """
         body = body_of(RotateApiKey, {"overlap_seconds": overlap_seconds})
         async with self._kit.database.transaction() as connection:
             world = await self._world_of(connection, key_id)

@@ -1,6 +1,6 @@
 """All SQL of organizations, projects, worlds and keys.
 
-Statements without a world are the operator's (command line and first start), who owns them all.
+Statements without a world are for the operator (command line and first start), who owns all worlds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS = """id, kind, name, hint, scopes, end_user_id, expires_at, last_used_at, revoked_at, rotated_to,
     created_at"""
 
-# One at a time makes the first organization, project or key. The number is only ours.
+# Only one transaction at a time creates the first organization, project or key. The number is our own choice.
 LOCK_TENANCY = "SELECT pg_advisory_xact_lock(7151420250124)"
 FIRST_ORGANIZATION = "SELECT id FROM organizations ORDER BY created_at, id LIMIT 1"
 ORGANIZATION_EXISTS = "SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1)"
@@ -78,7 +78,7 @@ WHERE world_id = $1 AND id = $2
 RETURNING expires_at
 """
 
-# The end user is forgotten, too, also by keys that were revoked before: nothing revives a revoked key.
+# Also erases the end user, also from keys that were revoked before: a revoked key never works again.
 REVOKE_KEYS_OF_END_USER = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3), end_user_id = NULL, name = NULL
 WHERE world_id = $1 AND end_user_id = $2
@@ -86,7 +86,7 @@ RETURNING id
 """
 
 
-# A row that somebody holds is left to the key's next use: waiting here could deadlock with them.
+# A locked row is skipped until the key's next use, because waiting here could deadlock.
 RECORD_USE = """
 WITH used AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS u (world_id, id, used_at)
@@ -102,7 +102,7 @@ FROM free f WHERE k.world_id = f.world_id AND k.id = f.id
 
 
 async def lock_tenancy(connection: Connection) -> None:
-    """Wait for whoever makes the first things, until this transaction ends."""
+    """Take the lock for creating the first organization, project or key, until the transaction ends."""
     await connection.execute(LOCK_TENANCY)
 
 
@@ -140,12 +140,12 @@ async def find_world(connection: Connection, project_id: str, mode: str) -> int 
 
 
 async def list_worlds(connection: Connection, project_id: str | None) -> list[asyncpg.Record]:
-    """(`id`, `project_id`, `mode`) of a project's worlds, or of all."""
+    """(`id`, `project_id`, `mode`) of a project's worlds; None: of all projects."""
     return await connection.fetch(LIST_WORLDS, project_id)
 
 
 async def any_key(connection: Connection) -> bool:
-    """Whether any key was ever made."""
+    """Whether any key was ever created."""
     return bool(await connection.fetchval(ANY_KEY))
 
 
@@ -185,7 +185,7 @@ async def insert_key(
 async def list_keys(
     connection: Connection, world_id: int, asked: Window, end_user_id: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows."""
+    """Rows of one page, and one more."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
         return await connection.fetch(LIST_KEYS_OF_END_USER, *window, end_user_id)
@@ -198,14 +198,14 @@ async def read_key(connection: Connection, world_id: int, key_id: str) -> asyncp
 
 
 async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -> dict[str, asyncpg.Record]:
-    """Those of the keys that exist, by id, unchanging until the transaction ends."""
+    """The keys that exist, by id, locked until the transaction ends."""
     return {row["id"]: row for row in await connection.fetch(LOCK_KEYS, world_id, key_ids)}
 
 
 async def revoke_key(
     connection: Connection, world_id: int, key_id: str, now: datetime, *, issued: bool
 ) -> None:
-    """End a key, and (`issued`) the tokens that it issued; what was ended before keeps its time."""
+    """Revoke a key, and (`issued`) the tokens that it issued; an earlier time of revocation stays."""
     await connection.execute(REVOKE_KEY, world_id, key_id, now, issued)
 
 
@@ -217,20 +217,20 @@ async def retire_key(
     works_until: datetime,
     revoked_at: datetime | None,
 ) -> datetime:
-    """Name a key's successor and its end; gives the moment it really ends."""
+    """Set a key's successor, and its end at `works_until` or earlier. Returns the end."""
     return await connection.fetchval(RETIRE_KEY, world_id, key_id, successor_id, works_until, revoked_at)
 
 
 async def revoke_keys_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, now: datetime
 ) -> list[str]:
-    """End every key that is scoped to an end user; gives their ids."""
+    """Revoke every key that is scoped to an end user. Returns their ids."""
     rows = await connection.fetch(REVOKE_KEYS_OF_END_USER, world_id, end_user_id, now)
     return [row["id"] for row in rows]
 
 
 async def record_use(connection: Connection, used: Mapping[tuple[int, str], datetime]) -> None:
-    """Note when keys, by (world, id), were last used; never earlier than what is known."""
+    """Record when keys, by (world, id), were last used; a later time that is stored stays."""
     await connection.execute(
         RECORD_USE,
         [world_id for world_id, _ in used],

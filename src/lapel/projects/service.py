@@ -30,15 +30,19 @@ _NAME_CHARACTERS = 200
 
 
 class Projects:
-    """Projects, as the operator makes and lists them."""
+    """Projects, as the operator creates and lists them.
+
+    Every method raises Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
     async def create(self, name: str, organization_id: str | None = None) -> Project:
-        """A project with a live and a test world, in the oldest organization unless one is named.
+        """Create a project with a live and a test world, in the oldest organization unless one is named.
 
-        Raises InvalidRequest for a bad name, NotFound for an unknown organization.
+        Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
+        organization.
         """
         async with self._kit.database.transaction() as connection:
             await queries.lock_tenancy(connection)
@@ -62,7 +66,7 @@ class Projects:
 async def create_project(
     connection: Connection, kit: Kit, name: str, organization_id: str | None = None
 ) -> Project:
-    """See `Projects.create`; for a caller that holds `queries.lock_tenancy`."""
+    """`Projects.create` for a caller that holds `queries.lock_tenancy`; raises the same errors."""
     if not 1 <= len(name) <= _NAME_CHARACTERS or "\0" in name:
         raise InvalidRequest(f"A project's name has 1 to {_NAME_CHARACTERS} characters.", param="name")
     now = kit.clock.now()
@@ -79,21 +83,29 @@ async def create_project(
 
 
 class Keys:
-    """Keys, as a caller who has a key with `keys:write` may handle them.
+    """Keys, as a caller with a key that has `keys:write` may handle them.
 
-    The keys of the caller's own world, and of its own end user when it is scoped to one; only
-    such as may do no more than the caller's; none that outlives it.
+    The caller reaches the keys of its own world, and only those of its end user when it is scoped to one. It
+    handles only keys that may do no more than its own key, and creates none that outlives it.
+
+    Every method with an `actor`, but `list`, raises Unauthorized when the caller's key was revoked or has
+    expired meanwhile. Methods that open a connection raise Unavailable while the database is away.
     """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
     async def create(self, connection: Connection, actor: Actor, body: CreateApiKey) -> CreatedApiKey:
-        """A new key. Raises InvalidRequest, Forbidden, NotFound."""
+        """Create a key.
+
+        Raises InvalidRequest for a grant that contradicts itself or has expired, Forbidden when the key would
+        do more than the caller's or outlive it, NotFound when the end user is out of reach.
+        """
         if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
             raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
         now = self._kit.clock.now()
-        # The caller's row is held: a revocation of it waits for us, and who lists then sees our key.
+        # The caller's row is locked: a revocation of it waits for this transaction, and a list made after the
+        # revocation shows the new key.
         caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
         caller = _still_working(caller, now)
         grant = issuing.checked(
@@ -111,7 +123,7 @@ class Keys:
         return await issuing.issue(connection, self._kit, _world_of(actor), grant)
 
     async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
-        """Newest first, ended ones too."""
+        """One page, newest first, with ended keys. Raises InvalidRequest for a bad cursor."""
         asked, world = window(query, "api_keys"), _world_of(actor)
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
@@ -119,24 +131,31 @@ class Keys:
         return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
-        """End a key on every process, and (`issued`) what tokens it issued. Raises NotFound, Forbidden."""
+        """Revoke a key in every process, and (`issued`) the tokens that it issued.
+
+        Raises NotFound when the key is out of reach, Forbidden when it may do more than the caller's.
+        """
         now = self._kit.clock.now()
         async with self._kit.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target["kind"], target["scopes"])
             await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
-        # Also for one that was revoked before: that request may have died before it told the others.
+        # Also for a key that was revoked before: that request may have died before its announcement.
         await self._kit.revocations.announce([key_id])
 
     async def rotate(self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey) -> Reply:
-        """A key in another one's place. Raises NotFound, Forbidden, Conflict."""
+        """Create a key in another one's place.
+
+        Raises NotFound when the key is out of reach; Forbidden when it may do more than the caller's or the
+        new key would outlive the caller's; Conflict when the key has ended or has a successor that works.
+        """
         now = self._kit.clock.now()
         world = _world_of(actor)
         await issuing.hold_owner(connection, world, key_id)
         caller, target = await self._caller_and(connection, actor, key_id, now)
         _may_handle(actor, caller, target["kind"], target["scopes"])
         rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
-        # Of a target whose successor has ended, the new key lasts as long as the successor would have.
+        # When the target's successor has ended, the new key lasts as long as that successor would have.
         if target["id"] != caller["id"]:
             _may_outlive(caller, _moment(rotated.expires_at))
         announce = partial(self._kit.revocations.announce, [key_id])
@@ -145,9 +164,10 @@ class Keys:
     async def replayed(
         self, actor: Actor, created: CreatedApiKey, *, of_caller: bool = False
     ) -> CreatedApiKey:
-        """A key that is shown again to who repeats the request, which may be another key than the one before.
+        """The stored answer of `create` or `rotate`, for a repeat that may come with another key.
 
-        `of_caller`: it took the caller's own place. Raises Forbidden where that key could not have asked.
+        `of_caller`: the created key took the place of the caller's own. Raises Forbidden when the repeating
+        key could not have created it.
         """
         async with self._kit.database.acquire() as connection:
             row = await queries.read_key(connection, actor.world_id, actor.id)
@@ -182,13 +202,16 @@ class Keys:
     async def revoke_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> list[str]:
-        """What happens to keys when their end user is deleted; gives the ids to announce."""
+        """Revoke the keys of an end user that is being deleted. Returns the ids to announce."""
         return await queries.revoke_keys_of_end_user(connection, world_id, end_user_id, now)
 
     async def _caller_and(
         self, connection: Connection, actor: Actor, key_id: str, now: datetime
     ) -> tuple[asyncpg.Record, asyncpg.Record]:
-        """The locked rows of the caller's key and of the key that it names."""
+        """The locked rows of the caller's key and of `key_id`.
+
+        Raises Unauthorized when the first has ended, NotFound when the second is out of reach.
+        """
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
         caller = _still_working(rows.get(actor.id), now)
         target = rows.get(key_id)
@@ -202,7 +225,7 @@ def _world_of(actor: Actor) -> World:
 
 
 def _still_working(caller: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
-    """The caller's own row; it may have been revoked since it was let in."""
+    """The row of the caller's key. Raises Unauthorized when it has ended since it was authenticated."""
     if caller is None or not issuing.works(caller, now):
         raise Unauthorized("This key is unknown, revoked or expired.")
     return caller

@@ -1,4 +1,4 @@
-"""When keys were last used: gathered in memory, written every few seconds."""
+"""When keys were last used: collected in memory, written every few seconds."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class KeyUse:
-    """Open it (`async with`) to have it written; `record` never blocks.
+    """Collects key uses, and writes them while it is open (`async with`); `record` never blocks.
 
-    It holds one entry per key used since the last flush, so no more than there are keys. A
-    process that is killed forgets the last few seconds.
+    It holds one entry per key used since the last flush, so at most as many as there are keys. A
+    process that is killed loses the last few seconds.
     """
 
     def __init__(self, database: Database, *, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -41,19 +41,22 @@ class KeyUse:
         self._used[world_id, key_id] = now
 
     async def flush(self) -> None:
-        """Write what was noted. Raises Unavailable or PostgresError; what is not written is kept."""
+        """Write what was recorded; what cannot be written is kept.
+
+        Raises Unavailable while the database is away, PostgresError when the statement fails.
+        """
         if not self._used:
             return
         used, self._used = self._used, {}
         try:
             async with self._database.acquire() as connection:
                 await queries.record_use(connection, used)
-        except BaseException:  # also when cancelled: the last flush comes after that
+        except BaseException:  # also when cancelled: the last flush runs after that
             self._used = {**used, **self._used}
             raise
 
     async def __aenter__(self) -> Self:
-        """Begin to write regularly."""
+        """Start to write every `flush_seconds`."""
         self._task = asyncio.create_task(self._flush_for_ever(), name="key use")
         return self
 
