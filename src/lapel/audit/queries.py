@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _COLUMNS = """id, actor_kind, actor_id, action, resource_type, resource_id, before, after, request_id,
     created_at"""
 
-# Three lists, not one with `OR` in it: each has its own index under a prepared plan.
+# Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 LIST = f"""
 SELECT {_COLUMNS} FROM audit_log
 WHERE world_id = $1 AND (created_at, id) < ($2, $3)
@@ -37,7 +37,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 async def list_page(
     connection: Connection, world_id: int, asked: Window, resource_type: str | None, resource_id: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows."""
+    """Rows of one page, and one more."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if resource_id is not None:
         return await connection.fetch(LIST_OF_RESOURCE, *window, resource_id, resource_type)

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class AuditLog:
-    """What was changed in a world, and by whom."""
+    """Reads the changes of a world and their actors."""
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
     async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
-        """Newest first."""
+        """One page, newest first.
+
+        Raises InvalidRequest for a bad cursor, Unavailable while the database is away.
+        """
         asked = window(query, "audit_log")
         async with self._kit.database.acquire() as connection:
             rows = await queries.list_page(

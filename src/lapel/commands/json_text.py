@@ -1,4 +1,4 @@
-"""The JSON text that is stored of what clients say: parameters of commands, results and errors of reports."""
+"""The JSON text to store of clients' objects: parameters of commands, results and errors of reports."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from lapel.commands.wire import Params
     from lapel.foundation.wire import JsonObject
 
-# The parser of a small device has little room for brackets within brackets.
+# The parser of a small device has little memory for nesting.
 MAX_LEVELS = 16
 
 
 def params_text(params: Params) -> str:
-    """The JSON text to store, every field present. Raises InvalidRequest."""
+    """The JSON text to store, every field present. Raises InvalidRequest as `object_text`."""
     metadata = object_text(params.metadata, "params.metadata") or "{}"
     immediately = "true" if params.upload_immediately else "false"
     return (
@@ -28,7 +28,10 @@ def params_text(params: Params) -> str:
 
 
 def object_text(value: JsonObject | None, param: str) -> str | None:
-    """The JSON text of a client's object, or None; limits are those of metadata. Raises InvalidRequest."""
+    """The JSON text of a client's object, or None.
+
+    Raises InvalidRequest when it is nested over `MAX_LEVELS` deep or exceeds the limits of metadata.
+    """
     if value is None:
         return None
     if _deeper(value, MAX_LEVELS):

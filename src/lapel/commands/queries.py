@@ -1,7 +1,7 @@
 """All SQL of commands.
 
-What must not meet the end of a binding (giving a command, handing it over) holds the device's row first, as
-binding and unbinding do; what ends one command is settled by that command's row alone.
+Creating and delivering a command must not run at the same time as the end of a binding, so they lock the
+device's row first, as binding and unbinding do. When several requests end one command, its row alone decides.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAMES = (
     "id", "device_id", "end_user_id", "binding_generation", "type", "status", "params", "result", "error",
     "expires_at", "delivered_at", "executed_at", "created_at",
 )  # fmt: skip
-# A command that never expires is stored with the time `infinity`, and shown with none.
+# A command that never expires is stored with the time `infinity`, and shown without one.
 _EXPIRES = "NULLIF(c.expires_at, 'infinity') AS expires_at"
 COMMAND = ", ".join(_EXPIRES if name == "expires_at" else f"c.{name}" for name in _NAMES)
 _OF_DEVICE = "c.world_id = $1 AND c.device_id = $2"
@@ -33,15 +33,15 @@ _WITH_DEVICE = "commands c JOIN devices d ON d.world_id = c.world_id AND d.id = 
 _PRESENT = present("c")
 _ITS_DEVICE = "d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"
 
-# Whether a heartbeat shows that a delivered command `c` is carried out, for devices that know no ack: to be
-# formatted with the expressions for what the heartbeat tells. A factory reset shows in no heartbeat.
+# Whether a heartbeat shows that a delivered command `c` was carried out, for devices that report no results:
+# to be formatted with the expressions for the heartbeat's values. No heartbeat shows a factory reset.
 SHOWN_DONE = """coalesce(c.status = 'delivered' AND CASE c.type
         WHEN 'start_recording' THEN {state} = 'recording'
         WHEN 'stop_recording' THEN {state} <> 'recording'
         WHEN 'trigger_upload' THEN coalesce({state} IN ('syncing', 'uploading'), false) OR {pending} = 0
         ELSE false END, false)"""
 
-# $3: the end user whose devices the caller may see; NULL for one who may see all.
+# $3: the end user whose devices the caller may see; NULL: all.
 READ_DEVICE = """
 SELECT serial_number, end_user_id, binding_generation FROM devices
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
@@ -52,7 +52,7 @@ SELECT serial_number, end_user_id, binding_generation FROM devices
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# Held, since the answer that tells of it is kept: the job that removes it waits, and finds that answer.
+# Locked, because the answer that shows it is stored: the job that removes it waits, and finds that answer.
 FIND_BY_KEY = f"""
 SELECT {COMMAND}, c.type = $4 AND c.params = $5 AS same, {_PRESENT} AS present FROM commands c
 WHERE {_OF_DEVICE} AND c.idempotency_key = $3 FOR KEY SHARE
@@ -68,14 +68,14 @@ VALUES ($1, $3, $2, $4, $5, $6, 'pending', $7, $8, coalesce($9::timestamptz, 'in
 RETURNING {COMMAND}
 """
 
-# $4: whose commands the caller may see; NULL for one who may see all.
+# $4: the end user whose commands the caller may see; NULL: all.
 READ = f"""
 SELECT {COMMAND}, d.serial_number FROM {_WITH_DEVICE}
 WHERE {_OF_DEVICE} AND c.id = $3 AND d.deleted_at IS NULL
   AND ($4::text IS NULL OR (c.end_user_id = $4 AND d.end_user_id = $4)) AND {_PRESENT}
 """
 
-# Four lists, not one with `OR` in it: each has its own index under a prepared plan.
+# Four statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 _ANY = f"FROM commands c WHERE {_OF_DEVICE} AND ($3::text IS NULL OR c.end_user_id = $3) AND {_PRESENT}"
 _SEEN = f"SELECT {COMMAND} {_ANY}"
 _ALL_SEEN = f"SELECT c.* {_ANY}"
@@ -84,8 +84,8 @@ _NEWEST = "ORDER BY c.created_at DESC, c.id DESC LIMIT $6 OFFSET $7"
 LIST = f"{_PAGE} {_NEWEST}"
 LIST_ENDED = f"{_PAGE} AND c.status = $8 AND c.status IN ('executed', 'failed', 'cancelled') {_NEWEST}"
 LIST_EXPIRED = f"{_PAGE} AND {_NOT_ENDED} AND c.expires_at <= $8 {_NEWEST}"
-# Of what is open now there is little: found by when it expires, and then sorted. Left to itself, PostgreSQL
-# would walk all that ever expired, which is sorted already.
+# Few commands are open: they are found by their expiry and then sorted. Without MATERIALIZED, PostgreSQL
+# would scan all commands that ever expired, because these are sorted already.
 LIST_OPEN = f"""
 WITH open AS MATERIALIZED ({_ALL_SEEN} AND {_NOT_ENDED} AND c.status = $9 AND c.expires_at > $8)
 SELECT {COMMAND} FROM open c WHERE (c.created_at, c.id) < ($4, $5) {_NEWEST}
@@ -109,8 +109,8 @@ WHERE {_OF_DEVICE} AND c.id = $3 AND c.status = 'pending' AND c.expires_at > $4 
 RETURNING {COMMAND}, d.serial_number
 """
 
-# A command that came to the device by another way than ours (its token is good offline) was delivered too.
-# What only heartbeats showed to be executed, the device may still report as executed, with its own result.
+# A command may reach the device in another way, because its token is valid offline: it counts as delivered.
+# If only heartbeats showed it to be executed, the device may still report that, with its own result.
 REPORT = f"""
 UPDATE commands c SET status = $5, result = COALESCE($6, c.result), error = $7,
     executed_at = COALESCE(c.executed_at, $4), delivered_at = COALESCE(c.delivered_at, $4),
@@ -138,7 +138,7 @@ UPDATE commands c SET status = 'cancelled'
 WHERE c.world_id = $1 AND c.device_id = ANY($2::text[]) AND {_NOT_ENDED} AND c.expires_at > $3
 """
 
-# What counts is what was held: of a row that changed meanwhile, the next batch sees the newest version.
+# Counts the locked rows: a row that changed meanwhile is left, and the next batch sees its new version.
 DELETE_OF_END_USER = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM commands WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
@@ -161,19 +161,19 @@ async def read_device(
 
 
 async def hold_device(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
-    """The same; its binding stays as it is until the transaction ends."""
+    """Columns as of `read_device`; the device's row is locked until the transaction ends."""
     return await connection.fetchrow(HOLD_DEVICE, world_id, device_id)
 
 
 async def find_by_key(
     connection: Connection, world_id: int, device_id: str, key: str, kind: str, params: str
 ) -> asyncpg.Record | None:
-    """The command made with this idempotency key, held; if it is the `same`, and its end user `present`."""
+    """The command made with this idempotency key, locked; whether it is `same` and its end user `present`."""
     return await connection.fetchrow(FIND_BY_KEY, world_id, device_id, key, kind, params)
 
 
 async def count_open(connection: Connection, world_id: int, device_id: str, now: datetime) -> int:
-    """How many commands the device has still to do."""
+    """How many open commands the device has."""
     return await connection.fetchval(COUNT_OPEN, world_id, device_id, now)
 
 
@@ -188,7 +188,7 @@ async def insert(
     key: str | None,
     lives: tuple[datetime, datetime | None],
 ) -> asyncpg.Record:
-    """The new row. `binding`: end user and generation; `lives`: from when until when, None for ever."""
+    """The new row. `binding`: (end user, generation); `lives`: (created, expires), None: never expires."""
     row = await connection.fetchrow(
         INSERT, world_id, device_id, command_id, *binding, kind, params, key, lives[1], lives[0]
     )
@@ -213,7 +213,7 @@ async def list_page(
     status: Status | None,
     now: datetime,
 ) -> list[asyncpg.Record]:
-    """Rows of one page, one more than it shows; `expired` is what the clock says."""
+    """Rows of one page, and one more; `now` decides which commands are `expired`."""
     window = (world_id, device_id, only, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     match status:
         case None:
@@ -229,19 +229,19 @@ async def list_page(
 async def list_open(
     connection: Connection, world_id: int, device_id: str, binding_generation: int, now: datetime
 ) -> list[asyncpg.Record]:
-    """All that the device has still to do in this binding, oldest first, each with its `serial_number`."""
+    """The device's open commands in this binding, oldest first, each with its `serial_number`."""
     return await connection.fetch(OPEN, world_id, device_id, now, binding_generation)
 
 
 async def deliver(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
-    """What was pending is delivered."""
+    """Mark a device's pending commands as delivered."""
     await connection.execute(DELIVER, world_id, device_id, now)
 
 
 async def cancel(
     connection: Connection, world_id: int, device_id: str, command_id: str, now: datetime
 ) -> asyncpg.Record | None:
-    """The cancelled row; None when there is none that is pending."""
+    """Cancel a pending command, and return its row. None when there is none."""
     return await connection.fetchrow(CANCEL, world_id, device_id, command_id, now)
 
 
@@ -254,7 +254,10 @@ async def report(
     binding_generation: int,
     now: datetime,
 ) -> asyncpg.Record | None:
-    """The ended row; None when there is none that is open for this binding. `told`: status, result, error."""
+    """Store a report; the ended row, None when this binding has no such open command.
+
+    `told`: (status, result, error), the last two as JSON text.
+    """
     return await connection.fetchrow(REPORT, world_id, device_id, command_id, now, *told, binding_generation)
 
 
@@ -266,7 +269,7 @@ async def read_reported(
     told: tuple[str, str | None, str | None],
     binding_generation: int,
 ) -> asyncpg.Record | None:
-    """One command of this binding, and whether what is `told` is the `same` as what its row says."""
+    """One command of this binding, and whether its row says the `same` as `told`."""
     return await connection.fetchrow(
         READ_REPORTED, world_id, device_id, command_id, *told, binding_generation
     )
@@ -275,25 +278,25 @@ async def read_reported(
 async def read_type(
     connection: Connection, world_id: int, device_id: str, command_id: str, binding_generation: int
 ) -> str | None:
-    """What a command of this binding is to do."""
+    """The type of a command of this binding."""
     return await connection.fetchval(READ_TYPE, world_id, device_id, command_id, binding_generation)
 
 
 async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:
-    """Nobody is told any more to do what these devices have still to do."""
+    """Cancel all open commands of these devices."""
     await connection.execute(CANCEL_OPEN, world_id, device_ids, now)
 
 
 async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Forget some of what an end user's devices were told; how many commands, 0 when none is left."""
+    """Delete at most `limit` commands of an end user. Returns their number, 0 when none is left."""
     return await connection.fetchval(DELETE_OF_END_USER, world_id, end_user_id, limit)
 
 
 async def delete_one(connection: Connection, world_id: int, device_id: str, command_id: str) -> None:
-    """Forget one command."""
+    """Delete one command."""
     await connection.execute(DELETE_ONE, world_id, device_id, command_id)
 
 
 async def delete_of_devices(connection: Connection, world_id: int, device_ids: list[str]) -> None:
-    """Forget what devices were told."""
+    """Delete all commands of devices."""
     await connection.execute(DELETE_OF_DEVICES, world_id, device_ids)

@@ -1,6 +1,6 @@
 """Commands over HTTP, Wi-Fi grants, and the keys that verify both.
 
-A key scoped to one end user sees what that end user's devices were told, and tells them nothing.
+A key scoped to one end user sees the commands of that end user's devices, and creates none.
 """
 
 from __future__ import annotations

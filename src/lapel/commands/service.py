@@ -1,4 +1,4 @@
-"""The rules of commands: each takes effect at most once, ends by the clock, and is settled by its row."""
+"""The rules of commands: each takes effect at most once and expires by the clock; its row decides."""
 
 from __future__ import annotations
 
@@ -53,18 +53,21 @@ __all__ = [
     "erase_some_of",
 ]
 
-# So that what is handed to a device, all of it at every heartbeat, stays small.
+# Keeps small what a device gets: all open commands with every heartbeat.
 MAX_OPEN = 100
 
 _TTL = timedelta(seconds=300)
-# When the token of a command that never expires ends: the last second that 32 bits count, in 2106.
+# Expiry in the token of a command that never expires: the last second of 32 bits, in 2106.
 _NEVER = 2**32 - 1
 
 _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
 
 
 class Commands:
-    """What can be done with commands."""
+    """Operations on commands.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit, devices: Devices) -> None:
         self._kit = kit
@@ -73,9 +76,11 @@ class Commands:
     async def create(
         self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
     ) -> tuple[Command, bool]:
-        """Tell a device to do something; and whether that is new: the body's key may have told it before.
+        """Create a command for a device. Returns it, and whether it is new: the body's key may have made it.
 
-        Raises NotFound; IdempotencyKeyReused; Conflict for a device that is not bound, or has too much to do.
+        Raises NotFound when there is no such device; IdempotencyKeyReused when the key made another command;
+        Conflict when the device is not bound or has `MAX_OPEN` open commands; InvalidRequest when the
+        `metadata` is too large or too deep.
         """
         now, world_id = self._kit.clock.now(), actor.world_id
         params = params_text(body.params or Params())
@@ -87,7 +92,7 @@ class Commands:
                 connection, world_id, device_id, body.idempotency_key, body.type, params
             )
             if before is not None and not before["present"]:
-                # The job has not come to it yet; to the caller its key is free.
+                # Of a deleted end user, and not removed by the job yet; to the caller its key is free.
                 await queries.delete_one(connection, world_id, device_id, before["id"])
             elif before is not None:
                 if not before["same"]:
@@ -115,12 +120,12 @@ class Commands:
         return self._command(row, actor, device["serial_number"], now), True
 
     async def replayed(self, actor: Actor, stored: Command) -> Command:
-        """The answer of before; one that went with its device is gone from here too. Raises NotFound."""
+        """The stored answer of `create`, for a repeat. Raises NotFound when the command is deleted."""
         await self.read(actor, stored.device_id, stored.id)
         return stored
 
     async def read(self, actor: Actor, device_id: str, command_id: str) -> Command:
-        """One command. Raises NotFound."""
+        """One command. Raises NotFound when the caller reaches no such command."""
         now = self._kit.clock.now()
         async with self._kit.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, device_id, command_id, actor.scoped_to)
@@ -129,7 +134,10 @@ class Commands:
         return self._command(row, actor, row["serial_number"], now)
 
     async def list(self, actor: Actor, device_id: str, query: CommandQuery) -> CommandPage:
-        """Newest first. Raises NotFound."""
+        """One page of a device's commands, newest first.
+
+        Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
+        """
         now, world_id, only = self._kit.clock.now(), actor.world_id, actor.scoped_to
         asked = window(query, f"commands:{device_id}")
         async with self._kit.database.acquire() as connection:
@@ -142,7 +150,10 @@ class Commands:
         return CommandPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def cancel(self, actor: Actor, device_id: str, command_id: str) -> Command:
-        """Take a command back before the device has heard of it. Raises NotFound, Conflict."""
+        """Cancel a command that is not delivered.
+
+        Raises NotFound when there is no such command, Conflict when it is not `pending`.
+        """
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.acquire() as connection:
             row = await queries.cancel(connection, world_id, device_id, command_id, now)
@@ -154,7 +165,7 @@ class Commands:
         raise Conflict(f"Only a `pending` command can be cancelled; this one is `{_status(row, now)}`.")
 
     async def peek(self, actor: Actor, device_id: str) -> PendingCommands:
-        """What the calling device has still to do, without handing it over. Raises Forbidden."""
+        """The open commands of the calling device, not delivered by this. Raises Forbidden for another id."""
         _check_own(actor, device_id)
         now = self._kit.clock.now()
         async with self._kit.database.acquire() as connection:
@@ -164,7 +175,10 @@ class Commands:
         return self._pending(rows, actor, now)
 
     async def hand_over(self, actor: Actor, device_id: str) -> PendingCommands:
-        """What the calling device has still to do, delivered with this. Raises Forbidden, Unauthorized."""
+        """Deliver the open commands of the calling device.
+
+        Raises Forbidden for another device's id, Unauthorized when the caller's binding ended meanwhile.
+        """
         _check_own(actor, device_id)
         now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
         async with self._kit.database.acquire() as connection:
@@ -179,9 +193,11 @@ class Commands:
         return self._pending(rows, actor, now)
 
     async def report(self, actor: Actor, device_id: str, command_id: str, told: Report) -> Command:
-        """What the calling device did; the same again is answered alike. Of earlier bindings there is none.
+        """The result of a command, from the calling device; the same report again gets the same answer.
 
-        Raises NotFound, Conflict, Forbidden.
+        Raises Forbidden for another device's id; NotFound when this binding has no such command; Conflict
+        when the command has ended, or was reported differently; InvalidRequest when `result` or `error` is
+        too large or too deep.
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
@@ -209,10 +225,10 @@ class Commands:
         said: tuple[str, str | None, str | None],
         now: datetime,
     ) -> asyncpg.Record | None:
-        """A device that was reset forgets its wearer: its binding ends with the report. None if not open."""
+        """Report a factory reset, which ends the device's binding. None if the command is not open."""
         world_id, generation = actor.world_id, actor.binding_generation
         async with connection.transaction():
-            # As whatever ends a binding: the device's row comes before its commands'.
+            # As everything that ends a binding: lock the device's row before its commands'.
             await queries.hold_device(connection, world_id, actor.id)
             row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
             if row is not None:
@@ -220,7 +236,10 @@ class Commands:
         return row
 
     async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:
-        """Leave to change a device's Wi-Fi for a while; nothing is stored. Raises NotFound."""
+        """Sign a grant to change a device's Wi-Fi for a while; nothing is stored.
+
+        Raises NotFound when there is no such device.
+        """
         issued = int(self._kit.clock.now().timestamp())
         async with self._kit.database.acquire() as connection:
             device = await queries.read_device(connection, actor.world_id, device_id, None)
@@ -244,13 +263,13 @@ class Commands:
         )
 
     def keys(self) -> KeySet:
-        """What verifies every grant that can still be good."""
+        """The public keys for every grant that can still be valid."""
         return self._kit.signer.key_set
 
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
     ) -> Command:
-        """A command as every answer shows it, with its token signed. `mode`: of its world. Some 50 µs."""
+        """A command as every answer shows it, with a signed token; some 50 µs. `mode` is its world's."""
         claims = GrantClaims(
             sub=stored.device_id,
             aud=f"device:{serial_number}",
@@ -314,19 +333,19 @@ class Commands:
 
 
 async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:
-    """What happens to commands when their devices' bindings end."""
+    """Cancel the open commands of devices, in the transaction that ends their bindings."""
     await queries.cancel_open(connection, world_id, device_ids, now)
 
 
 async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """What happens to commands after their end user is deleted; how many of them, 0 for no more."""
+    """Delete at most `limit` commands of a deleted end user. Returns their number, 0 when none is left."""
     return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 
 
 async def erase_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
-    """What happens to commands when their devices are deleted."""
+    """Delete the commands of devices, in the transaction that deletes them."""
     await queries.delete_of_devices(connection, world_id, device_ids)
 
 
@@ -346,7 +365,10 @@ def _status(row: asyncpg.Record, now: datetime) -> str:
 
 
 def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
-    """The row of a report that changed nothing, if it said the same before. Raises whatever else it is."""
+    """The row of a report that changed nothing, if the stored report is the same.
+
+    Raises NotFound without a row, Conflict when the report differs or the command has ended.
+    """
     if row is None:
         raise _unknown()
     if row["same"]:

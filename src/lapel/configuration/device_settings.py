@@ -1,7 +1,7 @@
 """A device's settings: two sections of the configuration, without levels, and two of the device's own.
 
-Only what was set is stored and shown; what is missing is left to the device. An object that is there as a
-whole or not at all (`off_peak_hours`) has defaults in the place of what a client leaves out.
+Only fields that were set are stored and shown; the device decides the others. An object that is present as a
+whole or not at all (`off_peak_hours`) has defaults for the fields that a client leaves out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["uplo
 
 
 def changed(stored: Document, change: Mapping[str, object], at: str) -> Document:
-    """The settings after a JSON Merge Patch (RFC 7396), from which unknown fields are left out.
+    """The settings after a JSON Merge Patch (RFC 7396), whose unknown fields are ignored.
 
     Raises InvalidRequest for a value that a field does not take, with `at` before its path as `param`.
     """
@@ -55,7 +55,7 @@ def changed(stored: Document, change: Mapping[str, object], at: str) -> Document
 
 
 def valid(stored: Document) -> Document:
-    """What is known and valid of stored settings; sections in which nothing is set are missing."""
+    """The known and valid fields of stored settings; sections in which nothing is set are left out."""
     found = {
         name: _whole(section, flat(section, stored.get(name, {}))) for name, section in _SETTINGS.items()
     }
@@ -84,7 +84,7 @@ def _patched(section: Section, stored: Document, change: Document, at: str) -> d
 
 
 def _whole(section: Section, found: dict[str, Value]) -> dict[str, Value]:
-    """With the defaults of what is missing in an object that is there as a whole or not at all."""
+    """Add defaults for missing fields of an object that is present as a whole or not at all."""
     begun = {path.partition(".")[0] for path in found} & section.optional
     defaults: dict[str, Any] = {
         field.path: field.default for field in section.fields if field.path.partition(".")[0] in begun

@@ -1,6 +1,6 @@
-"""What a field of a configuration may hold, and what counts when two levels set it.
+"""The types of a configuration's fields: the values that they take, and how two levels are merged.
 
-Every `merge` here is associative: it does not matter in which order neighbouring levels are joined.
+Every `merge` here is associative: neighbouring levels may be merged in any order.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Schema: TypeAlias = dict[str, Any]
 
 
 class Kind(ABC):
-    """A type of field, of which the nearest level counts unless it says otherwise."""
+    """A type of field. The nearest level counts, unless a subclass overrides `merge`."""
 
-    # What counts when several levels set it, in words.
+    # The merge rule, in words.
     rule: ClassVar[str] = "the nearest level"
 
     @property
@@ -30,14 +30,14 @@ class Kind(ABC):
 
     @abstractmethod
     def check(self, value: object, param: str) -> Value:
-        """The value to store. Raises InvalidRequest, naming `param`."""
+        """The value to store. Raises InvalidRequest, naming `param`, when the field does not take it."""
 
     def merge(self, lower: Value, upper: Value) -> Value:  # noqa: ARG002 - for those that need it
-        """What counts of a broader level's value and a nearer level's, both of which were checked."""
+        """The value of a broader (`lower`) and a nearer level (`upper`); both are checked."""
         return upper
 
     def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
-        """What counts over the built-in default: no bound for the levels, they may be laxer than it."""
+        """The value of the levels over the built-in default, which is no bound: levels may be laxer."""
         return value
 
 
@@ -94,7 +94,7 @@ class Number(Kind):
 class Idle(Kind):
     """Seconds until something sleeps, `least` to `most`; 0: at once; -1: never.
 
-    What is above 0 and shorter than `least` becomes `least`.
+    A value above 0 and below `least` becomes `least`.
     """
 
     least: int
@@ -113,7 +113,7 @@ class Idle(Kind):
 
 @dataclass(frozen=True)
 class Limit(Whole):
-    """A whole number of which the smallest counts, whatever level it is on; `unlimited` is above all."""
+    """A whole number; the smallest of all levels counts, and `unlimited` is above every number."""
 
     unlimited: int | None = None
     rule: ClassVar[str] = "the smallest of all levels"
@@ -141,7 +141,7 @@ class Word(Kind):
 
 @dataclass(frozen=True)
 class Strictest(Word):
-    """One of some words, from lax to strict, of which the strictest counts, whatever level it is on."""
+    """One of some words, ordered from lax to strict; the strictest of all levels counts."""
 
     rule: ClassVar[str] = "the strictest of all levels"
 
@@ -182,7 +182,7 @@ class Words(Kind):
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A string of a form: `form` is its regular expression of ASCII, `meaning` says it in words."""
+    """A string: `form` is its regular expression (ASCII), `meaning` the same in words."""
 
     form: str
     meaning: str
@@ -200,7 +200,7 @@ class Text(Kind):
 
 
 def whole(value: object, param: str) -> int:
-    """A JSON integer, also one that is written with a point (`256.0`). Raises InvalidRequest."""
+    """A JSON integer, also one written with a point (`256.0`). Raises InvalidRequest for another value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -209,7 +209,7 @@ def whole(value: object, param: str) -> int:
 
 
 def refused(param: str, reason: str) -> InvalidRequest:
-    """What a client hears of a value that a field does not take."""
+    """The error for a value that a field does not take."""
     return InvalidRequest(f"`{param}` {reason}.", param=param, reason=reason)
 
 

@@ -1,6 +1,6 @@
-"""Overrides: how a write changes one, and what several levels of them come to.
+"""Overrides: how a write changes one, and how those of several levels are merged into one value.
 
-An override is handled flat, as values by dotted path: joining objects deeply is then joining path by
+An override is handled flat, as values by dotted path, so that a deep merge of objects is a merge path by
 path, each by its field's rule. Documents (as clients and the database have them) are nested.
 """
 
@@ -15,7 +15,7 @@ from lapel.configuration.kinds import Value, refused
 from lapel.configuration.sections import Section
 from lapel.foundation.errors import InvalidRequest
 
-# So much of a path of the client's own making is told back.
+# At most so many characters of an unknown path are repeated in an error.
 _SHOWN = 128
 
 Flat: TypeAlias = Mapping[str, Value]
@@ -23,7 +23,7 @@ Document: TypeAlias = dict[str, Any]
 
 
 def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
-    """What a broader and a nearer override come to; associative."""
+    """Merge a broader and a nearer override; associative."""
     merged = dict(lower)
     for path, value in upper.items():
         merged[path] = section.by_path[path].kind.merge(merged[path], value) if path in merged else value
@@ -31,10 +31,10 @@ def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
 
 
 def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
-    """The whole value under overrides, broadest first.
+    """The whole value of a section under overrides, broadest first.
 
-    A default is the broadest level of all, but no bound: a limit may be raised above it. Every field is
-    there, except those that are shown when set only.
+    A default is the broadest level of all, but no bound: an override may raise a limit above it. The value
+    has every field, except unset ones that are shown only when set.
     """
     found = reduce(lambda lower, upper: merge(section, lower, upper), overrides, dict[str, Value]())
     unset = {each for each in section.optional if not any(path.startswith(f"{each}.") for path in found)}
@@ -52,9 +52,10 @@ def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
 
 
 def patched(section: Section, override: Flat, change: Mapping[str, object]) -> dict[str, Value]:
-    """An override after a PATCH: null clears a field or an object of them, lists go place by place.
+    """An override after a PATCH: null clears a field or a whole object, as in JSON Merge Patch (RFC 7396).
 
-    Raises InvalidRequest for what the section does not have or take, with `param` as a dotted path.
+    Unlike there, lists are merged place by place. Raises InvalidRequest for a field or value that the section
+    does not take, with `param` as a dotted path.
     """
     after = dict(override)
     for path, value in leaves(section, change):
@@ -70,7 +71,7 @@ def patched(section: Section, override: Flat, change: Mapping[str, object]) -> d
 
 
 def flat(section: Section, document: Document) -> dict[str, Value]:
-    """A stored override by paths; fields and values that this version does not take are passed over."""
+    """A stored override by paths; fields and values that this version does not take are skipped."""
     found: dict[str, Value] = {}
     for field in section.fields:
         value: Any = document
@@ -100,10 +101,10 @@ def _put(document: Document, path: str, value: Value | None) -> None:
 def leaves(
     section: Section, change: Mapping[str, object], prefix: str = "", *, at: str = "", lenient: bool = False
 ) -> Iterable[tuple[str, object]]:
-    """(path, value) of every field that a change names; of an object that it clears, the object's.
+    """(path, value) of every field that a change names; (path, None) of an object that it clears.
 
-    Raises InvalidRequest for a value in the place of an object, and for an unknown field unless `lenient`,
-    with `at` before the path as `param`.
+    Raises InvalidRequest for a value in place of an object, and for an unknown field unless `lenient`. The
+    error's `param` is `at` and the path.
     """
     for name, value in change.items():
         path = f"{prefix}{name}"

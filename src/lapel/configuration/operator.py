@@ -1,4 +1,4 @@
-"""The organizations' level, which the operator alone writes: it counts in all projects of an organization."""
+"""The organizations' level, which only the operator writes: it applies to all projects of an organization."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class OperatorConfiguration:
-    """The configuration of an organization: the only one there is, unless one is named.
+    """The configuration of an organization: the only one, unless one is named.
 
-    Everything here raises NotFound for an unknown organization or section, and Conflict when there are
-    several organizations to choose from.
+    Every method raises NotFound for an unknown organization or section, Conflict when there are several
+    organizations to choose from, and Unavailable while the database is away.
     """
 
     def __init__(self, kit: Kit, *, mode: Mode, organization_id: str | None = None) -> None:
@@ -41,12 +41,15 @@ class OperatorConfiguration:
         return {name: shown(section, rows) for name, section in SECTIONS.items()}
 
     async def patch(self, section: str, change: Mapping[str, object]) -> ConfigValue:
-        """Change the override; null clears a field of it. Raises InvalidRequest."""
+        """Change the override; null clears a field of it.
+
+        Raises InvalidRequest for a field or value that the section does not take.
+        """
         found = section_at(section, "organization")
         return await self._write(section, lambda now: patched(found, now, change))
 
     async def clear(self, section: str) -> ConfigValue:
-        """Take the override away, if there is one."""
+        """Delete the override, if there is one."""
         return await self._write(section, lambda _: {})
 
     async def _write(self, name: str, change: Change) -> ConfigValue:

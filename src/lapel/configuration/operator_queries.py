@@ -1,4 +1,4 @@
-"""All SQL of the organizations' level, which is the operator's: it lies above worlds, one per mode."""
+"""All SQL of the organizations' level, which only the operator writes: above worlds, one per mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lapel.foundation.actors import Mode
     from lapel.foundation.database import Connection
 
-    # Where an override lies: organization, mode, section.
+    # The place of an override: organization, mode, section.
     At = tuple[str, Mode, str]
 
 LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
@@ -30,7 +30,7 @@ SELECT w.id FROM worlds w JOIN projects p ON p.id = w.project_id
 WHERE p.organization_id = $1 AND w.mode = $2 ORDER BY w.id FOR NO KEY UPDATE OF w
 """
 
-# As in queries.py: before the statement that takes the revision.
+# As in queries.py: taken before the statement that takes the revision.
 LOCK_ORGANIZATION = "SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || $1::text, 0))"
 RAISE_WORLDS = "UPDATE worlds SET config_revision = $2 WHERE id = ANY($1::bigint[])"
 
@@ -59,13 +59,13 @@ async def list_overrides(connection: Connection, organization_id: str, mode: Mod
 
 
 async def hold(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
-    """The organization's worlds of a mode; they and the organization are ours until the transaction ends."""
+    """The organization's worlds of a mode; locks them and the organization until the transaction ends."""
     await connection.execute(HOLD_ORGANIZATION, organization_id)
     return [row["id"] for row in await connection.fetch(HOLD_WORLDS, organization_id, mode)]
 
 
 async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:
-    """The next revision, given to the worlds, which the caller holds."""
+    """Give the next revision to the worlds, which the caller has locked."""
     await connection.execute(LOCK_ORGANIZATION, organization_id)
     revision: int = await connection.fetchval(NEXT_REVISION)
     await connection.execute(RAISE_WORLDS, worlds, revision)
@@ -73,15 +73,15 @@ async def raise_revision(connection: Connection, organization_id: str, worlds: l
 
 
 async def read_override(connection: Connection, at: At) -> str | None:
-    """What an organization says of a section."""
+    """An organization's override as JSON text, if there is one."""
     return await connection.fetchval(READ_OVERRIDE, *at)
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
-    """Let an organization say this of a section, and nothing else."""
+    """Store an organization's override (JSON text), in place of the one before."""
     await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
 
 
 async def delete_override(connection: Connection, at: At) -> None:
-    """Let an organization say nothing of a section."""
+    """Delete an organization's override."""
     await connection.execute(DELETE_OVERRIDE, *at)

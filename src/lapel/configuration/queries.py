@@ -2,8 +2,8 @@
 
 What a device sees is the greatest revision of its world, its end user and itself (see `REVISION`). It must
 rise with every change that the device may read, so writers whose changes concern the same device must take
-their revisions in the order in which they commit. Therefore each holds the row of what its override belongs
-to, then takes a lock of the organization, and then the revision; it waits for no such row after that.
+their revisions in the order in which they commit. Therefore each writer locks the row of its override's
+subject, then takes a lock of the organization, and then the revision; after that it waits for no such row.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from lapel.configuration.sections import Level
     from lapel.foundation.database import Connection
 
-    # Where an override lies: world, level, the id of what it belongs to ('' for the project), section.
+    # The place of an override: world, level, the id of its subject ('' for the project), section.
     At = tuple[int, Level, str, str]
 
-# Every override that concerns a world ($1), an end user and a device: each branch walks along a primary key.
+# Every override that applies to a world ($1), an end user and a device; each branch scans a primary key.
 _OVERRIDES = """
 SELECT 'organization' AS level, o.section, o.value
 FROM worlds w
@@ -42,8 +42,8 @@ WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}
 # $2, $3: the ids of an end user and a device, or NULL.
 RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text")
 
-# For an end user and for a device (with who wears it now). No row when there is none, one of NULLs when
-# nothing is set. $3: the end user that the caller may see; NULL for one who may see all.
+# For an end user, and for a device with its present wearer. No row when there is no such subject, one row of
+# NULLs when nothing is set. $3: the only end user that the caller may see; NULL: all.
 RESOLVE_END_USER = f"""
 WITH subject AS MATERIALIZED (
     SELECT e.id FROM end_users e
@@ -62,7 +62,7 @@ WITH subject AS MATERIALIZED (
 SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
 """
 
-# Who writes an override holds what it belongs to.
+# A writer of an override locks its subject.
 HOLD_WORLD = "SELECT 1 FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
 HOLD_END_USER = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
@@ -71,8 +71,8 @@ HOLD_DEVICE = """
 SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# Statements of their own, before the one that takes the revision: who waited here takes a later one. What
-# concerns one device only shares the lock: its row already orders those who write there.
+# Separate statements, before the one that takes the revision, so that a transaction that waited here takes a
+# later revision. Writers of one device only share the lock, because the device's row already orders them.
 LOCK_ORGANIZATION_OF_WORLD = """
 SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || p.organization_id, 0))
 FROM worlds w JOIN projects p ON p.id = w.project_id WHERE w.id = $1
@@ -109,26 +109,26 @@ DELETE FROM config_overrides WHERE world_id = $1 AND level = $2 AND subject_id =
 async def resolve(
     connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
 ) -> list[asyncpg.Record]:
-    """Every override (`level`, `section`, `value`) that concerns them."""
+    """Every override (`level`, `section`, `value`) that applies to an end user and a device."""
     return await connection.fetch(RESOLVE, world_id, end_user_id, device_id)
 
 
 async def resolve_end_user(
     connection: Connection, world_id: int, end_user_id: str, only: str | None
 ) -> list[asyncpg.Record]:
-    """The same of one end user; no row at all, not even one of NULLs, if the caller may not see it."""
+    """As `resolve`, of one end user; no row at all, not even one of NULLs, if the caller may not see it."""
     return await connection.fetch(RESOLVE_END_USER, world_id, end_user_id, only)
 
 
 async def resolve_device(
     connection: Connection, world_id: int, device_id: str, only: str | None
 ) -> list[asyncpg.Record]:
-    """The same of one device and who wears it."""
+    """As `resolve_end_user`, of one device and its wearer."""
     return await connection.fetch(RESOLVE_DEVICE, world_id, device_id, only)
 
 
 async def hold(connection: Connection, world_id: int, level: Level, subject_id: str) -> bool:
-    """Whether there is what an override of this level belongs to; if so it is ours until the end."""
+    """Whether there is such a subject; if so, its row is locked until the transaction ends."""
     if level == "device":
         return await connection.fetchval(HOLD_DEVICE, world_id, subject_id) is not None
     if level == "end_user":
@@ -137,7 +137,7 @@ async def hold(connection: Connection, world_id: int, level: Level, subject_id: 
 
 
 async def raise_revision(connection: Connection, world_id: int, level: Level, subject_ids: list[str]) -> int:
-    """The next revision, given to what the caller holds: the world, one end user, or devices."""
+    """Give the next revision to rows that the caller has locked: the world, one end user, or devices."""
     if level == "device":
         await connection.execute(SHARE_ORGANIZATION_OF_WORLD, world_id)
         revision: int = await connection.fetchval(NEXT_REVISION)
@@ -153,22 +153,22 @@ async def raise_revision(connection: Connection, world_id: int, level: Level, su
 
 
 async def read_override(connection: Connection, at: At) -> str | None:
-    """What a level says of a section."""
+    """An override as JSON text, if there is one."""
     return await connection.fetchval(READ_OVERRIDE, *at)
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
-    """Let a level say this of a section and nothing else."""
+    """Store an override (JSON text), in place of the one before."""
     await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
 
 
 async def delete_override(connection: Connection, at: At) -> None:
-    """Let a level say nothing of a section."""
+    """Delete an override."""
     await connection.execute(DELETE_OVERRIDE, *at)
 
 
 async def delete_overrides(
     connection: Connection, world_id: int, level: Level, subject_ids: list[str]
 ) -> None:
-    """Let what is being deleted say nothing at all."""
+    """Delete all overrides of subjects that are being deleted."""
     await connection.execute(DELETE_OVERRIDES, world_id, level, subject_ids)

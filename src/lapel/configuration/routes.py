@@ -1,7 +1,7 @@
 """The configuration over HTTP.
 
-A key scoped to one end user reads the configuration of that end user and of their devices, and writes none:
-how devices work is the project's to say.
+A key scoped to one end user reads the configuration of that end user and of their devices, and writes none,
+because the project decides how devices work.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHANGE = (
 
 
 class _Level:
-    """The routes of one level; `parameter` is the path's name of what the overrides belong to."""
+    """The routes of one level; `parameter` is the path's parameter for the subject of the overrides."""
 
     def __init__(
         self,

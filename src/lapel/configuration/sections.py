@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from lapel.configuration.kinds import Flag, Idle, Kind, Limit, Strictest, Text, Value, Whole, Word, Words
 
-# From the broadest to the nearest; below them all are the built-in defaults.
+# From the broadest to the nearest; the built-in defaults are broader than all of them.
 Level: TypeAlias = Literal["organization", "project", "end_user", "device"]
 Source: TypeAlias = Literal["default"] | Level
 LEVELS: tuple[Level, ...] = ("organization", "project", "end_user", "device")
@@ -32,7 +32,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the configuration that is read and written as one."""
+    """A part of the configuration that is read and written as a whole."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""The rules of the configuration: overrides on levels, resolved, audited and revisioned."""
+"""The rules of the configuration: overrides on levels, resolved, audited and with revisions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection
     from lapel.foundation.kit import Kit
 
-# An override before and after a write.
+# Gives the override after a write, from the one before.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
 
-# SQL of what a device is told, of a row `d` of devices and `w` of their worlds: it rises whenever what may be
-# read here for the device changes.
+# SQL of a device's configuration revision, of rows `d` of devices and `w` of worlds. It rises with every
+# change of what may be read here for the device.
 REVISION = """greatest(w.config_revision, d.config_revision, (
     SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
 ))"""
@@ -40,7 +40,10 @@ _UNKNOWN = {
 
 
 class Configuration:
-    """What can be done with the configuration of a world."""
+    """Operations on the configuration of a world.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
@@ -50,7 +53,7 @@ class Configuration:
         return ConfigDefinitions(data=list(DEFINITIONS.values()))
 
     def definition(self, section: str) -> ConfigDefinition:
-        """One section. Raises NotFound."""
+        """One section. Raises NotFound when there is none of this name."""
         return DEFINITIONS[section_named(section).name]
 
     async def resolved(
@@ -63,13 +66,13 @@ class Configuration:
         }
 
     async def read_all(self, actor: Actor, level: Level, subject_id: str) -> ConfigValues:
-        """Every section on a level. Raises NotFound."""
+        """Every section on a level. Raises NotFound when the caller reaches no such subject."""
         async with self._kit.database.acquire() as connection:
             rows = await self._rows(connection, actor, level, subject_id)
         return ConfigValues(data={name: shown(section, rows) for name, section in SECTIONS.items()})
 
     async def read(self, actor: Actor, level: Level, subject_id: str, section: str) -> ConfigValue:
-        """One section on a level. Raises NotFound."""
+        """One section on a level. Raises NotFound when the caller reaches no such subject, or section."""
         wanted = section_named(section)
         async with self._kit.database.acquire() as connection:
             return shown(wanted, await self._rows(connection, actor, level, subject_id))
@@ -77,45 +80,56 @@ class Configuration:
     async def patch(
         self, actor: Actor, level: Level, subject_id: str, section: str, body: msgspec.Struct
     ) -> ConfigValue:
-        """Change a level's override; null clears a field of it. Raises NotFound, InvalidRequest."""
+        """Change a level's override; null clears a field of it.
+
+        Raises NotFound when there is no such subject or section, InvalidRequest for a field or value that the
+        section does not take, or a section that this level cannot set.
+        """
         found, change = section_at(section, level), fields_of(body)
         return await self._write(actor, level, subject_id, found, lambda now: patched(found, now, change))
 
     async def put(self, actor: Actor, project_id: str, section: str, body: msgspec.Struct) -> ConfigValue:
-        """Replace the project's override. Raises NotFound, InvalidRequest."""
+        """Replace the project's override. Raises what `patch` raises; NotFound for another project's id."""
         if project_id != actor.project_id:
             raise NotFound(_UNKNOWN["project"])
         found, change = section_at(section, "project"), fields_of(body)
         return await self._write(actor, "project", "", found, lambda _: patched(found, {}, change))
 
     async def clear(self, actor: Actor, level: Level, subject_id: str, section: str) -> None:
-        """Take a level's override away, if there is one. Raises NotFound, InvalidRequest."""
+        """Delete a level's override, if there is one.
+
+        Raises NotFound when there is no such subject or section, InvalidRequest for a section that this level
+        cannot set.
+        """
         await self._write(actor, level, subject_id, section_at(section, level), lambda _: {})
 
     async def raise_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
     ) -> None:
-        """For binding and unbinding, which hold the devices' rows: another end user's level counts now."""
+        """Raise the revision of devices that are bound or unbound: another end user's overrides apply now.
+
+        The caller has locked the devices' rows.
+        """
         if device_ids:
             await queries.raise_revision(connection, world_id, "device", device_ids)
 
     async def forget_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
     ) -> None:
-        """What happens to the overrides of devices that are deleted."""
+        """Delete the overrides of devices, in the transaction that deletes them."""
         await queries.delete_overrides(connection, world_id, "device", device_ids)
 
     async def forget_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
-        """What happens to the overrides of an end user who is deleted, and to what the log says of them."""
+        """Delete the overrides of an end user who is being deleted, and erase their audit entries."""
         await queries.delete_overrides(connection, world_id, "end_user", [end_user_id])
         await audit.erase(connection, world_id, end_user_id)
 
     async def _write(
         self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
     ) -> ConfigValue:
-        """Change an override, with its revision and its audit entry; nothing is written when it stays."""
+        """Change an override, with its revision and audit entry; writes nothing when it does not change."""
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
             if not await queries.hold(connection, world_id, level, subject_id):
@@ -152,7 +166,7 @@ class Configuration:
 
 
 def change_of(level: Level, subject_id: str, section: Section, before: Flat, after: Flat) -> audit.Change:
-    """A changed override as the audit log has it: null where there is none."""
+    """A changed override as an audit entry: null where there is none."""
     return audit.Change(
         action="config.updated" if after else "config.cleared",
         resource_type=level,

@@ -1,4 +1,4 @@
-"""What comes round about heartbeats."""
+"""The background work of heartbeats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def schedules(service: Heartbeats) -> tuple[Schedule, ...]:
-    """Look for silent devices, and for diagnostics that are too old."""
+    """The schedules: find silent devices, delete old diagnostics."""
     return (
         Schedule(name="heartbeats.silent", expression="* * * * *", handler=service.sweep),
         Schedule(name="heartbeats.diagnostics", expression="23 * * * *", handler=service.prune),

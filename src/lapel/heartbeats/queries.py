@@ -1,8 +1,8 @@
 """All SQL of heartbeats.
 
-A heartbeat is one statement, and a second one when something waits for the device. It changes no indexed
-column but `heartbeat_slot`, every ten minutes, so that PostgreSQL writes the row's new version beside the old
-one and touches no index (HOT).
+A heartbeat is one statement, and a second one when something waits for the device. The only indexed column
+that it changes is `heartbeat_slot`, every ten minutes. So PostgreSQL writes the row's new version beside the
+old one and touches no index (heap-only tuples: src/backend/access/heap/README.HOT in its source).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CHARGED_PERCENT = 20
 # A row's slot is this many minutes old at most while heartbeats come.
 _SLOT_MINUTES = 10
 
-# What an event takes in its row beside its text.
+# Bytes of an event's row beside its text.
 _EVENT_ROW_BYTES = 128
 
 _UNTOLD = '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}'
 
-# What device is meant is said by each statement. $3 is the present; NULL in $4 to $12 is what was not told;
-# $14 is the connection that the heartbeat came through, NULL when that is unknown.
+# Each statement adds its own condition for the device. $3 is the present time; $4 to $12 are NULL where the
+# heartbeat does not report the value; $14 is the connection that it came through, NULL when unknown.
 _SET = f"""
     last_seen_by = $14::text,
     battery_percent = coalesce($4::integer, d.battery_percent),
@@ -61,9 +61,9 @@ _IDLE = """,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
     initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by END"""
 
-# Any state. A recording that the device makes now is its wearer's and has no end yet, and its row is made
-# about when it began. It is the server's doing (`remote`) if the device took up a command to record since the
-# heartbeat before.
+# $11 is any state. The device's current recording belongs to its wearer and has no end yet, and its row was
+# created about when it began. It is `remote` if a command to record was delivered or executed since the
+# heartbeat before, else `local`.
 _ACTIVE = """,
     active_since = CASE WHEN $11::text IS NULL THEN d.active_since
         WHEN $11 = 'recording' THEN coalesce(d.active_since, $3) END,
@@ -84,8 +84,9 @@ _ACTIVE = """,
               AND greatest(c.delivered_at, c.executed_at) >= coalesce(d.last_heartbeat_at, '-infinity'))
             THEN 'remote' ELSE 'local' END) END"""
 
-# `waiting`: there is something to hear, which another statement then tells. Whatever a statement might do it
-# opens and locks each time, and nearly all heartbeats hear nothing.
+# `waiting`: commands or an offer wait for the device; then HEAR reads them. They are not in this statement,
+# because PostgreSQL opens and locks all tables of a statement each time, and nothing waits for nearly all
+# heartbeats.
 _RETURNING = f"""
 RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
     w.project_id, w.mode, {REVISION} AS config_revision,
@@ -98,9 +99,9 @@ RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation
           AND a.deadline_at > $3) AS waiting"""
 _RETURNING_TOO = f"{_RETURNING}, d.diagnostics_taken"
 
-# What the device may still add to its diagnostics today: $18 is the day (since 1970), $19 how many bytes it
-# may add in one, 0 for any number. What is new in this heartbeat is taken as a whole or not at all. A world
-# that has too many rows (foundation/row_quota.py) takes none.
+# The daily limit of a device's diagnostics: $18 is the day (days since 1970), $19 the bytes that it may add
+# in one day, 0: any number. The new events of a heartbeat are stored all or none. A world that has too many
+# rows (foundation/row_quota.py) stores none.
 _USED = "CASE WHEN d.diagnostics_day = $18::integer THEN coalesce(d.diagnostics_bytes, 0) ELSE 0 END"
 _NEW = f"""(SELECT coalesce(sum(octet_length(event.body) + {_EVENT_ROW_BYTES}), 0)
     FROM unnest($16::text[], $17::text[]) AS event (id, body)
@@ -112,7 +113,7 @@ _COUNTED = f""",
     diagnostics_day = $18, diagnostics_taken = {_TAKEN},
     diagnostics_bytes = {_USED} + CASE WHEN {_TAKEN} THEN {_NEW} ELSE 0 END"""
 
-# Of what is not taken, that may be stored already: the device is told so each time.
+# Events that are not taken now may be stored already; the answer names those each time.
 _KEPT = """, kept AS (
     INSERT INTO device_diagnostics
         (world_id, device_id, event_id, end_user_id, schema_version, body, received_at)
@@ -126,8 +127,8 @@ SELECT beat.*, CASE WHEN NOT beat.diagnostics_taken THEN (
     WHERE k.world_id = beat.world_id AND k.device_id = beat.id AND k.event_id = ANY($16)) END AS stored_before
 FROM beat"""
 
-# $1: the hash of the device's token; $2: the device's id, or NULL for whichever it is. Whoever unbinds or
-# binds the device at the same moment holds its row, and what is compared here is compared again afterwards.
+# $1: the hash of the device's token; $2: the device's id, NULL: any. A concurrent unbinding or binding locks
+# the device's row; PostgreSQL checks these conditions again after it has waited for that lock.
 _OF_DEVICE = """
 FROM device_tokens t JOIN worlds w ON w.id = t.world_id
 WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
@@ -138,8 +139,8 @@ WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.devic
 _OF_KEY = """
 FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
 
-# Two of each, since what a statement could do is paid for by every one: the first for nearly all heartbeats,
-# the second for those of a device that records, or that come with diagnostic events ($15 to $19).
+# Two statements each, because every execution pays for all that a statement could do. The short one is for
+# nearly all heartbeats, the full one for a device that records or sends diagnostic events ($15 to $19).
 BEAT_OF_DEVICE = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_DEVICE}{_RETURNING}"
 BEAT_OF_KEY = f"UPDATE devices d SET {_SET}{_IDLE}{_OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
@@ -151,16 +152,16 @@ _DONE = SHOWN_DONE.format(state="$5::text", pending="$6::bigint")
 
 
 def _time(moment: str) -> str:
-    """A time as answers write it."""
+    """SQL that writes a time as answers do."""
     return f"""to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
 _STARTED, _STOPPED = _time("beat.active_since"), _time("$4::timestamptz")
 
-# $1 to $3: the world, the device and the binding under which it called; $4: the present; $5 and $6: the
-# state and the number of waiting recordings that it told, or NULL. One UPDATE settles the commands that this
-# shows to be done and delivers the others. The device's row is held, as whoever unbinds it holds it; what
-# another request ends at the same moment is settled by the command's or the offer's own row.
+# $1 to $3: the world, the device and the binding of the heartbeat; $4: the present time; $5 and $6: the state
+# and the number of waiting recordings that it reports, or NULL. One UPDATE marks commands as executed that
+# the heartbeat shows to be done, and the others as delivered. The device's row is locked, as unbinding locks
+# it. When another request ends a command or an offer at the same moment, its own row decides.
 HEAR = f"""
 WITH beat AS (
     SELECT d.world_id, d.id, d.binding_generation, d.active_since, d.active_recording_id FROM devices d
@@ -200,8 +201,8 @@ WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percen
 RETURNING id
 """
 
-# $1: the slot to begin at; $2: the slot, $3: the moment, before which a device must have been heard last; $4:
-# how many at once.
+# $1: the first slot; $2: the last slot; $3: devices whose last heartbeat is not after this time; $4: how many
+# at once.
 FIND_SILENT = """
 SELECT d.world_id, w.project_id, d.id, d.last_heartbeat_at, d.heartbeat_slot
 FROM devices d JOIN worlds w ON w.id = d.world_id
@@ -221,7 +222,7 @@ DELETE FROM device_diagnostics WHERE ctid = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED))
 """
 
-# What heartbeats told while somebody wore the device; the numbers (battery, storage, …) are the device's own.
+# What heartbeats reported in a binding. The numbers (battery, storage, …) are the device's own and stay.
 FORGET_BINDING = """
 UPDATE devices SET heartbeat_slot = NULL, offline_since = NULL, client_context = NULL,
     active_since = NULL, active_recording_id = NULL, initiated_by = NULL
@@ -242,7 +243,7 @@ SELECT count(*) FROM held
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a heartbeat told: $3 to $14, and $15 to $19 if it takes the full statement."""
+    """What a heartbeat reports: parameters $3 to $14, and $15 to $19 if it needs the full statement."""
 
     facts: tuple[object, ...]
     diagnostics: tuple[int | None, list[str], list[str], int, int] | None
@@ -251,9 +252,9 @@ class Told:
 async def beat_of_device(
     connection: Connection, token_hash: bytes, device_id: str | None, told: Told
 ) -> asyncpg.Record | None:
-    """The device that has this token, as told; None when there is none, or it is not `device_id`.
+    """Store the heartbeat of the device that has this token. None when there is none, or not `device_id`.
 
-    The row says what `_RETURNING` names.
+    The row has the columns of `_RETURNING`.
     """
     if told.diagnostics is None:
         return await connection.fetchrow(BEAT_OF_DEVICE, token_hash, device_id, *told.facts)
@@ -265,7 +266,7 @@ async def beat_of_device(
 async def beat_of_key(
     connection: Connection, world_id: int, device_id: str, told: Told
 ) -> asyncpg.Record | None:
-    """The same for a device of the world; None when there is none."""
+    """Store the heartbeat of a device of the world, as `beat_of_device`. None when there is none."""
     if told.diagnostics is None:
         return await connection.fetchrow(BEAT_OF_KEY, world_id, device_id, *told.facts)
     return await connection.fetchrow(FULL_BEAT_OF_KEY, world_id, device_id, *told.facts, *told.diagnostics)
@@ -280,39 +281,39 @@ async def hear(
     state: str | None,
     pending: int | None,
 ) -> tuple[str | None, str | None]:
-    """What waits for the device, which counts as delivered: its commands and its offer, as JSON.
+    """Deliver what waits for the device: its commands and its offer, as JSON; None: nothing.
 
-    `state` and `pending` are what the heartbeat told; the commands that they show to be done are executed.
+    `state` and `pending` are what the heartbeat reports; commands that they show to be done are executed.
     """
     row = await connection.fetchrow(HEAR, world_id, device_id, binding_generation, now, state, pending)
     return (None, None) if row is None else (row["commands"], row["offer"])
 
 
 async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:
-    """Whether an episode begins with this."""
+    """Begin an episode of low battery. False when one has begun already or the battery is not low."""
     return await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, now) is not None
 
 
 async def find_silent(
     connection: Connection, first_slot: int, last_slot: int, before: datetime, limit: int
 ) -> list[asyncpg.Record]:
-    """Devices whose silence begins to count, held, by `heartbeat_slot`; also world_id, project_id, id and
+    """Lock devices that have gone silent, in the order of `heartbeat_slot`; also world_id, project_id, id and
     last_heartbeat_at."""
     return await connection.fetch(FIND_SILENT, first_slot, last_slot, before, limit)
 
 
 async def begin_offline(connection: Connection, world_id: int, device_ids: list[str]) -> None:
-    """These are silent since they were heard last."""
+    """Mark devices as offline since their last heartbeat."""
     await connection.execute(BEGIN_OFFLINE, world_id, device_ids)
 
 
 async def prune_diagnostics(connection: Connection, before: datetime, limit: int) -> str:
-    """Delete the oldest; the command's tag says how many."""
+    """Delete at most `limit` diagnostics received before `before`, oldest first. Returns the command tag."""
     return await connection.execute(PRUNE_DIAGNOSTICS, before, limit)
 
 
 async def forget_binding(connection: Connection, world_id: int, device_ids: list[str]) -> None:
-    """Forget what these devices told of the time when they were worn."""
+    """Erase what these devices reported in the binding that ends."""
     await connection.execute(FORGET_BINDING, world_id, device_ids)
 
 
@@ -322,5 +323,5 @@ async def delete_of_devices(connection: Connection, world_id: int, device_ids: l
 
 
 async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Delete some diagnostics of the time when this end user wore the devices; how many, 0 for no more."""
+    """Delete at most `limit` diagnostics of this end user's bindings. Returns their number, 0: none left."""
     return await connection.fetchval(DELETE_OF_END_USER, world_id, end_user_id, limit)

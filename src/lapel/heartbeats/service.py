@@ -1,4 +1,4 @@
-"""The rules of heartbeats: what a device tells is kept, and it hears what to do."""
+"""The rules of heartbeats: store what a device reports, answer with its commands and its firmware offer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SWEEP = 500
 _PRUNE = 1000
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
 
-# Commands and an offer, as JSON.
+# Commands and an offer for a device, as JSON.
 _Heard: TypeAlias = tuple[str | None, str | None]
 
 _encode_state = msgspec.json.Encoder().encode
@@ -54,7 +54,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Heartbeats:
-    """What devices tell, and what they hear."""
+    """Takes heartbeats and answers them.
+
+    Every method raises Unavailable while the database is away.
+    """
 
     def __init__(self, kit: Kit, devices: Devices, commands: Commands, firmware: Firmware) -> None:
         self._kit = kit
@@ -65,8 +68,11 @@ class Heartbeats:
     async def of_device(
         self, token_hash: bytes, device_id: str, body: HeartbeatBody
     ) -> tuple[Actor, Heartbeat] | None:
-        """The heartbeat of whichever device has this token; None when that is not `device_id` (or `me`), or
-        the token is not a current one. Raises InvalidRequest."""
+        """A heartbeat from the device that has this token.
+
+        None when the token is not a current one, or its device is not `device_id` (or `me`). Raises
+        InvalidRequest for a malformed event, or when the context or an event is too large.
+        """
         now = self._kit.clock.now()
         told, sent = self._told(body, _connection(body), now)
         own = None if device_id == "me" else device_id
@@ -86,7 +92,11 @@ class Heartbeats:
         return actor, await self._answer(row, heard, body, _accepted(row, sent), now)
 
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
-        """The same for a known caller. Raises Forbidden, Unauthorized, NotFound, InvalidRequest."""
+        """A heartbeat from an authenticated caller: a device, or an app with a key.
+
+        Raises Forbidden when a device names another one, Unauthorized when its token was revoked or replaced
+        meanwhile, NotFound when a key names no device of its world, InvalidRequest as `of_device`.
+        """
         if actor.kind == "device":
             if device_id not in ("me", actor.id):
                 raise Forbidden("A device may send its own heartbeats only.")
@@ -95,7 +105,7 @@ class Heartbeats:
                 raise Unauthorized("This device token was revoked or replaced.")
             return found[1]
         now = self._kit.clock.now()
-        # An app passes on what it hears from its device over Bluetooth.
+        # An app passes on what it receives from its device over Bluetooth.
         told, sent = self._told(body, "ble", now)
         async with self._kit.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
@@ -114,8 +124,8 @@ class Heartbeats:
     async def _answer(
         self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
     ) -> Heartbeat:
-        """What is rare follows here, each in a transaction of its own; whatever does not come to pass because
-        this process ends is done with the device's next heartbeat, as nobody has had an answer."""
+        """The answer. Rare work is done here, each in its own transaction; if the process ends before it, the
+        device has no answer, and its next heartbeat does the work."""
         commands, offer = heard
         if row["low_battery"]:
             await self._begin_low_battery(row, now)
@@ -147,7 +157,7 @@ class Heartbeats:
     async def _ota(
         self, row: asyncpg.Record, heard: str | None, body: HeartbeatBody, now: datetime
     ) -> Manifest | None:
-        """The device's open offer, if it is still one after what the device told of it."""
+        """The device's open offer, unless this heartbeat shows that it was applied or failed."""
         offer = None if heard is None else _decode_offer(heard)
         if offer is not None and offer.version == row["firmware_version"]:
             await self._firmware.applied(row["world_id"], row["id"], offer.version)
@@ -167,10 +177,10 @@ class Heartbeats:
             return None
 
     async def sweep(self) -> int:
-        """Tell of bound devices that have gone silent, once per silence; how many there were."""
+        """Publish `device.offline` for bound devices that have gone silent, once each; their number."""
         now = self._kit.clock.now()
         before, total = now - ONLINE_FOR, 0
-        # Between the silent lie those that are not silent yet: each batch begins where the last one ended.
+        # Devices that still send lie between the silent ones, so a batch begins where the last one ended.
         slot = 0
         while True:
             async with self._kit.database.transaction() as connection:
@@ -188,7 +198,7 @@ class Heartbeats:
             slot = rows[-1]["heartbeat_slot"]
 
     async def prune(self) -> int:
-        """Delete diagnostics that are too old; how many."""
+        """Delete diagnostics older than `DIAGNOSTICS_KEPT`. Returns their number."""
         before, total = self._kit.clock.now() - DIAGNOSTICS_KEPT, 0
         while True:
             async with self._kit.database.transaction() as connection:
@@ -201,27 +211,27 @@ class Heartbeats:
 async def forget_binding(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
-    """What happens when devices are unbound."""
+    """Erase what these devices reported in the binding that ends, in the unbinding transaction."""
     await queries.forget_binding(connection, world_id, device_ids)
 
 
 async def erase_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
-    """What happens when devices are deleted."""
+    """Delete the diagnostics of devices, in the transaction that deletes them."""
     await queries.delete_of_devices(connection, world_id, device_ids)
 
 
 async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """What happens to diagnostics after an end user is deleted; how many of them, 0 for no more."""
+    """Delete at most `limit` diagnostics of a deleted end user. Returns their number, 0 when none is left."""
     return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 
 
 async def _hear(
     connection: Connection, row: asyncpg.Record | None, body: HeartbeatBody, now: datetime
 ) -> _Heard:
-    """What waits for the device whose heartbeat was stored, if one was. That it is delivered is written
-    apart: what does not come to pass because this process ends, waits for the device's next heartbeat."""
+    """What waits for the device whose heartbeat was stored, if one was. A separate statement marks it as
+    delivered: if the process ends before that, it waits for the device's next heartbeat."""
     crash_point("heartbeat:stored")
     if row is None or not row["waiting"]:
         return None, None
@@ -244,7 +254,7 @@ def _minute(moment: datetime) -> int:
 
 
 def _accepted(row: asyncpg.Record, sent: list[str]) -> list[str]:
-    """Those of the sent diagnostic events that are stored now."""
+    """The ids of the sent diagnostic events that are stored now."""
     if not sent or row["diagnostics_taken"]:
         return sent
     before: list[str] = row["stored_before"] or []
@@ -254,12 +264,11 @@ def _accepted(row: asyncpg.Record, sent: list[str]) -> list[str]:
 def _told(
     body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None, daily: int
 ) -> tuple[queries.Told, list[str]]:
-    """What the statements take, and the ids of the diagnostic events in it. Raises InvalidRequest.
+    """The parameters of the statements, and the ids of the diagnostic events in them.
 
-    `connection`: what the heartbeat came through, if that is known. `daily`: how many bytes of events a
-    device may add in a day, 0 for any number.
-
-    On a disk that is nearly full a heartbeat writes itself in place, but its events stay with the device.
+    `connection`: the way on which the heartbeat came, if known. `daily`: bytes of events that a device may
+    add in a day, 0: any number. When the disk is nearly full the heartbeat is stored, because it is written
+    in place, but its events are not: they stay with the device. Raises InvalidRequest.
     """
     context = body.client_context
     facts = (
@@ -289,7 +298,7 @@ def _told(
 
 
 def _connection(body: HeartbeatBody) -> str | None:
-    """What a device says that it is connected through: `wifi`, `cellular` or `ble`, in this order."""
+    """The connection that a device reports; of several, the first of `wifi`, `cellular`, `ble`."""
     if body.connection_type is not None:
         return next((word for told, word in _CONNECTIONS if told in body.connection_type), None)
     flags = body.flags or 0
@@ -309,7 +318,7 @@ def _state(body: HeartbeatBody) -> str | None:
 
 
 def _events(diagnostics: Diagnostics) -> dict[str, str]:
-    """The JSON of each event by its id, as the device wrote that. Raises InvalidRequest."""
+    """The JSON of each event by its id, as the device wrote it. Raises InvalidRequest."""
     found: dict[str, str] = {}
     for number, event in enumerate(diagnostics.events):
         param = f"diagnostics.events[{number}]"

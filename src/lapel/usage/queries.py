@@ -1,4 +1,4 @@
-"""All SQL of the usage of a world: one walk along an index for each figure."""
+"""All SQL of the usage of a world: one index scan for each figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database import Connection
 
-# The rows of a deleted end user's recordings go a batch at a time: those that are still there do not count.
+# A deleted end user's recordings are removed in batches; those that still have rows do not count.
 USAGE = """
 WITH going AS MATERIALIZED (
     SELECT r.id FROM erasures x JOIN recordings r ON r.world_id = $1 AND r.end_user_id = x.resource_id
@@ -30,6 +30,6 @@ SELECT
 
 
 async def usage(connection: Connection, world_id: int, day: date) -> asyncpg.Record:
-    """The figures of a world, of one moment; what was transcribed is of the day (UTC)."""
+    """The figures of a world at one moment: counts, bytes, and milliseconds transcribed on `day` (UTC)."""
     (row,) = await connection.fetch(USAGE, world_id, day)
     return row

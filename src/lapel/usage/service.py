@@ -22,7 +22,10 @@ class Usage:
         self._kit = kit
 
     async def read(self, actor: Actor) -> wire.Usage:
-        """The figures of one moment. Raises Unavailable when counting takes too long."""
+        """The figures of one moment.
+
+        Raises Unavailable when counting takes too long or the database is away.
+        """
         midnight = self._kit.clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._kit.database.acquire() as connection:
             row = await queries.usage(connection, actor.world_id, midnight.date())
