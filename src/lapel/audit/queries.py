@@ -37,7 +37,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 async def list_page(
     connection: Connection, world_id: int, asked: Window, resource_type: str | None, resource_id: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more."""
+    """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if resource_id is not None:
         return await connection.fetch(LIST_OF_RESOURCE, *window, resource_id, resource_type)

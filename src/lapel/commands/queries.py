@@ -213,7 +213,7 @@ async def list_page(
     status: Status | None,
     now: datetime,
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more; `now` decides which commands are `expired`."""
+    """Rows of one page, plus one that tells whether more follow; `now` decides what is `expired`."""
     window = (world_id, device_id, only, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     match status:
         case None:

@@ -1,6 +1,6 @@
 """Commands over HTTP, Wi-Fi grants, and the keys that verify both.
 
-A key scoped to one end user sees the commands of that end user's devices, and creates none.
+A key scoped to one end user sees the commands of that end user's devices, and changes none.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ __all__ = [
 MAX_OPEN = 100
 
 _TTL = timedelta(seconds=300)
-# Expiry in the token of a command that never expires: the last second of 32 bits, in 2106.
+# Expiry in the token of a command that never expires: the last second that fits 32 bits, in 2106.
 _NEVER = 2**32 - 1
 
 _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode

@@ -65,7 +65,7 @@ async def hold(connection: Connection, organization_id: str, mode: Mode) -> list
 
 
 async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:
-    """Give the next revision to the worlds, which the caller has locked."""
+    """Set the next revision on worlds that the caller has locked. Returns it."""
     await connection.execute(LOCK_ORGANIZATION, organization_id)
     revision: int = await connection.fetchval(NEXT_REVISION)
     await connection.execute(RAISE_WORLDS, worlds, revision)

@@ -137,7 +137,7 @@ async def hold(connection: Connection, world_id: int, level: Level, subject_id: 
 
 
 async def raise_revision(connection: Connection, world_id: int, level: Level, subject_ids: list[str]) -> int:
-    """Give the next revision to rows that the caller has locked: the world, one end user, or devices."""
+    """Set the next revision on rows that the caller has locked (world, end user or devices). Returns it."""
     if level == "device":
         await connection.execute(SHARE_ORGANIZATION_OF_WORLD, world_id)
         revision: int = await connection.fetchval(NEXT_REVISION)

@@ -129,7 +129,10 @@ class Configuration:
     async def _write(
         self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
     ) -> ConfigValue:
-        """Change an override, with its revision and audit entry; writes nothing when it does not change."""
+        """Change an override, with its revision and audit entry; writes nothing when it does not change.
+
+        Raises NotFound when there is no such subject, and what `change` raises.
+        """
         now, world_id = self._kit.clock.now(), actor.world_id
         async with self._kit.database.transaction() as connection:
             if not await queries.hold(connection, world_id, level, subject_id):

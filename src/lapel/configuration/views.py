@@ -41,7 +41,7 @@ DEFINITIONS: dict[str, ConfigDefinition] = {
 
 
 def section_named(name: str) -> Section:
-    """Raises NotFound."""
+    """The section of this name. Raises NotFound when there is none."""
     section = SECTIONS.get(name)
     if section is None:
         raise NotFound(f"There is no section of this name. The sections are: {', '.join(SECTIONS)}.")
@@ -49,7 +49,10 @@ def section_named(name: str) -> Section:
 
 
 def section_at(name: str, level: Level) -> Section:
-    """A section that may be overridden on a level. Raises NotFound, InvalidRequest."""
+    """A section that may be overridden on a level.
+
+    Raises NotFound when there is none of this name, InvalidRequest when this level cannot set it.
+    """
     section = section_named(name)
     if level not in section.levels:
         raise InvalidRequest(
@@ -68,7 +71,7 @@ def overrides(section: Section, rows: Iterable[asyncpg.Record]) -> dict[Level, F
 
 
 def shown(section: Section, rows: Iterable[asyncpg.Record]) -> ConfigValue:
-    """What a section comes to under all overrides of it."""
+    """The value of a section under all its overrides, and the nearest level that sets it."""
     found = overrides(section, rows)
     source: Source = max(found, key=LEVELS.index) if found else "default"
     return ConfigValue(

@@ -238,7 +238,7 @@ async def read_many(connection: Connection, world_id: int, device_ids: list[str]
 async def list_page(
     connection: Connection, world_id: int, asked: Window, end_user_id: str | None, bound: bool | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more. `bound` (None: both) does not matter with `end_user_id`."""
+    """Rows of one page, plus one that tells whether more follow. `end_user_id` stands before `bound`."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
         return await connection.fetch(LIST_OF_END_USER, *window, end_user_id)

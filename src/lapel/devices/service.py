@@ -88,10 +88,7 @@ async def hold_device(
 async def mark_synced(
     connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
 ) -> None:
-    """Note that an upload of this device is complete. Call it before recordings are locked.
-
-    `by` is the connection (`wifi`, `ble`, `cellular`), None when unknown.
-    """
+    """Note a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
     await queries.synced(connection, world_id, device_id, by, now)
 
 
@@ -101,10 +98,7 @@ def unknown() -> NotFound:
 
 
 class Devices:
-    """Operations on devices.
-
-    Methods that open a connection raise Unavailable while the database is away.
-    """
+    """Operations on devices. Those that open a connection raise Unavailable while the database is away."""
 
     def __init__(
         self,
@@ -396,10 +390,7 @@ class Devices:
 async def _merged(
     connection: Connection, world_id: int, device_id: str, change: device_settings.Change
 ) -> str:
-    """The device's settings after a change; its row is locked.
-
-    Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong.
-    """
+    """The device's settings after a change; locks its row. Raises NotFound, InvalidRequest as `update`."""
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:
         raise unknown()

@@ -124,7 +124,7 @@ async def read(
 async def list_page(
     connection: Connection, world_id: int, asked: Window, external_id: str | None, only: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more."""
+    """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if only is not None:
         return await connection.fetch(LIST_OWN, *window, only, external_id)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database import Connection, Database
 
 _LISTEN_AGAIN_SECONDS = 1.0
-# A connection whose other end has vanished is detected after at most this time.
+# A connection whose other end has vanished is detected after about this time.
 _PROBE_SECONDS = 30.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class LocalCopies:
         self._listen_dsn = listen_dsn or database.dsn
 
     async def register(self, holder: str, world_id: int, recording_id: str) -> bool:
-        """Register a copy. Whether it may be made: False when the recording is deleted.
+        """Register a copy. True when it may be made, False when the recording is deleted.
 
         The row is committed before the ledger is read, and a deletion writes its entry before it reads the
         rows: if both run at once, at least one sees the other. Raises Unavailable while the database is away.

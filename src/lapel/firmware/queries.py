@@ -197,7 +197,7 @@ async def release(
 async def list_releases(
     connection: Connection, world_id: int, asked: Window, model: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more: what is released for `model`; None: everything."""
+    """Rows of one page, plus one that tells whether more follow: released for `model`; None: all."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if model is None:
         return await connection.fetch(LIST_RELEASES, *window)

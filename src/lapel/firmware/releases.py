@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Long enough for the largest file over a slow radio; each heartbeat brings a new link.
 LINK_SECONDS = 3600
-# Far shorter than `sweeps.ORPHAN_GRACE`, after which the sweep deletes objects without rows.
+# Half of `sweeps.ORPHAN_GRACE`, after which the sweep deletes objects without rows.
 LONGEST_UPLOAD = timedelta(hours=12)
 # Each upload holds some parts of an object in memory.
 _UPLOADS_AT_ONCE = 8
@@ -61,7 +61,7 @@ class _File:
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal."""
+        """SHA-256 (FIPS 180-4), hexadecimal."""
         return self._sha256.hexdigest()
 
     @property
@@ -87,7 +87,7 @@ class Releases:
         The objects are written before their row, so that a row always has its objects.
 
         Raises InvalidRequest when the form is malformed, lacks `bin`, differs from what it declares or took
-        longer than LONGEST_UPLOAD; PayloadTooLarge beyond `max_bytes`; ResourceAlreadyExists when the model
+        longer than LONGEST_UPLOAD; PayloadTooLarge beyond a limit; ResourceAlreadyExists when the model
         has this version; Unavailable when no place is free, the upload is too slow while others wait, or the
         database is away; StoreUnavailable when the store is away.
         """

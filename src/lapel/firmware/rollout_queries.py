@@ -196,7 +196,7 @@ async def read(
 async def list_page(
     connection: Connection, world_id: int, asked: Window, release_id: str, now: datetime
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more."""
+    """Rows of one page, plus one row that tells whether more follow."""
     return await connection.fetch(
         LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, release_id, now
     )

@@ -197,7 +197,11 @@ class Rollouts:
     async def _end_walk(
         self, connection: Connection, rollout: asyncpg.Record, offered: int, now: datetime
     ) -> None:
-        """Save the end of a walk. The rollout is completed when no device was left and no offer is open."""
+        """Save the end of a walk. The next one looks for devices that were added meanwhile.
+
+        The rollout is completed when the walk made no offer, no offer is open, and `deadline_hours` have
+        passed since its creation.
+        """
         world_id, rollout_id = rollout["world_id"], rollout["id"]
         await rows.save(connection, world_id, rollout_id, "", 0, now)
         if offered or now < rollout["created_at"] + timedelta(hours=rollout["deadline_hours"]):

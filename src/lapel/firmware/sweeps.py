@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.kit import Kit
     from lapel.foundation.storage.store import ObjectInfo
 
-# By far longer than an upload may take until its row is written: `releases.LONGEST_UPLOAD`.
+# Twice as long as an upload may take until its row is written: `releases.LONGEST_UPLOAD`.
 ORPHAN_GRACE = timedelta(hours=24)
 _BATCH = 500
 

@@ -85,8 +85,8 @@ _ACTIVE = """,
             THEN 'remote' ELSE 'local' END) END"""
 
 # `waiting`: commands or an offer wait for the device; then HEAR reads them. They are not in this statement,
-# because PostgreSQL opens and locks all tables of a statement each time, and nothing waits for nearly all
-# heartbeats.
+# because PostgreSQL opens and locks all tables of a statement each time, and nearly all heartbeats have
+# nothing waiting.
 _RETURNING = f"""
 RETURNING d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
     w.project_id, w.mode, {REVISION} AS config_revision,

@@ -268,7 +268,7 @@ def _told(
 
     `connection`: the way on which the heartbeat came, if known. `daily`: bytes of events that a device may
     add in a day, 0: any number. When the disk is nearly full the heartbeat is stored, because it is written
-    in place, but its events are not: they stay with the device. Raises InvalidRequest.
+    in place, but its events are not: they stay with the device. Raises InvalidRequest as `of_device`.
     """
     context = body.client_context
     facts = (
@@ -318,7 +318,7 @@ def _state(body: HeartbeatBody) -> str | None:
 
 
 def _events(diagnostics: Diagnostics) -> dict[str, str]:
-    """The JSON of each event by its id, as the device wrote it. Raises InvalidRequest."""
+    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or a too large event."""
     found: dict[str, str] = {}
     for number, event in enumerate(diagnostics.events):
         param = f"diagnostics.events[{number}]"

@@ -185,7 +185,7 @@ async def insert_key(
 async def list_keys(
     connection: Connection, world_id: int, asked: Window, end_user_id: str | None
 ) -> list[asyncpg.Record]:
-    """Rows of one page, and one more."""
+    """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
         return await connection.fetch(LIST_KEYS_OF_END_USER, *window, end_user_id)

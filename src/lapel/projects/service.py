@@ -99,7 +99,8 @@ class Keys:
         """Create a key.
 
         Raises InvalidRequest for a grant that contradicts itself or has expired, Forbidden when the key would
-        do more than the caller's or outlive it, NotFound when the end user is out of reach.
+        do more than the caller's or outlive it, NotFound when the end user does not exist or is out
+        of reach.
         """
         if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
             raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")

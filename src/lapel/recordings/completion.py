@@ -114,7 +114,10 @@ class Completion:
     async def _try(
         self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None, ask_for_worker: bool
     ) -> bool:
-        """Whether the call is answered; False after a lost race, when all state must be read anew."""
+        """Whether the call is answered; False after a lost race, when all state must be read anew.
+
+        Raises what `complete` raises.
+        """
         crash_point("complete:begin")
         snapshot = await self._look(at)
         if snapshot.having("verifying"):

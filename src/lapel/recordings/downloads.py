@@ -57,7 +57,7 @@ class Downloads:
     def _sign(
         self, row: asyncpg.Record, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
     ) -> tuple[Download, int]:
-        """The link, and its life in seconds."""
+        """The link, and its life in seconds. Raises MediaNotUploaded, StoreUnavailable as `of_media`."""
         key, content_type, size, status, title = row[-5:]
         if status != "uploaded":
             raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")

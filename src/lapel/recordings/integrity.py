@@ -36,8 +36,7 @@ class Verdict:
     """The result of examining one take.
 
     `key` is the copy's, None when none was made; `failure` says why the object is refused, None when it is
-    good. Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the
-    store.
+    good. Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the store.
     """
 
     take: Take

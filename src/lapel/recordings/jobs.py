@@ -31,7 +31,7 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
     async def verify(payload: VerifyUpload) -> None:
         try:
             await service.completion.verify(payload)
-        except NotFound:  # deleted meanwhile; the erasure takes what is in the store
+        except NotFound:  # deleted meanwhile; the erasure deletes its objects
             return
 
     def turn(payload: VerifyUpload) -> AbstractAsyncContextManager[object]:

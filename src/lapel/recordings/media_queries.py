@@ -324,7 +324,7 @@ async def refuse_attempt(
     facts: tuple[str | None, int | None, int | None],
     now: datetime,
 ) -> bool:
-    """Refuse an attempt in state `before`; `facts` (SHA-256, bytes, ms) are what it did not match.
+    """Refuse an attempt in state `before`; `facts` (SHA-256, bytes, ms) are what it was checked against.
 
     False when it is in another state.
     """
@@ -333,7 +333,7 @@ async def refuse_attempt(
 
 
 async def read_refusals(connection: Connection, at: Reach) -> list[asyncpg.Record]:
-    """The facts that failed media of a recording did not match, and when; newest first, at most 100."""
+    """The facts that failed media were checked against, and when; newest first, at most 100."""
     return await connection.fetch(READ_REFUSALS, at.world_id, at.recording_id)
 
 

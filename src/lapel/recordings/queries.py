@@ -222,7 +222,10 @@ async def adopt(connection: Connection, world_id: int, recording_id: str, bindin
 async def list_page(
     connection: Connection, world_id: int, asked: Window, filters: Mapping[str, object | None]
 ) -> list[asyncpg.Record]:
-    """Rows of one page with their media, and one more. `filters`: column to value (None: no filter)."""
+    """Rows of one page with their media, plus one that tells whether more follow.
+
+    `filters`: column to value; None: no filter.
+    """
     given = {name: filters[name] for name in _FILTERS if filters.get(name) is not None}
     return await connection.fetch(
         LISTS[tuple(given)],

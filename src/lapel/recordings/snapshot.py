@@ -62,7 +62,7 @@ class MediaState:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The facts that an upload did not match, and when it was refused."""
+    """The facts that a refused upload was checked against, and when it was refused."""
 
     facts: Facts
     at: datetime
@@ -115,7 +115,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
 
 
 async def refusals(connection: Connection, at: Reach) -> tuple[Refusal, ...]:
-    """The facts that refused uploads of this recording did not match, newest first."""
+    """The facts that refused uploads of this recording were checked against, newest first."""
     rows = await media_queries.read_refusals(connection, at)
     return tuple(Refusal(_expected(row), row["refused_at"]) for row in rows)
 

@@ -1,1 +1,1 @@
-"""What a project has stored, and what it has had transcribed today."""
+"""The usage of a project: what it stores, and how much audio was transcribed for it today."""
