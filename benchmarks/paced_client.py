@@ -2,7 +2,7 @@
 
 Run `python -m benchmarks.paced_client FILE HOST PORT CONNECTIONS RATE SECONDS`. The file's requests (NUL
 between them) are sent in turn. A latency counts from the time at which the request was due, so a server that
-falls behind cannot hide it. Prints one line of JSON.
+falls behind cannot hide it (no coordinated omission). Prints one line of JSON.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def slices(kit: Kit) -> Slices:
     keys = Keys(kit)
     firmware = Firmware(kit)
     configuration = Configuration(kit)
-    # A hook that locks the whole organization comes last, so that the lock is held for the shortest time.
+    # A hook that locks the whole organization comes last.
     devices = Devices(
         kit,
         on_bind=[configuration.raise_devices],
@@ -94,8 +94,8 @@ def slices(kit: Kit) -> Slices:
         kit,
         on_audio=[transcriptions.announce_audio],
         on_delete=[transcriptions.erase_of_recordings],
-        # Stored answers are erased last: a repeated request locks the rows that it names until its answer is
-        # stored.
+        # Stored answers are erased last: a repeated request holds the rows that its answer names until that
+        # answer is stored.
         of_end_user=[
             commands.erase_some_of,
             heartbeats.erase_some_of,

@@ -52,7 +52,10 @@ class Backend:
         return self._people[number]
 
     async def make_end_user(self, number: int) -> None:
-        """Makes an end user, who can wear devices. Raises CallFailed and SimulationError (see the class)."""
+        """Makes an end user, who can wear devices.
+
+        Raises CallFailed and SimulationError as the class says.
+        """
         external_id = f"{self._plan.run}-{number}"
         answer = await self.caller.api(
             "end user",
@@ -66,7 +69,7 @@ class Backend:
         self._people[number] = _made_or_there(answer)
 
     async def register(self, device: Device) -> None:
-        """Registers the device. Raises CallFailed and SimulationError (see the class)."""
+        """Registers the device. Raises CallFailed and SimulationError as the class says."""
         answer = await self.caller.api(
             "register",
             "POST",
@@ -82,7 +85,10 @@ class Backend:
         device.id = answer.read(Made).id
 
     async def bind(self, device: Device, end_user: int) -> None:
-        """Binds the device to an end user, and stores its token. Raises CallFailed and SimulationError."""
+        """Binds the device to an end user, and stores its token.
+
+        Raises CallFailed and SimulationError as the class says.
+        """
         answer = await self.caller.api(
             "bind",
             "POST",
@@ -103,7 +109,7 @@ class Backend:
         await self.caller.api("unbind", "POST", f"/devices/{device.id}/unbind", self.key)
 
     async def command(self, device: Device, kind: str, key: str) -> str:
-        """Sends a command; gives its id. Raises CallFailed and SimulationError (see the class)."""
+        """Sends a command; gives its id. Raises CallFailed and SimulationError as the class says."""
         body = {"type": kind, "idempotency_key": key, "ttl_seconds": _TTL_SECONDS}
         answer = await self.caller.api(
             "command", "POST", f"/devices/{device.id}/commands", self.key, body, expected=(200, 201)
@@ -111,14 +117,17 @@ class Backend:
         return answer.read(Command).id
 
     async def wifi_grant(self, device: Device) -> str:
-        """A grant to change the device's Wi-Fi. Raises CallFailed and SimulationError (see the class)."""
+        """A grant to change the device's Wi-Fi. Raises CallFailed and SimulationError as the class says."""
         answer = await self.caller.api(
             "wifi grant", "POST", f"/devices/{device.id}/wifi-config/grant", self.key, {}
         )
         return answer.read(Grant).grant_blob
 
     async def make_firmware(self, dice: Random) -> None:
-        """Uploads and releases the version that `offer` offers. Raises CallFailed and SimulationError."""
+        """Uploads and releases the version that `offer` offers.
+
+        Raises CallFailed and SimulationError as the class says.
+        """
         fields = {"version": NEW_VERSION, "model": self._plan.model, "release_sequence": "2"}
         answer = await self.caller.form(
             "firmware upload", "/firmware-releases", self.key, fields, dice.randbytes(_FIRMWARE_BYTES)
@@ -130,7 +139,7 @@ class Backend:
     async def offer(self, device: Device) -> str | None:
         """Offers the new version; gives the assignment's id, or None when no firmware was made.
 
-        Raises CallFailed and SimulationError (see the class).
+        Raises CallFailed and SimulationError as the class says.
         """
         if self._release is None:
             return None
