@@ -111,10 +111,10 @@ class Settings:
         _HTTP_URL,
     )
     s3_bucket: str = _setting("lapel", "Bucket that holds all objects.", parse.text)
-    s3_region: str = _setting("us-east-1", "Region of the bucket, as it is signed.", parse.text)
+    s3_region: str = _setting("us-east-1", "Region of the bucket, as signatures name it.", parse.text)
     s3_access_key_id: str | None = _setting(
         None,
-        "Access key of the store. Unset, the credentials come from the usual AWS chain and are refreshed.",
+        "Access key of the store. If unset, the credentials come from the usual AWS chain and are refreshed.",
         parse.text,
     )
     s3_secret_access_key: str | None = _setting(None, "Secret of that access key.", parse.text, secret=True)
@@ -175,7 +175,7 @@ class Settings:
     )
     device_per_minute: int = _setting(
         60,
-        "Requests a device may make per minute, with whichever token; 0 is no limit.",
+        "Requests a device may make per minute, with all its tokens together; 0 is no limit.",
         parse.whole(0, 10**9),
     )
 
@@ -208,13 +208,13 @@ class Settings:
     )
     body_timeout: float = _setting(
         30.0,
-        "Seconds a body may pause, and the time in which it must move at least 1 KiB per second.",
+        "Seconds a body may pause; over each such period it must move at least 1 KiB per second.",
         parse.seconds(),
     )
     answer_timeout: float = _setting(
         9.0,
-        "Seconds after the last byte of a request when it is answered 503 if it is not answered yet; "
-        "upload-complete has 2.5 times as long. At most 9.5: clients count on an answer within 10.",
+        "Seconds from the last byte of a request until it is answered 503 if it has no answer yet; "
+        "upload-complete has 2.5 times as long. At most 9.5, because clients expect an answer within 10.",
         parse.seconds(9.5),
     )
     min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parse.size)
@@ -233,19 +233,19 @@ class Settings:
     )
     scratch_dir: Path | None = _setting(
         None,
-        "Folder for audio while a worker is at it: the file, and 115 MB an hour of samples. Default: "
-        "`scratch` in the data folder; where there is none, in the system's folder for temporary files.",
+        "Folder for the audio that a worker works on: the file, and 115 MB of samples an hour. Default: "
+        "`scratch` in the data folder; without a data folder, in the system's folder for temporary files.",
         parse.path,
     )
     speech_threads: int = _setting(
         0, "Threads of the speech models in a worker; 0 is as many as there are cores.", parse.whole(0, 1024)
     )
     speech_idle_seconds: float = _setting(
-        300.0, "Seconds after which speech models that nobody needs leave memory.", parse.seconds()
+        300.0, "Seconds without use after which the speech models leave memory.", parse.seconds()
     )
 
     log_level: LogLevel = _setting(
-        "info", "Least important message that is logged.", parse.one_of("debug", "info", "warning", "error")
+        "info", "Lowest level of message that is logged.", parse.one_of("debug", "info", "warning", "error")
     )
     log_format: LogFormat = _setting(
         "auto",
