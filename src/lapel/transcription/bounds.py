@@ -30,7 +30,7 @@ def bounded(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _joined(segments: list[Segment], surplus: int, *, across: bool) -> list[Segment]:
-    """The segments after one pass: at most `surplus` joins, and none of a segment joined in this pass."""
+    """The segments after one pass of at most `surplus` joins; each segment takes part in one at most."""
     candidates = [
         at for at in range(len(segments) - 1) if _fit(segments[at], segments[at + 1], across=across)
     ]

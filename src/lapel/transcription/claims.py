@@ -43,11 +43,11 @@ class Claim:
 
 
 async def claim_next(kit: Kit, lane: Lane, worker: str = "", passed_over: Sequence[int] = ()) -> Claim | None:
-    """Claim the step whose turn it is; None when there is none. The first step publishes
-    `transcription.started`.
+    """Claim the step whose turn it is; None when there is none.
 
-    `worker`: name of the claiming worker. `passed_over`: ids of worlds that get no step. Raises Unavailable
-    when the database is away.
+    With the first step of a transcription the event `transcription.started` is written. `worker`: name of the
+    claiming worker. `passed_over`: ids of worlds that get no step. Raises Unavailable when the database is
+    away.
     """
     lease = secrets.token_hex(8)
     async with kit.database.transaction() as connection:

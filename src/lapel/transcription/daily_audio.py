@@ -27,7 +27,7 @@ class DailyAudio:
         self._hours = hours
 
     async def take(self, connection: Connection, world_id: int, duration_ms: int, now: datetime) -> bool:
-        """Count `duration_ms` if the day has room for it; whether it has."""
+        """Count `duration_ms` if the day has room for it. Returns whether it has."""
         day = _day(now)
         most = self._hours * _HOUR_MS or _MOST_OF_ALL
         await daily_audio_queries.forget(connection, world_id, day - _KEPT)

@@ -31,7 +31,7 @@ FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 
 
 async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
-    """Count the milliseconds if the day's sum stays within `most`; whether it does."""
+    """Count the milliseconds if the day's sum stays within `most`. Returns whether it does."""
     return await connection.fetchval(TAKE, world_id, day, milliseconds, most) is not None
 
 

@@ -110,7 +110,7 @@ def private_file(path: Path) -> BinaryIO:
 
 
 def _emptied(folder: Path) -> bool:
-    """Empty a folder if its process has ended; whether it is emptied.
+    """Empty a folder if its process has ended. Returns whether it is empty now.
 
     The process has ended if its lock is free, or if the lock file was removed before the rest.
     """

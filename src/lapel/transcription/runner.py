@@ -158,7 +158,10 @@ class Runner:
             stay.next_waits = await self._do(claim)
 
     async def _do(self, claim: Claim) -> bool:
-        """Do the claimed step and handle its faults; whether a step that reads the audio waits next."""
+        """Do the claimed step and handle its faults.
+
+        Returns whether a step that reads the audio follows in the queue.
+        """
         try:
             ending = await self._attempt(claim)
             return await self._end(claim, ending)
@@ -249,9 +252,10 @@ class Runner:
         return True
 
     async def _end(self, claim: Claim, ending: Ending) -> bool:
-        """Write the result, if the step is still ours; whether a step that reads the audio follows.
+        """Write the result, if the step is still ours.
 
-        Raises Gone when the step changes the recording (`probe`, `finish`) and the recording is deleted.
+        Returns whether a step that reads the audio follows in the queue. Raises Gone when the step changes
+        the recording (`probe`, `finish`) and the recording is deleted.
         """
         async with self._kit.database.transaction() as connection:
             if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
@@ -325,7 +329,7 @@ class Runner:
         await self._put_back(claim, _FULL, failed=False, waits_for_room=True)
 
     async def _end_turn(self, claim: Claim, *, kept: bool) -> bool:
-        """Put the step back for its next turn; whether this process continues it.
+        """Put the step back for its next turn. Returns whether this process continues it.
 
         In that case no job is queued: the job that did this turn claims the next step.
         """

@@ -19,7 +19,7 @@ _Language = Annotated[
     str,
     msgspec.Meta(
         max_length=10,
-        # What does not match is refused by the service, in words.
+        # The service refuses a tag that does not match, with an explanation.
         extra_json_schema={"minLength": 2, "pattern": LANGUAGE_TAG},
         description="Language that is spoken, such as `en` or `de-CH`. Left out: it is detected.",
         examples=["en"],

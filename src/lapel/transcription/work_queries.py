@@ -174,12 +174,12 @@ async def claim(
 
 
 async def renew(connection: Connection, world_id: int, work_id: str, lease: str, until: timedelta) -> bool:
-    """Renew the lease by `until`; whether the step is still ours."""
+    """Renew the lease: it ends after `until` from now. Returns whether the step is still ours."""
     return await connection.fetchval(RENEW, world_id, work_id, lease, until) is not None
 
 
 async def hold(connection: Connection, world_id: int, work_id: str, lease: str) -> bool:
-    """Lock the step to the end of the transaction; whether it is still ours."""
+    """Lock the step to the end of the transaction. Returns whether it is still ours."""
     return await connection.fetchval(HOLD, world_id, work_id, lease) is not None
 
 
@@ -221,7 +221,7 @@ async def put_back(
     worker: str | None = None,
     waits_for_room: bool = False,
 ) -> bool:
-    """Give up the lease; whether the step was ours. Any worker may take it `after` that time.
+    """Give up the lease. Returns whether the step was ours. Any worker may take it `after` that time.
 
     `failed`: this try has failed. `turn`: it has had its turn. `worker`: the worker that keeps its state.
     `waits_for_room`: a disk is full.

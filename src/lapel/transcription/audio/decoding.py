@@ -99,7 +99,7 @@ def decode(request: Decode) -> AudioFacts:
 
 def _decoded(container: InputContainer, head: bytes, size: int, request: Decode, sink: Sink) -> AudioFacts:
     stream = _first_audio(container)
-    # With this flag FFmpeg queues packets without time stamps, without bound, to guess the times.
+    # With this flag FFmpeg would queue all packets that have no time stamps, to guess their times.
     container.flags &= ~Flags.gen_pts.value
     reading = _Reading(
         container, stream, Plausibility(request, size, stream.codec_context.codec.canonical_name)

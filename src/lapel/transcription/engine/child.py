@@ -105,7 +105,8 @@ def _samples(pcm: str, start_ms: int, end_ms: int) -> NDArray[np.float32]:
 def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """The number of cores that this process may use, at least 1.
 
-    `quota`: the file with the container's CPU limit, `cpu.max` of cgroup v2: microseconds, and the period's.
+    `quota`: the file with the container's CPU limit, `cpu.max` of cgroup v2 (quota and period, both in
+    microseconds).
     """
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:

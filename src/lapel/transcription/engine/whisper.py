@@ -55,8 +55,8 @@ _UNSURE = -1.0
 # words get low probabilities.
 _NGRAMS = 3
 
-# Whisper may stop before a window ends. A rest of at least so many samples is decoded again, in up to so many
-# turns.
+# Whisper may stop before a window ends. Then the rest is decoded again if it has at least `_REST` samples;
+# a window is decoded `_TURNS` times at most.
 _REST = 3 * SAMPLE_RATE
 _TURNS = 3
 # Seconds. The last word before Whisper stopped may be given a far too late end.

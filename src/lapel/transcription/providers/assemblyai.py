@@ -115,7 +115,7 @@ class AssemblyAI:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`, and as `remember` does."""
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database import Connection
 
-# An id that is stored already now belongs to this step.
+# If the id is stored already, the copy belongs to this step from now on.
 INSERT = """
 INSERT INTO remote_copies (world_id, engine, copy_id, slot, base_url, work_id, lease, available_at,
     created_at)

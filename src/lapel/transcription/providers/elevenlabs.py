@@ -77,7 +77,7 @@ class ElevenLabs:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`, and as `remember` does."""
         fields = [
             ("model_id", self._model), ("timestamps_granularity", "word"), ("tag_audio_events", "false"),
             ("diarize", "true" if wish.diarization else "false"),

@@ -32,8 +32,8 @@ def encode(
 ) -> tuple[Path, str]:
     """Write a part of a PCM file (16 kHz, mono, signed 16-bit little-endian) as FLAC, or as Ogg/Opus.
 
-    Parts longer than `lossless_ms` become Opus, at a bit rate that keeps them below `most_bytes` where 32
-    kbit/s would not. Returns the new file, in `folder`, and its content type. Blocks; memory does not grow
+    Parts longer than `lossless_ms` become Opus, at 32 kbit/s or at the lower bit rate that keeps the file
+    below `most_bytes`. Returns the new file, in `folder`, and its content type. Blocks; memory does not grow
     with the part. Raises OSError when a file cannot be read or written, av.FFmpegError when encoding fails.
     """
     lossless = end_ms - start_ms <= lossless_ms

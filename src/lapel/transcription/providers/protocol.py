@@ -51,6 +51,7 @@ class Transcriber(Protocol):
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """Transcribe the clip. `report` is called with the progress, 0 to 1.
 
-        Raises SpeechError when another try cannot help, TryAgain when it may.
+        Raises SpeechError when another try cannot help, TryAgain when it may, OSError when a file cannot be
+        read, and Unavailable when a copy's id cannot be stored because the database is away.
         """
         ...

@@ -47,7 +47,7 @@ def checked_engine(engine: str | None, slot: Slot) -> Engine:
 def checked_base_url(text: str) -> str:
     """The address without a final slash. It must be https, or http on this machine.
 
-    Raises InvalidRequest when it is not, or holds a password, a query or a fragment.
+    Raises InvalidRequest when it is neither, or holds a name, a password, a query or a fragment.
     """
     try:
         parts = urlsplit(text)

@@ -82,7 +82,10 @@ def _tiny(count: int) -> int:
 
 
 def _leaves(embeddings: Vectors, least: int) -> Labels:
-    """The number of each row's cluster after joins within chunks: the certain ones, more to keep `_LEFT`."""
+    """The number of each row's cluster after the certain joins within each chunk.
+
+    A chunk that would leave too many clusters (`_LEFT` for all chunks together) has further joins.
+    """
     count = len(embeddings)
     chunks = -(-count // CHUNK)
     cap = max(8, _LEFT // chunks, least)
