@@ -184,7 +184,7 @@ def _releases(routes: _Routes, max_bytes: int) -> tuple[Operation, ...]:
             path=f"{_RELEASES}/{{release_id}}/download-url",
             name="get_firmware_download_url",
             summary="Get a link to a file of a release",
-            description="404 too when the release has no such file.",
+            description="For `ufw` it is the `bin` when the release has no `ufw`. The link is valid for an hour.",
             tag=_TAG,
             handler=routes.download,
             scope="devices:read",
@@ -266,8 +266,8 @@ def _rollouts(routes: _Routes) -> tuple[Operation, ...]:
             summary="Roll a release out",
             description=(
                 "Offers it to `percent` of the model's devices, and to devices that come later. It halts "
-                "when more than `max_failure_rate` of at least five ended updates failed. A rollout that is "
-                "under way for the model is halted."
+                "when more than `max_failure_rate` of the ended updates failed, once five have ended, or all "
+                "of them. A rollout that is under way for the model is halted."
             ),
             tag=_TAG,
             handler=routes.create_rollout,

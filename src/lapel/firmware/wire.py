@@ -53,7 +53,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Releases, newest first. With `device_id` there is one page, and `data` is all it has."""
+    """Releases, newest first. With `device_id` there is one page, of 100 at most."""
 
     data: list[Release]
     has_more: bool | msgspec.UnsetType = msgspec.UNSET
