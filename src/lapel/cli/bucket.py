@@ -7,11 +7,13 @@ Object bodies go straight between a file and the socket.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import http.client
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from urllib.parse import urlsplit
 
 from lapel.cli.faults import CommandError
 from lapel.foundation.kit import credential_source
+from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.sigv4 import ALGORITHM, encode_path, signature, signing_key
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 _CHUNK = 1 << 20
+# What writing or reading a file that is open may raise, and a connection does not.
+_OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
 <AllowedMethod>GET</AllowedMethod><AllowedMethod>HEAD</AllowedMethod><AllowedMethod>PUT</AllowedMethod>\
 <AllowedHeader>*</AllowedHeader><ExposeHeader>ETag</ExposeHeader><ExposeHeader>Content-Range</ExposeHeader>\
@@ -55,8 +60,8 @@ class Copied:
 class BucketClient:
     """Blocking calls to one bucket; call them in threads.
 
-    Each call raises CommandError when the store refuses it, StoreUnavailable when there are no valid
-    credentials, and OSError or HTTPException when the store does not answer.
+    Each call raises CommandError when the store refuses it, and StoreUnavailable when the store does not
+    answer, breaks off, or when there are no valid credentials.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -108,8 +113,7 @@ class BucketClient:
 
         Raises CommandError when the store refuses or the connection breaks off.
         """
-        connection = self._connect()
-        try:
+        with self._connected() as connection:
             self._send(connection, "GET", f"/{key}", "", b"", {})
             response = connection.getresponse()
             if response.status == 404:
@@ -129,16 +133,13 @@ class BucketClient:
             return Copied(
                 size, digest.hexdigest(), response.getheader("content-type", "application/octet-stream")
             )
-        finally:
-            connection.close()
 
     def upload(self, key: str, source: Path, expected: Copied) -> None:
         """Uploads the file as `key`; the store refuses it when its SHA-256 is not the expected one.
 
         Raises CommandError when the store refuses.
         """
-        connection = self._connect()
-        try:
+        with self._connected() as connection:
             with source.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 self._send(
@@ -146,22 +147,34 @@ class BucketClient:
                     {"content-type": expected.content_type, "content-length": str(size)}, expected.sha256,
                 )  # fmt: skip
             _checked(_answer(connection.getresponse()), f"write {key}")
-        finally:
-            connection.close()
 
     def _call(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> Answer:
-        connection = self._connect()
-        try:
+        with self._connected() as connection:
             headers = {"content-length": str(len(body))} if method == "PUT" else {}
             self._send(connection, method, path, query, body, headers)
             return _answer(connection.getresponse())
+
+    @contextmanager
+    def _connected(self) -> Generator[http.client.HTTPConnection]:
+        """A connection for one call. Raises StoreUnavailable for what the network does to it.
+
+        OSError of a file that the call reads or writes goes through.
+        """
+        connection = (
+            http.client.HTTPSConnection(self._host, timeout=60, context=ssl.create_default_context())
+            if self._secure
+            else http.client.HTTPConnection(self._host, timeout=60)
+        )
+        try:
+            yield connection
+        except http.client.HTTPException as fault:
+            raise StoreUnavailable(f"{self._host} broke off its answer ({type(fault).__name__})") from fault
+        except OSError as fault:
+            if fault.filename is not None or fault.errno in _OF_FILES:
+                raise
+            raise StoreUnavailable(f"{self._host}: {fault}") from fault
         finally:
             connection.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(self._host, timeout=60, context=ssl.create_default_context())
-        return http.client.HTTPConnection(self._host, timeout=60)
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, path: str, query: str,

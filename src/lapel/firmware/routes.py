@@ -184,7 +184,7 @@ def _releases(routes: _Routes, max_bytes: int) -> tuple[Operation, ...]:
             path=f"{_RELEASES}/{{release_id}}/download-url",
             name="get_firmware_download_url",
             summary="Get a link to a file of a release",
-            description="For `ufw` it is the `bin` when the release has no `ufw`. The link is valid for an hour.",
+            description="When the release has no `ufw`, a link to its `bin`. A link is valid for an hour.",
             tag=_TAG,
             handler=routes.download,
             scope="devices:read",
