@@ -87,7 +87,7 @@ def url(*schemes: str) -> Callable[[str], str]:
         if parts.scheme.startswith("http"):
             if not parts.hostname:
                 raise ValueError("is a URL without a host name")
-            if parts.query or parts.fragment or parts.username:
+            if parts.query or parts.fragment or "@" in parts.netloc:
                 raise ValueError(
                     "must not carry a user, a query or a fragment; give scheme, host, port and path only"
                 )
