@@ -161,10 +161,13 @@ async def test_a_copy_is_remembered_before_it_is_waited_for(clip: Clip, engine: 
 
 @pytest.mark.parametrize("copy", ["../../x", "", "a b", "x" * 101, "x\n"])
 async def test_an_id_that_would_lead_elsewhere_is_not_remembered(clip: Clip, copy: str) -> None:
+    """The log says that a copy stays there."""
     answer = ELEVENLABS | {"transcription_id": copy}
-    async with serving_fake(Fake("elevenlabs", answer=answer)) as fake:
-        assert len((await fake.hear(clip)).segments) == 2
+    with structlog.testing.capture_logs() as logs:
+        async with serving_fake(Fake("elevenlabs", answer=answer)) as fake:
+            assert len((await fake.hear(clip)).segments) == 2
     assert fake.remembered == []
+    assert [each["id"] for each in logs if each["event"] == "speech.copy_not_deletable"] == [copy[:100]]
 
 
 async def test_a_transcript_that_was_deleted_there_is_no_transcript(clip: Clip) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from lapel.transcription.providers.account import Account
 from lapel.transcription.providers.heard import Said, heard, stretches
@@ -28,6 +29,8 @@ BASE_URL = "https://api.elevenlabs.io"
 MODEL = "scribe_v2"
 # Allowed ids, because an id becomes part of a path.
 _ID = re.compile("[A-Za-z0-9_-]{1,100}")
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -90,8 +93,11 @@ class ElevenLabs:
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2), fields)
             answer = await service.ask("POST", "/v1/speech-to-text", _Answer, send=send)
-        if answer.transcription_id is not None and _ID.fullmatch(answer.transcription_id):
-            await to_its_end(self._remember(answer.transcription_id))
+        copy = answer.transcription_id
+        if copy is not None and _ID.fullmatch(copy):
+            await to_its_end(self._remember(copy))
+        elif copy is not None:
+            _log.warning("speech.copy_not_deletable", provider="elevenlabs", id=copy[:100])
         found = await asyncio.to_thread(_heard, answer, clip, wish, self._model)
         report(1.0)
         return found

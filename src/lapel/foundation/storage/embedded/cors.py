@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lapel.foundation.storage.embedded.durable import replace_file
+from lapel.foundation.storage.embedded.durable import replace_file, sync_folder
 from lapel.foundation.storage.embedded.errors import S3Error
 from lapel.foundation.storage.embedded.folder import Bucket
 from lapel.foundation.storage.embedded.request import Headers
@@ -82,8 +82,10 @@ def store_rules(bucket: Bucket, body: bytes) -> None:
 
 
 def forget_rules(bucket: Bucket) -> None:
-    """Go back to the default rules. Runs in a thread."""
-    _file(bucket).unlink(missing_ok=True)
+    """Go back to the default rules, durably. Runs in a thread."""
+    path = _file(bucket)
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _read_rule(element: Element) -> Rule:
