@@ -124,6 +124,16 @@ def stopped(server: EmbeddedPostgres) -> Generator[None]:
                 os.kill(each.pid, signal.SIGCONT)
 
 
+async def end(server: asyncio.Server, connections: list[asyncio.StreamWriter]) -> None:
+    """Close the server and all its connections, also one that it accepts in this moment."""
+    server.close()
+    await asyncio.sleep(0.1)
+    for each in connections:
+        each.close()
+        with contextlib.suppress(OSError):
+            await each.wait_closed()
+
+
 async def test_while_the_database_hangs_every_request_is_answered_in_time(
     own_postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -202,9 +212,7 @@ async def test_while_the_store_hangs_what_needs_it_is_answered_in_time(
             while len(connections) == asked:  # a slow machine may take all the time to come so far
                 answer = await there.client.send(there.of_each_class()[kind])
                 assert is_late(answer), answer.text
-        silent.close()
-        for each in connections:
-            each.close()
+        await end(silent, connections)
         again = await owner.client.send(owner.of_each_class()["examination"])
         while again.status_code in (425, 503):  # the first is being given up
             await asyncio.sleep(0.1)
