@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -309,6 +310,33 @@ async def test_a_stop_ends_idle_and_endless_connections_too() -> None:
         await asyncio.wait_for(served.task, PATIENCE)
         for _, writer in (idle, half):
             writer.transport.abort()
+
+
+async def test_a_connection_that_outlasts_the_drain_is_cut() -> None:
+    called, gate, stop, ready = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        called.set()
+        while not gate.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+
+    [listener] = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    task = asyncio.create_task(serve(stubborn, [listener], LIMITS, stop, ready=ready.set, drain=0.2))
+    await asyncio.wait_for(ready.wait(), PATIENCE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET)
+    await asyncio.wait_for(called.wait(), PATIENCE)
+    stop.set()
+    await asyncio.wait_for(task, PATIENCE)
+    try:
+        assert await asyncio.wait_for(answer_of(reader, writer), 2) == b""
+    finally:
+        gate.set()
+        writer.transport.abort()
 
 
 def test_a_taken_address_is_refused_with_the_way_out() -> None:

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from uvicorn import Config, Server
 
@@ -21,6 +21,7 @@ from lapel.foundation.http_guard import HttpLimits, guarded
 
 if TYPE_CHECKING:
     from lapel.foundation.asgi import App
+    from lapel.foundation.http_guard import GuardedProtocol
 
 BACKLOG = 2048
 DRAIN = 3.0  # seconds that requests under way get when the server stops
@@ -137,3 +138,13 @@ async def serve(
         await server.serve(list(sockets))
     finally:
         obeying.cancel()
+        await _cut(server)
+
+
+async def _cut(server: Server) -> None:
+    """End the connections that are open after the drain: uvicorn only cancels their tasks."""
+    left = [cast("GuardedProtocol", each) for each in server.server_state.connections]
+    for connection in left:
+        connection.transport.abort()
+    if left:
+        await asyncio.sleep(0)  # in which the loop closes their sockets
