@@ -43,7 +43,7 @@ def write_requests(path: Path, host: str, requests: Sequence[tuple[str, str, str
 
 
 def run(requests: Path, port: int, *, seconds: float, connections: int = CONNECTIONS) -> Load:
-    """Send the file's requests in random order on `connections`, each of which waits for its answer.
+    """Send the file's requests in random order; each connection has one under way at a time.
 
     Raises RuntimeError when any request is not answered with a 2xx.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
 import httpx
 import pytest
@@ -12,7 +12,6 @@ from lapel.foundation.kit import Kit
 from lapel.foundation.operations import Operation
 from lapel.foundation.scopes import IMPLIED, SCOPES
 from tests.contract.resources import Call, Resources, call, populate
-from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.running import Running
 from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenant
@@ -27,13 +26,6 @@ OF_ITSELF = {"refresh_device_token", "list_pending_commands", "acknowledge_comma
 def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
     """One case per operation, called by its name."""
     return pytest.mark.parametrize("operation", operations, ids=lambda each: each.name)
-
-
-@pytest.fixture(scope="module")
-async def shared(live: Running) -> AsyncGenerator[Resources]:
-    """One of everything, which no refused call may change."""
-    async with api_client(live.url) as client:
-        yield await populate(client, live.kit)
 
 
 @pytest.fixture(scope="module")

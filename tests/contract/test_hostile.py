@@ -10,10 +10,8 @@ import pytest
 
 from lapel.foundation.kit import Kit
 from lapel.foundation.operations import NoBody, NoQuery, Operation
-from tests.contract.resources import Resources, bearer_of, call, named, populate
-from tests.support.client import api_client
+from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations
-from tests.support.running import Running
 from tests.support.tenants import Tenant, contents
 
 OPERATIONS = declared_operations()
@@ -47,13 +45,6 @@ NO_JSON = {
     "a string": b'"{}"',
     "two": b"{}{}",
 }
-
-
-@pytest.fixture(scope="module")
-async def shared(live: Running) -> AsyncGenerator[Resources]:
-    """One of everything, which no refused request may change."""
-    async with api_client(live.url) as client:
-        yield await populate(client, live.kit)
 
 
 async def send(

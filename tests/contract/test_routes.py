@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 import httpx
 import pytest
 
 from lapel.foundation.operations import Operation
-from tests.contract.resources import Resources, bearer_of, call, named, populate
-from tests.support.client import api_client
+from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations
-from tests.support.running import Running
 from tests.support.tenants import Tenant
 
 OPERATIONS = declared_operations()
-
-
-@pytest.fixture(scope="module")
-async def shared(live: Running) -> AsyncGenerator[Resources]:
-    """One of everything, which no refused request may change."""
-    async with api_client(live.url) as client:
-        yield await populate(client, live.kit)
 
 
 @named(OPERATIONS)

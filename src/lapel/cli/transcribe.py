@@ -25,8 +25,7 @@ from lapel.transcription.own_folder import OwnFolder, private_file
 from lapel.transcription.providers.protocol import Wish
 
 _CHUNK = 4 * 1024 * 1024
-# Formats of which several documents may go to standard output: with a line between them, or one after
-# another.
+# Formats that may put several documents on standard output: with a line between them, or one after another.
 _IN_A_ROW = SEPARATED | {"json", "ndjson"}
 
 

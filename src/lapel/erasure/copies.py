@@ -66,7 +66,7 @@ class LocalCopies:
             return await copy_queries.erased_of(connection, holder)
 
     async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
-        """Call `on_erased` when a recording is deleted of which the holder has a copy; also on connecting.
+        """Call `on_erased` when a recording is deleted and the holder has a copy of it; also on connecting.
 
         Runs until it is cancelled, and connects again when the database was away.
         """

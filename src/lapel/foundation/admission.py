@@ -136,7 +136,7 @@ class Admission:
         self._admit()
 
     def _admit(self) -> None:
-        """Give units to the callers whose turn it is."""
+        """Give free units to waiting callers, the next one in order first."""
         while firsts := [line[0] for line in self._lines.values() if self._may_hold(line[0])]:
             place = min(firsts, key=lambda each: (self._held[each.world_id], each.number))
             if place.units > self._free:

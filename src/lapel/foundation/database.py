@@ -73,7 +73,7 @@ class Database:
     def __init__(
         self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
     ) -> None:
-        """`max_size`: connections at most, of which one world gets half at most. `lock_seconds`: how long a
+        """`max_size`: most connections; one world gets half of them at most. `lock_seconds`: how long a
         statement waits for a row that another transaction holds."""
         self._dsn = dsn
         self._lock_seconds = lock_seconds

@@ -30,10 +30,9 @@ class Deadlines:
 
     def __init__(self, seconds: float) -> None:
         """`seconds`: the usual time."""
-        self.seconds = seconds
+        self._seconds = seconds
         self._every = min(_LATE, seconds / 8)
-        # In the order of their beginning; a dict, because a set has no order.
-        self._running: dict[Deadline, None] = {}
+        self._running: set[Deadline] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -50,8 +49,8 @@ class Deadlines:
             raise RuntimeError("a deadline is a task's")
         if self._timer is None:
             self._timer = loop.call_later(self._every, self._look)
-        deadline = Deadline(task, loop, loop.time() + self.seconds * times, late, self._running)
-        self._running[deadline] = None
+        deadline = Deadline(task, loop, loop.time() + self._seconds * times, late, self._running)
+        self._running.add(deadline)
         return deadline
 
     def _look(self) -> None:
@@ -76,7 +75,7 @@ class Deadline:
         loop: asyncio.AbstractEventLoop,
         when: float,
         late: Callable[[], Coroutine[None, None, None]],
-        running: dict[Deadline, None],
+        running: set[Deadline],
     ) -> None:
         """`when`: by the loop's clock."""
         self._task = task
@@ -118,7 +117,7 @@ class Deadline:
 
     def stop(self) -> None:
         """Call when the request has ended."""
-        self._running.pop(self, None)
+        self._running.discard(self)
 
     async def answered(self) -> bool:
         """For the task, when it ends with an error: whether its deadline was the only cause.

@@ -88,7 +88,7 @@ class Unlimited:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """`limit` requests per `seconds`, `credit` of which pass before the first lease.
+    """`limit` requests per `seconds`; the first `credit` of them pass without a lease.
 
     `name` stands in bucket keys and metrics; `shown` is the limit as a header's value.
     """

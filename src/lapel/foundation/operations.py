@@ -140,7 +140,7 @@ class _Node:
 
 
 class Router:
-    """A trie with a dict per path segment: half a microsecond for any of a hundred routes.
+    """A trie with a dict per path segment: less than a microsecond for any of a hundred routes.
 
     A literal segment wins over a parameter (`/devices/stats` over `/devices/{device_id}`).
     """
@@ -168,30 +168,22 @@ class Router:
     def find(self, path: str) -> tuple[dict[str, Any], list[str]] | None:
         """The methods of a path and the values of its parameters; None when it is unknown."""
         segments = path[1:].split("/")
-        node = self._root
-        values: list[str] = []
-        for segment in segments:
-            word = node.words.get(segment)
-            if word is None:
-                values.append(segment)
-                word = node.any if segment else None
+        # Where to go on, the latest last, when a literal segment leads to no route: at its parameter instead.
+        untried: list[tuple[_Node, int, list[str]]] = [(self._root, 0, [])]
+        while untried:
+            node, at, values = untried.pop()
+            for index, segment in enumerate(segments[at:], at + 1):
+                word, parameter = node.words.get(segment), node.any if segment else None
                 if word is None:
-                    return _walk(self._root, segments, 0, [])  # an earlier segment may match a parameter too
-            node = word
-        return (node.methods, values) if node.methods else _walk(self._root, segments, 0, [])
-
-
-def _walk(
-    node: _Node, segments: list[str], at: int, values: list[str]
-) -> tuple[dict[str, Any], list[str]] | None:
-    if at == len(segments):
-        return (node.methods, values) if node.methods else None
-    segment = segments[at]
-    word = node.words.get(segment)
-    if word is not None:
-        found = _walk(word, segments, at + 1, values)
-        if found is not None:
-            return found
-    if node.any is None or not segment:
+                    if parameter is None:
+                        break
+                    values.append(segment)
+                    node = parameter
+                else:
+                    if parameter is not None:
+                        untried.append((parameter, index, [*values, segment]))
+                    node = word
+            else:
+                if node.methods:
+                    return node.methods, values
         return None
-    return _walk(node.any, segments, at + 1, [*values, segment])

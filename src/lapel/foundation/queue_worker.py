@@ -51,7 +51,7 @@ _BATCH = 10  # jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
 # The longest delay between two tries of a job that needs a part which is away.
 _LONGEST_OUTAGE_DELAY = 30.0
-# The delay before a job whose turn did not come waits again.
+# A job that got no turn in time is queued again after this delay.
 _OUT_OF_TURN = timedelta(seconds=1)
 # Exit status, for the supervisor: jobs were still running when the grace period ended.
 EXIT_WITH_RUNNING_JOBS = 75

@@ -1,4 +1,4 @@
-"""Claims steps: the one whose turn it is, and the start of a transcription with its first step."""
+"""Claims the next step in order, and starts a transcription with its first step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Claim:
 
 
 async def claim_next(kit: Kit, lane: Lane, worker: str = "", passed_over: Sequence[int] = ()) -> Claim | None:
-    """Claim the step whose turn it is; None when there is none.
+    """Claim the next step in order; None when there is none.
 
     With the first step of a transcription the event `transcription.started` is written. `worker`: name of the
     claiming worker. `passed_over`: ids of worlds that get no step. Raises Unavailable when the database is

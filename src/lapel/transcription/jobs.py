@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
-    """The jobs of this slice. A job of a lane only wakes a worker, which does the step whose turn it is."""
+    """The jobs of this slice. A job of a lane only wakes a worker, which does the next step in order."""
 
     def step_of(lane: Lane) -> Job:
         async def step(_: Wake) -> None:

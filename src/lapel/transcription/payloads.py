@@ -26,7 +26,7 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """There is a step to do. A worker that takes the job does the step whose turn it is: this or another."""
+    """There is a step to do. A worker that takes the job does the next step in order: this one or another."""
 
     world_id: int
     id: str

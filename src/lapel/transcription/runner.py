@@ -1,4 +1,4 @@
-"""Runs steps: claims the step whose turn it is, does it, and writes the result.
+"""Runs steps: claims the next step in order, does it, and writes the result.
 
 A step is leased for a short time, and the lease is renewed as long as its worker lives. So a killed worker's
 step is soon free again, and the work that it had not written is repeated. Nothing is written without the
@@ -130,7 +130,7 @@ class Runner:
         return claim
 
     async def _claim(self, lane: Lane) -> Claim | None:
-        """The step whose turn it is among the worlds that may have another place of this process."""
+        """The next step in order among the worlds that may have another place of this process."""
         places = self._places[lane]
         async with self._claiming[lane]:  # one after the other, so that each sees the places of the others
             if self._stopping or places.none_free:

@@ -168,7 +168,7 @@ async def claim(
     worker: str = "",
     passed_over: Sequence[int] = (),
 ) -> asyncpg.Record | None:
-    """Claim the step whose turn it is; None when there is none. `until`: the length of the lease."""
+    """Claim the next step in order; None when there is none. `until`: the length of the lease."""
     await connection.execute(ONE_AT_A_TIME, lane)
     return await connection.fetchrow(CLAIM, lane, lease, until, list(passed_over), worker)
 

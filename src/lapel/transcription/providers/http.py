@@ -110,7 +110,7 @@ class Service:
             raise self.account.unreadable(str(fault)) from fault
 
     async def tell(self, method: str, path: str) -> None:
-        """Send a request of which only the success matters. Raises as `ask`."""
+        """Send a request and ignore the answer's body. Raises as `ask`."""
         await self._call(method, path, (), None)
 
     async def _call(
