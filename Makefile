@@ -20,11 +20,11 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test test-deep check lint types format bench lock clean
+.PHONY: help setup setup-dev demo serve test test-deep coverage check lint types format bench lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@echo "  ARGS='…' is handed on to demo, serve, test and bench:  make demo ARGS=--keep"
+	@echo "  ARGS='…' is handed on to demo, serve, test, coverage and bench:  make demo ARGS=--keep"
 
 setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel command in it
 	@echo "Ready: $(BIN)/lapel"
@@ -47,6 +47,13 @@ COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-200} LAPEL_STATEFUL_EXAMPLES=$$
 	LAPEL_FUZZ_EXAMPLES=$${LAPEL_FUZZ_EXAMPLES:-40} LAPEL_PLACES_DRAWS=$${LAPEL_PLACES_DRAWS:-400}
 test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at random, with many more draws
 	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(DEEP) $(ARGS)
+
+# Floor and settings: [tool.coverage] in pyproject.toml. The floor is the whole suite's: ARGS set it aside.
+coverage: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test and see which lines of src none has run
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
 
 check: lint types test ## all that must pass before a commit is published
 
