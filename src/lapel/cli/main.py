@@ -161,7 +161,11 @@ def _check_arguments(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Runs the command line. An error that the operator can repair gives one line on stderr and status 1."""
+    """Runs the command line.
+
+    Raises SystemExit, with one line on stderr, for an error that the operator can repair (status 1), and with
+    status 130 at Ctrl-C.
+    """
     if sys.platform == "win32":
         raise SystemExit("lapel: Windows is not supported; use Linux or macOS, or WSL on Windows.")
     _check_arguments(sys.argv[1:])

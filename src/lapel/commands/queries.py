@@ -193,7 +193,7 @@ async def insert(
         INSERT, world_id, device_id, command_id, *binding, kind, params, key, lives[1], lives[0]
     )
     if row is None:
-        raise LookupError("INSERT … RETURNING gave no row")
+        raise AssertionError("INSERT … RETURNING gave no row")
     return row
 
 

@@ -279,7 +279,7 @@ async def offer(
         assignment_ids,
     )
     if row is None:
-        raise LookupError(rollout["id"])
+        raise AssertionError("a SELECT without FROM gave no row")
     return row
 
 

@@ -66,7 +66,11 @@ class Projects:
 async def create_project(
     connection: Connection, kit: Kit, name: str, organization_id: str | None = None
 ) -> Project:
-    """`Projects.create` for a caller that holds `queries.lock_tenancy`; raises the same errors."""
+    """`Projects.create` for a caller that holds `queries.lock_tenancy`.
+
+    Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
+    organization.
+    """
     if not 1 <= len(name) <= _NAME_CHARACTERS or "\0" in name:
         raise InvalidRequest(f"A project's name has 1 to {_NAME_CHARACTERS} characters.", param="name")
     now = kit.clock.now()

@@ -99,7 +99,7 @@ class Transcriptions:
             origin="request",
         )
         if created is None:
-            raise RuntimeError("only automatic transcriptions are made once")
+            raise AssertionError("only automatic transcriptions are made once")
         await work.settle_current(connection, world_id, recording_id, now)
         return await self._read_in(connection, actor, created)
 

@@ -204,7 +204,8 @@ class ObjectWriter:
         """Make the object visible at `destination`, durably.
 
         Raises `S3Error` KeyTooLongError when the file system takes no path so long, and with `only_new`
-        PreconditionFailed when there is an object already.
+        PreconditionFailed when there is an object already. Raises FileNotFoundError when deletes removed the
+        new folder again a hundred times.
         """
         text = _encoder.encode(facts)
         self.write([text, _END.pack(_MAGIC, len(text), crc32(text))])
