@@ -1,7 +1,4 @@
-"""Health, readiness, metrics, and the API's own description.
-
-Source of the metrics' text: "Exposition formats" (text format 0.0.4) in the documentation of Prometheus.
-"""
+"""Health, readiness, metrics, and the API's own description."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import asyncpg
 import msgspec
 import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from lapel.foundation import docs_page
 from lapel.foundation.answers import refuse
@@ -25,10 +23,12 @@ from lapel.foundation.openapi import document
 from lapel.foundation.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.foundation.revisions import newest_revision
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
-from lapel.foundation.telemetry import METRICS_TYPE, render_metrics
+from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from prometheus_client.core import Metric
 
     from lapel.foundation.actors import Actor
     from lapel.foundation.answers import Headers
@@ -270,7 +270,7 @@ class Metrics:
             if scope["method"] not in {"GET", "HEAD"}:
                 raise MethodNotAllowed(("GET", "HEAD"))
             self._admit(scope["client"], dict(scope["headers"]))
-            content = await asyncio.to_thread(render_metrics) + await self._counted()
+            content = await asyncio.to_thread(render_metrics) + render_families(await self._counted())
             status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
         except ApiError as error:
             status, headers, content = refuse(error, request_id, as_problem=False)
@@ -291,8 +291,9 @@ class Metrics:
             "Metrics are for this machine only. Set `LAPEL_METRICS_TOKEN` to read them elsewhere."
         )
 
-    async def _counted(self) -> bytes:
+    async def _counted(self) -> list[Metric]:
         """What only the database knows: jobs, workers and findings of all processes."""
+        up = "Whether the database answered this request."
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
                 jobs = await connection.fetch(JOBS)
@@ -300,24 +301,25 @@ class Metrics:
                 findings = await connection.fetch(FINDINGS)
         except _AWAY as error:
             _log.warning("metrics.database_away", error=type(error).__name__)
-            return _gauge("lapel_database_up", "Whether the database answered this request.", [("", 0)])
-        return b"".join(
-            (
-                _gauge("lapel_database_up", "Whether the database answered this request.", [("", 1)]),
-                _gauge("lapel_workers", "Workers seen in the last 30 seconds.", [("", workers)]),
-                _gauge(
-                    "lapel_jobs",
-                    "Jobs in the queue; `failed` ones are held for a person to look at.",
-                    [(f'job="{row["entrypoint"]}",state="{row["status"]}"', row["count"]) for row in jobs],
-                ),
-                _gauge(
-                    "lapel_findings_total",
-                    "What the reconciler found, since the beginning.",
-                    [(f'kind="{row["kind"]}"', row["found"]) for row in findings],
-                    kind="counter",
-                ),
-            )
+            return [GaugeMetricFamily("lapel_database_up", up, 0)]
+        queued = GaugeMetricFamily(
+            "lapel_jobs",
+            "Jobs in the queue; `failed` ones are held for a person to look at.",
+            labels=("job", "state"),
         )
+        for row in jobs:
+            queued.add_metric((row["entrypoint"], row["status"]), row["count"])
+        found = CounterMetricFamily(
+            "lapel_findings_total", "What the reconciler found, since the beginning.", labels=("kind",)
+        )
+        for row in findings:
+            found.add_metric((row["kind"],), row["found"])
+        return [
+            GaugeMetricFamily("lapel_database_up", up, 1),
+            GaugeMetricFamily("lapel_workers", "Workers seen in the last 30 seconds.", workers),
+            queued,
+            found,
+        ]
 
 
 def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:
@@ -332,12 +334,6 @@ def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> boo
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
-
-
-def _gauge(name: str, text: str, values: Sequence[tuple[str, int]], *, kind: str = "gauge") -> bytes:
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{{{labels}}} {value}" if labels else f"{name} {value}" for labels, value in values]
-    return ("\n".join(lines) + "\n").encode()
 
 
 async def _send(send: Send, status: int, headers: Headers, content: bytes) -> None:

@@ -16,11 +16,15 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from lapel.foundation.request_id import REQUEST_ID
 from lapel.process_environment import from_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.core import Metric
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from lapel.foundation.actors import Actor
@@ -167,4 +171,21 @@ def render_metrics() -> bytes:
         MultiProcessCollector(registry)
     except ValueError:  # PROMETHEUS_MULTIPROC_DIR is not set: we run alone
         registry = REGISTRY
+    return generate_latest(registry)
+
+
+class _Known(Collector):
+    """Families whose values are known already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def render_families(families: Iterable[Metric]) -> bytes:
+    """These families in Prometheus' text form."""
+    registry = CollectorRegistry()
+    registry.register(_Known(families))
     return generate_latest(registry)
