@@ -73,7 +73,7 @@ def test_a_secret_key_has_every_scope(data: Path) -> None:
 
 
 def test_a_new_key_is_json_for_the_next_program(data: Path) -> None:
-    done = run("keys", "create", "--data-dir", data)  # into a pipe, without --json
+    done = run("keys", "create", "--data-dir", data, cold=True)  # into a pipe, without --json
     assert set(json.loads(done.stdout)) == {"key", "id", "project_id", "mode", "scopes"}
 
 

@@ -37,11 +37,11 @@ def test_every_command_has_examples_json_and_its_line_in_the_overview(command: A
 
 
 def test_help_says_where_the_data_folder_comes_from() -> None:
-    assert "$LAPEL_DATA_DIR" in run("doctor", "--help").stdout
+    assert "$LAPEL_DATA_DIR" in run("doctor", "--help", cold=True).stdout
 
 
 def test_help_shows_the_examples() -> None:
-    done = run("keys", "create", "--help")
+    done = run("keys", "create", "--help", cold=True)
     assert "lapel keys create --mode live" in done.stdout
     assert "--end-user" in done.stdout
 

@@ -6,17 +6,12 @@ They run `lapel.cli.child`, as the children of `lapel serve` do, with settings f
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import multiprocessing
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -26,35 +21,15 @@ from lapel.foundation import faults
 from lapel.foundation.clock import ManualClock
 from lapel.foundation.kit import open_kit
 from lapel.settings import Settings
+from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
 
 CRASHED = 70
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__, "lapel.app", "lapel.server", "lapel.worker"])
-
-# Starting a process also polls all others. Of two threads that poll at once, the second gets the exit status
-# 255 for a process that has ended.
-_ASKING = threading.Lock()
-
-
-def _start(process: ForkServerProcess) -> None:
-    with _ASKING:
-        process.start()
-
-
-def _status(process: ForkServerProcess) -> int | None:
-    """Wait for the end of the process; gives the exit status."""
-    wait([process.sentinel])
-    with _ASKING:
-        process.join()
-        return process.exitcode
 
 
 def _run(role: str, environment: Mapping[str, str], listener: socket.socket | None) -> None:
     """In the new process: run `lapel.cli.child`."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # end with the fork server
-    for name in [name for name in os.environ if name.startswith("LAPEL_")]:
-        del os.environ[name]
+    end_with_parent()
+    take_environment({name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")})
     os.environ.update(environment)
     if listener is not None:
         os.environ["LAPEL_LISTEN_FD"] = str(listener.detach())
@@ -78,14 +53,14 @@ class Process:
     async def keep(self) -> None:
         """Start, wait for the end, start again."""
         while not self._stopping:
-            started = _FORKS.Process(
+            started = FORKS.Process(
                 target=_run, args=(self._role, self._environment, self._listener), daemon=True
             )
-            await asyncio.to_thread(_start, started)
+            await asyncio.to_thread(start, started)
             self._process = started
             if self._stopping:  # `stop` was called while the process was starting
                 started.kill()
-            self.exits.append(await asyncio.to_thread(_status, started))
+            self.exits.append(await asyncio.to_thread(status, started))
 
     def stop(self) -> None:
         """End it for good."""
@@ -127,9 +102,9 @@ async def run_schedules(settings: Settings, ahead: timedelta) -> None:
 
 async def errand(settings: Settings, crash: str, ahead: timedelta) -> int | None:
     """`run_schedules` in a process with a crash point armed; gives its exit status."""
-    forked = _FORKS.Process(target=_errand, args=(settings.to_env() | {"LAPEL_CRASH": crash}, ahead))
-    await asyncio.to_thread(_start, forked)
-    return await asyncio.to_thread(_status, forked)
+    forked = FORKS.Process(target=_errand, args=(settings.to_env() | {"LAPEL_CRASH": crash}, ahead))
+    await asyncio.to_thread(start, forked)
+    return await asyncio.to_thread(status, forked)
 
 
 def armed(folder: Path, point: str) -> tuple[str, Path]:

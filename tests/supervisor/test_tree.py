@@ -26,7 +26,7 @@ from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
     """One server that most tests hurt in turn; each leaves it healthy."""
-    with serving(tmp_path_factory.mktemp("tree") / "data") as server:
+    with serving(tmp_path_factory.mktemp("tree") / "data", cold=True) as server:
         yield server
 
 

@@ -1,4 +1,7 @@
-"""`lapel serve` as an operator runs it, and access to its processes."""
+"""`lapel serve` as an operator runs it, and access to its processes.
+
+Commands are warm (see warm.py) unless a test says `cold`: then each process is a Python that starts anew.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
+
+from tests.support.warm import Warm
 
 LAPEL = [sys.executable, "-m", "lapel.cli.main"]
 PATIENCE = 60.0
@@ -35,7 +40,7 @@ def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 class Served:
     """One `lapel serve`. `told`: the JSON that it printed when everything was up, with the first key."""
 
-    def __init__(self, process: subprocess.Popen[str], data_dir: Path, told: dict[str, Any]) -> None:
+    def __init__(self, process: subprocess.Popen[str] | Warm, data_dir: Path, told: dict[str, Any]) -> None:
         self.process = process
         self.data_dir = data_dir
         self.told = with_key(told)
@@ -53,7 +58,8 @@ class Served:
                 line = child.cmdline()
                 # A process that has just ended has an empty command line.
                 is_postgres = bool(line) and line[0].endswith("/postgres")
-                if (role == "postgres" and is_postgres) or line[-2:] == ["lapel.cli.child", role]:
+                is_ours = line[-2:] == ["lapel.cli.child", role] or child.name() == f"lapel-{role}"
+                if is_ours or (role == "postgres" and is_postgres):
                     found.append(child.pid)
         return found
 
@@ -74,11 +80,24 @@ class Served:
         return self.process.wait(PATIENCE)
 
 
-def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, env: dict[str, str] | None = None, cold: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Runs one command to its end."""
-    return subprocess.run(
-        [*LAPEL, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120,
-        env=os.environ | (env or {}), stdin=subprocess.DEVNULL,
+    with _begun(*map(str, arguments), env=env, cold=cold, stderr=subprocess.PIPE) as process:
+        output, errors = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.wait(), output, errors)
+
+
+def _begun(
+    *arguments: str, env: dict[str, str] | None, cold: bool, stderr: int | IO[str]
+) -> subprocess.Popen[str] | Warm:
+    environment = os.environ | (env or {})
+    if not cold:
+        return Warm(*arguments, env=environment, stderr=stderr)
+    return subprocess.Popen(
+        [*LAPEL, *arguments], env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
     )  # fmt: skip
 
 
@@ -98,15 +117,16 @@ def with_key(told: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(
-    data_dir: Path, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
+    data_dir: Path,
+    *flags: str,
+    env: dict[str, str] | None = None,
+    log: Path | None = None,
+    cold: bool = False,
 ) -> Generator[Served]:
     """A server on a free port during the block. When it does not come up, the error shows its log."""
     with (log or data_dir.with_name(f"{data_dir.name}.log")).open("a+") as output:
-        process = subprocess.Popen(
-            [*LAPEL, "serve", "--json", "--data-dir", str(data_dir), "--port", "0", *flags],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True,
-            env=os.environ | (env or {}),
-        )  # fmt: skip
+        command = ["serve", "--json", "--data-dir", str(data_dir), "--port", "0", *flags]
+        process = _begun(*command, env=env, cold=cold, stderr=output)
         assert process.stdout is not None
         try:
             line = process.stdout.readline()

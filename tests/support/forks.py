@@ -1,0 +1,53 @@
+"""The process that every warm process of the tests is forked from: it has imported all of Lapel already.
+
+A Python that starts anew spends most of its time importing. Tests with another subject than that start use
+forks. A fork is a process with its own descriptors, environment, signals and exit status.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.support.imports"])
+
+# Starting a process also polls all others. Of two threads that poll at once, the second gets the exit status
+# 255 for a process that has ended.
+_ASKING = threading.Lock()
+
+
+def start(process: ForkServerProcess) -> None:
+    """Start it; from any thread."""
+    with _ASKING:
+        process.start()
+
+
+def status(process: ForkServerProcess, timeout: float | None = None) -> int | None:
+    """Wait for the end of the process; gives the exit status, or None when it still runs after `timeout`."""
+    if not wait([process.sentinel], timeout):
+        return None
+    with _ASKING:
+        process.join()
+        return process.exitcode
+
+
+def end_with_parent() -> None:
+    """In the new process: end when the process that forked it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
+
+
+def take_environment(environment: Mapping[str, str]) -> None:
+    """In the new process: have this environment and no other."""
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # it is remembered from the first use

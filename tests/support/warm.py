@@ -1,0 +1,238 @@
+"""The command `lapel` in a forked process; the processes of its `serve` are forked as well.
+
+`Warm` is used like subprocess.Popen. Only the imports differ from `python -m lapel.cli.main`. A test of what
+a start costs or imports needs a Python that starts anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any, NoReturn, Self
+
+from prometheus_client import values
+
+from lapel.cli import child
+from lapel.supervisor import children
+from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
+
+PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
+
+
+class Warm:
+    """One `lapel` with these arguments. Streams: PIPE, DEVNULL or a file; stdin is empty."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str],
+        stdout: int | IO[Any] = PIPE,
+        stderr: int | IO[Any] = PIPE,
+    ) -> None:
+        self.args = ["lapel", *arguments]
+        self.stdout, out = _end(stdout)
+        self.stderr, err = _end(stderr)
+        self._process = FORKS.Process(
+            target=_command, args=(self.args, dict(env), str(Path.cwd()), out, err), daemon=True
+        )
+        start(self._process)
+        out.close()
+        err.close()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status once the process has ended; of one that a signal ended, its negative number."""
+        return self.poll()
+
+    def poll(self) -> int | None:
+        """The exit status, or None when the process runs."""
+        return status(self._process, 0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status. Raises subprocess.TimeoutExpired."""
+        code = status(self._process, timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal when the process still runs."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """All that it prints until it ends. Raises subprocess.TimeoutExpired."""
+        printed: dict[str, str] = {}
+
+        def read(name: str, stream: IO[str] | None) -> None:
+            printed[name] = stream.read() if stream else ""
+
+        reading = threading.Thread(target=read, args=("stderr", self.stderr))
+        late = threading.Timer(timeout or 10**6, self.kill)
+        reading.start()
+        late.start()
+        try:
+            read("stdout", self.stdout)
+            reading.join()
+            if not late.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.wait(timeout)
+        finally:
+            late.cancel()
+        return printed["stdout"], printed["stderr"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdout, self.stderr):
+            if stream:
+                stream.close()
+        self.wait()
+
+
+def _end(stream: int | IO[Any]) -> tuple[IO[str] | None, Connection]:
+    """Our end of a stream, if we have one, and the end that the process gets."""
+    if stream == PIPE:
+        ours, theirs = os.pipe()
+        return os.fdopen(ours, encoding="utf-8"), Connection(theirs, readable=False)
+    if stream == DEVNULL:
+        return None, Connection(os.open(os.devnull, os.O_WRONLY), readable=False)
+    return None, Connection(os.dup(stream if isinstance(stream, int) else stream.fileno()), readable=False)
+
+
+def _command(
+    arguments: list[str], environment: Mapping[str, str], folder: str, out: Connection, err: Connection
+) -> None:
+    """In the new process: `python -m lapel.cli.main`."""
+    end_with_parent()
+    os.chdir(folder)
+    take_environment(environment)
+    for number, stream in ((1, out), (2, err)):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    _open_streams()
+    children.subprocess = _Forking
+    sys.argv = arguments
+    runpy.run_module("lapel.cli.main", run_name="__main__", alter_sys=True)
+
+
+def _open_streams() -> None:
+    """The descriptors 1 and 2 as Python's own streams, which print at once what belongs to people."""
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True)
+    sys.stderr = io.TextIOWrapper(
+        io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
+
+
+class _Forked:
+    """A process of `lapel serve`, forked from the supervisor; as much of a Popen as the supervisor uses."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        pass_fds: Sequence[int],
+        stdin: int,
+        process_group: int,
+    ) -> None:
+        assert (stdin, process_group) == (DEVNULL, 0)
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            _ended(lambda: _become(command[-1], env, pass_fds))
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self._take(*os.waitpid(self.pid, os.WNOHANG))
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self._take(*os.waitpid(self.pid, 0))
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def _take(self, pid: int, code: int) -> None:
+        if pid:
+            self.returncode = os.waitstatus_to_exitcode(code)
+
+
+class _Forking:
+    """In place of the module subprocess, for the module that starts the processes of `lapel serve`."""
+
+    DEVNULL = DEVNULL
+    Popen = _Forked
+
+
+def _become(role: str, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
+    """In the new process: what execve does with signals and descriptors, and then the role."""
+    os.setpgid(0, 0)
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _close_all_but({1, 2, *descriptors})
+    os.open(os.devnull, os.O_RDONLY)  # the lowest that is free: 0
+    take_environment(environment)
+    name = environment.get("LAPEL_METRICS_NAME")
+    if name is not None:  # telemetry.py asks when it is imported
+        values.ValueClass = values.MultiProcessValue(lambda: name)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(15, f"lapel-{role}".encode(), 0, 0, 0)  # its name, for `Served.pids`
+    sys.argv = ["lapel", role]
+    child.main()
+
+
+def _close_all_but(kept: set[int]) -> None:
+    for each in list(Path("/dev/fd").iterdir()):
+        if int(each.name) not in kept:
+            with contextlib.suppress(OSError):  # the one that the listing itself had open
+                os.close(int(each.name))
+
+
+def _ended(run: Callable[[], None]) -> NoReturn:
+    """Run it, and end this process as Python does."""
+    code: int = 1
+    try:
+        run()
+        code = 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        else:
+            code = end.code or 0
+    except BaseException as fault:  # noqa: BLE001 - as at the end of any Python
+        sys.excepthook(type(fault), fault, fault.__traceback__)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
