@@ -105,7 +105,7 @@ async def _move_into_the_past(dsn: str) -> None:
 def _kill_worker(data: Path) -> None:
     supervisor = psutil.Process(json.loads((data / "run.json").read_text())["pid"])
     for child in supervisor.children():
-        if child.cmdline()[-2:] == ["lapel.cli.child", "worker"]:
+        if child.cmdline()[-2:] == ["lapel.hosting.child", "worker"]:
             os.kill(child.pid, signal.SIGKILL)
 
 

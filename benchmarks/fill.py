@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from lapel.foundation import seal
-from lapel.foundation.tokens import hint, new_token
+from lapel.foundation.identity import seal
+from lapel.foundation.identity.tokens import hint, new_token
 
 PROJECT = "proj_0VxBenchmarksProject0000"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
-from lapel.foundation import seal
-from lapel.foundation.tokens import new_token
+from lapel.foundation.identity import seal
+from lapel.foundation.identity.tokens import new_token
 
 # The state after an hour of heartbeats: every value was reported before, and the times are spread.
 _DEVICES = """

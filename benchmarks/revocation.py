@@ -15,10 +15,10 @@ import httpx
 
 from benchmarks.report import Row, show
 from benchmarks.rig import Api, rig
-from lapel.foundation import seal
-from lapel.foundation.clock import SystemClock
-from lapel.foundation.ids import TimeOrderedIds
-from lapel.foundation.tokens import hint, new_token
+from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.core.ids import TimeOrderedIds
+from lapel.foundation.identity import seal
+from lapel.foundation.identity.tokens import hint, new_token
 
 KEYS = 10
 REQUESTS = 255

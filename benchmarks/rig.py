@@ -26,12 +26,12 @@ import psutil
 
 from benchmarks.fill import Filled, fill
 from benchmarks.fill_devices import fill_devices
-from lapel.foundation import migrations
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.http_server import listen
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.database import migrations
+from lapel.hosting.children import Child, Role, stop_all
+from lapel.hosting.listener import listen
 from lapel.process_environment import child_environment
 from lapel.settings import Settings
-from lapel.supervisor.children import Child, Role, stop_all
 
 ACCESS_KEY = "benchmark"
 SECRET_KEY = "benchmark-secret-key"

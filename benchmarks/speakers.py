@@ -19,10 +19,10 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.report import Row, show
-from lapel.transcription.engine.messages import Group, Groups, Span
-from lapel.transcription.engine.whisper import Whisper
-from lapel.transcription.speakers.assign import with_speakers
-from lapel.transcription.speakers.work import describe, group
+from lapel.slices.transcription.models.speakers.diarization import describe, group
+from lapel.slices.transcription.models.whisper.recognizer import Whisper
+from lapel.slices.transcription.speech.assign import with_speakers
+from lapel.slices.transcription.speech.messages import Group, Groups, Span
 from tests.support.conversations import RATE, Conversation
 from tests.support.diarization import Errors, Turn, errors
 
@@ -33,8 +33,8 @@ PIECE = 600  # seconds
 LONG = f"""
 import resource, sys
 from pathlib import Path
-from lapel.transcription.engine.messages import Group, Voices
-from lapel.transcription.speakers.work import describe, group
+from lapel.slices.transcription.speech.messages import Group, Voices
+from lapel.slices.transcription.models.speakers.diarization import describe, group
 def peak():
     if sys.platform == "linux":  # what getrusage says there includes the process that started this one
         lines = Path("/proc/self/status").read_text().splitlines()

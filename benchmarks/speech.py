@@ -27,13 +27,13 @@ import psutil
 from benchmarks.report import Row, show
 from benchmarks.speech_audio import Speech, joined, sample
 from lapel.settings import Settings
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.engine.client import Engine
-from lapel.transcription.engine.weights import Weights, find
-from lapel.transcription.pipeline import Outcome, transcribe
-from lapel.transcription.providers.protocol import Wish
-from lapel.transcription.providers.whisper import Whisper
-from lapel.transcription.word_error import normalised
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.models.process.engine_client import Engine
+from lapel.slices.transcription.models.weights.whisper_weights import Weights, find
+from lapel.slices.transcription.providers.local import Whisper
+from lapel.slices.transcription.providers.protocol import Wish
+from lapel.slices.transcription.speech.word_error import normalised
+from lapel.slices.transcription.work.offline import Outcome, transcribe
 
 # Number of runs, by how many times a file repeats all the speech (2.6 minutes).
 REPEATS = {2: 3, 4: 2}

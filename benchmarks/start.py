@@ -100,7 +100,7 @@ def _sizes(pid: int) -> dict[str, float]:
     for process in (supervisor, *supervisor.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             words = process.cmdline()
-            kind = words[-1] if "lapel.cli.child" in words else "postgres"
+            kind = words[-1] if "lapel.hosting.child" in words else "postgres"
             name = "supervisor" if process.pid == pid else kind
             info = process.memory_full_info()
             sizes[name] = sizes.get(name, 0.0) + getattr(info, "pss", info.rss) / 2**20

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from lapel.foundation import migrations
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.kit import Kit
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.database import migrations
+from lapel.foundation.ports import Kit
 from tests.support.client import api_client
 from tests.support.event_check import check_events
 from tests.support.memory import folder_in_memory

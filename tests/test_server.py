@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.server import mounted_store
+from lapel.hosting.api_server import mounted_store
 from tests.support.running import settings_for
 
 

@@ -17,7 +17,7 @@ from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
 
 if TYPE_CHECKING:
-    from lapel.foundation.asgi import Receive, Scope, Send
+    from lapel.foundation.core.asgi import Receive, Scope, Send
 
 _FIND = """
 SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name

@@ -17,7 +17,7 @@ import msgspec
 from benchmarks.peers.bare import Connection
 
 if TYPE_CHECKING:
-    from lapel.foundation.asgi import Receive, Scope, Send
+    from lapel.foundation.core.asgi import Receive, Scope, Send
 
 _UPSERT = """
 INSERT INTO sketch (id, battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm,

@@ -12,7 +12,7 @@ import sys
 
 import uvicorn
 
-from lapel.foundation.http_server import BACKLOG, KEEP_ALIVE
+from lapel.hosting.listener import BACKLOG, KEEP_ALIVE
 
 
 def main() -> None:

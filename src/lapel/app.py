@@ -5,47 +5,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.audit import routes as audit_routes
-from lapel.audit.service import AuditLog
-from lapel.commands import routes as command_routes
-from lapel.commands import service as commands
-from lapel.configuration import routes as configuration_routes
-from lapel.configuration.service import Configuration
-from lapel.devices import routes as device_routes
-from lapel.devices.service import Devices
-from lapel.end_users import routes as end_user_routes
-from lapel.end_users.service import EndUsers
-from lapel.erasure import jobs as erasure_jobs
-from lapel.erasure import routes as erasure_routes
-from lapel.erasure.service import Erasures
-from lapel.firmware import jobs as firmware_jobs
-from lapel.firmware import routes as firmware_routes
-from lapel.firmware.service import Firmware
-from lapel.foundation import housekeeping, outbox, row_quota, system
-from lapel.foundation.idempotency import erase_some_answers
-from lapel.heartbeats import jobs as heartbeat_jobs
-from lapel.heartbeats import routes as heartbeat_routes
-from lapel.heartbeats import service as heartbeats
-from lapel.heartbeats.service import Heartbeats
-from lapel.projects import routes as project_routes
-from lapel.projects.service import Keys, Projects
-from lapel.recordings import jobs as recording_jobs
-from lapel.recordings import routes as recording_routes
-from lapel.recordings.service import Recordings
-from lapel.transcription import jobs as transcription_jobs
-from lapel.transcription import routes as transcription_routes
-from lapel.transcription.providers.remote_copies import RemoteCopies
-from lapel.transcription.service import Transcriptions
-from lapel.usage import routes as usage_routes
-from lapel.usage.service import Usage
+from lapel.foundation.database import outbox, row_quota
+from lapel.foundation.http.idempotency import erase_some_answers
+from lapel.slices.audit import routes as audit_routes
+from lapel.slices.audit.service import AuditLog
+from lapel.slices.commands import routes as command_routes
+from lapel.slices.commands import service as commands
+from lapel.slices.configuration import routes as configuration_routes
+from lapel.slices.configuration.service import Configuration
+from lapel.slices.devices import routes as device_routes
+from lapel.slices.devices.service import Devices
+from lapel.slices.end_users import routes as end_user_routes
+from lapel.slices.end_users.service import EndUsers
+from lapel.slices.erasure import jobs as erasure_jobs
+from lapel.slices.erasure import routes as erasure_routes
+from lapel.slices.erasure.service import Erasures
+from lapel.slices.firmware import jobs as firmware_jobs
+from lapel.slices.firmware import routes as firmware_routes
+from lapel.slices.firmware.service import Firmware
+from lapel.slices.heartbeats import jobs as heartbeat_jobs
+from lapel.slices.heartbeats import routes as heartbeat_routes
+from lapel.slices.heartbeats import service as heartbeats
+from lapel.slices.heartbeats.service import Heartbeats
+from lapel.slices.projects import routes as project_routes
+from lapel.slices.projects.service import Keys, Projects
+from lapel.slices.recordings import jobs as recording_jobs
+from lapel.slices.recordings import routes as recording_routes
+from lapel.slices.recordings.service import Recordings
+from lapel.slices.system import jobs as system_jobs
+from lapel.slices.system import routes as system_routes
+from lapel.slices.transcription import jobs as transcription_jobs
+from lapel.slices.transcription import routes as transcription_routes
+from lapel.slices.transcription.copies.remote_copies import RemoteCopies
+from lapel.slices.transcription.service import Transcriptions
+from lapel.slices.usage import routes as usage_routes
+from lapel.slices.usage.service import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapel.foundation.jobs import Job, Schedule
-    from lapel.foundation.kit import Kit
-    from lapel.foundation.operations import Operation
-    from lapel.transcription.runner import Runner
+    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.ports import Kit
+    from lapel.foundation.queue.jobs import Job, Schedule
+    from lapel.slices.transcription.work.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +148,14 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *erasure_routes.operations(parts.erasures),
         *usage_routes.operations(parts.usage),
     )
-    return (*own, *system.operations(kit, own))
+    return (*own, *system_routes.operations(kit, own))
 
 
 def speech_runner(kit: Kit) -> Runner:
     """The runner of audio work in a worker process. Its child processes start when they are needed."""
     # Imported here because an API process never needs it.
-    from lapel.transcription.runner import Runner  # noqa: PLC0415
-    from lapel.transcription.steps import steps_of  # noqa: PLC0415
+    from lapel.slices.transcription.work.runner import Runner  # noqa: PLC0415
+    from lapel.slices.transcription.work.tools import steps_of  # noqa: PLC0415
 
     return Runner(kit, steps_of(kit))
 
@@ -176,6 +178,6 @@ def schedules(kit: Kit, parts: Slices, runner: Runner) -> Sequence[Schedule]:
         *erasure_jobs.schedules(parts.erasures),
         *firmware_jobs.schedules(parts.firmware),
         *heartbeat_jobs.schedules(parts.heartbeats),
-        *housekeeping.schedules(kit),
+        *system_jobs.schedules(kit),
         *row_quota.schedules(kit),
     )

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation import audit
-from lapel.foundation.kit import Kit
+from lapel.foundation.database import audit
+from lapel.foundation.ports import Kit
 from tests.support.tenants import Tenant, bearer, make_key
 
 KEY_ID = "SELECT id FROM api_keys WHERE world_id = $1 AND secret_hash = $2"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lapel.audit import queries
-from lapel.foundation import audit
+from lapel.foundation.database import audit
+from lapel.slices.audit import queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 changes of 5,000 devices, and as many of one other kind.

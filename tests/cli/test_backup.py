@@ -12,9 +12,9 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from lapel.cli.archive import run_tool
-from lapel.cli.demo_job import MainJob, Outcome
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.cli.backup.archive import run_tool
+from lapel.cli.demo.demo_job import MainJob, Outcome
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.settings import Settings
 from tests.support.postgres import create_database

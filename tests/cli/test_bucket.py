@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lapel.cli.bucket import BucketClient
-from lapel.cli.faults import explain
-from lapel.foundation.clock import SystemClock
+from lapel.cli.shared.bucket import BucketClient
+from lapel.cli.shared.faults import explain
+from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.settings import Settings
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.revisions import newest_revision
-from lapel.foundation.scopes import SCOPES
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.database.schema_version import newest_revision
 from tests.support.postgres import create_database
 from tests.support.serving import LAPEL, run, serving, told, with_key
 

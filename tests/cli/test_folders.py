@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.revisions import newest_revision
+from lapel.foundation.database.schema_version import newest_revision
 from tests.support.serving import run
 
 
@@ -40,7 +40,7 @@ def test_a_mistyped_data_folder_is_refused_and_not_made(
 AS_ANOTHER_USER = """
 import os, sys
 from pathlib import Path
-from lapel.cli.reach import reachable
+from lapel.cli.shared.installation import reachable
 from lapel.settings import Settings
 settings = Settings.from_env({"HOME": "/"}, data_dir=Path(sys.argv[1]))
 os.setgroups([])

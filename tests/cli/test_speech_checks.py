@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from lapel.cli.checks import Finding
-from lapel.cli.speech_checks import failing_steps, provider_keys, speech
-from lapel.cli.speech_models import provider_models
-from lapel.foundation.kit import open_kit
-from lapel.foundation.seal import sealer
+from lapel.cli.doctor.checks import Finding
+from lapel.cli.doctor.speech_checks import failing_steps, provider_keys, speech
+from lapel.cli.doctor.speech_models import provider_models
+from lapel.foundation.identity.seal import sealer
+from lapel.foundation.ports import open_kit
 from lapel.settings import Settings
-from lapel.transcription.providers import slot_queries
-from lapel.transcription.providers.slots import sealed
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.slots.slots import sealed
 from tests.support.running import settings_for
 from tests.support.serving import run
 from tests.support.speech_providers import Fake, serving_fake
 from tests.support.tenants import make_tenant
-from tests.transcription.engine.carriers import carrier, with_damaged_base, without_base
+from tests.transcription.models.carriers import carrier, with_damaged_base, without_base
 from tests.transcription.needs import needs_weights
 from tests.transcription.office import office
 

@@ -14,18 +14,18 @@ import msgspec
 import psutil
 import pytest
 
-from lapel.cli.faults import CommandError
-from lapel.cli.transcribe import transcribe
-from lapel.cli.transcribed import Writer
-from lapel.cli.transcribing import Job, Problem, Result
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.transcribe.batch import Job, Problem, Result
+from lapel.cli.transcribe.output import Writer
+from lapel.cli.transcribe.transcribe import transcribe
 from lapel.sample import speech
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.engine.weights import find
-from lapel.transcription.exports.formats import FORMATS, FormatName
-from lapel.transcription.pipeline import Outcome
-from lapel.transcription.speakers.weights import PACKAGED
-from lapel.transcription.transcript import Segment, Transcript
-from lapel.transcription.word_error import word_error
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.exports.formats import FORMATS, FormatName
+from lapel.slices.transcription.models.weights.speaker_weights import PACKAGED
+from lapel.slices.transcription.models.weights.whisper_weights import find
+from lapel.slices.transcription.speech.transcript import Segment, Transcript
+from lapel.slices.transcription.speech.word_error import word_error
+from lapel.slices.transcription.work.offline import Outcome
 from tests.support.serving import LAPEL, eventually
 
 SAMPLE = speech()
@@ -130,7 +130,9 @@ def listening(process: psutil.Process) -> list[psutil.Process]:
     """All children, once the one with the models is among them."""
     children = process.children()
     return (
-        children if any("lapel.transcription.engine" in " ".join(each.cmdline()) for each in children) else []
+        children
+        if any("transcription.models.process" in " ".join(each.cmdline()) for each in children)
+        else []
     )
 
 

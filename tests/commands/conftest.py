@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.clock import ManualClock
 from tests.commands.support import Wearer
 from tests.support.client import api_client
 from tests.support.postgres import create_database

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.clock import ManualClock
+from lapel.foundation.core.clock import ManualClock
 from tests.support.tenants import Tenant, bearer
 
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lapel.commands.json_text import MAX_LEVELS
-from lapel.commands.service import MAX_OPEN
+from lapel.slices.commands.json_text import MAX_LEVELS
+from lapel.slices.commands.service import MAX_OPEN
 from tests.commands.support import Wearer, ids, message
 
 NULLS = {"result", "error", "delivered_at", "executed_at"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lapel.commands.json_text import MAX_LEVELS
+from lapel.slices.commands.json_text import MAX_LEVELS
 from tests.commands.support import Wearer, ids, message
 from tests.commands.test_commands import nested
 from tests.support.erasing import delete_rows

@@ -14,8 +14,8 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError, ExpiredTokenError, InvalidClaimError, JoseError
 from joserfc.jwk import KeySet
 
-from lapel.commands.wire import GrantClaims
-from lapel.foundation.clock import ManualClock
+from lapel.foundation.core.clock import ManualClock
+from lapel.slices.commands.wire import GrantClaims
 from tests.commands.support import Wearer
 from tests.support.client import api_client
 from tests.support.running import Running, running

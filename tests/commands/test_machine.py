@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.clock import ManualClock
 from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller
 from tests.support.postgres import create_database

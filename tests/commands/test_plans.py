@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.commands import queries
+from lapel.slices.commands import queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 commands in one world, half of them of one device. Of those that did not end, nearly all expired.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lapel.commands.service import MAX_OPEN
-from lapel.commands.wire import Report
-from lapel.foundation.actors import Actor
-from lapel.foundation.errors import NotFound
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.errors import NotFound
+from lapel.slices.commands.service import MAX_OPEN
+from lapel.slices.commands.wire import Report
 from tests.commands.support import Wearer, ids
 from tests.support.locks import until_waiting
 from tests.support.running import Running

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lapel.configuration.kinds import Flag, Idle, Kind, Text, Value, Whole, Word, Words
-from lapel.configuration.sections import SECTIONS, Section
+from lapel.slices.configuration.kinds import Flag, Idle, Kind, Text, Value, Whole, Word, Words
+from lapel.slices.configuration.sections import SECTIONS, Section
 
 TEXTS = {"start": ["00:00", "22:30"], "end": ["06:00", "23:59"], "timezone": ["UTC", "Europe/Zurich"]}
 

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.configuration import queries
-from lapel.configuration.sections import SECTIONS
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
+from lapel.slices.configuration import queries
+from lapel.slices.configuration.sections import SECTIONS
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.support.tenants import Tenant, make_key
 

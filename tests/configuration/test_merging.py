@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from lapel.configuration.kinds import Strictest, Value
-from lapel.configuration.merging import flat, merge, nested, patched, resolve
-from lapel.configuration.schemas import change_schemas, resolved_schema
-from lapel.configuration.sections import SECTIONS, Section
-from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.slices.configuration.kinds import Strictest, Value
+from lapel.slices.configuration.merging import flat, merge, nested, patched, resolve
+from lapel.slices.configuration.schemas import change_schemas, resolved_schema
+from lapel.slices.configuration.sections import SECTIONS, Section
 from tests.configuration.overrides import of_any_section, overrides, paths
 
 UPLOAD, SECURITY, RETENTION = SECTIONS["upload"], SECTIONS["upload_security"], SECTIONS["retention"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lapel.configuration.operator import OperatorConfiguration
-from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.kit import Kit, open_kit
-from lapel.projects.service import Projects
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.ports import Kit, open_kit
+from lapel.slices.configuration.operator import OperatorConfiguration
+from lapel.slices.projects.service import Projects
 from tests.configuration.conftest import Fleet
 from tests.support.running import settings_for
 from tests.support.tenants import INSERT_ORGANIZATION, make_key

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lapel.configuration import operator_queries, queries
-from lapel.configuration.service import REVISION
+from lapel.slices.configuration import operator_queries, queries
+from lapel.slices.configuration.service import REVISION
 from tests.support.plans import filled, indexes_of
 
 # 50,000 devices of 5,000 people, each with overrides; 1,000 organizations with one project each.

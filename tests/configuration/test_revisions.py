@@ -10,10 +10,10 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.configuration import queries
-from lapel.configuration.operator import OperatorConfiguration
-from lapel.configuration.service import REVISION, Configuration
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
+from lapel.slices.configuration import queries
+from lapel.slices.configuration.operator import OperatorConfiguration
+from lapel.slices.configuration.service import REVISION, Configuration
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import uvloop
 
-from lapel.foundation.clock import SystemClock
-from lapel.foundation.http_guard import HttpLimits
-from lapel.foundation.http_server import listen, serve
-from lapel.foundation.storage.embedded import create_store_app
+from lapel.embedded.s3.endpoint import create_store_app
+from lapel.foundation.core.clock import SystemClock
+from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.listener import listen, serve
 
 
 async def main() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lapel.foundation.storage.client import ObjectStore, open_store
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
-from lapel.foundation.storage.store import ObjectStore, open_store
 from lapel.settings import Settings
 from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint, free_ports
 

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.operations import NoBody, Operation
-from lapel.foundation.scopes import SCOPES
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.http.operations import NoBody, Operation
+from lapel.foundation.ports import Kit
 from tests.support.declared import described_api
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from lapel.foundation.actors import ActorKind
-from lapel.foundation.kit import Kit
-from lapel.foundation.operations import Operation
-from lapel.foundation.scopes import IMPLIED, SCOPES
+from lapel.foundation.core.actors import ActorKind
+from lapel.foundation.core.scopes import IMPLIED, SCOPES
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.ports import Kit
 from tests.contract.resources import Call, Resources, call, populate
 from tests.support.declared import declared_operations
 from tests.support.running import Running

@@ -5,10 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from lapel.foundation.disk import DiskGuard
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.disk_guard import DiskGuard
+from lapel.foundation.ports import Kit
 from tests.contract.resources import call, populate
-from tests.foundation.test_openapi import STORES_NOTHING
+from tests.foundation.openapi.test_document import STORES_NOTHING
 from tests.support.declared import declared_operations
 from tests.support.tenants import bearer
 

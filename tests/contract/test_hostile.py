@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.operations import NoBody, NoQuery, Operation
+from lapel.foundation.http.operations import NoBody, NoQuery, Operation
+from lapel.foundation.ports import Kit
 from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations
 from tests.support.tenants import Tenant, contents
 
 OPERATIONS = declared_operations()
-# Forms have tests of their own: tests/foundation/test_forms.py, tests/firmware/test_releases.py.
+# Forms have tests of their own: tests/foundation/http/input/test_forms.py, tests/firmware/test_releases.py.
 TAKING_BODIES = [each for each in OPERATIONS if each.body is not NoBody and not each.files]
 WRITING = [each for each in OPERATIONS if each.method != "GET" and not each.files]
 LIMIT = 1024 * 1024

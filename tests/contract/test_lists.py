@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.operations import Operation
+from lapel.foundation.http.operations import Operation
 from tests.contract.resources import Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations

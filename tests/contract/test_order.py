@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from lapel.foundation import limits
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.operations import Operation
-from lapel.foundation.scopes import IMPLIED, SCOPES
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.core.scopes import IMPLIED, SCOPES
+from lapel.foundation.http import rate_limits
+from lapel.foundation.http.operations import Operation
 from tests.contract.resources import Resources, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
@@ -56,7 +56,7 @@ async def limited(
     clock = ManualClock(datetime.now(UTC).replace(second=0, microsecond=0))
     # A request passes that waits too short a time for the counter: on a busy machine that is 400 for 429.
     patient = pytest.MonkeyPatch()
-    patient.setattr(limits, "PATIENCE_SECONDS", 60.0)
+    patient.setattr(rate_limits, "PATIENCE_SECONDS", 60.0)
     async with (
         running(folder / "free", database, clock=clock) as free,
         running(folder / "limited", database, clock=clock, **LIMITS) as live,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.tokens import new_token
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.identity.tokens import new_token
 from tests.contract.resources import Resources, populate
 from tests.support.client import api_client
 from tests.support.running import Running, running
@@ -31,7 +31,7 @@ async def two(
 ) -> AsyncGenerator[tuple[Running, Running, ManualClock]]:
     """Two API processes, and the clock of both."""
     # A busy machine may take its time with the counter, and must not let requests pass here.
-    monkeypatch.setattr("lapel.foundation.limits.PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("lapel.foundation.http.rate_limits.PATIENCE_SECONDS", 60.0)
     # Near the present: the store, which checks links, has the machine's clock.
     clock = ManualClock(datetime.now(UTC).replace(second=0, microsecond=0))
     async with (

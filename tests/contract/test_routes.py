@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from lapel.foundation.operations import Operation
+from lapel.foundation.http.operations import Operation
 from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations
 from tests.support.tenants import Tenant

@@ -20,12 +20,12 @@ import schemathesis
 from hypothesis import HealthCheck, assume, settings
 from schemathesis.config import SchemathesisConfig
 
-from lapel.configuration.schemas import change_schemas
-from lapel.configuration.sections import SECTIONS
-from lapel.configuration.wire import ConfigChange
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.kit import Kit
-from lapel.foundation.operations import Operation
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.ports import Kit
+from lapel.slices.configuration.schemas import change_schemas
+from lapel.slices.configuration.sections import SECTIONS
+from lapel.slices.configuration.wire import ConfigChange
 from tests.contract.resources import MODEL, Resources, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations, described_api

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.operations import Operation
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.ports import Kit
 from tests.contract.resources import Resources, call, populate
 from tests.support.declared import declared_operations
 

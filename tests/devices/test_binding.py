@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from lapel import app
-from lapel.devices import queries
-from lapel.foundation.actors import Actor
-from lapel.foundation.auth import Authenticator
-from lapel.foundation.errors import Unauthorized
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.errors import Unauthorized
+from lapel.foundation.identity.authenticator import Authenticator
+from lapel.foundation.ports import Kit
+from lapel.slices.devices import queries
 from tests.support.locks import until_waiting
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.devices.service import Devices, hold_device
-from lapel.foundation.actors import Actor
-from lapel.foundation.errors import NotFound
-from lapel.foundation.kit import Kit
-from lapel.foundation.outbox import INSERT_EVENT
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.errors import NotFound
+from lapel.foundation.database.outbox import INSERT_EVENT
+from lapel.foundation.ports import Kit
+from lapel.slices.devices.service import Devices, hold_device
 from tests.devices.conftest import Registry
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.support.tenants import Tenant, bearer, make_key
 
 NULLS = {

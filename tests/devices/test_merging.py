@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from lapel.configuration.device_settings import change_schema, changed, shown_schema, valid
+from lapel.slices.configuration.device_settings import change_schema, changed, shown_schema, valid
 from tests.support.merge_patch import merge_patch, set_of
 
 _flags = st.none() | st.fixed_dictionaries(

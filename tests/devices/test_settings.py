@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.devices.conftest import Registry
 from tests.support.dotted import at, within
 

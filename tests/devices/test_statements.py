@@ -10,8 +10,8 @@ from tests.contract.test_tenancy import statements
 
 # Statements on devices that say nothing of deletion, and why that is right.
 EXCEPTIONS: dict[str, str] = {
-    "lapel.configuration.queries.RAISE_DEVICES": "its callers hold the devices' rows, found alive",
-    "lapel.foundation.auth.HOLD_DEVICE": "follows a token, and a deleted device has none",
+    "lapel.slices.configuration.queries.RAISE_DEVICES": "its callers hold the devices' rows, found alive",
+    "lapel.foundation.identity.authenticator.HOLD_DEVICE": "follows a token, and a deleted device has none",
 }
 
 _READS = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO)\s+devices\b", re.IGNORECASE)

@@ -8,9 +8,9 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.devices.counting import FleetCounts
-from lapel.foundation.database import Database
-from lapel.foundation.kit import Kit
+from lapel.foundation.database.pool import Database
+from lapel.foundation.ports import Kit
+from lapel.slices.devices.counting import FleetCounts
 from tests.devices.conftest import Registry
 from tests.support.tenants import Tenant, bearer, make_key
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.devices.queries import INSERT_TOKEN
-from lapel.foundation.kit import Kit
-from lapel.foundation.operations import Operation
-from lapel.foundation.tokens import new_token
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.identity.tokens import new_token
+from lapel.foundation.ports import Kit
+from lapel.slices.devices.queries import INSERT_TOKEN
 from tests.devices.conftest import Registry
 from tests.support.declared import declared_operations
 from tests.support.tenants import bearer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.configuration.kinds import Flag, Idle, Kind, Limit, Text, Whole, Word, Words
-from lapel.configuration.sections import LEVELS, SECTIONS, Section
+from lapel.slices.configuration.kinds import Flag, Idle, Kind, Limit, Text, Whole, Word, Words
+from lapel.slices.configuration.sections import LEVELS, SECTIONS, Section
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lapel.foundation.errors import ApiError
+from lapel.foundation.core.errors import ApiError
 from lapel.settings import Settings, variable
 from tests.support.declared import declared_operations
 

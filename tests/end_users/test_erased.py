@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from lapel import app
-from lapel.erasure.payloads import EraseEndUser
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
+from lapel.slices.erasure.payloads import EraseEndUser
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
 from tests.support.tenants import Tenant, bearer, make_key

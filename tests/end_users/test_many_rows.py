@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from lapel import app
-from lapel.erasure.service import Erasures
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.slices.erasure.service import Erasures
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lapel.end_users import queries
-from lapel.foundation import idempotency, outbox
+from lapel.foundation.database import outbox
+from lapel.foundation.http import idempotency
+from lapel.slices.end_users import queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 end users in one world; every fifth is deleted.

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.support.postgres import create_database
 from tests.support.running import Running, running, working
 

@@ -12,14 +12,14 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.erasure.service import Erasures
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.errors import Unavailable
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.deletion import Deletion
-from lapel.recordings.payloads import DeleteOfEndUser
+from lapel.slices.erasure.service import Erasures
+from lapel.slices.recordings.deletion.service import Deletion
+from lapel.slices.recordings.payloads import DeleteOfEndUser
 from tests.recordings.support import Device, events_of, later, objects
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation import migrations
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.database import migrations
 from tests.support.memory import folder_in_memory
 
 

@@ -1,7 +1,7 @@
 """`lapel` with a supervisor that restarts without a growing delay: no test can wait for 200 backoffs."""
 
 from lapel.cli.main import main
-from lapel.supervisor import children
+from lapel.hosting import children
 
 children.LONGEST_DELAY = children.FIRST_DELAY
 

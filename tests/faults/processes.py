@@ -1,6 +1,6 @@
 """API and worker as separate processes that start fast: forked from one that has imported everything.
 
-They run `lapel.cli.child`, as the children of `lapel serve` do, with settings from the environment.
+They run `lapel.hosting.child`, as the children of `lapel serve` do, with settings from the environment.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from lapel import app
-from lapel.cli import child
-from lapel.foundation import faults
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import open_kit
+from lapel.foundation.core import crash_points
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import open_kit
+from lapel.hosting import child
 from lapel.settings import Settings
 from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
 
@@ -27,7 +27,7 @@ CRASHED = 70
 
 
 def _run(role: str, environment: Mapping[str, str], listener: socket.socket | None) -> None:
-    """In the new process: run `lapel.cli.child`."""
+    """In the new process: run `lapel.hosting.child`."""
     end_with_parent()
     take_environment({name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")})
     os.environ.update(environment)
@@ -89,7 +89,7 @@ async def process(
 
 
 def _errand(environment: Mapping[str, str], ahead: timedelta) -> None:
-    faults.arm(environment["LAPEL_CRASH"])
+    crash_points.arm(environment["LAPEL_CRASH"])
     asyncio.run(run_schedules(Settings.from_env(environment), ahead))
 
 

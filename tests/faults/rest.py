@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from lapel import app
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit, open_kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit, open_kit
+from lapel.hosting.worker import work
 from lapel.settings import Settings
-from lapel.worker import work
 
 # A URL lives for an hour, pending media for 24 h more, and unclaimed objects are swept a day after that.
 AHEAD = timedelta(days=3)

@@ -12,9 +12,9 @@ from random import Random
 import httpx
 import pytest
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.http_server import listen
-from lapel.recordings.crash_points import CRASH_POINTS
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.hosting.listener import listen
+from lapel.slices.recordings.crash_points import CRASH_POINTS
 from tests.faults import bucket
 from tests.faults.checker import Finding
 from tests.faults.conclude import conclude

@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 import psutil
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.support.client import api_client
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_tenant

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.http_server import listen
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.clock import ManualClock
+from lapel.hosting.listener import listen
 from tests.faults.conclude import conclude
 from tests.faults.journal import Journal, read
 from tests.faults.lives import INLINE_BYTES

@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.actors import Actor
-from lapel.foundation.kit import Kit
-from lapel.recordings import media_queries
-from lapel.recordings.access import Reach
-from lapel.recordings.completion import Completion
-from lapel.recordings.snapshot import look
-from lapel.recordings.wire import CompleteUpload
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.ports import Kit
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.uploads.completion import Completion
+from lapel.slices.recordings.uploads.snapshot import look
+from lapel.slices.recordings.wire import CompleteUpload
 from tests.support.tenants import Tenant
 
 CONTENT = b"what was said"

@@ -20,10 +20,10 @@ from random import Random
 import httpx
 import pytest
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.kit import open_kit
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.ports import open_kit
+from lapel.hosting.data_folder import store_credentials
 from lapel.settings import Settings
-from lapel.supervisor.data_folder import store_credentials
 from tests.faults.conclude import conclude
 from tests.faults.journal import Journal, read
 from tests.faults.lives import INLINE_BYTES

@@ -17,9 +17,9 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.foundation.http_server import listen
-from lapel.foundation.kit import open_kit
-from lapel.projects.operator import OperatorKeys
+from lapel.foundation.ports import open_kit
+from lapel.hosting.listener import listen
+from lapel.slices.projects.operator import OperatorKeys
 from tests.faults.processes import process
 from tests.support.client import api_client
 from tests.support.running import running, settings_for

@@ -81,7 +81,7 @@ class ServeTree:
                 words = child.cmdline()
                 if child.status() == psutil.STATUS_ZOMBIE:
                     continue
-                if "lapel.cli.child" in words:
+                if "lapel.hosting.child" in words:
                     found[words[-1]].append(child.pid)  # pyright: ignore[reportArgumentType]
                 elif words and Path(words[0]).name == "postgres":
                     found["postgres"].append(child.pid)

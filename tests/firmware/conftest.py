@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.firmware.support import Fleet
 from tests.support.tenants import Tenant
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.storage import keys
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage import object_names
 from tests.support.tenants import Tenant
 
 Json = dict[str, Any]
@@ -108,5 +108,5 @@ class Fleet:
 
     async def objects(self) -> list[str]:
         """Names of all firmware in the store that is this project's."""
-        prefix = f"{keys.FIRMWARE}{self.tenant.project_id}/"
+        prefix = f"{object_names.FIRMWARE}{self.tenant.project_id}/"
         return [each.key async for each in self.kit.store.list(prefix)]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lapel.firmware import rollout_queries
-from lapel.firmware.payloads import RolloutJob
+from lapel.slices.firmware.payloads import RolloutJob
+from lapel.slices.firmware.rollouts import rollout_queries
 from tests.firmware.support import Fleet, Json
 from tests.support.locks import until_waiting
 from tests.support.running import Running

@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 import lapel
-from lapel.firmware.crash_points import CRASH_POINTS
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.foundation.http_server import listen
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.hosting.listener import listen
+from lapel.slices.firmware.crash_points import CRASH_POINTS
 from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
 from tests.firmware.support import Fleet, Json
 from tests.support.client import api_client

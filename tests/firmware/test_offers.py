@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.clock import ManualClock, timestamp
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock, timestamp
+from lapel.foundation.ports import Kit
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
 from tests.support.running import Running, running

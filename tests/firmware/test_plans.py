@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lapel.firmware import queries, rollout_queries
+from lapel.slices.firmware import queries
+from lapel.slices.firmware.rollouts import rollout_queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 devices of one world, with 100,000 assignments behind them: one of fifty is open.

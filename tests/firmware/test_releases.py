@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.firmware.support import MODEL, Fleet
 from tests.support.tenants import Tenant, bearer, make_key
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.firmware.payloads import RolloutJob
-from lapel.firmware.rollouts import ENOUGH, WALK_EVERY, too_many
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.slices.firmware.payloads import RolloutJob
+from lapel.slices.firmware.rollouts.service import ENOUGH, WALK_EVERY, too_many
 from tests.firmware.support import MODEL, Fleet, Json
 from tests.support.client import api_client
 from tests.support.running import Running, running, working
@@ -125,7 +125,7 @@ async def test_devices_that_come_later_join(scene: Scene) -> None:
 
 
 async def test_large_fleets_are_walked_in_batches(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lapel.firmware.rollouts._BATCH", 3)
+    monkeypatch.setattr("lapel.slices.firmware.rollouts.service._BATCH", 3)
     devices = await scene.fleet.devices(10)
     made = await scene.fleet.roll_out(await scene.fleet.released())
     assert counts(await scene.walk(made)) == (10, 0, 0, 0, 0)

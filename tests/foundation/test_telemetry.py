@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel.foundation import telemetry
-from lapel.foundation.actors import ANONYMOUS, Actor
-from lapel.foundation.request_id import REQUEST_ID
-from lapel.foundation.tokens import PREFIXES, new_token
+from lapel.foundation.core.actors import ANONYMOUS, Actor
+from lapel.foundation.core.request_id import REQUEST_ID
+from lapel.foundation.identity.tokens import PREFIXES, new_token
 
 LINK = (
     "https://h/lapel/media/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101&X-Amz-Date=1"

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.client import api_client
 from tests.support.running import running

@@ -10,8 +10,8 @@ import asyncpg
 import httpx
 import msgspec
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lapel.foundation.http_server import listen
+from lapel.hosting.listener import listen
 from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import worn

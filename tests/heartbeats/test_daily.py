@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lapel.foundation.clock import ManualClock
+from lapel.foundation.core.clock import ManualClock
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.client import api_client
 from tests.support.running import running

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from lapel.heartbeats import service
+from lapel.slices.heartbeats import service
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.tenants import make_tenant
 

@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
-from lapel.foundation.disk import DiskGuard
+from lapel.foundation.core.disk_guard import DiskGuard
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.erasing import delete_rows

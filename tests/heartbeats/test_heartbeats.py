@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.tokens import new_token
+from lapel.foundation.identity.tokens import new_token
+from lapel.foundation.ports import Kit
 from tests.heartbeats.support import Worn, worn
 from tests.support.tenants import Tenant, bearer, make_key
 

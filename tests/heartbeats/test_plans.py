@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from lapel.foundation.clock import EPOCH
-from lapel.heartbeats import queries, service
+from lapel.foundation.core.clock import EPOCH
+from lapel.slices.heartbeats import queries, service
 from tests.heartbeats.support import Timed
 from tests.support.plans import filled, indexes_of
 

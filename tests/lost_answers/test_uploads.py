@@ -7,7 +7,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 import httpx
 
-from lapel.simulate.audio import Recorder
+from lapel.simulate.device.audio import Recorder
 from tests.lost_answers.fleet import Bound, Fleet, Json
 from tests.lost_answers.losing import Call, Losing
 from tests.recordings.support import objects

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
-from lapel.projects.operator import OperatorKeys
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.slices.projects.operator import OperatorKeys
 from tests.support.client import api_client
 from tests.support.locks import until_waiting
 from tests.support.running import Running, running

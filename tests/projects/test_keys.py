@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.auth import Authenticator
-from lapel.foundation.database import Database
-from lapel.foundation.errors import Unauthorized, Unavailable
-from lapel.foundation.kit import Kit
-from lapel.foundation.tokens import PREFIXES, hint, new_token
-from lapel.projects import queries
+from lapel.foundation.core.errors import Unauthorized, Unavailable
+from lapel.foundation.database.pool import Database
+from lapel.foundation.identity.authenticator import Authenticator
+from lapel.foundation.identity.tokens import PREFIXES, hint, new_token
+from lapel.foundation.ports import Kit
+from lapel.slices.projects import queries
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
 

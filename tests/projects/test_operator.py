@@ -10,15 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.database import Database
-from lapel.foundation.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from lapel.foundation.kit import Kit, open_kit
-from lapel.foundation.scopes import SCOPES
-from lapel.projects.bootstrap import ensure_first_key
-from lapel.projects.operator import OperatorKeys
-from lapel.projects.service import Projects
-from lapel.projects.usage import KeyUse
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.database.pool import Database
+from lapel.foundation.ports import Kit, open_kit
+from lapel.slices.projects.bootstrap import ensure_first_key
+from lapel.slices.projects.operator import OperatorKeys
+from lapel.slices.projects.service import Projects
+from lapel.slices.projects.usage import KeyUse
 from tests.support.running import settings_for
 from tests.support.tenants import Tenant, bearer
 

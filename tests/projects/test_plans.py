@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.projects import queries
+from lapel.slices.projects import queries
 from tests.support.plans import filled, indexes_of
 
 # 20,000 keys in one world, every other one scoped to one of 200 people.

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from lapel.foundation.actors import Actor
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.service import Recordings
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectStore
+from lapel.slices.recordings.service import Recordings
 from tests.support.tenants import Tenant
 
 if TYPE_CHECKING:
-    from lapel.foundation.database import Connection
+    from lapel.foundation.database.pool import Connection
 
 Json = dict[str, Any]
 A_KEY = "SELECT id FROM api_keys WHERE world_id = $1"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
-from lapel.recordings.access import Reach
-from lapel.recordings.service import Recordings
-from lapel.recordings.uploads import MAX_ATTEMPTS
-from lapel.recordings.wire import StartUpload
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.service import Recordings
+from lapel.slices.recordings.uploads.start import MAX_ATTEMPTS
+from lapel.slices.recordings.wire import StartUpload
 from tests.recordings.support import Device, key_of, objects
 
 WORDS = b"the first and only bytes" * 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.recordings.support import Device, sha256
 from tests.support.tenants import Tenant, bearer, make_key
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import lapel
-from lapel.recordings.crash_points import CRASH_POINTS
+from lapel.slices.recordings.crash_points import CRASH_POINTS
 
 _CALL = re.compile(r"crash_point\(\s*(.*?)\s*\)", re.DOTALL)
 _TEXT = re.compile(r'f?"([^"]+)"')

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.recordings.file_names import file_name
+from lapel.foundation.ports import Kit
+from lapel.slices.recordings.downloads.download_names import file_name
 from tests.recordings.support import Device
 from tests.support.client import api_client
 from tests.support.running import running

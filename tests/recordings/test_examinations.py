@@ -15,14 +15,14 @@ from typing import cast
 import httpx
 import pytest
 
-from lapel.foundation.admission import Admission
-from lapel.foundation.database import Database
-from lapel.foundation.errors import UploadVerificationPending
-from lapel.foundation.kit import Kit
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.access import Reach
-from lapel.recordings.completion import Completion
-from lapel.recordings.wire import CompleteUpload
+from lapel.foundation.core.admission import Admission
+from lapel.foundation.core.errors import UploadVerificationPending
+from lapel.foundation.database.pool import Database
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectStore
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.uploads.completion import Completion
+from lapel.slices.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, HeldStore, actor_of, objects
 from tests.support.tenants import Tenant
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from lapel.foundation.clock import timestamp
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import timestamp
+from lapel.foundation.ports import Kit
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.links import Links, links_for
 from lapel.foundation.storage.presign import Presigner
-from lapel.recordings.access import Reach
-from lapel.recordings.service import Recordings
-from lapel.recordings.wire import DownloadQuery, DownloadRequest, StartUpload
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.service import Recordings
+from lapel.slices.recordings.wire import DownloadQuery, DownloadRequest, StartUpload
 from tests.recordings.support import Device, key_of, later
 
 WORDS = b"in time" * 100

@@ -11,11 +11,11 @@ from typing import cast
 
 import pytest
 
-from lapel.foundation.queue_worker import QueueWorker
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.jobs import handlers
-from lapel.recordings.payloads import VerifyUpload
-from lapel.recordings.service import Recordings
+from lapel.foundation.queue.queue_worker import QueueWorker
+from lapel.foundation.storage.client import ObjectStore
+from lapel.slices.recordings.jobs import handlers
+from lapel.slices.recordings.payloads import VerifyUpload
+from lapel.slices.recordings.service import Recordings
 from tests.recordings.support import Device, HeldStore, events_of, later, objects, sha256
 from tests.support.client import api_client
 from tests.support.running import Running, running, working

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.recordings.support import Device, sha256
 
 AUDIO, FIRST, SECOND = b"audio" * 500, b"first image" * 100, b"second image" * 100

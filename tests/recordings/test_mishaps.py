@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.errors import MediaNotUploaded
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.core.errors import MediaNotUploaded
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.access import Reach
-from lapel.recordings.completion import Completion
-from lapel.recordings.wire import CompleteUpload
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.uploads.completion import Completion
+from lapel.slices.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, HeldStore, actor_of, later, objects
 
 WORDS = b"as it was said" * 100

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from lapel.erasure import queries as erasure
-from lapel.recordings import deletion_queries, media_queries, queries
-from lapel.recordings import reconcile_queries as reconcile
+from lapel.slices.erasure import queries as erasure
+from lapel.slices.recordings.deletion import deletion_queries
+from lapel.slices.recordings.reconcile import reconcile_queries as reconcile
+from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.uploads import media_queries
 from tests.support.plans import filled, indexes_of
 
 # One world of 2,000 has 10,000 end users, and 20,000 recordings of 200 of them and of 50 devices, each with

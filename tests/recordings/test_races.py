@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
-from lapel.foundation.errors import Conflict, NotFound
-from lapel.foundation.kit import Kit
-from lapel.foundation.storage.store import ObjectInfo, ObjectStore
-from lapel.recordings.access import Reach
-from lapel.recordings.completion import Completion
-from lapel.recordings.wire import CompleteUpload
+from lapel.foundation.core.errors import Conflict, NotFound
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectInfo, ObjectStore
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.uploads.completion import Completion
+from lapel.slices.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, HeldStore, actor_of, events_of, held, objects, sha256
 
 CONTENT, OTHER = b"what was said" * 1000, b"something else" * 1000

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from lapel.foundation.clock import Clock, ManualClock
-from lapel.foundation.ids import TimeOrderedIds
-from lapel.foundation.kit import Kit
+from lapel.foundation.core.clock import Clock, ManualClock
+from lapel.foundation.core.ids import TimeOrderedIds
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectInfo, ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.foundation.storage.store import ObjectInfo, ObjectStore
 from tests.recordings.support import Device, events_of, later, objects, sha256
 
 WORDS, OTHER = b"left behind" * 300, b"not the same" * 300

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.recordings.support import Device
 from tests.support.tenants import Tenant, bearer, make_key
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 from tests.recordings.support import Device, events_of, objects, sha256
 from tests.support.tenants import bearer
 

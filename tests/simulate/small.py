@@ -11,11 +11,11 @@ from random import Random
 import aiohttp
 
 from lapel.simulate.backend import Backend
-from lapel.simulate.caller import Caller
-from lapel.simulate.device import Activity, Device, schedule
+from lapel.simulate.client.caller import Caller
+from lapel.simulate.client.meter import Meter
+from lapel.simulate.device.device import Activity, Device, schedule
+from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Journal
-from lapel.simulate.life import Life
-from lapel.simulate.meter import Meter
 from lapel.simulate.oracle import Oracle, Verdict
 from lapel.simulate.plan import Plan
 

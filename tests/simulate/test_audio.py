@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from lapel.sample import speech
-from lapel.simulate.audio import Recorder
+from lapel.simulate.device.audio import Recorder
 
 
 def checksum(page: bytes) -> int:

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from lapel.simulate.backend import SCOPES
-from lapel.simulate.caller import SimulationError
-from lapel.simulate.device import Device
+from lapel.simulate.client.caller import SimulationError
+from lapel.simulate.client.meter import Meter
+from lapel.simulate.device.device import Device
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.journal import Entry
-from lapel.simulate.meter import Meter
 from lapel.simulate.oracle import Oracle
 from lapel.simulate.plan import NOTHING, Plan
 from lapel.simulate.report import Report, lines_of

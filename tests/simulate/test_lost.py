@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from lapel.simulate.lost import lose
+from lapel.simulate.client.lost_answers import lose
 
 
 class Lowest(Random):

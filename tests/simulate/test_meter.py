@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.simulate.meter import Histogram, Meter
+from lapel.simulate.client.meter import Histogram, Meter
 
 
 @given(

@@ -9,11 +9,11 @@ from random import Random
 
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.simulate.caller import CallFailed
-from lapel.simulate.device import Activity, Device
+from lapel.foundation.ports import Kit
+from lapel.simulate.client.caller import CallFailed
+from lapel.simulate.client.wire import Made, Page
+from lapel.simulate.device.device import Activity, Device
 from lapel.simulate.journal import Commanding, Entry, Executed, Journal, Promised, Violation
-from lapel.simulate.wire import Made, Page
 from tests.recordings.support import objects
 from tests.simulate.small import Small, small
 from tests.support.running import Running

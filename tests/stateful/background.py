@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from lapel.foundation.clock import Clock
+from lapel.foundation.core.clock import Clock
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
 

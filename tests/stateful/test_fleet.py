@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import initialize, invariant, run_state_machine_as_test
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller
 from tests.stateful.device_rules import DeviceRules

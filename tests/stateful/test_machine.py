@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.stateful.answers import CONFLICT, NOT_FOUND, OK, REUSED, UNAUTHORIZED, Answer
 from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller, answered

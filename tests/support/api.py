@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lapel.foundation.auth import Authenticator
-from lapel.foundation.disk import DiskGuard
-from lapel.foundation.effects import Effects
-from lapel.foundation.kit import Kit
-from lapel.foundation.limits import Unlimited
-from lapel.foundation.operations import Operation
-from lapel.foundation.protocols import Limiter, Observer
-from lapel.foundation.requests import Api
-from lapel.foundation.row_quota import Room
+from lapel.foundation.core.disk_guard import DiskGuard
+from lapel.foundation.database.row_quota import Room
+from lapel.foundation.http.api import Api
+from lapel.foundation.http.effects import Effects
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.http.protocols import Limiter, Observer
+from lapel.foundation.http.rate_limits import Unlimited
+from lapel.foundation.identity.authenticator import Authenticator
+from lapel.foundation.ports import Kit
 
 
 def api_of(

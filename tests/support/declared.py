@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from lapel import app
-from lapel.foundation import seal, signing
-from lapel.foundation.clock import SystemClock
-from lapel.foundation.database import Database
-from lapel.foundation.ids import TimeOrderedIds
-from lapel.foundation.kit import Kit, credential_source
-from lapel.foundation.openapi import document
-from lapel.foundation.operations import Operation
-from lapel.foundation.revocation import Revocations
+from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.core.ids import TimeOrderedIds
+from lapel.foundation.database.pool import Database
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.identity import seal, signing
+from lapel.foundation.identity.key_cache import Revocations
+from lapel.foundation.openapi.document import document
+from lapel.foundation.ports import Kit, credential_source
+from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.links import links_for
-from lapel.foundation.storage.store import open_store
 from lapel.settings import Settings
 
 

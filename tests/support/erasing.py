@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lapel import app
-from lapel.foundation.kit import Kit
-from lapel.recordings.payloads import DeleteOfEndUser
+from lapel.foundation.ports import Kit
+from lapel.slices.recordings.payloads import DeleteOfEndUser
 
 
 async def delete_rows(kit: Kit, world_id: int, person: str) -> None:

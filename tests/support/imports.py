@@ -14,11 +14,10 @@ import lapel
 # large, start threads, and run in children of their own.
 LEFT_OUT = (
     "lapel.cli.main",
-    "lapel.foundation.migrations.",
-    "lapel.transcription.audio.",
-    "lapel.transcription.engine.",
-    "lapel.transcription.providers.encoding",
-    "lapel.transcription.speakers.",
+    "lapel.foundation.database.migrations.",
+    "lapel.slices.transcription.audio.",
+    "lapel.slices.transcription.models.",
+    "lapel.slices.transcription.providers.encoding",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
 
 WAITING = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 
 
 def start_postgres(folder: Path) -> EmbeddedPostgres:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from lapel.foundation.bodies import BodyDecoder, QueryDecoder
-from lapel.foundation.errors import InvalidRequest
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
 
 
 def refused(decoder: BodyDecoder | QueryDecoder, raw: bytes) -> InvalidRequest:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapel import app
-from lapel.foundation.clock import Clock
-from lapel.foundation.http_guard import HttpLimits
-from lapel.foundation.http_server import listen, serve
-from lapel.foundation.kit import Kit
-from lapel.server import Server
+from lapel.foundation.core.clock import Clock
+from lapel.foundation.ports import Kit
+from lapel.hosting.api_server import Server
+from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.listener import listen, serve
+from lapel.hosting.worker import work
 from lapel.settings import Settings
-from lapel.worker import work
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"

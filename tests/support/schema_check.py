@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from lapel.foundation.operations import Operation, Router
+from lapel.foundation.http.operations import Operation, Router
 from tests.support.declared import declared_operations, described_api
 from tests.support.strict import reader as strict_reader
 

@@ -58,7 +58,7 @@ class Served:
                 line = child.cmdline()
                 # A process that has just ended has an empty command line.
                 is_postgres = bool(line) and line[0].endswith("/postgres")
-                is_ours = line[-2:] == ["lapel.cli.child", role] or child.name() == f"lapel-{role}"
+                is_ours = line[-2:] == ["lapel.hosting.child", role] or child.name() == f"lapel-{role}"
                 if is_ours or (role == "postgres" and is_postgres):
                     found.append(child.pid)
         return found

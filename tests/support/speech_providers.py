@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lapel.foundation.clock import SystemClock
-from lapel.transcription.providers.http import Patience
-from lapel.transcription.providers.protocol import Clip, Transcriber, Wish
-from lapel.transcription.providers.slots import Engine, SlotChoice, transcriber
+from lapel.foundation.core.clock import SystemClock
+from lapel.slices.transcription.providers.http.provider_client import Patience
+from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
+from lapel.slices.transcription.slots.slots import Engine, SlotChoice, transcriber
 from tests.support.speech_services import assemblyai, deepgram, elevenlabs, openai
 from tests.support.speech_services.service import Service, listening
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from lapel.transcription.engine.messages import Heard
+    from lapel.slices.transcription.speech.messages import Heard
 
 KEY = "fake-key-0123456789abcdef-WXYZ"
 # Short limits: the services answer at once, and tests of timeouts must be quick.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from lapel.foundation.kit import Kit
-from lapel.transcription import fact_queries, queries, work, work_queries
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.transcript import Segment, Transcript, Word
-from lapel.transcription.views import stored_segments
+from lapel.foundation.ports import Kit
+from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
+from lapel.slices.transcription.views import stored_segments
+from lapel.slices.transcription.work import lifecycle, work_queries
 
 TRANSCRIPT = Transcript(
     segments=[
@@ -51,7 +52,7 @@ async def complete_transcription(
         segments = stored_segments(transcript.segments)
         done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
         assert done is not None
-        await work.settle_current(connection, world_id, done["recording_id"], now)
+        await lifecycle.settle_current(connection, world_id, done["recording_id"], now)
         await work_queries.delete(connection, world_id, transcription_id)
 
 

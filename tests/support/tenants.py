@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.scopes import SCOPES
-from lapel.foundation.tokens import TokenPrefix, hint, new_token
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
+from lapel.foundation.ports import Kit
 
 INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"

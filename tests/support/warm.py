@@ -22,8 +22,7 @@ from typing import IO, Any, NoReturn, Self
 
 from prometheus_client import values
 
-from lapel.cli import child
-from lapel.supervisor import children
+from lapel.hosting import child, children
 from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lapel.sample import speech
-from lapel.transcription.providers import slot_queries
-from lapel.transcription.providers.slots import Engine, sealed
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.slots.slots import Engine, sealed
 from tests.recordings.support import Device
 from tests.support.client import api_client
 from tests.support.running import Running, running, working

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import lapel
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.transcription.crash_points import CRASH_POINTS, OF_A_STEP, STAGES
-from lapel.transcription.providers.slots import Engine
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.slices.transcription.crash_points import CRASH_POINTS, OF_A_STEP, STAGES
+from lapel.slices.transcription.slots.slots import Engine
 from tests.faults.evidence import scratch_files
 from tests.faults.processes import armed, process
 from tests.recordings.support import events_of

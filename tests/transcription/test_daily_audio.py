@@ -10,21 +10,22 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lapel.erasure.service import LocalCopies
-from lapel.foundation.errors import RateLimitExceeded
-from lapel.foundation.kit import Kit
-from lapel.recordings.service import Audio
-from lapel.transcription import queries, work
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.daily_audio import DailyAudio
-from lapel.transcription.engine.client import Engine
-from lapel.transcription.engine.messages import Heard
-from lapel.transcription.failures import Code, SpeechError, TryAgain
-from lapel.transcription.providers.protocol import Transcriber, Wish
-from lapel.transcription.runner import Runner
-from lapel.transcription.scratch import Scratch
-from lapel.transcription.steps import Piece, Steps
+from lapel.foundation.core.errors import RateLimitExceeded
+from lapel.foundation.ports import Kit
+from lapel.slices.erasure.service import LocalCopies
+from lapel.slices.recordings.service import Audio
+from lapel.slices.transcription import queries
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.models.process.engine_client import Engine
+from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+from lapel.slices.transcription.speech.failures import Code, SpeechError, TryAgain
+from lapel.slices.transcription.speech.messages import Heard
+from lapel.slices.transcription.work import lifecycle
+from lapel.slices.transcription.work.daily_audio import DailyAudio
+from lapel.slices.transcription.work.runner import Runner
+from lapel.slices.transcription.work.scratch import Scratch
+from lapel.slices.transcription.work.tools import Piece, Steps
 from tests.recordings.support import Device, events_of
 from tests.support.speech_faults import status
 from tests.support.spoken import FACTS
@@ -207,7 +208,7 @@ async def test_hours_are_given_back_once(day: Day) -> None:
 
     async def fail() -> None:
         async with day.kit.database.transaction() as connection:
-            await work.fail(
+            await lifecycle.fail(
                 connection, day.kit, day.world_id, day.transcription_id, "provider_error", "It is away."
             )
 

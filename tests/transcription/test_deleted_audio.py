@@ -12,14 +12,14 @@ from typing import cast
 
 import pytest
 
-from lapel.erasure.payloads import EraseRecording
-from lapel.erasure.service import Erasures, LocalCopies
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.service import Audio, audio_of
-from lapel.transcription.failures import Gone
-from lapel.transcription.scratch import Place, Scratch
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectStore
+from lapel.slices.erasure.payloads import EraseRecording
+from lapel.slices.erasure.service import Erasures, LocalCopies
+from lapel.slices.recordings.service import Audio, audio_of
+from lapel.slices.transcription.speech.failures import Gone
+from lapel.slices.transcription.work.scratch import Place, Scratch
 from tests.recordings.support import Device
 from tests.transcription.office import SLOW
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from lapel.cli.speech_checks import failing_steps
-from lapel.erasure.service import LocalCopies
+from lapel.cli.doctor.speech_checks import failing_steps
 from lapel.sample import speech
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.engine.client import Engine
-from lapel.transcription.runner import Runner
-from lapel.transcription.scratch import Scratch
-from lapel.transcription.steps import Steps
+from lapel.slices.erasure.service import LocalCopies
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.models.process.engine_client import Engine
+from lapel.slices.transcription.work.runner import Runner
+from lapel.slices.transcription.work.scratch import Scratch
+from lapel.slices.transcription.work.tools import Steps
 from tests.support.disks import tiny_disk
 from tests.transcription.office import Office, office
 

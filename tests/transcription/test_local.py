@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator
 import psutil
 import pytest
 
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
-from lapel.transcription.word_error import word_error
+from lapel.slices.transcription.speech.word_error import word_error
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.needs import needs_weights
 from tests.transcription.office import SLOW, Office, office
@@ -35,7 +35,7 @@ def engines() -> list[psutil.Process]:
     return [
         each
         for each in psutil.Process().children(recursive=True)
-        if "lapel.transcription.engine.child" in each.cmdline()
+        if "lapel.slices.transcription.models.process.engine_child" in each.cmdline()
     ]
 
 

@@ -12,11 +12,11 @@ import httpx
 import msgspec
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.transcription import export_queries
-from lapel.transcription.exports.content import Document
-from lapel.transcription.exports.formats import FORMATS, FormatName
-from lapel.transcription.transcript import Segment, Transcript, Word
+from lapel.foundation.ports import Kit
+from lapel.slices.transcription.exports import export_queries
+from lapel.slices.transcription.exports.content import Document
+from lapel.slices.transcription.exports.formats import FORMATS, FormatName
+from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 from tests.recordings.support import Device
 from tests.support.spoken import complete_transcription
 from tests.transcription.exports.support import HOSTILE

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.engine.messages import Describe, Group, Groups, Heard, Voices
-from lapel.transcription.failures import SpeechError
-from lapel.transcription.pipeline import Outcome, Status, transcribe
-from lapel.transcription.progress import STAGES
-from lapel.transcription.providers.protocol import Clip, Wish
-from lapel.transcription.transcript import Segment, Word
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.providers.protocol import Clip, Wish
+from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices
+from lapel.slices.transcription.speech.transcript import Segment, Word
+from lapel.slices.transcription.work.offline import Outcome, Status, transcribe
+from lapel.slices.transcription.work.progress import STAGES
 from tests.support.conversations import Conversation
 
 CONVERSATION = Conversation("three-speakers")

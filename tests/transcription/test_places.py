@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from lapel.erasure.service import LocalCopies
-from lapel.foundation.kit import Kit
-from lapel.transcription import work, work_queries
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.claims import Claim
-from lapel.transcription.doing import Doing, Ending
-from lapel.transcription.engine.client import Engine
-from lapel.transcription.payloads import Lane
-from lapel.transcription.runner import Runner
-from lapel.transcription.scratch import Scratch
-from lapel.transcription.steps import Steps
+from lapel.foundation.ports import Kit
+from lapel.slices.erasure.service import LocalCopies
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.models.process.engine_client import Engine
+from lapel.slices.transcription.payloads import Lane
+from lapel.slices.transcription.work import lifecycle, work_queries
+from lapel.slices.transcription.work.lease import Claim
+from lapel.slices.transcription.work.runner import Runner
+from lapel.slices.transcription.work.scratch import Scratch
+from lapel.slices.transcription.work.stages import Doing, Ending
+from lapel.slices.transcription.work.tools import Steps
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 from tests.transcription.audio.signals import silent_flac
@@ -195,13 +195,13 @@ async def test_a_long_file_is_decoded_in_turns_to_its_end(tmp_path: Path, fresh_
         runner = Runner(kit, Steps(decoder=decoder, engine=Engine(kit.settings), scratch=scratch))
         async with kit.database.transaction() as connection:
             world_id = opened.tenant.test_world
-            await work.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
-        turns = 0
+            await lifecycle.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+        steps = 0
         while await runner.run("decode") is not None:
-            turns += 1
+            steps += 1
         await runner.stop()
         assert (await opened.read(recording_id))["duration_ms"] == blocks * 16_384 * 1_000 // 96_000
-        assert turns > 1
+        assert steps > 1
 
 
 async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str) -> None:
@@ -211,7 +211,7 @@ async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str
         scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
         runner = Runner(kit, Steps(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch))
         async with kit.database.transaction() as connection:
-            await work.begin_probe(
+            await lifecycle.begin_probe(
                 connection, opened.tenant.test_world, recording_id, media_id, kit.clock.now()
             )
             await connection.execute("UPDATE speech_work SET turns = 10001")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from lapel.transcription import fact_queries, queries, work_queries
+from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription.work import work_queries
 from tests.support.plans import filled, indexes_of, nodes
 
 # One world of 500 has 20,000 recordings, each transcribed; 5,000 steps wait, of twenty worlds.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.transcription.progress import STAGES, Progress, Stage, overall, share_of_audio
+from lapel.slices.transcription.work.progress import STAGES, Progress, Stage, overall, share_of_audio
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 PIECES = st.lists(st.integers(1, 600_000), min_size=1, max_size=8)

@@ -12,23 +12,24 @@ import msgspec
 import pytest
 
 from lapel import app
-from lapel.erasure.service import LocalCopies
-from lapel.foundation.kit import Kit
-from lapel.recordings.service import Audio
-from lapel.transcription import events, fact_queries, queries, work, work_queries
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.claims import claim_next
-from lapel.transcription.engine.client import Engine
-from lapel.transcription.engine.messages import Heard
-from lapel.transcription.failures import SpeechError
-from lapel.transcription.payloads import Lane, Process
-from lapel.transcription.providers import slot_queries
-from lapel.transcription.providers.protocol import Transcriber, Wish
-from lapel.transcription.runner import Runner
-from lapel.transcription.scratch import Scratch
-from lapel.transcription.steps import Piece, Steps
-from lapel.transcription.views import stored_segments, transcription_of
+from lapel.foundation.ports import Kit
+from lapel.slices.erasure.service import LocalCopies
+from lapel.slices.recordings.service import Audio
+from lapel.slices.transcription import events, fact_queries, queries
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.models.process.engine_client import Engine
+from lapel.slices.transcription.payloads import Lane, Process
+from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.speech.messages import Heard
+from lapel.slices.transcription.views import stored_segments, transcription_of
+from lapel.slices.transcription.work import lifecycle, work_queries
+from lapel.slices.transcription.work.lease import claim_next
+from lapel.slices.transcription.work.runner import Runner
+from lapel.slices.transcription.work.scratch import Scratch
+from lapel.slices.transcription.work.tools import Piece, Steps
 from tests.recordings.support import Device, events_of
 from tests.support.locks import until_waiting
 from tests.support.spoken import FACTS, TRANSCRIPT
@@ -131,7 +132,9 @@ async def awaiting_probe(device: Device, kit: Kit) -> str:
     """An uploaded recording whose audio nobody has looked at yet."""
     recording_id, media_id = await device.upload(SOUND)
     async with kit.database.transaction() as connection:
-        await work.begin_probe(connection, device.tenant.test_world, recording_id, media_id, kit.clock.now())
+        await lifecycle.begin_probe(
+            connection, device.tenant.test_world, recording_id, media_id, kit.clock.now()
+        )
     return recording_id
 
 

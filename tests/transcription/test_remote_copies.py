@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from lapel.cli.speech_checks import remote_copies
-from lapel.transcription.claims import claim_next
-from lapel.transcription.providers import copy_queries
-from lapel.transcription.providers.remote_copies import RemoteCopies, remember_for
-from lapel.transcription.providers.slots import Engine
+from lapel.cli.doctor.speech_checks import remote_copies
+from lapel.slices.transcription.copies import copy_queries
+from lapel.slices.transcription.copies.remote_copies import RemoteCopies, remember_for
+from lapel.slices.transcription.slots.slots import Engine
+from lapel.slices.transcription.work.lease import claim_next
 from tests.support.speech_faults import status
 from tests.support.tenants import make_tenant
 from tests.transcription.office import Office, office

@@ -16,13 +16,13 @@ from typing import cast
 
 import pytest
 
-from lapel.erasure.service import LocalCopies
-from lapel.foundation.kit import Kit
+from lapel.foundation.ports import Kit
+from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
-from lapel.foundation.storage.store import ObjectStore
-from lapel.recordings.service import Audio
-from lapel.transcription.failures import SpeechError
-from lapel.transcription.scratch import Place, Scratch
+from lapel.slices.erasure.service import LocalCopies
+from lapel.slices.recordings.service import Audio
+from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.work.scratch import Place, Scratch
 from tests.support.tenants import Tenant
 
 SIZE = 20 * 1024 * 1024
@@ -223,7 +223,7 @@ async def test_a_worker_that_starts_removes_what_a_killed_one_left_and_nothing_o
 
 def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from lapel.transcription.own_folder import OwnFolder\n"
+        "import sys, pathlib; from lapel.foundation.workers.private_folder import OwnFolder\n"
         "for _ in range(200):\n"
         "    own = OwnFolder(pathlib.Path(sys.argv[1]))\n"
         "    assert own.is_held\n"

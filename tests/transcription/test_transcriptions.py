@@ -9,11 +9,11 @@ import re
 import msgspec
 import pytest
 
-from lapel.foundation.kit import Kit
-from lapel.foundation.scopes import SCOPES
-from lapel.transcription import fact_queries
-from lapel.transcription.events import transcription_body
-from lapel.transcription.wire import Transcription
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.ports import Kit
+from lapel.slices.transcription import fact_queries
+from lapel.slices.transcription.events import transcription_body
+from lapel.slices.transcription.wire import Transcription
 from tests.contract.strict_samples import AT, SEGMENT, TRANSCRIPTION, an_id
 from tests.recordings.support import Device, events_of
 from tests.support.spoken import FACTS, TRANSCRIPT, complete_transcription, look_at_audio

@@ -9,11 +9,11 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from lapel.foundation.database import Database
-from lapel.foundation.kit import Kit
-from lapel.transcription import work_queries
-from lapel.transcription.payloads import Lane
-from lapel.transcription.runner import pause_after
+from lapel.foundation.database.pool import Database
+from lapel.foundation.ports import Kit
+from lapel.slices.transcription.payloads import Lane
+from lapel.slices.transcription.work import work_queries
+from lapel.slices.transcription.work.runner import pause_after
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 

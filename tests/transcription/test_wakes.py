@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lapel.transcription import work_queries
-from lapel.transcription.work import begin_probe
+from lapel.slices.transcription.work import work_queries
+from lapel.slices.transcription.work.lifecycle import begin_probe
 from tests.transcription.office import SPEECH, office
 
 

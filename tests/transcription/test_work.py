@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation import migrations
-from lapel.foundation.embedded_postgres import EmbeddedPostgres
-from lapel.transcription.claims import claim_next
-from lapel.transcription.payloads import Process
-from lapel.transcription.providers import slot_queries
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.database import migrations
+from lapel.slices.transcription.payloads import Process
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.work.lease import claim_next
 from tests.recordings.support import events_of
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import working

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.actors import Actor
-from lapel.foundation.clock import ManualClock
-from lapel.foundation.kit import Kit
-from lapel.usage import queries
-from lapel.usage.service import Usage
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Kit
+from lapel.slices.usage import queries
+from lapel.slices.usage.service import Usage
 from tests.recordings.support import Device
 from tests.support.plans import filled, indexes_of, steps_of
 from tests.support.tenants import Tenant, bearer, make_key

@@ -21,111 +21,121 @@ keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether th
 
 # The function of each command, and the first line of its help, so that the overview need not import them all.
 COMMANDS = (
-    (app, "serve", "lapel.cli.serve:serve", "Run the server: database, store, API and worker, until Ctrl-C."),
+    (
+        app,
+        "serve",
+        "lapel.cli.commands.serve:serve",
+        "Run the server: database, store, API and worker, until Ctrl-C.",
+    ),
     (
         app,
         "demo",
-        "lapel.cli.demo:demo",
+        "lapel.cli.demo.demo:demo",
         "Start a server, and take one real recording through the whole main job.",
     ),
     (
         app,
         "simulate",
-        "lapel.cli.simulate:simulate",
+        "lapel.cli.commands.simulate:simulate",
         "Drive a running server with a fleet of devices, and hold it to what it promised.",
     ),
     (
         app,
         "transcribe",
-        "lapel.cli.transcribe:transcribe",
+        "lapel.cli.transcribe.transcribe:transcribe",
         "Turn audio files into transcripts. Needs no server, no data folder and no account.",
     ),
     (
         app,
         "init",
-        "lapel.cli.init:init",
+        "lapel.cli.commands.init:init",
         "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",
     ),
     (
         app,
         "migrate",
-        "lapel.cli.migrate:migrate",
+        "lapel.cli.commands.migrate:migrate",
         "Bring the database to this Lapel's schema. Safe to repeat, and from several machines at once.",
     ),
     (
         app,
         "backup",
-        "lapel.cli.backup:backup",
+        "lapel.cli.backup.backup:backup",
         "Write database, objects and secrets into a folder, while the server runs or not.",
     ),
-    (app, "restore", "lapel.cli.restore:restore", "Bring a backup back into an empty data folder."),
+    (app, "restore", "lapel.cli.backup.restore:restore", "Bring a backup back into an empty data folder."),
     (
         app,
         "doctor",
-        "lapel.cli.doctor:doctor",
+        "lapel.cli.doctor.doctor:doctor",
         "Check every part and say how to mend it. Status 1 when something is broken.",
     ),
     (
         projects,
         "create",
-        "lapel.cli.projects:create",
+        "lapel.cli.commands.projects:create",
         "Make a project, with a live and a test world that share nothing.",
     ),
-    (projects, "list", "lapel.cli.projects:list_", "List all projects, oldest first."),
+    (projects, "list", "lapel.cli.commands.projects:list_", "List all projects, oldest first."),
     (
         config,
         "show",
-        "lapel.cli.config:show",
+        "lapel.cli.commands.config:show",
         "Show what the built-in defaults and the organization come to, and which of them says so.",
     ),
     (
         config,
         "set",
-        "lapel.cli.config:set_",
+        "lapel.cli.commands.config:set_",
         "Override fields of a section for all projects of the organization; their own levels come after it.",
     ),
     (
         config,
         "clear",
-        "lapel.cli.config:clear",
+        "lapel.cli.commands.config:clear",
         "Take away what the organization overrides of a section.",
     ),
     (
         providers,
         "list",
-        "lapel.cli.providers:list_",
+        "lapel.cli.commands.providers:list_",
         "List who answers each provider's name; of keys the last four characters.",
     ),
     (
         providers,
         "set",
-        "lapel.cli.providers:set_",
+        "lapel.cli.commands.providers:set_",
         "Let an engine answer a provider's name. What is not named stays as it was.",
     ),
     (
         providers,
         "remove",
-        "lapel.cli.providers:remove",
+        "lapel.cli.commands.providers:remove",
         "Let the local engine answer a provider's name again, and forget the key.",
     ),
     (
         providers,
         "test",
-        "lapel.cli.providers:try_",
+        "lapel.cli.commands.providers:try_",
         "Send 25 seconds of a public audiobook to whoever answers a name, and print what comes back.",
     ),
     (
         keys,
         "create",
-        "lapel.cli.keys:create",
+        "lapel.cli.commands.keys:create",
         "Make a key and print it, this once. Into a pipe it prints JSON, as with --json.",
     ),
-    (keys, "list", "lapel.cli.keys:list_", "List keys, ended ones too; never their secrets."),
-    (keys, "revoke", "lapel.cli.keys:revoke", "End a key: when this returns, no server accepts it any more."),
+    (keys, "list", "lapel.cli.commands.keys:list_", "List keys, ended ones too; never their secrets."),
+    (
+        keys,
+        "revoke",
+        "lapel.cli.commands.keys:revoke",
+        "End a key: when this returns, no server accepts it any more.",
+    ),
     (
         keys,
         "rotate",
-        "lapel.cli.keys:rotate",
+        "lapel.cli.commands.keys:rotate",
         "Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.",
     ),
 )
@@ -172,7 +182,7 @@ def main() -> None:
     try:
         app()
     except Exception as fault:
-        from lapel.cli.faults import explain  # noqa: PLC0415  # imports what can fail; only needed then
+        from lapel.cli.shared.faults import explain  # noqa: PLC0415  # imports what can fail; only needed then
 
         sentence = explain(fault)
         if sentence is None:

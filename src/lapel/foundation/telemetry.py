@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from lapel.foundation.request_id import REQUEST_ID
+from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.process_environment import from_parent
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-    from lapel.foundation.actors import Actor
-    from lapel.foundation.operations import Operation
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.http.operations import Operation
     from lapel.settings import LogFormat, LogLevel
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4

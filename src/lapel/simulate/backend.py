@@ -6,10 +6,10 @@ from random import Random
 
 import msgspec
 
-from lapel.simulate.caller import Answer, Caller
-from lapel.simulate.device import FIRST_VERSION, Device
+from lapel.simulate.client.caller import Answer, Caller
+from lapel.simulate.client.wire import Assignment, Bound, Command, Grant, Made
+from lapel.simulate.device.device import FIRST_VERSION, Device
 from lapel.simulate.plan import Plan
-from lapel.simulate.wire import Assignment, Bound, Command, Grant, Made
 
 # Scopes that its key needs.
 SCOPES = (

@@ -16,11 +16,11 @@ from typing import TypeVar
 import aiohttp
 
 from lapel.simulate.backend import Backend
-from lapel.simulate.caller import Caller, CallFailed, SimulationError
-from lapel.simulate.device import Activity, Device, schedule
+from lapel.simulate.client.caller import Caller, CallFailed, SimulationError
+from lapel.simulate.client.meter import Histogram, Meter
+from lapel.simulate.device.device import Activity, Device, schedule
+from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Entry, Journal
-from lapel.simulate.life import Life
-from lapel.simulate.meter import Histogram, Meter
 from lapel.simulate.oracle import Oracle, Verdict
 from lapel.simulate.plan import Plan
 from lapel.simulate.report import Report, report_of

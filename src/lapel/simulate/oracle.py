@@ -10,8 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from lapel.simulate.backend import Backend
-from lapel.simulate.caller import Answer, CallFailed, SimulationError
-from lapel.simulate.device import Device
+from lapel.simulate.client.caller import Answer, CallFailed, SimulationError
+from lapel.simulate.client.wire import Assignment, Command, DeviceRow, Download, Page, Recording
+from lapel.simulate.device.device import Device
 from lapel.simulate.journal import (
     Acknowledged,
     Announcing,
@@ -25,7 +26,6 @@ from lapel.simulate.journal import (
     UpdateFailed,
     Violation,
 )
-from lapel.simulate.wire import Assignment, Command, DeviceRow, Download, Page, Recording
 
 T = TypeVar("T")
 MOST_FINDINGS = 200

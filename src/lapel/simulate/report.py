@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lapel.simulate.meter import Histogram, Meter
+from lapel.simulate.client.meter import Histogram, Meter
 from lapel.simulate.oracle import Finding, Verdict
 from lapel.simulate.plan import Plan
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lapel.foundation.clock import ManualClock, SystemClock
+from lapel.foundation.core.clock import ManualClock, SystemClock
 from lapel.foundation.storage.credentials import Credentials, RefreshingCredentials, botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 

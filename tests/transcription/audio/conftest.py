@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.audio.facts import AudioFacts
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.decoder import Decoder
 
 Decode = Callable[..., Awaitable[AudioFacts]]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lapel.sample import speech
-from lapel.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.audio.decoder import Decoder
 from tests.transcription.audio.conftest import Decode
 from tests.transcription.audio.signals import caf, encoded, tone, wav
 

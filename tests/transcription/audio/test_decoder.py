@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from lapel.sample import speech
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.failures import DiskFull, SpeechError, TryAgain, TurnOver
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.speech.failures import DiskFull, SpeechError, TryAgain, TurnOver
 from tests.transcription.audio.signals import encoded, silent_flac, tone, wav
 
 MIB = 1024 * 1024

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lapel.sample import speech
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.audio.facts import AudioFacts
-from lapel.transcription.failures import SpeechError
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.speech.failures import SpeechError
 from tests.transcription.audio.conftest import Decode
 from tests.transcription.audio.signals import caf, encoded, silent_flac, tone, video_only, wav
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lapel.transcription.audio.envelope import Peaks
-from lapel.transcription.audio.peaks import MOST_PEAKS, resample
+from lapel.slices.transcription.audio.envelope import Peaks
+from lapel.slices.transcription.audio.peaks import MOST_PEAKS, resample
 
 
 def collected(samples: NDArray[np.int16], steps: list[int]) -> bytes:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapel.transcription.audio.envelope import Levels
-from lapel.transcription.audio.pieces import LEVEL_MS, LONGEST_MS, cut, level
+from lapel.slices.transcription.audio.envelope import Levels
+from lapel.slices.transcription.audio.pieces import LEVEL_MS, LONGEST_MS, cut, level
 
 LOUD, QUIET = 230, 100
 

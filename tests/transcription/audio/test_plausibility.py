@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from av.audio.stream import AudioStream
 
-from lapel.transcription.audio.decoder import Decoder
-from lapel.transcription.failures import SpeechError
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.speech.failures import SpeechError
 from tests.transcription.audio.conftest import Decode
 from tests.transcription.audio.signals import repeated_mp4, silent_flac, tone, wav
 

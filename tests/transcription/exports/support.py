@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from hypothesis import strategies as st
 
-from lapel.transcription.exports.content import UNKNOWN_SPEAKER, Document
-from lapel.transcription.transcript import Segment, Word
+from lapel.slices.transcription.exports.content import UNKNOWN_SPEAKER, Document
+from lapel.slices.transcription.speech.transcript import Segment, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.transcription.exports.content import Document
-from lapel.transcription.exports.formats import FORMATS, FormatName
+from lapel.slices.transcription.exports.content import Document
+from lapel.slices.transcription.exports.formats import FORMATS, FormatName
 from tests.transcription.exports.support import segment
 
 PAGE = (Path(__file__).parents[3] / "docs" / "exports.md").read_text()

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 from docx.oxml.parser import OxmlElement
 
-from lapel.transcription.exports.content import Document
-from lapel.transcription.exports.formats import FORMATS, FormatName
-from lapel.transcription.exports.page import CONTENT_SECURITY_POLICY
-from lapel.transcription.transcript import Transcript
+from lapel.slices.transcription.exports.content import Document
+from lapel.slices.transcription.exports.formats import FORMATS, FormatName
+from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY
+from lapel.slices.transcription.speech.transcript import Transcript
 from tests.transcription.exports.support import segment
 
 MEETING = Document.of(

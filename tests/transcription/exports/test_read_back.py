@@ -22,9 +22,9 @@ import webvtt
 from hypothesis import example, given, settings
 from markdown_it import MarkdownIt
 
-from lapel.transcription.exports.content import NOTHING_SAID, Document
-from lapel.transcription.exports.formats import FORMATS
-from lapel.transcription.transcript import Segment
+from lapel.slices.transcription.exports.content import NOTHING_SAID, Document
+from lapel.slices.transcription.exports.formats import FORMATS
+from lapel.slices.transcription.speech.transcript import Segment
 from tests.transcription.exports.support import (
     HOSTILE,
     documents,

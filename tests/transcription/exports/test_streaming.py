@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lapel.transcription.exports.content import Document
-from lapel.transcription.exports.formats import FORMATS, FormatName
-from lapel.transcription.exports.streaming import StoredSegments, Turns
-from lapel.transcription.transcript import Segment
+from lapel.slices.transcription.exports.content import Document
+from lapel.slices.transcription.exports.formats import FORMATS, FormatName
+from lapel.slices.transcription.exports.streaming import StoredSegments, Turns
+from lapel.slices.transcription.speech.transcript import Segment
 from tests.transcription.exports.support import documents, segment
 
 LIKE_AN_END = segment(0, 1, '"}]},{"start":[]', words=[(0, 1, ']},{"start":"\\'), (0, 1, "🙂")])

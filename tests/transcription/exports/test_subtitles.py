@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from lapel.transcription.exports.content import Document
-from lapel.transcription.exports.subtitles import Cue, cues, srt, vtt
-from lapel.transcription.transcript import Segment
+from lapel.slices.transcription.exports.content import Document
+from lapel.slices.transcription.exports.subtitles import Cue, cues, srt, vtt
+from lapel.slices.transcription.speech.transcript import Segment
 from tests.transcription.exports.support import segment
 
 # A word every half second.

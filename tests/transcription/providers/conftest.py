@@ -8,7 +8,7 @@ import av
 import pytest
 
 from lapel.sample import speech
-from lapel.transcription.providers.protocol import Clip
+from lapel.slices.transcription.providers.protocol import Clip
 from tests.support.speech_providers import ENGINES, Fake, serving_fake
 
 SECONDS = 4

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.transcription.providers.account import Account
-from lapel.transcription.providers.refusals import Refusal, Refused, codes_of, judged, retry_after, text_of
+from lapel.slices.transcription.providers.http.account import Account
+from lapel.slices.transcription.providers.http.http_errors import (
+    Refusal,
+    Refused,
+    codes_of,
+    judged,
+    retry_after,
+    text_of,
+)
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 KEY = "k" * 20

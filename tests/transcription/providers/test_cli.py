@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from lapel.cli import providers
-from lapel.cli.faults import CommandError
-from lapel.foundation.errors import NotFound
-from lapel.foundation.kit import open_kit
-from lapel.projects.service import Projects
-from lapel.supervisor.data_folder import DataFolderError
-from lapel.transcription.providers.slots import Engine
+from lapel.cli.commands import providers
+from lapel.cli.shared.faults import CommandError
+from lapel.foundation.core.errors import NotFound
+from lapel.foundation.ports import open_kit
+from lapel.hosting.data_folder import DataFolderError
+from lapel.slices.projects.service import Projects
+from lapel.slices.transcription.slots.slots import Engine
 from tests.support.running import settings_for
 from tests.support.serving import LAPEL
 from tests.support.speech_faults import status

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from lapel.transcription.providers.encoding import encode
-from lapel.transcription.providers.protocol import Clip
+from lapel.slices.transcription.providers.encoding import encode
+from lapel.slices.transcription.providers.protocol import Clip
 
 MOST = 25_000_000
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from lapel.foundation.clock import SystemClock
-from lapel.transcription.failures import SpeechError, TryAgain
-from lapel.transcription.providers.account import Account
-from lapel.transcription.providers.http import Service
-from lapel.transcription.providers.protocol import Clip
+from lapel.foundation.core.clock import SystemClock
+from lapel.slices.transcription.providers.http.account import Account
+from lapel.slices.transcription.providers.http.provider_client import Service
+from lapel.slices.transcription.providers.protocol import Clip
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from tests.support.speech_faults import (
     CLOSE,
     CUT,

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from lapel.transcription.assembly import assemble
-from lapel.transcription.engine.messages import Groups
-from lapel.transcription.failures import SpeechError, TryAgain
-from lapel.transcription.providers.protocol import Clip, Wish
+from lapel.slices.transcription.providers.protocol import Clip, Wish
+from lapel.slices.transcription.speech.assembly import assemble
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+from lapel.slices.transcription.speech.messages import Groups
 from tests.support.speech_faults import status
 from tests.support.speech_providers import Fake, serving_fake
 from tests.transcription.office import office

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from lapel.transcription.providers.protocol import Clip
-from lapel.transcription.providers.slots import Engine
+from lapel.slices.transcription.providers.protocol import Clip
+from lapel.slices.transcription.slots.slots import Engine
 from tests.support import speech_services
 from tests.support.speech_providers import KEY, Fake, serving_fake
 
@@ -142,7 +142,7 @@ def test_the_services_know_nothing_of_lapel() -> None:
 def test_no_wire_test_takes_its_words_from_an_adapter() -> None:
     """A constant that is wrong in the adapter would be right in its test."""
     adapters = {
-        f"lapel.transcription.providers.{engine}" for engine in (*HEADERS, "openai_models", "regions")
+        f"lapel.slices.transcription.providers.{engine}" for engine in (*HEADERS, "openai_models", "regions")
     }
     for file in Path(__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

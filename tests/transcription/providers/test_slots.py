@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from lapel.foundation import seal
-from lapel.foundation.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.kit import Kit
-from lapel.transcription.failures import SpeechError
-from lapel.transcription.providers.deepgram import Deepgram
-from lapel.transcription.providers.operator import OperatorProviders, Wanted
-from lapel.transcription.providers.protocol import Transcriber
-from lapel.transcription.providers.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, transcriber
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.identity import seal
+from lapel.foundation.ports import Kit
+from lapel.slices.transcription.providers.deepgram import Deepgram
+from lapel.slices.transcription.providers.protocol import Transcriber
+from lapel.slices.transcription.slots.operator import OperatorProviders, Wanted
+from lapel.slices.transcription.slots.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, transcriber
+from lapel.slices.transcription.speech.failures import SpeechError
 from tests.support.tenants import Tenant
 
 KEY = "dg-0123456789abcdef-secret-WXYZ"

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import structlog
 
-from lapel.transcription.failures import SpeechError, TryAgain
-from lapel.transcription.providers.protocol import Clip, Wish
-from lapel.transcription.providers.slots import Engine
-from lapel.transcription.transcript import Word
+from lapel.slices.transcription.providers.protocol import Clip, Wish
+from lapel.slices.transcription.slots.slots import Engine
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+from lapel.slices.transcription.speech.transcript import Word
 from tests.support.speech_answers import ASSEMBLYAI, DEEPGRAM, ELEVENLABS, OPENAI
 from tests.support.speech_providers import Fake, serving_fake
 

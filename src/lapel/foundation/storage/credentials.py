@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any, Protocol
 
-from lapel.foundation.clock import Clock
+from lapel.foundation.core.clock import Clock
 from lapel.foundation.storage.errors import StoreUnavailable
 
 _EARLY = timedelta(minutes=10)

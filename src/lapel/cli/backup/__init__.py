@@ -1,0 +1,1 @@
+"""`lapel backup` and `lapel restore`."""

@@ -1,0 +1,213 @@
+"""The format of a backup, and copying objects into it and out of it.
+
+DIR/backup.json     the manifest; written last, so that a folder without it is no backup
+DIR/database.dump   pg_dump's custom format
+DIR/objects.jsonl   one line per object: key, size, sha256, content_type
+DIR/objects/…       the objects, under their keys
+DIR/secret          key material, 0600 (secret_previous: the key material before its last change)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import msgspec
+
+from lapel.cli.shared.bucket import BucketClient, Copied
+from lapel.cli.shared.faults import CommandError
+from lapel.embedded.postgres.install import PostgresError
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from lapel.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R")
+AT_ONCE = 4
+_KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Content of backup.json. `erased`: objects that were deleted while the backup was made."""
+
+    lapel: str
+    schema: str
+    created_at: str
+    objects: int
+    bytes: int
+    erased: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One object of a backup: size in bytes, SHA-256 in hexadecimal."""
+
+    key: str
+    size: int
+    sha256: str
+    content_type: str
+
+
+class Archive:
+    """The folder of one backup."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.dump = self.path / "database.dump"
+        self.index = self.path / "objects.jsonl"
+        self.manifest_file = self.path / "backup.json"
+
+    def object_file(self, key: str) -> Path:
+        """The file of an object. Raises CommandError when the key could lead out of the folder."""
+        if _KEY.fullmatch(key) is None:
+            raise CommandError(f"{key!r} is no name of an object of ours; the backup was tampered with.")
+        return self.path / "objects" / key
+
+    def begin(self) -> None:
+        """Makes the folder, 0700. Raises CommandError when it is not empty."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(self.path.iterdir()):
+            raise CommandError(f"{self.path} is not empty; name a new folder for the backup.")
+        self.path.chmod(0o700)
+        (self.path / "objects").mkdir(mode=0o700)
+
+    def manifest(self) -> Manifest:
+        """Content of backup.json.
+
+        Raises CommandError when it is missing (no backup, or an unfinished one) or damaged.
+        """
+        try:
+            return msgspec.json.decode(self.manifest_file.read_bytes(), type=Manifest)
+        except (FileNotFoundError, NotADirectoryError):
+            raise CommandError(
+                f"{self.path} is no backup, or one that was broken off: backup.json is missing."
+            ) from None
+        except msgspec.DecodeError as fault:
+            raise CommandError(f"{self.manifest_file} cannot be read: {fault}.") from None
+
+    def entries(self) -> Iterator[Entry]:
+        """Every object of the backup, in the order of objects.jsonl."""
+        decoder = msgspec.json.Decoder(Entry)
+        with self.index.open("rb") as lines:
+            for line in lines:
+                yield decoder.decode(line)
+
+    def put_secret(self, name: str, secret: str | None) -> None:
+        """Writes key material to the file `name`, 0600; nothing when `secret` is None."""
+        if secret is not None:
+            handle = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secret + "\n")
+
+    def secret(self) -> str:
+        """The key material. Raises CommandError when the backup has none."""
+        try:
+            return (self.path / "secret").read_text().strip()
+        except FileNotFoundError:
+            raise CommandError(
+                f"{self.path}/secret is missing; without it no key of the backup works."
+            ) from None
+
+    def secret_previous(self) -> str | None:
+        """The key material before its last change; None when the backup has none."""
+        try:
+            return (self.path / "secret_previous").read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def save(self, client: BucketClient, key: str) -> Entry | None:
+        """Copies one object into the backup; None when the store does not have it.
+
+        Raises CommandError when the key is not a valid name, the store refuses, or the connection breaks off.
+        """
+        file = self.object_file(key)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copied = client.download(key, file)
+        if copied is None:
+            file.unlink(missing_ok=True)
+            return None
+        return Entry(key, copied.size, copied.sha256, copied.content_type)
+
+    def load(self, client: BucketClient, entry: Entry) -> None:
+        """Copies one object back into the store, which checks its SHA-256.
+
+        Raises CommandError when the file is missing or damaged, or the store refuses it.
+        """
+        file = self.object_file(entry.key)
+        try:
+            with file.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise CommandError(f"{file} is missing from the backup.") from None
+        if found != entry.sha256:
+            raise CommandError(f"{file} is damaged: its SHA-256 is {found}, not {entry.sha256}.")
+        client.upload(entry.key, file, Copied(entry.size, entry.sha256, entry.content_type))
+
+
+def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Yields each piece of `work` with the result of `call`, in order.
+
+    AT_ONCE calls run in parallel, and at most 2 * AT_ONCE pieces are in memory. Raises what `call` raises.
+    """
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for piece in work:
+                waiting.append((piece, pool.submit(call, piece)))
+                if len(waiting) >= 2 * AT_ONCE:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
+    """Runs pg_dump or pg_restore, the embedded PostgreSQL's or else the system's, on the settings' database.
+
+    It connects directly, because the tools need a session, which a transaction pooler does not keep. Raises
+    CommandError with the tool's output when it fails or is not installed.
+    """
+    url, password = _without_password(str(settings.listen_database_url or settings.database_url))
+    environment = {"PATH": "/usr/bin:/bin"} | ({"PGPASSWORD": password} if password else {})
+    done = subprocess.run(
+        [tool(name), *arguments, "--dbname", url],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise CommandError(f"{name} failed: {' '.join(done.stderr.split())[-800:]}")
+
+
+def tool(name: str) -> str:
+    """Path of a PostgreSQL program. Raises CommandError when it is not installed."""
+    try:
+        return str(EmbeddedPostgres(Path("/nonexistent")).program(name))
+    except PostgresError:
+        found = shutil.which(name)
+        if found is None:
+            raise CommandError(f"{name} is not installed; install PostgreSQL's client programs.") from None
+        return found
+
+
+def _without_password(url: str) -> tuple[str, str | None]:
+    """The URL without its password, and the password: every user of the machine can read command lines."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url, None
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}")), unquote(parts.password)

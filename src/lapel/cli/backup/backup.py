@@ -1,0 +1,163 @@
+"""`lapel backup DIR`: writes everything that is needed to begin again elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, TypeAlias
+
+import asyncpg
+import msgspec
+from cyclopts import Parameter
+
+from lapel import __version__
+from lapel.cli.backup.archive import Archive, Manifest, in_parallel, run_tool
+from lapel.cli.doctor.secret_checks import unusable_in
+from lapel.cli.shared import queries
+from lapel.cli.shared.bucket import BucketClient
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import reachable, settings_of
+from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.cli.shared.queries import PromisedObject
+from lapel.foundation.core.clock import SystemClock, timestamp
+from lapel.foundation.ports import open_kit
+from lapel.foundation.storage.object_names import STAGING
+from lapel.hosting.data_folder import write_durably
+from lapel.settings import Settings
+
+Target: TypeAlias = Annotated[Path, Parameter(help="New or empty folder for the backup.")]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What `--json` prints."""
+
+    path: str
+    objects: int
+    bytes: int
+    erased: int
+
+
+def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False) -> None:
+    """Write database, objects and secrets into a folder, while the server runs or not.
+
+    The database is dumped first, then every object that it promises is copied and its hash compared with the
+    one promised: what was accepted before the backup began is in it, whole. Keep the folder safe: it holds
+    everything, keys included.
+
+    For example:
+
+        lapel backup /backups/2027-01-31
+        lapel backup --data-dir /srv/lapel /backups/today --json
+    """
+    archive = Archive(directory)
+    with reachable(settings_of(data_dir), store=True) as settings:
+        if archive.path.resolve().is_relative_to(settings.data_dir.resolve()):
+            raise CommandError(f"{archive.path} lies in the data folder; write the backup somewhere else.")
+        archive.begin()
+        promised = archive.path / "promised.jsonl"
+        schema = asyncio.run(_dump(settings, archive, promised))
+        archive.put_secret("secret", settings.secret)
+        archive.put_secret("secret_previous", settings.secret_previous)
+        if (lost := unusable_in(settings)) is not None:
+            say(
+                f"Warning: the database has keys or tokens {lost}. They will be dead after a restore; if the "
+                "server has LAPEL_SECRET or LAPEL_SECRET_PREVIOUS, run `lapel backup` with the same."
+            )
+        say("database dumped; copying objects")
+        client = BucketClient(settings, SystemClock())
+        with archive.index.open("wb") as index:
+            size, count, missing = _copy_promised(archive, client, promised, index)
+            more, staged = _copy_staged(settings, archive, client, index)
+            index.flush()
+            os.fsync(index.fileno())
+        lost = asyncio.run(_not_erased(settings, missing))
+        promised.unlink()
+        if lost:
+            raise CommandError(
+                f"{len(lost)} objects that were promised are not in the store, the first {lost[0]}. The "
+                "backup is not finished; `lapel doctor` and the reconciler's findings in /metrics say more."
+            )
+        manifest = Manifest(
+            __version__, schema, timestamp(SystemClock().now()), count + staged, size + more, len(missing)
+        )
+        write_durably(archive.manifest_file, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    made = Made(str(archive.path), manifest.objects, manifest.bytes, manifest.erased)
+    emit(made, json, lambda: f"{made.path}: {made.objects} objects, {made.bytes:,} bytes, and the database")
+
+
+async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
+    """Dumps the database, and lists in `promised` exactly the objects of that dump; gives the schema."""
+    connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            snapshot = await queries.export_snapshot(connection)
+            arguments = ["--format=custom", f"--snapshot={snapshot}", f"--file={archive.dump}"]
+            await asyncio.to_thread(run_tool, settings, "pg_dump", arguments)
+            with promised.open("wb") as lines:
+                async for each in queries.promised(connection):
+                    lines.write(msgspec.json.encode(each) + b"\n")
+            return await queries.schema(connection)
+    finally:
+        await connection.close()
+
+
+def _copy_promised(
+    archive: Archive, client: BucketClient, promised: Path, index: IO[bytes]
+) -> tuple[int, int, list[PromisedObject]]:
+    """Copies every promised object; gives bytes, number of objects, and the objects that are missing."""
+
+    def wanted() -> Iterator[PromisedObject]:
+        decoder = msgspec.json.Decoder(PromisedObject)
+        with promised.open("rb") as lines:
+            for line in lines:
+                yield decoder.decode(line)
+
+    size, count = 0, 0
+    missing: list[PromisedObject] = []
+    for each, entry in in_parallel(lambda each: archive.save(client, each.key), wanted()):
+        if entry is None:
+            missing.append(each)
+            continue
+        if (entry.size, entry.sha256) != (each.size, each.sha256):
+            raise CommandError(
+                f"{each.key} is damaged in the store: {entry.size} bytes with SHA-256 {entry.sha256}, "
+                f"promised were {each.size} with {each.sha256}. The backup is not finished."
+            )
+        index.write(msgspec.json.encode(entry) + b"\n")
+        size, count = size + entry.size, count + 1
+    return size, count, missing
+
+
+def _copy_staged(
+    settings: Settings, archive: Archive, client: BucketClient, index: IO[bytes]
+) -> tuple[int, int]:
+    """Copies uploads that are not completed yet; gives bytes and number.
+
+    An upload that is completed meanwhile is no longer there, and is left out.
+    """
+    size, count = 0, 0
+    for _, entry in in_parallel(lambda key: archive.save(client, key), asyncio.run(_staged(settings))):
+        if entry is not None:
+            index.write(msgspec.json.encode(entry) + b"\n")
+            size, count = size + entry.size, count + 1
+    return size, count
+
+
+async def _staged(settings: Settings) -> list[str]:
+    async with open_kit(settings) as kit:
+        return [each.key async for each in kit.store.list(STAGING)]
+
+
+async def _not_erased(settings: Settings, missing: list[PromisedObject]) -> list[str]:
+    """Keys of those missing objects that were not deleted since the dump: they are lost."""
+    if not missing:
+        return []
+    connection = await asyncpg.connect(settings.database_url, timeout=10)
+    try:
+        return [
+            each.key for each in missing if await queries.still_promised(connection, each.world_id, each.key)
+        ]
+    finally:
+        await connection.close()

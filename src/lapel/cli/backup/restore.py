@@ -1,0 +1,166 @@
+"""`lapel restore DIR`: makes an installation from a backup."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Generator
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, TypeAlias
+
+import asyncpg
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.backup.archive import Archive, Manifest, in_parallel, run_tool
+from lapel.cli.doctor.secret_checks import REMEDY, unusable_in
+from lapel.cli.shared import queries
+from lapel.cli.shared.bucket import BucketClient
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_store
+from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.database import migrations
+from lapel.foundation.database.schema_version import newest_revision
+from lapel.hosting import prepare
+from lapel.hosting.data_folder import DataFolder
+from lapel.settings import Settings
+
+Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What `--json` prints."""
+
+    data_dir: str | None
+    schema: str
+    objects: int
+    bytes: int
+    secrets: list[str]
+
+
+def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = False) -> None:
+    """Bring a backup back into an empty data folder.
+
+    With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty. Set
+    LAPEL_SECRET to what the backup's file `secret` holds, and LAPEL_SECRET_PREVIOUS to what `secret_previous`
+    holds, if there is one. Every object's hash is compared on the way.
+
+    For example:
+
+        lapel restore /backups/2027-01-31 --data-dir /srv/lapel-new
+        lapel restore /backups/today --json
+    """
+    archive = Archive(directory)
+    manifest = archive.manifest()
+    if manifest.schema > newest_revision():
+        raise CommandError(
+            f"the backup has schema {manifest.schema} of a newer Lapel; this one knows {newest_revision()}. "
+            "Use the Lapel that made it, or a newer one."
+        )
+    settings = settings_of(data_dir)
+    prepare.check_store_keys(settings)
+    with _target(settings, archive) as settings:
+        run_tool(
+            settings, "pg_restore",
+            ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments",
+             str(archive.dump)],
+        )  # fmt: skip
+        say("database restored; copying objects")
+        migrations.upgrade(str(settings.database_url))
+        if (lost := unusable_in(settings)) is not None:
+            say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
+        count, size = _load_objects(settings, archive, manifest)
+        folder = (
+            str(settings.data_dir)
+            if settings.uses_embedded_database or settings.uses_embedded_store
+            else None
+        )
+    secrets = ["secret"] if archive.secret_previous() is None else ["secret", "secret_previous"]
+    done = Restored(folder, newest_revision(), count, size, secrets)
+    emit(
+        done,
+        json,
+        lambda: (
+            f"{done.objects} objects, {done.bytes:,} bytes and the database are back, with "
+            f"{_named(secrets)}: `lapel serve"
+            + (f" --data-dir {quote(str(data_dir))}`" if data_dir is not None else "`")
+        ),
+    )
+
+
+def _named(secrets: list[str]) -> str:
+    return "the secret" if len(secrets) == 1 else "the secret and the one before its last change"
+
+
+@contextlib.contextmanager
+def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
+    """Complete settings of an empty installation with the backup's secrets, running during the block."""
+    secret = archive.secret()
+    if settings.secret is not None and settings.secret != secret:
+        raise CommandError(
+            f"LAPEL_SECRET is not the secret of the backup; set it to what {archive.path}/secret holds."
+        )
+    previous = archive.secret_previous()
+    if settings.database_url is None and settings.secret_previous is None:
+        settings = dataclasses.replace(settings, secret_previous=previous)  # the folder will hold it
+    settings = dataclasses.replace(settings, secret=secret)
+    if previous is not None and settings.secret_previous != previous:
+        say(
+            "Warning: LAPEL_SECRET_PREVIOUS is not the previous secret of the backup. Until it is what "
+            f"{archive.path}/secret_previous holds, keys and tokens from before the change are dead."
+        )
+    with contextlib.ExitStack() as stack:
+        if settings.database_url is not None:
+            _check_empty(settings.database_url)
+        if prepare.needs_folder(settings):
+            folder = DataFolder(settings.data_dir)
+            folder.prepare()
+            stack.enter_context(folder.locked())
+            stack.enter_context(folder.restoring())
+            if settings.database_url is None:
+                folder.put_secrets(secret, previous)
+                server = EmbeddedPostgres(folder.path, say=say)
+                server.start()
+                stack.callback(server.stop)
+                settings = prepare.complete(settings, server.dsn(), None)
+            if settings.uses_embedded_store:
+                settings = with_store(settings, folder, stack)
+            yield settings
+            folder.write_version()
+        else:
+            yield settings
+
+
+def _check_empty(database_url: str) -> None:
+    async def ask() -> bool:
+        connection = await asyncpg.connect(database_url, timeout=10)
+        try:
+            return await queries.is_empty(connection)
+        finally:
+            await connection.close()
+
+    if not asyncio.run(ask()):
+        raise CommandError(
+            "the database of LAPEL_DATABASE_URL holds a Lapel already; restore into an empty one."
+        )
+
+
+def _load_objects(settings: Settings, archive: Archive, manifest: Manifest) -> tuple[int, int]:
+    """Copies every object into the store; gives their number and their bytes."""
+    client = BucketClient(settings, SystemClock())
+    if not client.exists():
+        client.make()
+        client.open_to_browsers()  # not for a bucket that existed: its owner sets its rules
+    count, size = 0, 0
+    for entry, _ in in_parallel(lambda entry: archive.load(client, entry), archive.entries()):
+        count, size = count + 1, size + entry.size
+    if (count, size) != (manifest.objects, manifest.bytes):
+        raise CommandError(
+            f"the backup lists {count} objects of {size} bytes, but was made with {manifest.objects} of "
+            f"{manifest.bytes}: it is damaged."
+        )
+    return count, size

@@ -1,0 +1,157 @@
+"""`lapel config show|set|clear`: what an organization overrides for all of its projects."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.options import DataDir, Json, emit
+from lapel.slices.configuration.operator import OperatorConfiguration
+from lapel.slices.configuration.views import section_named
+from lapel.slices.configuration.wire import ConfigValue
+
+Section = Annotated[str, Parameter(help="Name of the section, such as upload.")]
+AnySection = Annotated[str | None, Parameter(help="Name of a section. Default: all of them.")]
+Fields = Annotated[
+    str,
+    Parameter(
+        help="FIELD=VALUE, a dotted path and JSON (or a bare word): streaming_enabled=true. null clears it."
+    ),
+]
+Mode = Annotated[Literal["test", "live"], Parameter(help="For which worlds of the organization's projects.")]
+Organization = Annotated[
+    str | None, Parameter(help="Id of the organization. Default: the only one there is.")
+]
+
+
+def show(
+    section: AnySection = None,
+    /,
+    *,
+    mode: Mode = "test",
+    organization: Organization = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Show what the built-in defaults and the organization come to, and which of them says so.
+
+    For example:
+
+        lapel config show
+        lapel config show upload --mode live --json
+    """
+    if section is not None:
+        section_named(section)
+    found = with_kit(
+        settings_of(data_dir),
+        lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).read(),
+    )
+    if section is not None:
+        emit(found[section], json, lambda: _shown({section: found[section]}))
+    else:
+        emit({"data": found}, json, lambda: _shown(found))
+
+
+def set_(
+    section: Section,
+    /,
+    *fields: Fields,
+    mode: Mode = "test",
+    organization: Organization = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Override fields of a section for all projects of the organization; their own levels come after it.
+
+    For example:
+
+        lapel config set upload daily_data_limit_mb=200 allow_roaming=false
+        lapel config set connection power_management.wifi_idle_timeout_seconds=60 --mode live
+        lapel config set connection 'upload_network_preference=["cellular","wifi","ble"]' --json
+        lapel config set retention recordings_days=null
+    """
+    change = _change(list(fields))
+    changed = with_kit(
+        settings_of(data_dir),
+        lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).patch(
+            section, change
+        ),
+    )
+    emit(changed, json, lambda: _shown({section: changed}))
+
+
+def clear(
+    section: Section,
+    /,
+    *,
+    mode: Mode = "test",
+    organization: Organization = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Take away what the organization overrides of a section.
+
+    For example:
+
+        lapel config clear upload
+        lapel config clear upload --mode live --organization org_… --json
+    """
+    cleared = with_kit(
+        settings_of(data_dir),
+        lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).clear(section),
+    )
+    emit(cleared, json, lambda: _shown({section: cleared}))
+
+
+def _change(fields: list[str]) -> dict[str, Any]:
+    """The document that FIELD=VALUE arguments describe.
+
+    Raises CommandError when there is none, one has another form, or two contradict each other.
+    """
+    if not fields:
+        raise CommandError("name at least one FIELD=VALUE, such as streaming_enabled=true.")
+    change: dict[str, Any] = {}
+    for each in fields:
+        path, equals, text = each.partition("=")
+        if not path or not equals:
+            raise CommandError(f"{each!r} is no FIELD=VALUE, such as streaming_enabled=true.")
+        *groups, name = path.split(".")
+        at = change
+        for group in groups:
+            inner = at.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise CommandError(f"{path!r}: another argument already sets {group!r}.")
+            at = cast("dict[str, Any]", inner)
+        at[name] = _value(text)
+    return change
+
+
+def _value(text: str) -> object:
+    """The value of a JSON text; any other text stands for itself."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _shown(found: dict[str, ConfigValue]) -> str:
+    lines: list[str] = []
+    for name, each in found.items():
+        lines.append(f"{name}  ({each.source})")
+        value: dict[str, Any] = msgspec.json.decode(each.value)
+        lines += [f"  {path} = {msgspec.json.encode(leaf).decode()}" for path, leaf in _leaves(value, "")]
+    return "\n".join(lines)
+
+
+def _leaves(value: dict[str, Any], prefix: str) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name, each in value.items():
+        if isinstance(each, dict):
+            found += _leaves(cast("dict[str, Any]", each), f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", each))
+    return found

@@ -1,0 +1,82 @@
+"""`lapel init`: prepares an installation without serving it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from lapel.cli.shared.bucket import prepare_bucket
+from lapel.cli.shared.first_key import FirstKey, handed_over
+from lapel.cli.shared.installation import reachable, settings_of
+from lapel.cli.shared.options import DataDir, Json, emit, is_piped
+from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.ports import Kit, open_kit
+from lapel.slices.projects.bootstrap import ensure_first_key
+
+
+class Initialized(msgspec.Struct, frozen=True):
+    """What `--json` prints.
+
+    When the installation had no key, `key` is set on a terminal and `key_file` elsewhere. No key is made when
+    there is neither a terminal nor a data folder.
+    """
+
+    data_dir: str | None
+    schema: str
+    bucket: str
+    bucket_made: bool
+    cors: str
+    key: str | None
+    key_file: str | None
+
+
+def init(*, data_dir: DataDir = None, json: Json = False) -> None:
+    """Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.
+
+    `lapel serve` does the same by itself for the embedded database and store. With LAPEL_DATABASE_URL and
+    LAPEL_S3_ENDPOINT run this once before the first start.
+
+    For example:
+
+        lapel init
+        lapel init --data-dir /srv/lapel --json
+        LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=… lapel init
+    """
+    with reachable(settings_of(data_dir), store=True, migrate=True, begin=True) as settings:
+
+        async def work() -> Initialized:
+            async with open_kit(settings) as kit:
+                made, cors = await prepare_bucket(kit)
+                first = await _key(kit)
+                return Initialized(
+                    str(settings.data_dir) if settings.uses_embedded_database else None,
+                    newest_revision(), settings.s3_bucket, made, cors, first.key, first.file,
+                )  # fmt: skip
+
+        done = asyncio.run(work())
+    emit(done, json, lambda: _lines(done))
+
+
+async def _key(kit: Kit) -> FirstKey:
+    """The first key; made only when a terminal can show it or a data folder can hold it."""
+    settings = kit.settings
+    has_folder = settings.uses_embedded_database or settings.uses_embedded_store
+    if is_piped() and not has_folder:
+        return FirstKey()
+    first = await ensure_first_key(kit)
+    return handed_over(first.key if first else None, settings.data_dir)
+
+
+def _lines(done: Initialized) -> str:
+    lines = [
+        f"Database     schema {done.schema}" + (f" in {done.data_dir}" if done.data_dir else ""),
+        f"Bucket       {done.bucket} ({'made' if done.bucket_made else 'was there'}), CORS {done.cors}",
+    ]
+    if (key := FirstKey(done.key, done.key_file).line()) is not None:
+        lines.append(f"Secret key   {key}")
+    elif done.data_dir is None and is_piped():
+        lines.append(
+            "Secret key   made by `lapel keys create`; no output but a terminal is shown a first one"
+        )
+    return "\n".join(lines)

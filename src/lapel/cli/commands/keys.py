@@ -1,0 +1,279 @@
+"""`lapel keys create|list|revoke|rotate`: with the server running or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Awaitable, Callable, Generator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.doctor.secret_checks import unusable
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.options import DataDir, Json, emit, is_piped, say, table
+from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.slices.projects.operator import OperatorKeys
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Kit
+    from lapel.settings import Settings
+    from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
+
+T = TypeVar("T")
+Mode = Annotated[Literal["test", "live"], Parameter(help="Which world of the project the key opens.")]
+Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
+Scopes = Annotated[
+    str | None,
+    Parameter(help="Scopes of a restricted key, by comma, such as recordings:read. Default: a secret key."),
+]
+EndUser = Annotated[
+    str | None, Parameter(help="Id of the one end user whose data the key may touch; needs --scopes.")
+]
+Expires = Annotated[
+    str | None,
+    Parameter(help="When it ends: 90d, 12h, 30m from now, or a time such as 2027-01-31T12:00:00Z."),
+]
+KeyName = Annotated[str | None, Parameter(help="What people call it.")]
+KeyId = Annotated[str, Parameter(help="Id of the key, key_….")]
+Issued = Annotated[
+    bool, Parameter(help="Also end the end-user tokens and upload tokens that the key issued.", negative="")
+]
+Overlap = Annotated[
+    str, Parameter(help="How long the old key goes on working: 24h, 30m, or 0 for not at all.")
+]
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Names of fields in the API's messages, and the flags of this command for them.
+_FLAGS = {
+    "`name`": "--name", "`scopes`": "--scopes", "`expires_at`": "--expires", "`end_user_id`": "--end-user",
+    "`overlap_seconds`": "--overlap in seconds",
+}  # fmt: skip
+_LISTENING = 3.0  # seconds to wait for the connection by which servers confirm a revocation
+
+
+class NewKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A key that was made; `key` is the secret, shown this once."""
+
+    key: str
+    id: str
+    project_id: str
+    mode: str
+    scopes: list[str] | None
+    end_user_id: str | None = None
+    expires_at: str | None = None
+    replaced_id: str | None = None
+    replaced_works_until: str | None = None
+
+
+def create(
+    *,
+    mode: Mode = "test",
+    project: Project = None,
+    scopes: Scopes = None,
+    end_user: EndUser = None,
+    expires: Expires = None,
+    name: KeyName = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Make a key and print it, this once. Into a pipe it prints JSON, as with --json.
+
+    For example:
+
+        lapel keys create --mode live
+        lapel keys create --scopes recordings:read,devices:read --expires 90d
+        LAPEL_KEY=$(lapel keys create --data-dir /srv/lapel | jq -r .key)
+    """
+    wanted = [each.strip() for each in scopes.split(",") if each.strip()] if scopes is not None else None
+    if wanted == []:
+        raise CommandError("--scopes names no scope; leave it out for a secret key, which has all of them.")
+    if end_user is not None and wanted is None:
+        raise CommandError("--end-user makes a restricted key: name its --scopes, such as recordings:read.")
+
+    async def work(kit: Kit) -> CreatedApiKey:
+        await _warn_of_other_secrets(kit)
+        with _refusals_of_flags():
+            return await OperatorKeys(kit).create(
+                mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
+                expires_at=_moment(expires, kit.clock.now()) if expires else None,
+            )  # fmt: skip
+
+    made = _new(with_kit(settings_of(data_dir), work))
+    emit(made, json or is_piped(), lambda: _shown(made))
+
+
+def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """List keys, ended ones too; never their secrets.
+
+    For example:
+
+        lapel keys list
+        lapel keys list --project proj_… --json
+    """
+
+    async def work(kit: Kit) -> list[ApiKey]:
+        await _warn_of_other_secrets(kit)
+        return [key async for key in OperatorKeys(kit).list(project)]
+
+    found = with_kit(settings_of(data_dir), work)
+    rows = [
+        (key.id, key.hint, key.mode, key.kind, _state(key), key.last_used_at or "never", key.name or "")
+        for key in found
+    ]
+    head = ("ID", "KEY", "MODE", "KIND", "STATE", "LAST USED", "NAME")
+    emit({"data": found}, json, lambda: table(head, rows))
+
+
+def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None, json: Json = False) -> None:
+    """End a key: when this returns, no server accepts it any more.
+
+    For example:
+
+        lapel keys revoke key_…
+        lapel keys revoke key_… --issued
+        lapel keys revoke key_… --data-dir /srv/lapel --json
+    """
+
+    async def work(kit: Kit) -> None:
+        with _unknown_keys():
+            await OperatorKeys(kit).revoke(key_id, issued=issued)
+
+    revoking(settings_of(data_dir), work)
+    emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")
+
+
+def rotate(
+    key_id: KeyId, /, *, overlap: Overlap = "24h", data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.
+
+    For example:
+
+        lapel keys rotate key_…
+        lapel keys rotate key_… --overlap 0 --json
+    """
+    seconds = int(_seconds(overlap))
+
+    async def work(kit: Kit) -> RotatedApiKey:
+        await _warn_of_other_secrets(kit)
+        with _refusals_of_flags(), _unknown_keys():
+            return await OperatorKeys(kit).rotate(key_id, seconds)
+
+    rotated = revoking(settings_of(data_dir), work)
+    made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
+    emit(made, json or is_piped(), lambda: _shown(made))
+
+
+def revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
+    """Runs `work` on a kit that receives the servers' confirmations of a revocation.
+
+    Raises what `with_kit` and `work` raise.
+    """
+
+    async def listening(kit: Kit) -> T:
+        await kit.revocations.start()
+        deadline = time.monotonic() + _LISTENING
+        while not kit.revocations.cache.confirmed and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return await work(kit)
+
+    return with_kit(settings, listening)
+
+
+async def _warn_of_other_secrets(kit: Kit) -> None:
+    """Warns when the database has keys made under another secret than this command's.
+
+    Such a command makes keys that the server refuses, and lists keys as active that are dead under its own
+    secret.
+    """
+    async with kit.database.acquire() as connection:
+        lost = await unusable(connection, kit.settings)
+    if lost is not None:
+        say(
+            f"Warning: the database has keys or tokens {lost}. A server with the secret of this command "
+            "refuses them, and a server with their secret refuses keys that this command makes. Give the "
+            "command the LAPEL_SECRET and LAPEL_SECRET_PREVIOUS of the server."
+        )
+
+
+@contextlib.contextmanager
+def _refusals_of_flags() -> Generator[None]:
+    """Turns InvalidRequest into CommandError, with the names of flags in place of the API's fields."""
+    try:
+        yield
+    except InvalidRequest as fault:
+        sentence = fault.message
+        for field, flag in _FLAGS.items():
+            sentence = sentence.replace(field, flag)
+        raise CommandError(sentence) from fault
+
+
+@contextlib.contextmanager
+def _unknown_keys() -> Generator[None]:
+    """Turns NotFound into CommandError without the id, which is often the secret key itself by mistake."""
+    try:
+        yield
+    except NotFound as fault:
+        raise CommandError("There is no key with this id. `lapel keys list` shows them.") from fault
+
+
+def _new(key: CreatedApiKey, replaced: str | None = None, until: str | None = None) -> NewKey:
+    scopes: list[str] = list(key.scopes)
+    return NewKey(
+        key.key, key.id, key.project_id, key.mode, scopes, key.end_user_id, key.expires_at, replaced, until
+    )
+
+
+def _shown(made: NewKey) -> str:
+    lines = [
+        f"Key      {made.key}   (shown this once)",
+        f"Id       {made.id}",
+        f"Project  {made.project_id}, {made.mode}",
+        f"Scopes   {', '.join(made.scopes or [])}",
+    ]
+    if made.end_user_id:
+        lines.append(f"Only     {made.end_user_id}")
+    if made.expires_at:
+        lines.append(f"Until    {made.expires_at}")
+    if made.replaced_id:
+        lines.append(f"Replaces {made.replaced_id}, which works until {made.replaced_works_until}")
+    return "\n".join(lines)
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at}"
+    return f"until {key.expires_at}" if key.expires_at else "active"
+
+
+def _seconds(text: str) -> float:
+    if text == "0":
+        return 0
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise CommandError(f"{text!r} is no length of time; write it as 90d, 12h, 30m or 45s.")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """A point in time, or a duration from `now` such as 90d. Raises CommandError when it is neither."""
+    if _DURATION.fullmatch(text):
+        return now + timedelta(seconds=_seconds(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(
+            f"--expires {text!r} is no time; write it as 90d or 2027-01-31T12:00:00Z."
+        ) from None
+    if moment.tzinfo is None:
+        raise CommandError(
+            f"--expires {text!r} has no time zone; add Z for UTC, or an offset such as +01:00."
+        )
+    return moment

@@ -1,0 +1,312 @@
+"""`lapel providers list|set|remove|test`: which engine answers each provider's name that clients ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.doctor.speech_models import model_warnings
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.options import DataDir, Json, emit, table
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.sample import speech
+from lapel.slices.transcription.copies.remote_copies import delete_copy
+from lapel.slices.transcription.providers.protocol import Clip, Wish
+from lapel.slices.transcription.slots.operator import OperatorProviders, SlotShown, Wanted
+from lapel.slices.transcription.slots.slots import ENGINES, SLOTS, SlotChoice, transcriber
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+from lapel.slices.transcription.speech.transcript import Segment
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Kit
+    from lapel.slices.transcription.providers.protocol import Transcriber
+    from lapel.slices.transcription.speech.messages import Heard
+
+T = TypeVar("T")
+_MOST_KEY_FILE = 8192
+# Names of fields in the rules, and the flags of this command for them.
+_FLAGS = {
+    "engine": "--engine", "model": "--model", "base_url": "--base-url", "key": "--key-file or --key-env",
+    "region": "--region", "allow_training": "--allow-training",
+}  # fmt: skip
+
+Slot = Annotated[str, Parameter(help=f"The name that clients ask for: {', '.join(SLOTS)}.")]
+Mode = Annotated[Literal["test", "live"], Parameter(help="For which world of the project.")]
+Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
+Engine = Annotated[
+    str | None,
+    Parameter(help=f"Who answers: {', '.join(ENGINES)}. Default: who does now, else the slot's own name."),
+]
+Model = Annotated[str | None, Parameter(help="Model to ask it for. Default: the engine's usual one.")]
+BaseUrl = Annotated[
+    str | None,
+    Parameter(help="Where it listens, https:// (or http:// on this machine). Default: at its maker's."),
+]
+Region = Annotated[
+    str | None,
+    Parameter(
+        help="Where the service keeps and processes it, by a preset: eu, or another one of the engine's; "
+        "global is its maker's choice."
+    ),
+]
+AllowTraining = Annotated[
+    bool | None,
+    Parameter(help="Whether Deepgram may keep the audio and train on it. Default: no."),
+]
+KeyFile = Annotated[
+    str | None,
+    Parameter(help="File that holds the key; `-` is standard input.", allow_leading_hyphen=True),
+]
+KeyEnv = Annotated[str | None, Parameter(help="Name of an environment variable that holds the key.")]
+Language = Annotated[str | None, Parameter(help="Language to ask for. Default: it is detected.")]
+
+
+class Tested(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine's transcript of the sample. `seconds`: how long it took; `known`: the sample's known text.
+
+    `model`: the model that answered. `warnings`: about the service, such as the end of the model.
+    """
+
+    slot: str
+    engine: str
+    model: str
+    seconds: float
+    language: str | None
+    language_probability: float | None
+    segments: list[Segment]
+    known: str
+    warnings: list[str]
+
+
+def list_(
+    *, project: Project = None, mode: Mode = "test", data_dir: DataDir = None, json: Json = False
+) -> None:
+    """List who answers each provider's name; of keys the last four characters.
+
+    For example:
+
+        lapel providers list
+        lapel providers list --mode live --json
+    """
+    found = _with(data_dir, project, mode, lambda _, slots: slots.list())
+    emit({"data": found}, json, lambda: _lines(found))
+
+
+def set_(  # noqa: PLR0913  # each is a flag
+    slot: Slot,
+    /,
+    *,
+    engine: Engine = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
+    region: Region = None,
+    allow_training: AllowTraining = None,
+    key_file: KeyFile = None,
+    key_env: KeyEnv = None,
+    project: Project = None,
+    mode: Mode = "test",
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Let an engine answer a provider's name. What is not named stays as it was.
+
+    For example:
+
+        lapel providers set deepgram --region eu --key-file deepgram.key
+        lapel providers set assemblyai --key-env ASSEMBLYAI_API_KEY --mode live
+        pass show elevenlabs | lapel providers set elevenlabs --key-file - --json
+        lapel providers set whisper --engine openai --base-url http://127.0.0.1:8000/v1 --model whisper-1
+    """
+    wanted = Wanted(
+        engine=engine, model=model, base_url=base_url, region=region, allow_training=allow_training,
+        key=_key(key_file, key_env),
+    )  # fmt: skip
+    made = _with(data_dir, project, mode, lambda _, slots: slots.set(slot, wanted))
+    emit(made, json, lambda: _lines([made]))
+
+
+def remove(
+    slot: Slot,
+    /,
+    *,
+    project: Project = None,
+    mode: Mode = "test",
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Let the local engine answer a provider's name again, and forget the key.
+
+    For example:
+
+        lapel providers remove deepgram
+        lapel providers remove whisper --mode live --json
+    """
+    left = _with(data_dir, project, mode, lambda _, slots: slots.remove(slot))
+    emit(left, json, lambda: _lines([left]))
+
+
+def try_(
+    slot: Slot,
+    /,
+    *,
+    language: Language = None,
+    project: Project = None,
+    mode: Mode = "test",
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Send 25 seconds of a public audiobook to whoever answers a name, and print what comes back.
+
+    For example:
+
+        lapel providers test deepgram
+        lapel providers test whisper --language en --json
+    """
+
+    async def work(kit: Kit, slots: OperatorProviders) -> Tested:
+        return await _tested(kit, await slots.choice(slot), language)
+
+    tested = _with(data_dir, project, mode, work)
+    emit(tested, json, lambda: _told(tested))
+
+
+def _with(
+    data_dir: Path | None,
+    project: str | None,
+    mode: Literal["test", "live"],
+    work: Callable[[Kit, OperatorProviders], Awaitable[T]],
+) -> T:
+    """Runs `work`. Raises CommandError, with the name of the flag, when the rules or the service refuse."""
+
+    async def run(kit: Kit) -> T:
+        try:
+            return await work(kit, OperatorProviders(kit, mode=mode, project_id=project))
+        except InvalidRequest as fault:
+            flag = _FLAGS.get(fault.param or "")
+            raise CommandError(f"{flag}: {fault.message}" if flag else fault.message) from fault
+        except (SpeechError, TryAgain) as fault:
+            raise CommandError(fault.message) from fault
+
+    return with_kit(settings_of(data_dir), run)
+
+
+def _key(file: str | None, variable: str | None) -> str | None:
+    """The key, from a file, standard input or a variable; None when none is named.
+
+    Never from the command line, which other users can read. Raises CommandError when both are named, or what
+    is named is empty or cannot be read.
+    """
+    if file is not None and variable is not None:
+        raise CommandError("give --key-file or --key-env, not both.")
+    if variable is not None:
+        text = os.environ.get(variable, "")
+        if not text.strip():
+            raise CommandError(f"--key-env: there is no variable {variable}, or it is empty.")
+        return text.strip()
+    if file is None:
+        return None
+    try:
+        text = _standard_input() if file == "-" else _beginning(Path(file))
+    except OSError as fault:
+        raise CommandError(f"--key-file {file} cannot be read: {fault.strerror}.") from fault
+    if not text.strip():
+        raise CommandError("--key-file: it is empty.")
+    return text.strip()
+
+
+def _standard_input() -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass("Key: ")
+    return sys.stdin.buffer.read(_MOST_KEY_FILE).decode(errors="replace")
+
+
+def _beginning(file: Path) -> str:
+    with file.open("rb") as opened:
+        return opened.read(_MOST_KEY_FILE).decode(errors="replace")
+
+
+async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
+    copies: list[str] = []
+
+    async def remember(copy_id: str) -> None:
+        copies.append(copy_id)
+
+    engine = transcriber(choice, local=_local, clock=kit.clock, remember=remember)
+    sample, wish, began = speech(), Wish(language=language), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="lapel-") as folder:
+        pcm = Path(folder) / "audio.pcm"
+        if engine.reads_samples:
+            await asyncio.to_thread(_decode, sample.path, pcm)
+        clip = Clip(
+            file=sample.path, content_type=sample.content_type, pcm=pcm, start_ms=0, end_ms=sample.duration_ms
+        )
+        try:
+            heard: Heard = await engine.transcribe(clip, wish, lambda _: None)
+        finally:
+            left = await _deleted(kit, choice, copies)
+    return Tested(
+        slot=choice.slot,
+        engine=choice.engine,
+        model=heard.model,
+        seconds=round(time.monotonic() - began, 2),
+        language=heard.language,
+        language_probability=heard.language_probability,
+        segments=heard.segments,
+        known=sample.text,
+        warnings=[*left, *await model_warnings(choice, kit.clock)],
+    )
+
+
+async def _deleted(kit: Kit, choice: SlotChoice, copies: list[str]) -> list[str]:
+    """Deletes the copies of the sample at the service; gives a sentence for each that stays there."""
+    left: list[str] = []
+    for copy_id in copies:
+        try:
+            await delete_copy(choice, copy_id, kit.clock)
+        except (SpeechError, TryAgain) as fault:
+            left.append(f"The transcript {copy_id} is kept there: {fault.message}")
+    return left
+
+
+def _local(_model: str | None) -> Transcriber:
+    raise CommandError(
+        "the local engine answers this name: nothing is sent anywhere. `lapel transcribe FILE` tries it, "
+        "`lapel providers set` lets another one answer."
+    )
+
+
+def _decode(file: Path, pcm: Path) -> None:
+    from lapel.slices.transcription.audio.decoder_messages import Decode  # noqa: PLC0415
+    from lapel.slices.transcription.audio.pcm_decoding import decode  # noqa: PLC0415  # FFmpeg is not small
+
+    decode(Decode(file=str(file), pcm=str(pcm), declared="audio/opus", max_seconds=60, spare_bytes=0))
+
+
+def _lines(found: list[SlotShown]) -> str:
+    rows = [
+        (each.slot, each.engine, each.model or "", each.region or each.base_url or "", each.key or "")
+        for each in found
+    ]
+    world = f"{found[0].project_id}, {found[0].mode}"
+    return f"{table(('SLOT', 'ENGINE', 'MODEL', 'WHERE', 'KEY'), rows)}\n\n{world}"
+
+
+def _told(tested: Tested) -> str:
+    language = tested.language or "not told"
+    lines = [f"{tested.engine}, {tested.model}: {tested.seconds} s, language {language}", ""]
+    for each in tested.segments:
+        speaker = "" if each.speaker is msgspec.UNSET else f"{each.speaker}  "
+        lines.append(f"{each.start:6.2f} – {each.end:6.2f}  {speaker}{each.text}")
+    warnings = [f"Warning: {each}" for each in tested.warnings]
+    return "\n".join([*lines, "", f"Known text: {tested.known}", *warnings])

@@ -1,0 +1,224 @@
+"""`lapel simulate`: runs a fleet of devices against a server, and checks that it kept its promises."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import uvloop
+from cyclopts import Parameter
+from rich.console import Console
+
+from lapel.cli.commands.keys import revoking
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.hosting import prepare
+from lapel.hosting.data_folder import DataFolder
+from lapel.simulate.backend import SCOPES
+from lapel.simulate.client.caller import SimulationError
+from lapel.simulate.dashboard import watch
+from lapel.simulate.fleet import Fleet
+from lapel.simulate.plan import NOTHING, Plan, Rates
+from lapel.simulate.report import Report, lines_of
+from lapel.slices.projects.operator import OperatorKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from lapel.foundation.ports import Kit
+    from lapel.settings import Settings
+
+_AFTERWARDS = timedelta(hours=1)  # for comparing and removing at the end
+
+
+def simulate(  # noqa: PLR0913 - a flag each
+    *,
+    devices: Annotated[int, Parameter(help="How many devices.")] = 20,
+    minutes: Annotated[float, Parameter(help="How long they live, on the clock.")] = 1,
+    url: Annotated[
+        str | None,
+        Parameter(env_var="LAPEL_URL", help="Base URL of the server. Default: the one of the data folder."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        Parameter(
+            env_var="LAPEL_KEY",
+            help="A key for --url. Better in LAPEL_KEY: others on the machine see arguments.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None, Parameter(help="Id of the project, when the data folder's server has several.")
+    ] = None,
+    interval: Annotated[float, Parameter(help="Seconds between two heartbeats of a device.")] = 60,
+    speed: Annotated[float, Parameter(help="How much faster than the clock the devices' time runs.")] = 1,
+    drop: Annotated[
+        float,
+        Parameter(help="Share of all answers to lose, 0 to 0.9: the connection ends at any byte."),
+    ] = 0,
+    only_heartbeats: Annotated[
+        bool, Parameter(negative=(), help="Nothing but heartbeats: for large fleets.")
+    ] = False,
+    updates: Annotated[float, Parameter(help="Share of the devices that is offered new firmware.")] = 0.3,
+    connections: Annotated[int, Parameter(help="Most calls that are under way at once.")] = 64,
+    seed: Annotated[int | None, Parameter(help="Makes the same choices again.")] = None,
+    keep: Annotated[
+        bool, Parameter(negative=(), help="Leave devices and recordings in place at the end.")
+    ] = False,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Drive a running server with a fleet of devices, and hold it to what it promised.
+
+    The devices register, bind, send heartbeats, record and upload real speech, take commands and firmware,
+    refresh their tokens, change hands, go offline, and repeat what was not answered. In the end everything
+    that was promised is asked for again. Status 1 when something is missing or there twice.
+
+    For example:
+
+        lapel simulate
+        lapel simulate --devices 200 --minutes 5 --drop 0.1
+        lapel simulate --devices 50 --minutes 1 --speed 20 --seed 7 --json
+        lapel simulate --devices 100000 --minutes 3 --only-heartbeats --connections 128
+        LAPEL_KEY=sk_test_… lapel simulate --url https://api.example.com --keep
+    """
+    plan = Plan(
+        devices=devices,
+        minutes=minutes,
+        run=secrets.token_hex(3),
+        seed=secrets.randbits(32) if seed is None else seed,
+        interval=interval,
+        speed=speed,
+        drop=drop,
+        updates=0 if only_heartbeats else updates,
+        connections=connections,
+        rates=NOTHING if only_heartbeats else Rates(),
+        keep=keep,
+    )
+    _check(plan)
+    try:
+        if url is not None or key is not None:
+            if url is None or key is None:
+                raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) are only useful together.")
+            _check_server(url, key)
+            report = _run(plan, url, key, quiet=json)
+        else:
+            settings = settings_of(data_dir)
+            base_url = _running(settings)
+            with _key(settings, plan, project) as made:
+                report = _run(plan, base_url, made, quiet=json)
+    except SimulationError as fault:
+        raise CommandError(str(fault)) from fault
+    emit(report, json, lambda: lines_of(report))
+    if not report.is_kept:
+        raise SystemExit(1)
+
+
+def _check(plan: Plan) -> None:
+    for flag, value, least, most in (
+        ("--devices", plan.devices, 1, 1_000_000),
+        ("--minutes", plan.minutes, 0.01, 7 * 24 * 60),
+        ("--interval", plan.interval, 0.1, 86_400),
+        ("--speed", plan.speed, 0.01, 1000),
+        ("--drop", plan.drop, 0, 0.9),
+        ("--updates", plan.updates, 0, 1),
+        ("--connections", plan.connections, 1, 4096),
+    ):
+        if not least <= value <= most:
+            raise CommandError(f"{flag} {value:g} is not between {least:g} and {most:g}.")
+
+
+def _check_server(url: str, key: str) -> None:
+    if not _is_base(url):
+        raise CommandError("--url takes a base URL, such as https://api.example.com, without a user.")
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("--key holds characters that no key has. Was it copied whole, and nothing else?")
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # the port or the address is invalid
+        return False
+    is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return is_server and "@" not in parts.netloc and not (parts.query or parts.fragment)
+
+
+def _running(settings: Settings) -> str:
+    """The base URL of the server that runs on the data folder."""
+    if not prepare.needs_folder(settings):
+        raise CommandError("name the server with --url, and a key with LAPEL_KEY.")
+    folder = DataFolder(settings.data_dir)
+    running = folder.running() if folder.path.is_dir() and folder.is_taken() else None
+    if running is None:
+        raise CommandError(
+            f"no server runs on {settings.data_dir}; start one with `lapel serve`, or name one with --url."
+        )
+    return running.base_url
+
+
+@contextlib.contextmanager
+def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
+    """A key of the test world with only the scopes that the backend needs; revoked after the block."""
+
+    async def make(kit: Kit) -> tuple[str, str]:
+        ends = kit.clock.now() + timedelta(minutes=plan.minutes) + _AFTERWARDS
+        name = f"lapel simulate {plan.run}"
+        made = await OperatorKeys(kit).create(
+            mode="test", project_id=project, scopes=SCOPES, expires_at=ends, name=name
+        )
+        return made.id, made.key
+
+    key_id, key = with_kit(settings, make)
+    try:
+        yield key
+    finally:
+
+        async def end(kit: Kit) -> None:
+            await OperatorKeys(kit).revoke(key_id)
+
+        revoking(settings, end)
+
+
+def _run(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Report:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_simulate(plan, base_url, key, quiet=quiet))
+
+
+async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Report:
+    stop = asyncio.Event()
+    fleet = Fleet(plan, base_url, key, stop)
+    main = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        """First: end the fleet's life, then report. Second: cancel the report. Third: cancel the removal."""
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    console = Console(stderr=True)
+    watching: asyncio.Task[None] | None = None
+    if console.is_terminal and not quiet:
+        watching = asyncio.create_task(watch(fleet, console))
+    elif not quiet:
+        say(f"{plan.devices} devices live for {plan.minutes:g} min against {base_url}")
+    try:
+        return await fleet.run()
+    except asyncio.CancelledError:
+        sys.stderr.write("lapel: ended without a report.\n")
+        raise SystemExit(130) from None
+    finally:
+        if watching is not None:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching

@@ -1,0 +1,248 @@
+"""`lapel demo`: starts its own server and runs the main job on real speech, step by step."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import IO, Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from lapel.cli.demo.demo_job import DemoError, MainJob, Outcome, Spoken, Step
+from lapel.cli.shared.options import Json
+from lapel.sample import speech
+
+START_TIMEOUT = 90
+STOP_TIMEOUT = 15
+LAPEL = (sys.executable, "-m", "lapel.cli.main")
+
+
+class Demo(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--json` prints: where the server ran, every step with its milliseconds, and the outcome."""
+
+    base_url: str
+    data_dir: str
+    steps: list[Step]
+    outcome: Outcome
+
+
+class _Running(msgspec.Struct):
+    pid: int
+    base_url: str
+
+
+class _Key(msgspec.Struct):
+    key: str
+
+
+def demo(
+    *,
+    data_dir: Annotated[
+        Path | None,
+        Parameter(help="Folder for the data. Default: a temporary one that is removed at the end."),
+    ] = None,
+    keep: Annotated[
+        bool, Parameter(negative=(), help="Leave the server running when all is done, until Ctrl-C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Start a server, and take one real recording through the whole main job.
+
+    Every step is printed with its time and with the commands that do the same by hand.
+
+    For example:
+
+        lapel demo
+        lapel demo --keep
+        lapel demo --data-dir ./demo-data --json
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    console = Console()
+    steps: list[Step] = []
+
+    def report(step: Step) -> None:
+        steps.append(step)
+        if not json:
+            _show(console, step)
+
+    try:
+        with _folder(data_dir) as folder, _server(folder, report) as (server, base_url):
+            key = _make_key(folder, report)
+            sample = speech()
+            with _progress() as hear:
+                job = MainJob(base_url, key, sample, report, hear)
+                outcome = job.run(f"DEMO{secrets.token_hex(4).upper()}")
+            if json:
+                done = Demo(base_url=base_url, data_dir=str(folder), steps=steps, outcome=outcome)
+                sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+                sys.stdout.flush()
+            else:
+                _conclude(console, base_url, outcome, keep=keep)
+            if keep:
+                server.wait()
+    except DemoError as fault:
+        Console(stderr=True).print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
+        raise SystemExit(1) from fault
+    except KeyboardInterrupt:
+        raise SystemExit(0 if keep else 130) from None
+
+
+def _leave(signum: int, frame: object) -> None:
+    """Turns SIGTERM into SystemExit, so that the server is stopped and the temporary folder removed."""
+    del frame
+    raise SystemExit(128 + signum)
+
+
+@contextmanager
+def _folder(given: Path | None) -> Generator[Path]:
+    if given is not None:
+        yield given.absolute()
+        return
+    made = Path(tempfile.mkdtemp(prefix="lapel-demo-"))
+    try:
+        yield made / "data"
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _server(folder: Path, report: Callable[[Step], None]) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    """Runs `lapel serve` as a child on a free port during the block; yields the child and its base URL."""
+    command = ["serve", "--data-dir", str(folder), "--port", "0"]
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        # Its own session: Ctrl-C in the terminal reaches only us, and we stop the server in order.
+        server = subprocess.Popen(
+            [*LAPEL, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            base_url = _await_healthy(server, folder, log)
+            ms = (time.perf_counter() - start) * 1000
+            shown = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
+            report(Step(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
+            yield server, base_url
+        finally:
+            _stop(server)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _await_healthy(server: subprocess.Popen[bytes], folder: Path, log: IO[bytes]) -> str:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()[-20:]
+            raise DemoError(
+                "\n  ".join([f"the server ended at once, with code {server.returncode}:", *lines])
+            )
+        running = _run_file(folder)
+        if running and running.pid == server.pid and _is_healthy(running.base_url):
+            return running.base_url
+        time.sleep(0.05)
+    raise DemoError(f"the server was not healthy within {START_TIMEOUT} s")
+
+
+def _run_file(folder: Path) -> _Running | None:
+    try:
+        return msgspec.json.decode((folder / "run.json").read_bytes(), type=_Running)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _is_healthy(base_url: str) -> bool:
+    where = urlsplit(base_url)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _make_key(folder: Path, report: Callable[[Step], None]) -> str:
+    start = time.perf_counter()
+    command = ["keys", "create", "--data-dir", str(folder), "--mode", "test", "--json"]
+    done = subprocess.run([*LAPEL, *command], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise DemoError(f"make a secret key: {done.stderr.decode(errors='replace').strip()}")
+    key = msgspec.json.decode(done.stdout, type=_Key).key
+    shown = f"lapel keys create --data-dir {folder} --mode test"
+    ms = (time.perf_counter() - start) * 1000
+    report(Step(name="make a secret key", ms=ms, commands=[shown, f"export LAPEL_KEY={key}"]))
+    return key
+
+
+def _show(console: Console, step: Step) -> None:
+    line = Text.assemble(("✓ ", "green"), (f"{step.name:<52}", "bold"), (f"{step.ms:>9,.1f} ms", "cyan"))
+    console.print(line)
+    for command in step.commands:
+        console.print(Text(f"    {command}", style="dim"), soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[float], None]]:
+    """A line with the progress of the transcription; nothing when stderr is not a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda done: status.update(f"listening: {done:.0%}")
+
+
+def _tell_spoken(console: Console, spoken: Spoken) -> None:
+    if spoken.failure is not None:
+        console.print(Text(f"There is no transcript: {spoken.failure}", style="yellow"), soft_wrap=True)
+        console.print("`lapel doctor` says how to mend it; everything else works.", soft_wrap=True)
+        return
+    console.print(Text(f"“{spoken.text}”", style="italic"))
+    facts = [
+        f"{spoken.model}, language {spoken.language}",
+        f"{len(spoken.speakers)} speaker{'' if len(spoken.speakers) == 1 else 's'}",
+        f"word error {spoken.word_error or 0:.1%} against the known text",
+        f"{1 / (spoken.real_time_factor or 1):.1f} times as fast as real time, start of the model included",
+    ]
+    console.print(Text("; ".join(facts)), soft_wrap=True)
+
+
+def _conclude(console: Console, base_url: str, outcome: Outcome, *, keep: bool) -> None:
+    console.print()
+    _tell_spoken(console, outcome.spoken)
+    console.print()
+    console.print(
+        f"{outcome.bytes:,} bytes came back as they went in, SHA-256 {outcome.sha256}", soft_wrap=True
+    )
+    for name, url in (
+        ("API", f"{base_url}/v1"),
+        ("docs", f"{base_url}/docs"),
+        ("link", outcome.download_url),
+    ):
+        console.print(Text(f"  {name:<5} {url}"), soft_wrap=True)
+    if keep:
+        end = "The server goes on, and the link works for an hour; Ctrl-C stops it."
+    else:
+        end = "The server stops now; with --keep it goes on, for the link and the lines above to be tried."
+    console.print(end, soft_wrap=True)

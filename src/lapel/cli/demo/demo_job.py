@@ -1,0 +1,342 @@
+"""The main job against a running server: the calls that a device and a backend make for one recording."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lapel.sample import Sample
+from lapel.slices.transcription.speech.word_error import word_error
+
+# Seconds before the demo gives up: on one answer, and on the transcript of 25 s of speech.
+ANSWER_TIMEOUT = 30
+TRANSCRIPT_TIMEOUT = 300
+FIRST_KIBIBYTE = "bytes=0-1023"
+JSON = "application/json"
+T = TypeVar("T")
+
+
+class DemoError(Exception):
+    """A step failed, or its answer is not as promised; the message names the step and shows the answer."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished step: its time in milliseconds, and the commands that do the same by hand."""
+
+    name: str
+    ms: float
+    commands: list[str]
+
+
+class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+    """The transcript, compared with the sample's known text. `failure`: why there is no transcript.
+
+    `word_error`: wrong, missing and additional words per word of the known text. `real_time_factor`: seconds
+    of work per second of audio.
+    """
+
+    transcription_id: str
+    text: str
+    language: str | None
+    model: str | None
+    speakers: list[str]
+    word_error: float | None
+    real_time_factor: float | None
+    failure: str | None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of the job. The link works for an hour, while the server runs.
+
+    `bytes`: size of the object.
+    """
+
+    end_user_id: str
+    device_id: str
+    recording_id: str
+    media_id: str
+    download_url: str
+    expires_at: str
+    bytes: int
+    sha256: str
+    spoken: Spoken
+
+
+class _Made(msgspec.Struct):
+    id: str
+
+
+class _Bound(msgspec.Struct):
+    device_token: str
+
+
+class _Upload(msgspec.Struct):
+    media_id: str
+    upload_url: str
+    headers: dict[str, str]
+
+
+class _Recording(msgspec.Struct):
+    status: str
+    content_sha256: str | None
+
+
+class _Download(msgspec.Struct):
+    download_url: str
+    content_type: str
+    file_size_bytes: int
+    expires_at: str
+
+
+class _Segment(msgspec.Struct):
+    speaker: str | None = None
+
+
+class _Transcription(msgspec.Struct):
+    id: str
+    status: str
+    progress: float
+    language: str | None
+    model: str | None
+    full_text: str | None
+    error_message: str | None
+    segments: list[_Segment] | None = None
+
+
+class _Answer(msgspec.Struct):
+    status: int
+    content_type: str
+    body: bytes
+
+
+class MainJob:
+    """The steps, in order; `report` gets each one when it has ended.
+
+    base_url: of the API, without a trailing slash. key: a secret key. clock: gives seconds. hear: gets the
+    progress of the transcription, 0 to 1.
+    The commands of a step need shell variables that the commands of earlier steps export.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        sample: Sample,
+        report: Callable[[Step], None],
+        hear: Callable[[float], None] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._hear = hear
+        self._base_url = base_url
+        self._tokens = {"LAPEL_KEY": key}
+        self._sample = sample
+        self._report = report
+        self._clock = clock
+
+    def run(self, serial_number: str) -> Outcome:
+        """Runs the whole job with a device of that serial number.
+
+        Raises DemoError when a call gets no answer or an unexpected one, or what comes back is not what was
+        sent.
+        """
+        end_user, device = self._people_and_things(serial_number)
+        recording = self._post(
+            "create a recording", "/v1/recordings", {"name": "Chapter 1"}, _Made, by_device=True
+        )
+        media_id = self._upload(recording.id)
+        link = self._post(
+            "ask for a download URL",
+            f"/v1/recordings/{recording.id}/download-url",
+            {"media_id": media_id},
+            _Download,
+        )
+        self._read_back(link)
+        spoken = self._transcribe(recording.id)
+        return Outcome(
+            end_user_id=end_user,
+            device_id=device,
+            recording_id=recording.id,
+            media_id=media_id,
+            download_url=link.download_url,
+            expires_at=link.expires_at,
+            bytes=link.file_size_bytes,
+            sha256=self._sample.sha256,
+            spoken=spoken,
+        )
+
+    def _people_and_things(self, serial_number: str) -> tuple[str, str]:
+        end_user = self._post("make an end user", "/v1/end-users", {"name": "Jane"}, _Made)
+        facts = {"serial_number": serial_number, "model": "bota_pin"}
+        device = self._post("register a device", "/v1/devices", facts, _Made)
+        path = f"/v1/devices/{device.id}/bind"
+        bound = self._post("bind it to the end user", path, {"end_user_id": end_user.id}, _Bound)
+        self._tokens["LAPEL_DEVICE_TOKEN"] = bound.device_token
+        return end_user.id, device.id
+
+    def _upload(self, recording_id: str) -> str:
+        sample = self._sample
+        facts = {
+            "content_type": sample.content_type,
+            "file_size_bytes": sample.size,
+            "sha256": sample.sha256,
+        }
+        path = f"/v1/recordings/{recording_id}"
+        upload = self._post("ask for an upload URL", f"{path}/upload-url", facts, _Upload, by_device=True)
+        self._timed(
+            f"PUT the sample, {sample.size:,} bytes of speech",
+            _curl("$LAPEL_UPLOAD_URL", upload.headers, "-T", str(sample.path)),
+            lambda: self._send("PUT", upload.upload_url, upload.headers, sample.data, {200}),
+        )
+        recording = self._post(
+            "complete the upload",
+            f"{path}/upload-complete",
+            {"content_sha256": sample.sha256},
+            _Recording,
+            by_device=True,
+        )
+        if recording.status != "uploaded" or recording.content_sha256 != sample.sha256:
+            raise DemoError(f"complete the upload: the recording reads {recording}")
+        return upload.media_id
+
+    def _read_back(self, link: _Download) -> None:
+        sample = self._sample
+        url, part_only = link.download_url, {"Range": FIRST_KIBIBYTE}
+        whole = self._timed(
+            "GET it",
+            _curl("$LAPEL_LINK", {}, "-o", "lapel-demo.opus"),
+            lambda: self._send("GET", url, {}, None, {200}),
+        )
+        part = self._timed(
+            "GET its first 1,024 bytes",
+            _curl("$LAPEL_LINK", part_only, "-o", "lapel-demo.part"),
+            lambda: self._send("GET", url, part_only, None, {206}),
+        )
+        digest = self._timed(
+            "compare SHA-256",
+            f"echo '{sample.sha256}  lapel-demo.opus' | sha256sum -c -",
+            lambda: hashlib.sha256(whole.body).hexdigest(),
+        )
+        if digest != sample.sha256 or part.body != sample.data[:1024]:
+            raise DemoError("compare SHA-256: what came back is not what went in")
+        if (whole.content_type, link.content_type) != (sample.content_type, sample.content_type):
+            raise DemoError(f"GET it: the type is {whole.content_type}, not {sample.content_type}")
+
+    def _transcribe(self, recording_id: str) -> Spoken:
+        sample = self._sample
+        asked = self._post(
+            "ask for a transcript", "/v1/transcriptions", {"recording_id": recording_id}, _Transcription
+        )
+        path = f"/v1/transcriptions/{asked.id}"
+        curl = f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer $LAPEL_KEY"'
+        began = self._clock()
+        name = f"read what was said in {sample.duration_ms / 1000:.0f} s of speech"
+        done = self._timed(name, curl, lambda: self._await_transcript(path))
+        seconds = self._clock() - began
+        text = done.full_text or ""
+        return Spoken(
+            transcription_id=done.id,
+            text=text,
+            language=done.language,
+            model=done.model,
+            speakers=sorted({each.speaker for each in done.segments or () if each.speaker}),
+            word_error=round(word_error(sample.text, text), 4) if done.status == "completed" else None,
+            real_time_factor=round(seconds / (sample.duration_ms / 1000), 3),
+            failure=done.error_message,
+        )
+
+    def _await_transcript(self, path: str) -> _Transcription:
+        """Polls the transcription every 0.1 s, as clients do, until it has ended."""
+        headers = {"Authorization": f"Bearer {self._tokens['LAPEL_KEY']}"}
+        deadline = self._clock() + TRANSCRIPT_TIMEOUT
+        while self._clock() < deadline:
+            answer = self._send("GET", self._base_url + path, headers, None, {200})
+            now = _decoded(answer, _Transcription)
+            if now.status in {"completed", "failed"}:
+                return now
+            self._hear(now.progress)
+            time.sleep(0.1)
+        raise DemoError(f"no transcript within {TRANSCRIPT_TIMEOUT} s")
+
+    def _post(
+        self,
+        name: str,
+        path: str,
+        facts: Mapping[str, object],
+        shape: type[T],
+        *,
+        by_device: bool = False,
+    ) -> T:
+        """One POST to the API, with the key or (`by_device`) the device's token; the answer as a `shape`."""
+        token = "LAPEL_DEVICE_TOKEN" if by_device else "LAPEL_KEY"
+        body = msgspec.json.encode(facts)
+        headers = {"Authorization": f"Bearer {self._tokens[token]}", "Content-Type": JSON}
+        curl = (
+            f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer ${token}" '
+            f"-H 'Content-Type: {JSON}' -d {shlex.quote(body.decode())}"
+        )
+
+        def call() -> T:
+            return _decoded(self._send("POST", self._base_url + path, headers, body, {200, 201}), shape)
+
+        return self._timed(name, curl, call)
+
+    def _timed(self, name: str, command: str, work: Callable[[], T]) -> T:
+        start = self._clock()
+        try:
+            result = work()
+        except DemoError as fault:
+            raise DemoError(f"{name}: {fault}") from fault
+        ms = (self._clock() - start) * 1000
+        self._report(Step(name=name, ms=ms, commands=[command, *_exports(result)]))
+        return result
+
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, expected: set[int]
+    ) -> _Answer:
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_TIMEOUT)
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            answer = _Answer(response.status, response.headers.get_content_type(), response.read())
+        except (OSError, http.client.HTTPException) as fault:
+            raise DemoError(f"no answer to {method} {parts.path}: {fault!r}") from fault
+        finally:
+            connection.close()
+        if answer.status not in expected:
+            shown = answer.body[:500].decode(errors="replace")
+            raise DemoError(f"{method} {parts.path} was answered {answer.status}: {shown}")
+        return answer
+
+
+def _decoded(answer: _Answer, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.body, type=shape)
+    except msgspec.DecodeError as fault:
+        raise DemoError(f"an answer of another shape: {fault}") from fault
+
+
+def _exports(result: object) -> list[str]:
+    """Shell commands that export the values which later commands take from this answer."""
+    match result:
+        case _Bound(device_token=token):
+            return [f"export LAPEL_DEVICE_TOKEN={token}"]
+        case _Upload(upload_url=url):
+            return [f"export LAPEL_UPLOAD_URL={shlex.quote(url)}"]
+        case _Download(download_url=url):
+            return [f"export LAPEL_LINK={shlex.quote(url)}"]
+        case _:
+            return []
+
+
+def _curl(variable: str, headers: Mapping[str, str], *options: str) -> str:
+    named = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+    return f'{shlex.join(["curl", "-fsS", *options, *named])} "{variable}"'

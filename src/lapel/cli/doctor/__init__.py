@@ -1,0 +1,1 @@
+"""`lapel doctor` and its checks."""

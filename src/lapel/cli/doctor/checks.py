@@ -1,0 +1,253 @@
+"""The checks of `lapel doctor`, part by part."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from lapel.cli.shared import queries
+from lapel.cli.shared.bucket import BucketClient
+from lapel.cli.shared.faults import CommandError, explain
+from lapel.embedded.postgres import install
+from lapel.embedded.postgres.install import PostgresError
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.ports import credential_source
+from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.hosting import prepare
+from lapel.hosting.data_folder import DataFolder, DataFolderError
+from lapel.settings import SettingsError, unknown_variables_here
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.settings import Settings
+
+_SKEW = timedelta(seconds=30)
+_CERTIFICATE_LEFT = timedelta(days=14)
+_CREDENTIALS_LEFT = timedelta(hours=1)  # the promised lifetime of a signed link
+_WAITING = timedelta(minutes=5)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The state of one part. `broken` needs the operator now, `warning` soon; `remedy` says what to do."""
+
+    part: str
+    state: Literal["ok", "warning", "broken"]
+    detail: str
+    remedy: str | None = None
+
+
+def local(settings: Settings) -> Iterator[Finding]:
+    """Findings that need neither the database nor the store."""
+    unknown = unknown_variables_here()
+    if unknown:
+        yield Finding(
+            "settings", "warning", f"{', '.join(unknown)}: no such setting", "See docs/settings.md."
+        )
+    else:
+        yield Finding("settings", "ok", "every LAPEL_* variable is known and usable")
+    if settings.database_url is None:
+        yield _programs()
+    if prepare.needs_folder(settings):
+        yield from _folder(settings)
+    yield from _certificate(settings)
+
+
+def _programs() -> Finding:
+    try:
+        who = install.account(lambda _: None)
+        place = install.programs(who, install.package_folder())
+    except PostgresError as fault:
+        return Finding("postgresql", "broken", str(fault), "Mend that, or set LAPEL_DATABASE_URL.")
+    return Finding("postgresql", "ok", f"PostgreSQL {install.MAJOR} in {place}, run by {who.name}")
+
+
+def _folder(settings: Settings) -> Iterator[Finding]:
+    folder = DataFolder(settings.data_dir)
+    if not folder.path.is_dir():
+        in_the_way = _in_the_way(folder.path)
+        if in_the_way is not None:
+            detail = f"{folder.path} cannot be made: {in_the_way} is no folder"
+            yield Finding("data folder", "broken", detail, "Name another one with --data-dir.")
+            return
+        yield Finding(
+            "data folder", "warning", f"{folder.path} does not exist yet", "Run `lapel serve`; it makes it."
+        )
+        return
+    mode = stat.S_IMODE(folder.path.stat().st_mode)
+    try:
+        folder.check_version()
+    except DataFolderError as fault:
+        yield Finding("data folder", "broken", str(fault), None)
+    else:
+        if mode & 0o077:
+            yield Finding(
+                "data folder", "warning", f"{folder.path} may be entered by others (mode {mode:o})",
+                f"chmod 700 {folder.path}",
+            )  # fmt: skip
+        else:
+            running = folder.running() if folder.is_taken() else None
+            state = f"in use by process {running.pid}" if running else "no server runs on it"
+            yield Finding("data folder", "ok", f"{folder.path}, {state}")
+    usage = shutil.disk_usage(folder.path)
+    needed = max(settings.min_free_bytes, usage.total // 20)
+    free = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} free"
+    if usage.free < needed:
+        remedy = "Free some, or lower LAPEL_MIN_FREE_BYTES; below the limit uploads are refused with 507."
+        yield Finding("disk", "broken", f"{free}, {needed / 2**30:.1f} GiB are kept in reserve", remedy)
+    else:
+        state = "warning" if usage.free < 2 * needed else "ok"
+        yield Finding("disk", state, free, "Uploads stop soon; free some." if state == "warning" else None)
+
+
+def _in_the_way(path: Path) -> Path | None:
+    """The file or dangling link that keeps the folder from being made; None when nothing does."""
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    return None if there.is_dir() else there
+
+
+def _certificate(settings: Settings) -> Iterator[Finding]:
+    if settings.tls_cert is None:
+        return
+    try:
+        prepare.check_tls(settings)
+        ends = _ends(settings.tls_cert)
+    except (SettingsError, ValueError, OSError) as fault:
+        yield Finding("certificate", "broken", str(fault), None)
+        return
+    left, renew = ends - datetime.now(UTC), "Renew it and restart `lapel serve`."
+    if left < timedelta():
+        yield Finding("certificate", "broken", f"ended {ends:%Y-%m-%d}", renew)
+    elif left < _CERTIFICATE_LEFT:
+        yield Finding("certificate", "warning", f"ends {ends:%Y-%m-%d}", renew)
+    else:
+        yield Finding("certificate", "ok", f"good until {ends:%Y-%m-%d}")
+
+
+def _ends(chain: Path) -> datetime:
+    from cryptography import x509  # noqa: PLC0415  # slow, and only with TLS
+
+    return x509.load_pem_x509_certificate(chain.read_bytes()).not_valid_after_utc
+
+
+def address(settings: Settings) -> Iterator[Finding]:
+    """The address in the links of a server with these settings; a running server reports its own."""
+    remedy = "Set LAPEL_PUBLIC_URL to what clients call this server."
+    if settings.public_url is None and settings.host in {"0.0.0.0", "::"}:  # noqa: S104
+        yield Finding(
+            "links", "warning", f"they name {settings.base_url}, which only this machine reaches", remedy
+        )
+    else:
+        yield Finding("links", "ok", f"they name {settings.store_url}")
+
+
+async def remote(kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
+    """Findings about database and store. `is_served`: a server runs, so a worker should run too."""
+    try:
+        async with kit.database.acquire() as connection:
+            yield await _database(connection, kit)
+            async for finding in _work(connection, kit, is_served=is_served):
+                yield finding
+    except Exception as fault:
+        sentence = explain(fault)
+        if sentence is None:
+            raise
+        yield Finding(
+            "database", "broken", sentence, "Check LAPEL_DATABASE_URL, or postgres.log in the data folder."
+        )
+    yield await _store(kit)
+    for finding in _credentials(kit):
+        yield finding
+
+
+async def _database(connection: Connection, kit: Kit) -> Finding:
+    found, needed = await queries.schema(connection), newest_revision()
+    if found != needed:
+        remedy = "Run `lapel migrate`." if found < needed else "Use the newer Lapel."
+        return Finding("database", "broken", f"schema {found}, this Lapel needs {needed}", remedy)
+    if await queries.forgets(connection):
+        return Finding(
+            "database", "broken", "it answers before it writes to disk (fsync or synchronous_commit is off)",
+            "Switch both on: without them a power cut takes back what was promised.",
+        )  # fmt: skip
+    skew = abs(await queries.database_now(connection) - kit.clock.now())
+    if skew > _SKEW:
+        detail = f"its clock and ours are {skew.total_seconds():.0f} s apart"
+        return Finding("database", "warning", detail, "Run a time service such as chrony on both machines.")
+    vector = await queries.vector_version(connection)
+    extension = "no pgvector, which nothing needs yet" if vector is None else f"pgvector {vector}"
+    return Finding("database", "ok", f"schema {found}, {extension}")
+
+
+async def _work(connection: Connection, kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
+    now = kit.clock.now()
+    workers = await queries.workers_seen(connection)
+    if is_served and not workers:
+        yield Finding("worker", "broken", "none was seen for 30 s", "Start one: `lapel serve --role worker`.")
+    elif is_served:
+        yield Finding("worker", "ok", f"{workers} at work")
+    held = await queries.held_jobs(connection)
+    overdue, longest = await queries.overdue_jobs(connection, now)
+    if held:
+        listed = ", ".join(f"{count} × {name}" for name, count in held)
+        yield Finding("jobs", "warning", f"given up: {listed}", "Look for job.failed in the worker's log.")
+    elif is_served and longest > _WAITING:
+        detail = f"{overdue} wait, the oldest for {longest.total_seconds():.0f} s"
+        yield Finding("jobs", "warning", detail, "Start another worker: `lapel serve --role worker`.")
+    else:
+        yield Finding("jobs", "ok", f"{overdue} due")
+    found = await queries.findings(connection)
+    if found:
+        listed = ", ".join(f"{count} × {kind}" for kind, count in found)
+        yield Finding("reconciler", "warning", f"found so far: {listed}", "Each is in the worker's log.")
+    else:
+        yield Finding("reconciler", "ok", "nothing found")
+
+
+async def _store(kit: Kit) -> Finding:
+    """Puts a small object into the store, reads it back and deletes it."""
+    where = f"bucket {kit.settings.s3_bucket} at {kit.settings.s3_endpoint}"
+    if kit.settings.uses_embedded_store:
+        where = f"embedded, bucket {kit.settings.s3_bucket}"
+    key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(64)
+    remedy = "Check the LAPEL_S3_* settings, and that the keys may put, get, list and delete."
+    try:
+        if not await asyncio.to_thread(BucketClient(kit.settings, kit.clock).exists):
+            return Finding("store", "broken", f"{where}: there is no such bucket", "Run `lapel init`.")
+        await kit.store.put(key, content)
+        back = await kit.store.get_range(key, 0, len(content))
+        await kit.store.delete(key)
+    except (StoreUnavailable, ObjectMissing, CommandError, OSError, *DATABASE_AWAY) as fault:
+        return Finding("store", "broken", f"{where}: {explain(fault) or fault}", remedy)
+    if back != content:
+        return Finding("store", "broken", f"{where}: gave back other bytes than it got", remedy)
+    return Finding("store", "ok", where)
+
+
+def _credentials(kit: Kit) -> Iterator[Finding]:
+    if kit.settings.uses_embedded_store:
+        return
+    try:
+        ends = credential_source(kit.settings, kit.clock).current().expires_at
+    except StoreUnavailable as fault:
+        yield Finding("credentials", "broken", str(fault), "See the LAPEL_S3_* settings.")
+        return
+    if ends is not None and ends - kit.clock.now() < _CREDENTIALS_LEFT:
+        yield Finding(
+            "credentials", "warning", f"they end {ends:%H:%M:%S} UTC, and links with them, within the hour",
+            "Give the role longer sessions, or a key of its own.",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "credentials", "ok", f"good until {ends:%Y-%m-%d %H:%M} UTC" if ends else "without an end"
+        )

@@ -1,0 +1,135 @@
+"""`lapel doctor`: checks every part and says how to repair it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import ssl
+import sys
+from collections.abc import Iterator
+
+import msgspec
+
+from lapel.cli.doctor import checks, sandbox_checks, secret_checks, speech_checks, speech_models
+from lapel.cli.doctor.checks import Finding
+from lapel.cli.shared.faults import explain
+from lapel.cli.shared.installation import reachable, settings_of
+from lapel.cli.shared.options import DataDir, Json, emit
+from lapel.foundation.ports import open_kit
+from lapel.hosting import prepare
+from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
+from lapel.settings import Settings, SettingsError
+
+_MARKS = {"ok": ("✓", "32"), "warning": ("!", "33"), "broken": ("✗", "31")}
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `--json` prints; `healthy` means that nothing is broken."""
+
+    healthy: bool
+    findings: list[Finding]
+
+
+def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
+    """Check every part and say how to mend it. Status 1 when something is broken.
+
+    The database and store of a stopped server are started for the moment.
+
+    For example:
+
+        lapel doctor
+        lapel doctor --data-dir /srv/lapel --json
+    """
+    try:
+        findings = list(_examine(settings_of(data_dir)))
+    except SettingsError as fault:
+        findings = [Finding("settings", "broken", str(fault), "See docs/settings.md.")]
+    report = Report(all(each.state != "broken" for each in findings), findings)
+    emit(report, json, lambda: "\n".join(_line(each) for each in findings))
+    if not report.healthy:
+        raise SystemExit(1)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield from checks.local(settings)
+    yield from speech_checks.speech(settings)
+    if settings.role in {"all", "worker"}:
+        yield from sandbox_checks.sandbox()
+    folder = DataFolder(settings.data_dir) if prepare.needs_folder(settings) else None
+    is_there = folder is not None and folder.path.is_dir()
+    running = folder.running() if folder is not None and is_there and folder.is_taken() else None
+    if running is None:
+        yield from checks.address(settings)
+    if folder is not None and settings.database_url is None and not (is_there and _is_made(folder)):
+        return  # there is no installation yet, or the finding about the folder says what is wrong
+    if running is not None:
+        yield _server(running)
+    try:
+        with reachable(settings, store=True) as complete:
+            yield from asyncio.run(_remote(complete, is_served=running is not None or folder is None))
+    except SettingsError as fault:
+        yield Finding("credentials", "broken", str(fault), "See docs/store.md.")
+    except Exception as fault:
+        sentence = explain(fault)
+        if sentence is None:
+            raise
+        remedy = (
+            "See postgres.log in the data folder."
+            if settings.database_url is None
+            else "Check LAPEL_DATABASE_URL, and the log of that PostgreSQL."
+        )
+        yield Finding("database", "broken", sentence, remedy)
+
+
+def _is_made(folder: DataFolder) -> bool:
+    try:
+        return folder.version() is not None
+    except DataFolderError:
+        return False
+
+
+async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
+    async with open_kit(settings) as kit:
+        found = [finding async for finding in checks.remote(kit, is_served=is_served)]
+        if not any(each.part == "database" and each.state == "broken" for each in found):
+            async with kit.database.acquire() as connection:
+                found.append(await secret_checks.secrets(connection, settings))
+                found += [finding async for finding in speech_checks.failing_steps(connection)]
+                found += [finding async for finding in speech_checks.provider_keys(connection, kit.sealer)]
+                found += [finding async for finding in speech_checks.remote_copies(connection)]
+            found += await speech_models.provider_models(kit)
+        return found
+
+
+def _server(running: Running) -> Finding:
+    """Whether the running server answers on its own address; the public URL may lead through a proxy."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
+    if running.tls:
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = (
+            False,
+            ssl.CERT_NONE,
+        )  # this machine's own server, and only its health
+        connection = http.client.HTTPSConnection(host, running.port, timeout=10, context=trust)
+    else:
+        connection = http.client.HTTPConnection(host, running.port, timeout=10)
+    where, remedy = f"{host}:{running.port}", "Look into the log of `lapel serve`."
+    try:
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as fault:
+        detail = f"{where} does not answer ({type(fault).__name__}: {fault})"
+        return Finding("server", "broken", detail, remedy)
+    finally:
+        connection.close()
+    if status != 200:
+        return Finding("server", "broken", f"{where}/health is {status}", remedy)
+    return Finding("server", "ok", f"{where} is healthy, for clients {running.base_url}")
+
+
+def _line(finding: Finding) -> str:
+    mark, colour = _MARKS[finding.state]
+    if sys.stdout.isatty():
+        mark = f"\x1b[{colour}m{mark}\x1b[0m"
+    remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
+    return f"{mark} {finding.part:<12} {finding.detail}{remedy}"

@@ -1,0 +1,117 @@
+"""The checks of `lapel doctor` for speech: weights, failing work, keys of remote providers, remote copies.
+
+Everything else works without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lapel.cli.doctor.checks import Finding
+from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.copies import copy_queries
+from lapel.slices.transcription.models.weights import whisper_weights
+from lapel.slices.transcription.models.weights.speaker_weights import speaker_weights
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.slots.slots import opened
+from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.work import work_queries
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.identity.seal import Sealer
+    from lapel.settings import Settings
+
+
+def speech(settings: Settings) -> Iterator[Finding]:
+    """Whether this machine can transcribe and tell speakers apart; nothing when it runs no worker.
+
+    Reads all weights that come in packages, 175 MB, to compare their checksums.
+    """
+    if settings.role in {"worker", "all"}:
+        yield _whisper(settings.whisper_model)
+        yield _speakers(settings)
+
+
+def _whisper(setting: str) -> Finding:
+    part = "speech"
+    try:
+        found = whisper_weights.find(setting)
+    except SpeechError as fault:
+        return Finding(
+            part, "broken", str(fault).removesuffix(whisper_weights.REMEDY).strip(), whisper_weights.REMEDY
+        )
+    if found is None and setting:
+        return Finding(
+            part, "warning", f"the model {setting} is not here yet; the first transcription downloads it",
+            whisper_weights.REMEDY,
+        )  # fmt: skip
+    if found is None:
+        return Finding(
+            part, "warning", "no Whisper model: nothing is transcribed here", whisper_weights.REMEDY
+        )
+    if (damage := found.damage()) is not None:
+        return Finding(part, "broken", damage, whisper_weights.REMEDY)
+    checked = ", checksums right" if found.packaged else ""
+    return Finding(part, "ok", f"{found.name}, {found.origin}{checked}")
+
+
+def _speakers(settings: Settings) -> Finding:
+    found = speaker_weights(settings.speaker_model)
+    if found.state == "ready":
+        return Finding("speakers", "ok", f"told apart by {found.place}")
+    state = "broken" if found.state == "damaged" else "warning"
+    return Finding("speakers", state, f"not told apart: weights {found.state}", found.remedy)
+
+
+async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
+    """Steps of audio work that fail now, or wait for disk space; nothing when there are none."""
+    rows = await work_queries.trying(connection)
+    if roomless := _steps(rows, "roomless"):
+        yield Finding(
+            "speech work", "broken", f"steps that wait because a worker's disk is full: {roomless}",
+            "Free some of the disk of the worker's scratch folder (its log names that: "
+            "speech.disk_full) or name another in LAPEL_SCRATCH_DIR and restart the worker. Then they go on.",
+        )  # fmt: skip
+    if steps := _steps(rows, "failed"):
+        yield Finding(
+            "speech work", "warning", f"steps that failed and will be tried again: {steps}",
+            "The worker's log tells why (speech.tries_again). `lapel providers test SLOT` asks a service.",
+        )  # fmt: skip
+
+
+def _steps(rows: Sequence[asyncpg.Record], which: str) -> str:
+    return ", ".join(f"{row[which]} of {row['stage']}" for row in rows if row[which])
+
+
+async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
+    """Whether this secret opens the keys for remote providers; nothing when there are no keys."""
+    rows = await slot_queries.list_keys(connection)
+    lost: list[str] = []
+    for row in rows:
+        try:
+            opened(sealer, row["sealed_key"], row["world_id"], row["slot"], row["engine"], row["base_url"])
+        except SealBroken:
+            lost.append(f"{row['slot']} of {row['project_id']} ({row['mode']})")
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        yield Finding(
+            "providers", "broken", f"keys sealed under another secret: {', '.join(lost[:3])}{more}",
+            "Name the former secret in LAPEL_SECRET_PREVIOUS, or set them again: `lapel providers set`.",
+        )  # fmt: skip
+    elif rows:
+        yield Finding("providers", "ok", f"keys that can be read: {len(rows)}")
+
+
+async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:
+    """Copies that could not be deleted at remote providers yet; nothing when there are none."""
+    for row in await copy_queries.left(connection):
+        yield Finding(
+            "remote copies", "warning",
+            f"{row['copies']} at {row['engine']} could not be deleted yet; the last: {row['fault']}",
+            "It is tried for 30 days, once an hour or more often. The worker's log names each "
+            "(speech.copy_not_deleted).",
+        )  # fmt: skip

@@ -1,0 +1,88 @@
+"""The models of remote services: which is asked for, which answered last, and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from lapel.cli.doctor.checks import Finding
+from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.slots.slots import SlotChoice, opened
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.ports import Kit
+    from lapel.slices.transcription.slots.slots import Engine
+
+# Seconds to wait for a service.
+_LIMIT = 10.0
+# Slots that doctor checks, over all projects.
+_MOST_SLOTS = 20
+
+
+async def provider_models(kit: Kit) -> list[Finding]:
+    """One finding for each slot with a remote engine, of at most _MOST_SLOTS.
+
+    It names the model that is asked for and the one that answered last, and warns when the service ends the
+    model.
+    """
+    async with kit.database.acquire() as connection:
+        rows = await slot_queries.list_remote(connection, _MOST_SLOTS)
+    return await asyncio.gather(*(_finding(kit, row) for row in rows))
+
+
+async def _finding(kit: Kit, row: asyncpg.Record) -> Finding:
+    where = f"{row['slot']} of {row['project_id']} ({row['mode']})"
+    answered = f", {row['answered']} answered last" if row["answered"] else ""
+    detail = f"{where}: {row['engine']} is asked for {row['model'] or _usual(row['engine'])}{answered}"
+    try:
+        warnings = await model_warnings(_choice(kit, row), kit.clock)
+    except SealBroken:  # `provider_keys` reports it
+        warnings = []
+    return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
+
+
+def _choice(kit: Kit, row: asyncpg.Record) -> SlotChoice:
+    """The slot's choice with its key opened. Raises SealBroken when no loaded secret opens the key."""
+    place = (row["world_id"], row["slot"], row["engine"], row["base_url"])
+    key = None if row["sealed_key"] is None else opened(kit.sealer, row["sealed_key"], *place)
+    return SlotChoice(
+        slot=row["slot"], engine=row["engine"], model=row["model"], base_url=row["base_url"], key=key
+    )
+
+
+def _usual(engine: Engine) -> str:
+    from lapel.slices.transcription.providers import assemblyai, deepgram, elevenlabs, openai  # noqa: PLC0415  # HTTP
+
+    usual = {
+        "deepgram": deepgram.MODEL, "assemblyai": ",".join(assemblyai.MODELS),
+        "elevenlabs": elevenlabs.MODEL, "openai": openai.MODEL,
+    }  # fmt: skip
+    return usual.get(engine, "")
+
+
+async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
+    """A sentence when the service ends the slot's model on a known day; else nothing.
+
+    Only OpenAI's API gives the day (`GET /models/{id}`), and not for every model. A service that does not
+    answer causes no warning, because its transcripts may still work.
+    """
+    if choice.engine != "openai":
+        return []
+    from lapel.slices.transcription.providers.http.provider_client import Patience  # noqa: PLC0415  # HTTP is not small
+    from lapel.slices.transcription.providers.openai import OpenAI  # noqa: PLC0415
+
+    patience = Patience(connect=_LIMIT, answer=_LIMIT, total=_LIMIT)
+    service = OpenAI(choice, clock, patience)
+    try:
+        day = await service.shutdown_date()
+    except (SpeechError, TryAgain):
+        return []
+    if day is None:
+        return []
+    ends = f"The service ends its model {service.model} on {day.isoformat()}."
+    return [f"{ends} Name another one before: `lapel providers set {choice.slot} --model NAME`."]

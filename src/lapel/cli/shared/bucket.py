@@ -1,0 +1,250 @@
+"""The operator's access to the bucket: make it, set its CORS rules, copy objects out and back in.
+
+Requests are signed in their headers with AWS Signature Version 4, because signed links cover objects only.
+Object bodies go straight between a file and the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import http.client
+import os
+import ssl
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lapel.cli.shared.faults import CommandError
+from lapel.foundation.ports import credential_source
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.sigv4 import ALGORITHM, encode_path, signature, signing_key
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.ports import Kit
+    from lapel.settings import Settings
+
+_CHUNK = 1 << 20
+# What writing or reading a file that is open may raise, and a connection does not.
+_OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
+<AllowedMethod>GET</AllowedMethod><AllowedMethod>HEAD</AllowedMethod><AllowedMethod>PUT</AllowedMethod>\
+<AllowedHeader>*</AllowedHeader><ExposeHeader>ETag</ExposeHeader><ExposeHeader>Content-Range</ExposeHeader>\
+<ExposeHeader>Accept-Ranges</ExposeHeader><MaxAgeSeconds>3600</MaxAgeSeconds></CORSRule></CORSConfiguration>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers with lower-case names, and body (at most 1 MiB) of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A copied object: size in bytes, SHA-256 in hexadecimal, content type."""
+
+    size: int
+    sha256: str
+    content_type: str
+
+
+class BucketClient:
+    """Blocking calls to one bucket; call them in threads.
+
+    Each call raises CommandError when the store refuses it, and StoreUnavailable when the store does not
+    answer, breaks off, or when there are no valid credentials.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        endpoint = urlsplit(str(settings.s3_endpoint))
+        virtual = settings.s3_addressing == "virtual"
+        self._host = f"{settings.s3_bucket}.{endpoint.netloc}" if virtual else endpoint.netloc
+        self._root = endpoint.path.rstrip("/") + ("" if virtual else f"/{settings.s3_bucket}")
+        self._secure = endpoint.scheme == "https"
+        self._region = settings.s3_region
+        self._clock = clock
+        self._credentials = credential_source(settings, clock)
+
+    def exists(self) -> bool:
+        """Whether the bucket exists. Raises CommandError when these credentials may not use it (403)."""
+        answer = self._call("HEAD", "")
+        if answer.status == 404:
+            return False
+        if answer.status == 403:
+            raise CommandError(
+                "the bucket is another account's, or these credentials may not list it; choose another "
+                "LAPEL_S3_BUCKET or allow s3:ListBucket."
+            )
+        return _checked(answer, "look for the bucket").status == 200
+
+    def make(self) -> None:
+        """Makes the bucket in the region of the settings; one that we own already is fine.
+
+        Raises CommandError when the store refuses.
+        """
+        body = b""
+        if self._region != "us-east-1":
+            body = (
+                f"<CreateBucketConfiguration><LocationConstraint>{self._region}</LocationConstraint>"
+                "</CreateBucketConfiguration>"
+            ).encode()
+        answer = self._call("PUT", "", body=body)
+        if answer.status != 409 or b"BucketAlreadyOwnedByYou" not in answer.body:
+            _checked(answer, "make the bucket")
+
+    def open_to_browsers(self) -> None:
+        """Sets CORS rules for all origins: a signed link is the permission, so any page may use one.
+
+        Raises CommandError when the store refuses.
+        """
+        _checked(self._call("PUT", "", query="cors=", body=_CORS), "set the bucket's CORS rules")
+
+    def download(self, key: str, target: Path) -> Copied | None:
+        """Writes the object to `target` and syncs the file; None when the store does not have the object.
+
+        Raises CommandError when the store refuses or the connection breaks off.
+        """
+        with self._connected() as connection:
+            self._send(connection, "GET", f"/{key}", "", b"", {})
+            response = connection.getresponse()
+            if response.status == 404:
+                return None
+            if response.status != 200:
+                _checked(_answer(response), f"read {key}")
+            digest, size = hashlib.sha256(), 0
+            with target.open("wb") as file:
+                while chunk := response.read(_CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            if response.length:
+                raise CommandError(f"the store broke off while {key} was read; run the command again.")
+            return Copied(
+                size, digest.hexdigest(), response.getheader("content-type", "application/octet-stream")
+            )
+
+    def upload(self, key: str, source: Path, expected: Copied) -> None:
+        """Uploads the file as `key`; the store refuses it when its SHA-256 is not the expected one.
+
+        Raises CommandError when the store refuses.
+        """
+        with self._connected() as connection:
+            with source.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                self._send(
+                    connection, "PUT", f"/{key}", "", file,
+                    {"content-type": expected.content_type, "content-length": str(size)}, expected.sha256,
+                )  # fmt: skip
+            _checked(_answer(connection.getresponse()), f"write {key}")
+
+    def _call(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> Answer:
+        with self._connected() as connection:
+            headers = {"content-length": str(len(body))} if method == "PUT" else {}
+            self._send(connection, method, path, query, body, headers)
+            return _answer(connection.getresponse())
+
+    @contextmanager
+    def _connected(self) -> Generator[http.client.HTTPConnection]:
+        """A connection for one call. Raises StoreUnavailable for what the network does to it.
+
+        OSError of a file that the call reads or writes goes through.
+        """
+        connection = (
+            http.client.HTTPSConnection(self._host, timeout=60, context=ssl.create_default_context())
+            if self._secure
+            else http.client.HTTPConnection(self._host, timeout=60)
+        )
+        try:
+            yield connection
+        except http.client.HTTPException as fault:
+            raise StoreUnavailable(f"{self._host} broke off its answer ({type(fault).__name__})") from fault
+        except OSError as fault:
+            if fault.filename is not None or fault.errno in _OF_FILES:
+                raise
+            raise StoreUnavailable(f"{self._host}: {fault}") from fault
+        finally:
+            connection.close()
+
+    def _send(
+        self, connection: http.client.HTTPConnection, method: str, path: str, query: str,
+        body: bytes | IO[bytes], headers: dict[str, str], sha256: str | None = None,
+    ) -> None:  # fmt: skip
+        """Signs and sends one request. `query` is in canonical form, `headers` have lower-case names."""
+        encoded = encode_path(f"{self._root}{path}".encode()) or "/"
+        digest = sha256 or hashlib.sha256(body if isinstance(body, bytes) else b"").hexdigest()
+        signed = self._signed(method, encoded, query, digest, headers)
+        target = f"{encoded}?{query}" if query else encoded
+        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in signed.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        if isinstance(body, bytes):
+            connection.send(body)
+        else:
+            while chunk := body.read(_CHUNK):
+                connection.send(chunk)
+
+    def _signed(
+        self, method: str, path: str, query: str, digest: str, headers: dict[str, str]
+    ) -> dict[str, str]:
+        keys = self._credentials.current()
+        moment = _stamp(self._clock.now())
+        scope = f"{moment[:8]}/{self._region}/s3/aws4_request"
+        all_headers = {**headers, "host": self._host, "x-amz-content-sha256": digest, "x-amz-date": moment}
+        if keys.session_token is not None:
+            all_headers["x-amz-security-token"] = keys.session_token
+        ordered = dict(sorted(all_headers.items()))
+        lines = "".join(f"{name}:{value}\n" for name, value in ordered.items())
+        request = "\n".join([method, path, query, lines, ";".join(ordered), digest])
+        key = signing_key(keys.secret_access_key, moment[:8], self._region)
+        proof = signature(key, moment, scope, request)
+        credential = f"Credential={keys.access_key_id}/{scope}"
+        authorization = f"{ALGORITHM} {credential}, SignedHeaders={';'.join(ordered)}, Signature={proof}"
+        ordered["authorization"] = authorization
+        return ordered
+
+
+async def prepare_bucket(kit: Kit) -> tuple[bool, str]:
+    """Makes the bucket unless it exists, and sets its CORS rules.
+
+    Gives whether it was made now, and the state of the CORS rules: `built in` or `set`. Raises CommandError
+    when the store refuses, and StoreUnavailable when there are no valid credentials.
+    """
+    client = BucketClient(kit.settings, kit.clock)
+    made = not await asyncio.to_thread(client.exists)
+    if made:
+        await asyncio.to_thread(client.make)
+    if kit.settings.uses_embedded_store:
+        return made, "built in"
+    await asyncio.to_thread(client.open_to_browsers)
+    return made, "set"
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment:%Y%m%dT%H%M%SZ}"
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, response.read(1 << 20))
+
+
+def _checked(answer: Answer, what: str) -> Answer:
+    if answer.status >= 300:
+        text = answer.body.decode(errors="replace")
+        code = text.partition("<Code>")[2].partition("</Code>")[0] or "no code"
+        raise CommandError(
+            f"the store refused to {what}: {answer.status} {code}. Check the LAPEL_S3_* settings."
+        )
+    return answer

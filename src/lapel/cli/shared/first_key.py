@@ -1,0 +1,31 @@
+"""Where the first key goes: to a terminal, else into a file, because piped output often ends in a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from lapel.cli.shared.options import is_piped
+from lapel.hosting.data_folder import DataFolder
+
+
+class FirstKey(NamedTuple):
+    """The `key` to show, or the `file` (0600) that holds it, or neither: there is no new key."""
+
+    key: str | None = None
+    file: str | None = None
+
+    def line(self) -> str | None:
+        """The text beside `Secret key` in the output; None when there is no new key."""
+        if self.key is not None:
+            return f"{self.key}   (shown this once; `lapel keys create` makes more)"
+        if self.file is not None:
+            return f"in {self.file}; delete the file when the key is kept elsewhere"
+        return None
+
+
+def handed_over(key: str | None, data_dir: Path) -> FirstKey:
+    """The new key itself when stdout is a terminal; else it is written to `first-key` in the data folder."""
+    if key is None or not is_piped():
+        return FirstKey(key=key)
+    return FirstKey(file=str(DataFolder(data_dir).put_first_key(key)))

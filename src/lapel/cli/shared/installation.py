@@ -1,0 +1,225 @@
+"""How a command reaches the database and the store: those of a running server, or started for the command.
+
+The embedded database of a stopped server is started while the command runs, under the data folder's lock. The
+database of a running server is reached through its run.json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import select
+import signal
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.options import say
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.hosting import prepare
+from lapel.hosting.children import Child
+from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
+from lapel.hosting.listener import listen
+from lapel.process_environment import child_environment
+from lapel.settings import Settings
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Kit
+
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another command
+
+
+def settings_of(data_dir: Path | None) -> Settings:
+    """Settings for a command about the whole installation, whatever this machine's role is.
+
+    Raises SettingsError when a setting cannot be used.
+    """
+    return Settings.load(data_dir=data_dir, role="all")
+
+
+def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
+    """Runs `work` on a kit of this installation. `store`: the store runs as well.
+
+    Raises what `reachable` and `work` raise, StoreUnavailable when there are no store credentials, and
+    asyncpg's errors when the database cannot be reached.
+    """
+    prepare.check_store_keys(settings)  # a kit needs keys even when `work` does not use the store
+    with reachable(settings, store=store) as complete:
+        from lapel.foundation.ports import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
+
+        async def run() -> T:
+            async with open_kit(complete) as kit:
+                return await work(kit)
+
+        return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def reachable(
+    settings: Settings, *, store: bool = False, migrate: bool = False, begin: bool = False
+) -> Generator[Settings]:
+    """Complete settings, with the database (and with `store` the store) running during the block.
+
+    `migrate`: brings the schema up to date; without it an older schema is refused. `begin`: makes a new
+    installation where the folder has none; without it such a folder is refused.
+
+    Raises SettingsError when there are no keys for the store, DataFolderError when the folder or the schema
+    cannot be used, PostgresError when the embedded database does not start, and CommandError when the
+    embedded store does not.
+    """
+    if store:
+        prepare.check_store_keys(settings)
+    if not prepare.needs_folder(settings):
+        _check_given(settings, migrate=migrate)
+        yield settings
+        return
+    folder = DataFolder(settings.data_dir)
+    if begin:
+        if not folder.path.exists():
+            say(f"making a new installation in {folder.path}")
+        folder.prepare()
+    else:
+        _check_begun(folder, given=settings.database_url is not None)
+    with contextlib.ExitStack() as stack:
+        running = _locked_or_running(folder, stack)
+        folder.check_version()
+        settings = prepare.with_secret(settings, folder)
+        if settings.database_url is not None:
+            _check_given(settings, migrate=migrate)
+        elif running is not None and running.database_url is not None:
+            settings = _with_running_postgres(settings, folder, running.database_url, migrate=migrate)
+        else:
+            settings = _with_own_postgres(settings, folder, stack, migrate=migrate)
+        if settings.uses_embedded_store:
+            if store and (running is None or running.store_endpoint is None):
+                settings = with_store(settings, folder, stack)
+            else:
+                settings = _with_store_of(settings, running)
+        yield settings
+
+
+def _check_begun(folder: DataFolder, *, given: bool) -> None:
+    """Raises DataFolderError when the folder holds no installation, or belongs to another user.
+
+    A mistyped folder must not become a second, empty installation.
+    `given`: the database is elsewhere, so the folder may still be empty.
+    """
+    if folder.path.is_dir():
+        folder.check_owner()
+    if folder.is_begun() or (given and folder.path.is_dir()):
+        return
+    found = "is no data folder of Lapel" if folder.path.exists() else "does not exist"
+    raise DataFolderError(
+        f"{folder.path} {found}; name the data folder with --data-dir. "
+        "`lapel serve` and `lapel init` make a new one."
+    )
+
+
+def _check_given(settings: Settings, *, migrate: bool) -> None:
+    if migrate:
+        from lapel.foundation.database import migrations  # noqa: PLC0415  # slow to import
+
+        migrations.upgrade(str(settings.database_url))
+    prepare.check_schema(str(settings.database_url))
+
+
+def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Running | None:
+    """Takes the folder's lock and gives None, or gives the running server that holds it.
+
+    Waits while a server is starting, or another command holds the lock.
+    """
+    deadline = time.monotonic() + PATIENCE
+    told = False
+    while True:
+        try:
+            stack.enter_context(folder.locked())
+        except DataFolderError:
+            running = folder.running()
+            if running is not None:
+                return running
+            if time.monotonic() > deadline:
+                raise
+        else:
+            folder.clear_running()
+            return None
+        if not told:
+            say("waiting for another lapel on this data folder")
+            told = True
+        time.sleep(0.1)
+
+
+def _check_not_older(folder: DataFolder) -> None:
+    if folder.version() is not None and folder.needs_migration():
+        raise DataFolderError(
+            f"{folder.path} has an older schema. Run `lapel migrate --data-dir {folder.path}`, or "
+            "`lapel serve`, which does it too."
+        )
+
+
+def _with_running_postgres(
+    settings: Settings, folder: DataFolder, database_url: str, *, migrate: bool
+) -> Settings:
+    settings = prepare.complete(settings, database_url, None)
+    if migrate:
+        prepare.prepare_database(settings, folder)
+        folder.write_version()
+    else:
+        _check_not_older(folder)  # the running server may be an older Lapel
+    return settings
+
+
+def _with_own_postgres(
+    settings: Settings, folder: DataFolder, stack: contextlib.ExitStack, *, migrate: bool
+) -> Settings:
+    if not migrate:
+        _check_not_older(folder)
+    server = EmbeddedPostgres(folder.path, say=say)
+    server.start()
+    stack.callback(server.stop)
+    settings = prepare.complete(settings, server.dsn(), None)
+    prepare.prepare_database(settings, folder)
+    folder.write_version()
+    return settings
+
+
+def _with_store_of(settings: Settings, running: Running | None) -> Settings:
+    """Settings with the store of the running server, or else with an address where no store listens.
+
+    The latter is only for commands that did not ask for the store and so do not use it.
+    """
+    if running is None or running.store_endpoint is None:
+        return prepare.complete(settings, None, "http://127.0.0.1:9")
+    return dataclasses.replace(
+        prepare.complete(settings, None, running.store_endpoint), port=running.port, host=running.host
+    )
+
+
+def with_store(settings: Settings, folder: DataFolder, stack: contextlib.ExitStack) -> Settings:
+    """Settings with the embedded store, started here until the stack unwinds.
+
+    Raises CommandError when the store does not get ready within PATIENCE seconds.
+    """
+    listener = listen("127.0.0.1", 0)[0]
+    stack.callback(listener.close)
+    complete = prepare.complete(settings, None, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    folder.objects.mkdir(mode=0o700, exist_ok=True)
+
+    def environment(own: Mapping[str, str]) -> dict[str, str]:
+        return child_environment(complete, own)
+
+    child = Child("store", "store", environment, listener.fileno())
+    child.start()
+    stack.callback(_stop, child)
+    if child.ready_fd is None or not select.select([child.ready_fd], [], [], PATIENCE)[0] or not child.hear():
+        raise CommandError("the embedded store does not start; the lines above say why.")
+    return complete
+
+
+def _stop(child: Child) -> None:
+    if child.process is not None:
+        child.send(signal.SIGTERM)
+        child.process.wait()

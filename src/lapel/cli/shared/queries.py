@@ -1,0 +1,139 @@
+"""SQL of the commands that read the whole installation: backup, restore and doctor.
+
+They act for the operator, not for a tenant, and only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.pool import Connection
+
+# Every object that the database promises (completed uploads, firmware), in the order of the objects' names.
+PROMISED = """
+SELECT world_id, object_key, file_size_bytes, sha256, content_type
+FROM media
+WHERE status = 'uploaded' AND object_key IS NOT NULL
+UNION ALL
+SELECT world_id, bin_object_key, bin_file_size_bytes, bin_sha256, 'application/octet-stream'
+FROM firmware_releases
+UNION ALL
+SELECT world_id, ufw_object_key, ufw_file_size_bytes, ufw_sha256, 'application/octet-stream'
+FROM firmware_releases WHERE ufw_object_key IS NOT NULL
+ORDER BY object_key
+"""
+STILL_PROMISED = """
+SELECT true FROM media WHERE world_id = $1 AND object_key = $2 AND status = 'uploaded'
+UNION ALL
+SELECT true FROM firmware_releases WHERE world_id = $1 AND (bin_object_key = $2 OR ufw_object_key = $2)
+"""
+SNAPSHOT = "SELECT pg_export_snapshot()"
+SCHEMA = "SELECT version_num FROM public.alembic_version"
+IS_EMPTY = "SELECT to_regclass('public.alembic_version') IS NULL"
+VECTOR = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+NOW = "SELECT clock_timestamp()"
+FORGETS = """
+SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
+"""
+# The same count as in `foundation.jobs`, which is not used here because it imports the whole queue.
+WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
+HELD_JOBS = """
+SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint
+"""
+WAITING_JOBS = """
+SELECT count(*), min(execute_after) FROM jobs.pgqueuer WHERE status = 'queued' AND execute_after <= $1
+"""
+# Only keys and tokens that are still valid. NULL (made before the secret was noted) does not count as another
+# secret.
+MADE_UNDER_OTHERS = """
+SELECT 'API keys', count(*) FROM api_keys
+WHERE secret_id <> ALL($1::text[]) AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > clock_timestamp())
+UNION ALL
+SELECT 'device tokens', count(*) FROM device_tokens WHERE secret_id <> ALL($1::text[])
+UNION ALL
+SELECT 'end-user tokens', count(*) FROM end_user_tokens WHERE secret_id <> ALL($1::text[])
+"""
+FINDINGS = "SELECT kind, found FROM findings WHERE found > 0 ORDER BY kind"
+
+
+class PromisedObject(NamedTuple):
+    """An object that the store must hold: size in bytes, SHA-256 in hexadecimal, content type."""
+
+    world_id: int
+    key: str
+    size: int
+    sha256: str
+    content_type: str
+
+
+async def promised(connection: Connection) -> AsyncIterator[PromisedObject]:
+    """Every promised object, through a cursor of the connection's transaction."""
+    async for row in connection.cursor(PROMISED, prefetch=1000):
+        yield PromisedObject(*row)
+
+
+async def still_promised(connection: Connection, world_id: int, key: str) -> bool:
+    """Whether the database still promises the object: it was not deleted meanwhile."""
+    return bool(await connection.fetchval(STILL_PROMISED, world_id, key))
+
+
+async def export_snapshot(connection: Connection) -> str:
+    """Name of the transaction's snapshot; with it pg_dump sees the same rows."""
+    return str(await connection.fetchval(SNAPSHOT))
+
+
+async def schema(connection: Connection) -> str:
+    """Revision of the newest migration in the database."""
+    return str(await connection.fetchval(SCHEMA))
+
+
+async def is_empty(connection: Connection) -> bool:
+    """Whether Lapel was never installed in the database."""
+    return bool(await connection.fetchval(IS_EMPTY))
+
+
+async def vector_version(connection: Connection) -> str | None:
+    """Version of pgvector in the database; None without it."""
+    return await connection.fetchval(VECTOR)
+
+
+async def database_now(connection: Connection) -> datetime:
+    """The database server's clock."""
+    return await connection.fetchval(NOW)
+
+
+async def forgets(connection: Connection) -> bool:
+    """Whether a power cut could lose committed transactions (fsync or synchronous_commit is off)."""
+    return bool(await connection.fetchval(FORGETS))
+
+
+async def workers_seen(connection: Connection) -> int:
+    """How many workers were seen within the last 30 seconds."""
+    return int(await connection.fetchval(WORKERS))
+
+
+async def held_jobs(connection: Connection) -> list[tuple[str, int]]:
+    """Kinds of failed jobs that are not tried again, with their numbers."""
+    return [(row[0], row[1]) for row in await connection.fetch(HELD_JOBS)]
+
+
+async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, timedelta]:
+    """How many jobs are due and waiting, and for how long the oldest of them."""
+    row = await connection.fetchrow(WAITING_JOBS, now)
+    if row is None or row[1] is None:
+        return 0, timedelta()
+    return row[0], now - row[1]
+
+
+async def made_under_others(connection: Connection, loaded: list[str]) -> list[tuple[str, int]]:
+    """Kinds of keys and tokens, with how many were made under a secret other than the `loaded` ones."""
+    return [(row[0], row[1]) for row in await connection.fetch(MADE_UNDER_OTHERS, loaded)]
+
+
+async def findings(connection: Connection) -> list[tuple[str, int]]:
+    """Findings of the reconciler so far, by kind."""
+    return [(row[0], row[1]) for row in await connection.fetch(FINDINGS)]

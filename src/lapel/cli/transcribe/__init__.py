@@ -1,0 +1,1 @@
+"""`lapel transcribe`: files on this machine, without a server."""

@@ -1,0 +1,1 @@
+"""A PostgreSQL server that Lapel installs, starts and supervises."""

@@ -1,0 +1,339 @@
+"""The embedded PostgreSQL: made, started, watched and stopped by us, from the programs of a wheel.
+
+`EmbeddedPostgres(folder)` keeps its data in `folder`/postgres. Everything here is synchronous: the
+supervisor and the commands call it from their main thread, which must live as long as the server
+(the kernel ends the server with the thread that started it). The caller holds the folder's lock.
+
+Sources: PostgreSQL's documentation, sections "Peer Authentication" and "Shutting Down the Server";
+PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from lapel.embedded.postgres import install, shim
+from lapel.embedded.postgres.install import MAJOR, Account, PostgresError, Say
+from lapel.embedded.postgres.processes import escalate, is_ready, stop_survivors
+
+OWNER = "lapel"  # the role that owns the database `lapel`
+SUPERUSER = "postgres"
+LOG_LIMIT = 4 << 20  # bytes
+
+_INITDB = (
+    "-U", SUPERUSER, "-A", "peer", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
+    "--no-instructions", "--no-sync",
+)  # fmt: skip
+_CONFIGURATION = {
+    "listen_addresses": "",  # no TCP at all, only the socket in its folder
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    "max_wal_size": "512MB",
+    "huge_pages": "off",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+    # The server's own events are logged. Errors of statements are not, because the text and the parameters
+    # of a statement hold what people said; the API reports such errors itself.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_checkpoints": "off",
+}
+# One statement a line, for `postgres --single`. A language file of vector is not trusted, so only the
+# superuser can make the extension.
+_ROLES = f"CREATE ROLE {OWNER} LOGIN;\n"
+_DATABASE = f"CREATE DATABASE {OWNER} OWNER {OWNER};\nREVOKE ALL ON DATABASE {OWNER} FROM PUBLIC;\n"
+_EXTENSIONS = "CREATE EXTENSION vector;\n"
+
+
+class EmbeddedPostgres:
+    """One server over `folder`/postgres; made on the first start.
+
+    `say` receives sentences for people; `package` is where the programs come from; `extra` are
+    server settings over ours.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        say: Say = lambda _: None,
+        package: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.data = self.folder / "postgres"
+        self.log = self.folder / "postgres.log"
+        self._say = say
+        self._package = package
+        self._extra = dict(extra or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sockets: Path | None = None
+        self._programs: Path | None = None
+
+    def start(self, *, patience: float = 120.0, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Starts the server and returns when it accepts connections, after `patience` seconds at most.
+
+        Makes the data folder when there is none, and stops a server that a killed process left there.
+        Stops the server and gives up as soon as `interrupted()` is true. Raises PostgresError when the server
+        cannot be started, ends, is interrupted or is not ready in time.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise PostgresError("PostgreSQL must be started by the main thread; it ends with its starter.")
+        if self._process is not None and self._process.poll() is None:
+            return
+        check_major(self.data)
+        who = install.account(self._say)
+        self._programs = install.programs(who, self._package or install.package_folder())
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._take_over()
+        if not self.data.exists():
+            self._make(who)
+        self._give(self.data, who)
+        self._sockets = install.socket_folder(self.folder, who)
+        # As with the pid file: no server works here any more, and a stale lock can block a start for ever.
+        (self._sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        self._write_access(self.data, who)
+        self._process = self._spawn(who, self.data, self._server_arguments(who, self._sockets))
+        self._await_ready(patience, interrupted)
+
+    def stop(self, *, grace: float = 5.0) -> None:
+        """Stops the server (fast, then immediate, then SIGKILL) and reaps it. `grace`: seconds for the first.
+
+        Raises PostgresError, or RuntimeError for a process that it left behind, when one does not end.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return
+
+        def gone(patience: float) -> bool:
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                return False
+            return True
+
+        if process.poll() is None and not escalate(process.send_signal, gone, grace):
+            raise PostgresError(f"PostgreSQL (process {process.pid}) does not end.")
+        stop_survivors(self.data, grace)
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def shorten_log(self) -> None:
+        """Call it now and then: a log above LOG_LIMIT is emptied, and its end kept in postgres.log.1."""
+        _shorten(self.log)
+
+    def poll(self) -> int | None:
+        """The exit status of the server when it has ended (and is reaped), else None."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server. Raises PostgresError when there is none."""
+        if self._process is None:
+            raise PostgresError("PostgreSQL is not running.")
+        return self._process.pid
+
+    @property
+    def sockets(self) -> Path:
+        """Folder with the server's socket. Raises PostgresError when it is not running."""
+        if self._sockets is None:
+            raise PostgresError("PostgreSQL is not running.")
+        return self._sockets
+
+    def dsn(self, user: str = OWNER, database: str = OWNER) -> str:
+        """Connection URL over the socket; the peer's account decides which roles it may use.
+
+        Raises PostgresError when the server is not running.
+        """
+        return dsn(self.sockets, user, database)
+
+    def program(self, name: str) -> Path:
+        """Path of `pg_dump`, `pg_restore`, `psql`… of the same version as the server.
+
+        Raises PostgresError when the programs, or an account to run them, cannot be had.
+        """
+        if self._programs is None:
+            who = install.account(self._say)
+            self._programs = install.programs(who, self._package or install.package_folder())
+        return self._programs / name
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _take_over(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            found = stop_survivors(self.data, 5.0)
+            if found:
+                self._say("A PostgreSQL that an earlier run left behind was stopped.")
+        shutil.rmtree(self.folder / "postgres.new", ignore_errors=True)
+
+    def _make(self, who: Account) -> None:
+        """initdb, roles, database and extension in a folder that gets its name when all is there."""
+        building = self.folder / "postgres.new"
+        building.mkdir(mode=0o700)
+        self._give(building, who)
+        seen = self._as_seen(building, who)
+        self._run(who, building, "initdb", ["-D", seen, *_INITDB])
+        for database, statements in ((SUPERUSER, _ROLES + _DATABASE), (OWNER, _EXTENSIONS)):
+            arguments = ["--single", "-D", seen, "-c", "exit_on_error=on", "-c", "fsync=off", database]
+            self._run(who, building, "postgres", arguments, statements)
+        # Everything is synced once, here, and not after each of the steps above.
+        method = ["--sync-method=syncfs"] if sys.platform == "linux" else []
+        self._run(who, building, "initdb", ["--sync-only", *method, "-D", seen])
+        building.rename(self.data)
+        _sync_folder(self.folder)
+
+    def _run(self, who: Account, cwd: Path, program: str, arguments: list[str], text: str = "") -> None:
+        done = subprocess.run(
+            self._shimmed(who, cwd, [str(self.program(program)), *arguments]),
+            input=text, env=_environment(), capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise PostgresError(f"{program} failed ({done.returncode}): {done.stderr.strip()[-800:]}")
+
+    def _spawn(self, who: Account, cwd: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+        _shorten(self.log)
+        with self.log.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
+            return subprocess.Popen(
+                self._shimmed(who, cwd, [str(self.program("postgres")), *arguments]),
+                env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def _shimmed(self, who: Account, cwd: Path, argv: list[str]) -> list[str]:
+        program = str(Path(shim.__file__).resolve())
+        return [
+            sys.executable,
+            "-I",
+            "-S",
+            program,
+            str(who.uid),
+            str(who.gid),
+            str(os.getpid()),
+            str(cwd),
+            *argv,
+        ]
+
+    def _as_seen(self, data: Path, who: Account) -> str:
+        """The path of the data folder for the server. An account that cannot pass the parents has only the
+        working folder, which the shim entered as root; /proc gives that an absolute name."""
+        hidden = os.geteuid() == 0 and who.uid != 0 and not install.may_enter(data.parent)
+        if hidden and sys.platform != "linux":
+            raise PostgresError(f"{who.name} cannot enter {data.parent}; choose another data folder.")
+        return "/proc/self/cwd" if hidden else str(data)
+
+    def _server_arguments(self, who: Account, sockets: Path) -> list[str]:
+        settings = {**_CONFIGURATION, **self._extra, "unix_socket_directories": str(sockets)}
+        flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return ["-D", self._as_seen(self.data, who), *flags]
+
+    def _give(self, data: Path, who: Account) -> None:
+        """Makes all of `data` the account's: it may come from a copy or from another account."""
+        if os.geteuid() != 0 or data.stat().st_uid == who.uid:
+            return
+        for root, _, files in os.walk(data):
+            for path in (root, *(os.path.join(root, name) for name in files)):  # noqa: PTH118
+                os.chown(path, who.uid, who.gid, follow_symlinks=False)
+        os.chown(data, who.uid, who.gid)
+
+    def _write_access(self, data: Path, who: Account) -> None:
+        """Only our account, which the kernel names for the socket's other end, may be any of our roles."""
+        names = {"root", who.name} if os.geteuid() == 0 else {who.name}
+        lines = [f'own "{name}" {role}' for name in sorted(names) for role in (SUPERUSER, OWNER)]
+        for file, content in (
+            ("pg_hba.conf", "local all all peer map=own\n"),
+            ("pg_ident.conf", "\n".join(lines) + "\n"),
+        ):
+            _ = (data / file).write_text(content)
+
+    def _await_ready(self, patience: float, interrupted: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + patience
+        while not is_ready(self.data, self.pid):
+            status = self.poll()
+            if status is not None:
+                self._process = None
+                raise PostgresError(f"PostgreSQL ended while starting ({status}): {_tail(self.log)}")
+            if interrupted():
+                self.stop(grace=1.0)
+                raise PostgresError("PostgreSQL was told to stop while it started.")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise PostgresError(f"PostgreSQL was not ready within {patience:.0f} s: {_tail(self.log)}")
+            time.sleep(0.01)
+
+
+def dsn(sockets: Path, user: str = OWNER, database: str = OWNER) -> str:
+    """URL of `database` behind the socket in `sockets`."""
+    return f"postgresql://{quote(user)}@/{quote(database)}?host={quote(str(sockets))}"
+
+
+def check_major(data: Path) -> None:
+    """Raises PostgresError unless `data` is empty or holds data of this PostgreSQL."""
+    try:
+        found = (data / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        raise PostgresError(f"{data} belongs to another user; run Lapel as the user that made it.") from None
+    if found != str(MAJOR):
+        raise PostgresError(
+            f"{data} holds data of PostgreSQL {found}, and this Lapel runs PostgreSQL {MAJOR}. Run "
+            f"`lapel backup DIR` with the Lapel that made it, then `lapel restore DIR` with this one "
+            f"into an empty folder."
+        )
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin"}  # neither our secrets nor a broken locale reach the server
+
+
+def _shorten(log: Path) -> None:
+    """Empties a long log in place, because its writer holds it open; the end of it is kept beside it.
+
+    A line that is written at this very moment may be lost. A fault of the disk is not raised.
+    """
+    with contextlib.suppress(OSError), log.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= LOG_LIMIT:
+            return
+        file.seek(size - LOG_LIMIT)
+        with contextlib.suppress(OSError):  # a full disk has no room for the copy; truncating makes some
+            kept = os.open(log.with_suffix(".log.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(kept, "wb") as target:
+                target.write(file.read(LOG_LIMIT))
+        file.truncate(0)
+
+
+def _tail(log: Path) -> str:
+    try:
+        return " | ".join(log.read_text(errors="replace").strip().splitlines()[-6:])
+    except OSError:
+        return "it left no log"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,161 @@
+"""GET and HEAD of an object: conditions, ranges, and the bytes themselves.
+
+Source: RFC 9110, sections 13 (conditional requests) and 14 (range requests).
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+
+from lapel.embedded.s3.calls.metadata import answer_headers, checksum_headers
+from lapel.embedded.s3.files.folder import Bucket, Folder
+from lapel.embedded.s3.files.objects import Facts, StoredObject, open_object
+from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.request import Headers, Request
+from lapel.embedded.s3.s3_errors import ClientGone, S3Error
+
+_CHUNK = 1 << 20
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
+async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObject:
+    """Open an object: at once when it is in the page cache, else in a thread.
+
+    Raises `S3Error` when there is no such object or bucket, `DamagedObject` when its file is damaged.
+    """
+    path = bucket.path_of(key)
+    try:
+        stored = open_object(path, wait=False)
+    except BlockingIOError:
+        stored = await folder.in_thread(open_object, path)
+    if stored is None:
+        if not bucket.exists():
+            raise S3Error("NoSuchBucket", "There is no such bucket.")
+        raise S3Error("NoSuchKey", "There is no object with this key.")
+    return stored
+
+
+async def read_object(call: Call) -> None:
+    """Answer a GET or HEAD.
+
+    Raises `S3Error` when there is no such object, or a condition or range is not met; `ClientGone` when the
+    client hangs up or reads nothing for `call.stall` seconds.
+    """
+    request = call.request
+    with await open_existing(call.folder, call.bucket, call.key) as stored:
+        facts = stored.facts
+        status = conditions(request.headers, facts)
+        headers = answer_headers(request, facts)
+        if status == 304:
+            await request.answer(304, headers)
+            return
+        first, length = 0, facts.size
+        wanted = None
+        if b"range" in request.headers:
+            wanted = byte_range(request, facts)
+        if wanted is not None:
+            status = 206
+            first, length = wanted
+            span = b"bytes %d-%d/%d" % (first, first + length - 1, facts.size)
+            headers.append((b"content-range", span))
+        elif facts.checksums and request.headers.get(b"x-amz-checksum-mode", b"").upper() == b"ENABLED":
+            headers += checksum_headers(facts.checksums)
+        headers.append((b"content-length", b"%d" % length))
+        await request.start(status, headers)
+        if request.method == "HEAD" or length == 0:
+            await request.send_body(b"")
+        elif stored.data is not None:
+            await request.send_body(stored.data[first : first + length])
+        else:
+            await _send_file(call, stored, first, length)
+
+
+async def _send_file(call: Call, stored: StoredObject, first: int, length: int) -> None:
+    """Send a range in pieces, as fast as the client takes them; stop when it is gone or stands still."""
+    gone = asyncio.ensure_future(_until_gone(call.request))
+    try:
+        end = first + length
+        while first < end:
+            piece = await call.folder.in_thread(stored.read, first, min(_CHUNK, end - first))
+            if gone.done() or not piece:
+                raise ClientGone
+            first += len(piece)
+            try:
+                async with asyncio.timeout(call.stall):
+                    await call.request.send_body(piece, more=first < end)
+            except TimeoutError:
+                raise ClientGone from None
+    finally:
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def conditions(headers: Mapping[bytes, bytes], facts: Facts) -> int:
+    """Return 200 or 304; raises `S3Error` PreconditionFailed. Order and precedence as in RFC 9110, 13.2.2."""
+    if not any(name.startswith(b"if-") for name in headers):
+        return 200
+    match = headers.get(b"if-match")
+    if match is not None:
+        if not _names_etag(match, facts.etag):
+            raise S3Error("PreconditionFailed", "If-Match names another ETag.")
+    elif _modified_since(headers, b"if-unmodified-since", facts) is True:
+        raise S3Error("PreconditionFailed", "The object was modified since.")
+    none_match = headers.get(b"if-none-match")
+    if none_match is not None:
+        return 304 if _names_etag(none_match, facts.etag) else 200
+    return 304 if _modified_since(headers, b"if-modified-since", facts) is False else 200
+
+
+def _names_etag(header: bytes, etag: str) -> bool:
+    if header.strip() == b"*":
+        return True
+    return any(part.strip().removeprefix(b"W/").strip(b'"') == etag.encode() for part in header.split(b","))
+
+
+def _modified_since(headers: Mapping[bytes, bytes], name: bytes, facts: Facts) -> bool | None:
+    """Tell whether the object is newer than the header's date; None without a readable one."""
+    value = headers.get(name)
+    if value is None:
+        return None
+    try:
+        moment = parsedate_to_datetime(value.decode("latin-1")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return facts.modified // 1000 > moment
+
+
+def byte_range(request: Request, facts: Facts) -> tuple[int, int] | None:
+    """Return offset and length of the one range asked for, or None for the whole object.
+
+    A header that is no single range of bytes is ignored, as RFC 9110 allows. Raises `S3Error` InvalidRange
+    for one that begins behind the end.
+    """
+    match = _RANGE.fullmatch(request.header("range") or "")
+    condition = request.headers.get(b"if-range")
+    if (
+        match is None
+        or match[0] == "bytes=-"
+        or (condition is not None and not _names_etag(condition, facts.etag))
+    ):
+        return None
+    size = facts.size
+    if not match[1]:
+        wanted = min(int(match[2]), size)
+        first, last = size - wanted, size - 1
+    else:
+        first = int(match[1])
+        last = min(int(match[2]), size - 1) if match[2] else size - 1
+        if match[2] and int(match[2]) < first:
+            return None
+    if first >= size:
+        unsatisfied: Headers = [(b"content-range", b"bytes */%d" % size)]
+        raise S3Error("InvalidRange", "The range begins behind the object's end.", tuple(unsatisfied))
+    return first, last - first + 1

@@ -1,0 +1,125 @@
+"""PUT, DELETE and copy of an object (PutObject, DeleteObject and CopyObject of the Amazon S3 API reference).
+
+Handlers raise `S3Error` for a request that they refuse, `ClientGone` when the client hangs up.
+"""
+
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from lapel.embedded.s3.calls.metadata import checksum_headers, kept_headers, refuse_unserved
+from lapel.embedded.s3.calls.read import conditions, open_existing
+from lapel.embedded.s3.files.folder import Bucket
+from lapel.embedded.s3.files.objects import Facts, ObjectWriter, StoredObject, delete_object
+from lapel.embedded.s3.files.paths import check_key
+from lapel.embedded.s3.protocol.body import Upload
+from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.request import Request
+from lapel.embedded.s3.protocol.xml import copy_result
+from lapel.embedded.s3.s3_errors import S3Error
+
+_COPY_SOURCE = b"x-amz-copy-source-"
+
+
+def only_new(request: Request) -> bool:
+    """Tell whether the PUT must not replace anything. Raises `S3Error` for other conditions."""
+    condition = request.header("if-none-match")
+    if condition not in {None, "*"}:
+        raise S3Error("NotImplemented", "A PUT takes If-None-Match: * and no other.")
+    return condition is not None
+
+
+async def put_object(call: Call) -> None:
+    """Store the body. Nothing is visible before everything about it was checked and is on the disk.
+
+    Raises `S3Error` when the body is not as announced, the disk is nearly full, or the object must be new and
+    is not.
+    """
+    request, folder, bucket = call.request, call.folder, call.bucket
+    refuse_unserved(request)
+    content_type, headers, user = kept_headers(request, call.signed)
+    must_be_new = only_new(request)
+    destination = Path(bucket.path_of(call.key))
+    upload = Upload(call)
+    if must_be_new and await folder.in_thread(destination.exists):  # spare the client the upload
+        raise S3Error("PreconditionFailed", "An object with this key exists.")
+    with await upload.receive() as writer:
+        facts = Facts(
+            size=upload.size,
+            etag=upload.digests.etag(),
+            modified=folder.now(),
+            content_type=content_type,
+            headers=headers,
+            user=user,
+            checksums=upload.verified_checksums(),
+        )
+        await folder.in_thread(writer.commit, destination, facts, only_new=must_be_new)
+    await request.answer(200, [(b"etag", b'"%s"' % facts.etag.encode()), *checksum_headers(facts.checksums)])
+
+
+async def delete_one(call: Call) -> None:
+    """Remove an object; it is gone for good when this answers. A missing one is no error."""
+    bucket = call.bucket
+    await call.folder.in_thread(delete_object, Path(bucket.path_of(call.key)), bucket.tree)
+    await call.request.answer(204)
+
+
+def copy_source(request: Request) -> tuple[str, str]:
+    """Return bucket and key that x-amz-copy-source names. Raises `S3Error` when it names no object."""
+    text = request.header("x-amz-copy-source") or ""
+    if "?" in text:
+        raise S3Error("NotImplemented", "This store keeps no versions to copy from.")
+    bucket, _, key = unquote_to_bytes(text.removeprefix("/")).partition(b"/")
+    if not key:
+        raise S3Error("InvalidArgument", "x-amz-copy-source is not bucket/key.")
+    return bucket.decode("ascii", "replace"), check_key(key)
+
+
+async def copy_object(call: Call) -> None:
+    """Copy an object as it is at this moment, with its metadata or with the request's.
+
+    Raises `S3Error` when there is no such source, a condition is not met, or the disk is nearly full.
+    """
+    request, folder, bucket = call.request, call.folder, call.bucket
+    refuse_unserved(request)
+    directive = request.header("x-amz-metadata-directive") or "COPY"
+    if directive not in {"COPY", "REPLACE"}:
+        raise S3Error("InvalidArgument", "x-amz-metadata-directive is COPY or REPLACE.")
+    source_bucket, source_key = copy_source(request)
+    if directive == "COPY" and (source_bucket, source_key) == (bucket.name, call.key):
+        raise S3Error("InvalidRequest", "A copy onto itself must replace the metadata.")
+    must_be_new = only_new(request)
+    with await open_existing(folder, folder.bucket(source_bucket), source_key) as source:
+        check_copy_conditions(request, source.facts)
+        folder.require_space(source.facts.size)
+        old = source.facts
+        content_type, headers, user = old.content_type, old.headers, old.user
+        if directive == "REPLACE":
+            content_type, headers, user = kept_headers(request, call.signed)
+        facts = Facts(
+            size=old.size,
+            etag=old.etag,
+            modified=folder.now(),
+            content_type=content_type,
+            headers=headers,
+            user=user,
+            checksums=old.checksums,
+        )
+        await folder.in_thread(_copy, bucket, source, Path(bucket.path_of(call.key)), facts, must_be_new)
+    await request.answer(200, body=copy_result(facts))
+
+
+def _copy(bucket: Bucket, source: StoredObject, destination: Path, facts: Facts, must_be_new: bool) -> None:
+    with ObjectWriter(bucket.temporary) as writer:
+        writer.copy_from(source)
+        writer.commit(destination, facts, only_new=must_be_new)
+
+
+def check_copy_conditions(request: Request, facts: Facts) -> None:
+    """Raise `S3Error` PreconditionFailed unless the x-amz-copy-source-if-* headers hold for the source."""
+    moved = {
+        name.removeprefix(_COPY_SOURCE): value
+        for name, value in request.headers.items()
+        if name.startswith(_COPY_SOURCE)
+    }
+    if conditions(moved, facts) == 304:
+        raise S3Error("PreconditionFailed", "The source does not meet the conditions.")

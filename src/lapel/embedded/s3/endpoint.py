@@ -1,0 +1,232 @@
+"""A small S3 endpoint over a folder, as an ASGI application.
+
+Every request is checked in the same order: its path and query, its signature, whether this store serves such
+a call, then what it asks for. What is not served is refused, never half done.
+
+Source: Amazon S3 API reference.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lapel.embedded.s3.calls import buckets, cors, multipart, read, write
+from lapel.embedded.s3.calls.metadata import OVERRIDES
+from lapel.embedded.s3.files.folder import Folder, valid_bucket
+from lapel.embedded.s3.files.paths import check_key
+from lapel.embedded.s3.protocol.call import MAX_OBJECT, Call
+from lapel.embedded.s3.protocol.request import Request
+from lapel.embedded.s3.protocol.signature import Signed, Verifier
+from lapel.embedded.s3.s3_errors import ClientGone, S3Error
+from lapel.foundation.core.asgi import Receive, Scope, Send
+from lapel.foundation.core.clock import Clock
+from lapel.foundation.core.disk_guard import is_disk_full
+
+_log = logging.getLogger(__name__)
+
+# Parameters that do not select a call: those of the signature, and x-id, which SDKs add for logs.
+_OF_THE_SIGNATURE = frozenset(
+    {
+        "X-Amz-Algorithm",
+        "X-Amz-Content-Sha256",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+        "x-id",
+    }
+)
+
+
+class _Operation(NamedTuple):
+    """A call this store serves, distinguished from others of its method by the parameters it must have."""
+
+    handle: Callable[[Call], Awaitable[None]]
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    needs_bucket: bool = True
+
+
+async def _put_or_copy(call: Call) -> None:
+    handle = write.copy_object if b"x-amz-copy-source" in call.request.headers else write.put_object
+    await handle(call)
+
+
+_UPLOAD = frozenset({"uploadId"})
+_PART = frozenset({"uploadId", "partNumber"})
+_LIST = frozenset(
+    {"prefix", "delimiter", "max-keys", "continuation-token", "start-after", "encoding-type", "fetch-owner"}
+)
+_ON_SERVICE = {"GET": (_Operation(buckets.list_buckets, needs_bucket=False),)}
+_ON_BUCKET = {
+    "GET": (
+        _Operation(buckets.list_objects, frozenset({"list-type"}), _LIST),
+        _Operation(buckets.get_cors, frozenset({"cors"})),
+        _Operation(buckets.locate_bucket, frozenset({"location"})),
+    ),
+    "HEAD": (_Operation(buckets.head_bucket),),
+    "PUT": (
+        _Operation(buckets.create_bucket, needs_bucket=False),
+        _Operation(buckets.put_cors, frozenset({"cors"})),
+    ),
+    "POST": (_Operation(buckets.delete_many, frozenset({"delete"})),),
+    "DELETE": (_Operation(buckets.delete_cors, frozenset({"cors"})),),
+}
+# Reading is the hot path: it looks for the bucket only when it finds no object.
+_READ = _Operation(read.read_object, optional=OVERRIDES, needs_bucket=False)
+_ON_OBJECT = {
+    "GET": (
+        _READ,
+        _Operation(multipart.list_parts, _UPLOAD, frozenset({"max-parts", "part-number-marker"})),
+    ),
+    "HEAD": (_READ,),
+    "PUT": (_Operation(_put_or_copy), _Operation(multipart.put_part, _PART)),
+    "POST": (
+        _Operation(multipart.create_upload, frozenset({"uploads"})),
+        _Operation(multipart.complete_upload, _UPLOAD),
+    ),
+    "DELETE": (_Operation(write.delete_one), _Operation(multipart.abort_upload, _UPLOAD)),
+}
+
+
+def _find(table: Mapping[str, Sequence[_Operation]], request: Request) -> _Operation:
+    operations = table.get(request.method)
+    if operations is None:
+        raise S3Error("MethodNotAllowed", f"{request.method} does nothing here.")
+    names = request.query.keys() - _OF_THE_SIGNATURE
+    for operation in operations:
+        if operation.required <= names <= operation.required | operation.optional:
+            return operation
+    raise S3Error("NotImplemented", "This store does not serve this call, or not with these parameters.")
+
+
+class StoreApp:
+    """The ASGI application; `create_store_app` makes one."""
+
+    def __init__(
+        self, folder: Folder, verifier: Verifier, prefix: str, stall: float, ceilings: Mapping[str, int]
+    ) -> None:
+        self._folder = folder
+        self._ceilings = ceilings
+        self._verifier = verifier
+        self._prefix = prefix.encode()
+        self._stall = stall
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; `lifespan` events are confirmed, and nothing is done for them.
+
+        Raises `S3Error` when an answer that has begun cannot be finished; then the server must hang up.
+        """
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        request = Request(scope, receive, send, secrets.token_hex(8).upper())
+        try:
+            await self._serve(request)
+        except ClientGone:
+            _log.debug("client gone", extra={"request_id": request.id})
+        except S3Error as error:
+            await _refuse(request, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            if is_disk_full(error):
+                refusal = S3Error("InsufficientStorage", "The disk is full; nothing was kept.")
+            else:
+                refusal = S3Error("InternalError", "The store could not do this; try again.")
+            _log.exception("store request failed", extra={"request_id": request.id})
+            await _refuse(request, refusal)
+
+    async def _serve(self, request: Request) -> None:
+        request.read_target(self._prefix)
+        if b"origin" in request.headers:
+            await self._apply_cors(request)
+            if request.method == "OPTIONS":
+                await request.answer(200)
+                return
+        signed = self._verifier.verify(request)
+        if not request.bucket:
+            table, key = _ON_SERVICE, ""
+        else:
+            table, key = (_ON_OBJECT, check_key(request.key_bytes)) if request.key_bytes else (_ON_BUCKET, "")
+        operation = _find(table, request)
+        bucket = self._folder.bucket(request.bucket or "none")
+        if operation.needs_bucket and not bucket.exists():
+            raise S3Error("NoSuchBucket", "There is no such bucket.")
+        largest = self._largest(request, signed)
+        await operation.handle(Call(request, signed, self._folder, bucket, key, self._stall, largest))
+
+    def _largest(self, request: Request, signed: Signed) -> int:
+        """How many bytes a PUT may have: a link without a length takes any size up to its type's limit."""
+        if "X-Amz-Signature" not in request.query or "content-type" not in signed.headers:
+            return MAX_OBJECT
+        kind = (request.header("content-type") or "").partition("/")[0]
+        return min(self._ceilings.get(kind, MAX_OBJECT), MAX_OBJECT)
+
+    async def _apply_cors(self, request: Request) -> None:
+        """Add what lets a web page read the answer; raises `S3Error` for a refused preflight."""
+        preflight = request.method == "OPTIONS"
+        method, asked = request.method, None
+        if preflight:
+            method = request.header("access-control-request-method") or ""
+            text = request.header("access-control-request-headers") or ""
+            asked = [name.strip() for name in text.split(",") if name.strip()]
+        if valid_bucket(request.bucket):
+            bucket = self._folder.bucket(request.bucket)
+            rules = await self._folder.in_thread(cors.rules_of, bucket)
+            headers = cors.allow(rules, request.header("origin") or "", method, asked)
+            if headers is not None:
+                request.cors = headers
+                return
+        if preflight:
+            raise S3Error("AccessDenied", "No rule of the bucket lets this origin do this.")
+
+
+async def _refuse(request: Request, error: S3Error) -> None:
+    if request.started:  # too late for a refusal: end the connection, or the client takes this for whole
+        raise error
+    resource = f"/{request.bucket}/{request.key_bytes.decode('utf-8', 'replace')}"
+    await request.answer(error.status, list(error.headers), error.body(resource, request.id))
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def create_store_app(
+    root: Path,
+    credentials: Mapping[str, str],
+    *,
+    clock: Clock,
+    region: str = "us-east-1",
+    path_prefix: str = "",
+    buckets: Sequence[str] = (),
+    min_free_bytes: int = 1 << 30,
+    stall_seconds: float = 60,
+    ceilings: Mapping[str, int] | None = None,
+    threads: int = 8,
+) -> StoreApp:
+    """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
+
+    `credentials` maps access keys to secrets; all may do everything. `path_prefix` (such as `/store`) is what
+    all paths begin with when the application is mounted beside another one; it is part of what clients
+    sign. `buckets` are made unless they exist. A PUT is refused (507) when it would leave less than
+    `min_free_bytes`, or 5 % of the disk, free. A client may stand still for `stall_seconds`. `ceilings` is
+    how many bytes a pre-signed PUT may have, by the first word of its Content-Type (`audio`): S3's 5 GiB for
+    others. Any number of processes may serve the same folder.
+
+    Raises `S3Error` for the name of a bucket that S3 does not allow.
+    """
+    folder = Folder(root, clock, min_free_bytes, threads)
+    for name in buckets:
+        folder.bucket(name).create()
+    for bucket in folder.buckets():
+        multipart.sweep_uploads(bucket, folder.now())
+    return StoreApp(
+        folder, Verifier(credentials, region, clock), path_prefix.rstrip("/"), stall_seconds, ceilings or {}
+    )

@@ -1,0 +1,1 @@
+"""Objects as files: paths, metadata, durable writes, listings."""

@@ -1,0 +1,114 @@
+"""The folder behind the store: its buckets, its threads, and how full its disk may become."""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from lapel.embedded.s3.files.durable import make_folders
+from lapel.embedded.s3.files.objects import sweep_temporary
+from lapel.embedded.s3.files.paths import object_path
+from lapel.embedded.s3.s3_errors import S3Error
+from lapel.foundation.core.clock import Clock
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BUCKET = re.compile(r"[a-z0-9](?:-*[a-z0-9])*(?:\.[a-z0-9](?:-*[a-z0-9])*)*")
+
+
+class Bucket:
+    """The folders of one bucket. All are on one file system, so that renames are atomic."""
+
+    __slots__ = ("_prefix", "folder", "name", "temporary", "tree", "uploads")
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.folder = root / name
+        self.tree = self.folder / "objects"
+        self.temporary = self.folder / "temporary"
+        self.uploads = self.folder / "uploads"
+        self._prefix = f"{self.tree}/"
+
+    def exists(self) -> bool:
+        """Tell whether the bucket was created (its tree is the last thing made)."""
+        return self.tree.is_dir()
+
+    def path_of(self, key: str) -> str:
+        """Return the path of an object's file."""
+        return self._prefix + object_path(key)
+
+    def create(self) -> None:
+        """Make the bucket; harmless when repeated."""
+        for folder in (self.temporary, self.uploads, self.tree):
+            make_folders(folder)
+
+
+class Folder:
+    """What all requests of one application share. None of it is authoritative, because other processes may
+    serve and change the same folder at the same time.
+    """
+
+    def __init__(self, root: Path, clock: Clock, min_free_bytes: int, threads: int) -> None:
+        self.root = root.absolute()
+        make_folders(self.root)
+        self.clock = clock
+        self._min_free = min_free_bytes
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
+        self._buckets: dict[str, Bucket] = {}
+        for bucket in self.buckets():
+            sweep_temporary(bucket.temporary)
+
+    def buckets(self) -> list[Bucket]:
+        """Return all buckets by name."""
+        names = sorted(entry.name for entry in self.root.iterdir() if valid_bucket(entry.name))
+        return [bucket for bucket in map(self.bucket, names) if bucket.exists()]
+
+    def bucket(self, name: str) -> Bucket:
+        """Return a bucket that need not exist. Raises `S3Error` for a name that none can have."""
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            if not valid_bucket(name):
+                raise S3Error("InvalidBucketName", "A bucket's name has 3 to 63 of a-z, 0-9, - and .")
+            if len(self._buckets) >= 1024:
+                self._buckets.clear()
+            bucket = self._buckets[name] = Bucket(self.root, name)
+        return bucket
+
+    def now(self) -> int:
+        """Return milliseconds since 1970."""
+        return int(self.clock.now().timestamp() * 1000)
+
+    def require_space(self, coming: int) -> None:
+        """Raise `S3Error` InsufficientStorage if so many more bytes would leave the disk too full.
+
+        Kept free are the configured bytes or 5 % of the file system, whichever is more.
+        """
+        disk = os.statvfs(self.root)
+        reserve = max(self._min_free, disk.f_blocks * disk.f_frsize // 20)
+        if disk.f_bavail * disk.f_frsize - coming < reserve:
+            raise S3Error("InsufficientStorage", "The disk is nearly full; nothing was written.")
+
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that may wait for the disk. When cancelled, still waits until it has ended, because
+        its files must not be closed meanwhile.
+        """
+        future = asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                try:
+                    await asyncio.wait([future])
+                except asyncio.CancelledError:
+                    continue
+            future.exception()  # read, or asyncio would log that it never was
+            raise
+
+
+def valid_bucket(name: str) -> bool:
+    """Tell whether a bucket may have this name, which is also its folder's ("Bucket naming rules" of S3)."""
+    return 3 <= len(name) <= 63 and _BUCKET.fullmatch(name) is not None

@@ -1,0 +1,153 @@
+"""Receiving bodies: large ones into a file, small ones into memory. A body that stops coming is refused.
+
+Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from lapel.embedded.s3.files.objects import ObjectWriter
+from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.checksums import Digests, verify_document
+from lapel.embedded.s3.protocol.chunked import ChunkedDecoder
+from lapel.embedded.s3.protocol.request import Request
+from lapel.embedded.s3.protocol.signature import Signed
+from lapel.embedded.s3.s3_errors import ClientGone, S3Error
+
+MAX_DOCUMENT = 2 << 20
+_BATCH = 1 << 20  # bytes handed to a thread at once
+
+
+async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
+    """Yield the body as it comes.
+
+    Raises `ClientGone` when the client hangs up, `S3Error` when nothing comes for `call.stall` seconds.
+    """
+    call.request.body_wanted = True
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(call.stall):
+                message = await call.request.receive()
+        except TimeoutError:
+            raise S3Error(
+                "RequestTimeout", "The body stopped coming.", ((b"connection", b"close"),)
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if body := message.get("body", b""):
+            yield body
+        more = message.get("more_body", False)
+
+
+async def read_document(call: Call) -> bytes:
+    """Read a small body (an XML document) whole, and check its hashes.
+
+    Raises `S3Error` when it is too large, stops coming or has another hash; `ClientGone`.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in receive_pieces(call):
+        size += len(piece)
+        if size > MAX_DOCUMENT:
+            raise S3Error("EntityTooLarge", f"A document has at most {MAX_DOCUMENT} bytes.")
+        pieces.append(piece)
+    body = b"".join(pieces)
+    verify_document(call.request, call.signed, body)
+    return body
+
+
+def declared_length(request: Request, signed: Signed) -> int | None:
+    """Return the length in bytes of the object to come, or None where the request does not give it.
+
+    Raises `S3Error` for a length that is no number, and for a streamed body without one.
+    """
+    if signed.payload.startswith("STREAMING-"):
+        text = request.header("x-amz-decoded-content-length")
+        if text is None:
+            raise S3Error("MissingContentLength", "x-amz-decoded-content-length is missing.")
+    else:
+        text = request.header("content-length")
+        if text is None:
+            return None
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise S3Error("InvalidArgument", "The length is not a number.")
+    return int(text)
+
+
+class Upload:
+    """One body on its way into one file; writes and hashes in a thread while the next bytes come in.
+
+    Raises `S3Error` when the announced length or hashes are not valid, or the length is over the limit.
+    """
+
+    def __init__(self, call: Call) -> None:
+        request, signed = call.request, call.signed
+        self._call = call
+        self._folder = call.folder
+        self.digests = Digests(request, signed)
+        self._decoder = ChunkedDecoder(signed) if signed.payload.startswith("STREAMING-") else None
+        self._expected = declared_length(request, signed)
+        if (self._expected or 0) > call.largest:
+            raise _too_large(call.largest)
+        self.size = 0
+
+    async def receive(self) -> ObjectWriter:
+        """Take the whole body; return the unfinished file. Leaves nothing behind when it raises.
+
+        Raises `S3Error` when the disk is nearly full, or the body stops coming or has another length than
+        announced; `ClientGone` when the client hangs up.
+        """
+        self._folder.require_space(self._expected or 0)
+        writer = await self._folder.in_thread(ObjectWriter, self._call.bucket.temporary)
+        try:
+            await self._fill(writer)
+        except BaseException:
+            await self._folder.in_thread(writer.close)
+            raise
+        return writer
+
+    async def _fill(self, writer: ObjectWriter) -> None:
+        batch: list[bytes] = []
+        waiting = 0
+        running: asyncio.Task[None] | None = None
+        try:
+            async for piece in receive_pieces(self._call):
+                batch.append(piece)
+                waiting += len(piece)
+                if waiting >= _BATCH:
+                    if running is not None:
+                        await running
+                    running = asyncio.create_task(self._folder.in_thread(self._consume, writer, batch))
+                    batch, waiting = [], 0
+        finally:
+            if running is not None:
+                await running
+        if batch:
+            await self._folder.in_thread(self._consume, writer, batch)
+        if self._decoder is not None:
+            self._decoder.finish()
+        if self._expected is not None and self.size != self._expected:
+            raise S3Error("IncompleteBody", "The body has not the length that was announced.")
+
+    def _consume(self, writer: ObjectWriter, batch: list[bytes]) -> None:
+        """Decode, write and hash; runs in a thread, one call at a time."""
+        pieces: list[bytes] | list[memoryview] = batch
+        if self._decoder is not None:
+            pieces = [piece for received in batch for piece in self._decoder.feed(received)]
+        self.size += sum(map(len, pieces))
+        if self._expected is not None and self.size > self._expected:
+            raise S3Error("EntityTooLarge", "The body is longer than announced.")
+        if self.size > self._call.largest:
+            raise _too_large(self._call.largest)
+        self._folder.require_space((self._expected or self.size) - self.size)  # others write too
+        writer.write(pieces)
+        self.digests.update(pieces)
+
+    def verified_checksums(self) -> dict[str, str]:
+        """Compare all hashes with the client's; return those to keep. Raises `S3Error` if one differs."""
+        return self.digests.verify({} if self._decoder is None else self._decoder.trailers)
+
+
+def _too_large(largest: int) -> S3Error:
+    return S3Error("EntityTooLarge", f"This upload may have at most {largest} bytes.")

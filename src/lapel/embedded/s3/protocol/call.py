@@ -1,0 +1,26 @@
+"""The argument of every handler."""
+
+from typing import NamedTuple
+
+from lapel.embedded.s3.files.folder import Bucket, Folder
+from lapel.embedded.s3.protocol.request import Request
+from lapel.embedded.s3.protocol.signature import Signed
+
+MAX_OBJECT = 5 << 30
+"""Bytes of one PUT or one part at most, as in S3."""
+
+
+class Call(NamedTuple):
+    """A request whose signature was checked, and where it goes.
+
+    `key` is empty for calls on a bucket. `stall` is how many seconds a client may stand still, `largest` how
+    many bytes it may PUT.
+    """
+
+    request: Request
+    signed: Signed
+    folder: Folder
+    bucket: Bucket
+    key: str
+    stall: float
+    largest: int

@@ -1,0 +1,138 @@
+"""The hashes a client sends with its bytes, computed again from the bytes that arrived.
+
+Source: "Checking object integrity", Amazon S3 User Guide.
+"""
+
+import hashlib
+import hmac
+import zlib
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from lapel.embedded.s3.protocol.request import Request
+from lapel.embedded.s3.protocol.signature import Signed
+from lapel.embedded.s3.s3_errors import S3Error
+
+_PREFIX = "x-amz-checksum-"
+_NO_HASHES = {"x-amz-checksum-mode", "x-amz-checksum-algorithm", "x-amz-checksum-type"}
+
+
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+class _Crc32:
+    """CRC-32 with the manners of hashlib."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: memoryview, /) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(4, "big")
+
+
+_SIZES = {"sha256": 32, "sha1": 20, "crc32": 4}
+
+
+def _new(algorithm: str) -> _Hash:
+    if algorithm == "crc32":
+        return _Crc32()
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+class Digests:
+    """All hashes of one body: MD5 for the ETag, and those that the request names.
+
+    Raises `S3Error` at once for a hash that cannot be one or that we cannot compute: it is better to refuse
+    than to ignore what a client relies on.
+    """
+
+    def __init__(self, request: Request, signed: Signed) -> None:
+        self._hashes: dict[str, _Hash] = {"md5": hashlib.md5(usedforsecurity=False)}
+        self._expected: dict[str, bytes] = {}
+        self._in_trailer: str | None = None
+        for raw in request.headers:
+            name = raw.decode("latin-1")
+            if name.startswith(_PREFIX) and name not in _NO_HASHES:
+                algorithm = _algorithm(name)
+                self._expected[algorithm] = _decode(request.header(name) or "", _SIZES[algorithm])
+                self._hashes[algorithm] = _new(algorithm)
+        announced = request.header("x-amz-trailer")
+        if announced is not None:
+            self._in_trailer = _algorithm(announced.strip().lower())
+            self._hashes[self._in_trailer] = _new(self._in_trailer)
+        self._md5 = _content_md5(request)
+        self._payload = signed.payload if len(signed.payload) == 64 else None
+        if self._payload is not None and "sha256" not in self._hashes:
+            self._hashes["sha256"] = _new("sha256")
+
+    def update(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Take the next bytes of the body."""
+        for piece in pieces:
+            view = memoryview(piece)
+            for each in self._hashes.values():
+                each.update(view)
+
+    def verify(self, trailers: Mapping[str, str]) -> dict[str, str]:
+        """Compare everything; return the client's checksums (base64 by algorithm) to keep with the object.
+
+        `trailers` are what came behind an aws-chunked body. Raises `S3Error` if a hash differs or is missing.
+        """
+        expected = dict(self._expected)
+        if self._in_trailer is not None:
+            value = trailers.get(_PREFIX + self._in_trailer)
+            if value is None:
+                raise S3Error("InvalidRequest", "The announced trailing checksum did not come.")
+            expected[self._in_trailer] = _decode(value, _SIZES[self._in_trailer])
+        for algorithm, digest in expected.items():
+            if not hmac.compare_digest(self._hashes[algorithm].digest(), digest):
+                raise S3Error("BadDigest", f"The {algorithm} of the body is not the one that was sent.")
+        if self._md5 is not None and not hmac.compare_digest(self._hashes["md5"].digest(), self._md5):
+            raise S3Error("BadDigest", "The MD5 of the body is not the one that was sent.")
+        if self._payload is not None and self._hashes["sha256"].digest().hex() != self._payload:
+            raise S3Error("XAmzContentSHA256Mismatch", "The body is not the one that was signed.")
+        return {algorithm: b64encode(digest).decode() for algorithm, digest in expected.items()}
+
+    def etag(self) -> str:
+        """Return the MD5 of the body, hexadecimal: what S3 clients expect of an object put in one piece."""
+        return self._hashes["md5"].digest().hex()
+
+
+def _algorithm(header: str) -> str:
+    algorithm = header.removeprefix(_PREFIX)
+    if not header.startswith(_PREFIX) or algorithm not in _SIZES:
+        raise S3Error("NotImplemented", f"{header} cannot be checked here; sha256, sha1 and crc32 can.")
+    return algorithm
+
+
+def _decode(value: str, size: int) -> bytes:
+    try:
+        digest = b64decode(value, validate=True)
+    except (Base64Error, ValueError):
+        digest = b""
+    if len(digest) != size:
+        raise S3Error("InvalidRequest", "The checksum is not the base64 text of one.")
+    return digest
+
+
+def _content_md5(request: Request) -> bytes | None:
+    value = request.header("content-md5")
+    if value is None:
+        return None
+    try:
+        return _decode(value, 16)
+    except S3Error:
+        raise S3Error("InvalidDigest", "Content-MD5 is not the base64 text of one.") from None
+
+
+def verify_document(request: Request, signed: Signed, body: bytes) -> None:
+    """Check a small body that was read into memory, as `Digests` would. Raises `S3Error`."""
+    digests = Digests(request, signed)
+    digests.update([body])
+    digests.verify({})

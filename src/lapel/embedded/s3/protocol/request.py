@@ -1,0 +1,154 @@
+"""One request to the store, taken apart once, and the one way to answer it.
+
+Source for the canonical path and query: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API
+reference.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+from lapel.embedded.s3.s3_errors import S3Error
+from lapel.foundation.core.asgi import Receive, Scope, Send
+from lapel.foundation.storage.sigv4 import encode, encode_path
+
+Headers = list[tuple[bytes, bytes]]
+
+# What a browser may do with an answer opened as a page of its own: show it, and nothing else.
+_ALWAYS: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (
+        b"content-security-policy",
+        b"sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'",
+    ),
+]
+_EMPTY: Mapping[str, str] = {}
+
+
+class Request:
+    """Method, bucket, key, query and headers of one request. Names of headers are lower case."""
+
+    __slots__ = (
+        "_scope",
+        "_send",
+        "body_wanted",
+        "bucket",
+        "canonical_path",
+        "canonical_query",
+        "cors",
+        "headers",
+        "id",
+        "key_bytes",
+        "method",
+        "query",
+        "receive",
+        "started",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self.receive = receive
+        self._send = send
+        self._scope = scope
+        self.id = request_id
+        self.cors: Headers = []
+        self.started = False
+        self.body_wanted = False
+        self.method: str = scope["method"]
+        self.headers = _header_map(scope["headers"])
+        self.bucket = ""
+        self.key_bytes = b""
+        self.canonical_path = ""
+        self.query: Mapping[str, str] = _EMPTY
+        self.canonical_query = ""
+
+    def read_target(self, prefix: bytes) -> None:
+        """Take path and query apart; `prefix` is what all paths here begin with.
+
+        Raises `S3Error` for another path, and for a query that is not UTF-8 or gives a name twice.
+        """
+        scope = self._scope
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+        self.canonical_path = encode_path(path)
+        if not path.startswith(prefix + b"/"):
+            raise S3Error("InvalidURI", "The path does not begin as this store's paths do.")
+        bucket, _, self.key_bytes = path[len(prefix) + 1 :].partition(b"/")
+        self.bucket = bucket.decode("ascii", "replace")
+        if scope["query_string"]:
+            self._read_query(scope["query_string"])
+
+    def _read_query(self, raw: bytes) -> None:
+        """Decode the query and write it as the signature wants it; a name given twice is refused."""
+        query: dict[str, str] = {}
+        canonical: list[str] = []
+        for part in raw.split(b"&"):
+            if not part:
+                continue
+            name, value, text = _parameter(part) if len(part) <= 512 else _parameter.__wrapped__(part)
+            if name in query:
+                raise S3Error("InvalidArgument", "A query parameter is given twice.")
+            query[name] = value
+            if name != "X-Amz-Signature":
+                canonical.append(text)
+        canonical.sort()
+        self.query = query
+        self.canonical_query = "&".join(canonical)
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the status and headers; the caller names Content-Length and sends the body."""
+        self.started = True
+        if b"expect" in self.headers and not self.body_wanted:
+            # The client keeps its body back (RFC 9110, 10.1.1): its next request would be taken for the body.
+            headers = [*headers, (b"connection", b"close")]
+        request_id = (b"x-amz-request-id", self.id.encode())
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*_ALWAYS, request_id, *self.cors, *headers],
+            }
+        )
+
+    async def send_body(self, body: bytes | memoryview, *, more: bool = False) -> None:
+        """Send a piece of the body, the last one unless `more`."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def answer(self, status: int, headers: Headers | None = None, body: bytes = b"") -> None:
+        """Send a whole answer. A body is an XML document unless the headers say otherwise."""
+        all_headers = [*(headers or [])]
+        if status not in {204, 304}:
+            all_headers.append((b"content-length", b"%d" % len(body)))
+        if body:
+            all_headers.append((b"content-type", b"application/xml"))
+        await self.start(status, all_headers)
+        await self.send_body(b"" if self.method == "HEAD" else body)
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value; raises `S3Error` if it is not text. Repeated ones are joined by commas."""
+        raw = self.headers.get(name.encode())
+        if raw is None:
+            return None
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise S3Error("InvalidArgument", f"The header {name} is not UTF-8.") from None
+
+
+def _header_map(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers = dict(raw)
+    if len(headers) != len(raw):  # S3 signs repeated headers joined by commas, and so we read them
+        headers = {}
+        for name, value in raw:
+            headers[name] = headers[name] + b"," + value if name in headers else value
+    return headers
+
+
+@lru_cache(maxsize=4096)  # most parameters of most links are the same for a day
+def _parameter(part: bytes) -> tuple[str, str, str]:
+    """Return name, value and canonical text of one `name=value` of a query."""
+    raw_name, _, raw_value = part.partition(b"=")
+    name, value = unquote_to_bytes(raw_name), unquote_to_bytes(raw_value)
+    try:
+        return name.decode("utf-8"), value.decode("utf-8"), f"{encode(name)}={encode(value)}"
+    except UnicodeDecodeError:
+        raise S3Error("InvalidURI", "The query is not UTF-8.") from None

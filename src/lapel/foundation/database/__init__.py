@@ -1,0 +1,1 @@
+"""The pool, the schema, and the tables that no slice owns."""

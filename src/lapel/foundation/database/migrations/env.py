@@ -1,0 +1,93 @@
+"""Alembic's entry: one migrator at a time, one transaction a revision.
+
+A transaction over all revisions would keep the lock of each table that a revision changes until the last
+revision is done, and would block the servers of the version before meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from alembic import context
+from sqlalchemy import Connection, pool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from lapel.foundation.database import migrations
+
+# Any constant: two servers that start together must agree on it.
+MIGRATION_LOCK = 5_274_810_116
+# A process waits for the lock in turns of `_TURN_PATIENCE` milliseconds, `_TURN_PAUSE` seconds apart:
+# a waiting statement has a snapshot, and an index that is built concurrently waits for every older one.
+_TURN_PATIENCE = 100
+_TURN_PAUSE = 0.4
+# One string without parameters: the portal of a prepared statement would keep its snapshot.
+_TAKE_TURN = f"""
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL lock_timeout = {_TURN_PATIENCE};
+SELECT pg_advisory_xact_lock({MIGRATION_LOCK})
+"""
+
+
+def _run(connection: Connection) -> None:
+    context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def _migrate_once(dsn: str) -> None:
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(dsn, timeout=10, command_timeout=3600),
+        poolclass=pool.NullPool,
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _turn(holder: migrations.Driver) -> AsyncGenerator[None]:
+    """A transaction in which no other process migrates.
+
+    The lock is the transaction's, because a pooler may give the lock of a session to another client.
+    """
+    while True:
+        turn = holder.transaction()
+        await turn.start()
+        try:
+            await holder.execute(_TAKE_TURN)
+            break
+        except asyncpg.LockNotAvailableError:
+            await turn.rollback()
+            await asyncio.sleep(_TURN_PAUSE)
+    try:
+        yield
+    finally:
+        await turn.rollback()  # it has written nothing
+
+
+async def _migrate() -> None:
+    dsn: str = context.config.attributes["dsn"]
+    holder = await asyncpg.connect(dsn, timeout=10)
+    try:
+        async with _turn(holder):
+            for tries in range(1, migrations.LOCK_TRIES + 1):
+                try:
+                    await _migrate_once(dsn)
+                except asyncpg.LockNotAvailableError:
+                    if tries == migrations.LOCK_TRIES:
+                        raise
+                    await asyncio.sleep(migrations.LOCK_PAUSE)
+                else:
+                    return
+    finally:
+        await holder.close()
+
+
+asyncio.run(_migrate())

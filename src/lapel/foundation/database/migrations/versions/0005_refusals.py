@@ -1,0 +1,10 @@
+"""When an upload was refused: a repeat with the same facts hears the refusal, not of another media."""
+
+from lapel.foundation.database.migrations import script
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    script("ALTER TABLE upload_attempts ADD COLUMN refused_at timestamptz;")

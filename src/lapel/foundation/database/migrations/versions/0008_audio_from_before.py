@@ -1,0 +1,26 @@
+"""Audio that was uploaded before there were probes is looked at, too.
+
+No job is made for these: `speech.sweep` wakes somebody for work that has none, a hundred at a time.
+"""
+
+from lapel.foundation.database.migrations import script
+
+revision = "0008"
+down_revision = "0007"
+
+# In its world each comes last: what is uploaded there from now on does not wait for it. Without the order the
+# rows that are being written would be searched again for each of them.
+PROBES = """
+INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, available_at, created_at)
+SELECT m.world_id, m.id, m.recording_id, m.id, 'decode', 'probe', clock_timestamp(), 'infinity'
+FROM media m
+WHERE m.type = 'audio' AND m.status = 'uploaded'
+    AND NOT EXISTS (SELECT FROM audio_facts f WHERE f.world_id = m.world_id AND f.media_id = m.id)
+    AND NOT EXISTS (SELECT FROM speech_work s WHERE s.world_id = m.world_id AND s.media_id = m.id)
+ORDER BY m.world_id, m.id
+ON CONFLICT (world_id, id) DO NOTHING;
+"""
+
+
+def upgrade() -> None:
+    script(PROBES)

@@ -1,0 +1,23 @@
+"""Which workers have a copy of a recording's audio on their own disk; the erasure ledger waits for them."""
+
+from lapel.foundation.database.migrations import script
+
+revision = "0010"
+down_revision = "0009"
+
+LOCAL_COPIES = """
+-- Written before the first byte is, removed after the last one is. It outlives the recording: no reference.
+CREATE TABLE local_copies (
+    world_id bigint NOT NULL REFERENCES worlds (id),
+    recording_id text COLLATE "C" NOT NULL,
+    -- The folder that holds it, of all machines.
+    holder text COLLATE "C" NOT NULL,
+    renewed_at timestamptz NOT NULL,
+    PRIMARY KEY (world_id, recording_id, holder)
+);
+CREATE INDEX local_copies_of_holder ON local_copies (holder);
+"""
+
+
+def upgrade() -> None:
+    script(LOCAL_COPIES)

@@ -1,0 +1,19 @@
+"""Files are decoded in turns: those that take many come after those that nobody has looked at yet."""
+
+from lapel.foundation.database.migrations import build_index, script
+
+revision = "0015"
+down_revision = "0014"
+
+TURNS = """
+-- Turns that the step has had without coming to its end.
+ALTER TABLE speech_work ADD COLUMN IF NOT EXISTS turns integer NOT NULL DEFAULT 0;
+-- The process that keeps what was done in them, and goes on with it.
+ALTER TABLE speech_work ADD COLUMN IF NOT EXISTS worker text;
+"""
+LINE = "speech_work (lane, world_id, (lane = 'decode' AND turns > 0), created_at, id)"
+
+
+def upgrade() -> None:
+    script(TURNS)
+    build_index("speech_work_line", LINE)

@@ -1,0 +1,279 @@
+"""PostgreSQL through asyncpg, plain SQL.
+
+The pool's reset query is off, because it took a quarter of the hot call's time. So nothing may leave
+session state behind: no `SET`, no session locks, no temporary tables, no `LISTEN` here.
+
+Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
+in the README of pgvector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+from asyncpg.exceptions import InternalClientError
+
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.fair_semaphore import Turnstile
+from lapel.foundation.database.own_connection import OwnConnection
+from lapel.foundation.database.world_shares import WorldShares
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+    PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+# What asyncpg raises while the database restarts, is gone, or does not answer in time.
+DATABASE_AWAY: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InterfaceError,
+    InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+CONNECTIONS = 10
+ACQUIRE_SECONDS = 3.0
+COMMAND_SECONDS = 15.0
+IDLE_SECONDS = 300.0
+LOCK_SECONDS = 10.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# While the database is away, asyncpg logs every retry with a traceback; /health reports it once.
+logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
+
+
+class PooledConnection(asyncpg.Connection):
+    """A connection that is given back without a round trip."""
+
+    def get_reset_query(self) -> str:
+        """Nothing to reset: see the module's docstring."""
+        return ""
+
+
+class Database:
+    """The pool of connections; errors of a database that is away become Unavailable."""
+
+    def __init__(
+        self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
+        """`max_size`: most connections; one world gets half of them at most. `lock_seconds`: how long a
+        statement waits for a row that another transaction holds."""
+        self._dsn = dsn
+        self._lock_seconds = lock_seconds
+        self._min_size = min_size
+        self._max_size = max_size
+        self._connections: _Connections | None = None
+        self._own = OwnConnection(dsn)
+
+    @property
+    def own(self) -> OwnConnection:
+        """The connection of /health, which must not wait behind requests.
+
+        Raises Unavailable when the pool is not open.
+        """
+        if self._connections is None:
+            raise Unavailable("The database is not open.")
+        return self._own
+
+    @property
+    def dsn(self) -> str:
+        """The connection string, for connections outside the pool (LISTEN)."""
+        return self._dsn
+
+    async def open(self, *, patience: float = 0.0) -> None:
+        """Make the pool. While the database is away, try again for `patience` seconds.
+
+        Raises asyncpg's own error (one of DATABASE_AWAY) when the database is still away after that.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                await self._open()
+            except DATABASE_AWAY as error:
+                if time.monotonic() >= deadline:
+                    raise
+                _log.warning("database.awaited", error=type(error).__name__)
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    async def _open(self) -> None:
+        pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=self._min_size,
+            max_size=self._max_size,
+            connection_class=PooledConnection,
+            timeout=ACQUIRE_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            max_inactive_connection_lifetime=IDLE_SECONDS,
+            server_settings={
+                "application_name": "lapel",
+                "statement_timeout": "15000",
+                "lock_timeout": str(round(self._lock_seconds * 1000)),
+                "idle_in_transaction_session_timeout": "60000",
+                "hnsw.iterative_scan": "strict_order",
+            },
+            init=_register_json,
+        )
+        self._connections = _Connections(pool, self._max_size)
+
+    async def close(self) -> None:
+        """Close all connections; those still busy after a second are cut."""
+        self._own.close()
+        if self._connections is None:
+            return
+        connections, self._connections = self._connections, None
+        try:
+            async with asyncio.timeout(1.0):
+                await connections.close()
+        except TimeoutError:
+            connections.terminate()
+
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection outside a transaction.
+
+        Raises Unavailable: at once when the pool is not open; on entering the block when the database is away
+        or no connection is free in time; on leaving it when the database went away during the block.
+        """
+        if self._connections is None:
+            raise Unavailable("The database is not open.")
+        return _Lease(self._connections)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """A connection inside a transaction that commits at the end of the block.
+
+        Raises Unavailable as `acquire` does.
+        """
+        async with self.acquire() as connection, connection.transaction():
+            yield connection
+
+
+class _Connections:
+    """Lends the pool's connections, first come first served, and keeps those at hand that come back clean.
+
+    asyncpg's pool makes the connections and cleans up after errors. Its acquire and release cost more than a
+    statement (timers, tasks), and in its queue a waiting caller may be overtaken for ever. So a connection
+    goes back to the pool only after an error, or when it was unused for a while.
+    """
+
+    def __init__(self, pool: Pool, places: int) -> None:
+        self._pool = pool
+        self._turnstile = Turnstile(places, ACQUIRE_SECONDS)
+        self._shares = WorldShares(places, ACQUIRE_SECONDS)
+        self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
+        self._closing = False
+
+    async def take(self) -> tuple[PoolConnectionProxy, int | None]:
+        """A connection, and the world whose share it counts against; `give_back` must follow.
+
+        Raises one of DATABASE_AWAY when the database is away, or no connection is free in time.
+        """
+        share = await self._shares.enter()
+        try:
+            if not self._turnstile.try_enter():
+                await self._turnstile.enter()
+        except BaseException:
+            self._shares.leave(share)
+            raise
+        try:
+            while self._at_hand:
+                _, connection = self._at_hand.pop()
+                if _alive(connection):
+                    return connection, share
+                await self._release(connection)
+            return await self._pool.acquire(), share
+        except BaseException:
+            self._turnstile.leave()
+            self._shares.leave(share)
+            raise
+
+    async def give_back(self, connection: PoolConnectionProxy, share: int | None, *, failed: bool) -> None:
+        """Take a connection back, after an error (`failed`) or without; `share`: as `take` gave it."""
+        try:
+            if failed or self._closing or not _alive(connection) or connection.is_in_transaction():
+                await self._release(connection)
+                return
+            now = time.monotonic()
+            self._at_hand.append((now, connection))
+            if self._at_hand[0][0] < now - IDLE_SECONDS:
+                await self._release(self._at_hand.popleft()[1])
+        finally:
+            self._turnstile.leave()
+            self._shares.leave(share)
+
+    async def close(self) -> None:
+        """Close them all, waiting for those that are lent."""
+        self._closing = True
+        while self._at_hand:
+            await self._release(self._at_hand.pop()[1])
+        await self._pool.close()
+
+    def terminate(self) -> None:
+        """Cut them all."""
+        self._pool.terminate()
+
+    async def _release(self, connection: PoolConnectionProxy) -> None:
+        """Give it to the pool, which first cancels a running statement; waits `ACQUIRE_SECONDS` at most."""
+        try:
+            await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+        except DATABASE_AWAY:
+            return  # the pool drops a connection that died
+
+
+class _Lease:
+    """One connection for one `async with` block."""
+
+    __slots__ = ("_connection", "_connections", "_share")
+
+    def __init__(self, connections: _Connections) -> None:
+        self._connections = connections
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection, self._share = await self._connections.take()
+        except DATABASE_AWAY as error:
+            raise Unavailable("The database does not answer. Repeat the request.") from error
+        return self._connection  # pyright: ignore[reportReturnType] - a proxy with the connection's methods
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connections.give_back(self._connection, self._share, failed=error is not None)
+        if isinstance(error, DATABASE_AWAY):
+            raise Unavailable("The database went away. Repeat the request.") from error
+
+
+def _alive(connection: PoolConnectionProxy) -> bool:
+    """Whether the connection is open, as far as is known."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it died, and the pool has taken it back
+        return False
+
+
+async def _register_json(connection: Connection) -> None:
+    """jsonb travels as text that msgspec wrote and reads; see `foundation/http/input/fields.py`."""
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
+
+
+def affected(command_tag: str) -> int:
+    """How many rows a command touched, from its tag (`UPDATE 3`)."""
+    return int(command_tag.rpartition(" ")[2])

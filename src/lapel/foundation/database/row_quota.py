@@ -1,0 +1,175 @@
+"""How much of the database each world's rows take, and which worlds have more than the operator allows.
+
+To count each write, every write would have to change a row that all writes of its world share. So a worker
+measures every five minutes instead: a sample of at most 80 MB of each table, which is exact for small tables
+and a few percent off for large ones. Long values are stored apart from their rows, and the rows know their
+lengths, so that these values are counted without being read. What is written between two measurements is
+noticed at the second.
+
+Source: PostgreSQL's documentation of TABLESAMPLE (under SELECT) and of TOAST.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.queue.jobs import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.foundation.core.disk_guard import DiskGuard
+    from lapel.foundation.database.pool import Connection, Database
+    from lapel.foundation.ports import Kit
+
+MEASURED_EVERY_SECONDS = 300
+_BELIEVED_FOR_SECONDS = 15.0
+_PAGES = 10_000
+
+# Every table whose rows a client can make or lengthen.
+TABLES = (
+    "api_keys",
+    "audio_facts",
+    "audit_log",
+    "commands",
+    "config_overrides",
+    "device_diagnostics",
+    "devices",
+    "end_users",
+    "erasures",
+    "events",
+    "firmware_releases",
+    "idempotency_keys",
+    "media",
+    "ota_assignments",
+    "recordings",
+    "rollouts",
+    "tombstones",
+    "transcription_pieces",
+    "transcriptions",
+    "upload_attempts",
+    "upload_tokens",
+)
+
+# A table's pages, and the expression for the bytes of its row `t` (24 are the header's). `t.*` will not do:
+# PostgreSQL reads all long values of a row to build the whole of it.
+LAYOUT = """
+SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS pages, (
+    SELECT '24' || string_agg(format(' + coalesce(pg_column_size(t.%I), 0)', a.attname), '')
+    FROM pg_attribute a
+    WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped) AS size
+"""
+
+# $1: the percentage of the table's pages that is read; $2: the bytes below which a world cannot matter.
+SIZES = """
+SELECT t.world_id, (sum({size}) * 100 / $1::real)::bigint AS bytes
+FROM {table} t TABLESAMPLE SYSTEM ($1::real)
+GROUP BY t.world_id HAVING sum({size}) * 100 / $1::real >= $2
+"""
+
+FORGET = "DELETE FROM full_worlds"
+REMEMBER = "INSERT INTO full_worlds (world_id, bytes, measured_at) VALUES ($1, $2, $3)"
+READ = "SELECT world_id, bytes FROM full_worlds"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The API's check before it stores something: the database's disk, and how many rows the world has."""
+
+    disk: DiskGuard | None = None
+    rows: RowQuota | None = None
+
+    async def check(self, world_id: int, *, writes: bool, grows: bool) -> None:
+        """Raises Unavailable when there is no room for what an operation stores.
+
+        `writes`: check the disk. `grows` (a client's own text is stored): check the world's rows.
+        """
+        if writes and self.disk is not None and self.disk.low():
+            raise Unavailable(
+                "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
+            )
+        if grows and self.rows is not None:
+            await self.rows.check(world_id)
+
+
+class RowQuota:
+    """Refuses creations in worlds that are full; asks the database every 15 seconds at most."""
+
+    def __init__(self, database: Database, limit: int, seconds: Callable[[], float] = time.monotonic) -> None:
+        """`limit`: bytes of rows that a world may have, 0 for any number."""
+        self._database = database
+        self._limit = limit
+        self._seconds = seconds
+        self._read_at = float("-inf")
+        self._full: dict[int, int] = {}
+
+    async def check(self, world_id: int) -> None:
+        """Raises Unavailable when the world's rows take more bytes than they may, or the database is away."""
+        if not self._limit:
+            return
+        if self._seconds() - self._read_at > _BELIEVED_FOR_SECONDS:
+            self._read_at = self._seconds()
+            async with self._database.acquire() as connection:
+                self._full = {row["world_id"]: row["bytes"] for row in await connection.fetch(READ)}
+        found = self._full.get(world_id)
+        if found is not None:
+            raise Unavailable(
+                f"The rows of this project take {found} bytes in this world, and {self._limit} are allowed: "
+                "nothing new is taken. Delete what is not needed, or ask the operator for more.",
+                retry_after=MEASURED_EVERY_SECONDS,
+            )
+
+
+async def measure(kit: Kit) -> dict[int, int]:
+    """Find the full worlds anew and store them; returns their ids and bytes.
+
+    Raises Unavailable when the database is away.
+    """
+    limit = kit.settings.rows_bytes_per_world
+    async with kit.database.acquire() as connection:
+        sizes = await _sizes(connection, limit) if limit else Counter[int]()
+    full = {world_id: found for world_id, found in sizes.items() if found > limit}
+    async with kit.database.transaction() as connection:
+        await connection.execute(FORGET)
+        now = kit.clock.now()
+        await connection.executemany(REMEMBER, [(world_id, found, now) for world_id, found in full.items()])
+    if full:
+        _log.warning("rows.full_worlds", worlds=len(full), limit=limit)
+    return full
+
+
+async def _layout(connection: Connection, table: str) -> tuple[int, str]:
+    """A table's pages, and the SQL expression for the bytes of its row `t`."""
+    row = await connection.fetchrow(LAYOUT, table)
+    if row is None:
+        raise RuntimeError("a SELECT without FROM gives a row")
+    return row["pages"], row["size"]
+
+
+async def _sizes(connection: Connection, limit: int) -> Counter[int]:
+    """The bytes of each world that might have more than `limit`."""
+    found: Counter[int] = Counter()
+    for table in TABLES:
+        pages, size = await _layout(connection, table)
+        share = min(100.0, 100.0 * _PAGES / max(pages, 1))
+        # A world above the limit has its part of it in one table at least.
+        rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(TABLES))
+        found.update({row["world_id"]: row["bytes"] for row in rows})
+    return found
+
+
+def schedules(kit: Kit) -> tuple[Schedule, ...]:
+    """`measure`, every five minutes."""
+
+    async def run() -> None:
+        await measure(kit)
+
+    return (Schedule(name="rows.measure", expression="*/5 * * * *", handler=run),)

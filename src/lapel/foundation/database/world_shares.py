@@ -1,0 +1,82 @@
+"""No world holds more than half of a process' database connections, however many of its requests wait."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from lapel.foundation.database.fair_semaphore import Turnstile
+
+# The world that the present request works for, once it is known.
+WORLD: ContextVar[int | None] = ContextVar("world", default=None)
+
+
+# Tokens whose world is remembered.
+_CAPACITY = 20_000
+
+
+class TokenWorlds:
+    """The worlds of valid device tokens, so that a request counts before its token is looked up.
+
+    A token never changes its world. A forgotten token is learned again.
+    """
+
+    def __init__(self) -> None:
+        self._worlds: dict[bytes, int] = {}
+
+    def expect(self, token_hash: bytes) -> None:
+        """Count the present request for the token's world, if that is known."""
+        WORLD.set(self._worlds.get(token_hash))
+
+    def learn(self, token_hash: bytes, world_id: int) -> None:
+        """Remember the world of a valid token."""
+        if len(self._worlds) >= _CAPACITY:
+            self._worlds.clear()
+        self._worlds[token_hash] = world_id
+
+
+@dataclass(slots=True)
+class _Line:
+    turnstile: Turnstile
+    users: int = 0
+
+
+class WorldShares:
+    """A turnstile for each world that has requests; requests that work for no world pass."""
+
+    def __init__(self, places: int, patience: float) -> None:
+        self._each = max(1, places // 2)
+        self._patience = patience
+        self._lines: dict[int, _Line] = {}
+
+    async def enter(self) -> int | None:
+        """Take a place of the request's world; returns the world, with which `leave` must follow.
+
+        Raises TimeoutError when no place is free within `patience` seconds.
+        """
+        world_id = WORLD.get()
+        if world_id is None:
+            return None
+        line = self._lines.get(world_id)
+        if line is None:
+            line = self._lines[world_id] = _Line(Turnstile(self._each, self._patience))
+        line.users += 1
+        if not line.turnstile.try_enter():
+            try:
+                await line.turnstile.enter()
+            except BaseException:
+                self._forget(world_id, line)
+                raise
+        return world_id
+
+    def leave(self, world_id: int | None) -> None:
+        """Give the place back that `enter` named."""
+        if world_id is not None:
+            line = self._lines[world_id]
+            line.turnstile.leave()
+            self._forget(world_id, line)
+
+    def _forget(self, world_id: int, line: _Line) -> None:
+        line.users -= 1
+        if not line.users:
+            del self._lines[world_id]

@@ -1,0 +1,1 @@
+"""Operations, and the one path that every request takes."""

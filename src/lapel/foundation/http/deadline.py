@@ -1,0 +1,141 @@
+"""The time in which a request is answered, whatever it waits for.
+
+The time runs while the server works and stands still while the server waits for the request's body: it counts
+from the last byte. At its end the answer is sent at once, by a task of its own, and the request's task is
+cancelled. Every wait of that task ends there: for a place, a connection, a statement, a lock, the store. The
+task then rolls back what it began, which may take longer where the database hangs; the client does not wait
+for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from lapel.foundation.core.asgi import Message, Receive
+
+# A request's time may end so many seconds late, or an eighth of the usual time late when that is less.
+_LATE = 0.25
+
+
+class Deadlines:
+    """The deadlines of all requests under way.
+
+    One timer looks at them all, and only while there are some: a timer for each would cost a request more
+    than finding its route.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: the usual time."""
+        self._seconds = seconds
+        self._every = min(_LATE, seconds / 8)
+        self._running: set[Deadline] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
+        """Begin the deadline of the task that calls: `times` the usual time, from now.
+
+        `late` sends the answer when the time is over. Raises RuntimeError outside of a task.
+        """
+        loop = self._loop
+        if loop is None:  # asking for the running loop is a system call
+            loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("a deadline is a task's")
+        if self._timer is None:
+            self._timer = loop.call_later(self._every, self._look)
+        deadline = Deadline(task, loop, loop.time() + self._seconds * times, late, self._running)
+        self._running.add(deadline)
+        return deadline
+
+    def _look(self) -> None:
+        loop = self._loop
+        if not self._running or loop is None:
+            self._timer = None
+            return
+        self._timer = loop.call_later(self._every, self._look)
+        now = loop.time()
+        for deadline in [each for each in self._running if each.is_over(now)]:
+            deadline.end()
+
+
+class Deadline:
+    """The time of one request; made by Deadlines."""
+
+    __slots__ = ("_answer", "_late", "_left", "_loop", "_reading", "_running", "_task", "_when")
+
+    def __init__(
+        self,
+        task: asyncio.Task[object],
+        loop: asyncio.AbstractEventLoop,
+        when: float,
+        late: Callable[[], Coroutine[None, None, None]],
+        running: set[Deadline],
+    ) -> None:
+        """`when`: by the loop's clock."""
+        self._task = task
+        self._loop = loop
+        self._when = when
+        self._late = late
+        self._running = running
+        # What was left when the first piece of the body was asked for.
+        self._left: float | None = None
+        self._reading = False
+        self._answer: asyncio.Task[None] | None = None
+
+    def around(self, receive: Receive) -> Receive:
+        """Wrap `receive` so that the time stands still while it waits.
+
+        After each piece as much is left as before the first one: a form's pieces are stored as they arrive,
+        and its time counts from the last.
+        """
+
+        async def read() -> Message:
+            if self._left is None:
+                self._left = self._when - self._loop.time()
+            self._reading = True
+            message = await receive()
+            self._reading = False
+            self._when = self._loop.time() + self._left
+            return message
+
+        return read
+
+    def meet(self) -> None:
+        """Call when the answer begins: however long it takes to send, it is in time.
+
+        Raises CancelledError when the time is over and something has suppressed the task's cancellation.
+        """
+        if self._answer is not None:
+            raise asyncio.CancelledError
+        self.stop()
+
+    def stop(self) -> None:
+        """Call when the request has ended."""
+        self._running.discard(self)
+
+    async def answered(self) -> bool:
+        """For the task, when it ends with an error: whether its deadline was the only cause.
+
+        Returns after the late answer is sent.
+        """
+        if self._answer is None:
+            return False
+        others = self._task.uncancel()
+        await self._answer
+        return not others
+
+    def is_over(self, now: float) -> bool:
+        """Whether the time has run out; `now` by the loop's clock."""
+        return not self._reading and self._when <= now
+
+    def end(self) -> None:
+        """The time is over: send the late answer and cancel the task."""
+        self.stop()
+        self._answer = self._loop.create_task(self._late(), name="late-answer")
+        self._task.cancel()

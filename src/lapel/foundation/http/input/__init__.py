@@ -1,0 +1,1 @@
+"""What a request brings: headers, query, JSON, forms."""

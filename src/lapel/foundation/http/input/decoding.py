@@ -1,0 +1,292 @@
+"""Decodes bodies and query strings into structs; hostile input ends here, with a 400.
+
+Bodies are JSON (RFC 8259), times are those of RFC 3339.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.input.free_numbers import free_number
+from lapel.foundation.http.input.integral_floats import with_integers
+from lapel.foundation.http.input.text_lengths import LengthCheck
+
+S = TypeVar("S", bound=msgspec.Struct)
+_MAX_QUERY_FIELDS = 100
+# PostgreSQL and Python both hold these with any offset; beyond them an offset overflows one or the other.
+_FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
+_VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+# Matched at the beginning only: a reason may hold the client's own value, a mebibyte of it.
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+# The most characters shown of a name that the client made up, and of a reason, which may hold its value.
+_SHOWN = 64
+_REASON = 200
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
+_STEP = re.compile(r"\[(?:[^]]*\])?|[^.\[\]]+")
+# A pattern such as `^[a-z]{1,64}\Z`, as our structs write it and a reason quotes it, is put in words; one
+# character of another class may come first.
+_CHARACTERS = re.compile(
+    r"Expected `str` matching regex "
+    r"'\^(?:\[(?P<first>[^]]+)\])?\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z"
+)
+_SHAPES = {
+    "Invalid RFC3339 encoded datetime": "a time with its offset, such as 2026-01-15T12:00:00Z",
+    "Expected `datetime` with a timezone component": "a time with its offset, such as 2026-01-15T12:00:00Z",
+    "Expected `str` matching regex '^[0-9A-Fa-f]{8}(?:-": "a UUID: hexadecimal digits as 8-4-4-4-12",
+    "Expected `str` matching regex '^[A-Za-z]{2,3}(?:-": "a language's code, such as en or de-CH",
+}
+
+_decode_any = msgspec.json.Decoder(float_hook=free_number).decode
+
+
+class BodyDecoder:
+    """Decodes one operation's JSON body into its struct."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self._decode = msgspec.json.Decoder(struct, float_hook=free_number).decode
+        self._struct = struct
+        self._moments = moment_fields(struct)
+        self._check_lengths = LengthCheck(struct)
+        self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
+
+    def __call__(self, body: bytes) -> msgspec.Struct:
+        """The struct of a body. Raises InvalidRequest with `param` naming the field that was wrong."""
+        try:
+            value = self._decoded(body or b"{}")
+            if self._keeps_text:
+                _check_text(body)
+        except msgspec.ValidationError as error:
+            raise from_validation(error, self._struct) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"The body is not valid JSON: {_plain(error)}.") from error
+        except RecursionError as error:
+            raise InvalidRequest("The body is nested too deeply.") from error
+        check_moments(value, self._moments)
+        if not body.isascii() or b"\\u" in body:
+            self._check_lengths(value)
+        return value
+
+    def _decoded(self, body: bytes) -> msgspec.Struct:
+        """The struct of a body in which an integer may be written with a point: `256.0`.
+
+        Each round rewrites one field of the struct, so there are no more rounds than it has integers.
+        """
+        while True:
+            try:
+                return self._decode(body)
+            except msgspec.ValidationError as refusal:
+                mended = with_integers(body, str(refusal))
+                if mended is None:
+                    raise
+                body = mended
+
+
+class QueryDecoder:
+    """Converts one operation's query string, or the text fields of its form, into the struct."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self.names = frozenset(struct.__struct_fields__)
+        self._struct = struct
+        self._texts = _as_text(struct)
+        self._takes_none = not struct.__struct_fields__
+        needs_one = any(field.required for field in msgspec.structs.fields(struct))
+        self._default = None if needs_one else struct()
+        self._moments = moment_fields(struct)
+        self._check_lengths = LengthCheck(struct)
+
+    def __call__(self, query: bytes) -> msgspec.Struct:
+        """The struct of a query string. Raises InvalidRequest with `param` naming what was wrong."""
+        if self._default is not None and (self._takes_none or not query):
+            return self._default
+        try:
+            # A parameter without a value counts as absent: it is left out here.
+            pairs = parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=_MAX_QUERY_FIELDS)
+        except ValueError as error:  # bad UTF-8 is one too
+            raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
+        return self.of(dict(pairs))
+
+    def of(self, values: dict[str, str]) -> msgspec.Struct:
+        """The struct that these texts make. Raises InvalidRequest as a call does."""
+        _refuse_nul(values, "")
+        try:
+            given = msgspec.convert(values, self._texts, strict=False)
+            value = msgspec.convert(msgspec.structs.asdict(given), self._struct)
+        except msgspec.ValidationError as error:
+            raise from_validation(error, self._struct) from error
+        check_moments(value, self._moments)
+        self._check_lengths(value)
+        return value
+
+
+def body_of(struct: type[S], values: dict[str, object]) -> S:
+    """The body's struct from values that the operator gives, checked as a client's body would be.
+
+    Raises InvalidRequest with `param` naming the field that was wrong.
+    """
+    _refuse_nul(values, "")
+    try:
+        value = msgspec.convert(values, struct)
+    except msgspec.ValidationError as error:
+        raise from_validation(error, struct) from error
+    check_moments(value, moment_fields(struct))
+    LengthCheck(struct)(value)
+    return value
+
+
+def _as_text(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """A struct that a query string fills loosely, and from which the real one is made strictly.
+
+    Loosely, so that `1` is a number; but the text `null` stays text, and a number is never a time.
+    """
+    hints = get_type_hints(struct, include_extras=True)
+    moments = moment_fields(struct)
+    fields: list[Any] = []
+    for each in msgspec.structs.fields(struct):
+        hint = hints[each.name]
+        if get_origin(hint) in (Union, UnionType):
+            hint = Union[tuple(kind for kind in get_args(hint) if kind is not NoneType)]  # noqa: UP007
+        kind = str if each.name in moments else hint
+        fields.append((each.name, kind) if each.required else (each.name, kind, each.default))
+    return msgspec.defstruct(struct.__name__, fields, kw_only=True)
+
+
+def moment_fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The struct's own fields that hold timestamps."""
+
+    def is_moment(kind: msgspec.inspect.Type) -> bool:
+        if isinstance(kind, msgspec.inspect.Metadata):  # a description or an example
+            return is_moment(kind.type)
+        if isinstance(kind, msgspec.inspect.UnionType):
+            return any(is_moment(each) for each in kind.types)
+        return isinstance(kind, msgspec.inspect.DateTimeType)
+
+    described = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(struct))
+    return tuple(field.name for field in described.fields if is_moment(field.type))
+
+
+def check_moments(value: msgspec.Struct, fields: tuple[str, ...]) -> None:
+    """Raises InvalidRequest for a time that cannot be stored."""
+    for name in fields:
+        moment = getattr(value, name)
+        if isinstance(moment, datetime) and not _FIRST_MOMENT <= moment <= _LAST_MOMENT:
+            raise InvalidRequest(f"`{name}` is out of range.", param=name)
+
+
+def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> InvalidRequest:
+    """The contract's 400 for msgspec's error about a value of this struct."""
+    match = _VALIDATION.match(str(error))
+    reason = match["reason"] if match else str(error)
+    # A name that a client made up may itself end like a path.
+    path = ((match["path"] if match else None) or "")[:_REASON]
+    missing = _MISSING.match(reason)
+    if missing:
+        path = f"{path}.{missing['field']}" if path else missing["field"]
+        return InvalidRequest(f"`{path}` is required.", param=path, reason="required")
+    unknown = _UNKNOWN.match(reason)
+    if unknown:
+        name = unknown["field"][:_SHOWN]
+        path = f"{path}.{name}" if path else name
+        return InvalidRequest(f"`{path}` is not known here.", param=path, reason="unknown")
+    said = _in_words(reason, struct, path)
+    if said is not None:
+        return InvalidRequest(f"`{path}` {said}.", param=path, reason=said)
+    where = f"`{path}`" if path else "The body"
+    if len(reason) > _REASON:
+        reason = f"{reason[:_REASON]}…"
+    return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
+
+
+def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | None:
+    """What the field takes, for reasons that do not say it or only in a regular expression; else None."""
+    if reason.startswith("Invalid enum value"):
+        words = [f"`{word}`" for word in _words(struct, path)]
+        if words:
+            return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"
+    for begin, shape in _SHAPES.items():
+        if reason.startswith(begin):
+            return f"must be {shape}"
+    pattern = _CHARACTERS.match(reason)
+    return _of_characters(pattern) if pattern else None
+
+
+def _of_characters(pattern: re.Match[str]) -> str:
+    ahead = 1 if pattern["first"] else 0
+    many = " to ".join(str(int(each) + ahead) for each in pattern["many"].split(","))
+    said = f"must be {many} characters of {pattern['of']}"
+    return f"{said}, the first one of {pattern['first']}" if ahead else said
+
+
+def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
+    """The words that the field at this path takes; none when the field is not an enumeration."""
+    found = [_described(struct)]
+    for step in _STEP.findall(path):
+        found = [inner for each in found for inner in _inside(each, step)]
+    kinds = [each for kind in found for each in _plain_kinds(kind)]
+    return [
+        str(word) for each in kinds if isinstance(each, msgspec.inspect.LiteralType) for word in each.values
+    ]
+
+
+@cache
+def _described(struct: type[msgspec.Struct]) -> msgspec.inspect.Type:
+    """Cached, because it takes half a millisecond to make, and clients decide how often it is needed."""
+    return msgspec.inspect.type_info(struct)
+
+
+def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
+    """The kinds that the field of this name holds; for the step `[0]`, those of a list's items."""
+    for each in _plain_kinds(kind):
+        if isinstance(each, msgspec.inspect.StructType):
+            yield from (field.type for field in each.fields if field.encode_name == step)
+        elif isinstance(each, msgspec.inspect.ListType) and step.startswith("["):
+            yield each.item_type
+
+
+def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    """The kind without descriptions, and a union's members."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        yield from _plain_kinds(kind.type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for each in kind.types:
+            yield from _plain_kinds(each)
+    else:
+        yield kind
+
+
+def _check_text(body: bytes) -> None:
+    """Check all strings, also those of unknown fields, which decoding to a struct skips."""
+    if not body.isascii():
+        body.decode("utf-8")
+    if b"\\u" in body:
+        _refuse_nul(_decode_any(body), "")
+
+
+def _refuse_nul(value: object, path: str) -> None:
+    """Raises InvalidRequest for a NUL, which PostgreSQL's text cannot hold; `param` says where it was."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)
+    elif isinstance(value, dict):
+        for key, each in cast("dict[str, Any]", value).items():
+            _refuse_nul(key, path)
+            # Cut at every step: names within names would otherwise add up to hundreds of mebibytes.
+            _refuse_nul(each, (f"{path}.{key}" if path else key)[:_SHOWN])
+    elif isinstance(value, list):
+        for each in cast("list[Any]", value):
+            _refuse_nul(each, path)
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error).removeprefix("JSON is malformed: ")

@@ -1,0 +1,87 @@
+"""Pieces that the contract's structs share: checked types for bodies, and raw JSON out."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.input.text_lengths import utf16_units
+
+T = TypeVar("T")
+# A timestamp from a client: RFC 3339 with an offset; one without is refused.
+Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+# A JSON object of the client's own; its values are what JSON can hold.
+JsonObject: TypeAlias = dict[str, Any]
+Timestamp: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+        examples=["2026-01-15T12:00:00.000Z"],
+    ),
+]
+Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+# bigint columns, and integers every client language can hold.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_KEYS = 50
+MAX_METADATA_KEY_CHARACTERS = 64
+
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXPONENT = re.compile(rb"e[+-]?([0-9]+)")
+
+
+def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
+    """The JSON text to store for a client's metadata; None is `{}`.
+
+    Raises InvalidRequest when it has too many keys, a key that is too long, or is too large.
+    """
+    if not value:
+        return "{}"
+    if len(value) > MAX_METADATA_KEYS:
+        raise InvalidRequest(f"`{param}` may have at most {MAX_METADATA_KEYS} keys.", param=param)
+    if any(utf16_units(key) > MAX_METADATA_KEY_CHARACTERS for key in value):
+        raise InvalidRequest(
+            f"Keys of `{param}` may have at most {MAX_METADATA_KEY_CHARACTERS} characters.", param=param
+        )
+    return json_text(value, param=param, max_bytes=MAX_METADATA_BYTES)
+
+
+def json_text(value: object, *, param: str, max_bytes: int) -> str:
+    """The JSON text to store for a client's value.
+
+    Raises InvalidRequest when it takes more than `max_bytes`, or is nested too deeply.
+    """
+    try:
+        encoded = msgspec.json.encode(value)
+    except RecursionError as error:  # it was decoded at a shallower point of the stack
+        raise InvalidRequest(f"`{param}` is nested too deeply.", param=param) from error
+    if len(encoded) + _unfolded(encoded) > max_bytes:
+        raise InvalidRequest(f"`{param}` may take at most {max_bytes} bytes as JSON.", param=param)
+    return encoded.decode()
+
+
+def _unfolded(encoded: bytes) -> int:
+    """How many bytes longer the JSON comes back: jsonb writes `1e300` out with all its zeros."""
+    if b"e" not in encoded:
+        return 0
+    return sum(int(digits) for digits in _EXPONENT.findall(_JSON_STRING.sub(b"", encoded)))
+
+
+def raw(text: str | None) -> msgspec.Raw:
+    """A jsonb column's text as it goes out; None is `null`."""
+    return msgspec.Raw(b"null" if text is None else text.encode())
+
+
+def value_of(field: T | msgspec.UnsetType | None) -> T | None:
+    """The value that a PATCH gives a field; None also when it leaves the field out."""
+    return None if field is msgspec.UNSET else field
+
+
+def given(field: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
+    """Whether a PATCH names a field, and the value it gives: null clears, absent keeps."""
+    return field is not msgspec.UNSET, value_of(field)

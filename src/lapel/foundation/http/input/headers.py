@@ -1,0 +1,52 @@
+"""Checks of a request's headers that are the same for every operation."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from lapel.foundation.core.errors import InvalidRequest, UnsupportedMediaType
+
+_VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempotency-key"))
+
+
+def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raises InvalidRequest when a header that may stand once is repeated.
+
+    A proxy in front may have read the other value.
+    """
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in _ONCE and name in seen:
+            title = name.decode().title()
+            raise InvalidRequest(f"A request may have one `{title}` header.", param=title)
+        seen.add(name)
+
+
+def check_content_type(value: bytes | None) -> None:
+    """Raises UnsupportedMediaType for what is not JSON; a missing header is taken as JSON."""
+    if value is None:
+        return
+    media_type = value.partition(b";")[0].strip().lower()
+    if media_type != b"application/json" and not (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    ):
+        raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
+
+
+def check_version(value: bytes | None) -> None:
+    """Raises InvalidRequest unless a `Bota-Version` is a date."""
+    if value is not None and not is_date(value):
+        raise InvalidRequest("`Bota-Version` is a date: YYYY-MM-DD.", param="Bota-Version")
+
+
+def is_date(value: bytes) -> bool:
+    """Whether it is a day of the calendar, YYYY-MM-DD."""
+    if not _VERSION.match(value):
+        return False
+    try:
+        date.fromisoformat(value.decode())
+    except ValueError:
+        return False
+    return True

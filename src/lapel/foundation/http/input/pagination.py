@@ -1,0 +1,132 @@
+"""Lists: newest first by (`created_at`, id), a cursor that never skips or repeats.
+
+The cursor carries the full-precision time and the id of the last row shown; its checksum also covers the
+list's name, so that another list refuses it. The method is keyset pagination
+(https://use-the-index-luke.com/no-offset). SQL of every list:
+
+    WHERE world_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC
+    LIMIT $4 OFFSET $5
+
+with `window.before_time`, `window.before_id`, `window.fetch`, `window.offset`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from lapel.foundation.core.clock import EPOCH
+from lapel.foundation.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import asyncpg
+
+# Where a walk from the newest begins: a moment after every row, and an id after every id.
+BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
+# For the rows, of a page's 1 MiB of JSON; the rest is for the cursor and the other fields.
+PAGE_BYTES = 2**20 - 4096
+_ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
+
+T = TypeVar("T")
+
+
+Cursor = Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to skip; older clients use it.")]
+
+
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What every list takes."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page.")] = 20
+    cursor: Cursor = ""
+    offset: Offset = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which rows a page asks for; `fetch` is one more than it shows, to know of a next page."""
+
+    list_name: str
+    before_time: datetime
+    before_id: str
+    limit: int
+    offset: int
+
+    @property
+    def fetch(self) -> int:
+        """How many rows to read."""
+        return self.limit + 1
+
+
+def window(query: PageQuery, list_name: str) -> Window:
+    """What a query of a list asks for. Raises InvalidRequest for a cursor that this list did not make."""
+    if not query.cursor:
+        return Window(list_name, *BEFORE_ALL, query.limit, query.offset)
+    moment, row_id = _read_cursor(query.cursor, list_name)
+    return Window(list_name, moment, row_id, query.limit, query.offset)
+
+
+def page(
+    rows: Sequence[asyncpg.Record],
+    asked: Window,
+    build: Callable[[asyncpg.Record], T],
+    *,
+    cut: bool = False,
+) -> tuple[list[T], bool, str | None]:
+    """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`.
+
+    A page ends before the row with which its JSON would pass `PAGE_BYTES`, unless that is its first.
+    `cut`: more rows follow, though there are not so many as were asked for.
+    """
+    data: list[T] = []
+    left = PAGE_BYTES
+    for row in rows[: asked.limit]:
+        item = build(row)
+        left -= len(msgspec.json.encode(item)) + 1
+        if data and left < 0:
+            break
+        data.append(item)
+    has_more = cut or len(rows) > len(data)
+    last = rows[len(data) - 1] if has_more else None
+    cursor = _write_cursor(asked.list_name, last["created_at"], last["id"]) if last is not None else None
+    return data, has_more, cursor
+
+
+def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
+    """Opaque, printable, without spaces; carries a checksum so that a made-up one is refused."""
+    microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
+    text = f"{microseconds}.{row_id}"
+    return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")
+
+
+def _checksum(list_name: str, text: str) -> str:
+    return f"{crc32(f'{list_name}:{text}'.encode()):08x}"
+
+
+def _read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
+    refused = InvalidRequest(
+        "This cursor was not made by this list. Pass `next_cursor` of the page before, unchanged.",
+        param="cursor",
+    )
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        text, _, checksum = (
+            base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").rpartition(".")
+        )
+        if _checksum(list_name, text) != checksum:
+            raise refused
+        microseconds, _, row_id = text.partition(".")
+        # Clients can compute the checksum too, so check that the database is given an id.
+        if not _ROW_ID.match(row_id):
+            raise refused
+        return EPOCH + timedelta(microseconds=int(microseconds)), row_id
+    except (ValueError, binascii.Error, OverflowError) as error:
+        raise refused from error

@@ -1,0 +1,121 @@
+"""Answers that are large: made once there is room for them, sent in pieces, within a budget of bytes.
+
+A body counts from before it is made until its reader has taken it; a body that is made while it is sent
+counts for what is held of it at a time. While others wait for room, a reader that is slower than the least
+rate, or would take more than a minute for a body that was made whole, is cut off.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
+from lapel.foundation.core.asgi import HANG_UP, IS_GONE, ClientGone
+from lapel.foundation.core.errors import ApiError, Unavailable
+from lapel.settings import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from lapel.foundation.core.admission import Place
+    from lapel.foundation.core.asgi import Scope, Send
+    from lapel.foundation.http.responses import Body
+
+PIECE = 256 * 1024
+"""Bytes that are handed to the connection at once; a longer body is a large one."""
+
+IN_PIECES = 640 * 1024
+"""The size to give for an answer that is made in pieces."""
+
+_TOTAL = 128 * MIB
+_OF_ONE_WORLD = 64 * MIB
+# Three copies: the row as it came, as it is read, as it is encoded.
+_WHILE_MADE = 3
+_WITHIN_SECONDS = 60.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def is_large(body: Body) -> bool:
+    """Whether a body needs room to be sent."""
+    return not isinstance(body, bytes) or len(body) > PIECE
+
+
+def room_of(body: Body) -> int:
+    """The bytes that a body counts for."""
+    return len(body) if isinstance(body, bytes) else IN_PIECES * _WHILE_MADE
+
+
+class LargeAnswers:
+    """The room for large answers in this process."""
+
+    def __init__(self, *, least_rate: float = 64 * 1024, window: float = 5.0) -> None:
+        """`least_rate`: bytes a second; it is measured over `window` seconds, while others wait."""
+        self._least_rate = least_rate
+        self._admission = Admission(_TOTAL, _OF_ONE_WORLD, patience=window * 1.6, window=window)
+
+    @asynccontextmanager
+    async def room(self, scope: Scope, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
+        """Room for a body of about `size` bytes; for three times as many while it is not `made` yet.
+
+        Raises Unavailable when there is no room in time; ClientGone when the reader is too slow and its
+        connection was ended.
+        """
+        try:
+            async with self._admission.hold(world_id, size if made else size * _WHILE_MADE) as place:
+                yield place
+        except NoRoom:
+            raise Unavailable(
+                "Many large answers are being read at once. Repeat the request.", retry_after=2
+            ) from None
+        except TooSlow as error:
+            _log.warning("answer.cut_off", world_id=world_id, size=size)
+            _hang_up(scope)
+            raise ClientGone from error
+
+    async def send(self, scope: Scope, send: Send, body: Body, place: Place) -> None:
+        """Send a body in its room, no faster than it is read.
+
+        Raises ClientGone when the client has hung up, or an error broke the body off.
+        """
+        if not isinstance(body, bytes):
+            await self._send_pieces(scope, send, body, place)
+            return
+        self._admission.shrink(place, len(body))
+        taken = 0
+        place.least_rate = max(self._least_rate, len(body) / _WITHIN_SECONDS)
+        place.moved = lambda: taken
+        for start in range(0, len(body), PIECE):
+            piece = body[start : start + PIECE]
+            await send({"type": "http.response.body", "body": piece, "more_body": start + PIECE < len(body)})
+            taken = start
+
+    async def _send_pieces(self, scope: Scope, send: Send, body: AsyncGenerator[bytes], place: Place) -> None:
+        """Make and send one piece after the other, for as long as there is a reader."""
+        taken, sending = 0, False
+        place.least_rate = self._least_rate
+        place.moved = lambda: taken if sending else None  # the reader is not to blame while a piece is made
+        async with aclosing(body):
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+            try:
+                async for piece in body:
+                    if IS_GONE in scope and scope[IS_GONE]():
+                        raise ClientGone
+                    sending = True
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    taken, sending = taken + len(piece), False
+            except ApiError as error:  # too late to say so: the answer is left without its end
+                _log.warning("answer.broken_off", world_id=place.world_id, code=error.code)
+                _hang_up(scope)
+                raise ClientGone from error
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _hang_up(scope: Scope) -> None:
+    if HANG_UP in scope:
+        scope[HANG_UP]()

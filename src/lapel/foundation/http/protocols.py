@@ -1,0 +1,52 @@
+"""The interfaces of what the request path (`api.py`) is given to work with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.responses import Headers
+
+
+class Authenticate(Protocol):
+    """Knows tokens; see `authenticator.py`."""
+
+    async def __call__(self, header: bytes | None) -> Actor:
+        """The actor of an Authorization header.
+
+        Raises Unauthorized without a valid token, Unavailable when tokens cannot be looked up.
+        """
+        ...
+
+    def device_token(self, header: bytes | None) -> bytes | None:
+        """The hash of a device token that has the right shape, not looked up; None for anything else."""
+        ...
+
+
+class Limiter(Protocol):
+    """Counts requests; see `rate_limits.py`."""
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:
+        """Count a request; returns the headers to answer with. Raises RateLimitExceeded at a limit."""
+        ...
+
+    async def take_device(self, token_hash: bytes) -> Headers | None:
+        """The same by the hash of a device's token; None, and nothing counted, if the token is not known.
+
+        Raises RateLimitExceeded at a limit.
+        """
+        ...
+
+    def forget_device(self, token_hash: bytes) -> None:
+        """The token, which may have been valid, is refused: no longer count it for its device."""
+        ...
+
+
+class Observer(Protocol):
+    """Called for every answer: logs and metrics."""
+
+    def __call__(
+        self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
+    ) -> None: ...

@@ -1,0 +1,361 @@
+"""Rate limits that hold over all processes together without a database write per request.
+
+Each bucket is counted in fixed windows. A process takes a small **lease** out of the window's
+shared counter (one upsert) and spends it in memory. Nothing is ever leased twice, so a limit is
+never exceeded. What a process leases and does not spend is lost to the others until the window
+ends; a lease is therefore a twentieth of what this process itself spent in this window and the
+one before, so that over any number of processes at most a tenth of the limit can be lost.
+
+There are many devices, and each calls about once a minute: a lease for each call would be a write for each
+call. So a process lets a device spend a twentieth of its limit before it takes the first lease, which then
+includes what was spent. Each further process that a device reaches may let a twentieth more through.
+
+All tokens of a device share its bucket. The process remembers which device a valid token belongs to; a token
+that it does not know has no bucket, and no row.
+
+When the shared counter cannot be reached in time, requests pass uncounted, and
+`lapel_rate_limit_unreachable_total` counts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+import structlog
+from prometheus_client import Counter
+
+from lapel.foundation.core.errors import RateLimitExceeded, Unavailable
+from lapel.foundation.database.pool import DATABASE_AWAY, Database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.responses import Headers
+    from lapel.foundation.ports import Kit
+    from lapel.settings import Settings
+
+PATIENCE_SECONDS = 0.05
+_REST_SECONDS = 1.0  # after a failure, before the counter is asked again
+_LEASE_SHARE = 20
+_CREDIT_SHARE = 20
+_CAPACITY = 20_000
+_FORGET_SECONDS = 120
+
+# `used` may end above the limit; the last lease grants only what was left of the limit.
+LEASE = """
+INSERT INTO rate_windows AS w (bucket, window_start, used) VALUES ($1, $2, $3)
+ON CONFLICT (bucket, window_start) DO UPDATE SET used = w.used + $3 WHERE w.used < $4
+RETURNING used
+"""
+FORGET = "DELETE FROM rate_windows WHERE window_start < $1"
+
+UNREACHABLE = Counter(
+    "lapel_rate_limit_unreachable_total",
+    "Requests that passed uncounted because the rate counter did not answer in time.",
+)
+REFUSED = Counter("lapel_rate_limit_refused_total", "Requests refused with 429.", ["limit"])
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+# World, owner (a device; '' for the project) and kind of the buckets that a request draws on.
+_Drawn: TypeAlias = "tuple[int, str, str | None]"
+
+
+class Unlimited:
+    """No limits, no headers: the embedded single-machine mode."""
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:  # noqa: ARG002 - Limiter's shape
+        """Let everything pass."""
+        return ()
+
+    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - Limiter's shape
+        """Let everything pass."""
+        return ()
+
+    def forget_device(self, token_hash: bytes) -> None:
+        """There is nothing to forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """`limit` requests per `seconds`; the first `credit` of them pass without a lease.
+
+    `name` stands in bucket keys and metrics; `shown` is the limit as a header's value.
+    """
+
+    name: str
+    limit: int
+    seconds: int
+    credit: int = 0
+    shown: bytes = b""
+
+
+class _Bucket:
+    """One rule for one owner, as far as this process knows."""
+
+    __slots__ = (
+        "exhausted",
+        "key",
+        "known",
+        "left",
+        "owed",
+        "previous",
+        "reset",
+        "rule",
+        "spent",
+        "task",
+        "waiting",
+        "window",
+    )
+
+    def __init__(self, rule: _Rule, key: str) -> None:
+        self.rule = rule
+        self.key = key
+        self.window = 0  # Unix seconds of its start
+        self.reset = 0  # and of its end
+        self.left = 0  # leased and not spent yet
+        self.owed = 0  # in `left`, or spent, without a lease
+        self.spent = 0  # spent here in this window
+        self.previous = 0  # spent here in the window before
+        self.known = 0  # leased by all processes, as of the last lease
+        self.exhausted = False
+        self.waiting = 0
+        self.task: asyncio.Task[bool] | None = None
+
+    def roll(self, window: int) -> None:
+        """Begin another window."""
+        self.previous = self.spent if window == self.window + self.rule.seconds else 0
+        self.window = window
+        self.reset = window + self.rule.seconds
+        self.left = self.owed = self.rule.credit
+        self.spent = self.known = 0
+        self.exhausted = False
+
+    @property
+    def remaining(self) -> int:
+        """What is left of the limit, as far as this process knows."""
+        return max(0, self.rule.limit - self.known - self.owed) + self.left
+
+
+class RateLimiter:
+    """The limits of contract section 6, counted by this process and the others together."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Clock, *, patience: float) -> None:
+        """`patience`: how many seconds a request waits for the counter before it passes uncounted."""
+        self._database = database
+        self._clock = clock
+        self._patience = patience
+        usual = (
+            _Rule("second", settings.rate_per_second, 1),
+            _Rule("minute", settings.rate_per_minute, 60),
+        )
+        more = {
+            None: (),
+            "upload_url": (_Rule("upload_url", settings.upload_urls_per_minute, 60),),
+            "transcription": (_Rule("transcription", settings.transcriptions_per_minute, 60),),
+        }
+        self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
+        limit = settings.device_per_minute
+        self._device = _active(_Rule("device", limit, 60, credit=limit // _CREDIT_SHARE))
+        # Two generations: a bucket that is not used during a whole one is forgotten.
+        self._buckets: dict[str, _Bucket] = {}
+        self._older: dict[str, _Bucket] = {}
+        # The buckets of one request, found with one look-up; all are of the present generation.
+        self._groups: dict[_Drawn, list[_Bucket]] = {}
+        # By the hash of a valid token: what its device draws on.
+        self._devices: dict[bytes, _Drawn] = {}
+        self._turned = 0
+        self._swept = 0
+        self._rest_until = 0.0
+
+    async def take(self, actor: Actor, operation: Operation) -> Headers:
+        """Count one request; returns the headers of its tightest bucket.
+
+        Raises RateLimitExceeded when one of its buckets is exhausted.
+        """
+        if actor.kind != "device":
+            # A project's keys, upload tokens and end-user tokens share the project's buckets.
+            return await self._take((actor.world_id, "", operation.bucket))
+        drawn = (actor.world_id, actor.id, None)
+        if len(self._devices) >= _CAPACITY:
+            self._devices.clear()
+        self._devices[actor.token_hash] = drawn
+        return await self._take(drawn)
+
+    async def take_device(self, token_hash: bytes) -> Headers | None:
+        """`take` by the hash of a device's token; None, and nothing counted, if the token is not known.
+
+        Raises RateLimitExceeded as `take` does.
+        """
+        drawn = self._devices.get(token_hash)
+        return None if drawn is None else await self._take(drawn)
+
+    def forget_device(self, token_hash: bytes) -> None:
+        """Forget a token that is refused by now: it no longer takes from the device's bucket."""
+        self._devices.pop(token_hash, None)
+
+    async def _take(self, drawn: _Drawn) -> Headers:
+        buckets = self._buckets_of(drawn)
+        for bucket in buckets:
+            if bucket.left < 1:
+                found = await self._fill(drawn)
+                if found is None:
+                    UNREACHABLE.inc()
+                    return ()
+                buckets = found
+                break
+        for bucket in buckets:
+            bucket.left -= 1
+            bucket.spent += 1
+        return _headers(buckets)
+
+    def _buckets_of(self, drawn: _Drawn) -> list[_Bucket]:
+        """The buckets that a request draws on, in the present window."""
+        now = int(self._clock.now().timestamp())
+        if not 0 <= now - self._turned < _FORGET_SECONDS:
+            self._turn(now)
+        found = self._groups.get(drawn)
+        if found is None:
+            if len(self._buckets) >= _CAPACITY:
+                self._turn(now)
+            found = self._group(drawn)
+        for bucket in found:
+            if not bucket.window <= now < bucket.reset:
+                bucket.roll(now - now % bucket.rule.seconds)
+        return found
+
+    def _turn(self, now: int) -> None:
+        """Begin a generation; forget the buckets that were not used during the whole last one."""
+        self._older, self._buckets, self._turned = self._buckets, {}, now
+        self._groups = {}
+
+    def _group(self, drawn: _Drawn) -> list[_Bucket]:
+        world_id, owner, kind = drawn
+        rules = self._device if owner else self._project[kind]
+        found: list[_Bucket] = []
+        for rule in rules:
+            key = f"{rule.name}:{world_id}:{owner}"
+            bucket = self._buckets.get(key) or self._older.pop(key, None) or _Bucket(rule, key)
+            self._buckets[key] = bucket
+            found.append(bucket)
+        self._groups[drawn] = found
+        return found
+
+    async def _fill(self, drawn: _Drawn) -> list[_Bucket] | None:
+        """Lease until every bucket has something left; None when the counter is out of reach.
+
+        Raises RateLimitExceeded when a bucket is exhausted.
+        """
+        while True:
+            buckets = self._buckets_of(drawn)
+            empty = next((each for each in buckets if each.left < 1), None)
+            if empty is None:
+                return buckets
+            if empty.exhausted:
+                raise self._refusal(empty)
+            if not await self._lease(empty):
+                return None
+
+    async def _lease(self, bucket: _Bucket) -> bool:
+        """Wait for the bucket's next lease, for which only one request is under way at a time.
+
+        False when the counter is out of reach.
+        """
+        if time.monotonic() < self._rest_until:
+            return False
+        bucket.waiting += 1
+        try:
+            if bucket.task is None:
+                bucket.task = asyncio.create_task(self._ask(bucket), name="rate-lease")
+            task = bucket.task
+            await asyncio.wait((task,), timeout=self._patience)
+        finally:
+            bucket.waiting -= 1
+        if not task.done():
+            self._rest_until = time.monotonic() + _REST_SECONDS
+            return False
+        return task.result()
+
+    async def _ask(self, bucket: _Bucket) -> bool:
+        rule, window, owed = bucket.rule, bucket.window, bucket.owed
+        size = max(1, bucket.waiting, (bucket.spent + bucket.previous) // _LEASE_SHARE)
+        try:
+            async with self._database.acquire() as connection:
+                asked = (bucket.key, window, owed + size, rule.limit)
+                used: int | None = await connection.fetchval(LEASE, *asked)
+                if not 0 <= window - self._swept < _FORGET_SECONDS:
+                    self._swept = window
+                    await connection.execute(FORGET, window - _FORGET_SECONDS)
+        except (Unavailable, *DATABASE_AWAY, asyncpg.PostgresError) as error:
+            _log.warning("rate_limit.unreachable", error=type(error).__name__)
+            self._rest_until = time.monotonic() + _REST_SECONDS
+            return False
+        finally:
+            bucket.task = None
+        self._rest_until = 0.0  # the counter answers, even if late
+        if window != bucket.window:
+            return True  # too late for that window; waiting requests ask again
+        if used is None:
+            bucket.exhausted, bucket.known = True, rule.limit
+        else:
+            bucket.known, bucket.owed = used, 0
+            bucket.left += max(0, min(size, rule.limit - (used - size)))
+        return True
+
+    def _refusal(self, bucket: _Bucket) -> RateLimitExceeded:
+        REFUSED.labels(bucket.rule.name).inc()
+        wait = max(1, math.ceil(bucket.reset - self._clock.now().timestamp()))
+        described = f"{bucket.rule.limit} per {'second' if bucket.rule.seconds == 1 else 'minute'}"
+        headers = [(name.decode(), value.decode()) for name, value in _headers([bucket])]
+        return RateLimitExceeded(
+            f"Too many requests: the limit here is {described}. Repeat this in {wait} s.",
+            headers=(("Retry-After", str(wait)), *headers),
+        )
+
+
+@asynccontextmanager
+async def open_limiter(kit: Kit) -> AsyncGenerator[RateLimiter | Unlimited]:
+    """The limiter that the settings ask for.
+
+    The counter has connections of its own, because it must not queue behind the requests that it
+    holds back. Raises what `Database.open` raises when the database is away.
+    """
+    if not kit.settings.rate_limits_on:
+        yield Unlimited()
+        return
+    database = Database(kit.database.dsn, min_size=1, max_size=2)
+    await database.open()
+    try:
+        yield RateLimiter(kit.settings, database, kit.clock, patience=PATIENCE_SECONDS)
+    finally:
+        await database.close()
+
+
+def _active(*rules: _Rule) -> tuple[_Rule, ...]:
+    return tuple(replace(rule, shown=b"%d" % rule.limit) for rule in rules if rule.limit > 0)
+
+
+def _headers(buckets: list[_Bucket]) -> Headers:
+    """The headers of the bucket with the least left; the reset is in Unix seconds."""
+    if not buckets:
+        return ()
+    tightest = buckets[0]
+    remaining = tightest.remaining
+    for bucket in buckets[1:]:
+        if bucket.remaining < remaining:
+            tightest, remaining = bucket, bucket.remaining
+    return (
+        (b"x-ratelimit-limit", tightest.rule.shown),
+        (b"x-ratelimit-remaining", b"%d" % remaining),
+        (b"x-ratelimit-reset", b"%d" % tightest.reset),
+    )

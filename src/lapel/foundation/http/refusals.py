@@ -1,0 +1,38 @@
+"""Turns any exception into the error that a client gets."""
+
+from __future__ import annotations
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.errors import ApiError, InternalError, Unavailable
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.storage.errors import StoreUnavailable
+
+AGAIN = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+"""Run once more: a schema change under a cached statement, or a deadlock that PostgreSQL broke."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def classify(error: Exception) -> ApiError:
+    """The error that a client gets for any exception; a bug of ours is logged."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StoreUnavailable):
+        _log.warning("store.away", error=str(error))
+        return Unavailable("The object store does not answer. Repeat the request.", retry_after=2)
+    if isinstance(error, DATABASE_AWAY):
+        _log.warning("database.away", error=type(error).__name__)
+        return Unavailable("The database went away. Repeat the request.")
+    if isinstance(error, (*AGAIN, asyncpg.LockNotAvailableError)):
+        return Unavailable("Another request changed the same at the same moment. Repeat the request.")
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        _log.error("database.full", error=str(error))
+        return Unavailable("The database has no room. Repeat the request later.", retry_after=60)
+    _log.error("request.failed", exc_info=error)
+    return InternalError("Something went wrong on our side. The request id finds it in the server's log.")

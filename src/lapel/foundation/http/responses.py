@@ -1,0 +1,116 @@
+"""Turns a handler's answer, or a refusal, into status, headers and bytes (problem details: RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from lapel.foundation.core.errors import ApiError, Detail
+from lapel.foundation.http.operations import Operation, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+Body: TypeAlias = "bytes | AsyncGenerator[bytes]"
+
+_TYPES: dict[str, Headers] = {
+    "json": ((b"content-type", b"application/json"),),
+    "empty": (),
+    "file": ((b"x-content-type-options", b"nosniff"),),
+    "text": ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),),
+    "html": (
+        (b"content-type", b"text/html; charset=utf-8"),
+        (
+            b"content-security-policy",
+            b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+        ),
+        (b"x-content-type-options", b"nosniff"),
+    ),
+}
+_PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
+_encode = msgspec.json.Encoder().encode
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong, for programs (`code`, `param`) and for people (`message`)."""
+
+    code: str
+    message: str
+    request_id: str
+    param: str | None = None
+    details: tuple[Detail, ...] = ()
+    resource_id: str | None = None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """The body of every refusal."""
+
+    error: ErrorBody
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same facts as RFC 9457 wants them."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    param: str | None = None
+    details: tuple[Detail, ...] = ()
+    resource_id: str | None = None
+
+
+def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, bytes]:
+    """Status, headers (Content-Type and the handler's own) and body of a handler's answer.
+
+    Raises TypeError for an answer in pieces.
+    """
+    status, headers, body = encode_any(operation, answer)
+    if not isinstance(body, bytes):
+        raise TypeError(f"{operation.name} may not answer in pieces")
+    return status, headers, body
+
+
+def encode_any(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, Body]:
+    """The same for an answer that may be in pieces."""
+    if isinstance(answer, Reply):
+        own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)
+        body = answer.body
+        content = _content(body) if body is None or isinstance(body, msgspec.Struct) else body
+        return answer.status or operation.status, (*_TYPES[operation.answer], *own), content
+    return operation.status, _TYPES[operation.answer], _content(answer)
+
+
+def _content(body: msgspec.Struct | None) -> bytes:
+    return b"" if body is None else _encode(body)
+
+
+def problem(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the client asked for `application/problem+json`."""
+    return b"application/problem+json" in headers.get(b"accept", b"")
+
+
+def refuse(error: ApiError, request_id: str, as_problem: bool) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a refusal."""
+    own = tuple((name.lower().encode(), value.encode()) for name, value in error.headers)
+    if as_problem:
+        body: msgspec.Struct = Problem(
+            type="about:blank",
+            title=error.code.replace("_", " ").capitalize(),
+            status=error.status,
+            detail=error.message,
+            code=error.code,
+            request_id=request_id,
+            param=error.param,
+            details=error.details,
+            resource_id=error.resource_id,
+        )
+        return error.status, (*_PROBLEM, *own), _encode(body)
+    body = ErrorEnvelope(
+        ErrorBody(error.code, error.message, request_id, error.param, error.details, error.resource_id)
+    )
+    return error.status, (*_TYPES["json"], *own), _encode(body)

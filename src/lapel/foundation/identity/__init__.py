@@ -1,0 +1,1 @@
+"""Tokens, sealing, signing, and who is calling."""

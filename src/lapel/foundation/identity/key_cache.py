@@ -1,0 +1,233 @@
+"""The cache of keys, and revocation that holds on every process at once.
+
+A process may use a cached key only while its LISTEN connection is confirmed, and for
+`CACHE_SECONDS` at most. The answer to a revocation waits until every caching process has confirmed
+that it dropped the key, or until all earlier entries have expired, whichever is first.
+
+Keys are announced by their ids and not by their hashes, because a hash depends on the secret: while
+`LAPEL_SECRET` is rotated, the stored hash and the hashes that processes look up may all differ.
+
+Source: PostgreSQL's documentation of LISTEN and NOTIFY.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import DATABASE_AWAY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection, Database
+
+CACHE_SECONDS = 3.0
+_CAPACITY = 10_000
+# Older versions announce hashes on another channel. We do not confirm those, so they wait until all entries
+# have expired.
+_REVOKED = "lapel_revoked_keys"
+_CONFIRMED = "lapel_revocation_confirmed"
+_SEEN_EVERY_SECONDS = 10.0
+_FORGOTTEN_AFTER = timedelta(minutes=1)
+
+# By the database's clock, because the machines' clocks may differ by more than a process may be silent.
+SEEN = """
+INSERT INTO key_caches (process_id, seen_at) VALUES ($1, now())
+ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+GONE = "DELETE FROM key_caches WHERE process_id = $1 OR seen_at < now() - $2::interval"
+ALIVE = "SELECT process_id FROM key_caches WHERE seen_at >= now() - $1::interval"
+NOTIFY = "SELECT pg_notify($1, $2)"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class KeyCache:
+    """Actors by the hash of their key under this process's present secret."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, tuple[Actor, float]] = {}
+        self._hashes: dict[str, bytes] = {}  # by key id: under one secret a key has one
+        self.confirmed = False
+
+    def get(self, token_hash: bytes) -> Actor | None:
+        """The actor, if it was read less than `CACHE_SECONDS` ago and LISTEN stands."""
+        if not self.confirmed:
+            return None
+        entry = self._entries.get(token_hash)
+        if entry is None or entry[1] < time.monotonic():
+            return None
+        return entry[0]
+
+    def put(self, token_hash: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
+        """Keep what was read at `read_at` (monotonic seconds, taken **before** the read).
+
+        `lives`: seconds until the key expires; kept for `CACHE_SECONDS` at most.
+        """
+        if len(self._entries) >= _CAPACITY:
+            self.clear()
+        self._entries[token_hash] = (actor, read_at + min(lives, CACHE_SECONDS))
+        self._hashes[actor.id] = token_hash
+
+    def drop(self, key_id: str) -> None:
+        """Forget one key."""
+        token_hash = self._hashes.pop(key_id, None)
+        if token_hash is not None:
+            self._entries.pop(token_hash, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._entries.clear()
+        self._hashes.clear()
+
+
+class Revocations:
+    """Tells every caching process of revoked keys, and listens for what others revoke."""
+
+    def __init__(self, database: Database, *, listen_dsn: str | None = None) -> None:
+        self.cache = KeyCache()
+        self._database = database
+        self._listen_dsn = listen_dsn or database.dsn
+        self._process = secrets.token_hex(8)
+        self._waiting: dict[str, set[str]] = {}
+        self._changed = asyncio.Event()
+        # A read that began before a revocation may not be cached after it.
+        self.generation = 0
+        self._task: asyncio.Task[None] | None = None
+        self._confirming: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen; until LISTEN stands the cache is empty and bypassed."""
+        self._task = asyncio.create_task(self._listen_for_ever(), name="revocations")
+
+    async def stop(self) -> None:
+        """Stop listening and leave the list of caching processes."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+        self._lost()
+
+    async def announce(self, key_ids: Sequence[str]) -> None:
+        """Call after the revoking transaction committed; returns when no process uses the keys.
+
+        Raises Unavailable when the database is away; other processes then stop using the keys within
+        `CACHE_SECONDS`.
+        """
+        if not key_ids:
+            return
+        deadline = time.monotonic() + CACHE_SECONDS
+        for each in key_ids:
+            self._drop(each)
+        if not self.cache.confirmed:  # no confirmation can reach us: wait until all entries have expired
+            await self._notify_best(key_ids, "")
+            await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+            return
+        name = secrets.token_hex(8)
+        try:
+            await self._ask_others(key_ids, name, deadline)
+        finally:
+            self._waiting.pop(name, None)
+
+    async def _ask_others(self, key_ids: Sequence[str], name: str, deadline: float) -> None:
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(ALIVE, _FORGOTTEN_AFTER)
+        self._waiting[name] = {row["process_id"] for row in rows} - {self._process}
+        await self._notify_best(key_ids, name)
+        while self._waiting[name] and time.monotonic() < deadline:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), max(0.001, deadline - time.monotonic()))
+
+    async def _notify_best(self, key_ids: Sequence[str], name: str) -> None:
+        async with self._database.acquire() as connection:
+            # A notification holds 8,000 bytes: 100 ids of at most 68 characters fit.
+            for at in range(0, len(key_ids), 100):
+                last = at + 100 >= len(key_ids)
+                await connection.execute(
+                    NOTIFY, _REVOKED, f"{name if last else ''}:{','.join(key_ids[at : at + 100])}"
+                )
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except DATABASE_AWAY as error:
+                _log.warning("revocations.listen_lost", error=type(error).__name__)
+            except asyncpg.PostgresError as error:
+                _log.warning("revocations.listen_failed", error=str(error))
+            finally:
+                self._lost()
+            await asyncio.sleep(0.2)
+
+    async def _listen_once(self) -> None:
+        """Use one connection until it ends: listen, enable the cache, then report regularly as alive."""
+        connection: Connection = await asyncpg.connect(self._listen_dsn, timeout=5, command_timeout=5)
+        ended = asyncio.Event()
+        try:
+            connection.add_termination_listener(lambda _: self._ended(ended))
+            await connection.execute(SEEN, self._process)
+            await connection.add_listener(_REVOKED, self._on_revoked)
+            await connection.add_listener(_CONFIRMED, self._on_confirmed)
+            # A key that was read before we listened may have been revoked meanwhile, so it is not kept.
+            self.generation += 1
+            self.cache.clear()
+            self.cache.confirmed = True
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), _SEEN_EVERY_SECONDS)
+                if not ended.is_set():
+                    await connection.execute(SEEN, self._process)
+        finally:
+            self._lost()
+            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
+                if not connection.is_closed():
+                    await connection.execute(GONE, self._process, _FORGOTTEN_AFTER)
+                await connection.close(timeout=1)
+
+    def _ended(self, ended: asyncio.Event) -> None:
+        self._lost()
+        ended.set()
+
+    def _lost(self) -> None:
+        self.cache.confirmed = False
+        self.cache.clear()
+        self.generation += 1
+
+    def _drop(self, key_id: str) -> None:
+        self.generation += 1
+        self.cache.drop(key_id)
+
+    def _on_revoked(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        name, _, key_ids = str(payload).partition(":")
+        for each in key_ids.split(","):
+            self._drop(each)
+        if name:
+            task = asyncio.create_task(self._confirm(name))
+            self._confirming.add(task)
+            task.add_done_callback(self._confirming.discard)
+
+    async def _confirm(self, name: str) -> None:
+        # Without the confirmation the revoking request waits until our entries have expired: still right.
+        with contextlib.suppress(Unavailable):
+            async with self._database.acquire() as connection:
+                await connection.execute(NOTIFY, _CONFIRMED, f"{name}:{self._process}")
+
+    def _on_confirmed(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        name, _, process = str(payload).partition(":")
+        waiting = self._waiting.get(name)
+        if waiting is not None:
+            waiting.discard(process)
+            self._changed.set()

@@ -1,0 +1,74 @@
+"""Sealing: data that the server must be able to read again is stored encrypted, with AES-256-GCM.
+
+One secret (`LAPEL_SECRET`) feeds everything: HKDF (RFC 5869) derives the token pepper and the sealing
+key from it. While the secret is rotated, the previous one still opens and still finds tokens.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from lapel.foundation.identity.tokens import TokenHasher
+
+_VERSION = b"\x01"
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+
+
+class SealBroken(Exception):
+    """Sealed bytes that no known key opens: another secret, another context, or damage."""
+
+
+def derive(secret: str, purpose: str) -> bytes:
+    """32 bytes of key for one purpose."""
+    return HKDF(algorithm=SHA256(), length=32, salt=b"lapel", info=purpose.encode()).derive(secret.encode())
+
+
+def secret_id(secret: str) -> str:
+    """A name of the secret, 16 hexadecimal digits, which reveals nothing of it."""
+    return derive(secret, "secret-id")[:8].hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Seals under the present key, opens under the present or the previous one."""
+
+    keys: tuple[bytes, ...]
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        """Version, nonce, ciphertext and tag. `context` is bound, not stored: opening needs the same."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _VERSION + nonce + AESGCM(self.keys[0]).encrypt(nonce, plain, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """The plain bytes. Raises SealBroken when no key opens them with this context."""
+        if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_BYTES + _TAG_BYTES:
+            raise SealBroken
+        nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        for key in self.keys:
+            try:
+                return AESGCM(key).decrypt(nonce, body, context)
+            except InvalidTag:
+                continue
+        raise SealBroken
+
+
+def token_hasher(secret: str, previous: str | None) -> TokenHasher:
+    """The hasher that this secret (and the one before) gives."""
+    return TokenHasher(
+        derive(secret, "token-pepper"),
+        derive(previous, "token-pepper") if previous else None,
+        secret_id(secret),
+    )
+
+
+def sealer(secret: str, previous: str | None) -> Sealer:
+    """The sealer that this secret (and the one before) gives."""
+    secrets_in_order = [secret, previous] if previous else [secret]
+    return Sealer(tuple(derive(each, "seal") for each in secrets_in_order))

@@ -1,0 +1,76 @@
+"""Requests with a bad token, counted per client address in memory: a bad token causes no write.
+
+The count refuses nothing. Many clients may share an address (NAT, a proxy), and a good token among them must
+pass; a bad one is 401 however often it comes. An address that sends many bad tokens loses a shortcut: the
+server looks its tokens up before it does anything else for them.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.asgi import Scope
+    from lapel.foundation.core.clock import Clock
+
+# Bad tokens of one address in one minute, before the address counts as suspicious.
+TOLERATED = 100
+_CAPACITY = 10_000
+_LONGEST_NAME = 64
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Strangers:
+    """Counts of this minute and the one before; each holds `_CAPACITY` addresses at most."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._minute = 0
+        self._counts: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def note(self, scope: Scope) -> None:
+        """The request's token was refused."""
+        self._turn()
+        address = _address(scope)
+        if address not in self._counts and len(self._counts) >= _CAPACITY:
+            return
+        count = self._counts[address] = self._counts.get(address, 0) + 1
+        if count == TOLERATED + 1:
+            _log.warning("auth.many_bad_tokens", address=address, in_a_minute=count)
+
+    def suspects(self, scope: Scope) -> bool:
+        """Whether the request's address sent too many bad tokens, in this minute or the one before."""
+        self._turn()
+        if not self._counts and not self._before:
+            return False
+        address = _address(scope)
+        return max(self._counts.get(address, 0), self._before.get(address, 0)) > TOLERATED
+
+    def _turn(self) -> None:
+        minute = int(self._clock.now().timestamp()) // 60
+        if minute != self._minute:
+            self._before = self._counts if minute == self._minute + 1 else {}
+            self._counts, self._minute = {}, minute
+
+
+def _address(scope: Scope) -> str:
+    """What counts as one address: an IPv4 address, or the network of 64 bits of an IPv6 address.
+
+    The server has put the client of a proxy on this machine in the proxy's place.
+    """
+    client = scope.get("client")
+    if client is None:  # a Unix socket
+        return ""
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return str(client[0])[:_LONGEST_NAME]
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(IPv6Address(int(address) >> 64 << 64)) if mapped is None else str(mapped)
+    return str(address)

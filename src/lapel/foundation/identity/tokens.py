@@ -1,0 +1,72 @@
+"""Bearer tokens: `prefix_` + 32 random base-62 characters + 6 of CRC32.
+
+The checksum lets a mistyped or invented token be refused without a query. What is stored is
+HMAC-SHA256 under a pepper: the tokens are random, so a slow hash would only cost time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+from zlib import crc32
+
+from lapel.foundation.core.base62 import ALPHABET, encode
+
+TokenPrefix = Literal["sk_live", "sk_test", "rk_live", "rk_test", "dtok", "up", "eut"]
+PREFIXES: tuple[TokenPrefix, ...] = ("sk_live", "sk_test", "rk_live", "rk_test", "dtok", "up", "eut")
+
+_RANDOM_CHARACTERS = 32
+_CHECKSUM_CHARACTERS = 6
+
+
+def new_token(prefix: TokenPrefix) -> str:
+    """A fresh token of 190 random bits."""
+    body = "".join(secrets.choice(ALPHABET) for _ in range(_RANDOM_CHARACTERS))
+    return f"{prefix}_{body}{_checksum(prefix, body)}"
+
+
+def token_prefix(token: str) -> TokenPrefix | None:
+    """The prefix of a token whose shape and checksum are right; None for anything else."""
+    prefix, _, tail = token.rpartition("_")
+    if len(tail) != _RANDOM_CHARACTERS + _CHECKSUM_CHARACTERS or not tail.isascii():
+        return None
+    for known in PREFIXES:
+        if prefix == known:
+            body = tail[:_RANDOM_CHARACTERS]
+            return known if _checksum(known, body) == tail[_RANDOM_CHARACTERS:] else None
+    return None
+
+
+def hint(token: str) -> str:
+    """What may be shown of a token later: its prefix and its last four characters."""
+    return f"{token.rpartition('_')[0]}_…{token[-4:]}"
+
+
+def _checksum(prefix: str, body: str) -> str:
+    return encode(crc32(f"{prefix}_{body}".encode()), _CHECKSUM_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHasher:
+    """Keyed hashes of tokens: the present pepper, and the one before while a rotation lasts.
+
+    `secret_id` names the secret that the present pepper comes from; it is stored beside each hash.
+    """
+
+    pepper: bytes
+    previous: bytes | None = None
+    secret_id: str = ""
+
+    def hash(self, token: str) -> bytes:
+        """32 bytes, under the present pepper: what is stored."""
+        return hmac.digest(self.pepper, token.encode(), hashlib.sha256)
+
+    def candidates(self, token: str) -> list[bytes]:
+        """What to look a token up by: under the present pepper, then under the previous one."""
+        hashes = [self.hash(token)]
+        if self.previous is not None:
+            hashes.append(hmac.digest(self.previous, token.encode(), hashlib.sha256))
+        return hashes

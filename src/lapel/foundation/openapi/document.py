@@ -1,0 +1,353 @@
+"""The OpenAPI 3.1 document, from the list of operations and nothing else.
+
+It lists every status and every error code that an operation can answer with, and no other. The tests check
+each answer of each test against it.
+
+Source: OpenAPI Specification 3.1.0.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from lapel import __version__
+from lapel.foundation.core.errors import (
+    ApiError,
+    Forbidden,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RateLimitExceeded,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from lapel.foundation.http.operations import NoBody, NoQuery, Operation
+from lapel.foundation.http.responses import ErrorEnvelope, Problem
+from lapel.foundation.openapi.schemas import Schema, Schemas, example_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DESCRIPTION = """\
+The cloud behind devices that record conversations: it takes audio in, never loses what it
+accepted, and hands it back through short-lived signed links.
+
+Every answer carries `X-Request-Id`. Unknown fields of a body are ignored, wrong types are 400.
+With `Accept: application/problem+json` errors come as RFC 9457 describes them.
+"""
+
+# Path parameters and the prefix of the ids they take.
+_PREFIXES = {
+    "end_user_id": "eu",
+    "device_id": "dev",
+    "recording_id": "rec",
+    "media_id": "med",
+    "key_id": "key",
+    "erasure_id": "era",
+    "project_id": "proj",
+    "command_id": "cmd",
+    "release_id": "fw",
+    "rollout_id": "rol",
+    "transcription_id": "txn",
+    "summary_id": "sum",
+    "webhook_id": "wh",
+}
+_ANY_ID = "^[A-Za-z0-9_]{1,128}$"
+
+_CALLERS = {
+    "key": ("key", "A secret key (`sk_live_`, `sk_test_`) or a restricted one (`rk_live_`, `rk_test_`)."),
+    "device": ("deviceToken", "A device's token (`dtok_`), given when the device is bound."),
+    "upload": ("uploadToken", "A token for one recording's upload (`up_`), good for 24 hours."),
+    "end_user": ("endUserToken", "An end user's token (`eut_`): one person's own data, read-only."),
+}
+
+_PARAMETERS: dict[str, Schema] = {
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Makes repeating this request safe for 24 hours: the first answer is given again.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$", "examples": ["order-66"]},
+    },
+    "Version": {
+        "name": "Bota-Version",
+        "in": "header",
+        "description": "The date of the API that the client was written for; echoed.",
+        "schema": {"type": "string", "format": "date", "examples": ["2026-01-15"]},
+    },
+}
+
+_WHOLE: Schema = {"type": "integer", "minimum": 0}
+_HEADERS: dict[str, Schema] = {
+    "X-Request-Id": {
+        "description": "This request's id; the server's log knows it.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^req_[A-Za-z0-9]{1,64}$"},
+    },
+    "X-RateLimit-Limit": {"description": "The tightest limit, when limits are on.", "schema": _WHOLE},
+    "X-RateLimit-Remaining": {"description": "What is left of it.", "schema": _WHOLE},
+    "X-RateLimit-Reset": {"description": "When it starts anew, Unix seconds.", "schema": _WHOLE},
+    "Retry-After": {
+        "description": "Seconds to wait before repeating the request.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "WWW-Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"const": "Bearer"}},
+    "Content-Disposition": {
+        "description": "The name to save the file under.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^attachment; filename="},
+    },
+    "Idempotent-Replayed": {
+        "description": "Present when this is the stored answer to an earlier request.",
+        "schema": {"const": "true"},
+    },
+}
+_LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_WAITS = frozenset({409, 425, 429, 503})
+_MEDIA_TYPES = {"json": "application/json", "text": "text/plain", "html": "text/html"}
+
+
+def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
+    """The document, as JSON-able objects."""
+    schemas = Schemas(
+        requests=[
+            *(each.body for each in operations if each.body is not NoBody),
+            *(each.query for each in operations if each.query is not NoQuery),
+        ],
+        responses=[
+            ErrorEnvelope,
+            Problem,
+            *(each.response for each in operations if each.response is not None),
+        ],
+    )
+    responses: dict[str, Schema] = {}
+    paths: dict[str, Schema] = {}
+    for each in operations:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas, responses)
+    for query in {each.query for each in operations} - {NoQuery}:
+        schemas.drop(query)
+    for form in {each.body for each in operations if each.files}:
+        schemas.drop(form)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lapel",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": server_url}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "responses": dict(sorted(responses.items())),
+            "parameters": _PARAMETERS,
+            "headers": _HEADERS,
+            "securitySchemes": {
+                name: {"type": "http", "scheme": "bearer", "description": text}
+                for name, text in _CALLERS.values()
+            },
+        },
+    }
+
+
+def refusals(operation: Operation) -> list[type[ApiError]]:
+    """Every error that the operation can answer with: the request path's and its own."""
+    usual: list[type[ApiError]] = [InvalidRequest, InternalError, Unavailable]
+    if not operation.public:
+        usual += [Unauthorized, Forbidden, RateLimitExceeded]
+    if operation.parameters or operation.idempotency == "stored":
+        usual.append(NotFound)
+    if operation.method != "GET":
+        usual += [PayloadTooLarge, UnsupportedMediaType]
+    if operation.idempotency == "stored":
+        usual += [IdempotencyKeyInUse, IdempotencyKeyReused]
+    return sorted({*usual, *operation.errors}, key=lambda error: (error.status, error.code))
+
+
+def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Schema]) -> Schema:
+    made: Schema = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": _description(operation),
+        "tags": [operation.tag],
+        "security": [
+            {
+                _CALLERS[kind][0]: [operation.scope, *operation.more_scopes]
+                if kind == "key" and operation.scope
+                else []
+            }
+            for kind in _CALLERS
+            if kind in operation.callers and not operation.public
+        ],
+        "parameters": _parameters(operation, schemas),
+        "responses": _responses(operation, schemas, responses),
+        "x-idempotency": operation.idempotency,
+    }
+    if operation.scope is not None:
+        made["x-required-scope"] = operation.scope
+        made["x-end-user-keys"] = operation.end_user_keys
+    if operation.body is not NoBody:
+        reference = schemas.reference(operation.body)
+        example: Any = example_of(reference, schemas.components)
+        if operation.files:
+            made["requestBody"] = _form(operation, schemas, example)
+            return made
+        made["requestBody"] = {
+            "required": schemas.asks_for_something(operation.body),
+            "content": {"application/json": {"schema": reference, "examples": {"usual": {"value": example}}}},
+        }
+    return made
+
+
+def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
+    """A form: the text fields of the struct, and the files."""
+    fields = [*schemas.properties(operation.body)]
+    encoding: Schema = {}
+    for file in operation.files:
+        schema: Schema = {
+            "type": "string",
+            "minLength": 1,
+            "contentMediaType": "application/octet-stream",
+            "description": f"{file.description} At most {file.max_bytes} bytes.",
+        }
+        fields.append((file.name, schema, file.required))
+        named = f'form-data; name="{file.name}"; filename="update{file.suffix}"'
+        header: Schema = {
+            "description": f"The file's name ends in `{file.suffix}`.",
+            "schema": {"type": "string"},
+            "example": named,
+        }
+        encoding[file.name] = {"headers": {"Content-Disposition": header}}
+    whole: Schema = {
+        "type": "object",
+        "properties": {name: schema for name, schema, _ in fields},
+        "required": [name for name, _, required in fields if required],
+    }
+    content: Schema = {"schema": whole, "encoding": encoding, "examples": {"usual": {"value": example}}}
+    return {"required": True, "content": {"multipart/form-data": content}}
+
+
+def _description(operation: Operation) -> str:
+    """The operation's own words, and who may call it."""
+    words = [operation.description] if operation.description else []
+    if operation.scope is not None:
+        scopes = ", ".join(f"`{each}`" for each in (operation.scope, *operation.more_scopes))
+        words.append(f"A key needs the scope{'s' * bool(operation.more_scopes)} {scopes}.")
+        words.append(
+            {
+                "filter": "A key scoped to one end user sees that end user's own only.",
+                "imply": "With a key scoped to one end user, that end user is implied.",
+                "deny": "A key scoped to one end user may not call this.",
+            }[operation.end_user_keys]
+        )
+    others = [
+        f"{name.replace('_', '-')} tokens" for name in _CALLERS if name != "key" and name in operation.callers
+    ]
+    if others:
+        words.append(f"Open to {' and '.join(others)}.")
+    return " ".join(words)
+
+
+def _parameters(operation: Operation, schemas: Schemas) -> list[Schema]:
+    made: list[Schema] = [_path_parameter(operation, name) for name in operation.parameters]
+    if operation.query is not NoQuery:
+        for name, schema, required in schemas.properties(operation.query):
+            described = {key: value for key, value in schema.items() if key != "description"}
+            made.append(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": required,
+                    **({"description": schema["description"]} if "description" in schema else {}),
+                    "schema": described,
+                }
+            )
+    if operation.method == "POST":
+        made.append({"$ref": "#/components/parameters/IdempotencyKey"})
+    made.append({"$ref": "#/components/parameters/Version"})
+    return made
+
+
+def _path_parameter(operation: Operation, name: str) -> Schema:
+    prefix = _PREFIXES.get(name)
+    if prefix is None:
+        schema: Schema = {"type": "string", "pattern": _ANY_ID}
+    else:
+        own = "me|" if name == "device_id" and "device" in operation.callers else ""
+        pattern = f"{prefix}_[A-Za-z0-9]{{1,64}}"
+        schema = {
+            "type": "string",
+            "pattern": f"^({own}{pattern})$" if own else f"^{pattern}$",
+            "examples": [f"{prefix}_0VvPq3xYz8KmW2nLc5RtB7dF"],
+        }
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _responses(operation: Operation, schemas: Schemas, responses: dict[str, Schema]) -> Schema:
+    limited = () if operation.public else _LIMITS
+    made: Schema = {}
+    for status in (operation.status, *operation.also):
+        replayed = ("Idempotent-Replayed",) if operation.idempotency == "stored" else ()
+        waits = ("Retry-After",) if status in _WAITS else ()
+        named = ("Content-Disposition",) if operation.answer == "file" else ()
+        made[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "headers": _header_references("X-Request-Id", *limited, *replayed, *waits, *named),
+            **_content(operation, schemas),
+        }
+    by_status: dict[int, list[type[ApiError]]] = {}
+    for error in refusals(operation):
+        by_status.setdefault(error.status, []).append(error)
+    for status, errors in by_status.items():
+        if str(status) not in made:
+            name = "-or-".join(error.code for error in errors) + ("" if limited else "-public")
+            responses.setdefault(name, _refusal(status, errors, schemas, limited))
+            made[str(status)] = {"$ref": f"#/components/responses/{name}"}
+    return made
+
+
+def _content(operation: Operation, schemas: Schemas) -> Schema:
+    if operation.answer == "empty" or operation.status == HTTPStatus.NO_CONTENT:
+        return {}
+    if operation.answer == "file":
+        anything: Schema = {}
+        return {"content": {each.partition(";")[0]: {"schema": anything} for each in operation.file_types}}
+    if operation.answer != "json":
+        schema: Schema = {"type": "string"}
+    elif operation.response is None:
+        schema = {"type": "object"}
+    else:
+        schema = schemas.reference(operation.response)
+    return {"content": {_MEDIA_TYPES[operation.answer]: {"schema": schema}}}
+
+
+def _refusal(status: int, errors: list[type[ApiError]], schemas: Schemas, limited: tuple[str, ...]) -> Schema:
+    codes: Schema = {"enum": [error.code for error in errors]}
+    # A request is answered with Unauthorized before the limits are looked at.
+    headers = ["X-Request-Id", *(limited if status != HTTPStatus.UNAUTHORIZED else ())]
+    if status in _WAITS:
+        headers.append("Retry-After")
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append("WWW-Authenticate")
+    envelope: Schema = {"properties": {"error": {"properties": {"code": codes}}}}
+    problem: Schema = {"properties": {"code": codes, "status": {"const": status}}}
+    return {
+        "description": " ".join(
+            f"`{error.code}`: {(error.__doc__ or '').partition(chr(10))[0]}" for error in errors
+        ),
+        "headers": _header_references(*headers),
+        "content": {
+            "application/json": {"schema": {"allOf": [schemas.reference(ErrorEnvelope), envelope]}},
+            "application/problem+json": {"schema": {"allOf": [schemas.reference(Problem), problem]}},
+        },
+    }
+
+
+def _header_references(*names: str) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,110 @@
+"""The dependencies of every slice's service: the outside world as arguments."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.clock import Clock, SystemClock
+from lapel.foundation.core.disk_guard import DiskGuard
+from lapel.foundation.core.ids import Ids, TimeOrderedIds
+from lapel.foundation.database.pool import CONNECTIONS, LOCK_SECONDS, Database
+from lapel.foundation.identity import seal, signing
+from lapel.foundation.identity.key_cache import Revocations
+from lapel.foundation.storage.client import ObjectStore, open_store
+from lapel.foundation.storage.credentials import (
+    Credentials,
+    CredentialSource,
+    StaticCredentials,
+    botocore_chain,
+)
+from lapel.foundation.storage.links import Links, links_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from lapel.foundation.identity.seal import Sealer
+    from lapel.foundation.identity.signing import Signer
+    from lapel.foundation.identity.tokens import TokenHasher
+    from lapel.settings import Settings
+
+
+# Seconds. A process that ended because the database restarts would only be started again, and again.
+RESTART_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """Made once per process (`app.py`, the worker, a command); tests make their own."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    ids: Ids
+    hasher: TokenHasher
+    sealer: Sealer
+    signer: Signer
+    revocations: Revocations
+    store: ObjectStore
+    links: Links
+    # For the disk of the embedded database; None when the database is not ours.
+    disk: DiskGuard | None
+
+
+@asynccontextmanager
+async def open_kit(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    patience: float = 0.0,
+    connections: int = CONNECTIONS,
+    lock_seconds: float = LOCK_SECONDS,
+) -> AsyncGenerator[Kit]:
+    """The kit of this process; closes what it opened.
+
+    `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds
+    that a database which is away may take to come back. `connections` and `lock_seconds`: see Database.
+    Raises StoreUnavailable without credentials, what asyncpg raises without a database, and ValueError when
+    the settings are not complete.
+    """
+    if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
+        raise ValueError("the database, the store and the secret must be known before a kit is opened")
+    clock = clock or SystemClock()
+    credentials = credential_source(settings, clock)
+    database = Database(settings.database_url, max_size=connections, lock_seconds=lock_seconds)
+    await database.open(patience=patience)
+    revocations = Revocations(database, listen_dsn=settings.listen_database_url)
+    try:
+        yield Kit(
+            settings=settings,
+            database=database,
+            clock=clock,
+            ids=TimeOrderedIds(clock),
+            hasher=seal.token_hasher(settings.secret, settings.secret_previous),
+            sealer=seal.sealer(settings.secret, settings.secret_previous),
+            signer=signing.signer(settings.secret, settings.secret_previous),
+            revocations=revocations,
+            store=open_store(settings, credentials),
+            links=links_for(settings, credentials),
+            disk=DiskGuard(settings.data_dir, settings.min_free_bytes)
+            if settings.uses_embedded_database
+            else None,
+        )
+    finally:
+        await revocations.stop()
+        await database.close()
+
+
+def credential_source(settings: Settings, clock: Clock) -> CredentialSource:
+    """The keys of the settings, or else those of the usual AWS chain, refreshed.
+
+    Raises StoreUnavailable when the chain finds none, or botocore is not installed.
+    """
+    if settings.s3_access_key_id and settings.s3_secret_access_key:
+        return StaticCredentials(
+            Credentials(settings.s3_access_key_id, settings.s3_secret_access_key, settings.s3_session_token)
+        )
+    chain = botocore_chain(clock)
+    chain.load()
+    return chain

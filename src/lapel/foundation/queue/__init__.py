@@ -1,0 +1,1 @@
+"""Background jobs: what enqueues them, and the worker that runs them."""

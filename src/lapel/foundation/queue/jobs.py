@@ -1,0 +1,109 @@
+"""Jobs on PgQueuer: enqueued inside the caller's transaction, run by any worker.
+
+A job may run twice (a worker killed while it ends): every handler is idempotent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+from pgqueuer.adapters.persistence.qb import (
+    DBSettings,
+    QueryBuilderEnvironment,
+    QueryQueueBuilder,
+    QuerySchedulerBuilder,
+)
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.queries import Queries
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from pgqueuer.ports.driver import Driver
+
+    from lapel.foundation.database.pool import Connection
+
+    JobHandler: TypeAlias = Callable[..., Awaitable[None]]
+    Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
+
+# In each worker process, each lane takes jobs by itself, and runs so many (`AT_ONCE`) at a time.
+Lane: TypeAlias = Literal["usual", "verify", "decode", "io", "inference"]
+# Most jobs in `verify` only wait for their turn (recordings/jobs.py).
+AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 16, "inference": 2}
+QUEUE_SCHEMA = DBSettings(db_schema="jobs")
+# Each worker writes `seen_at` every five seconds, by the database's clock: the machines' clocks may differ.
+WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A kind of background work.
+
+    `handler` takes the decoded payload. It is stopped after `time_limit` and tried again with
+    backoff up to `attempts` times; then the job is held, counted in /metrics and shown by
+    `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound);
+    `lane` says with which other jobs it shares a worker's places, so that long work does not keep short
+    work waiting. `turn` takes the payload and returns a context manager: the job runs inside of it. If it
+    raises NoRoom, the job goes to the end of the queue, and this does not count as a try.
+    """
+
+    entrypoint: str
+    payload: type[msgspec.Struct]
+    handler: JobHandler
+    time_limit: timedelta = timedelta(minutes=5)
+    attempts: int = 8
+    concurrency: int = 0
+    lane: Lane = "usual"
+    turn: Turn | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Work that repeats: `expression` is cron, with seconds as an optional sixth field."""
+
+    name: str
+    expression: str
+    handler: Callable[[], Awaitable[object]]
+    time_limit: timedelta = timedelta(minutes=10)
+
+
+def queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
+    """PgQueuer's statements, on our schema."""
+    return kind(
+        driver,
+        QueryBuilderEnvironment(QUEUE_SCHEMA),
+        QueryQueueBuilder(QUEUE_SCHEMA),
+        QuerySchedulerBuilder(QUEUE_SCHEMA),
+    )
+
+
+async def count_workers(connection: Connection) -> int:
+    """How many workers were seen in the last 30 seconds."""
+    return await connection.fetchval(WORKERS)
+
+
+async def enqueue(
+    connection: Connection,
+    entrypoint: str,
+    payload: msgspec.Struct,
+    *,
+    dedupe: str | None = None,
+    after: timedelta | None = None,
+) -> None:
+    """Enqueue one job in the connection's transaction; it runs once that commits.
+
+    `dedupe` (made unique per entrypoint) drops the job when an equal one is still waiting or
+    running. `after` delays it.
+    """
+    await queries(AsyncpgDriver(connection)).enqueue(
+        [entrypoint],
+        [msgspec.json.encode(payload)],
+        [0],
+        [after],
+        [f"{entrypoint}:{dedupe}" if dedupe else None],
+        on_conflict="skip",
+    )

@@ -1,0 +1,288 @@
+"""The worker's loop around PgQueuer.
+
+What PgQueuer leaves to us: a session that ends because the database went away is begun anew. A job that is
+cancelled with its session stays in the queue (PgQueuer would delete it), as does a job whose process ends;
+a worker takes it again once its heartbeat is old. A job that kills its worker is held after `_MAX_STARTS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+import structlog
+from pgqueuer import PgQueuer
+from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor
+from pgqueuer.db import AsyncpgPoolDriver
+from pgqueuer.errors import RetryRequested
+from pgqueuer.queries import Queries
+
+from lapel.foundation.core.admission import NoRoom
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.queue.jobs import AT_ONCE, Job, Lane, Schedule, queries
+from lapel.foundation.storage.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgqueuer.models import Job as QueuedJob
+    from pgqueuer.models import Schedule as QueuedSchedule
+    from pgqueuer.models import TracebackRecord
+    from pgqueuer.types import JOB_STATUS
+
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.database.pool import Database, Pool
+
+GRACE_SECONDS = 3.0
+_MAX_STARTS = 20
+_HEARTBEAT = timedelta(seconds=4)
+_DEQUEUE = timedelta(seconds=2)
+_BATCH = 10  # jobs that are taken at once, at most
+_SEEN_EVERY_SECONDS = 5.0
+# The longest delay between two tries of a job that needs a part which is away.
+_LONGEST_OUTAGE_DELAY = 30.0
+# A job that got no turn in time is queued again after this delay.
+_OUT_OF_TURN = timedelta(seconds=1)
+# Exit status, for the supervisor: jobs were still running when the grace period ended.
+EXIT_WITH_RUNNING_JOBS = 75
+
+COUNT_START = """
+INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, $2)
+ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
+RETURNING starts
+"""
+FORGET_STARTS = "DELETE FROM job_starts WHERE job_id = $1"
+# Takes one from the attempts, because the retry that follows adds one.
+PUT_BEHIND = "UPDATE jobs.pgqueuer SET priority = priority - 1, attempts = attempts - 1 WHERE id = $1"
+SEEN = """
+INSERT INTO workers (process_id, seen_at) VALUES ($1, now())
+ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < now() - interval '10 minutes'"
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class PoisonedJob(Exception):
+    """This job was started many times and never ended: it is held for a person to look at."""
+
+
+class _PatientQueries(Queries):
+    """PgQueuer's statements, changed so that no job is lost when the database goes away.
+
+    PgQueuer holds a job as failed when the database is away, or full, at the moment of a retry. It deletes
+    cancelled jobs, and cancels all running jobs when it loses its connections.
+    """
+
+    async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
+        """Take the jobs that ended out of the queue; cancelled ones stay."""
+        ended = [each for each in job_status if each[1] != "canceled"]
+        if ended:
+            await super().log_jobs(ended)
+
+    async def retry_job(
+        self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None
+    ) -> None:
+        """Put a job back into the queue; waits until the database is there and has room."""
+        while True:
+            try:
+                return await super().retry_job(job, delay, traceback_record)
+            except (*DATABASE_AWAY, asyncpg.InsufficientResourcesError) as error:
+                _log.warning("job.retry_waits", job=job.id, error=type(error).__name__)
+                await asyncio.sleep(0.3)
+
+
+class QueueWorker:
+    """Runs jobs and schedules until it is told to stop."""
+
+    def __init__(
+        self,
+        dsn: str,
+        database: Database,
+        clock: Clock,
+        jobs: Sequence[Job],
+        schedules: Sequence[Schedule],
+        *,
+        grace: float = GRACE_SECONDS,
+        lane: Lane = "usual",
+    ) -> None:
+        """`grace`: seconds that running jobs get when the worker stops, before the process is ended. `lane`:
+        the lane whose jobs it takes."""
+        self._dsn = dsn
+        self._database = database
+        self._clock = clock
+        self._jobs = [job for job in jobs if job.lane == lane]
+        self._lane: Lane = lane
+        self._schedules = schedules
+        self._grace = grace
+        self._process = secrets.token_hex(8)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run jobs until `stop` is set; then wait for running jobs, for the grace period at most.
+
+        Ends the process with EXIT_WITH_RUNNING_JOBS when jobs still run after that. Errors of a session are
+        logged, and another session begins.
+        """
+        async with self._shown():
+            while not stop.is_set():
+                try:
+                    await self._session(stop)
+                except (*DATABASE_AWAY, asyncpg.PostgresError, Unavailable) as error:
+                    _log.warning("worker.session_lost", error=type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - the worker outlives every session
+                    # PgQueuer groups the errors of its tasks; begin a new session whatever they are.
+                    _log.warning("worker.session_failed", error=repr(error), exc_info=error)
+                if not stop.is_set():
+                    await asyncio.sleep(0.3)
+
+    @asynccontextmanager
+    async def _shown(self) -> AsyncGenerator[None]:
+        """Count this process as a worker during the block; only its usual lane does so."""
+        if self._lane != "usual":
+            yield
+            return
+        seen = asyncio.create_task(self._tell_we_are_here(), name="worker-seen")
+        try:
+            yield
+        finally:
+            seen.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await seen
+            with contextlib.suppress(Unavailable, asyncpg.PostgresError):
+                async with self._database.acquire() as connection:
+                    await connection.execute(GONE, self._process)
+
+    async def _session(self, stop: asyncio.Event) -> None:
+        """Run the queue on connections of its own until `stop` is set; raises when they are lost."""
+        # LISTEN keeps one connection, so there must be more; lanes with long jobs need few.
+        most = 6 if self._lane == "usual" else 3
+        pool: Pool = await asyncpg.create_pool(
+            self._dsn, min_size=2, max_size=most, timeout=3, command_timeout=15
+        )
+        try:
+            driver = AsyncpgPoolDriver(pool)
+            queue = self._register(driver)
+            # PgQueuer sends its first probe while it is about to LISTEN. A probe that arrives before LISTEN
+            # is lost, and the session would end after ten seconds: so LISTEN comes first.
+            await driver.add_listener(queue.channel, _ignore)
+            running = asyncio.create_task(
+                queue.run(
+                    dequeue_timeout=_DEQUEUE,
+                    heartbeat_timeout=_HEARTBEAT,
+                    batch_size=min(_BATCH, AT_ONCE[self._lane] // 2),
+                    max_concurrent_tasks=AT_ONCE[self._lane],
+                    shutdown_on_listener_failure=True,
+                )
+            )
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if stop.is_set():
+                queue.shutdown.set()
+                done, _ = await asyncio.wait({running}, timeout=self._grace)
+                if not done:
+                    os._exit(EXIT_WITH_RUNNING_JOBS)
+            await running
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), 1)
+            except (TimeoutError, *DATABASE_AWAY):
+                pool.terminate()
+
+    def _register(self, driver: AsyncpgPoolDriver) -> PgQueuer:
+        queue = PgQueuer(driver, queries=queries(driver, _PatientQueries))
+        for job in self._jobs:
+            retrying = partial(
+                DatabaseRetryEntrypointExecutor,
+                max_attempts=job.attempts - 1,
+                initial_delay=timedelta(seconds=1),
+                max_delay=timedelta(minutes=5),
+            )
+            queue.entrypoint(
+                job.entrypoint,
+                concurrency_limit=job.concurrency,
+                on_failure="hold",
+                executor_factory=retrying,
+            )(self._runner(job))
+        for schedule in self._schedules:
+            queue.schedule(schedule.name, schedule.expression, clean_old=True)(_scheduled(schedule))
+        return queue
+
+    def _runner(self, job: Job) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
+        decoder = msgspec.json.Decoder(job.payload)
+
+        async def run(queued: QueuedJob) -> None:
+            try:
+                await self._run_in_turn(job, queued, decoder)
+            except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
+                # An outage or a full disk is not the job's fault: the job is tried again for as long as that
+                # lasts, and never held.
+                delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
+                raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
+
+        return run
+
+    async def _run_in_turn(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
+        """Raises RetryRequested when its turn does not come."""
+        if job.turn is None:
+            return await self._run_job(job, queued, decoder)
+        try:
+            async with job.turn(decoder.decode(queued.payload or b"{}")):
+                await self._run_job(job, queued, decoder)
+        except NoRoom as error:
+            async with self._database.acquire() as connection:
+                await connection.execute(PUT_BEHIND, queued.id)
+            raise RetryRequested(_OUT_OF_TURN, reason="Its turn did not come.") from error
+
+    async def _run_job(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
+        async with self._database.acquire() as connection:
+            starts: int = await connection.fetchval(COUNT_START, queued.id, self._clock.now())
+        if starts > _MAX_STARTS:
+            raise PoisonedJob(f"{job.entrypoint} was started {starts} times")
+        try:
+            async with asyncio.timeout(job.time_limit.total_seconds()):
+                await job.handler(decoder.decode(queued.payload or b"{}"))
+        except Exception as error:
+            _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
+            with contextlib.suppress(Unavailable):  # it failed, but it did not kill its worker
+                await self._forget_starts(queued)
+            raise
+        await self._forget_starts(queued)
+
+    async def _forget_starts(self, queued: QueuedJob) -> None:
+        async with self._database.acquire() as connection:
+            await connection.execute(FORGET_STARTS, queued.id)
+
+    async def _tell_we_are_here(self) -> None:
+        while True:
+            try:
+                async with self._database.acquire() as connection:
+                    await connection.execute(SEEN, self._process)
+            except (Unavailable, asyncpg.PostgresError) as error:  # even a full disk is temporary
+                _log.warning("worker.not_seen", error=str(error))
+            await asyncio.sleep(_SEEN_EVERY_SECONDS)
+
+
+def _ignore(_: str | bytes | bytearray) -> None:
+    """Nothing: PgQueuer's own listener takes the notification."""
+
+
+def _scheduled(schedule: Schedule) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
+    async def run(_: QueuedSchedule) -> None:
+        try:
+            async with asyncio.timeout(schedule.time_limit.total_seconds()):
+                await schedule.handler()
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            _log.warning("schedule.failed", schedule=schedule.name, error=repr(error))
+
+    return run

@@ -1,0 +1,1 @@
+"""Child processes for hostile input: bounded, confined, and ended with their parent."""

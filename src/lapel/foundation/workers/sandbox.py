@@ -1,0 +1,190 @@
+"""Takes rights away from a process before it parses untrusted bytes.
+
+Each layer is optional: where the kernel refuses one, the others hold and the work goes on. `lapel doctor`
+says which hold; systems other than Linux have none. `python -m lapel.foundation.workers.sandbox [imported]`
+confines itself and prints them.
+
+Sources: landlock(7), seccomp(2), capabilities(7), network_namespaces(7) and user_namespaces(7) of the Linux
+man-pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from lapel.foundation.workers import kernel_calls as kernel
+
+# Outside of what Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is nobody),
+# and inside of the 65,536 ids that a container without root has.
+ACCOUNT = 65_531
+_SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo"),
+    *("/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/fs/cgroup", "/dev/urandom"),
+)
+_DEVICES = ("/dev/null",)
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """One thing that was taken away, or why it was not."""
+
+    name: str
+    holds: bool
+    why: str = ""
+
+
+def confine(
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+    *,
+    needs_code: bool = True,
+    own_account: bool = True,
+    serves: bool = False,
+) -> list[Layer]:
+    """Gives up for good what this process does not need; call it before there is a second thread.
+
+    `reads`, `writes`: files and folders that the process opens later by name; open descriptors, its own or
+    handed over, stay usable. `needs_code`: the process still imports modules. `own_account`: root becomes
+    another user; if that user could not read a path that is needed, the process stays uid 0 without
+    capabilities. `serves`: the process answers on a socket that it already has, and opens no other.
+    """
+    if sys.platform != "linux":
+        return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
+    # A path that does not exist is no reason against an account of its own.
+    there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
+    needed = [*there, *_inside(there), *(code_folders() if needs_code else ())]
+    root = os.geteuid() == 0
+    barred = _barred(ACCOUNT, needed) if own_account and root else None
+    layers = [
+        _layer("no new privileges", kernel.forbid_new_privileges),
+        _layer("no network (namespace)", _leave_network),
+    ]
+    opened = [*needed, *map(Path, _SYSTEM if needs_code else ())]
+    written = [*writes, *map(Path, _DEVICES)]
+    layers.append(_layer("no other files (Landlock)", lambda: kernel.landlock(opened, written)))
+    # A process that stays root may find files of another account in `writes`.
+    kept = (kernel.DAC_OVERRIDE,) if root and not own_account else ()
+    if root:
+        layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
+    if own_account and root:
+        layers.append(_own_account(barred))
+    layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
+    layers.append(_layer("not readable by others", kernel.forbid_looking_in))
+    # The event loop already has an io_uring, which the layers of network and Landlock bind as well.
+    refused = kernel.denied(but={"listen", "io_uring_enter"} if serves else ())
+    layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel.refuse_calls(refused)))
+    return layers
+
+
+def give_up_rights() -> list[Layer]:
+    """Gives up root's rights beyond files, in a process that still needs its network and all its files."""
+    if sys.platform != "linux":
+        return [Layer("rights", holds=False, why=f"nothing is known of {sys.platform}")]
+    kept = (kernel.DAC_OVERRIDE,)
+    layers = [_layer("no new privileges", kernel.forbid_new_privileges)]
+    if os.geteuid() == 0:
+        layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
+        layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
+    return layers
+
+
+def code_folders() -> list[Path]:
+    """Where Python and what it imports lie."""
+    found = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, *site.getsitepackages()]
+    found += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(__file__).parents[3])]
+    there = {Path(each).resolve() for each in found if each and os.path.exists(each)}  # noqa: PTH110
+    return sorted(there - {Path("/")})
+
+
+def _inside(folders: Sequence[Path]) -> list[Path]:
+    """The entries of these folders, with links resolved, as a cache of models has them: Landlock checks the
+    files themselves, and an account may be barred from a file of a folder that it may enter."""
+    found: list[str] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):  # a file, or a folder that we may not list
+            found += [os.path.realpath(each) for each in os.scandir(folder)]
+    return [Path(each) for each in found if os.path.exists(each)]  # noqa: PTH110
+
+
+def _layer(name: str, take: Callable[[], None]) -> Layer:
+    try:
+        take()
+    except OSError as error:
+        return Layer(name, holds=False, why=error.strerror or str(error))
+    return Layer(name, holds=True)
+
+
+def _leave_network() -> None:
+    """Enter an empty network namespace.
+
+    Root may do so directly; others need a user namespace, in which they keep their id.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        kernel.unshare(kernel.CLONE_NEWNET)
+        return
+    kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _own_account(barred: str | None) -> Layer:
+    name = f"own account ({ACCOUNT})"
+    if barred is not None:
+        return Layer(name, holds=False, why=barred)
+
+    def take() -> None:
+        os.setgroups([])
+        os.setresgid(ACCOUNT, ACCOUNT, ACCOUNT)
+        os.setresuid(ACCOUNT, ACCOUNT, ACCOUNT)
+
+    return _layer(name, take)
+
+
+def _barred(uid: int, needed: Sequence[Path]) -> str | None:
+    """Why the account cannot be had or could not read these paths; checked as that account, for a moment."""
+    groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
+    with contextlib.ExitStack() as back:
+        try:
+            os.setgroups([])
+            back.callback(os.setgroups, groups)
+            os.setegid(uid)
+            back.callback(os.setegid, gid)
+            os.seteuid(uid)
+            back.callback(os.seteuid, own)
+        except OSError:  # it has no place in our user namespace
+            return "the account does not exist in this user namespace"
+        bar = next((_bar(path) for path in needed if not _may_read(path)), None)
+        if bar is None:
+            return None
+        return (
+            f"it may not enter or read {bar}: install Lapel elsewhere, such as in /opt, or `chmod o+rX {bar}`"
+        )
+
+
+def _bar(path: Path) -> Path:
+    """The outermost folder that keeps this account from the path."""
+    for folder in reversed(path.parents):
+        if not os.access(folder, os.X_OK, effective_ids=True):
+            return folder
+    return path
+
+
+def _may_read(path: Path) -> bool:
+    try:
+        mode = os.R_OK | (os.X_OK if path.is_dir() else 0)
+    except PermissionError:
+        return False
+    return os.access(path, mode, effective_ids=True)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(confine(needs_code="imported" not in sys.argv)))

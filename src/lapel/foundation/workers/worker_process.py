@@ -1,0 +1,398 @@
+"""A child process that answers one request at a time: for work that must not block or crash this process.
+
+`python -m MODULE` runs `answer_requests` in the child; a `Subworker` here starts the child when it is first
+needed and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
+endian), kind (1 byte; of a request the number of its files), MessagePack (https://msgpack.org). Files come as
+SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled, ends the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Generator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+import structlog
+
+from lapel.foundation.core.disk_guard import is_disk_full
+from lapel.foundation.workers.parent_death import end_with
+from lapel.foundation.workers.sandbox import confine
+from lapel.process_environment import environment_without_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Report = Callable[[float], None]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_HEAD = struct.Struct(">IB")
+_PROGRESS, _ANSWER, _REFUSAL = 0, 1, 2
+_STDERR_PIECES = 20
+# Bytes that a child under an attacker's control can make this process hold, at most.
+_LARGEST_ANSWER = 64 * 1024 * 1024
+_LAST_SECONDS = 2.0
+# For libraries: idle threads do not spin, and no telemetry is sent. Without its variable, onnxruntime reports
+# to its makers, and leaves files in the home and in the temporary folder.
+_QUIET = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class SubworkerDied(Exception):
+    """The child ended in mid-work: killed, out of memory, or by a fault of the code it ran."""
+
+
+class SubworkerTimeout(Exception):
+    """The work took longer than it may; the child was ended."""
+
+
+class Refusal(Exception):
+    """The child examined the work and refuses it for good: `code` for programs, the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class _Refused(msgspec.Struct, frozen=True, array_like=True):
+    code: str
+    message: str
+
+
+class _Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent tells its child on the command line. `files`: the descriptor that files come through;
+    `reads`: what it may open by name, None for whatever the account may."""
+
+    memory_bytes: int
+    parent: int
+    files: int
+    reads: list[str] | None
+
+
+@runtime_checkable
+class NamesFiles(Protocol):
+    """A request that names files. The parent opens them and hands them over, because the child may not."""
+
+    def files(self) -> Sequence[tuple[str, int]]:
+        """Their paths, with the flags to open each."""
+        ...
+
+
+class Subworker:
+    """The parent's side. One call at a time; others wait their turn.
+
+    `memory_bytes`: address space that the child may use at most (0: no bound; Linux only).
+    `idle_seconds`: the child is ended after this time without a call, which frees its memory (None: never).
+    `reads`: files and folders, besides Python's own, that the child opens by name; None for a child that is
+    trusted and keeps all our rights.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        memory_bytes: int = 0,
+        idle_seconds: float | None = None,
+        reads: Sequence[Path] | None = (),
+    ) -> None:
+        self._module = module
+        self._arguments = arguments
+        self._memory_bytes = memory_bytes
+        self._reads = None if reads is None else [str(each) for each in reads]
+        self._files: socket.socket | None = None
+        self._idle_seconds = idle_seconds
+        self._turn = asyncio.Lock()
+        self._child: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._said: deque[str] = deque(maxlen=_STDERR_PIECES)
+        self._idle: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child while there is one."""
+        return None if self._child is None or self._child.returncode is not None else self._child.pid
+
+    async def call(
+        self,
+        request: msgspec.Struct,
+        answer: type[T],
+        *,
+        seconds: float | None,
+        report: Report | None = None,
+    ) -> T:
+        """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
+
+        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied also for an answer that
+        cannot be read; OSError when the disk is full and the request names a file to write.
+        """
+        async with self._turn:
+            if self._idle is not None:
+                self._idle.cancel()
+            try:
+                async with asyncio.timeout(seconds):
+                    reply = await self._exchange(await self._started(), request, answer, report)
+            except TimeoutError:
+                await self._end()
+                raise SubworkerTimeout(f"not done after {seconds} s") from None
+            except (BrokenPipeError, ConnectionResetError, asyncio.IncompleteReadError):
+                raise SubworkerDied(await self._last_words()) from None
+            except msgspec.MsgspecError as error:
+                await self._end()
+                raise SubworkerDied(f"it answered nonsense: {error}") from None
+            except BaseException:  # no caller waits for the work any more, so it need not go on
+                await self._end()
+                raise
+            self._rest()
+        if isinstance(reply, _Refused):
+            raise Refusal(reply.code, reply.message)
+        return reply
+
+    def pause(self) -> None:
+        """Stop the child wherever it is, until `resume`: it keeps its memory and takes no processor time."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused child go on."""
+        self._signal(signal.SIGCONT)
+
+    async def close(self) -> None:
+        """End the child. A call that waits for its answer raises SubworkerDied."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._leaving is not None:
+            await asyncio.wait({self._leaving})
+        await self._end()
+
+    def _signal(self, which: signal.Signals) -> None:
+        if self._child is not None and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.send_signal(which)
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self._child is not None and self._child.returncode is None:
+            return self._child
+        await self._end()
+        self._said.clear()
+        self._files, theirs = socket.socketpair()
+        self._files.setblocking(False)  # a child that takes no files must not block the event loop
+        with theirs:
+            bounds = _Bounds(
+                memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
+            )
+            told = msgspec.json.encode(bounds).decode()
+            # -P: imports nothing from the working directory, which holds no code of ours.
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", self._module, told, *self._arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env=environment_without_ours(**_QUIET),
+            )  # fmt: skip
+        self._listening = asyncio.create_task(self._listen(self._child.stderr))
+        return self._child
+
+    async def _exchange(
+        self,
+        child: asyncio.subprocess.Process,
+        request: msgspec.Struct,
+        answer: type[T],
+        report: Report | None,
+    ) -> T | _Refused:
+        if child.stdin is None or child.stdout is None or self._files is None:
+            raise BrokenPipeError
+        body, sent = msgspec.msgpack.encode(request), _hand_over(self._files, request)
+        child.stdin.write(_HEAD.pack(len(body), sent) + body)
+        await child.stdin.drain()
+        while True:
+            length, kind = _HEAD.unpack(await child.stdout.readexactly(_HEAD.size))
+            if length > _LARGEST_ANSWER:
+                raise msgspec.DecodeError(f"{length} bytes are too many")
+            body = await child.stdout.readexactly(length)
+            if kind != _PROGRESS:
+                return msgspec.msgpack.decode(body, type=_Refused if kind == _REFUSAL else answer)
+            done = msgspec.msgpack.decode(body, type=float)
+            if report is not None:
+                report(done)
+
+    async def _listen(self, stderr: asyncio.StreamReader | None) -> None:
+        """Keep the last of what libraries print, for the log in case the child dies."""
+        while stderr is not None and (piece := await stderr.read(4096)):
+            self._said.append(piece.decode(errors="replace").strip())
+
+    async def _last_words(self) -> str:
+        child, listening = self._child, self._listening
+        if child is None:
+            return "it was ended"
+        await _ended(child)
+        if child.returncode is None:
+            await self._end()
+            return "it hung up"
+        if listening is not None:
+            await asyncio.wait({listening}, timeout=1)
+        code = child.returncode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit {code}"
+        _log.warning("subworker.died", how=how, said="\n".join(self._said)[-2000:])
+        await self._end()
+        return how
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await _ended(child)
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+
+    def _rest(self) -> None:
+        if self._idle_seconds is None:
+            return
+
+        def leave() -> None:
+            if not self._turn.locked():
+                self._leaving = asyncio.create_task(self.renew())
+
+        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, leave)
+
+    async def renew(self, reads: Sequence[Path] | None = None) -> None:
+        """End the child when its call is done; the next one may read `reads` (None: the same as before)."""
+        async with self._turn:  # a call that comes now waits, and starts another child
+            await self._end()
+            if reads is not None:
+                self._reads = [str(each) for each in reads]
+
+
+def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
+    """Opens the files of a request and sends them, each with its path; returns their number.
+
+    A file that cannot be opened is left out: the child meets the error itself. Raises OSError when the disk
+    has no room for a new file, which the child could not find out; BrokenPipeError when it takes no files.
+    """
+    sent = 0
+    for path, flags in request.files() if isinstance(request, NamesFiles) else ():
+        try:
+            opened = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            continue
+        try:
+            name = os.fsencode(path)
+            message = struct.pack(">I", len(name)) + name
+            if socket.send_fds(channel, [message], [opened]) < len(message):
+                raise BrokenPipeError
+        except BlockingIOError:
+            raise BrokenPipeError from None
+        finally:
+            os.close(opened)
+        sent += 1
+    return sent
+
+
+async def _ended(child: asyncio.subprocess.Process) -> None:
+    """Wait a little for a child that ends, and read what it left behind.
+
+    `wait` alone may wait for ever: some releases of Python wait until all pipes are closed, a pipe is closed
+    when it is read to its end, and reading pauses while much is buffered.
+    """
+    # A process that the child started may hold the pipes open: do not wait for that one.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_SECONDS):
+            # The call that waited for an answer may be reading already.
+            with contextlib.suppress(RuntimeError):
+                while child.stdout is not None and await child.stdout.read(65_536):
+                    pass
+            await child.wait()
+
+
+def answer_requests(
+    request: Any,  # noqa: ANN401 - a struct, or a union of tagged ones, which has no common type
+    handle: Callable[[Any, Report], msgspec.Struct],
+    told: str,
+    *,
+    imported: bool = False,
+) -> None:
+    """The child's side: answers until the parent is gone. `told`: sys.argv[1], from the parent.
+
+    A child that is not trusted gives up its rights before it reads a request, see sandbox.py. `imported`: all
+    code that the child needs is imported; then it reads only `reads` and files that come with a request.
+    """
+    bounds = msgspec.json.decode(told, type=_Bounds)
+    end_with(bounds.parent)
+    if bounds.memory_bytes and sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (bounds.memory_bytes, bounds.memory_bytes))
+    # Libraries may print; what they print must not get between the frames.
+    with (
+        open(os.dup(1), "wb", buffering=0) as out,  # noqa: PTH123
+        open(os.dup(0), "rb") as incoming,  # noqa: PTH123
+        socket.socket(fileno=bounds.files) as channel,
+    ):
+        os.dup2(2, 1)
+        decoder = msgspec.msgpack.Decoder(request)
+        if bounds.reads is not None:
+            confine([Path(each) for each in bounds.reads], needs_code=not imported)
+            end_with(bounds.parent)  # a change of account takes that back
+        while head := incoming.read(_HEAD.size):
+            length, files = _HEAD.unpack(head)
+            with _taken(channel, files):
+                _answer(out, decoder.decode(incoming.read(length)), handle)
+
+
+# The files that came with the request that is being answered: path to descriptor.
+_handed_over: dict[str, int] = {}
+
+
+def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
+    """Open a file of the request or of this process (a new one is for this account alone). Raises OSError."""
+    handed_over = _handed_over.get(path)
+    if handed_over is not None:
+        return FileIO(os.dup(handed_over), mode)
+    return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+@contextlib.contextmanager
+def _taken(channel: socket.socket, files: int) -> Generator[None]:
+    """The files of one request, until it is answered."""
+    try:
+        for _ in range(files):
+            head, descriptors, _, _ = socket.recv_fds(channel, 4, 1)
+            (length,) = struct.unpack(">I", head)
+            _handed_over[os.fsdecode(channel.recv(length, socket.MSG_WAITALL))] = descriptors[0]
+        yield
+    finally:
+        while _handed_over:
+            os.close(_handed_over.popitem()[1])
+
+
+def _answer(out: FileIO, request: object, handle: Callable[[Any, Report], msgspec.Struct]) -> None:
+    def send(kind: int, value: object) -> None:
+        body = msgspec.msgpack.encode(value)
+        left = memoryview(_HEAD.pack(len(body), kind) + body)
+        while left:
+            left = left[out.write(left) :]
+
+    try:
+        answer = handle(request, lambda done: send(_PROGRESS, done))
+    except Refusal as refusal:
+        send(_REFUSAL, _Refused(refusal.code, refusal.message))
+    else:
+        send(_ANSWER, answer)

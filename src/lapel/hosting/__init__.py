@@ -1,0 +1,1 @@
+"""Processes, listeners and supervision: how the application is run."""

@@ -1,0 +1,170 @@
+"""The ASGI application of one API process: the API, and the embedded store on the same listener."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from lapel import app
+from lapel.embedded.s3.endpoint import create_store_app
+from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.database.row_quota import Room, RowQuota
+from lapel.foundation.http.api import Api
+from lapel.foundation.http.effects import Effects
+from lapel.foundation.http.rate_limits import open_limiter
+from lapel.foundation.identity.authenticator import Authenticator
+from lapel.foundation.ports import RESTART_PATIENCE, open_kit
+from lapel.foundation.telemetry import observe_request
+from lapel.slices.projects.usage import KeyUse
+from lapel.slices.system.routes import Metrics
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.asgi import App, Receive, Scope, Send
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.ports import Kit
+    from lapel.settings import Settings
+
+# One world gets half of them, eight. With five, the database's answers to one busy project arrive one at a
+# time, each in its own turn of the event loop, and a request costs a sixth more CPU.
+_CONNECTIONS = 16
+# Connections are few: a request that waits for a row lock gives its connection back before the request times
+# out.
+_LOCK_SECONDS = 4.0
+
+
+class Server:
+    """Opens everything when the lifespan starts, and routes requests to the API, the store or /metrics."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._open = AsyncExitStack()
+        self._api: Api | None = None
+        self._metrics: Metrics | None = None
+        self._store = mounted_store(settings)
+        self.kit: Kit | None = None
+        self.slices: app.Slices | None = None
+
+    async def start(self) -> None:
+        """Open the kit and compile the operations.
+
+        Raises StoreUnavailable when there are no store credentials, and asyncpg's errors when the database
+        cannot be reached.
+        """
+        kit = await self._open.enter_async_context(
+            open_kit(
+                self._settings,
+                clock=self._clock,
+                patience=RESTART_PATIENCE,
+                connections=_CONNECTIONS,
+                lock_seconds=_LOCK_SECONDS,
+            )
+        )
+        self.kit = kit
+        await kit.revocations.start()
+        use = KeyUse(kit.database)
+        await self._open.enter_async_context(use)
+        self.slices = app.slices(kit)
+        settings = self._settings
+        self._api = Api(
+            app.operations(kit, self.slices),
+            authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, use.record),
+            effects=Effects(kit.database, kit.sealer, kit.clock),
+            clock=kit.clock,
+            ids=kit.ids,
+            limiter=await self._open.enter_async_context(open_limiter(kit)),
+            observe=observe_request,
+            body_limit=settings.body_limit,
+            answer_timeout=settings.answer_timeout,
+            room=Room(kit.disk, RowQuota(kit.database, settings.rows_bytes_per_world)),
+        )
+        self._metrics = Metrics(kit)
+
+    async def stop(self) -> None:
+        """Close everything that `start` opened."""
+        await self._open.aclose()
+
+    @property
+    def api(self) -> Api:
+        """The compiled operations, between `start` and `stop`. Raises RuntimeError before `start`."""
+        if self._api is None:
+            raise RuntimeError("the server was not started")
+        return self._api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._target(scope)(scope, receive, send)
+
+    def _target(self, scope: Scope) -> App:
+        if self._store is not None and self._store.claims(scope):
+            return self._store.app
+        if scope["path"] == "/metrics" and self._metrics is not None:
+            return self._metrics
+        return self.api
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:  # noqa: BLE001 - uvicorn ends the process with this message
+                    await send(
+                        {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
+                    )
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class MountedStore:
+    """The embedded store beside the API: found by host name when it has its own, else by path."""
+
+    def __init__(self, store: App, *, host: str | None, prefix: str) -> None:
+        self.app = store
+        self._host = host.encode() if host else None
+        self._prefix = prefix.rstrip("/") + "/"
+
+    def claims(self, scope: Scope) -> bool:
+        """Whether this request is for the store."""
+        if self._host is not None:
+            return any(value.lower() == self._host for name, value in scope["headers"] if name == b"host")
+        return scope["path"].startswith(self._prefix)
+
+
+def mounted_store(settings: Settings) -> MountedStore | None:
+    """The embedded store of this process; None when the objects are in another store."""
+    if not settings.uses_embedded_store or not settings.s3_access_key_id or not settings.s3_secret_access_key:
+        return None
+    store, api = urlsplit(settings.store_url), urlsplit(settings.base_url)
+    host = _host(store)
+    own_host = host != _host(api)
+    application = create_store_app(
+        settings.data_dir / "objects",
+        {settings.s3_access_key_id: settings.s3_secret_access_key},
+        clock=SystemClock(),  # other clients of the store sign with the real time
+        region=settings.s3_region,
+        path_prefix=store.path.rstrip("/"),
+        buckets=(settings.s3_bucket,),
+        min_free_bytes=settings.min_free_bytes,
+        ceilings=settings.media_ceilings,
+    )
+    return MountedStore(application, host=host if own_host else None, prefix=store.path)
+
+
+def _host(url: SplitResult) -> str:
+    """The Host header that a client sends: without the default port of the scheme."""
+    usual = {"http": ":80", "https": ":443"}.get(url.scheme, "")
+    return url.netloc.lower().removesuffix(usual) if usual else url.netloc.lower()
+
+
+def create_app(settings: Settings) -> Server:
+    """The application for an ASGI server."""
+    return Server(settings)

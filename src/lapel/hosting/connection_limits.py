@@ -1,0 +1,304 @@
+"""Time and size limits for HTTP connections, which uvicorn and httptools leave out.
+
+A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to
+send its request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each
+`body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as
+long as it moves. The limits cost a request only a few counters: one sweep for all connections together
+looks at the clock, every second or more often.
+
+Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
+section 15.5.9 (408), and RFC 6585, section 5 (431).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, cast
+from weakref import ref
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from lapel.foundation.core.asgi import HANG_UP, IS_GONE
+from lapel.hosting.write_coalescing import JoinedTransport
+
+if TYPE_CHECKING:
+    from httptools import HttpRequestParser
+    from uvicorn._types import ASGISendEvent
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from lapel.foundation.core.asgi import Scope
+
+MINIMUM_RATE = 1024  # bytes per second
+MAX_HEADERS = 200
+LINGER = 2.0  # seconds for which a refused client may still send, so that it can read the refusal
+
+IDLE, HEAD, BODY, REFUSED = range(4)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """The limits of a connection: the timeouts in seconds, `header_limit` in bytes.
+
+    `request_id` makes the id of a refusal.
+    """
+
+    header_timeout: float
+    body_timeout: float
+    header_limit: int
+    request_id: Callable[[], str]
+
+    @property
+    def sweep(self) -> float:
+        """Seconds between two sweeps."""
+        return min(1.0, self.header_timeout / 8, self.body_timeout / 8)
+
+
+class Refusal(Exception):  # it is an answer, not an error of ours
+    """Raised inside the parser to end a request with this status and message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection under `limits`; make a class of your own with `guarded`."""
+
+    limits: ClassVar[HttpLimits]
+    sweeping: ClassVar[asyncio.TimerHandle | None] = None
+
+    # The phase of the parser. `_turn` counts its changes, so that the sweep also notices a return to a phase.
+    _phase = HEAD
+    _turn = 0
+    _fed = 0  # bytes since the head began
+    _head_bytes = 0
+    _moved = 0  # bytes of body that arrived
+    _resumed = 0  # times that the peer had drained what we had written
+    _refusal: Refusal | None = None
+
+    # What the sweep saw last.
+    _seen: tuple[int, int, bool] = (-1, -1, False)
+    _since = 0.0
+    _moved_then = 0
+    _unsent_then = 0
+    _unsent_since: float | None = None
+    _resumed_then = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """A client has connected; the clock runs from here."""
+        super().connection_made(transport)
+        self.transport = JoinedTransport(transport, self.loop)
+        kind = type(self)
+        if kind.sweeping is None:
+            kind.sweeping = self.loop.call_later(self.limits.sweep, _sweep, kind, self.loop, self.connections)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        if self._phase == REFUSED:
+            return
+        if self._phase == IDLE:
+            self._begin_head()
+        self._fed += len(data)
+        super().data_received(data)
+        if self._phase == HEAD and self._fed > self.limits.header_limit:
+            self._refuse(Refusal(431, "The headers are too large."))
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser has given up, because of its own rules or because a callback refused."""
+        self._refuse(self._refusal or Refusal(400, msg))
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        if self._phase != HEAD:
+            self._begin_head()
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header. Trailers come here too, after the body: they are dropped, not added."""
+        if self._phase != HEAD:
+            return
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self.limits.header_limit or len(self.headers) >= MAX_HEADERS:
+            self._fail(431, "The headers are too large or too many.")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there; the application begins."""
+        if len(self.url) + self._head_bytes > self.limits.header_limit:
+            self._fail(431, "The request line and headers are too large.")
+        parser = cast("HttpRequestParser", self.parser)  # None only after the connection is gone
+        hosts = sum(1 for name, _ in self.headers if name == b"host")
+        if hosts > 1 or (hosts == 0 and parser.get_http_version() == "1.1"):
+            self._fail(400, "A request must have one Host header.")
+        super().on_headers_complete()
+        # The cycle refers to the scope. A strong reference back would leave both to the garbage collector.
+        cycle = ref(self.cycle)
+        cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
+        cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
+        if parser.get_http_version() == "1.0":
+            _send_unframed(self.cycle)
+        if parser.should_upgrade():
+            self.cycle.keep_alive = False  # what follows is not HTTP to the parser
+        self._phase = BODY
+        self._turn += 1
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._moved += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._phase = IDLE
+        self._turn += 1
+        super().on_message_complete()
+
+    def resume_writing(self) -> None:
+        """The peer has read most of what was written."""
+        self._resumed += 1
+        super().resume_writing()
+
+    def check(self, now: float) -> None:
+        """Ends the connection when it has exceeded a limit. `now`: the loop's time, seconds."""
+        answered = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+        seen = (self._phase, self._turn, answered)
+        if seen != self._seen:
+            self._seen, self._since, self._moved_then = seen, now, self._moved
+        elif self._phase == HEAD:
+            if answered and now - self._since > self.limits.header_timeout:
+                self._refuse(Refusal(408, "The headers did not arrive in time."))
+        elif self._phase == BODY:
+            self._check_body(now, answered)
+        elif self._phase == REFUSED and now - self._since > LINGER:
+            self.transport.abort()
+        self._check_unsent(now)
+
+    def _check_body(self, now: float, answered: bool) -> None:
+        if not answered and (self.flow.read_paused or self.cycle.waiting_for_100_continue):
+            self._since, self._moved_then = now, self._moved  # the client waits for us
+        elif now - self._since > self.limits.body_timeout:
+            if answered:  # nothing needs the rest of this body
+                self.transport.abort()
+            elif self._moved - self._moved_then < MINIMUM_RATE * self.limits.body_timeout:
+                self._refuse(Refusal(408, "The body did not arrive in time."))
+            else:
+                self._since, self._moved_then = now, self._moved
+
+    def _check_unsent(self, now: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0:
+            self._unsent_since = None
+        elif self._unsent_since is None or self._resumed != self._resumed_then:
+            self._unsent_since, self._unsent_then, self._resumed_then = now, unsent, self._resumed
+        elif now - self._unsent_since > self.limits.body_timeout:
+            if self._unsent_then - unsent < MINIMUM_RATE * self.limits.body_timeout:
+                self.transport.abort()
+            self._unsent_since, self._unsent_then = now, unsent
+
+    def _hang_up(self, under_way: ref[RequestResponseCycle]) -> None:
+        """Ends the connection for the application, which leaves this request's answer unfinished."""
+        cycle = under_way()
+        if cycle is not None:
+            cycle.disconnected = True  # else uvicorn takes it for an error of the application
+        self.transport.abort()
+
+    def _begin_head(self) -> None:
+        self._phase = HEAD
+        self._turn += 1
+        self._fed = 0
+
+    def _fail(self, status: int, message: str) -> None:
+        """Stops the parser; uvicorn then calls `send_400_response`."""
+        self._refusal = Refusal(status, message)
+        raise self._refusal
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers in the contract's form and hangs up, leaving the client a moment to read it."""
+        if self._phase == REFUSED or self.transport.is_closing():
+            return
+        started, self._phase = self._fed > 0, REFUSED
+        self._turn += 1
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+            started = True  # garbage came behind a body in one packet: the body's request awaits an answer
+            if cycle.response_started:
+                self.transport.abort()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if not started:
+            self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.transport.write(_answer(refusal, self.limits.request_id()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+
+def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
+    cycle = under_way()
+    return cycle is None or cycle.disconnected
+
+
+def _send_unframed(cycle: RequestResponseCycle) -> None:
+    """HTTP/1.0 has no chunks: send a body of unknown length as it is, ended by the end of the connection."""
+    send = cycle.send
+    unframed = False
+
+    async def send_plain(message: ASGISendEvent) -> None:
+        nonlocal unframed
+        if message["type"] == "http.response.start":
+            unframed = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if unframed:
+                cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and unframed:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_plain
+
+
+def guarded(limits: HttpLimits) -> type[GuardedProtocol]:
+    """A protocol class for one server with these limits."""
+    return type("Guarded", (GuardedProtocol,), {"limits": limits, "sweeping": None})
+
+
+def _sweep(
+    kind: type[GuardedProtocol], loop: asyncio.AbstractEventLoop, connections: Iterable[object]
+) -> None:
+    now = loop.time()
+    kind.sweeping = None
+    for connection in tuple(connections):
+        if isinstance(connection, kind):
+            connection.check(now)
+            kind.sweeping = kind.sweeping or loop.call_later(
+                kind.limits.sweep, _sweep, kind, loop, connections
+            )
+
+
+def _answer(refusal: Refusal, request_id: str) -> bytes:
+    code = {413: "payload_too_large"}.get(refusal.status, "invalid_request")
+    body = msgspec.json.encode(
+        {
+            "error": {
+                "code": code,
+                "message": refusal.message,
+                "details": [{"field": "request", "reason": refusal.message}],
+                "request_id": request_id,
+            }
+        }
+    )
+    head = (
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\n"
+        f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+    )
+    return STATUS_LINE[refusal.status] + head.encode() + body

@@ -1,0 +1,187 @@
+"""Steps from the operator's settings to what every process needs: sockets, database, complete settings."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.storage.credentials import botocore_chain
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
+from lapel.hosting.listener import AddressInUse, listen
+from lapel.settings import Settings, SettingsError
+
+# Seconds. When a supervisor is killed, the kernel ends its children at once; on a busy machine their sockets
+# close a little later.
+_KILLED_ONES_END = 2.0
+
+HAS_REVISION = "SELECT to_regclass('public.alembic_version')"
+REVISION = "SELECT version_num FROM public.alembic_version"
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sockets:
+    """Listening sockets. They stay open here, so that clients wait while a process restarts."""
+
+    public: Sequence[socket.socket]
+    store: socket.socket | None
+
+    def close(self) -> None:
+        """Closes the sockets: from now on new connections are refused."""
+        for each in (*self.public, *([self.store] if self.store else [])):
+            each.close()
+
+
+def with_secret(settings: Settings, folder: DataFolder | None) -> Settings:
+    """The settings, with the folder's secrets where none were given.
+
+    Raises DataFolderError when a secret in the folder is missing or damaged.
+    """
+    if folder is None or settings.role != "all":
+        return settings
+    secret = folder.secret() if settings.secret is None else settings.secret
+    previous = folder.secret_previous() if settings.secret_previous is None else settings.secret_previous
+    return dataclasses.replace(settings, secret=secret, secret_previous=previous)
+
+
+def needs_folder(settings: Settings) -> bool:
+    """Whether this machine stores anything, and so needs a data folder."""
+    if settings.role == "store":
+        return True
+    return settings.role == "all" and (settings.uses_embedded_database or settings.uses_embedded_store)
+
+
+def open_sockets(settings: Settings) -> Sockets:
+    """The public sockets (of the API, or of a store alone) and the store's internal one.
+
+    Raises AddressInUse when an address cannot be listened on.
+    """
+    count = {"all": settings.api_processes, "api": settings.api_processes, "store": 1, "worker": 0}[
+        settings.role
+    ]
+    public = _listen(settings.host, settings.port, count) if count else []
+    internal = settings.role == "all" and settings.uses_embedded_store
+    return Sockets(public, listen("127.0.0.1", 0)[0] if internal else None)
+
+
+def _listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """`listen`, repeated while the children of a killed supervisor are still ending."""
+    deadline = time.monotonic() + _KILLED_ONES_END
+    while True:
+        try:
+            return listen(host, port, count)
+        except AddressInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def check_tls(settings: Settings) -> None:
+    """Raises SettingsError when certificate and private key cannot be read or do not belong together."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            settings.tls_cert, settings.tls_key
+        )
+    except OSError as fault:  # ssl.SSLError is one
+        raise SettingsError(
+            f"LAPEL_TLS_CERT ({settings.tls_cert}) and LAPEL_TLS_KEY ({settings.tls_key}) cannot be used "
+            f"({fault.strerror or fault}); give PEM files of one certificate chain and its private key."
+        ) from fault
+
+
+def check_store_keys(settings: Settings) -> None:
+    """Raises SettingsError when an S3 endpoint is set without keys, and the AWS chain finds none either."""
+    if settings.uses_embedded_store or settings.s3_access_key_id is not None:
+        return
+    try:
+        botocore_chain(SystemClock()).load()
+    except StoreUnavailable as fault:
+        raise SettingsError(
+            f"LAPEL_S3_ENDPOINT is set without keys for it ({fault}). Set LAPEL_S3_ACCESS_KEY_ID and "
+            "LAPEL_S3_SECRET_ACCESS_KEY, or let the AWS chain find some."
+        ) from fault
+
+
+def complete(settings: Settings, database_url: str | None, store_endpoint: str | None) -> Settings:
+    """The settings, completed with addresses and keys of the embedded parts; `settings.secret` must be set.
+
+    `database_url`, `store_endpoint`: of the embedded parts, None where they are not used.
+    """
+    changes: dict[str, object] = {}
+    if database_url is not None:
+        changes |= {"database_url": database_url, "embedded_database": True}
+    if store_endpoint is not None:
+        key_id, key = store_credentials(str(settings.secret))
+        changes |= {
+            "s3_endpoint": store_endpoint, "embedded_store": True, "s3_addressing": "path",
+            "s3_access_key_id": key_id, "s3_secret_access_key": key, "s3_session_token": None,
+        }  # fmt: skip
+    return dataclasses.replace(settings, **changes)
+
+
+def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
+    """Brings the embedded database to the newest schema; a given database must have it already.
+
+    Raises DataFolderError when a given database has another schema or cannot be reached, and the driver's
+    errors when a migration fails.
+    """
+    if settings.embedded_database and folder is not None:
+        if folder.needs_migration():
+            from lapel.foundation.database import migrations  # noqa: PLC0415  # most of a start, and rarely needed
+
+            migrations.upgrade(str(settings.database_url))
+        return
+    if settings.role in {"all", "api", "worker"}:
+        check_schema(str(settings.database_url))
+
+
+def check_schema(database_url: str) -> None:
+    """Raises DataFolderError when the database cannot be reached or its schema is not the one needed."""
+    import asyncpg  # noqa: PLC0415  # not needed with the embedded database
+
+    async def ask() -> str | None:
+        connection = await asyncpg.connect(database_url, timeout=10)
+        try:
+            if await connection.fetchval(HAS_REVISION) is None:
+                return None
+            return await connection.fetchval(REVISION)
+        finally:
+            await connection.close()
+
+    try:
+        found = asyncio.run(ask())
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        raise DataFolderError(
+            f"The database of LAPEL_DATABASE_URL cannot be reached ({type(fault).__name__}: {fault}). "
+            "Check the URL and that the server accepts this machine."
+        ) from fault
+    needed = newest_revision()
+    if found is None or found < needed:
+        raise DataFolderError(
+            f"The database has schema {found or 'none'}, and this Lapel needs {needed}. "
+            "Run `lapel migrate` once."
+        )
+    if found > needed:
+        raise DataFolderError(
+            f"The database has schema {found} of a newer Lapel; this one knows {needed}. Use the newer one."
+        )
+
+
+def embedded_postgres(settings: Settings, folder: DataFolder | None, say: Say) -> EmbeddedPostgres | None:
+    """The embedded server, not started yet; None when this machine does not run it."""
+    if folder is None or settings.role != "all" or settings.database_url is not None:
+        return None
+    # An API process holds 20 connections at most, the worker more; the rest is for commands.
+    connections = 55 + 20 * settings.api_processes
+    return EmbeddedPostgres(folder.path, say=say, extra={"max_connections": str(connections)})

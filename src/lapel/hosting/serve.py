@@ -1,0 +1,196 @@
+"""`lapel serve`, from the first check until the last process has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+
+import structlog
+
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.hosting import prepare
+from lapel.hosting.children import Child
+from lapel.hosting.data_folder import DataFolder, Running
+from lapel.hosting.prepare import Say, Sockets
+from lapel.hosting.tree import Tree
+from lapel.process_environment import child_environment
+from lapel.settings import Settings
+
+_MEMORY = Path("/dev/shm")  # noqa: S108  # the folder in it is made 0700 or not used
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Serving:
+    """What `announce` gets once everything is up. `first_key` is set on the first start only.
+
+    `seconds`: from the call of `serve` until all processes were ready.
+    """
+
+    settings: Settings
+    folder: Path | None
+    first_key: str | None
+    seconds: float
+
+
+def serve(
+    settings: Settings, say: Say, announce: Callable[[Serving], None], clock: Callable[[], float]
+) -> None:
+    """Runs the process tree until a signal.
+
+    `say` gets sentences for people during the start. `announce` is called once everything is up. `clock`
+    gives monotonic seconds.
+
+    Raises SettingsError when the certificate or the keys of the store cannot be used, DataFolderError when
+    the data folder or the database's schema cannot be used, AddressInUse when the address cannot be listened
+    on, PostgresError when the embedded database does not start, and StartFailed when a process never gets
+    ready.
+    """
+    began = clock()
+    prepare.check_tls(settings)
+    prepare.check_store_keys(settings)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_folder(settings))
+        settings = prepare.with_secret(settings, folder)
+        sockets = prepare.open_sockets(settings)
+        stack.callback(sockets.close)
+        metrics = stack.enter_context(_metrics_folder(folder))
+        postgres = prepare.embedded_postgres(settings, folder, say)
+        children: list[Child] = []
+        tree = Tree(postgres, children)
+        stack.enter_context(tree.signals())
+        stack.callback(tree.stop)
+        stack.callback(
+            sockets.close
+        )  # closed before the processes drain, so that new connections are refused instead of kept waiting
+        if folder is not None and folder.needs_migration():
+            # Not a daemon thread: a start that fails at once must not end the process in the middle of an
+            # import.
+            threading.Thread(target=_import_early).start()
+        if postgres is not None:
+            postgres.start(interrupted=lambda: tree.stopping)
+        settings = _complete(settings, postgres, sockets)
+        prepare.prepare_database(settings, folder)
+        if folder is not None:
+            folder.objects.mkdir(mode=0o700, exist_ok=True)
+        children.extend(_children(settings, sockets, metrics))
+
+        def up() -> None:
+            first_key = None
+            if folder is not None:
+                # Made only now that everything is up: after a failed start the key would never be shown.
+                first_key = _first_key(settings) if folder.version() is None else None
+                folder.write_version()
+                folder.write_running(_running(settings))
+                stack.callback(folder.clear_running)
+            announce(Serving(settings, folder.path if folder else None, first_key, clock() - began))
+
+        tree.run(up)
+
+
+@contextlib.contextmanager
+def _folder(settings: Settings) -> Generator[DataFolder | None]:
+    """The data folder, checked and locked; None when this machine stores nothing."""
+    if not prepare.needs_folder(settings):
+        yield None
+        return
+    folder = DataFolder(settings.data_dir)
+    folder.prepare()
+    with folder.locked():
+        folder.check_version()
+        folder.clear_running()  # a killed server leaves run.json behind
+        yield folder
+
+
+def _complete(settings: Settings, postgres: EmbeddedPostgres | None, sockets: Sockets) -> Settings:
+    if sockets.public:
+        settings = dataclasses.replace(settings, port=sockets.public[0].getsockname()[1])
+    endpoint = f"http://127.0.0.1:{sockets.store.getsockname()[1]}" if sockets.store else None
+    return prepare.complete(settings, postgres.dsn() if postgres else None, endpoint)
+
+
+def _children(settings: Settings, sockets: Sockets, metrics: Path) -> list[Child]:
+    def environment(name: str) -> Callable[[Mapping[str, str]], dict[str, str]]:
+        ours = {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "LAPEL_METRICS_NAME": name}
+        return lambda own: {**child_environment(settings, own), **ours}
+
+    children: list[Child] = []
+    if sockets.store is not None:
+        children.append(Child("store", "store", environment("store"), sockets.store.fileno()))
+    if settings.role == "store":
+        children.append(Child("store", "store", environment("store"), sockets.public[0].fileno()))
+    else:
+        for number, public in enumerate(sockets.public, 1):
+            name = "api" if len(sockets.public) == 1 else f"api-{number}"
+            children.append(Child("api", name, environment(name), public.fileno()))
+    if settings.role in {"all", "worker"}:
+        children.append(Child("worker", "worker", environment("worker")))
+    return children
+
+
+def _running(settings: Settings) -> Running:
+    return Running(
+        pid=os.getpid(),
+        base_url=settings.base_url,
+        host=settings.host,
+        port=settings.port,
+        tls=settings.tls_cert is not None,
+        # A URL from the settings carries a password, which must not go into a file; commands have the same
+        # settings.
+        database_url=settings.database_url if settings.embedded_database else None,
+        store_endpoint=settings.s3_endpoint if settings.embedded_store else None,
+    )
+
+
+@contextlib.contextmanager
+def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
+    """The folder, empty at the start, in which the processes share their metrics.
+
+    In memory (/dev/shm) where possible: the files are mapped, and a full disk would kill the processes that
+    write to them.
+    """
+    base = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    path = base / f"lapel-metrics-{hashlib.sha256(bytes(folder.path)).hexdigest()[:10]}" if folder else None
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)  # left by a killed server
+    try:
+        if path is None:
+            path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
+        else:
+            path.mkdir(mode=0o700)
+    except FileExistsError:  # made by another user
+        path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _import_early() -> None:
+    """Imports modules that a first start needs and that take a second, while PostgreSQL is being made."""
+    with contextlib.suppress(ImportError):  # raised again where the module is used
+        from lapel.foundation import ports  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
+        from lapel.foundation.database import migrations  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
+
+
+def _first_key(settings: Settings) -> str | None:
+    """A secret key for the test world of a new installation; None when it already has keys."""
+    if settings.role != "all":
+        return None
+    from lapel.foundation.ports import open_kit  # noqa: PLC0415  # only a first start needs it
+    from lapel.slices.projects.bootstrap import ensure_first_key  # noqa: PLC0415
+
+    async def make() -> str | None:
+        async with open_kit(settings) as kit:
+            made = await ensure_first_key(kit)
+            return None if made is None else made.key
+
+    return asyncio.run(make())

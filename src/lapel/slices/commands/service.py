@@ -1,0 +1,391 @@
+"""The rules of commands: each takes effect at most once and expires by the clock; its row decides."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.clock import EPOCH, timestamp, timestamp_or_none
+from lapel.foundation.core.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound, Unauthorized
+from lapel.foundation.http.input.fields import raw
+from lapel.foundation.http.input.pagination import page, window
+from lapel.slices.commands import queries
+from lapel.slices.commands.json_text import object_text, params_text
+from lapel.slices.commands.queries import COMMAND, SHOWN_DONE
+from lapel.slices.commands.wire import (
+    Command,
+    CommandPage,
+    GrantClaims,
+    Params,
+    PendingCommands,
+    StoredCommand,
+    WifiGrant,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor, Mode
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.identity.signing import KeySet
+    from lapel.foundation.ports import Kit
+    from lapel.slices.commands.wire import AskWifiGrant, CommandQuery, CreateCommand, Report
+    from lapel.slices.devices.service import Devices
+
+__all__ = [
+    "COMMAND",
+    "SHOWN_DONE",
+    "Command",
+    "Commands",
+    "StoredCommand",
+    "cancel_open",
+    "erase_of_devices",
+    "erase_some_of",
+]
+
+# Keeps small what a device gets: all open commands with every heartbeat.
+MAX_OPEN = 100
+
+_TTL = timedelta(seconds=300)
+# Expiry in the token of a command that never expires: the last second that fits 32 bits, in 2106.
+_NEVER = 2**32 - 1
+
+_decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
+
+
+class Commands:
+    """Operations on commands.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit, devices: Devices) -> None:
+        self._kit = kit
+        self._devices = devices
+
+    async def create(
+        self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
+    ) -> tuple[Command, bool]:
+        """Create a command for a device. Returns it, and whether it is new: the body's key may have made it.
+
+        Raises NotFound when there is no such device; IdempotencyKeyReused when the key made another command;
+        Conflict when the device is not bound or has `MAX_OPEN` open commands; InvalidRequest when the
+        `metadata` is too large or too deep.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        params = params_text(body.params or Params())
+        device = await queries.hold_device(connection, world_id, device_id)
+        if device is None:
+            raise _unknown_device()
+        if body.idempotency_key is not None:
+            before = await queries.find_by_key(
+                connection, world_id, device_id, body.idempotency_key, body.type, params
+            )
+            if before is not None and not before["present"]:
+                # Of a deleted end user, and not removed by the job yet; to the caller its key is free.
+                await queries.delete_one(connection, world_id, device_id, before["id"])
+            elif before is not None:
+                if not before["same"]:
+                    raise IdempotencyKeyReused(
+                        "This `idempotency_key` gave this device another command. Use a new key."
+                    )
+                return self._command(before, actor, device["serial_number"], now), False
+        if device["end_user_id"] is None:
+            raise Conflict("This device is not bound: nobody is there to obey. Bind it first.")
+        if await queries.count_open(connection, world_id, device_id, now) >= MAX_OPEN:
+            raise Conflict(
+                f"This device has {MAX_OPEN} commands still to do. Wait until it reports, or cancel some."
+            )
+        row = await queries.insert(
+            connection,
+            world_id,
+            device_id,
+            self._kit.ids.new("cmd"),
+            (device["end_user_id"], device["binding_generation"]),
+            body.type,
+            params,
+            body.idempotency_key,
+            (now, _end(body, now)),
+        )
+        return self._command(row, actor, device["serial_number"], now), True
+
+    async def replayed(self, actor: Actor, stored: Command) -> Command:
+        """The stored answer of `create`, for a repeat. Raises NotFound when the command is deleted."""
+        await self.read(actor, stored.device_id, stored.id)
+        return stored
+
+    async def read(self, actor: Actor, device_id: str, command_id: str) -> Command:
+        """One command. Raises NotFound when the caller reaches no such command."""
+        now = self._kit.clock.now()
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, device_id, command_id, actor.scoped_to)
+        if row is None:
+            raise _unknown()
+        return self._command(row, actor, row["serial_number"], now)
+
+    async def list(self, actor: Actor, device_id: str, query: CommandQuery) -> CommandPage:
+        """One page of a device's commands, newest first.
+
+        Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
+        """
+        now, world_id, only = self._kit.clock.now(), actor.world_id, actor.scoped_to
+        asked = window(query, f"commands:{device_id}")
+        async with self._kit.database.acquire() as connection:
+            device = await queries.read_device(connection, world_id, device_id, only)
+            if device is None:
+                raise _unknown_device()
+            rows = await queries.list_page(connection, world_id, device_id, only, asked, query.status, now)
+        serial: str = device["serial_number"]
+        data, has_more, next_cursor = page(rows, asked, lambda row: self._command(row, actor, serial, now))
+        return CommandPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def cancel(self, actor: Actor, device_id: str, command_id: str) -> Command:
+        """Cancel a command that is not delivered.
+
+        Raises NotFound when there is no such command, Conflict when it is not `pending`.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.acquire() as connection:
+            row = await queries.cancel(connection, world_id, device_id, command_id, now)
+            if row is not None:
+                return self._command(row, actor, row["serial_number"], now)
+            row = await queries.read(connection, world_id, device_id, command_id, None)
+        if row is None:
+            raise _unknown()
+        raise Conflict(f"Only a `pending` command can be cancelled; this one is `{_status(row, now)}`.")
+
+    async def peek(self, actor: Actor, device_id: str) -> PendingCommands:
+        """The open commands of the calling device, not delivered by this. Raises Forbidden for another id."""
+        _check_own(actor, device_id)
+        now = self._kit.clock.now()
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_open(
+                connection, actor.world_id, actor.id, actor.binding_generation, now
+            )
+        return self._pending(rows, actor, now)
+
+    async def hand_over(self, actor: Actor, device_id: str) -> PendingCommands:
+        """Deliver the open commands of the calling device.
+
+        Raises Forbidden for another device's id, Unauthorized when the caller's binding ended meanwhile.
+        """
+        _check_own(actor, device_id)
+        now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_open(connection, world_id, actor.id, generation, now)
+            if any(row["status"] == "pending" for row in rows):
+                async with connection.transaction():
+                    device = await queries.hold_device(connection, world_id, actor.id)
+                    if device is None or device["binding_generation"] != generation:
+                        raise _overtaken()
+                    await queries.deliver(connection, world_id, actor.id, now)
+                    rows = await queries.list_open(connection, world_id, actor.id, generation, now)
+        return self._pending(rows, actor, now)
+
+    async def report(self, actor: Actor, device_id: str, command_id: str, told: Report) -> Command:
+        """The result of a command, from the calling device; the same report again gets the same answer.
+
+        Raises Forbidden for another device's id; NotFound when this binding has no such command; Conflict
+        when the command has ended, or was reported differently; InvalidRequest when `result` or `error` is
+        too large or too deep.
+        """
+        _check_own(actor, device_id)
+        now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
+        said = (told.status, object_text(told.result, "result"), object_text(told.error, "error"))
+        async with self._kit.database.acquire() as connection:
+            kind = None
+            if told.status == "executed":
+                kind = await queries.read_type(connection, world_id, actor.id, command_id, generation)
+            if kind == "factory_reset":
+                row = await self._reset(connection, actor, command_id, said, now)
+            else:
+                row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+            if row is None:
+                row = await queries.read_reported(
+                    connection, world_id, actor.id, command_id, said, generation
+                )
+                row = _reported_before(row, now)
+        return self._command(row, actor, row["serial_number"], now)
+
+    async def _reset(
+        self,
+        connection: Connection,
+        actor: Actor,
+        command_id: str,
+        said: tuple[str, str | None, str | None],
+        now: datetime,
+    ) -> asyncpg.Record | None:
+        """Report a factory reset, which ends the device's binding. None if the command is not open."""
+        world_id, generation = actor.world_id, actor.binding_generation
+        async with connection.transaction():
+            # As everything that ends a binding: lock the device's row before its commands'.
+            await queries.hold_device(connection, world_id, actor.id)
+            row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+            if row is not None:
+                await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
+        return row
+
+    async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:
+        """Sign a grant to change a device's Wi-Fi for a while; nothing is stored.
+
+        Raises NotFound when there is no such device.
+        """
+        issued = int(self._kit.clock.now().timestamp())
+        async with self._kit.database.acquire() as connection:
+            device = await queries.read_device(connection, actor.world_id, device_id, None)
+        if device is None:
+            raise _unknown_device()
+        claims = GrantClaims(
+            sub=device_id,
+            aud=f"device:{device['serial_number']}",
+            jti=self._kit.ids.new("grant"),
+            iat=issued,
+            exp=issued + body.expires_in_seconds,
+            type="wifi_config",
+            params=msgspec.Raw(b"{}"),
+            project=actor.project_id,
+            world=actor.mode,
+            binding_generation=device["binding_generation"],
+        )
+        return WifiGrant(
+            grant_blob=self._kit.signer.sign(claims),
+            expires_at=timestamp(EPOCH + timedelta(seconds=claims.exp)),
+        )
+
+    def keys(self) -> KeySet:
+        """The public keys for every grant that can still be valid."""
+        return self._kit.signer.key_set
+
+    def present(
+        self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
+    ) -> Command:
+        """A command as every answer shows it, with a signed token; some 50 µs. `mode` is its world's."""
+        claims = GrantClaims(
+            sub=stored.device_id,
+            aud=f"device:{serial_number}",
+            jti=stored.id,
+            iat=int(stored.created_at.timestamp()),
+            exp=_NEVER if stored.expires_at is None else int(stored.expires_at.timestamp()),
+            type=stored.type,
+            params=stored.params,
+            project=project_id,
+            world=mode,
+            binding_generation=stored.binding_generation,
+        )
+        return Command(
+            id=stored.id,
+            device_id=stored.device_id,
+            project_id=project_id,
+            end_user_id=stored.end_user_id,
+            type=stored.type,
+            status="expired" if _expired(stored.status, stored.expires_at, now) else stored.status,
+            params=stored.params,
+            grant_token=self._kit.signer.sign(claims),
+            result=stored.result,
+            error=stored.error,
+            expires_at=timestamp_or_none(stored.expires_at),
+            delivered_at=timestamp_or_none(stored.delivered_at),
+            executed_at=timestamp_or_none(stored.executed_at),
+            created_at=timestamp(stored.created_at),
+        )
+
+    def present_all(
+        self, rows: str, *, now: datetime, project_id: str, mode: Mode, serial_number: str
+    ) -> list[Command]:
+        """`present` for each of a JSON array of command rows, as `jsonb_agg(to_jsonb(c))` writes them."""
+        return [
+            self.present(each, now=now, project_id=project_id, mode=mode, serial_number=serial_number)
+            for each in _decode_stored(rows)
+        ]
+
+    def _pending(self, rows: list[asyncpg.Record], actor: Actor, now: datetime) -> PendingCommands:
+        return PendingCommands(data=[self._command(row, actor, row["serial_number"], now) for row in rows])
+
+    def _command(self, row: asyncpg.Record, actor: Actor, serial_number: str, now: datetime) -> Command:
+        stored = StoredCommand(
+            id=row["id"],
+            device_id=row["device_id"],
+            end_user_id=row["end_user_id"],
+            binding_generation=row["binding_generation"],
+            type=row["type"],
+            status=row["status"],
+            params=raw(row["params"]),
+            result=raw(row["result"]),
+            error=raw(row["error"]),
+            expires_at=row["expires_at"],
+            delivered_at=row["delivered_at"],
+            executed_at=row["executed_at"],
+            created_at=row["created_at"],
+        )
+        return self.present(
+            stored, now=now, project_id=actor.project_id, mode=actor.mode, serial_number=serial_number
+        )
+
+
+async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:
+    """Cancel the open commands of devices, in the transaction that ends their bindings."""
+    await queries.cancel_open(connection, world_id, device_ids, now)
+
+
+async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Delete at most `limit` commands of a deleted end user. Returns their number, 0 when none is left."""
+    return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
+
+
+async def erase_of_devices(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """Delete the commands of devices, in the transaction that deletes them."""
+    await queries.delete_of_devices(connection, world_id, device_ids)
+
+
+def _end(body: CreateCommand, now: datetime) -> datetime | None:
+    """When a new command expires; None for never."""
+    if body.ttl_seconds is not None:
+        return now + timedelta(seconds=body.ttl_seconds)
+    return None if body.type == "factory_reset" else now + _TTL
+
+
+def _expired(status: str, expires_at: datetime | None, now: datetime) -> bool:
+    return status in ("pending", "delivered") and expires_at is not None and expires_at <= now
+
+
+def _status(row: asyncpg.Record, now: datetime) -> str:
+    return "expired" if _expired(row["status"], row["expires_at"], now) else row["status"]
+
+
+def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
+    """The row of a report that changed nothing, if the stored report is the same.
+
+    Raises NotFound without a row, Conflict when the report differs or the command has ended.
+    """
+    if row is None:
+        raise _unknown()
+    if row["same"]:
+        return row
+    match _status(row, now):
+        case "executed" | "failed" as said:
+            raise Conflict(f"This command was reported `{said}`, with another status, result or error.")
+        case ended:
+            raise Conflict(f"This command is `{ended}`: it was not to be carried out any more.")
+
+
+def _check_own(actor: Actor, device_id: str) -> None:
+    if device_id not in ("me", actor.id):
+        raise Forbidden("A device may see and report its own commands only.")
+
+
+def _overtaken() -> Unauthorized:
+    return Unauthorized("This device token was revoked. Bind the device again.")
+
+
+def _unknown() -> NotFound:
+    return NotFound("This device has no command with this id.")
+
+
+def _unknown_device() -> NotFound:
+    return NotFound("There is no device with this id.")

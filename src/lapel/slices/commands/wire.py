@@ -1,0 +1,152 @@
+"""The contract's structs of commands and grants."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.http.input.fields import JsonObject, Timestamp
+from lapel.foundation.http.input.pagination import PageQuery
+
+Type: TypeAlias = Literal["start_recording", "stop_recording", "trigger_upload", "factory_reset"]
+# `expired` is never stored: it is what the clock makes of `pending` and `delivered`.
+StoredStatus: TypeAlias = Literal["pending", "delivered", "executed", "failed", "cancelled"]
+Status: TypeAlias = Literal["pending", "delivered", "executed", "failed", "expired", "cancelled"]
+
+ObjectOrNull: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
+_PARAMS: dict[str, Any] = {
+    "type": "object",
+    "required": ["max_duration_sec", "upload_immediately", "metadata"],
+    "properties": {
+        "max_duration_sec": {"type": "integer", "minimum": 1, "maximum": 86400},
+        "upload_immediately": {"type": "boolean"},
+        "metadata": {"type": "object"},
+    },
+}
+StoredParams: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_PARAMS)]
+
+
+class StoredCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command as its row has it; also what PostgreSQL's `to_jsonb` of these columns decodes to."""
+
+    id: str
+    device_id: str
+    end_user_id: str
+    binding_generation: int
+    type: Type
+    status: StoredStatus
+    params: msgspec.Raw
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    expires_at: datetime | None
+    delivered_at: datetime | None
+    executed_at: datetime | None
+    created_at: datetime
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device is told to do, and what became of it.
+
+    `grant_token` is a JWT that the device can verify offline; `executed_at` is when the device reported, also
+    of a failure, or when a heartbeat showed it. `expires_at` is null for a command that never expires.
+    """
+
+    id: str
+    device_id: str
+    project_id: str
+    end_user_id: str
+    type: Type
+    status: Status
+    params: StoredParams
+    grant_token: str
+    result: ObjectOrNull
+    error: ObjectOrNull
+    expires_at: Timestamp | None
+    delivered_at: Timestamp | None
+    executed_at: Timestamp | None
+    created_at: Timestamp
+
+
+class CommandPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of commands, newest first."""
+
+    data: list[Command]
+    has_more: bool
+    next_cursor: str | None
+
+
+class PendingCommands(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a device has still to do, oldest first."""
+
+    data: list[Command]
+    has_more: Literal[False] = False
+    next_cursor: None = None
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True):
+    """How to do it."""
+
+    max_duration_sec: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 3600
+    upload_immediately: bool = True
+    metadata: JsonObject | None = None
+
+
+class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to give.
+
+    The same `idempotency_key` for the same device answers with the command that it made before, for ever.
+    Without `ttl_seconds` a command lives 300 s, and a `factory_reset` until it is reported or cancelled.
+    """
+
+    type: Type
+    params: Params | None = None
+    idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    ttl_seconds: Annotated[int, msgspec.Meta(ge=30, le=86_400)] | None = None
+
+
+class CommandQuery(PageQuery, frozen=True, kw_only=True):
+    """How to list a device's commands."""
+
+    status: Status | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device says became of a command."""
+
+    status: Literal["executed", "failed"]
+    result: JsonObject | None = None
+    error: JsonObject | None = None
+
+
+class AskWifiGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the grant is good for."""
+
+    expires_in_seconds: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 900
+
+
+class WifiGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to change a device's Wi-Fi, as a JWT that the device verifies; it holds no password."""
+
+    grant_blob: str
+    expires_at: Timestamp
+
+
+class GrantClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a grant says (RFC 7519); times are Unix seconds.
+
+    `sub` is the device's id, which no other project can have; a serial number (`aud`) it can.
+    """
+
+    iss: Literal["lapel"] = "lapel"
+    sub: str
+    aud: str
+    jti: str
+    iat: int
+    exp: int
+    type: str
+    params: msgspec.Raw
+    project: str
+    world: Literal["live", "test"]
+    binding_generation: int

@@ -1,0 +1,92 @@
+"""A device's settings: two sections of the configuration, without levels, and two of the device's own.
+
+Only fields that were set are stored and shown; the device decides the others. An object that is present as a
+whole or not at all (`off_peak_hours`) has defaults for the fields that a client leaves out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from lapel.slices.configuration.kinds import Number, Whole, Word
+from lapel.slices.configuration.merging import Document, flat, leaves, nested
+from lapel.slices.configuration.schemas import lenient_schema, set_schema
+from lapel.slices.configuration.sections import SECTIONS, Field, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lapel.slices.configuration.kinds import Schema, Value
+
+_AUDIO = Section(
+    "audio",
+    "How a device records.",
+    (
+        Field("codec", Word(("opus", "aac", "wav")), None, "How sound is coded."),
+        Field("sample_rate", Number((16_000, 24_000, 48_000)), None, "Samples in a second."),
+        Field("bitrate", Whole(8, 320), None, "In kbit/s."),
+    ),
+)
+_POWER = Section(
+    "power",
+    "How a device saves its battery.",
+    (
+        Field("auto_sleep_minutes", Whole(0, 1440), None, "Sleeps after so many minutes."),
+        Field("low_battery_threshold_percent", Whole(0, 100), None, "Its battery is low below that."),
+    ),
+)
+_SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["upload"], _AUDIO, _POWER)}
+
+
+def changed(stored: Document, change: Mapping[str, object], at: str) -> Document:
+    """The settings after a JSON Merge Patch (RFC 7396), whose unknown fields are ignored.
+
+    Raises InvalidRequest for a value that a field does not take, with `at` before its path as `param`.
+    """
+    after = valid(stored)
+    for name, section in _SETTINGS.items():
+        named = change.get(name, {})
+        if named is None:
+            after.pop(name, None)
+        else:
+            fields, below = cast("Document", named), f"{at}{name}."
+            after[name] = nested(_patched(section, after.get(name, {}), fields, below))
+    return valid(after)
+
+
+def valid(stored: Document) -> Document:
+    """The known and valid fields of stored settings; sections in which nothing is set are left out."""
+    found = {
+        name: _whole(section, flat(section, stored.get(name, {}))) for name, section in _SETTINGS.items()
+    }
+    return {name: nested(fields) for name, fields in found.items() if fields}
+
+
+def shown_schema(section: str) -> Schema:
+    """The JSON Schema of a section as it is shown."""
+    return set_schema(_SETTINGS[section])
+
+
+def change_schema(section: str) -> Schema:
+    """The JSON Schema of a section in a write."""
+    return lenient_schema(_SETTINGS[section])
+
+
+def _patched(section: Section, stored: Document, change: Document, at: str) -> dict[str, Value]:
+    after = flat(section, stored)
+    for path, value in leaves(section, change, at=at, lenient=True):
+        if value is None:
+            for each in [name for name in after if name == path or name.startswith(f"{path}.")]:
+                del after[each]
+        else:
+            after[path] = section.by_path[path].kind.check(value, f"{at}{path}")
+    return after
+
+
+def _whole(section: Section, found: dict[str, Value]) -> dict[str, Value]:
+    """Add defaults for missing fields of an object that is present as a whole or not at all."""
+    begun = {path.partition(".")[0] for path in found} & section.optional
+    defaults: dict[str, Any] = {
+        field.path: field.default for field in section.fields if field.path.partition(".")[0] in begun
+    }
+    return defaults | found

@@ -1,0 +1,217 @@
+"""The types of a configuration's fields: the values that they take, and how two levels are merged.
+
+Every `merge` here is associative: neighbouring levels may be merged in any order.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias, cast
+
+from lapel.foundation.core.errors import InvalidRequest
+
+# A field's value, as JSON has it.
+Value: TypeAlias = bool | int | str | list[str]
+Schema: TypeAlias = dict[str, Any]
+
+
+class Kind(ABC):
+    """A type of field. The nearest level counts, unless a subclass overrides `merge`."""
+
+    # The merge rule, in words.
+    rule: ClassVar[str] = "the nearest level"
+
+    @property
+    @abstractmethod
+    def schema(self) -> Schema:
+        """The JSON Schema of its values."""
+
+    @abstractmethod
+    def check(self, value: object, param: str) -> Value:
+        """The value to store. Raises InvalidRequest, naming `param`, when the field does not take it."""
+
+    def merge(self, lower: Value, upper: Value) -> Value:  # noqa: ARG002 - for those that need it
+        """The value of a broader (`lower`) and a nearer level (`upper`); both are checked."""
+        return upper
+
+    def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
+        """The value of the levels over the built-in default, which is no bound: levels may be laxer."""
+        return value
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """`true` or `false`."""
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
+    def check(self, value: object, param: str) -> Value:
+        if not isinstance(value, bool):
+            raise refused(param, "must be true or false")
+        return value
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    """A whole number from `least` to `most`."""
+
+    least: int
+    most: int
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+    def check(self, value: object, param: str) -> Value:
+        number = whole(value, param)
+        if not self.least <= number <= self.most:
+            raise refused(param, f"must be {self.least} to {self.most}")
+        return number
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """One of some whole numbers."""
+
+    numbers: tuple[int, ...]
+
+    @property
+    def schema(self) -> Schema:
+        return {"enum": list(self.numbers)}
+
+    def check(self, value: object, param: str) -> Value:
+        number = whole(value, param)
+        if number not in self.numbers:
+            raise refused(param, f"must be one of {', '.join(map(str, self.numbers))}")
+        return number
+
+
+@dataclass(frozen=True)
+class Idle(Kind):
+    """Seconds until something sleeps, `least` to `most`; 0: at once; -1: never.
+
+    A value above 0 and below `least` becomes `least`.
+    """
+
+    least: int
+    most: int
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": "integer", "minimum": -1, "maximum": self.most}
+
+    def check(self, value: object, param: str) -> Value:
+        seconds = whole(value, param)
+        if not -1 <= seconds <= self.most:
+            raise refused(param, f"must be -1 (never), 0 (at once) or {self.least} to {self.most}")
+        return self.least if 0 < seconds < self.least else seconds
+
+
+@dataclass(frozen=True)
+class Limit(Whole):
+    """A whole number; the smallest of all levels counts, and `unlimited` is above every number."""
+
+    unlimited: int | None = None
+    rule: ClassVar[str] = "the smallest of all levels"
+
+    def merge(self, lower: Value, upper: Value) -> Value:
+        limits = [cast("int", each) for each in (lower, upper) if each != self.unlimited]
+        return min(limits, default=upper)
+
+
+@dataclass(frozen=True)
+class Word(Kind):
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def schema(self) -> Schema:
+        return {"enum": list(self.words)}
+
+    def check(self, value: object, param: str) -> Value:
+        if not isinstance(value, str) or value not in self.words:
+            raise refused(param, f"must be {_choice(self.words)}")
+        return value
+
+
+@dataclass(frozen=True)
+class Strictest(Word):
+    """One of some words, ordered from lax to strict; the strictest of all levels counts."""
+
+    rule: ClassVar[str] = "the strictest of all levels"
+
+    def merge(self, lower: Value, upper: Value) -> Value:
+        return max(cast("str", lower), cast("str", upper), key=self.words.index)
+
+
+@dataclass(frozen=True)
+class Words(Kind):
+    """A list of one to all of some words."""
+
+    words: tuple[str, ...]
+    rule: ClassVar[str] = "the nearest level, place by place"
+
+    @property
+    def schema(self) -> Schema:
+        return {
+            "type": "array",
+            "items": {"enum": list(self.words)},
+            "minItems": 1,
+            "maxItems": len(self.words),
+        }
+
+    def check(self, value: object, param: str) -> Value:
+        listed = cast("list[object]", value) if isinstance(value, list) else []
+        if not 1 <= len(listed) <= len(self.words):
+            raise refused(param, f"must be a list of 1 to {len(self.words)}")
+        entry = Word(self.words)
+        return [cast("str", entry.check(each, f"{param}[{at}]")) for at, each in enumerate(listed)]
+
+    def merge(self, lower: Value, upper: Value) -> Value:
+        broad, near = cast("list[str]", lower), cast("list[str]", upper)
+        return [*near, *broad[len(near) :]]
+
+    def over_default(self, default: Value, value: Value) -> Value:
+        return self.merge(default, value)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A string: `form` is its regular expression (ASCII), `meaning` the same in words."""
+
+    form: str
+    meaning: str
+    longest: int
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": f"^{self.form}$", "maxLength": self.longest}
+
+    def check(self, value: object, param: str) -> Value:
+        too_long = isinstance(value, str) and len(value) > self.longest
+        if not isinstance(value, str) or too_long or re.fullmatch(self.form, value) is None:
+            raise refused(param, f"must be {self.meaning}")
+        return value
+
+
+def whole(value: object, param: str) -> int:
+    """A JSON integer, also one written with a point (`256.0`). Raises InvalidRequest for another value."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise refused(param, "must be a whole number")
+    return value
+
+
+def refused(param: str, reason: str) -> InvalidRequest:
+    """The error for a value that a field does not take."""
+    return InvalidRequest(f"`{param}` {reason}.", param=param, reason=reason)
+
+
+def _choice(words: tuple[str, ...]) -> str:
+    return f"`{words[0]}`" if len(words) == 1 else f"one of `{'`, `'.join(words)}`"

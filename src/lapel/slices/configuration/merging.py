@@ -1,0 +1,129 @@
+"""Overrides: how a write changes one, and how those of several levels are merged into one value.
+
+An override is handled flat, as values by dotted path, so that a deep merge of objects is a merge path by
+path, each by its field's rule. Documents (as clients and the database have them) are nested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import reduce
+from typing import Any, TypeAlias, cast
+
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.slices.configuration.kinds import Value, refused
+from lapel.slices.configuration.sections import Section
+
+# At most so many characters of an unknown path are repeated in an error.
+_SHOWN = 128
+
+Flat: TypeAlias = Mapping[str, Value]
+Document: TypeAlias = dict[str, Any]
+
+
+def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
+    """Merge a broader and a nearer override; associative."""
+    merged = dict(lower)
+    for path, value in upper.items():
+        merged[path] = section.by_path[path].kind.merge(merged[path], value) if path in merged else value
+    return merged
+
+
+def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
+    """The whole value of a section under overrides, broadest first.
+
+    A default is the broadest level of all, but no bound: an override may raise a limit above it. The value
+    has every field, except unset ones that are shown only when set.
+    """
+    found = reduce(lambda lower, upper: merge(section, lower, upper), overrides, dict[str, Value]())
+    unset = {each for each in section.optional if not any(path.startswith(f"{each}.") for path in found)}
+    resolved: Document = {}
+    for field in section.fields:
+        value = found.get(field.path, field.default)
+        if field.default is not None and field.path in found:
+            value = field.kind.over_default(field.default, found[field.path])
+        group = field.path.partition(".")[0]
+        if group in unset:
+            resolved[group] = None
+        elif value is not None or field.shown_unset:
+            _put(resolved, field.path, value)
+    return resolved
+
+
+def patched(section: Section, override: Flat, change: Mapping[str, object]) -> dict[str, Value]:
+    """An override after a PATCH: null clears a field or a whole object, as in JSON Merge Patch (RFC 7396).
+
+    Unlike there, lists are merged place by place. Raises InvalidRequest for a field or value that the section
+    does not take, with `param` as a dotted path.
+    """
+    after = dict(override)
+    for path, value in leaves(section, change):
+        field = section.by_path.get(path)
+        if value is None:
+            for each in [name for name in after if name == path or name.startswith(f"{path}.")]:
+                del after[each]
+        elif field is not None:
+            checked = field.kind.check(value, path)
+            keeps = isinstance(checked, list) and path in after
+            after[path] = field.kind.merge(after[path], checked) if keeps else checked
+    return after
+
+
+def flat(section: Section, document: Document) -> dict[str, Value]:
+    """A stored override by paths; fields and values that this version does not take are skipped."""
+    found: dict[str, Value] = {}
+    for field in section.fields:
+        value: Any = document
+        for name in field.path.split("."):
+            value = cast("Document", value).get(name) if isinstance(value, dict) else None
+        with suppress(InvalidRequest):
+            if value is not None:
+                found[field.path] = field.kind.check(value, field.path)
+    return found
+
+
+def nested(override: Flat) -> Document:
+    """An override as a document."""
+    document: Document = {}
+    for path, value in override.items():
+        _put(document, path, value)
+    return document
+
+
+def _put(document: Document, path: str, value: Value | None) -> None:
+    *groups, name = path.split(".")
+    for each in groups:
+        document = document.setdefault(each, {})
+    document[name] = value
+
+
+def leaves(
+    section: Section, change: Mapping[str, object], prefix: str = "", *, at: str = "", lenient: bool = False
+) -> Iterable[tuple[str, object]]:
+    """(path, value) of every field that a change names; (path, None) of an object that it clears.
+
+    Raises InvalidRequest for a value in place of an object, and for an unknown field unless `lenient`. The
+    error's `param` is `at` and the path.
+    """
+    for name, value in change.items():
+        path = f"{prefix}{name}"
+        if path in section.by_path and "." not in name:
+            yield path, value
+        elif path not in section.groups or "." in name:
+            if lenient:
+                continue
+            known = dict.fromkeys(
+                each[len(prefix) :].partition(".")[0] for each in section.by_path if each.startswith(prefix)
+            )
+            fields = ", ".join(f"`{prefix}{each}`" for each in known)
+            raise refused(
+                f"{at}{path}"[:_SHOWN], f"is no field of the section `{section.name}`; there are {fields}"
+            )
+        elif value is None:
+            yield path, None
+        elif isinstance(value, dict):
+            fields_within = cast("dict[str, object]", value)
+            yield from leaves(section, fields_within, f"{path}.", at=at, lenient=lenient)
+        else:
+            raise refused(f"{at}{path}", "must be an object or null")

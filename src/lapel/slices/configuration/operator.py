@@ -1,0 +1,90 @@
+"""The organizations' level, which only the operator writes: it applies to all projects of an organization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import Conflict, NotFound
+from lapel.foundation.database import audit
+from lapel.slices.configuration import operator_queries as queries
+from lapel.slices.configuration.merging import patched
+from lapel.slices.configuration.sections import SECTIONS
+from lapel.slices.configuration.service import change_of
+from lapel.slices.configuration.views import read, section_at, shown, written
+from lapel.slices.configuration.wire import ConfigValue
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.configuration.service import Change
+
+
+class OperatorConfiguration:
+    """The configuration of an organization: the only one, unless one is named.
+
+    Every method raises NotFound for an unknown organization or section, Conflict when there are several
+    organizations to choose from, and Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit, *, mode: Mode, organization_id: str | None = None) -> None:
+        self._kit = kit
+        self._mode: Mode = mode
+        self._organization_id = organization_id
+
+    async def read(self) -> dict[str, ConfigValue]:
+        """Every section, by name."""
+        async with self._kit.database.acquire() as connection:
+            organization_id = await self._organization(connection)
+            rows = await queries.list_overrides(connection, organization_id, self._mode)
+        return {name: shown(section, rows) for name, section in SECTIONS.items()}
+
+    async def patch(self, section: str, change: Mapping[str, object]) -> ConfigValue:
+        """Change the override; null clears a field of it.
+
+        Raises InvalidRequest for a field or value that the section does not take.
+        """
+        found = section_at(section, "organization")
+        return await self._write(section, lambda now: patched(found, now, change))
+
+    async def clear(self, section: str) -> ConfigValue:
+        """Delete the override, if there is one."""
+        return await self._write(section, lambda _: {})
+
+    async def _write(self, name: str, change: Change) -> ConfigValue:
+        section, now = section_at(name, "organization"), self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            organization_id = await self._organization(connection)
+            at = (organization_id, self._mode, name)
+            worlds = await queries.hold(connection, organization_id, self._mode)
+            before = read(section, await queries.read_override(connection, at))
+            after = change(before)
+            if after != before:
+                revision = await queries.raise_revision(connection, organization_id, worlds)
+                if after:
+                    await queries.put_override(connection, at, written(after), revision, now)
+                else:
+                    await queries.delete_override(connection, at)
+                await audit.record(
+                    connection,
+                    self._kit.ids,
+                    now,
+                    worlds=worlds,
+                    actor=None,
+                    change=change_of("organization", organization_id, section, before, after),
+                )
+            return shown(section, await queries.list_overrides(connection, organization_id, self._mode))
+
+    async def _organization(self, connection: Connection) -> str:
+        every = await queries.list_organizations(connection)
+        wanted = self._organization_id
+        if wanted is None and len(every) > 1:
+            listed = ", ".join(f"{row['id']} ({row['name']})" for row in every)
+            raise Conflict(f"Name the organization (--organization), there are several: {listed}.")
+        found = [row["id"] for row in every if wanted is None or row["id"] == wanted]
+        if not found:
+            if wanted is None:
+                raise NotFound("There is no organization yet.")
+            raise NotFound("There is no organization with this id.", param="organization_id")
+        return found[0]

@@ -1,0 +1,87 @@
+"""All SQL of the organizations' level, which only the operator writes: above worlds, one per mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.configuration.queries import NEXT_REVISION
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.database.pool import Connection
+
+    # The place of an override: organization, mode, section.
+    At = tuple[str, Mode, str]
+
+LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
+
+LIST_OVERRIDES = """
+SELECT 'organization' AS level, section, value FROM organization_config_overrides
+WHERE organization_id = $1 AND mode = $2
+"""
+
+HOLD_ORGANIZATION = "SELECT 1 FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
+HOLD_WORLDS = """
+SELECT w.id FROM worlds w JOIN projects p ON p.id = w.project_id
+WHERE p.organization_id = $1 AND w.mode = $2 ORDER BY w.id FOR NO KEY UPDATE OF w
+"""
+
+# As in queries.py: taken before the statement that takes the revision.
+LOCK_ORGANIZATION = "SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || $1::text, 0))"
+RAISE_WORLDS = "UPDATE worlds SET config_revision = $2 WHERE id = ANY($1::bigint[])"
+
+READ_OVERRIDE = """
+SELECT value FROM organization_config_overrides WHERE organization_id = $1 AND mode = $2 AND section = $3
+"""
+PUT_OVERRIDE = """
+INSERT INTO organization_config_overrides (organization_id, mode, section, value, revision, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (organization_id, mode, section)
+DO UPDATE SET value = excluded.value, revision = excluded.revision, updated_at = excluded.updated_at
+"""
+DELETE_OVERRIDE = """
+DELETE FROM organization_config_overrides WHERE organization_id = $1 AND mode = $2 AND section = $3
+"""
+
+
+async def list_organizations(connection: Connection) -> list[asyncpg.Record]:
+    """(`id`, `name`) of every organization, oldest first."""
+    return await connection.fetch(LIST_ORGANIZATIONS)
+
+
+async def list_overrides(connection: Connection, organization_id: str, mode: Mode) -> list[asyncpg.Record]:
+    """Every override (`level`, `section`, `value`) of an organization."""
+    return await connection.fetch(LIST_OVERRIDES, organization_id, mode)
+
+
+async def hold(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
+    """The organization's worlds of a mode; locks them and the organization until the transaction ends."""
+    await connection.execute(HOLD_ORGANIZATION, organization_id)
+    return [row["id"] for row in await connection.fetch(HOLD_WORLDS, organization_id, mode)]
+
+
+async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:
+    """Set the next revision on worlds that the caller has locked. Returns it."""
+    await connection.execute(LOCK_ORGANIZATION, organization_id)
+    revision: int = await connection.fetchval(NEXT_REVISION)
+    await connection.execute(RAISE_WORLDS, worlds, revision)
+    return revision
+
+
+async def read_override(connection: Connection, at: At) -> str | None:
+    """An organization's override as JSON text, if there is one."""
+    return await connection.fetchval(READ_OVERRIDE, *at)
+
+
+async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
+    """Store an organization's override (JSON text), in place of the one before."""
+    await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
+
+
+async def delete_override(connection: Connection, at: At) -> None:
+    """Delete an organization's override."""
+    await connection.execute(DELETE_OVERRIDE, *at)

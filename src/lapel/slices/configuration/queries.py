@@ -1,0 +1,174 @@
+"""All SQL of the configuration of worlds.
+
+What a device sees is the greatest revision of its world, its end user and itself (see `REVISION`). It must
+rise with every change that the device may read, so writers whose changes concern the same device must take
+their revisions in the order in which they commit. Therefore each writer locks the row of its override's
+subject, then takes a lock of the organization, and then the revision; after that it waits for no such row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.slices.configuration.sections import Level
+
+    # The place of an override: world, level, the id of its subject ('' for the project), section.
+    At = tuple[int, Level, str, str]
+
+# Every override that applies to a world ($1), an end user and a device; each branch scans a primary key.
+_OVERRIDES = """
+SELECT 'organization' AS level, o.section, o.value
+FROM worlds w
+JOIN projects p ON p.id = w.project_id
+JOIN organization_config_overrides o ON o.organization_id = p.organization_id AND o.mode = w.mode
+WHERE w.id = $1
+UNION ALL
+SELECT c.level, c.section, c.value FROM config_overrides c
+WHERE c.world_id = $1 AND c.level = 'project' AND c.subject_id = ''
+UNION ALL
+SELECT c.level, c.section, c.value FROM config_overrides c
+WHERE c.world_id = $1 AND c.level = 'end_user' AND c.subject_id = {end_user}
+UNION ALL
+SELECT c.level, c.section, c.value FROM config_overrides c
+WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}
+"""
+
+# $2, $3: the ids of an end user and a device, or NULL.
+RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text")
+
+# For an end user, and for a device with its present wearer. No row when there is no such subject, one row of
+# NULLs when nothing is set. $3: the only end user that the caller may see; NULL: all.
+RESOLVE_END_USER = f"""
+WITH subject AS MATERIALIZED (
+    SELECT e.id FROM end_users e
+    WHERE e.world_id = $1 AND e.id = $2 AND e.deleted_at IS NULL AND ($3::text IS NULL OR e.id = $3)
+), overrides AS ({_OVERRIDES.format(end_user="(SELECT s.id FROM subject s)", device="NULL")})
+SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
+"""
+
+RESOLVE_DEVICE = f"""
+WITH subject AS MATERIALIZED (
+    SELECT d.id, d.end_user_id FROM devices d
+    WHERE d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL AND ($3::text IS NULL OR d.end_user_id = $3)
+), overrides AS ({
+    _OVERRIDES.format(end_user="(SELECT s.end_user_id FROM subject s)", device="(SELECT s.id FROM subject s)")
+})
+SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
+"""
+
+# A writer of an override locks its subject.
+HOLD_WORLD = "SELECT 1 FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
+HOLD_END_USER = """
+SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+HOLD_DEVICE = """
+SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+# Separate statements, before the one that takes the revision, so that a transaction that waited here takes a
+# later revision. Writers of one device only share the lock, because the device's row already orders them.
+LOCK_ORGANIZATION_OF_WORLD = """
+SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || p.organization_id, 0))
+FROM worlds w JOIN projects p ON p.id = w.project_id WHERE w.id = $1
+"""
+SHARE_ORGANIZATION_OF_WORLD = """
+SELECT pg_advisory_xact_lock_shared(hashtextextended('configuration:' || p.organization_id, 0))
+FROM worlds w JOIN projects p ON p.id = w.project_id WHERE w.id = $1
+"""
+
+NEXT_REVISION = "SELECT nextval('configuration_revisions')"
+RAISE_WORLD = "UPDATE worlds SET config_revision = $2 WHERE id = $1"
+RAISE_END_USER = "UPDATE end_users SET config_revision = $3 WHERE world_id = $1 AND id = $2"
+RAISE_DEVICES = """
+UPDATE devices SET config_revision = $3 WHERE world_id = $1 AND id = ANY($2::text[])
+"""
+
+READ_OVERRIDE = """
+SELECT value FROM config_overrides WHERE world_id = $1 AND level = $2 AND subject_id = $3 AND section = $4
+"""
+PUT_OVERRIDE = """
+INSERT INTO config_overrides (world_id, level, subject_id, section, value, revision, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (world_id, level, subject_id, section)
+DO UPDATE SET value = excluded.value, revision = excluded.revision, updated_at = excluded.updated_at
+"""
+DELETE_OVERRIDE = """
+DELETE FROM config_overrides WHERE world_id = $1 AND level = $2 AND subject_id = $3 AND section = $4
+"""
+DELETE_OVERRIDES = """
+DELETE FROM config_overrides WHERE world_id = $1 AND level = $2 AND subject_id = ANY($3::text[])
+"""
+
+
+async def resolve(
+    connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
+) -> list[asyncpg.Record]:
+    """Every override (`level`, `section`, `value`) that applies to an end user and a device."""
+    return await connection.fetch(RESOLVE, world_id, end_user_id, device_id)
+
+
+async def resolve_end_user(
+    connection: Connection, world_id: int, end_user_id: str, only: str | None
+) -> list[asyncpg.Record]:
+    """As `resolve`, of one end user; no row at all, not even one of NULLs, if the caller may not see it."""
+    return await connection.fetch(RESOLVE_END_USER, world_id, end_user_id, only)
+
+
+async def resolve_device(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> list[asyncpg.Record]:
+    """As `resolve_end_user`, of one device and its wearer."""
+    return await connection.fetch(RESOLVE_DEVICE, world_id, device_id, only)
+
+
+async def hold(connection: Connection, world_id: int, level: Level, subject_id: str) -> bool:
+    """Whether there is such a subject; if so, its row is locked until the transaction ends."""
+    if level == "device":
+        return await connection.fetchval(HOLD_DEVICE, world_id, subject_id) is not None
+    if level == "end_user":
+        return await connection.fetchval(HOLD_END_USER, world_id, subject_id) is not None
+    return await connection.fetchval(HOLD_WORLD, world_id) is not None
+
+
+async def raise_revision(connection: Connection, world_id: int, level: Level, subject_ids: list[str]) -> int:
+    """Set the next revision on rows that the caller has locked (world, end user or devices). Returns it."""
+    if level == "device":
+        await connection.execute(SHARE_ORGANIZATION_OF_WORLD, world_id)
+        revision: int = await connection.fetchval(NEXT_REVISION)
+        await connection.execute(RAISE_DEVICES, world_id, subject_ids, revision)
+        return revision
+    await connection.execute(LOCK_ORGANIZATION_OF_WORLD, world_id)
+    revision = await connection.fetchval(NEXT_REVISION)
+    if level == "end_user":
+        await connection.execute(RAISE_END_USER, world_id, subject_ids[0], revision)
+    else:
+        await connection.execute(RAISE_WORLD, world_id, revision)
+    return revision
+
+
+async def read_override(connection: Connection, at: At) -> str | None:
+    """An override as JSON text, if there is one."""
+    return await connection.fetchval(READ_OVERRIDE, *at)
+
+
+async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
+    """Store an override (JSON text), in place of the one before."""
+    await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
+
+
+async def delete_override(connection: Connection, at: At) -> None:
+    """Delete an override."""
+    await connection.execute(DELETE_OVERRIDE, *at)
+
+
+async def delete_overrides(
+    connection: Connection, world_id: int, level: Level, subject_ids: list[str]
+) -> None:
+    """Delete all overrides of subjects that are being deleted."""
+    await connection.execute(DELETE_OVERRIDES, world_id, level, subject_ids)

@@ -1,0 +1,215 @@
+"""Every section of the configuration, as data: its fields with type, bounds, default and merge rule.
+
+From this table come the checks of writes, the merging of levels, the schema routes, the OpenAPI document
+and the tables of docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from lapel.slices.configuration.kinds import (
+    Flag,
+    Idle,
+    Kind,
+    Limit,
+    Strictest,
+    Text,
+    Value,
+    Whole,
+    Word,
+    Words,
+)
+
+# From the broadest to the nearest; the built-in defaults are broader than all of them.
+Level: TypeAlias = Literal["organization", "project", "end_user", "device"]
+Source: TypeAlias = Literal["default"] | Level
+LEVELS: tuple[Level, ...] = ("organization", "project", "end_user", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value of a section; `path` is dotted. With the default None it is null until a level sets it."""
+
+    path: str
+    kind: Kind
+    default: Value | None
+    description: str
+    # False: left out of a resolved value, instead of null, until a level sets it.
+    shown_unset: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the configuration that is read and written as a whole."""
+
+    name: str
+    description: str
+    fields: tuple[Field, ...]
+    levels: tuple[Level, ...] = LEVELS
+    merge_strategy: str = "merge_deep"
+    # Objects that are null until a level sets one of their fields.
+    optional: frozenset[str] = frozenset()
+
+    @cached_property
+    def by_path(self) -> dict[str, Field]:
+        """Its fields by their paths."""
+        return {field.path: field for field in self.fields}
+
+    @cached_property
+    def groups(self) -> frozenset[str]:
+        """The paths of its objects."""
+        return frozenset(field.path.rpartition(".")[0] for field in self.fields) - {""}
+
+
+_CONNECTIONS = ("wifi", "ble", "cellular")
+_SPEECH = ("whisper", "deepgram", "assemblyai", "elevenlabs")
+_LANGUAGE = ("gemini", "openai", "claude")
+_IDLE = Idle(10, 2540)
+_DAYS = Limit(1, 36_500)
+_TIME = Text("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of the day as HH:MM", 5)
+_ZONE = Text(
+    "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "the name of a time zone, as Europe/Zurich, of at most 64", 64
+)
+_NAME = Text("[A-Za-z0-9_-]+", "1 to 64 letters, digits, _ and -", 64)
+
+SECTIONS: dict[str, Section] = {
+    section.name: section
+    for section in (
+        Section(
+            "connection",
+            "Which networks a device uses, for what, and when they sleep.",
+            (
+                Field("enabled_connections.wifi", Flag(), True, "May use Wi-Fi."),
+                Field("enabled_connections.cellular", Flag(), True, "May use the mobile network."),
+                Field("heartbeat_enabled_connections.wifi", Flag(), True, "May send heartbeats over Wi-Fi."),
+                Field(
+                    "heartbeat_enabled_connections.cellular",
+                    Flag(),
+                    True,
+                    "May send heartbeats over the mobile network.",
+                ),
+                Field(
+                    "upload_network_preference",
+                    Words(_CONNECTIONS),
+                    list(_CONNECTIONS),
+                    "Which way recordings go, the first that works; of a repeated one the first counts.",
+                ),
+                Field(
+                    "power_management.wifi_idle_timeout_seconds",
+                    _IDLE,
+                    180,
+                    "Wi-Fi sleeps after so many seconds.",
+                ),
+                Field(
+                    "power_management.cellular_idle_timeout_seconds",
+                    _IDLE,
+                    180,
+                    "The mobile network sleeps after so many seconds.",
+                ),
+            ),
+        ),
+        Section(
+            "upload",
+            "When and how recordings are uploaded.",
+            (
+                Field("streaming_enabled", Flag(), False, "Uploads while it records."),
+                Field("streaming_chunk_kb", Whole(64, 1024), 256, "Size of a part, in KiB."),
+                Field(
+                    "streaming_flush_interval_seconds",
+                    Whole(0, 255),
+                    60,
+                    "A smaller part is sent after so long.",
+                ),
+                Field(
+                    "daily_data_limit_mb",
+                    Limit(0, 10_000, unlimited=0),
+                    500,
+                    "What it may upload in a day, in MB; 0: no limit.",
+                ),
+                Field("allow_roaming", Flag(), False, "Uploads while roaming."),
+                Field("pause_on_low_battery", Flag(), True, "Waits until it is charged."),
+                Field("off_peak_hours.enabled", Flag(), False, "Uploads in these hours only."),
+                Field("off_peak_hours.start", _TIME, "00:00", "When they begin, every day."),
+                Field(
+                    "off_peak_hours.end", _TIME, "06:00", "When they end; before the start: on the next day."
+                ),
+                Field(
+                    "off_peak_hours.timezone",
+                    _ZONE,
+                    "UTC",
+                    "Where that is; a name of the IANA database, which is not looked up.",
+                ),
+            ),
+            optional=frozenset({"off_peak_hours"}),
+        ),
+        Section(
+            "processing",
+            "What is done with a recording once it is uploaded.",
+            (
+                Field("auto_transcription.enabled", Flag(), False, "Transcribes it."),
+                Field(
+                    "auto_transcription.provider",
+                    Word(_SPEECH),
+                    None,
+                    "By whom; null: the project's default.",
+                ),
+                Field("auto_summary.enabled", Flag(), False, "Summarizes the transcription."),
+                Field(
+                    "auto_summary.provider", Word(_LANGUAGE), None, "By whom; null: the project's default."
+                ),
+                Field("auto_summary.template", _NAME, "general_notes", "Name or id of the template."),
+                Field("auto_embedding.enabled", Flag(), True, "Makes it searchable by meaning."),
+                Field("auto_enhancement.enabled", Flag(), False, "Cleans the sound."),
+                Field(
+                    "auto_enhancement.provider",
+                    Word(("cleanvoice",)),
+                    None,
+                    "By whom; left out until it is set.",
+                    shown_unset=False,
+                ),
+            ),
+        ),
+        Section(
+            "ota",
+            "How a device gets its firmware.",
+            (
+                Field(
+                    "auto_update.enabled", Flag(), False, "Installs an offered release without being asked."
+                ),
+                Field(
+                    "source",
+                    Word(("legacy", "service")),
+                    "service",
+                    "Where releases come from: this server, or where they came from before it.",
+                ),
+            ),
+        ),
+        Section(
+            "upload_security",
+            "Whether a device encrypts what it uploads.",
+            (
+                Field(
+                    "encrypted_upload_policy",
+                    Strictest(("legacy_allowed", "v2_preferred", "v2_required")),
+                    "legacy_allowed",
+                    "From lax to strict: not needed, preferred, required.",
+                ),
+            ),
+            levels=("organization", "project", "device"),
+        ),
+        Section(
+            "retention",
+            "How long recordings are kept.",
+            (
+                Field(
+                    "recordings_days", _DAYS, None, "A recording is deleted after so many days; null: never."
+                ),
+                Field("audio_days", _DAYS, None, "Its media are deleted after so many days; null: with it."),
+            ),
+            merge_strategy="min",
+        ),
+    )
+}

@@ -1,0 +1,193 @@
+"""The rules of the configuration: overrides on levels, resolved, audited and with revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from lapel.foundation.core.errors import NotFound
+from lapel.foundation.database import audit
+from lapel.slices.configuration import queries
+from lapel.slices.configuration.kinds import Value
+from lapel.slices.configuration.merging import Document, Flat, nested, patched, resolve
+from lapel.slices.configuration.sections import SECTIONS, Level, Section
+from lapel.slices.configuration.views import (
+    DEFINITIONS,
+    overrides,
+    read,
+    section_at,
+    section_named,
+    shown,
+    written,
+)
+from lapel.slices.configuration.wire import (
+    ConfigDefinition,
+    ConfigDefinitions,
+    ConfigValue,
+    ConfigValues,
+    fields_of,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+    import msgspec
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+
+# Gives the override after a write, from the one before.
+Change: TypeAlias = Callable[[Flat], dict[str, Value]]
+
+# SQL of a device's configuration revision, of rows `d` of devices and `w` of worlds. It rises with every
+# change of what may be read here for the device.
+REVISION = """greatest(w.config_revision, d.config_revision, (
+    SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
+))"""
+_UNKNOWN = {
+    "project": "There is no project with this id.",
+    "end_user": "There is no end user with this id.",
+    "device": "There is no device with this id.",
+}
+
+
+class Configuration:
+    """Operations on the configuration of a world.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    def definitions(self) -> ConfigDefinitions:
+        """Every section."""
+        return ConfigDefinitions(data=list(DEFINITIONS.values()))
+
+    def definition(self, section: str) -> ConfigDefinition:
+        """One section. Raises NotFound when there is none of this name."""
+        return DEFINITIONS[section_named(section).name]
+
+    async def resolved(
+        self, connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
+    ) -> dict[str, Document]:
+        """For other slices: the value of every section, by name, for an end user and a device."""
+        rows = await queries.resolve(connection, world_id, end_user_id, device_id)
+        return {
+            name: resolve(section, overrides(section, rows).values()) for name, section in SECTIONS.items()
+        }
+
+    async def read_all(self, actor: Actor, level: Level, subject_id: str) -> ConfigValues:
+        """Every section on a level. Raises NotFound when the caller reaches no such subject."""
+        async with self._kit.database.acquire() as connection:
+            rows = await self._rows(connection, actor, level, subject_id)
+        return ConfigValues(data={name: shown(section, rows) for name, section in SECTIONS.items()})
+
+    async def read(self, actor: Actor, level: Level, subject_id: str, section: str) -> ConfigValue:
+        """One section on a level. Raises NotFound when the caller reaches no such subject, or section."""
+        wanted = section_named(section)
+        async with self._kit.database.acquire() as connection:
+            return shown(wanted, await self._rows(connection, actor, level, subject_id))
+
+    async def patch(
+        self, actor: Actor, level: Level, subject_id: str, section: str, body: msgspec.Struct
+    ) -> ConfigValue:
+        """Change a level's override; null clears a field of it.
+
+        Raises NotFound when there is no such subject or section, InvalidRequest for a field or value that the
+        section does not take, or a section that this level cannot set.
+        """
+        found, change = section_at(section, level), fields_of(body)
+        return await self._write(actor, level, subject_id, found, lambda now: patched(found, now, change))
+
+    async def put(self, actor: Actor, project_id: str, section: str, body: msgspec.Struct) -> ConfigValue:
+        """Replace the project's override. Raises what `patch` raises; NotFound for another project's id."""
+        if project_id != actor.project_id:
+            raise NotFound(_UNKNOWN["project"])
+        found, change = section_at(section, "project"), fields_of(body)
+        return await self._write(actor, "project", "", found, lambda _: patched(found, {}, change))
+
+    async def clear(self, actor: Actor, level: Level, subject_id: str, section: str) -> None:
+        """Delete a level's override, if there is one.
+
+        Raises NotFound when there is no such subject or section, InvalidRequest for a section that this level
+        cannot set.
+        """
+        await self._write(actor, level, subject_id, section_at(section, level), lambda _: {})
+
+    async def raise_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+    ) -> None:
+        """Raise the revision of devices that are bound or unbound: another end user's overrides apply now.
+
+        The caller has locked the devices' rows.
+        """
+        if device_ids:
+            await queries.raise_revision(connection, world_id, "device", device_ids)
+
+    async def forget_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+    ) -> None:
+        """Delete the overrides of devices, in the transaction that deletes them."""
+        await queries.delete_overrides(connection, world_id, "device", device_ids)
+
+    async def forget_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
+    ) -> None:
+        """Delete the overrides of an end user who is being deleted, and erase their audit entries."""
+        await queries.delete_overrides(connection, world_id, "end_user", [end_user_id])
+        await audit.erase(connection, world_id, end_user_id)
+
+    async def _write(
+        self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
+    ) -> ConfigValue:
+        """Change an override, with its revision and audit entry; writes nothing when it does not change.
+
+        Raises NotFound when there is no such subject, and what `change` raises.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.transaction() as connection:
+            if not await queries.hold(connection, world_id, level, subject_id):
+                raise NotFound(_UNKNOWN[level])
+            at = (world_id, level, subject_id, section.name)
+            before = read(section, await queries.read_override(connection, at))
+            after = change(before)
+            if after != before:
+                revision = await queries.raise_revision(connection, world_id, level, [subject_id])
+                if after:
+                    await queries.put_override(connection, at, written(after), revision, now)
+                else:
+                    await queries.delete_override(connection, at)
+                await audit.record(
+                    connection,
+                    self._kit.ids,
+                    now,
+                    worlds=[world_id],
+                    actor=actor,
+                    change=change_of(level, subject_id or actor.project_id, section, before, after),
+                )
+            return shown(section, await self._rows(connection, actor, level, subject_id))
+
+    async def _rows(
+        self, connection: Connection, actor: Actor, level: Level, subject_id: str
+    ) -> list[asyncpg.Record]:
+        if level == "project":
+            return await queries.resolve(connection, actor.world_id, None, None)
+        find = queries.resolve_device if level == "device" else queries.resolve_end_user
+        rows = await find(connection, actor.world_id, subject_id, actor.scoped_to)
+        if not rows:
+            raise NotFound(_UNKNOWN[level])
+        return rows
+
+
+def change_of(level: Level, subject_id: str, section: Section, before: Flat, after: Flat) -> audit.Change:
+    """A changed override as an audit entry: null where there is none."""
+    return audit.Change(
+        action="config.updated" if after else "config.cleared",
+        resource_type=level,
+        resource_id=subject_id,
+        before={section.name: nested(before) or None},
+        after={section.name: nested(after) or None},
+    )

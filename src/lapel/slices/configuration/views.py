@@ -1,0 +1,91 @@
+"""Sections as answers show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.slices.configuration.kinds import Value
+from lapel.slices.configuration.merging import Flat, flat, nested, resolve
+from lapel.slices.configuration.sections import LEVELS, SECTIONS, Level, Section, Source
+from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_NAMES: dict[Level, str] = {
+    "organization": "an organization",
+    "project": "a project",
+    "end_user": "an end user",
+    "device": "a device",
+}
+
+
+def _json(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+DEFINITIONS: dict[str, ConfigDefinition] = {
+    name: ConfigDefinition(
+        section=name,
+        description=section.description,
+        defaults=_json(resolve(section, ())),
+        levels=list(section.levels),
+        merge_strategy=section.merge_strategy,
+    )
+    for name, section in SECTIONS.items()
+}
+
+
+def section_named(name: str) -> Section:
+    """The section of this name. Raises NotFound when there is none."""
+    section = SECTIONS.get(name)
+    if section is None:
+        raise NotFound(f"There is no section of this name. The sections are: {', '.join(SECTIONS)}.")
+    return section
+
+
+def section_at(name: str, level: Level) -> Section:
+    """A section that may be overridden on a level.
+
+    Raises NotFound when there is none of this name, InvalidRequest when this level cannot set it.
+    """
+    section = section_named(name)
+    if level not in section.levels:
+        raise InvalidRequest(
+            f"`{name}` cannot be set for {_NAMES[level]}; its levels are: {', '.join(section.levels)}.",
+            param="section",
+        )
+    return section
+
+
+def overrides(section: Section, rows: Iterable[asyncpg.Record]) -> dict[Level, Flat]:
+    """The overrides of a section among those of all, broadest first."""
+    stored: dict[Level, Flat] = {
+        row["level"]: read(section, row["value"]) for row in rows if row["section"] == section.name
+    }
+    return {level: stored[level] for level in LEVELS if level in section.levels and stored.get(level)}
+
+
+def shown(section: Section, rows: Iterable[asyncpg.Record]) -> ConfigValue:
+    """The value of a section under all its overrides, and the nearest level that sets it."""
+    found = overrides(section, rows)
+    source: Source = max(found, key=LEVELS.index) if found else "default"
+    return ConfigValue(
+        value=_json(resolve(section, found.values())),
+        source=source,
+        definition=DEFINITIONS[section.name],
+    )
+
+
+def read(section: Section, stored: str | None) -> dict[str, Value]:
+    """An override as the database has it."""
+    return {} if stored is None else flat(section, msgspec.json.decode(stored))
+
+
+def written(override: Flat) -> str:
+    """An override as the database takes it."""
+    return msgspec.json.encode(nested(override)).decode()

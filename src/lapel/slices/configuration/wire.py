@@ -1,0 +1,69 @@
+"""The contract's structs of the configuration; the bodies are made of the sections' table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from lapel.slices.configuration.schemas import change_schemas, resolved_schema
+from lapel.slices.configuration.sections import SECTIONS, Level, Source
+
+SectionValue: TypeAlias = Annotated[
+    msgspec.Raw,
+    msgspec.Meta(extra_json_schema={"anyOf": [resolved_schema(section) for section in SECTIONS.values()]}),
+]
+
+
+class ConfigDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """A section: its built-in defaults, the levels that may override them, and how those are merged."""
+
+    section: str
+    description: str
+    defaults: SectionValue
+    levels: list[Level]
+    merge_strategy: str
+
+
+class ConfigDefinitions(msgspec.Struct, frozen=True, kw_only=True):
+    """Every section."""
+
+    data: list[ConfigDefinition]
+
+
+class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
+    """What a section comes to; `source` is the last level that overrides anything of it."""
+
+    value: SectionValue
+    source: Source
+    definition: ConfigDefinition
+
+
+class ConfigValues(msgspec.Struct, frozen=True, kw_only=True):
+    """What every section comes to, by its name."""
+
+    data: dict[str, ConfigValue]
+
+
+# A write: the fields of one section; which those are only the path says.
+ConfigChange: type[msgspec.Struct] = msgspec.defstruct(
+    "ConfigChange",
+    [
+        (name, Annotated[Any, msgspec.Meta(extra_json_schema=schema)], msgspec.UNSET)
+        for section in SECTIONS.values()
+        for name, schema in change_schemas(section).items()
+    ],
+    namespace={
+        "__doc__": "Fields of one section; those of another one are refused. Null clears an override.",
+        "json_rules": {"examples": [{"streaming_enabled": True, "daily_data_limit_mb": 200}]},
+    },
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+
+
+def fields_of(change: msgspec.Struct) -> dict[str, object]:
+    """The fields that a write names."""
+    every = msgspec.structs.asdict(change)
+    return {name: value for name, value in every.items() if value is not msgspec.UNSET}

@@ -1,0 +1,385 @@
+"""All SQL of devices.
+
+A deleted device keeps its row, which every statement here skips. A transaction that ties a row to a
+device locks the device's row meanwhile (HOLD_ACTIVE); only deleting waits for that lock.
+
+A transaction that changes a device's tokens locks the device's row first, so binding, unbinding, refreshing
+and the first use of a fresh token (foundation/identity/authenticator.py) run one after another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+
+_COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, binding_generation, bound_at,
+    battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
+    last_synced_at, recording_state, metadata, settings, created_at, updated_at"""
+
+# No answer shows a recording that was deleted since the device named it.
+_STATE_COLUMNS = """active_since, initiated_by, last_seen_by, last_synced_by,
+    (SELECT r.id FROM recordings r WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id)
+        AS active_recording_id"""
+
+INSERT = f"""
+INSERT INTO devices
+    (world_id, id, serial_number, model, name, firmware_version, metadata, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+ON CONFLICT (world_id, serial_number) WHERE deleted_at IS NULL DO NOTHING
+RETURNING {_COLUMNS}
+"""
+
+# Locked, because the answer names the end user and is stored: deleting that end user waits, and finds it.
+READ_BY_SERIAL = f"""
+SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL FOR SHARE
+"""
+
+# $3: the end user whose devices the caller may see; NULL: all.
+READ = f"""
+SELECT {_COLUMNS}, {_STATE_COLUMNS} FROM devices
+WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
+"""
+
+READ_MANY = f"""
+SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
+# Four statements instead of one with `OR`, so that the prepared plan of each uses its own index.
+LIST = f"""
+SELECT {_COLUMNS} FROM devices
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_BOUND = f"""
+SELECT {_COLUMNS} FROM devices
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NOT NULL AND deleted_at IS NULL
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_UNBOUND = f"""
+SELECT {_COLUMNS} FROM devices
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NULL AND deleted_at IS NULL
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_OF_END_USER = f"""
+SELECT {_COLUMNS} FROM devices
+WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+# Of two concurrent bindings, the second waits for the row and then finds it bound.
+BIND = f"""
+UPDATE devices SET end_user_id = $3, public_key = $4, bound_at = $5, updated_at = $5,
+    binding_generation = binding_generation + 1
+WHERE world_id = $1 AND id = $2 AND end_user_id IS NULL AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+UNBIND = f"""
+UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
+WHERE world_id = $1 AND id = $2 AND end_user_id IS NOT NULL AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+HOLD_WEARER = """
+SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+# All in one statement and one order, to avoid deadlocks: two end users may each wear a device that was named
+# for the other.
+HOLD_OF_END_USER = """
+SELECT id FROM devices WHERE world_id = $1 AND (end_user_id = $2 OR named_for = $2) AND deleted_at IS NULL
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+# Also of devices that another end user wears by now. Index: devices_named_for.
+FORGET_NAMES = """
+UPDATE devices SET name = NULL, named_for = NULL, updated_at = $3
+WHERE world_id = $1 AND named_for = $2 AND deleted_at IS NULL
+"""
+
+UNBIND_ALL = f"""
+UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
+WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}, (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
+"""
+
+# For a transaction that ties a row to the device: writes that change no key go on, a deletion waits.
+HOLD_ACTIVE = """
+SELECT serial_number, model, firmware_version, end_user_id, binding_generation FROM devices
+WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
+FOR KEY SHARE
+"""
+
+# Stronger than the lock of an UPDATE of these columns: it waits for every HOLD_ACTIVE, and they wait for it.
+HOLD_TO_DELETE = """
+SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+"""
+
+# The id and the times stay, because recordings name the device. Its serial number is free again.
+DELETE = """
+UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = NULL, named_for = NULL,
+    firmware_version = NULL,
+    public_key = NULL, battery_percent = NULL, storage_used_mb = NULL, storage_total_mb = NULL,
+    signal_strength_dbm = NULL, last_heartbeat_at = NULL, last_seen_at = NULL, last_seen_by = NULL,
+    last_synced_at = NULL, last_synced_by = NULL, recording_state = NULL, active_recording_id = NULL,
+    active_since = NULL, initiated_by = NULL, client_context = NULL, heartbeat_slot = NULL,
+    offline_since = NULL, low_battery_since = NULL, diagnostics_day = NULL, diagnostics_bytes = NULL,
+    diagnostics_taken = NULL, metadata = '{}', settings = '{}'
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
+# $4, $6, $8, $10 say whether the field was given.
+UPDATE = f"""
+UPDATE devices SET
+    updated_at = $3,
+    name = CASE WHEN $4::boolean THEN $5 ELSE name END,
+    named_for = CASE WHEN $4 THEN end_user_id ELSE named_for END,
+    firmware_version = CASE WHEN $6::boolean THEN $7 ELSE firmware_version END,
+    metadata = CASE WHEN $8::boolean THEN $9 ELSE metadata END,
+    settings = CASE WHEN $10::boolean THEN $11 ELSE settings END
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}, last_seen_by
+"""
+
+HOLD_SETTINGS = """
+SELECT settings FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+"""
+
+# $2: a device is online if its last heartbeat is later; $3: a battery is low below this percentage. Columns
+# that heartbeats write have no index, because it would cost every heartbeat more than it saves here. So this
+# statement reads all devices of the world.
+COUNTS = """
+SELECT count(*) AS total_count,
+    count(*) FILTER (WHERE last_heartbeat_at > $2) AS online_count,
+    count(*) FILTER (WHERE battery_percent < $3) AS low_battery_count,
+    count(*) FILTER (WHERE storage_total_mb > 0 AND storage_used_mb * 10 > storage_total_mb * 9)
+        AS storage_full_count
+FROM devices WHERE world_id = $1 AND deleted_at IS NULL
+"""
+COUNTS_OF_END_USER = f"{COUNTS} AND end_user_id = $4"
+
+# An upload of the device became complete.
+SYNCED = """
+UPDATE devices SET last_synced_at = $3, last_synced_by = $4
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
+# The binding and the token that a refresh was called with, while the row is held.
+HOLD = """
+SELECT binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+FOR NO KEY UPDATE
+"""
+
+TOKEN_LIVES = """
+SELECT 1 FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND token_hash = $3
+"""
+
+DELETE_TOKENS = "DELETE FROM device_tokens WHERE world_id = $1 AND device_id = ANY($2::text[])"
+
+DELETE_OTHER_TOKENS = """
+DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND token_hash <> $3
+"""
+
+KEEP_FOR_REFRESH = """
+UPDATE device_tokens SET state = 'refreshing' WHERE world_id = $1 AND device_id = $2 AND token_hash = $3
+"""
+
+INSERT_TOKEN = """
+INSERT INTO device_tokens
+    (token_hash, secret_id, world_id, device_id, binding_generation, state, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    serial_number: str,
+    model: str,
+    name: str | None,
+    firmware_version: str | None,
+    metadata: str,
+    now: datetime,
+) -> asyncpg.Record | None:
+    """Insert a device. None when the serial number is registered."""
+    return await connection.fetchrow(
+        INSERT, world_id, device_id, serial_number, model, name, firmware_version, metadata, now
+    )
+
+
+async def read_by_serial(connection: Connection, world_id: int, serial_number: str) -> asyncpg.Record | None:
+    """The device with this serial number; its row is locked until the transaction ends."""
+    return await connection.fetchrow(READ_BY_SERIAL, world_id, serial_number)
+
+
+async def read(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> asyncpg.Record | None:
+    """One device, if the caller may see it."""
+    return await connection.fetchrow(READ, world_id, device_id, only)
+
+
+async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[asyncpg.Record]:
+    """The rows of those of these devices that exist."""
+    return await connection.fetch(READ_MANY, world_id, device_ids)
+
+
+async def list_page(
+    connection: Connection, world_id: int, asked: Window, end_user_id: str | None, bound: bool | None
+) -> list[asyncpg.Record]:
+    """Rows of one page, plus one that tells whether more follow. `end_user_id` stands before `bound`."""
+    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    if end_user_id is not None:
+        return await connection.fetch(LIST_OF_END_USER, *window, end_user_id)
+    if bound is None:
+        return await connection.fetch(LIST, *window)
+    return await connection.fetch(LIST_BOUND if bound else LIST_UNBOUND, *window)
+
+
+async def bind(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    end_user_id: str,
+    public_key: str | None,
+    now: datetime,
+) -> asyncpg.Record | None:
+    """Bind a device, and return its row. None when there is no such device, or it is bound already."""
+    return await connection.fetchrow(BIND, world_id, device_id, end_user_id, public_key, now)
+
+
+async def unbind(
+    connection: Connection, world_id: int, device_id: str, now: datetime
+) -> asyncpg.Record | None:
+    """Unbind a device, and return its row. None when there is no such device, or it is not bound."""
+    return await connection.fetchrow(UNBIND, world_id, device_id, now)
+
+
+async def hold_wearer(connection: Connection, world_id: int, device_id: str) -> str | None:
+    """The end user to whom a device is bound; the binding is locked until the transaction ends."""
+    return await connection.fetchval(HOLD_WEARER, world_id, device_id)
+
+
+async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
+    """Erase the names that devices were given while this end user wore them; lock those devices."""
+    await connection.execute(HOLD_OF_END_USER, world_id, end_user_id)
+    await connection.execute(FORGET_NAMES, world_id, end_user_id, now)
+
+
+async def unbind_all(
+    connection: Connection, world_id: int, end_user_id: str, now: datetime
+) -> list[asyncpg.Record]:
+    """Unbind all devices of an end user. Returns their rows, each with its `project_id`."""
+    return await connection.fetch(UNBIND_ALL, world_id, end_user_id, now)
+
+
+async def hold_active(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> asyncpg.Record | None:
+    """Columns for `HeldDevice`, if the caller may see the device. No deletion until the transaction ends."""
+    return await connection.fetchrow(HOLD_ACTIVE, world_id, device_id, only)
+
+
+async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
+    """`end_user_id` of a device; until the transaction ends, no other one can tie a row to it."""
+    return await connection.fetchrow(HOLD_TO_DELETE, world_id, device_id)
+
+
+async def delete(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
+    """Empty a locked device's row and mark it as deleted."""
+    await connection.execute(DELETE, world_id, device_id, now)
+
+
+async def update(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    now: datetime,
+    *,
+    name: tuple[bool, str | None] = (False, None),
+    firmware_version: tuple[bool, str | None] = (False, None),
+    metadata: tuple[bool, str] = (False, "{}"),
+    settings: tuple[bool, str] = (False, "{}"),
+) -> asyncpg.Record | None:
+    """The changed row; each field is (whether it was given, its value)."""
+    return await connection.fetchrow(
+        UPDATE, world_id, device_id, now, *name, *firmware_version, *metadata, *settings
+    )
+
+
+async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
+    """The settings' JSON text; the row is locked until the transaction ends."""
+    return await connection.fetchval(HOLD_SETTINGS, world_id, device_id)
+
+
+async def counts(
+    connection: Connection, world_id: int, online_since: datetime, low_percent: int, end_user_id: str | None
+) -> dict[str, int]:
+    """Counts of devices: all, online, with low battery, full; of one end user, or of the world (None)."""
+    asked = (world_id, online_since, low_percent)
+    if end_user_id is None:
+        (row,) = await connection.fetch(COUNTS, *asked)
+    else:
+        (row,) = await connection.fetch(COUNTS_OF_END_USER, *asked, end_user_id)
+    return dict(row)
+
+
+async def synced(
+    connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
+) -> None:
+    """Note that an upload of the device is complete."""
+    await connection.execute(SYNCED, world_id, device_id, now, by)
+
+
+async def hold(connection: Connection, world_id: int, device_id: str) -> int | None:
+    """The device's binding generation. Its row, which guards its tokens, is locked until the end."""
+    return await connection.fetchval(HOLD, world_id, device_id)
+
+
+async def token_lives(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> bool:
+    """Whether this token still exists: neither revoked nor finally replaced."""
+    return await connection.fetchval(TOKEN_LIVES, world_id, device_id, token_hash) is not None
+
+
+async def delete_tokens(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """Revoke every token of these devices."""
+    await connection.execute(DELETE_TOKENS, world_id, device_ids)
+
+
+async def delete_other_tokens(
+    connection: Connection, world_id: int, device_id: str, token_hash: bytes
+) -> None:
+    """Revoke every token of a device but one."""
+    await connection.execute(DELETE_OTHER_TOKENS, world_id, device_id, token_hash)
+
+
+async def keep_for_refresh(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> None:
+    """Restrict a token to asking for its replacement again."""
+    await connection.execute(KEEP_FOR_REFRESH, world_id, device_id, token_hash)
+
+
+async def insert_token(
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    token_hash: bytes,
+    secret_id: str,
+    binding_generation: int,
+    state: str,
+    now: datetime,
+) -> None:
+    """Store a new token."""
+    await connection.execute(
+        INSERT_TOKEN, token_hash, secret_id, world_id, device_id, binding_generation, state, now
+    )

@@ -1,0 +1,391 @@
+"""The rules of devices: one per serial number, bound to one end user at a time, one token each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.core.errors import Conflict, DeviceAlreadyBound, Forbidden, NotFound, Unauthorized
+from lapel.foundation.database import outbox
+from lapel.foundation.http.input.fields import given, metadata_text, value_of
+from lapel.foundation.http.input.pagination import PageQuery, page, window
+from lapel.foundation.identity.tokens import new_token
+from lapel.slices.devices import events, queries
+from lapel.slices.devices import settings as device_settings
+from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
+from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
+from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
+from lapel.slices.end_users.service import hold_active
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.devices.wire import (
+        BindDevice,
+        CreateDevice,
+        Device,
+        DeviceQuery,
+        DeviceSettings,
+        DeviceState,
+        SettingsBody,
+        UpdateDevice,
+    )
+
+__all__ = ["LOW_BATTERY_PERCENT", "ONLINE_FOR", "Devices", "HeldDevice", "Hook", "hold_device", "mark_synced"]
+
+# `(connection, world id, device ids, now)`, called in the transaction that binds, unbinds or deletes the
+# devices. It holds their rows already, so a hook locks its own rows after them.
+Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
+
+# For a device registered without a model: firmware is offered by model, so no model is guessed.
+UNKNOWN_MODEL = "unknown"
+# How many devices `stats` lists.
+_STATS_DEVICES = 100
+# Try again when the device that has the serial number is deleted before it is read.
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDevice:
+    """What other slices need of a device."""
+
+    id: str
+    serial_number: str
+    model: str
+    firmware_version: str | None
+    end_user_id: str | None
+    binding_generation: int
+
+
+async def hold_device(
+    connection: Connection, world_id: int, device_id: str, only: str | None = None
+) -> HeldDevice:
+    """Keep a device from being deleted until the transaction ends.
+
+    Every transaction that ties a row to a device calls this first, so that the deletion waits and
+    then finds the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
+    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
+    """
+    row = await queries.hold_active(connection, world_id, device_id, only)
+    if row is None:
+        raise unknown()
+    return HeldDevice(device_id, *row.values())
+
+
+async def mark_synced(
+    connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
+) -> None:
+    """Note a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
+    await queries.synced(connection, world_id, device_id, by, now)
+
+
+def unknown() -> NotFound:
+    """The one error for a device that is out of reach, does not exist or is deleted."""
+    return NotFound("There is no device with this id.")
+
+
+class Devices:
+    """Operations on devices. Those that open a connection raise Unavailable while the database is away."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_bind: Sequence[Hook] = (),
+        on_unbind: Sequence[Hook] = (),
+        on_delete: Sequence[Hook] = (),
+    ) -> None:
+        """Hooks of other slices, called inside the transaction that binds, unbinds or deletes devices."""
+        self._kit = kit
+        self._counts = FleetCounts(kit.database)
+        self._on_bind = tuple(on_bind)
+        self._on_unbind = tuple(on_unbind)
+        self._on_delete = tuple(on_delete)
+
+    async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
+        """The device with this serial number, and whether it is new; a known one is left as it is.
+
+        Raises Conflict when the known device keeps changing, InvalidRequest when `metadata` is too large.
+        """
+        metadata = metadata_text(body.metadata)
+        for _ in range(_TRIES):
+            row = await queries.insert(
+                connection,
+                actor.world_id,
+                self._kit.ids.new("dev"),
+                body.serial_number,
+                body.model or body.device_type or UNKNOWN_MODEL,
+                body.name,
+                body.firmware_version,
+                metadata,
+                self._kit.clock.now(),
+            )
+            if row is not None:
+                return device_of(row, actor.project_id), True
+            row = await queries.read_by_serial(connection, actor.world_id, body.serial_number)
+            if row is not None:
+                return device_of(row, actor.project_id), False
+        raise Conflict("The device with this serial number is being changed. Repeat the request.")
+
+    async def replayed(self, actor: Actor, stored: Device) -> Device:
+        """The stored answer, for a repeat. Raises NotFound when the device is deleted."""
+        await self.read(actor, stored.id)
+        return stored
+
+    async def read(self, actor: Actor, device_id: str) -> Device:
+        """One device. Raises NotFound when the caller reaches no such device."""
+        return device_of(await self._row(actor, device_id), actor.project_id)
+
+    async def state(self, actor: Actor, device_id: str) -> DeviceState:
+        """The present state of a device. Raises NotFound when the caller reaches no such device."""
+        return state_of(await self._row(actor, device_id), self._kit.clock.now())
+
+    async def settings(self, actor: Actor, device_id: str) -> DeviceSettings:
+        """A device's settings in the older form. Raises NotFound when the caller reaches no such device."""
+        return settings_of(await self._row(actor, device_id))
+
+    async def _row(self, actor: Actor, device_id: str) -> asyncpg.Record:
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, device_id, actor.end_user_id)
+        if row is None:
+            raise unknown()
+        return row
+
+    async def list(self, actor: Actor, query: DeviceQuery) -> DevicePage:
+        """One page, newest first. Raises InvalidRequest for a bad cursor."""
+        asked = window(query, "devices")
+        own, wanted = actor.end_user_id, query.end_user_id
+        end_user_id = wanted if own is None else own
+        if (wanted is not None and wanted != end_user_id) or (
+            end_user_id is not None and query.status == "unbound"
+        ):
+            return DevicePage(data=[], has_more=False, next_cursor=None)
+        bound = None if query.status is None else query.status == "bound"
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(connection, actor.world_id, asked, end_user_id, bound)
+        data, has_more, next_cursor = page(rows, asked, lambda row: device_of(row, actor.project_id))
+        return DevicePage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def stats(self, actor: Actor) -> DeviceStats:
+        """The counts of the fleet, and its newest devices."""
+        own, now = actor.end_user_id, self._kit.clock.now()
+        newest = window(PageQuery(limit=_STATS_DEVICES), "devices")
+        counts = await self._counts.of_world(actor.world_id, now) if own is None else None
+        async with self._kit.database.acquire() as connection:
+            if counts is None:
+                counts = await count(connection, actor.world_id, now, own)
+            rows = await queries.list_page(connection, actor.world_id, newest, own, None)
+        data, _, _ = page(rows, newest, lambda row: device_of(row, actor.project_id))
+        return DeviceStats(**counts, data=data)
+
+    async def update(self, actor: Actor, device_id: str, body: UpdateDevice) -> Device:
+        """Change the given fields.
+
+        Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when
+        `metadata` is too large.
+        """
+        if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
+            return await self.read(actor, device_id)
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
+        change = device_settings.change_of(value_of(body.settings))
+        world_id = actor.world_id
+        async with self._kit.database.transaction() as connection:
+            settings = (False, device_settings.NOTHING)
+            if body.settings is not msgspec.UNSET:
+                settings = (True, await _merged(connection, world_id, device_id, change))
+            row = await queries.update(
+                connection,
+                world_id,
+                device_id,
+                self._kit.clock.now(),
+                name=given(body.name),
+                firmware_version=given(body.firmware_version),
+                metadata=metadata,
+                settings=settings,
+            )
+        if row is None:
+            raise unknown()
+        return device_of(row, actor.project_id)
+
+    async def change_settings(
+        self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
+    ) -> DeviceSettings:
+        """Merge into the settings, or (`reset`) replace them.
+
+        Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when both
+        forms of the body are mixed.
+        """
+        change, world_id, now = device_settings.body_change(body), actor.world_id, self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            if reset:
+                settings = device_settings.merged(device_settings.NOTHING, change)
+            else:
+                settings = await _merged(connection, world_id, device_id, change)
+            row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
+        if row is None:
+            raise unknown()
+        return settings_of(row)
+
+    async def delete(self, actor: Actor, device_id: str) -> None:
+        """Delete an unbound device and what is tied to it; its recordings stay.
+
+        Raises NotFound when there is no such device, DeviceAlreadyBound when it is bound.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.transaction() as connection:
+            held = await queries.hold_to_delete(connection, world_id, device_id)
+            if held is None:
+                raise unknown()
+            if held["end_user_id"] is not None:
+                raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
+            for hook in self._on_delete:
+                await hook(connection, world_id, [device_id], now)
+            await outbox.erase(connection, world_id, [device_id])
+            await queries.delete(connection, world_id, device_id, now)
+
+    async def bind(
+        self, connection: Connection, actor: Actor, device_id: str, body: BindDevice
+    ) -> BoundDevice:
+        """Bind a device to an end user.
+
+        Raises NotFound when the device or the end user does not exist, DeviceAlreadyBound when the device is
+        bound, even to the same end user: the answer holds a token, and a second token would end the first,
+        which works. A client that lost the answer repeats the request with its Idempotency-Key, or unbinds.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        await hold_active(connection, world_id, body.end_user_id)
+        row = await queries.bind(connection, world_id, device_id, body.end_user_id, body.pk_d, now)
+        if row is None:
+            if await queries.read(connection, world_id, device_id, None) is None:
+                raise unknown()
+            raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
+        device = device_of(row, actor.project_id)
+        token = new_token("dtok")
+        await queries.delete_tokens(connection, world_id, [device_id])
+        await queries.insert_token(
+            connection,
+            world_id,
+            device_id,
+            self._kit.hasher.hash(token),
+            self._kit.hasher.secret_id,
+            device.binding_generation,
+            "current",
+            now,
+        )
+        await events.publish_bindings(
+            connection, self._kit.ids, now, world_id, "device.bound", [device], device.end_user_id
+        )
+        for hook in self._on_bind:
+            await hook(connection, world_id, [device_id], now)
+        return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
+
+    async def unbind(self, actor: Actor, device_id: str) -> Device:
+        """Unbind a device and revoke its token; no effect if it is unbound.
+
+        Raises NotFound when there is no such device.
+        """
+        now, world_id, project_id = self._kit.clock.now(), actor.world_id, actor.project_id
+        async with self._kit.database.transaction() as connection:
+            device = await self.unbind_in(connection, world_id, project_id, device_id, now)
+            if device is not None:
+                return device
+            row = await queries.read(connection, world_id, device_id, None)
+        if row is None:
+            raise unknown()
+        return device_of(row, project_id)
+
+    async def unbind_in(
+        self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
+    ) -> Device | None:
+        """`unbind` in the caller's transaction; None for a device that is not bound or does not exist."""
+        wearer = await queries.hold_wearer(connection, world_id, device_id)
+        row = await queries.unbind(connection, world_id, device_id, now)
+        if row is None:
+            return None
+        device = device_of(row, project_id)
+        await self._unbound(connection, world_id, [device], now, wearer)
+        return device
+
+    async def unbind_all_of(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> None:
+        """Unbind the devices of an end user that is being deleted, and erase names given for them."""
+        await queries.forget_names(connection, world_id, end_user_id, now)
+        rows = await queries.unbind_all(connection, world_id, end_user_id, now)
+        devices = [device_of(row, row["project_id"]) for row in rows]
+        await self._unbound(connection, world_id, devices, now, None)
+
+    async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
+        """Issue the next token of the calling device.
+
+        The token used for this call may from now on only ask again (after a lost answer), and is
+        deleted when the new one is first used. Asking again replaces a new token that was never used.
+
+        Raises Forbidden for another device's id, Unauthorized when the caller's token was revoked or
+        replaced meanwhile.
+        """
+        if device_id not in ("me", actor.id):
+            raise Forbidden("A device may refresh its own token only.")
+        now, world_id, caller = self._kit.clock.now(), actor.world_id, actor.token_hash
+        token = new_token("dtok")
+        async with self._kit.database.transaction() as connection:
+            generation = await queries.hold(connection, world_id, actor.id)
+            # Since authentication the device may have been unbound, or its new token used.
+            if generation is None or not await queries.token_lives(connection, world_id, actor.id, caller):
+                raise Unauthorized("This device token was revoked or replaced.")
+            await queries.delete_other_tokens(connection, world_id, actor.id, caller)
+            await queries.keep_for_refresh(connection, world_id, actor.id, caller)
+            await queries.insert_token(
+                connection, world_id, actor.id, self._kit.hasher.hash(token), self._kit.hasher.secret_id,
+                generation, "fresh", now,
+            )  # fmt: skip
+        return RefreshedToken(device_token=token)
+
+    async def tell(
+        self,
+        connection: Connection,
+        world_id: int,
+        project_id: str,
+        type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
+        began: Mapping[str, datetime],
+        now: datetime,
+    ) -> None:
+        """Write one event for each device and episode. `began`: device id to the begin of its episode."""
+        rows = await queries.read_many(connection, world_id, list(began))
+        episodes = [(device_of(row, project_id), began[row["id"]]) for row in rows]
+        await events.publish_episodes(connection, self._kit.ids, now, world_id, type, episodes)
+
+    async def _unbound(
+        self,
+        connection: Connection,
+        world_id: int,
+        devices: list[Device],
+        now: datetime,
+        wearer: str | None,
+    ) -> None:
+        device_ids = [device.id for device in devices]
+        if not device_ids:
+            return
+        await queries.delete_tokens(connection, world_id, device_ids)
+        for hook in self._on_unbind:
+            await hook(connection, world_id, device_ids, now)
+        await events.publish_bindings(
+            connection, self._kit.ids, now, world_id, "device.unbound", devices, wearer
+        )
+
+
+async def _merged(
+    connection: Connection, world_id: int, device_id: str, change: device_settings.Change
+) -> str:
+    """The device's settings after a change; locks its row. Raises NotFound, InvalidRequest as `update`."""
+    stored = await queries.hold_settings(connection, world_id, device_id)
+    if stored is None:
+        raise unknown()
+    return device_settings.merged(stored, change)

@@ -1,0 +1,64 @@
+"""A device's settings in both forms: in the body of a device, and in a body of their own.
+
+The configuration slice defines which values their fields take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.errors import InvalidRequest
+from lapel.slices.configuration.device_settings import changed, valid
+from lapel.slices.devices.wire import Settings, SettingsBody, SettingsChange
+
+if TYPE_CHECKING:
+    from lapel.foundation.http.input.fields import JsonObject
+
+NOTHING = "{}"
+_SECTIONS = SettingsChange.__struct_fields__
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The sections that a write names, None to clear all; `at` is their place in the body."""
+
+    sections: JsonObject | None
+    at: str
+
+
+def change_of(change: SettingsChange | None, at: str = "settings.") -> Change:
+    """The change that a device's `settings` ask for."""
+    if change is None:
+        return Change(None, at)
+    named = {name: value for name in _SECTIONS if (value := getattr(change, name)) is not msgspec.UNSET}
+    return Change(named, at)
+
+
+def body_change(body: SettingsBody) -> Change:
+    """The change that a body of the older form asks for. Raises InvalidRequest when both forms are mixed."""
+    if body.settings is msgspec.UNSET:
+        return change_of(body, "")
+    if any(getattr(body, name) is not msgspec.UNSET for name in _SECTIONS):
+        raise InvalidRequest("Give the sections either in `settings` or beside it.", param="settings")
+    return change_of(body.settings)
+
+
+def merged(stored: str, change: Change) -> str:
+    """The JSON text to store after a change. Raises InvalidRequest, naming the field that is wrong."""
+    if change.sections is None:
+        return NOTHING
+    return msgspec.json.encode(changed(msgspec.json.decode(stored), change.sections, change.at)).decode()
+
+
+def shown(stored: str) -> msgspec.Raw:
+    """The fields that are set, by section, as JSON."""
+    return msgspec.Raw(msgspec.json.encode(valid(msgspec.json.decode(stored))))
+
+
+def in_sections(stored: str) -> Settings:
+    """All four sections, also those in which nothing is set."""
+    known = valid(msgspec.json.decode(stored))
+    return Settings(**{name: msgspec.Raw(msgspec.json.encode(known.get(name, {}))) for name in _SECTIONS})

@@ -1,0 +1,192 @@
+"""All SQL of end users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+
+_COLUMNS = "id, external_id, name, email, metadata, created_at, updated_at, deleted_at"
+
+INSERT = f"""
+INSERT INTO end_users (world_id, id, external_id, name, email, metadata, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+ON CONFLICT (world_id, external_id) WHERE deleted_at IS NULL AND external_id IS NOT NULL DO NOTHING
+RETURNING {_COLUMNS}
+"""
+
+FIND_ID_BY_EXTERNAL_ID = """
+SELECT id FROM end_users WHERE world_id = $1 AND external_id = $2 AND deleted_at IS NULL
+"""
+
+# $3: the only end user that the caller may see; NULL: all.
+READ = f"""
+SELECT {_COLUMNS} FROM end_users
+WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR id = $3) AND deleted_at IS NULL
+"""
+
+# Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
+LIST = f"""
+SELECT {_COLUMNS} FROM end_users
+WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_BY_EXTERNAL_ID = f"""
+SELECT {_COLUMNS} FROM end_users
+WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND external_id = $6
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_OWN = f"""
+SELECT {_COLUMNS} FROM end_users
+WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND id = $6
+  AND ($7::text IS NULL OR external_id = $7)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+# This lock waits for a deletion under way, and a deletion waits for this lock.
+HOLD = """
+SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
+"""
+
+# $4, $6, $8, $10 say whether the field was given.
+UPDATE = f"""
+UPDATE end_users SET
+    updated_at = $3,
+    external_id = CASE WHEN $4::boolean THEN $5 ELSE external_id END,
+    name = CASE WHEN $6::boolean THEN $7 ELSE name END,
+    email = CASE WHEN $8::boolean THEN $9 ELSE email END,
+    metadata = CASE WHEN $10::boolean THEN $11 ELSE metadata END
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+# The id and the times stay, because recordings being erased still refer to them.
+ERASE_PERSON = """
+UPDATE end_users SET deleted_at = $3, updated_at = $3,
+    external_id = NULL, name = NULL, email = NULL, metadata = '{}'
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
+# The store has no objects of the end user alone: the ledger entries of the recordings name their objects.
+# The erasure job closes this entry when all recordings are entered and all their entries are closed.
+OPEN_LEDGER_ENTRY = """
+INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
+    entered, due_at)
+VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes')
+"""
+
+PUT_TOKEN = """
+INSERT INTO end_user_tokens
+    (token_hash, secret_id, world_id, end_user_id, created_at, expires_at, issued_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (world_id, end_user_id) DO UPDATE SET
+    token_hash = excluded.token_hash, secret_id = excluded.secret_id, created_at = excluded.created_at,
+    expires_at = excluded.expires_at, issued_by = excluded.issued_by
+"""
+
+DELETE_TOKEN = "DELETE FROM end_user_tokens WHERE world_id = $1 AND end_user_id = $2"
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str,
+    external_id: str | None,
+    name: str | None,
+    email: str | None,
+    metadata: str,
+    now: datetime,
+) -> asyncpg.Record | None:
+    """Insert an end user. None when an active one has the external id."""
+    return await connection.fetchrow(INSERT, world_id, end_user_id, external_id, name, email, metadata, now)
+
+
+async def find_id_by_external_id(connection: Connection, world_id: int, external_id: str) -> str | None:
+    """The id of the active end user with this external id."""
+    return await connection.fetchval(FIND_ID_BY_EXTERNAL_ID, world_id, external_id)
+
+
+async def read(
+    connection: Connection, world_id: int, end_user_id: str, only: str | None
+) -> asyncpg.Record | None:
+    """One active end user, if the caller may see it."""
+    return await connection.fetchrow(READ, world_id, end_user_id, only)
+
+
+async def list_page(
+    connection: Connection, world_id: int, asked: Window, external_id: str | None, only: str | None
+) -> list[asyncpg.Record]:
+    """Rows of one page, plus one row that tells whether more follow."""
+    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    if only is not None:
+        return await connection.fetch(LIST_OWN, *window, only, external_id)
+    if external_id is not None:
+        return await connection.fetch(LIST_BY_EXTERNAL_ID, *window, external_id)
+    return await connection.fetch(LIST, *window)
+
+
+async def hold(connection: Connection, world_id: int, end_user_id: str) -> bool:
+    """Whether the end user is active; if so, it stays active until the transaction ends."""
+    return await connection.fetchval(HOLD, world_id, end_user_id) is not None
+
+
+async def update(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str,
+    now: datetime,
+    *,
+    external_id: tuple[bool, str | None],
+    name: tuple[bool, str | None],
+    email: tuple[bool, str | None],
+    metadata: tuple[bool, str],
+) -> asyncpg.Record | None:
+    """The changed row, if there is one; each field is (whether it was given, its value).
+
+    Raises UniqueViolationError when an active end user has the external id.
+    """
+    return await connection.fetchrow(
+        UPDATE, world_id, end_user_id, now, *external_id, *name, *email, *metadata
+    )
+
+
+async def erase_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
+    """Erase an active end user's fields and mark it as deleted. False when there is none."""
+    return await connection.execute(ERASE_PERSON, world_id, end_user_id, now) == "UPDATE 1"
+
+
+async def open_ledger_entry(
+    connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime
+) -> None:
+    """Write the ledger entry of an end user, before anything is erased."""
+    await connection.execute(OPEN_LEDGER_ENTRY, world_id, entry_id, end_user_id, now)
+
+
+async def put_token(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str,
+    token_hash: bytes,
+    secret_id: str,
+    now: datetime,
+    *,
+    expires_at: datetime | None,
+    issued_by: str,
+) -> None:
+    """Store the end user's token in place of the one before; `issued_by` is a key's id."""
+    await connection.execute(
+        PUT_TOKEN, token_hash, secret_id, world_id, end_user_id, now, expires_at, issued_by
+    )
+
+
+async def delete_token(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Revoke the end user's token, if there is one."""
+    await connection.execute(DELETE_TOKEN, world_id, end_user_id)

@@ -1,0 +1,260 @@
+"""The rules of end users: unique external ids, one token each, complete deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import asyncpg
+import msgspec
+
+from lapel.foundation.core.clock import timestamp, timestamp_or_none
+from lapel.foundation.core.errors import Conflict, NotFound, ResourceAlreadyExists
+from lapel.foundation.http.input.fields import given, metadata_text, raw, value_of
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.identity.tokens import new_token
+from lapel.slices.end_users import queries
+from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
+
+# `(connection, world id, end user id, now)`, called in the deleting transaction. A hook returns the ids
+# of the keys that it revoked; they are announced once the transaction has committed.
+OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
+
+
+def present(row: str) -> str:
+    """SQL for other slices, of a row with `world_id` and `end_user_id`: whether its end user is not deleted.
+
+    The rows of a deleted end user answer 404 everywhere, although they are removed later. It is a value and
+    not a join, so it costs one look-up by primary key in any statement. `row`: the alias of the row's table.
+    """
+    return f"""(
+    SELECT e.deleted_at IS NULL FROM end_users e
+    WHERE e.world_id = {row}.world_id AND e.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
+
+
+PRESENT = present("r")
+
+
+class Issuer(Protocol):
+    """The rules for what a caller's key may issue; see `projects/service.py`."""
+
+    async def end_of_issued(
+        self, connection: Connection, actor: Actor, wanted: datetime | None
+    ) -> datetime | None:
+        """When a token that the caller's key issues expires: at `wanted`, else with the key; None: never.
+
+        Raises InvalidRequest when `wanted` is past, Forbidden when it is after the key's own end.
+        """
+        ...
+
+    async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
+        """Raises Forbidden when the caller's key could not have issued a token that expires then."""
+        ...
+
+
+# Try again when the duplicate that blocked a write is deleted before it is read.
+_TRIES = 3
+
+
+def unknown() -> NotFound:
+    """The one error for an end user that is out of reach, does not exist or is deleted."""
+    return NotFound("There is no end user with this id.")
+
+
+async def hold_active(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Keep an end user from being deleted until the transaction ends. Raises NotFound when none is active.
+
+    Every transaction that ties a row to an end user calls this first, so that the deletion waits
+    and then finds the row. Lock order everywhere: the end user before the rest.
+    """
+    if not await queries.hold(connection, world_id, end_user_id):
+        raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
+
+
+class EndUsers:
+    """Operations on end users.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
+        """`issuer` limits how long a token works. `on_delete`: hooks that delete or revoke what belongs to an
+        end user, called in this order inside the deleting transaction."""
+        self._kit = kit
+        self._issuer = issuer
+        self._on_delete = tuple(on_delete)
+
+    async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
+        """Add an end user.
+
+        Raises ResourceAlreadyExists, with the id of the holder, when the `external_id` is taken; Conflict
+        when its holder keeps changing; InvalidRequest when `metadata` is too large.
+        """
+        metadata = metadata_text(body.metadata)
+        for _ in range(_TRIES):
+            row = await queries.insert(
+                connection,
+                actor.world_id,
+                self._kit.ids.new("eu"),
+                body.external_id,
+                body.name,
+                body.email,
+                metadata,
+                self._kit.clock.now(),
+            )
+            if row is not None:
+                return _end_user(row, actor.project_id)
+            await _refuse_duplicate(connection, actor.world_id, body.external_id)
+        raise _changing()
+
+    async def read(self, actor: Actor, end_user_id: str) -> EndUser:
+        """One end user. Raises NotFound when the caller reaches none of this id."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, end_user_id, actor.end_user_id)
+        if row is None:
+            raise unknown()
+        return _end_user(row, actor.project_id)
+
+    async def list(self, actor: Actor, query: EndUserQuery) -> EndUserPage:
+        """One page, newest first. Raises InvalidRequest for a bad cursor."""
+        asked = window(query, "end_users")
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(
+                connection, actor.world_id, asked, query.external_id, actor.end_user_id
+            )
+        data, has_more, next_cursor = page(rows, asked, lambda row: _end_user(row, actor.project_id))
+        return EndUserPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def update(self, actor: Actor, end_user_id: str, body: UpdateEndUser) -> EndUser:
+        """Change the given fields.
+
+        Raises NotFound when there is no such end user; ResourceAlreadyExists, with the id of the holder,
+        when the `external_id` is taken; Conflict when its holder keeps changing; InvalidRequest when
+        `metadata` is too large.
+        """
+        if not any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
+            return await self.read(actor, end_user_id)
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
+        for _ in range(_TRIES):
+            async with self._kit.database.acquire() as connection:
+                try:
+                    row = await queries.update(
+                        connection,
+                        actor.world_id,
+                        end_user_id,
+                        self._kit.clock.now(),
+                        external_id=given(body.external_id),
+                        name=given(body.name),
+                        email=given(body.email),
+                        metadata=metadata,
+                    )
+                except asyncpg.UniqueViolationError:
+                    await _refuse_duplicate(connection, actor.world_id, value_of(body.external_id))
+                    continue
+            if row is None:
+                raise unknown()
+            return _end_user(row, actor.project_id)
+        raise _changing()
+
+    async def delete(self, actor: Actor, end_user_id: str) -> None:
+        """Delete an end user: at once from every answer; the erasure job deletes the objects in the store.
+
+        The job also removes what may be any number of rows: recordings, commands, diagnostics, events and
+        answers that are kept for repeats. Until then the deleted end user hides them (`present`).
+        Raises NotFound when there is no such end user.
+        """
+        now = self._kit.clock.now()
+        world_id = actor.world_id
+        revoked: list[str] = []
+        async with self._kit.database.transaction() as connection:
+            if not await queries.erase_person(connection, world_id, end_user_id, now):
+                raise unknown()
+            entry_id = self._kit.ids.new("era")
+            await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
+            await queries.delete_token(connection, world_id, end_user_id)
+            for hook in self._on_delete:
+                revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
+        await self._kit.revocations.announce(revoked)
+
+    async def issue_token(
+        self, connection: Connection, actor: Actor, end_user_id: str, body: IssueToken
+    ) -> EndUserToken:
+        """Issue a token in place of the one before.
+
+        Raises NotFound when there is no such end user, InvalidRequest when `expires_at` is past, Forbidden
+        when the token would outlive the caller's key, Unauthorized when that key has ended meanwhile.
+        """
+        if not await queries.hold(connection, actor.world_id, end_user_id):
+            raise unknown()
+        expires_at = await self._issuer.end_of_issued(connection, actor, body.expires_at)
+        token = new_token("eut")
+        hasher, now = self._kit.hasher, self._kit.clock.now()
+        await queries.put_token(
+            connection,
+            actor.world_id,
+            end_user_id,
+            hasher.hash(token),
+            hasher.secret_id,
+            now,
+            expires_at=expires_at,
+            issued_by=actor.id,
+        )
+        return EndUserToken(
+            token=token,
+            expires_at=timestamp_or_none(expires_at),
+            connection_command=(
+                f"claude mcp add --transport http lapel {self._kit.settings.base_url}/mcp "
+                f'--header "Authorization: Bearer {token}"'
+            ),
+        )
+
+    async def issued_again(self, actor: Actor, stored: EndUserToken) -> EndUserToken:
+        """The stored answer, for a repeat that may come with another key.
+
+        Raises Forbidden when that key could not have issued the token, Unauthorized when it has ended.
+        """
+        await self._issuer.check_reissue(actor, stored.expires_at)
+        return stored
+
+    async def revoke_token(self, actor: Actor, end_user_id: str) -> None:
+        """Revoke the token, if there is one. Raises NotFound when there is no such end user."""
+        async with self._kit.database.transaction() as connection:
+            if not await queries.hold(connection, actor.world_id, end_user_id):
+                raise unknown()
+            await queries.delete_token(connection, actor.world_id, end_user_id)
+
+
+async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:
+    """Raises ResourceAlreadyExists, unless the holder of the external id is gone by now."""
+    holder = await queries.find_id_by_external_id(connection, world_id, external_id or "")
+    if holder is not None:
+        raise ResourceAlreadyExists(
+            "An end user with this `external_id` exists; `resource_id` is its id.",
+            param="external_id",
+            resource_id=holder,
+        )
+
+
+def _changing() -> Conflict:
+    return Conflict("The end user with this `external_id` is being changed. Repeat the request.")
+
+
+def _end_user(row: asyncpg.Record, project_id: str) -> EndUser:
+    return EndUser(
+        id=row["id"],
+        external_id=row["external_id"],
+        name=row["name"],
+        email=row["email"],
+        metadata=raw(row["metadata"]),
+        project_id=project_id,
+        created_at=timestamp(row["created_at"]),
+        updated_at=timestamp(row["updated_at"]),
+        deleted_at=timestamp_or_none(row["deleted_at"]),
+    )

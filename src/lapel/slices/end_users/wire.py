@@ -1,0 +1,82 @@
+"""The contract's structs of end users."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from lapel.foundation.http.input.fields import JsonObject, Moment, Timestamp
+from lapel.foundation.http.input.pagination import PageQuery
+
+ExternalId: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=255, description="Your own id of this person.", examples=["user-42"]
+    ),
+]
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Jane Roe"])]
+Email: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["jane@example.com"])]
+Metadata: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+
+
+class EndUser(msgspec.Struct, frozen=True, kw_only=True):
+    """One person."""
+
+    id: str
+    external_id: str | None
+    name: str | None
+    email: str | None
+    metadata: Metadata
+    project_id: str
+    created_at: Timestamp
+    updated_at: Timestamp
+    deleted_at: Timestamp | None
+
+
+class EndUserPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of end users, newest first."""
+
+    data: list[EndUser]
+    has_more: bool
+    next_cursor: str | None
+
+
+class CreateEndUser(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything is optional: an end user may be no more than an id."""
+
+    external_id: ExternalId | None = None
+    name: Name | None = None
+    email: Email | None = None
+    metadata: JsonObject | None = None
+
+
+class UpdateEndUser(msgspec.Struct, frozen=True, kw_only=True):
+    """What is absent stays, null clears, `metadata` is replaced as a whole."""
+
+    external_id: ExternalId | msgspec.UnsetType | None = msgspec.UNSET
+    name: Name | msgspec.UnsetType | None = msgspec.UNSET
+    email: Email | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class EndUserQuery(PageQuery, frozen=True, kw_only=True):
+    """How to list end users."""
+
+    external_id: Annotated[str, msgspec.Meta(description="Exactly this one: 0 or 1 rows.")] | None = None
+
+
+class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the token works: as long as the key that issues it, or less."""
+
+    expires_at: Moment | None = None
+
+
+class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token for one end user's own data; shown this once."""
+
+    token: Annotated[str, msgspec.Meta(examples=["eut_…"])]
+    expires_at: Timestamp | None
+    connection_command: Annotated[
+        str, msgspec.Meta(description="Adds this server's MCP endpoint to a desktop assistant.")
+    ]

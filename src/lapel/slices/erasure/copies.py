@@ -1,0 +1,99 @@
+"""Copies of recordings on workers' own disks, registered from before they are made until they are gone.
+
+A notification tells a worker of a deletion at once. It may be lost, so nothing depends on it: each worker
+polls every few seconds, and an entry of the ledger closes only when no row names its recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.slices.erasure import copy_queries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lapel.foundation.database.pool import Connection, Database
+
+_LISTEN_AGAIN_SECONDS = 1.0
+# A connection whose other end has vanished is detected after about this time.
+_PROBE_SECONDS = 30.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class LocalCopies:
+    """The copies that holders have; a holder is the unique name of a folder on one machine."""
+
+    def __init__(self, database: Database, *, listen_dsn: str | None = None) -> None:
+        self._database = database
+        self._listen_dsn = listen_dsn or database.dsn
+
+    async def register(self, holder: str, world_id: int, recording_id: str) -> bool:
+        """Register a copy. True when it may be made, False when the recording is deleted.
+
+        The row is committed before the ledger is read, and a deletion writes its entry before it reads the
+        rows: if both run at once, at least one sees the other. Raises Unavailable while the database is away.
+        """
+        async with self._database.acquire() as connection:
+            await copy_queries.put(connection, holder, world_id, recording_id)
+        async with self._database.acquire() as connection:
+            return not await copy_queries.is_erased(connection, world_id, recording_id)
+
+    async def forget(self, holder: str, world_id: int, recording_id: str) -> None:
+        """Remove the row of a copy that is gone. Raises Unavailable while the database is away."""
+        async with self._database.acquire() as connection:
+            await copy_queries.delete(connection, holder, world_id, recording_id)
+
+    async def forget_holders(self, holders: Sequence[str]) -> None:
+        """Remove all rows of holders that are gone. Raises Unavailable while the database is away."""
+        async with self._database.acquire() as connection:
+            await copy_queries.delete_of_holders(connection, holders)
+
+    async def renew(self, holder: str) -> set[tuple[int, str]]:
+        """Renew a live holder. Returns (world, recording) of its copies of deleted recordings.
+
+        Raises Unavailable while the database is away.
+        """
+        async with self._database.acquire() as connection:
+            await copy_queries.renew(connection, holder)
+            return await copy_queries.erased_of(connection, holder)
+
+    async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
+        """Call `on_erased` when a recording is deleted and the holder has a copy of it; also on connecting.
+
+        Runs until it is cancelled, and connects again when the database was away.
+        """
+        while True:
+            try:
+                await self._listen_once(holder, on_erased)
+            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+                _log.warning("erasure.listen_lost", error=type(error).__name__)
+            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def _listen_once(self, holder: str, on_erased: Callable[[], None]) -> None:
+        connection: Connection = await asyncpg.connect(self._listen_dsn, timeout=5, command_timeout=5)
+        ended = asyncio.Event()
+
+        def told(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            if payload == holder:
+                on_erased()
+
+        try:
+            connection.add_termination_listener(lambda _: ended.set())
+            await connection.add_listener(copy_queries.CHANNEL, told)
+            on_erased()  # for deletions before this connection listened
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), _PROBE_SECONDS)
+                if not ended.is_set():
+                    await connection.execute(copy_queries.PROBE)
+        finally:
+            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
+                await connection.close(timeout=1)

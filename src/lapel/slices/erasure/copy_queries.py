@@ -1,0 +1,87 @@
+"""All SQL of the copies that workers have on their own disks; times are those of the database's clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.database.pool import Connection
+
+CHANNEL = "lapel_copies"
+# Tests a connection that only listens.
+PROBE = "SELECT 1"
+
+PUT = """
+INSERT INTO local_copies (world_id, recording_id, holder, renewed_at) VALUES ($1, $2, $3, now())
+ON CONFLICT (world_id, recording_id, holder) DO UPDATE SET renewed_at = now()
+"""
+
+IS_ERASED = """
+SELECT 1 FROM erasures WHERE world_id = $1 AND resource_type = 'recording' AND resource_id = $2
+"""
+
+DELETE = "DELETE FROM local_copies WHERE world_id = $1 AND recording_id = $2 AND holder = $3"
+
+# A row of that age belongs to a machine that has not come back; it keeps no entry open any more.
+DELETE_OF_HOLDERS = """
+DELETE FROM local_copies WHERE holder = ANY($1::text[]) OR renewed_at < now() - interval '7 days'
+"""
+
+RENEW = """
+UPDATE local_copies SET renewed_at = now() WHERE holder = $1 AND renewed_at < now() - interval '1 minute'
+"""
+
+ERASED_OF = """
+SELECT c.world_id, c.recording_id FROM local_copies c
+WHERE c.holder = $1 AND EXISTS (
+    SELECT FROM erasures e
+    WHERE e.world_id = c.world_id AND e.resource_type = 'recording' AND e.resource_id = c.recording_id)
+"""
+
+# In the deleting transaction, so that holders are notified once it has committed.
+TELL_HOLDERS = f"""
+SELECT pg_notify('{CHANNEL}', held.holder) FROM (
+    SELECT DISTINCT holder FROM local_copies WHERE world_id = $1 AND recording_id = ANY($2::text[])) held
+"""
+
+# A holder that has not renewed for a day has lost its machine, or does not come back.
+HELD = """EXISTS (
+    SELECT FROM local_copies c WHERE c.world_id = e.world_id AND c.recording_id = e.resource_id
+        AND c.renewed_at > now() - interval '24 hours')"""
+
+
+async def put(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
+    """Note that the holder is about to make a copy."""
+    await connection.execute(PUT, world_id, recording_id, holder)
+
+
+async def is_erased(connection: Connection, world_id: int, recording_id: str) -> bool:
+    """Whether the ledger has an entry of the recording."""
+    return await connection.fetchval(IS_ERASED, world_id, recording_id) is not None
+
+
+async def delete(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
+    """Note that the holder's copy is gone."""
+    await connection.execute(DELETE, world_id, recording_id, holder)
+
+
+async def delete_of_holders(connection: Connection, holders: Sequence[str]) -> None:
+    """Delete the rows of these holders, and rows not renewed for 7 days."""
+    await connection.execute(DELETE_OF_HOLDERS, list(holders))
+
+
+async def renew(connection: Connection, holder: str) -> None:
+    """Note that the holder is alive and still has its copies; at most once a minute."""
+    await connection.execute(RENEW, holder)
+
+
+async def erased_of(connection: Connection, holder: str) -> set[tuple[int, str]]:
+    """(world, recording) of the holder's copies that the ledger has an entry of."""
+    return {(row["world_id"], row["recording_id"]) for row in await connection.fetch(ERASED_OF, holder)}
+
+
+async def tell_holders(connection: Connection, world_id: int, recording_ids: Sequence[str]) -> None:
+    """Notify the holders of copies of these recordings, once this transaction commits."""
+    await connection.execute(TELL_HOLDERS, world_id, list(recording_ids))

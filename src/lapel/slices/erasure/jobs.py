@@ -1,0 +1,39 @@
+"""The erasure's background work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.queue.jobs import Job, Schedule
+from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
+
+if TYPE_CHECKING:
+    from lapel.slices.erasure.service import Erasures
+
+# Each end user may have a hundred thousand recordings; the round takes up jobs that wait over five minutes.
+_END_USERS_AT_ONCE = 4
+
+
+def handlers(service: Erasures) -> tuple[Job, ...]:
+    """The jobs: erase a deleted recording, or those of a deleted end user, at once."""
+    return (
+        Job(
+            entrypoint=ERASE_RECORDING,
+            payload=EraseRecording,
+            handler=service.erase_recording,
+            time_limit=timedelta(minutes=15),
+        ),
+        Job(
+            entrypoint=ERASE_END_USER,
+            payload=EraseEndUser,
+            handler=service.erase_end_user,
+            time_limit=timedelta(hours=2),
+            concurrency=_END_USERS_AT_ONCE,
+        ),
+    )
+
+
+def schedules(service: Erasures) -> tuple[Schedule, ...]:
+    """The schedule: second listings, and entries that a job could not finish."""
+    return (Schedule(name="erasure.due", expression="* * * * *", handler=service.run_due),)

@@ -1,0 +1,187 @@
+"""All SQL of the erasure ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.erasure.copy_queries import HELD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+
+_COLUMNS = """
+id, resource_type, resource_id, state, objects_erased, links_expire_at, created_at, first_empty_at, closed_at
+"""
+
+# Each recording has two prefixes, staging and final, passed as two arrays.
+OPEN_RECORDINGS = """
+INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, prefixes, links_expire_at,
+    state, created_at, due_at)
+SELECT $1, entry.id, 'recording', entry.recording_id, $7, ARRAY[entry.staging, entry.final],
+    entry.links_expire_at, 'open', $8, $9
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+    AS entry (id, recording_id, staging, final, links_expire_at)
+"""
+
+LIST = f"""
+SELECT {_COLUMNS} FROM erasures WHERE world_id = $1 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+READ_UNFINISHED = """
+SELECT state, prefixes, links_expire_at FROM erasures WHERE world_id = $1 AND id = $2 AND state <> 'closed'
+"""
+
+ADD_ERASED = """
+UPDATE erasures SET objects_erased = objects_erased + $3 WHERE world_id = $1 AND id = $2
+"""
+
+SET_ERASED = """
+UPDATE erasures SET state = 'erased', first_empty_at = $3, due_at = $4
+WHERE world_id = $1 AND id = $2 AND state = 'open'
+"""
+
+SET_DUE = "UPDATE erasures SET due_at = $3 WHERE world_id = $1 AND id = $2 AND state <> 'closed'"
+
+# Not while a worker has the audio on its disk.
+SET_CLOSED = f"""
+UPDATE erasures e SET state = 'closed', closed_at = $3
+WHERE e.world_id = $1 AND e.id = $2 AND e.state = 'erased' AND NOT {HELD}
+RETURNING e.id
+"""
+
+# Over all worlds: the worker's rounds serve the whole server.
+FIND_DUE = """
+SELECT world_id, id FROM erasures
+WHERE resource_type = 'recording' AND state <> 'closed' AND due_at <= $1 ORDER BY due_at LIMIT $2
+"""
+
+FIND_OPEN_OF_END_USER = """
+SELECT id FROM erasures
+WHERE world_id = $1 AND end_user_id = $2 AND state = 'open' AND id > $3 ORDER BY id LIMIT $4
+"""
+
+# End users whose recordings are not all in the ledger, and whose job has made no progress for a while.
+FIND_ENTERING = """
+SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 ORDER BY due_at LIMIT $2
+"""
+
+# $3: whether this was the last batch; $4: when another worker takes it up, unless this one goes on.
+SET_ENTERED = """
+UPDATE erasures SET entered = $3, due_at = $4
+WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT entered
+RETURNING created_at
+"""
+
+# An end user's own entry follows those of the recordings that went with it.
+FOLLOW_ERASED = """
+UPDATE erasures e SET state = 'erased', first_empty_at = $1
+WHERE e.resource_type = 'end_user' AND e.state = 'open' AND e.entered AND NOT EXISTS (
+    SELECT 1 FROM erasures own
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state = 'open')
+"""
+FOLLOW_CLOSED = """
+UPDATE erasures e SET state = 'closed', closed_at = $1
+WHERE e.resource_type = 'end_user' AND e.state = 'erased' AND NOT EXISTS (
+    SELECT 1 FROM erasures own
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state <> 'closed')
+"""
+
+
+async def open_recordings(
+    connection: Connection,
+    world_id: int,
+    entries: Sequence[tuple[str, str, tuple[str, str], datetime]],
+    end_user_id: str | None,
+    now: datetime,
+    due_at: datetime,
+) -> None:
+    """Write entries: (entry id, recording id, its prefixes (staging, final), end of its last upload URL)."""
+    await connection.execute(
+        OPEN_RECORDINGS,
+        world_id,
+        [entry_id for entry_id, _, _, _ in entries],
+        [recording_id for _, recording_id, _, _ in entries],
+        [prefixes[0] for _, _, prefixes, _ in entries],
+        [prefixes[1] for _, _, prefixes, _ in entries],
+        [links_expire_at for _, _, _, links_expire_at in entries],
+        end_user_id,
+        now,
+        due_at,
+    )
+
+
+async def list_page(connection: Connection, world_id: int, asked: Window) -> list[asyncpg.Record]:
+    """Rows of one page, plus one row that tells whether more follow."""
+    return await connection.fetch(
+        LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
+    )
+
+
+async def read_unfinished(connection: Connection, world_id: int, entry_id: str) -> asyncpg.Record | None:
+    """`state`, `prefixes` and `links_expire_at` of an entry that is not closed."""
+    return await connection.fetchrow(READ_UNFINISHED, world_id, entry_id)
+
+
+async def add_erased(connection: Connection, world_id: int, entry_id: str, objects: int) -> None:
+    """Count deleted objects."""
+    await connection.execute(ADD_ERASED, world_id, entry_id, objects)
+
+
+async def set_erased(
+    connection: Connection, world_id: int, entry_id: str, now: datetime, due_at: datetime
+) -> None:
+    """A listing was empty at `now`; look again at `due_at`."""
+    await connection.execute(SET_ERASED, world_id, entry_id, now, due_at)
+
+
+async def set_due(connection: Connection, world_id: int, entry_id: str, due_at: datetime) -> None:
+    """Look again at `due_at`."""
+    await connection.execute(SET_DUE, world_id, entry_id, due_at)
+
+
+async def set_closed(connection: Connection, world_id: int, entry_id: str, now: datetime) -> bool:
+    """Close an erased entry. False when a worker still has a copy."""
+    return await connection.fetchval(SET_CLOSED, world_id, entry_id, now) is not None
+
+
+async def find_due(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
+    """(world, entry) of recordings that are to be looked at, most overdue first."""
+    return [(row["world_id"], row["id"]) for row in await connection.fetch(FIND_DUE, now, limit)]
+
+
+async def find_open_of_end_user(
+    connection: Connection, world_id: int, end_user_id: str, after: str, limit: int
+) -> list[str]:
+    """Entries of recordings that went with an end user and may still have objects, in order of id."""
+    rows = await connection.fetch(FIND_OPEN_OF_END_USER, world_id, end_user_id, after, limit)
+    return [row["id"] for row in rows]
+
+
+async def find_entering(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
+    """(world, end user) of deletions that no worker goes on with."""
+    return [
+        (row["world_id"], row["resource_id"]) for row in await connection.fetch(FIND_ENTERING, now, limit)
+    ]
+
+
+async def set_entered(
+    connection: Connection, world_id: int, end_user_id: str, due_at: datetime, *, last: bool
+) -> datetime | None:
+    """Note that more of an end user's recordings are in the ledger, or (`last`) all.
+
+    Returns when the end user was deleted; None when all were entered before.
+    """
+    return await connection.fetchval(SET_ENTERED, world_id, end_user_id, last, due_at)
+
+
+async def follow(connection: Connection, now: datetime) -> None:
+    """Bring the entries of end users up to those of their recordings."""
+    await connection.execute(FOLLOW_ERASED, now)
+    await connection.execute(FOLLOW_CLOSED, now)

@@ -1,0 +1,235 @@
+"""The erasure ledger: first an entry is written, then its objects are deleted, then the entry closes.
+
+An entry is `erased` when a listing of its prefixes was empty. It is `closed` when a second listing,
+begun later than the last upload URL's end plus a margin, was empty too, and no worker has a copy on
+its disk (copies.py). So an upload that was under way when the recording was deleted cannot bring
+anything back. Only upload URLs count, because a download link to an erased object answers 404. An
+upload that is still being sent when the entry closes has no row, so the reconciler's sweep of
+staging deletes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.core.clock import timestamp, timestamp_or_none
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.queue import jobs
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.slices.erasure import copy_queries, queries
+from lapel.slices.erasure.copies import LocalCopies
+from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
+from lapel.slices.erasure.wire import Erasure, ErasurePage
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.erasure.wire import ErasureQuery
+
+__all__ = ["Erasures", "LocalCopies"]
+
+MARGIN = timedelta(minutes=15)
+# The scheduled round takes up entries that their job did not finish in this time.
+_JOB_PATIENCE = timedelta(minutes=5)
+_LOOK_AGAIN = timedelta(minutes=1)
+_BATCH = 100
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Erasures:
+    """Writes the ledger and carries out its entries.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def list(self, actor: Actor, query: ErasureQuery) -> ErasurePage:
+        """One page of entries, newest first. Raises InvalidRequest for a bad cursor."""
+        asked = window(query, "erasures")
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(connection, actor.world_id, asked)
+        data, has_more, next_cursor = page(rows, asked, lambda row: _erasure(row, actor.project_id))
+        return ErasurePage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def open_recordings(
+        self,
+        connection: Connection,
+        world_id: int,
+        recordings: Sequence[tuple[str, tuple[str, str], datetime | None]],
+        *,
+        end_user_id: str | None,
+        now: datetime,
+    ) -> None:
+        """Enter recordings in the transaction that deletes them: (id, prefixes, last upload URL's end).
+
+        With `end_user_id`, the end user's own job erases their objects; otherwise each gets a job.
+        """
+        entries = [
+            (self._kit.ids.new("era"), recording_id, prefixes, links_expire_at or now)
+            for recording_id, prefixes, links_expire_at in recordings
+        ]
+        await queries.open_recordings(connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE)
+        await copy_queries.tell_holders(connection, world_id, [each for _, each, _, _ in entries])
+        if end_user_id is None:
+            for entry_id, _, _, _ in entries:
+                await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
+
+    async def goes_on(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> datetime:
+        """Note that the entering of an end user's recordings goes on, so that no other worker takes it up.
+
+        Returns when the end user was deleted.
+        """
+        deleted_at = await queries.set_entered(
+            connection, world_id, end_user_id, now + _JOB_PATIENCE, last=False
+        )
+        return deleted_at or now
+
+    async def find_entering(self, now: datetime) -> list[tuple[int, str]]:
+        """(world, end user) of deletions whose job was killed between two batches, at most `_BATCH`."""
+        async with self._kit.database.acquire() as connection:
+            return await queries.find_entering(connection, now, _BATCH)
+
+    async def start_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> None:
+        """Enqueue the erasure of an end user's recordings, once all of them are entered."""
+        await queries.set_entered(connection, world_id, end_user_id, now, last=True)
+        await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
+
+    async def erase_recording(self, payload: EraseRecording) -> None:
+        """The job of one entry. Raises StoreUnavailable when the store is away."""
+        await self._advance(payload.world_id, payload.entry_id)
+
+    async def erase_end_user(self, payload: EraseEndUser) -> None:
+        """The job of an end user: entry after entry; finished entries stay finished.
+
+        Raises StoreUnavailable when the store is away.
+        """
+        last = ""
+        while True:
+            async with self._kit.database.acquire() as connection:
+                entries = await queries.find_open_of_end_user(
+                    connection, payload.world_id, payload.end_user_id, last, _BATCH
+                )
+            if not entries:
+                break
+            for entry_id in entries:
+                await self._advance(payload.world_id, entry_id)
+            last = entries[-1]
+        await self._follow()
+
+    async def run_due(self) -> int:
+        """One round over every entry whose time has come. Returns their number.
+
+        Raises StoreUnavailable when the store is away; the next round begins with the other entries.
+        """
+        done = 0
+        began = self._kit.clock.now()
+        while True:
+            async with self._kit.database.acquire() as connection:
+                due = await queries.find_due(connection, began, _BATCH)
+            if not due:
+                break
+            for world_id, entry_id in due:
+                try:
+                    await self._advance(world_id, entry_id)
+                except StoreUnavailable:
+                    # The store may refuse this one only: it goes to the end of the line, so that the
+                    # next round begins with the others.
+                    await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
+                    raise
+                except Unavailable:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one that cannot be erased must not hold up the others
+                    _log.error("erasure.stuck", entry=entry_id, exc_info=error)
+                    await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
+            done += len(due)
+        await self._follow()
+        return done
+
+    async def _postpone(self, world_id: int, entry_id: str, until: datetime) -> None:
+        async with self._kit.database.transaction() as connection:
+            await queries.set_due(connection, world_id, entry_id, until)
+
+    async def _follow(self) -> None:
+        async with self._kit.database.transaction() as connection:
+            await queries.follow(connection, self._kit.clock.now())
+
+    async def _advance(self, world_id: int, entry_id: str) -> None:
+        """Delete the objects of an entry, then move it one state further if its time has come."""
+        async with self._kit.database.acquire() as connection:
+            entry = await queries.read_unfinished(connection, world_id, entry_id)
+        if entry is None:
+            return
+        crash_point("erase:begin")
+        listed_at = self._kit.clock.now()
+        found = 0
+        for prefix in entry["prefixes"]:
+            found += await self._delete_below(world_id, entry_id, prefix)
+        if found:
+            listed_at = self._kit.clock.now()
+            if not await self._empty(entry["prefixes"]):
+                await self._postpone(world_id, entry_id, listed_at + _LOOK_AGAIN)
+                return
+        no_links_after: datetime = entry["links_expire_at"] + MARGIN
+        crash_point("erase:before-close")
+        async with self._kit.database.transaction() as connection:
+            if entry["state"] == "open":
+                again = max(no_links_after, listed_at) + timedelta(seconds=1)
+                await queries.set_erased(connection, world_id, entry_id, listed_at, again)
+            elif listed_at > no_links_after:
+                if await queries.set_closed(connection, world_id, entry_id, listed_at):
+                    _log.info("erasure.closed", entry=entry_id)
+                else:
+                    await queries.set_due(connection, world_id, entry_id, listed_at + _LOOK_AGAIN)
+            else:
+                await queries.set_due(connection, world_id, entry_id, no_links_after + timedelta(seconds=1))
+        crash_point("erase:closed")
+
+    async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> int:
+        """Delete page after page, so that memory stays bounded. Returns the number of objects."""
+        found = 0
+        async for listed in self._kit.store.pages(prefix):
+            crash_point("erase:listed")
+            await self._kit.store.delete_many([each.key for each in listed])
+            crash_point("erase:objects-deleted")
+            async with self._kit.database.transaction() as connection:
+                await queries.add_erased(connection, world_id, entry_id, len(listed))
+            found += len(listed)
+        return found
+
+    async def _empty(self, prefixes: Sequence[str]) -> bool:
+        for prefix in prefixes:
+            async for listed in self._kit.store.pages(prefix):
+                if listed:
+                    return False
+        return True
+
+
+def _erasure(row: asyncpg.Record, project_id: str) -> Erasure:
+    return Erasure(
+        id=row["id"],
+        project_id=project_id,
+        resource_type=row["resource_type"],
+        resource_id=row["resource_id"],
+        state=row["state"],
+        objects_erased=row["objects_erased"],
+        links_expire_at=timestamp(row["links_expire_at"]),
+        created_at=timestamp(row["created_at"]),
+        erased_at=timestamp_or_none(row["first_empty_at"]),
+        closed_at=timestamp_or_none(row["closed_at"]),
+    )

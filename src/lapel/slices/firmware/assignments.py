@@ -1,0 +1,124 @@
+"""Offers: assign a release to a single device, cancel that, read the results."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.slices.devices.service import hold_device
+from lapel.slices.firmware import failures, queries
+from lapel.slices.firmware.releases import unknown_release
+from lapel.slices.firmware.views import assignment_of
+from lapel.slices.firmware.wire import Assignments, CurrentAssignment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.devices.service import HeldDevice
+    from lapel.slices.firmware.wire import Assignment, AssignRelease, HistoryQuery
+
+
+class Offers:
+    """Operations on the updates of single devices.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def assign(
+        self, connection: Connection, actor: Actor, device_id: str, body: AssignRelease
+    ) -> Assignment:
+        """Offer a release to a device, in place of what it is offered now.
+
+        Raises NotFound when the device or the release does not exist; InvalidRequest when the release is for
+        another model; Conflict when it is not released, the device runs it already, it would be a downgrade
+        that it does not allow, or the device is offered something else at the same moment.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        device = await hold_device(connection, world_id, device_id)
+        release = await queries.read_release(connection, world_id, body.firmware_release_id)
+        if release is None:
+            raise unknown_release()
+        await _check(connection, world_id, device, release)
+        await self._make_room(connection, world_id, device_id, now)
+        row = await queries.assign(
+            connection,
+            world_id,
+            self._kit.ids.new("ota"),
+            device_id,
+            body.firmware_release_id,
+            now + timedelta(hours=body.deadline_hours),
+            now,
+        )
+        if row is None:
+            raise Conflict("The device was offered something else at the same moment. Repeat the request.")
+        return assignment_of(row)
+
+    async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
+        late = await queries.expire_of_device(connection, world_id, device_id, now)
+        if late:
+            await failures.failed(connection, self._kit.ids, now, late)
+        await queries.cancel(connection, world_id, [device_id], now, "Another release was assigned.")
+
+    async def cancel(self, actor: Actor, device_id: str) -> None:
+        """Take back what a device is offered, if anything. Raises NotFound without such a device."""
+        async with self._kit.database.transaction() as connection:
+            await hold_device(connection, actor.world_id, device_id)
+            await queries.cancel(
+                connection,
+                actor.world_id,
+                [device_id],
+                self._kit.clock.now(),
+                "The assignment was cancelled.",
+            )
+
+    async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
+        """A device's newest assignment, whatever its status. Raises NotFound without such a device."""
+        async with self._kit.database.acquire() as connection:
+            await _must_see(connection, actor, device_id)
+            row = await queries.newest(connection, actor.world_id, device_id, self._kit.clock.now())
+        return CurrentAssignment(data=None if row is None else assignment_of(row))
+
+    async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> Assignments:
+        """A device's assignments, newest first. Raises NotFound without such a device."""
+        now = self._kit.clock.now()
+        async with self._kit.database.acquire() as connection:
+            await _must_see(connection, actor, device_id)
+            rows = await queries.history(connection, actor.world_id, device_id, query.limit, now)
+        return Assignments(data=[assignment_of(row) for row in rows])
+
+
+async def _must_see(connection: Connection, actor: Actor, device_id: str) -> None:
+    if await queries.read_model(connection, actor.world_id, device_id, actor.end_user_id) is None:
+        raise NotFound("There is no device with this id.")
+
+
+async def _check(connection: Connection, world_id: int, device: HeldDevice, release: asyncpg.Record) -> None:
+    """Raises InvalidRequest or Conflict when the device may not be offered the release."""
+    if release["released_at"] is None:
+        raise Conflict("This firmware is not released. Release it first.")
+    if release["model"] != device.model:
+        raise InvalidRequest(
+            f"This firmware is for {release['model']}, and the device is a {device.model}.",
+            param="firmware_release_id",
+        )
+    if device.firmware_version is None:
+        return
+    if release["version"] == device.firmware_version:
+        raise Conflict(f"The device runs version {device.firmware_version} already.")
+    if release["release_sequence"] is None or release["allow_downgrade"]:
+        return
+    runs = await queries.read_sequence(connection, world_id, device.model, device.firmware_version)
+    if runs is not None and runs >= release["release_sequence"]:
+        raise Conflict(
+            f"The device runs release_sequence {runs}, and this firmware has {release['release_sequence']}: "
+            "it does not allow a downgrade."
+        )

@@ -1,0 +1,36 @@
+"""What follows when updates fail: one event for each, and a look at the failure rate of their rollouts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.queue.jobs import enqueue
+from lapel.slices.firmware import events
+from lapel.slices.firmware.payloads import ADVANCE, RolloutJob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.ids import Ids
+    from lapel.foundation.database.pool import Connection
+
+
+_MOMENT = timedelta(seconds=2)
+
+
+async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[asyncpg.Record]) -> None:
+    """Publish `ota.failed` and wake the rollouts, in the transaction that ended these assignments."""
+    await events.publish(connection, ids, now, "ota.failed", rows)
+    # One look for all that fail in the same two seconds, after these are over: a job that runs already may
+    # have counted before this transaction commits.
+    moment = int(now.timestamp() / _MOMENT.total_seconds())
+    # Always in the same order: two transactions that enqueue the same names crosswise would deadlock.
+    for world_id, rollout_id in sorted(
+        {(row["world_id"], row["rollout_id"]) for row in rows if row["rollout_id"] is not None}
+    ):
+        job = RolloutJob(world_id, rollout_id)
+        await enqueue(connection, ADVANCE, job, dedupe=f"{rollout_id}:{moment}", after=_MOMENT)

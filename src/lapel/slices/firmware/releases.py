@@ -1,0 +1,276 @@
+"""Releases: firmware files, uploaded as a stream, that never change afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zlib
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
+from lapel.foundation.core.clock import timestamp
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import InvalidRequest, NotFound, ResourceAlreadyExists, Unavailable
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.object_names import firmware_key
+from lapel.slices.firmware import queries
+from lapel.slices.firmware.views import release_of
+from lapel.slices.firmware.wire import FirmwareDownload, ReleasePage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.http.input.forms import Form
+    from lapel.foundation.ports import Kit
+    from lapel.foundation.storage.links import Link
+    from lapel.slices.firmware.wire import DownloadQuery, Release, ReleaseQuery, UploadRelease
+
+# Long enough for the largest file over a slow radio; each heartbeat brings a new link.
+LINK_SECONDS = 3600
+# Half of `sweeps.ORPHAN_GRACE`, after which the sweep deletes objects without rows.
+LONGEST_UPLOAD = timedelta(hours=12)
+# Each upload holds some parts of an object in memory.
+_UPLOADS_AT_ONCE = 8
+_UPLOADS_OF_ONE_WORLD = 2
+# Seconds that an upload waits for a place: longer than it takes to detect a running upload that is too slow.
+_PATIENCE = 8.0
+# Bytes a second that an upload must bring while others wait for its place.
+LEAST_RATE = 64 * 1024
+# Seconds to delete the files of a refused upload; after that the sweep deletes them.
+_TIDY_SECONDS = 10.0
+
+
+class _File:
+    """An uploaded file; size, SHA-256 and CRC-32 are computed while its bytes arrive."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.size = 0
+        self._crc32 = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, piece: bytes) -> None:
+        """Add the next bytes. Blocks while it hashes."""
+        self._sha256.update(piece)
+        self._crc32 = zlib.crc32(piece, self._crc32)
+        self.size += len(piece)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (FIPS 180-4), hexadecimal."""
+        return self._sha256.hexdigest()
+
+    @property
+    def crc32(self) -> str:
+        """CRC-32 as of IEEE 802.3, eight hexadecimal digits."""
+        return f"{self._crc32:08x}"
+
+
+class Releases:
+    """Operations on releases.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self.max_bytes = kit.settings.max_firmware_bytes
+        self.uploads = Admission(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE_WORLD, patience=_PATIENCE)
+
+    async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
+        """Store a release; no device is offered it yet.
+
+        The objects are written before their row, so that a row always has its objects.
+
+        Raises InvalidRequest when the form is malformed, lacks `bin`, differs from what it declares or took
+        longer than LONGEST_UPLOAD; PayloadTooLarge beyond a limit; ResourceAlreadyExists when the model
+        has this version; Unavailable when no place is free, the upload is too slow while others wait, or the
+        database is away; StoreUnavailable when the store is away.
+        """
+        try:
+            async with self.uploads.hold(actor.world_id) as place:
+                place.least_rate, place.moved = LEAST_RATE, form.moved
+                return await self._upload(actor, form)
+        except NoRoom:
+            raise Unavailable(
+                "Other firmware is being uploaded just now. Repeat the request.", retry_after=5
+            ) from None
+        except TooSlow:
+            raise Unavailable(
+                f"Others waited, and fewer than {LEAST_RATE} bytes a second of this upload arrived. Repeat "
+                "the request, over a faster connection or when fewer upload.",
+                retry_after=30,
+            ) from None
+
+    async def _upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
+        now, release_id = self._kit.clock.now(), self._kit.ids.new("fw")
+        files: dict[str, _File] = {}
+        crash_point("firmware:begin")
+        try:
+            body = await self._receive(actor, release_id, form, files)
+        except BaseException:  # also when the client hangs up or is too slow, or the server stops
+            await self._forget(files)
+            raise
+        crash_point("firmware:stored")
+        try:
+            return await self._insert(actor, release_id, body, files, now)
+        except (InvalidRequest, ResourceAlreadyExists):  # after any other error it may have committed
+            await self._forget(files)
+            raise
+
+    async def _receive(
+        self, actor: Actor, release_id: str, form: Form[UploadRelease], files: dict[str, _File]
+    ) -> UploadRelease:
+        while (kind := await form.next_file()) is not None:
+            files[kind] = _File(firmware_key(actor.project_id, release_id, kind))
+            await self._store(form, files[kind])
+        body = form.fields()
+        _check_files(body, files)
+        return body
+
+    async def _store(self, form: Form[UploadRelease], file: _File) -> None:
+        async with self._kit.store.writing(file.key) as target:
+            while piece := await form.read():
+                await asyncio.to_thread(file.add, piece)
+                await target.write(piece)
+                crash_point("firmware:writing")
+
+    async def _insert(
+        self, actor: Actor, release_id: str, body: UploadRelease, files: dict[str, _File], began: datetime
+    ) -> Release:
+        now = self._kit.clock.now()
+        if now - began > LONGEST_UPLOAD:
+            raise InvalidRequest("The upload took too long; what came first may be swept by now.")
+        binary, ufw = files["bin"], files.get("ufw")
+        async with self._kit.database.transaction() as connection:
+            row = await queries.insert_release(
+                connection,
+                actor.world_id,
+                release_id,
+                body.version,
+                body.model,
+                body.changelog,
+                body.release_sequence,
+                body.allow_downgrade,
+                binary.key,
+                binary.sha256,
+                binary.size,
+                binary.crc32,
+                *((ufw.key, ufw.sha256, ufw.size) if ufw else (None, None, None)),
+                now,
+            )
+            if row is None:
+                raise ResourceAlreadyExists(
+                    f"{body.model} has a release of version {body.version}, and firmware never changes.",
+                    resource_id=await queries.find_release(
+                        connection, actor.world_id, body.model, body.version
+                    ),
+                )
+            crash_point("firmware:before-commit")
+        crash_point("firmware:committed")
+        return release_of(row)
+
+    async def _forget(self, files: dict[str, _File]) -> None:
+        """Delete the objects of a refused upload, if the store answers in time."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_TIDY_SECONDS):
+                await self._kit.store.delete_many([file.key for file in files.values()])
+
+    async def release(self, actor: Actor, release_id: str) -> Release:
+        """Allow offers of a release to devices, for good. Raises NotFound when there is no such release."""
+        async with self._kit.database.transaction() as connection:
+            row = await queries.release(connection, actor.world_id, release_id, self._kit.clock.now())
+        if row is None:
+            raise unknown_release()
+        return release_of(row)
+
+    async def read(self, actor: Actor, release_id: str) -> Release:
+        """One release. Raises NotFound when there is no such release."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_release(connection, actor.world_id, release_id)
+        if row is None:
+            raise unknown_release()
+        return release_of(row)
+
+    async def list(self, actor: Actor, query: ReleaseQuery) -> ReleasePage:
+        """Newest first: what is released for a device's model, or everything.
+
+        Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
+        """
+        asked = window(query.page, "firmware-releases")
+        if query.device_id is None and actor.scoped_to is not None:
+            return ReleasePage(data=[], has_more=False, next_cursor=None)
+        async with self._kit.database.acquire() as connection:
+            model = None
+            if query.device_id is not None:
+                model = await queries.read_model(connection, actor.world_id, query.device_id, actor.scoped_to)
+                if model is None:
+                    raise NotFound("There is no device with this id.")
+            rows = await queries.list_releases(connection, actor.world_id, asked, model)
+        data, has_more, next_cursor = page(rows, asked, release_of)
+        if query.device_id is not None:
+            return ReleasePage(data=data)
+        return ReleasePage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def download(self, actor: Actor, release_id: str, query: DownloadQuery) -> FirmwareDownload:
+        """A link to one file.
+
+        Raises NotFound when there is no such release, StoreUnavailable without credentials to sign with.
+        """
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_files(connection, actor.world_id, release_id)
+        if row is None:
+            raise unknown_release()
+        # A release without a `ufw` file answers with its `bin`.
+        kind = "bin" if row["ufw_object_key"] is None else query.type
+        link = link_to(
+            self._kit, row[f"{kind}_object_key"], row["model"], row["version"], self._kit.clock.now()
+        )
+        return FirmwareDownload(
+            download_url=link.url,
+            version=row["version"],
+            sha256=row[f"{kind}_sha256"],
+            file_size_bytes=row[f"{kind}_file_size_bytes"],
+            expires_at=timestamp(link.expires_at),
+        )
+
+
+def link_to(kit: Kit, key: str, model: str, version: str, now: datetime) -> Link:
+    """Sign a link to a file of a release, without a request to the store.
+
+    Raises StoreUnavailable without credentials to sign with.
+    """
+    kind = key.rpartition(".")[2]
+    return kit.links.get(
+        key,
+        now=now,
+        expires_in=LINK_SECONDS,
+        content_type="application/octet-stream",
+        disposition=f'attachment; filename="{model}-{version}.{kind}"',
+    )
+
+
+def unknown_release() -> NotFound:
+    """The one error for a release that is out of reach or does not exist."""
+    return NotFound("There is no firmware release with this id.")
+
+
+def _check_files(body: UploadRelease, files: dict[str, _File]) -> None:
+    """Raises InvalidRequest when `bin` is missing or differs from its declared size or SHA-256."""
+    binary = files.get("bin")
+    if binary is None:
+        raise InvalidRequest("The form has no file `bin`.", param="bin", reason="required")
+    if body.bin_file_size_bytes not in (None, binary.size):
+        raise InvalidRequest(
+            f"{binary.size} bytes of `bin` arrived, and {body.bin_file_size_bytes} were declared.",
+            param="bin_file_size_bytes",
+        )
+    if body.bin_sha256 not in (None, binary.sha256):
+        raise InvalidRequest(
+            f"The SHA-256 of what arrived is {binary.sha256}, which is not the declared one.",
+            param="bin_sha256",
+        )

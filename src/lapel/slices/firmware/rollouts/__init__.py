@@ -1,0 +1,1 @@
+"""Rollouts: stages, failures, and the sweep that halts or ends them."""

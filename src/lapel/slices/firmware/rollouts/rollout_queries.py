@@ -1,0 +1,293 @@
+"""All SQL of rollouts.
+
+Order of locks: the rollout's row, then devices' rows in the order of their ids, then assignments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+
+_COLUMNS = """r.id, r.world_id, r.firmware_release_id, r.model, r.percent, r.max_failure_rate,
+    r.deadline_hours, r.status, r.halt_reason, r.offered, r.walked_at, r.created_at, r.updated_at"""
+# Counts of all offers of a rollout. The parameter is now: an open offer past its deadline has failed.
+_COUNTED = """LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.status = 'pending' AND a.deadline_at > {now}) AS pending,
+           count(*) FILTER (WHERE a.status = 'delivered' AND a.deadline_at > {now}) AS delivered,
+           count(*) FILTER (WHERE a.status = 'applied') AS applied,
+           count(*) FILTER (WHERE a.status = 'failed'
+               OR a.status IN ('pending', 'delivered') AND a.deadline_at <= {now}) AS failed,
+           count(*) FILTER (WHERE a.status = 'cancelled') AS cancelled
+    FROM ota_assignments a WHERE a.world_id = r.world_id AND a.rollout_id = r.id
+) counts ON true"""
+_COUNTS = "counts.pending, counts.delivered, counts.applied, counts.failed, counts.cancelled"
+
+REPLACE = """
+UPDATE rollouts SET status = 'halted', halt_reason = $4, updated_at = $3
+WHERE world_id = $1 AND model = $2 AND status IN ('running', 'paused')
+RETURNING id
+"""
+
+INSERT = """
+INSERT INTO rollouts
+    (world_id, id, firmware_release_id, model, percent, max_failure_rate, deadline_hours, status,
+     created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', $8, $8)
+ON CONFLICT (world_id, model) WHERE status IN ('running', 'paused') DO NOTHING
+RETURNING id
+"""
+
+READ = f"""
+SELECT {_COLUMNS}, {_COUNTS} FROM rollouts r {_COUNTED.format(now="$4")}
+WHERE r.world_id = $1 AND r.firmware_release_id = $2 AND r.id = $3
+"""
+
+LIST = f"""
+SELECT {_COLUMNS}, {_COUNTS} FROM rollouts r {_COUNTED.format(now="$7")}
+WHERE r.world_id = $1 AND r.firmware_release_id = $6 AND (r.created_at, r.id) < ($2, $3)
+ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
+"""
+
+PAUSE = """
+UPDATE rollouts SET status = 'paused', updated_at = $4
+WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'running'
+RETURNING id
+"""
+
+# The walk begins anew, so that withdrawn offers are made again.
+RESUME = """
+UPDATE rollouts SET status = 'running', position = '', offered = 0, walked_at = NULL,
+    updated_at = $4
+WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'paused'
+RETURNING id
+"""
+
+# This lock does not block new assignments, which refer to the row.
+HOLD = f"""
+SELECT {_COLUMNS}, r.position, f.version, f.release_sequence, f.allow_downgrade
+FROM rollouts r JOIN firmware_releases f ON f.world_id = r.world_id AND f.id = r.firmware_release_id
+WHERE r.world_id = $1 AND r.id = $2
+FOR NO KEY UPDATE OF r
+"""
+
+COUNT = f"""
+SELECT {_COUNTS} FROM rollouts r {_COUNTED.format(now="$3")} WHERE r.world_id = $1 AND r.id = $2
+"""
+
+HALT = """
+UPDATE rollouts SET status = 'halted', halt_reason = $3, updated_at = $4 WHERE world_id = $1 AND id = $2
+"""
+
+COMPLETE = """
+UPDATE rollouts SET status = 'completed', updated_at = $3 WHERE world_id = $1 AND id = $2
+"""
+
+SAVE = """
+UPDATE rollouts SET position = $3, offered = $4, walked_at = $5 WHERE world_id = $1 AND id = $2
+"""
+
+# Read the next $12 devices of the model after $8, and offer the release to those in the rollout's share. A
+# hash of rollout and device decides the share: random, but always the same devices for one rollout. Skipped
+# are devices to which this rollout offered it before (unless withdrawn), which have an open offer, run this
+# version, or may not be downgraded to it. These conditions are counts, so that each is looked up by an index.
+OFFER = """
+WITH page AS MATERIALIZED (
+    SELECT d.id, d.firmware_version FROM devices d
+    WHERE d.world_id = $1 AND d.model = $3 AND d.deleted_at IS NULL AND d.id > $8
+    ORDER BY d.id LIMIT $12
+), fit AS MATERIALIZED (
+    SELECT p.id FROM page p
+    WHERE ('x' || encode(substring(sha256(convert_to($2::text || ':' || p.id, 'UTF8')) FOR 4), 'hex')
+          )::bit(32)::bigint % 100 < $4
+      AND p.firmware_version IS DISTINCT FROM $5
+      AND (SELECT count(*) FROM ota_assignments a
+           WHERE a.world_id = $1 AND a.device_id = p.id
+             AND (a.status IN ('pending', 'delivered') OR a.rollout_id = $2 AND NOT a.withdrawn)) = 0
+      AND ($7 OR $6::bigint IS NULL OR (
+           SELECT count(*) FROM firmware_releases runs
+           WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
+             AND runs.release_sequence >= $6) = 0)
+), held AS MATERIALIZED (
+    SELECT d.id FROM devices d
+    WHERE d.world_id = $1 AND d.id = ANY(ARRAY(SELECT id FROM fit)) AND d.deleted_at IS NULL
+    ORDER BY d.id FOR KEY SHARE
+), offered AS (
+    INSERT INTO ota_assignments
+        (world_id, id, device_id, firmware_release_id, rollout_id, status, deadline_at, assigned_at)
+    SELECT $1, ($13::text[])[row_number() OVER (ORDER BY held.id)], held.id, $9, $2, 'pending', $10, $11
+    FROM held
+    ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM page) AS seen, (SELECT max(id) FROM page) AS last,
+       (SELECT count(*) FROM offered) AS offered
+"""
+
+# Only while the rollout does not run: it may have been resumed since. Its row is locked before assignments.
+WITHDRAW = """
+WITH stopped AS MATERIALIZED (
+    SELECT status FROM rollouts WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE
+), held AS MATERIALIZED (
+    SELECT p.id FROM ota_assignments p
+    WHERE p.world_id = $1 AND p.rollout_id = $2 AND p.status = 'pending' AND p.deadline_at > $3
+      AND (SELECT count(*) FROM stopped) = 1
+    ORDER BY p.id LIMIT $4 FOR UPDATE
+)
+UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, withdrawn = true,
+    error_message = 'The rollout was ' || stopped.status || '.'
+FROM stopped
+WHERE a.world_id = $1 AND a.id = ANY(ARRAY(SELECT id FROM held))
+"""
+
+FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER BY world_id, id"
+
+
+async def replace(connection: Connection, world_id: int, model: str, now: datetime, why: str) -> list[str]:
+    """Halt the rollouts that are under way for this model. Returns their ids."""
+    return [row["id"] for row in await connection.fetch(REPLACE, world_id, model, now, why)]
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    rollout_id: str,
+    release_id: str,
+    model: str,
+    percent: int,
+    max_failure_rate: float,
+    deadline_hours: int,
+    now: datetime,
+) -> bool:
+    """Insert a rollout. False when another one is under way for the model.
+
+    `percent` is 1 to 100, `max_failure_rate` a fraction from 0 to 1.
+    """
+    return (
+        await connection.fetchval(
+            INSERT,
+            world_id,
+            rollout_id,
+            release_id,
+            model,
+            percent,
+            max_failure_rate,
+            deadline_hours,
+            now,
+        )
+        is not None
+    )
+
+
+async def read(
+    connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+) -> asyncpg.Record | None:
+    """One rollout with its counts."""
+    return await connection.fetchrow(READ, world_id, release_id, rollout_id, now)
+
+
+async def list_page(
+    connection: Connection, world_id: int, asked: Window, release_id: str, now: datetime
+) -> list[asyncpg.Record]:
+    """Rows of one page, plus one row that tells whether more follow."""
+    return await connection.fetch(
+        LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, release_id, now
+    )
+
+
+async def pause(
+    connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+) -> bool:
+    """Pause a running rollout. False when it is not running."""
+    return await connection.fetchval(PAUSE, world_id, release_id, rollout_id, now) is not None
+
+
+async def resume(
+    connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+) -> bool:
+    """Resume a paused rollout. False when it is not paused."""
+    return await connection.fetchval(RESUME, world_id, release_id, rollout_id, now) is not None
+
+
+async def hold(connection: Connection, world_id: int, rollout_id: str) -> asyncpg.Record | None:
+    """Lock a rollout until the transaction ends. Returns it with its release's version and sequence."""
+    return await connection.fetchrow(HOLD, world_id, rollout_id)
+
+
+async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> asyncpg.Record:
+    """How many of a rollout's offers are in which state. Raises LookupError when it does not exist."""
+    row = await connection.fetchrow(COUNT, world_id, rollout_id, now)
+    if row is None:
+        raise LookupError(rollout_id)
+    return row
+
+
+async def halt(connection: Connection, world_id: int, rollout_id: str, why: str, now: datetime) -> None:
+    """Halt a rollout, for good."""
+    await connection.execute(HALT, world_id, rollout_id, why, now)
+
+
+async def complete(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> None:
+    """Set a rollout to completed."""
+    await connection.execute(COMPLETE, world_id, rollout_id, now)
+
+
+async def save(
+    connection: Connection,
+    world_id: int,
+    rollout_id: str,
+    position: str,
+    offered: int,
+    walked_at: datetime | None,
+) -> None:
+    """Save the walk: last device seen, offers made in it, end of the last complete walk."""
+    await connection.execute(SAVE, world_id, rollout_id, position, offered, walked_at)
+
+
+async def offer(
+    connection: Connection,
+    rollout: asyncpg.Record,
+    deadline_at: datetime,
+    now: datetime,
+    assignment_ids: Sequence[str],
+) -> asyncpg.Record:
+    """Offer the release to the next devices after the rollout's position, as many as `assignment_ids`.
+
+    Returns `seen` (devices read), `last` (id of the last one) and `offered` (offers made).
+    """
+    row = await connection.fetchrow(
+        OFFER,
+        rollout["world_id"],
+        rollout["id"],
+        rollout["model"],
+        rollout["percent"],
+        rollout["version"],
+        rollout["release_sequence"],
+        rollout["allow_downgrade"],
+        rollout["position"],
+        rollout["firmware_release_id"],
+        deadline_at,
+        now,
+        len(assignment_ids),
+        assignment_ids,
+    )
+    if row is None:
+        raise AssertionError("a SELECT without FROM gave no row")
+    return row
+
+
+async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:
+    """Withdraw at most `limit` pending offers of a rollout that does not run. Returns the command tag."""
+    return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)
+
+
+async def find_running(connection: Connection) -> list[asyncpg.Record]:
+    """`world_id` and `id` of the rollouts, of all worlds, that are under way."""
+    return await connection.fetch(FIND_RUNNING)

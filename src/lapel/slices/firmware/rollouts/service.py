@@ -1,0 +1,256 @@
+"""Rollouts: a release goes to a share of a model's devices, and stops by itself when it fails too often.
+
+All state is in rows: a walk over the devices saves its position, and every step may be killed or repeated.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.database.pool import affected
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.queue.jobs import enqueue
+from lapel.slices.firmware import queries
+from lapel.slices.firmware.payloads import ADVANCE, WITHDRAW, RolloutJob
+from lapel.slices.firmware.releases import unknown_release
+from lapel.slices.firmware.rollouts import rollout_queries as rows
+from lapel.slices.firmware.views import rollout_of
+from lapel.slices.firmware.wire import RolloutPage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
+
+# The failure rate counts from this many ended updates on, or when all have ended.
+ENOUGH = 5
+# After a walk ends, the next one begins this much later, for devices that were added meanwhile.
+WALK_EVERY = timedelta(minutes=5)
+_BATCH = 500
+_BATCHES_BETWEEN_LOOKS = 10
+_WITHDRAW_BATCH = 1000
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Rollouts:
+    """Operations on rollouts, and their jobs.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(
+        self, connection: Connection, actor: Actor, release_id: str, body: CreateRollout
+    ) -> Rollout:
+        """Begin a rollout; one that is under way for the model is halted.
+
+        Raises NotFound when there is no such release, InvalidRequest when it is for another model, Conflict
+        when it is not released or another rollout for the model begins at the same moment.
+        """
+        now, world_id, rollout_id = self._kit.clock.now(), actor.world_id, self._kit.ids.new("rol")
+        release = await queries.read_release(connection, world_id, release_id)
+        if release is None:
+            raise unknown_release()
+        if release["model"] != body.model:
+            raise InvalidRequest(
+                f"This firmware is for {release['model']}, not for {body.model}.", param="model"
+            )
+        if release["released_at"] is None:
+            raise Conflict("This firmware is not released. Release it first.")
+        for replaced in await rows.replace(
+            connection, world_id, body.model, now, f"It was replaced by {rollout_id}."
+        ):
+            await _withdraw(connection, world_id, replaced)
+        if not await rows.insert(
+            connection,
+            world_id,
+            rollout_id,
+            release_id,
+            body.model,
+            body.percent,
+            body.max_failure_rate,
+            body.deadline_hours,
+            now,
+        ):
+            raise Conflict("Another rollout for this model began at the same moment. Repeat the request.")
+        await _advance(connection, world_id, rollout_id)
+        return await self._read(connection, world_id, release_id, rollout_id, now)
+
+    async def read(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
+        """One rollout. Raises NotFound when the release has no such rollout."""
+        async with self._kit.database.acquire() as connection:
+            return await self._read(connection, actor.world_id, release_id, rollout_id, self._kit.clock.now())
+
+    async def list(self, actor: Actor, release_id: str, query: RolloutQuery) -> RolloutPage:
+        """A release's rollouts, newest first.
+
+        Raises NotFound when there is no such release, InvalidRequest for a bad cursor.
+        """
+        asked = window(query, f"rollouts:{release_id}")
+        async with self._kit.database.acquire() as connection:
+            if await queries.read_release(connection, actor.world_id, release_id) is None:
+                raise unknown_release()
+            found = await rows.list_page(connection, actor.world_id, asked, release_id, self._kit.clock.now())
+        data, has_more, next_cursor = page(found, asked, rollout_of)
+        return RolloutPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def pause(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
+        """Offer the release to no more devices; devices that have begun go on.
+
+        Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.transaction() as connection:
+            await rows.hold(connection, world_id, rollout_id)  # a resume under way comes first
+            if await rows.pause(connection, world_id, release_id, rollout_id, now):
+                await _withdraw(connection, world_id, rollout_id)
+            rollout = await self._read(connection, world_id, release_id, rollout_id, now)
+            if rollout.status != "paused":
+                raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
+        return rollout
+
+    async def resume(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
+        """Go on, also with the offers that the pause took back.
+
+        Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        async with self._kit.database.transaction() as connection:
+            await rows.hold(connection, world_id, rollout_id)  # a pause under way comes first
+            if await rows.resume(connection, world_id, release_id, rollout_id, now):
+                await _advance(connection, world_id, rollout_id)
+            rollout = await self._read(connection, world_id, release_id, rollout_id, now)
+            if rollout.status != "running":
+                raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
+        return rollout
+
+    async def _read(
+        self, connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
+    ) -> Rollout:
+        row = await rows.read(connection, world_id, release_id, rollout_id, now)
+        if row is None:
+            raise NotFound("There is no rollout with this id.")
+        return rollout_of(row)
+
+    async def advance(self, job: RolloutJob) -> None:
+        """Walk over the model's devices to the end, unless too many updates fail. Repeatable at any point."""
+        crash_point("rollout:begin")
+        batches = 0
+        while await self._advance(job, look=batches % _BATCHES_BETWEEN_LOOKS == 0):
+            batches += 1
+
+    async def _advance(self, job: RolloutJob, *, look: bool) -> bool:
+        """Offer the release to one batch of devices; whether there are more."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            rollout = await rows.hold(connection, job.world_id, job.rollout_id)
+            if rollout is None or rollout["status"] != "running":
+                return False
+            if (look and await self._halt(connection, rollout, now)) or not _due(rollout, now):
+                return False
+            batch = await rows.offer(
+                connection,
+                rollout,
+                now + timedelta(hours=rollout["deadline_hours"]),
+                now,
+                [self._kit.ids.new("ota") for _ in range(_BATCH)],
+            )
+            offered, more = rollout["offered"] + batch["offered"], batch["seen"] == _BATCH
+            if more:
+                await rows.save(
+                    connection, job.world_id, job.rollout_id, batch["last"], offered, rollout["walked_at"]
+                )
+            else:
+                await self._end_walk(connection, rollout, offered, now)
+            crash_point("rollout:before-commit")
+        crash_point("rollout:committed")
+        return more
+
+    async def _halt(self, connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
+        """Halt the rollout when too many updates failed; whether it did."""
+        world_id, rollout_id = rollout["world_id"], rollout["id"]
+        counts = await rows.count(connection, world_id, rollout_id, now)
+        all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
+        failed, ended = counts["failed"], counts["failed"] + counts["applied"]
+        if not too_many(failed, ended, rollout["max_failure_rate"], all_ended=all_ended):
+            return False
+        why = f"{failed} of {ended} updates failed, and {100 * rollout['max_failure_rate']:g}% may."
+        await rows.halt(connection, world_id, rollout_id, why, now)
+        await _withdraw(connection, world_id, rollout_id)
+        crash_point("rollout:halted")
+        _log.warning("rollout.halted", rollout=rollout_id, failed=failed, ended=ended)
+        return True
+
+    async def _end_walk(
+        self, connection: Connection, rollout: asyncpg.Record, offered: int, now: datetime
+    ) -> None:
+        """Save the end of a walk. The next one looks for devices that were added meanwhile.
+
+        The rollout is completed when the walk made no offer, no offer is open, and `deadline_hours` have
+        passed since its creation.
+        """
+        world_id, rollout_id = rollout["world_id"], rollout["id"]
+        await rows.save(connection, world_id, rollout_id, "", 0, now)
+        if offered or now < rollout["created_at"] + timedelta(hours=rollout["deadline_hours"]):
+            return
+        counts = await rows.count(connection, world_id, rollout_id, now)
+        if not counts["pending"] + counts["delivered"]:
+            await rows.complete(connection, world_id, rollout_id, now)
+
+    async def withdraw(self, job: RolloutJob) -> None:
+        """Take back offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
+        taken = _WITHDRAW_BATCH
+        while taken == _WITHDRAW_BATCH:
+            async with self._kit.database.transaction() as connection:
+                taken = affected(
+                    await rows.withdraw(
+                        connection, job.world_id, job.rollout_id, self._kit.clock.now(), _WITHDRAW_BATCH
+                    )
+                )
+                crash_point("withdraw:before-commit")
+            crash_point("withdraw:committed")
+
+    async def wake(self) -> None:
+        """Enqueue the job of every running rollout."""
+        async with self._kit.database.acquire() as connection:
+            running = await rows.find_running(connection)
+        for each in running:
+            async with self._kit.database.transaction() as connection:
+                await _advance(connection, each["world_id"], each["id"])
+
+
+def _due(rollout: asyncpg.Record, now: datetime) -> bool:
+    """Whether a walk is under way, or it is time for the next one."""
+    walked_at = rollout["walked_at"]
+    return walked_at is None or rollout["position"] != "" or walked_at <= now - WALK_EVERY
+
+
+def too_many(failed: int, ended: int, max_failure_rate: float, *, all_ended: bool) -> bool:
+    """Whether a rollout must halt: of at least `ENOUGH` ended updates, or of all, too large a share failed.
+
+    `max_failure_rate` is a fraction from 0 to 1.
+    """
+    return failed > 0 and (ended >= ENOUGH or all_ended) and failed / ended > max_failure_rate
+
+
+async def _advance(connection: Connection, world_id: int, rollout_id: str) -> None:
+    """Enqueue the job, unless it waits or runs already; `wake` enqueues it again each minute."""
+    await enqueue(connection, ADVANCE, RolloutJob(world_id, rollout_id), dedupe=rollout_id)
+
+
+async def _withdraw(connection: Connection, world_id: int, rollout_id: str) -> None:
+    """Enqueue a new job each time: one that runs already may have read the rows before this pause."""
+    await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))

@@ -1,0 +1,82 @@
+"""Scheduled clean-up: assignments whose deadline has passed, and objects that belong to no release."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.ids import made_at
+from lapel.foundation.storage import object_names
+from lapel.slices.firmware import failures, queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.ports import Kit
+    from lapel.foundation.storage.client import ObjectInfo
+
+# Twice as long as an upload may take until its row is written: `releases.LONGEST_UPLOAD`.
+ORPHAN_GRACE = timedelta(hours=24)
+_BATCH = 500
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Sweeps:
+    """Run by the worker's schedules; several at once do no harm."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def end_late(self) -> int:
+        """Fail every assignment whose deadline has passed. Returns their number.
+
+        Raises Unavailable while the database is away.
+        """
+        total = 0
+        while True:
+            now = self._kit.clock.now()
+            async with self._kit.database.transaction() as connection:
+                late = await queries.expire(connection, now, _BATCH)
+                if late:
+                    await failures.failed(connection, self._kit.ids, now, late)
+                crash_point("deadlines:before-commit")
+            crash_point("deadlines:committed")
+            total += len(late)
+            if len(late) < _BATCH:
+                return total
+
+    async def remove_orphans(self) -> int:
+        """Delete files of uploads that were refused or killed. Returns their number.
+
+        Raises StoreUnavailable or Unavailable while the store or the database is away.
+        """
+        total = 0
+        async for listed in self._kit.store.pages(object_names.FIRMWARE):
+            old = self._old(listed)
+            if not old:
+                continue
+            async with self._kit.database.acquire() as connection:
+                served = await queries.served(connection, old)
+            orphans = [key for key in old if key not in served]
+            if orphans:
+                crash_point("firmware-sweep:before-delete")
+                await self._kit.store.delete_many(orphans)
+                crash_point("firmware-sweep:deleted")
+                _log.info("firmware.orphans-removed", keys=orphans)
+            total += len(orphans)
+        return total
+
+    def _old(self, listed: Sequence[ObjectInfo]) -> list[str]:
+        """Files of ours that are old by both clocks: the store's, and that of the process that began them."""
+        before = self._kit.clock.now() - ORPHAN_GRACE
+        old: list[str] = []
+        for each in listed:
+            release_id = object_names.firmware_release(each.key)
+            begun_at = None if release_id is None else made_at(release_id)
+            if begun_at is not None and begun_at < before and each.last_modified < before:
+                old.append(each.key)
+        return old

@@ -1,0 +1,98 @@
+"""Firmware as other slices use it: the offer in a heartbeat's answer, and the results that it reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from lapel.foundation.core.clock import timestamp
+from lapel.slices.firmware import events, failures, queries
+from lapel.slices.firmware.assignments import Offers
+from lapel.slices.firmware.queries import OPEN_OFFER
+from lapel.slices.firmware.releases import Releases, link_to
+from lapel.slices.firmware.rollouts.service import Rollouts
+from lapel.slices.firmware.rollouts.sweeps import Sweeps
+from lapel.slices.firmware.wire import Manifest
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+
+__all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `OPEN_OFFER`: its columns one by one, or as the JSON object that PostgreSQL makes of it."""
+
+    assignment_id: str
+    status: Literal["pending", "delivered"]
+    firmware_release_id: str
+    deadline_at: datetime
+    version: str
+    model: str
+    bin_object_key: str
+    bin_sha256: str
+    bin_file_size_bytes: int
+    bin_crc32: str
+    release_sequence: int | None
+    allow_downgrade: bool
+
+
+class Firmware:
+    """The parts of the slice, for routes and jobs; and what heartbeats answer and report.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self.releases = Releases(kit)
+        self.offers = Offers(kit)
+        self.rollouts = Rollouts(kit)
+        self.sweeps = Sweeps(kit)
+
+    def manifest(self, offer: Offer, now: datetime) -> Manifest:
+        """The answer to a device with an open offer; signs a link, without a request to the store.
+
+        Raises StoreUnavailable without valid credentials.
+        """
+        link = link_to(self._kit, offer.bin_object_key, offer.model, offer.version, now)
+        return Manifest(
+            assignment_id=offer.assignment_id,
+            firmware_release_id=offer.firmware_release_id,
+            version=offer.version,
+            model=offer.model,
+            bin_sha256=offer.bin_sha256,
+            bin_file_size_bytes=offer.bin_file_size_bytes,
+            bin_crc32=offer.bin_crc32,
+            # A sequence of 0, which earlier versions took, is left out.
+            release_sequence=offer.release_sequence or msgspec.UNSET,
+            allow_downgrade=offer.allow_downgrade if offer.release_sequence else msgspec.UNSET,
+            download_url=link.url,
+            expires_at=timestamp(link.expires_at),
+            deadline_at=timestamp(offer.deadline_at),
+        )
+
+    async def applied(self, world_id: int, device_id: str, version: str) -> None:
+        """A device reports that it runs `version`. No effect unless that version is on offer. Repeatable."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            row = await queries.apply(connection, world_id, device_id, version, now)
+            if row is not None:
+                await events.publish(connection, self._kit.ids, now, "ota.applied", [row])
+
+    async def failed(self, world_id: int, device_id: str, assignment_id: str, error_message: str) -> None:
+        """A device reports that an update failed. No effect unless the assignment is open. Repeatable."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            row = await queries.fail(connection, world_id, device_id, assignment_id, error_message, now)
+            if row is not None:
+                await failures.failed(connection, self._kit.ids, now, [row])
+
+    async def cancel_of_devices(
+        self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
+    ) -> None:
+        """Cancel the open updates of devices, in the transaction that deletes them."""
+        await queries.cancel(connection, world_id, device_ids, now, "The device was deleted.")

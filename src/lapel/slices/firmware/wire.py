@@ -1,0 +1,223 @@
+"""The contract's structs of firmware."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.http.input.fields import Count, Sha256, Timestamp
+from lapel.foundation.http.input.pagination import Cursor, Offset, PageQuery
+
+Model: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9_]{1,64}\Z", examples=["bota_pin_4g"]),
+]
+# As long as a heartbeat may report: an update to a longer one could never be seen to be applied.
+Version: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,31}\Z", examples=["1.5.0"]
+    ),
+]
+Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+Crc32: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z", examples=["cbf43926"])]
+Hours: TypeAlias = Annotated[
+    int, msgspec.Meta(ge=1, le=8760, description="Hours until an update that was not applied has failed.")
+]
+AssignmentStatus: TypeAlias = Literal["pending", "delivered", "applied", "failed", "cancelled"]
+RolloutStatus: TypeAlias = Literal["running", "paused", "halted", "completed"]
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """Firmware of one version for one model; `bin_crc32` is CRC-32 (IEEE 802.3), 8 hexadecimal digits.
+
+    `release_sequence` and `allow_downgrade` are there together, or left out. Without a file of its own `ufw`
+    is the `bin`.
+    """
+
+    id: str
+    version: str
+    model: str
+    is_released: bool
+    changelog: str
+    bin_sha256: Sha256
+    bin_file_size_bytes: Count
+    bin_crc32: Crc32
+    ufw_sha256: Sha256
+    ufw_file_size_bytes: Count
+    release_sequence: Sequence | msgspec.UnsetType = msgspec.UNSET
+    allow_downgrade: bool | msgspec.UnsetType = msgspec.UNSET
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Releases, newest first. With `device_id` there is one page, of 100 at most."""
+
+    data: list[Release]
+    has_more: bool | msgspec.UnsetType = msgspec.UNSET
+    next_cursor: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which releases to list. Without `limit`: all that a device may run, up to 100, or a page of 20."""
+
+    device_id: (
+        Annotated[str, msgspec.Meta(description="Only those released for this device's model.")] | None
+    ) = None
+    limit: (
+        Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page: 20, or 100 with `device_id`.")]
+        | None
+    ) = None
+    cursor: Cursor = ""
+    offset: Offset = 0
+
+    @property
+    def page(self) -> PageQuery:
+        """The same, as every list takes it."""
+        limit = self.limit or (20 if self.device_id is None else 100)
+        return PageQuery(limit=limit, cursor=self.cursor, offset=self.offset)
+
+
+class UploadRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """The text fields of a release; what is declared of the file is compared with what arrived."""
+
+    version: Version
+    model: Model
+    changelog: Annotated[str, msgspec.Meta(max_length=20_000)] | None = None
+    release_sequence: Sequence | None = None
+    allow_downgrade: bool = False
+    bin_sha256: Sha256 | None = None
+    bin_file_size_bytes: Count | None = None
+
+
+class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of a release's files."""
+
+    type: Literal["bin", "ufw"] = "bin"
+
+
+class FirmwareDownload(msgspec.Struct, frozen=True, kw_only=True):
+    """A link to one file of a release, good until `expires_at`."""
+
+    download_url: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+    version: str
+    sha256: Sha256
+    file_size_bytes: Count
+    expires_at: Timestamp
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device is told of the update that it should make; all of it from the stored file's own row.
+
+    `release_sequence` and `allow_downgrade` are left out when the release has no sequence. The link is
+    good until `expires_at`; the next heartbeat brings a new one.
+    """
+
+    assignment_id: str
+    firmware_release_id: str
+    version: str
+    model: str
+    bin_sha256: Sha256
+    bin_file_size_bytes: Count
+    bin_crc32: Crc32
+    release_sequence: Sequence | msgspec.UnsetType = msgspec.UNSET
+    allow_downgrade: bool | msgspec.UnsetType = msgspec.UNSET
+    download_url: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+    expires_at: Timestamp
+    deadline_at: Timestamp
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """One update offered to one device."""
+
+    id: str
+    device_id: str
+    firmware_release_id: str
+    status: AssignmentStatus
+    assigned_at: Timestamp
+    delivered_at: Timestamp | None
+    applied_at: Timestamp | None
+    error_message: str | None
+
+
+class AssignmentEvent(Assignment, frozen=True, kw_only=True):
+    """What `ota.…` events carry: the assignment's fields, and the same under its own name."""
+
+    version: str
+    model: str
+    project_id: str
+    assignment: Assignment
+
+
+class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest update that a device was offered, whatever its status; null if there never was one."""
+
+    data: Assignment | None
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How to list a device's updates."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="How many of the newest.")] = 20
+
+
+class Assignments(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's updates, newest first."""
+
+    data: list[Assignment]
+
+
+class AssignRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """Which release a device should run."""
+
+    firmware_release_id: Annotated[str, msgspec.Meta(examples=["fw_0VvPq3xYz8KmW2nLc5RtB7dF"])]
+    deadline_hours: Hours = 72
+
+
+class CreateRollout(msgspec.Struct, frozen=True, kw_only=True):
+    """To which share of a model's devices a release goes, and when to stop."""
+
+    model: Model
+    percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
+    max_failure_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    deadline_hours: Hours = 72
+
+
+class RolloutCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of a rollout's offers are in which state."""
+
+    pending: int = 0
+    delivered: int = 0
+    applied: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """One release on its way to a share of a model's devices."""
+
+    id: str
+    firmware_release_id: str
+    model: str
+    percent: int
+    max_failure_rate: float
+    deadline_hours: int
+    status: RolloutStatus
+    halt_reason: str | None
+    counts: RolloutCounts
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class RolloutPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of rollouts, newest first."""
+
+    data: list[Rollout]
+    has_more: bool
+    next_cursor: str | None
+
+
+class RolloutQuery(PageQuery, frozen=True, kw_only=True):
+    """How to list a release's rollouts."""

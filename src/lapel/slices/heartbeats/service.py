@@ -1,0 +1,331 @@
+"""The rules of heartbeats: store what a device reports, answer with its commands and its firmware offer."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import structlog
+
+from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.clock import EPOCH
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.database.pool import affected
+from lapel.foundation.http.input.fields import json_text
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.slices.devices.service import ONLINE_FOR
+from lapel.slices.firmware.service import Offer
+from lapel.slices.heartbeats import queries
+from lapel.slices.heartbeats.wire import Heartbeat, RecordingState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.disk_guard import DiskGuard
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.commands.service import Commands
+    from lapel.slices.devices.service import Devices
+    from lapel.slices.firmware.service import Firmware, Manifest
+    from lapel.slices.heartbeats.wire import Diagnostics, HeartbeatBody
+
+DIAGNOSTICS_KEPT = timedelta(days=90)
+MAX_CONTEXT_BYTES = 16 * 1024
+MAX_EVENT_BYTES = 4 * 1024
+# A device that is connected in several ways uses the first of these.
+_CONNECTIONS = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
+_FLAG_WIFI, _FLAG_LTE = 8, 16
+_SWEEP = 500
+_PRUNE = 1000
+_EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
+
+# Commands and an offer for a device, as JSON.
+_Heard: TypeAlias = tuple[str | None, str | None]
+
+_encode_state = msgspec.json.Encoder().encode
+_decode_offer = msgspec.json.Decoder(Offer).decode
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Heartbeats:
+    """Takes heartbeats and answers them.
+
+    Every method raises Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit, devices: Devices, commands: Commands, firmware: Firmware) -> None:
+        self._kit = kit
+        self._devices = devices
+        self._commands = commands
+        self._firmware = firmware
+
+    async def of_device(
+        self, token_hash: bytes, device_id: str, body: HeartbeatBody
+    ) -> tuple[Actor, Heartbeat] | None:
+        """A heartbeat from the device that has this token.
+
+        None when the token is not a current one, or its device is not `device_id` (or `me`). Raises
+        InvalidRequest for a malformed event, or when the context or an event is too large.
+        """
+        now = self._kit.clock.now()
+        told, sent = self._told(body, _connection(body), now)
+        own = None if device_id == "me" else device_id
+        async with self._kit.database.acquire() as connection:
+            row = await queries.beat_of_device(connection, token_hash, own, told)
+            heard = await _hear(connection, row, body, now)
+        if row is None:
+            return None
+        actor = Actor(
+            kind="device",
+            id=row["id"],
+            world_id=row["world_id"],
+            project_id=row["project_id"],
+            mode=row["mode"],
+            token_hash=token_hash,
+        )
+        return actor, await self._answer(row, heard, body, _accepted(row, sent), now)
+
+    async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
+        """A heartbeat from an authenticated caller: a device, or an app with a key.
+
+        Raises Forbidden when a device names another one, Unauthorized when its token was revoked or replaced
+        meanwhile, NotFound when a key names no device of its world, InvalidRequest as `of_device`.
+        """
+        if actor.kind == "device":
+            if device_id not in ("me", actor.id):
+                raise Forbidden("A device may send its own heartbeats only.")
+            found = await self.of_device(actor.token_hash, "me", body)
+            if found is None:  # revoked or replaced since it was looked up
+                raise Unauthorized("This device token was revoked or replaced.")
+            return found[1]
+        now = self._kit.clock.now()
+        # An app passes on what it receives from its device over Bluetooth.
+        told, sent = self._told(body, "ble", now)
+        async with self._kit.database.acquire() as connection:
+            row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
+            heard = await _hear(connection, row, body, now)
+        if row is None:
+            if device_id == "me":
+                raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
+            raise NotFound("There is no device with this id.")
+        return await self._answer(row, heard, body, _accepted(row, sent), now)
+
+    def _told(
+        self, body: HeartbeatBody, connection: str | None, now: datetime
+    ) -> tuple[queries.Told, list[str]]:
+        return _told(body, connection, now, self._kit.disk, self._kit.settings.diagnostics_bytes_per_day)
+
+    async def _answer(
+        self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
+    ) -> Heartbeat:
+        """The answer. Rare work is done here, each in its own transaction; if the process ends before it, the
+        device has no answer, and its next heartbeat does the work."""
+        commands, offer = heard
+        if row["low_battery"]:
+            await self._begin_low_battery(row, now)
+        return Heartbeat(
+            status="ok",
+            commands=[]
+            if commands is None
+            else self._commands.present_all(
+                commands,
+                now=now,
+                project_id=row["project_id"],
+                mode=row["mode"],
+                serial_number=row["serial_number"],
+            ),
+            ota=await self._ota(row, offer, body, now),
+            config_revision=row["config_revision"],
+            accepted_event_ids=accepted,
+        )
+
+    async def _begin_low_battery(self, row: asyncpg.Record, now: datetime) -> None:
+        world_id, device_id = row["world_id"], row["id"]
+        async with self._kit.database.transaction() as connection:
+            if await queries.begin_low_battery(connection, world_id, device_id, now):
+                await self._devices.tell(
+                    connection, world_id, row["project_id"], "device.low_battery", {device_id: now}, now
+                )
+            crash_point("heartbeat:low-battery")
+
+    async def _ota(
+        self, row: asyncpg.Record, heard: str | None, body: HeartbeatBody, now: datetime
+    ) -> Manifest | None:
+        """The device's open offer, unless this heartbeat shows that it was applied or failed."""
+        offer = None if heard is None else _decode_offer(heard)
+        if offer is not None and offer.version == row["firmware_version"]:
+            await self._firmware.applied(row["world_id"], row["id"], offer.version)
+            offer = None
+        if body.ota_result is not None:
+            failed = body.ota_result.assignment_id
+            message = body.ota_result.error_message or "The device gave no reason."
+            await self._firmware.failed(row["world_id"], row["id"], failed, message)
+            if offer is not None and offer.assignment_id == failed:
+                offer = None
+        if offer is None:
+            return None
+        try:
+            return self._firmware.manifest(offer, now)
+        except StoreUnavailable as error:  # the heartbeat is kept; the offer comes with a later one
+            _log.warning("heartbeat.no_link", error=str(error))
+            return None
+
+    async def sweep(self) -> int:
+        """Publish `device.offline` for bound devices that have gone silent, once each; their number."""
+        now = self._kit.clock.now()
+        before, total = now - ONLINE_FOR, 0
+        # Devices that still send lie between the silent ones, so a batch begins where the last one ended.
+        slot = 0
+        while True:
+            async with self._kit.database.transaction() as connection:
+                rows = await queries.find_silent(connection, slot, _minute(before), before, _SWEEP)
+                silent: defaultdict[tuple[int, str], dict[str, datetime]] = defaultdict(dict)
+                for row in rows:
+                    silent[row["world_id"], row["project_id"]][row["id"]] = row["last_heartbeat_at"]
+                for (world_id, project_id), since in silent.items():
+                    await queries.begin_offline(connection, world_id, list(since))
+                    await self._devices.tell(connection, world_id, project_id, "device.offline", since, now)
+                crash_point("heartbeat:silent")
+            total += len(rows)
+            if len(rows) < _SWEEP:
+                return total
+            slot = rows[-1]["heartbeat_slot"]
+
+    async def prune(self) -> int:
+        """Delete diagnostics older than `DIAGNOSTICS_KEPT`. Returns their number."""
+        before, total = self._kit.clock.now() - DIAGNOSTICS_KEPT, 0
+        while True:
+            async with self._kit.database.transaction() as connection:
+                deleted = affected(await queries.prune_diagnostics(connection, before, _PRUNE))
+            total += deleted
+            if deleted < _PRUNE:
+                return total
+
+
+async def forget_binding(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """Erase what these devices reported in the binding that ends, in the unbinding transaction."""
+    await queries.forget_binding(connection, world_id, device_ids)
+
+
+async def erase_of_devices(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """Delete the diagnostics of devices, in the transaction that deletes them."""
+    await queries.delete_of_devices(connection, world_id, device_ids)
+
+
+async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Delete at most `limit` diagnostics of a deleted end user. Returns their number, 0 when none is left."""
+    return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
+
+
+async def _hear(
+    connection: Connection, row: asyncpg.Record | None, body: HeartbeatBody, now: datetime
+) -> _Heard:
+    """What waits for the device whose heartbeat was stored, if one was. A separate statement marks it as
+    delivered: if the process ends before that, it waits for the device's next heartbeat."""
+    crash_point("heartbeat:stored")
+    if row is None or not row["waiting"]:
+        return None, None
+    heard = await queries.hear(
+        connection,
+        row["world_id"],
+        row["id"],
+        row["binding_generation"],
+        now,
+        body.device_state,
+        body.pending_recordings,
+    )
+    crash_point("heartbeat:heard")
+    return heard
+
+
+def _minute(moment: datetime) -> int:
+    """Whole minutes since 1970."""
+    return int(moment.timestamp()) // 60
+
+
+def _accepted(row: asyncpg.Record, sent: list[str]) -> list[str]:
+    """The ids of the sent diagnostic events that are stored now."""
+    if not sent or row["diagnostics_taken"]:
+        return sent
+    before: list[str] = row["stored_before"] or []
+    return [each for each in sent if each.lower() in before]
+
+
+def _told(
+    body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None, daily: int
+) -> tuple[queries.Told, list[str]]:
+    """The parameters of the statements, and the ids of the diagnostic events in them.
+
+    `connection`: the way on which the heartbeat came, if known. `daily`: bytes of events that a device may
+    add in a day, 0: any number. When the disk is nearly full the heartbeat is stored, because it is written
+    in place, but its events are not: they stay with the device. Raises InvalidRequest as `of_device`.
+    """
+    context = body.client_context
+    facts = (
+        now,
+        body.battery_percent,
+        body.storage_used_mb,
+        body.storage_total_mb,
+        body.signal_strength_dbm,
+        body.firmware_version,
+        body.device_name,
+        _state(body),
+        body.device_state,
+        None if context is None else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),
+        _minute(now),
+        connection,
+    )
+    diagnostics = body.diagnostics
+    events = {} if diagnostics is None else _events(diagnostics)
+    if events and disk is not None and disk.low():
+        events = {}
+    if body.device_state != "recording" and not events:
+        return queries.Told(facts, None), []
+    version = None if diagnostics is None else diagnostics.schema_version
+    day = now.toordinal() - EPOCH.toordinal()
+    stored = (version, [each.lower() for each in events], list(events.values()), day, daily)
+    return queries.Told(facts, stored), list(events)
+
+
+def _connection(body: HeartbeatBody) -> str | None:
+    """The connection that a device reports; of several, the first of `wifi`, `cellular`, `ble`."""
+    if body.connection_type is not None:
+        return next((word for told, word in _CONNECTIONS if told in body.connection_type), None)
+    flags = body.flags or 0
+    return "wifi" if flags & _FLAG_WIFI else "cellular" if flags & _FLAG_LTE else None
+
+
+def _state(body: HeartbeatBody) -> str | None:
+    """The JSON that is merged into `recording_state`."""
+    state = RecordingState(
+        device_state=body.device_state,
+        pending_recordings=body.pending_recordings,
+        flags=body.flags,
+        connection_type=body.connection_type,
+    )
+    encoded = _encode_state(state)
+    return None if encoded == b"{}" else encoded.decode()
+
+
+def _events(diagnostics: Diagnostics) -> dict[str, str]:
+    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or a too large event."""
+    found: dict[str, str] = {}
+    for number, event in enumerate(diagnostics.events):
+        param = f"diagnostics.events[{number}]"
+        event_id = event.get("event_id")
+        if not isinstance(event_id, str) or not _EVENT_ID.match(event_id):
+            raise InvalidRequest(
+                f"`{param}.event_id` takes 16 hexadecimal digits.", param=f"{param}.event_id"
+            )
+        found.setdefault(event_id, json_text(event, param=param, max_bytes=MAX_EVENT_BYTES))
+    return found

@@ -1,0 +1,91 @@
+"""The contract's structs of heartbeats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.http.input.fields import Count, JsonObject
+from lapel.slices.commands.service import Command
+from lapel.slices.firmware.service import Manifest
+
+MAX_EVENTS = 256
+
+# Those the contract lists; a device may tell another one, which is kept as given.
+DeviceState: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=32,
+        description="`idle recording syncing uploading charging lowBattery storageFull error`, or another.",
+        examples=["idle"],
+    ),
+]
+Connection: TypeAlias = Annotated[
+    str, msgspec.Meta(max_length=16, description="`wifi 4g ble`, or another.", examples=["wifi"])
+]
+_EVENT: dict[str, Any] = {
+    "required": ["event_id"],
+    "properties": {"event_id": {"type": "string", "pattern": "^[0-9A-Fa-f]{16}$"}},
+}
+# Whatever else a device tells of the event is kept as it came, so the service reads this field itself.
+DiagnosticEvent: TypeAlias = Annotated[JsonObject, msgspec.Meta(extra_json_schema=_EVENT)]
+
+
+class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
+    """What went on in the device; each event has an `event_id` of the device's own, and 4 KiB at most."""
+
+    schema_version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1, examples=[1])] | None = None
+    events: Annotated[list[DiagnosticEvent], msgspec.Meta(max_length=MAX_EVENTS)] = []
+
+
+class OtaResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How an update went wrong; one that went well shows in `firmware_version`."""
+
+    assignment_id: str
+    status: Literal["failed"]
+    error_message: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device tells of itself; what it leaves out stays as it was told before.
+
+    `flags` is a sum: 1 charging, 2 low battery, 4 full, 8 Wi-Fi, 16 LTE, 32 sync.
+    """
+
+    battery_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    storage_used_mb: Count | None = None
+    storage_total_mb: Count | None = None
+    signal_strength_dbm: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1, examples=[-67])] | None = None
+    firmware_version: Annotated[str, msgspec.Meta(max_length=32, examples=["1.4.2"])] | None = None
+    device_name: Annotated[str, msgspec.Meta(max_length=64, examples=["Front desk"])] | None = None
+    device_state: DeviceState | None = None
+    pending_recordings: Count | None = None
+    flags: Annotated[int, msgspec.Meta(ge=0, le=255, examples=[9])] | None = None
+    connection_type: Annotated[list[Connection], msgspec.Meta(max_length=16)] | None = None
+    client_context: Annotated[Any, msgspec.Meta(description="Any JSON, kept as given.")] = None
+    diagnostics: Diagnostics | None = None
+    ota_result: OtaResult | None = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device should do now.
+
+    `accepted_event_ids` are the diagnostic events that the device may forget. `config_revision` grows when
+    the device's configuration changed.
+    """
+
+    status: Literal["ok"]
+    commands: list[Command]
+    ota: Manifest | None
+    config_revision: int
+    accepted_event_ids: list[str]
+
+
+class RecordingState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is merged into the device's `recording_state`."""
+
+    device_state: str | None = None
+    pending_recordings: int | None = None
+    flags: int | None = None
+    connection_type: list[str] | None = None

@@ -1,0 +1,180 @@
+"""Create, replace and show keys; the same for a caller with a key and for the operator."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.clock import timestamp, timestamp_or_none
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
+from lapel.slices.end_users.service import hold_active
+from lapel.slices.projects import queries
+from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.projects.wire import Kind
+
+_PREFIXES: dict[tuple[str, str], TokenPrefix] = {
+    ("secret", "live"): "sk_live",
+    ("secret", "test"): "sk_test",
+    ("restricted", "live"): "rk_live",
+    ("restricted", "test"): "rk_test",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """The live or the test half of a project."""
+
+    id: int
+    project_id: str
+    mode: Mode
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a new key may do, and for how long."""
+
+    kind: Kind
+    scopes: Sequence[str]
+    name: str | None
+    end_user_id: str | None
+    expires_at: datetime | None
+
+
+def unknown() -> NotFound:
+    """The one error for a key that is out of reach or does not exist."""
+    return NotFound("There is no key with this id.")
+
+
+def checked(grant: Grant, now: datetime) -> Grant:
+    """The grant with its scopes complete and in order.
+
+    Raises InvalidRequest when it has expired, or kind, scopes and end user do not fit together.
+    """
+    if grant.expires_at is not None and grant.expires_at <= now:
+        raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
+    if grant.kind == "restricted":
+        if not grant.scopes:
+            raise InvalidRequest(
+                "Name the `scopes` of a restricted key, or ask for `kind` `secret`.", param="scopes"
+            )
+        return dataclasses.replace(grant, scopes=[scope for scope in SCOPES if scope in grant.scopes])
+    if grant.end_user_id is not None:
+        raise InvalidRequest("Only a restricted key can be scoped to an end user.", param="end_user_id")
+    if grant.scopes:
+        raise InvalidRequest("A secret key has every scope; leave `scopes` out.", param="scopes")
+    return dataclasses.replace(grant, scopes=SCOPES)
+
+
+async def find_world(connection: Connection, project_id: str, mode: Mode) -> World:
+    """A project's world. Raises NotFound when there is no such project."""
+    world_id = await queries.find_world(connection, project_id, mode)
+    if world_id is None:
+        raise NotFound("There is no project with this id.", param="project_id")
+    return World(world_id, project_id, mode)
+
+
+async def issue(connection: Connection, kit: Kit, world: World, grant: Grant) -> CreatedApiKey:
+    """Create a key of a checked grant. Raises NotFound when its end user is not active."""
+    if grant.end_user_id is not None:
+        await hold_active(connection, world.id, grant.end_user_id)
+    key = new_token(_PREFIXES[grant.kind, world.mode])
+    row = await queries.insert_key(
+        connection,
+        world.id,
+        kit.ids.new("key"),
+        kit.hasher.hash(key),
+        kit.hasher.secret_id,
+        hint(key),
+        grant,
+        kit.clock.now(),
+    )
+    return CreatedApiKey(**msgspec.structs.asdict(api_key(row, world)), key=key)
+
+
+async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
+    """Lock the end user of a key, if it has one, before the key itself, as everywhere.
+
+    Raises NotFound when that end user is not active.
+    """
+    row = await queries.read_key(connection, world.id, key_id)
+    if row is not None and row["end_user_id"] is not None:
+        await hold_active(connection, world.id, row["end_user_id"])
+
+
+async def replace(
+    connection: Connection, kit: Kit, world: World, old: asyncpg.Record, overlap_seconds: int
+) -> RotatedApiKey:
+    """Create a key that may do the same as `old` (locked, after `hold_owner`), and let `old` end.
+
+    `old` works for `overlap_seconds` more; 0 revokes it now. Raises Conflict when `old` has ended, or already
+    has a successor that works.
+    """
+    now = kit.clock.now()
+    if not works(old, now):
+        raise Conflict("This key was revoked or has expired.", resource_id=old["id"])
+    expires_at: datetime | None = old["expires_at"]
+    if old["rotated_to"] is not None:
+        successor = await queries.read_key(connection, world.id, old["rotated_to"])
+        if successor is not None and works(successor, now):
+            raise Conflict(
+                "This key was rotated; `resource_id` is the key in its place. Revoke that one first.",
+                resource_id=old["rotated_to"],
+            )
+        expires_at = None if successor is None else successor["expires_at"]
+    grant = Grant(
+        kind=old["kind"],
+        scopes=() if old["kind"] == "secret" else old["scopes"],
+        name=old["name"],
+        end_user_id=old["end_user_id"],
+        expires_at=expires_at,
+    )
+    created = await issue(connection, kit, world, checked(grant, now))
+    until = await queries.retire_key(
+        connection,
+        world.id,
+        old["id"],
+        created.id,
+        now + timedelta(seconds=overlap_seconds),
+        None if overlap_seconds else now,
+    )
+    return RotatedApiKey(
+        **msgspec.structs.asdict(created), replaced_id=old["id"], replaced_works_until=timestamp(until)
+    )
+
+
+def works(row: asyncpg.Record, now: datetime) -> bool:
+    """Whether this key is neither revoked nor expired."""
+    return row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now)
+
+
+def api_key(row: asyncpg.Record, world: World) -> ApiKey:
+    """A key as it may be shown."""
+    return ApiKey(
+        id=row["id"],
+        project_id=world.project_id,
+        mode=world.mode,
+        kind=row["kind"],
+        name=row["name"],
+        hint=row["hint"],
+        scopes=list(SCOPES) if row["kind"] == "secret" else row["scopes"],
+        end_user_id=row["end_user_id"],
+        expires_at=timestamp_or_none(row["expires_at"]),
+        last_used_at=timestamp_or_none(row["last_used_at"]),
+        revoked_at=timestamp_or_none(row["revoked_at"]),
+        rotated_to=row["rotated_to"],
+        created_at=timestamp(row["created_at"]),
+    )

@@ -1,0 +1,134 @@
+"""Keys, as the operator handles them: of any project, without a key of their own.
+
+Used by the command line, with the server running or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.core.scopes import SCOPES
+from lapel.foundation.http.input.decoding import body_of
+from lapel.foundation.http.input.pagination import PageQuery, window
+from lapel.slices.projects import issuing, queries
+from lapel.slices.projects.issuing import Grant, World
+from lapel.slices.projects.service import create_project
+from lapel.slices.projects.wire import DAY_SECONDS, CreateApiKey, RotateApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
+
+DEFAULT_PROJECT = "Default"
+_PAGE = PageQuery(limit=100)
+
+
+class OperatorKeys:
+    """Operations on every key of the installation. All raise Unavailable while the database is away."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(
+        self,
+        *,
+        mode: Mode,
+        project_id: str | None = None,
+        scopes: Sequence[str] | None = None,
+        end_user_id: str | None = None,
+        expires_at: datetime | None = None,
+        name: str | None = None,
+    ) -> CreatedApiKey:
+        """Create a key: restricted when it has `scopes` or an end user, otherwise secret.
+
+        Without a `project_id` the only project is used (and created when there is none). Raises
+        InvalidRequest for an unknown scope and for all that the API refuses, NotFound when the project or
+        the end user does not exist, Conflict when there are several projects to choose from.
+        """
+        strange = [scope for scope in scopes or () if scope not in SCOPES]
+        if strange:
+            raise InvalidRequest(
+                f"There is no scope {strange[0]!r}. The scopes are: {', '.join(SCOPES)}.", param="scopes"
+            )
+        kind = "restricted" if scopes or end_user_id is not None else "secret"
+        values = {"kind": kind, "scopes": list(scopes) if scopes else None, "name": name}
+        body = body_of(CreateApiKey, {**values, "end_user_id": end_user_id, "expires_at": expires_at})
+        grant = Grant(
+            kind=body.kind, scopes=body.scopes or (), name=body.name,
+            end_user_id=body.end_user_id, expires_at=body.expires_at,
+        )  # fmt: skip
+        grant = issuing.checked(grant, self._kit.clock.now())
+        async with self._kit.database.transaction() as connection:
+            project_id = project_id or await self._only_project(connection)
+            world = await issuing.find_world(connection, project_id, mode)
+            return await issuing.issue(connection, self._kit, world, grant)
+
+    async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
+        """The keys of a project, or of all; world by world, newest first.
+
+        Raises NotFound when there is no such project.
+        """
+        async with self._kit.database.acquire() as connection:
+            worlds = await queries.list_worlds(connection, project_id)
+        if project_id is not None and not worlds:
+            raise NotFound("There is no project with this id.", param="project_id")
+        for row in worlds:
+            world = World(row["id"], row["project_id"], row["mode"])
+            asked = window(_PAGE, "api_keys")
+            while True:
+                async with self._kit.database.acquire() as connection:
+                    rows = await queries.list_keys(connection, world.id, asked, None)
+                for key in rows[: asked.limit]:
+                    yield issuing.api_key(key, world)
+                if len(rows) <= asked.limit:
+                    break
+                last = rows[asked.limit - 1]
+                asked = replace(asked, before_time=last["created_at"], before_id=last["id"])
+
+    async def revoke(self, key_id: str, *, issued: bool = False) -> None:
+        """Revoke a key in every process, and (`issued`) the tokens that it issued.
+
+        Raises NotFound when there is no such key.
+        """
+        async with self._kit.database.transaction() as connection:
+            world = await self._world_of(connection, key_id)
+            await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now(), issued=issued)
+        await self._kit.revocations.announce([key_id])
+
+    async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
+        """Create a key in another one's place, which works for `overlap_seconds` more.
+
+        Raises InvalidRequest when the overlap is out of range, NotFound when there is no such key, Conflict
+        when the key has ended or has a successor that works.
+        """
+        body = body_of(RotateApiKey, {"overlap_seconds": overlap_seconds})
+        async with self._kit.database.transaction() as connection:
+            world = await self._world_of(connection, key_id)
+            await issuing.hold_owner(connection, world, key_id)
+            row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
+            rotated = await issuing.replace(connection, self._kit, world, row, body.overlap_seconds)
+        await self._kit.revocations.announce([key_id])
+        return rotated
+
+    async def _only_project(self, connection: Connection) -> str:
+        await queries.lock_tenancy(connection)
+        projects = await queries.list_projects(connection)
+        if len(projects) > 1:
+            listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
+            raise Conflict(f"Name the project (--project), there are several: {listed}.")
+        if projects:
+            return projects[0]["id"]
+        return (await create_project(connection, self._kit, DEFAULT_PROJECT)).id
+
+    async def _world_of(self, connection: Connection, key_id: str) -> World:
+        row = await queries.find_key_of_any_world(connection, key_id)
+        if row is None:
+            raise issuing.unknown()
+        return World(row["world_id"], row["project_id"], row["mode"])

@@ -1,0 +1,239 @@
+"""All SQL of organizations, projects, worlds and keys.
+
+Statements without a world are for the operator (command line and first start), who owns all worlds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+    from lapel.slices.projects.issuing import Grant
+
+_COLUMNS = """id, kind, name, hint, scopes, end_user_id, expires_at, last_used_at, revoked_at, rotated_to,
+    created_at"""
+
+# Only one transaction at a time creates the first organization, project or key. The number is our own choice.
+LOCK_TENANCY = "SELECT pg_advisory_xact_lock(7151420250124)"
+FIRST_ORGANIZATION = "SELECT id FROM organizations ORDER BY created_at, id LIMIT 1"
+ORGANIZATION_EXISTS = "SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1)"
+INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
+INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
+INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1, 'test')"
+LIST_PROJECTS = "SELECT id, organization_id, name, created_at FROM projects ORDER BY created_at, id"
+FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
+LIST_WORLDS = """
+SELECT w.id, w.project_id, w.mode FROM worlds w JOIN projects p ON p.id = w.project_id
+WHERE $1::text IS NULL OR p.id = $1 ORDER BY p.created_at, p.id, w.mode
+"""
+
+ANY_KEY = "SELECT EXISTS (SELECT 1 FROM api_keys)"
+FIND_KEY_OF_ANY_WORLD = """
+SELECT k.world_id, w.project_id, w.mode FROM api_keys k JOIN worlds w ON w.id = k.world_id WHERE k.id = $1
+"""
+
+INSERT_KEY = f"""
+INSERT INTO api_keys
+    (world_id, id, secret_hash, secret_id, kind, name, hint, scopes, end_user_id, expires_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+RETURNING {_COLUMNS}
+"""
+
+LIST_KEYS = f"""
+SELECT {_COLUMNS} FROM api_keys
+WHERE world_id = $1 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_KEYS_OF_END_USER = f"""
+SELECT {_COLUMNS} FROM api_keys
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id = $6
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+READ_KEY = f"SELECT {_COLUMNS} FROM api_keys WHERE world_id = $1 AND id = $2"
+
+# The caller's key and the one it acts on, always locked in the same order.
+LOCK_KEYS = f"""
+SELECT {_COLUMNS} FROM api_keys WHERE world_id = $1 AND id = ANY($2::text[])
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+REVOKE_KEY = """
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3),
+    issued_revoked_at = CASE WHEN $4::boolean THEN coalesce(issued_revoked_at, $3) ELSE issued_revoked_at END
+WHERE world_id = $1 AND id = $2
+"""
+
+RETIRE_KEY = """
+UPDATE api_keys SET rotated_to = $3, expires_at = LEAST(expires_at, $4), revoked_at = $5
+WHERE world_id = $1 AND id = $2
+RETURNING expires_at
+"""
+
+# Also erases the end user, also from keys that were revoked before: a revoked key never works again.
+REVOKE_KEYS_OF_END_USER = """
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3), end_user_id = NULL, name = NULL
+WHERE world_id = $1 AND end_user_id = $2
+RETURNING id
+"""
+
+
+# A locked row is skipped until the key's next use, because waiting here could deadlock.
+RECORD_USE = """
+WITH used AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS u (world_id, id, used_at)
+), free AS (
+    SELECT k.world_id, k.id, u.used_at
+    FROM api_keys k JOIN used u ON u.world_id = k.world_id AND u.id = k.id
+    WHERE k.last_used_at IS NULL OR k.last_used_at < u.used_at
+    FOR NO KEY UPDATE OF k SKIP LOCKED
+)
+UPDATE api_keys k SET last_used_at = f.used_at
+FROM free f WHERE k.world_id = f.world_id AND k.id = f.id
+"""
+
+
+async def lock_tenancy(connection: Connection) -> None:
+    """Take the lock for creating the first organization, project or key, until the transaction ends."""
+    await connection.execute(LOCK_TENANCY)
+
+
+async def first_organization(connection: Connection) -> str | None:
+    """The oldest organization."""
+    return await connection.fetchval(FIRST_ORGANIZATION)
+
+
+async def organization_exists(connection: Connection, organization_id: str) -> bool:
+    """Whether there is this organization."""
+    return bool(await connection.fetchval(ORGANIZATION_EXISTS, organization_id))
+
+
+async def insert_organization(connection: Connection, organization_id: str, name: str, now: datetime) -> None:
+    """Add an organization."""
+    await connection.execute(INSERT_ORGANIZATION, organization_id, name, now)
+
+
+async def insert_project(
+    connection: Connection, project_id: str, organization_id: str, name: str, now: datetime
+) -> None:
+    """Add a project with both of its worlds."""
+    await connection.execute(INSERT_PROJECT, project_id, organization_id, name, now)
+    await connection.execute(INSERT_WORLDS, project_id)
+
+
+async def list_projects(connection: Connection) -> list[asyncpg.Record]:
+    """Every project, oldest first."""
+    return await connection.fetch(LIST_PROJECTS)
+
+
+async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
+    """The number of a project's world."""
+    return await connection.fetchval(FIND_WORLD, project_id, mode)
+
+
+async def list_worlds(connection: Connection, project_id: str | None) -> list[asyncpg.Record]:
+    """(`id`, `project_id`, `mode`) of a project's worlds; None: of all projects."""
+    return await connection.fetch(LIST_WORLDS, project_id)
+
+
+async def any_key(connection: Connection) -> bool:
+    """Whether any key was ever created."""
+    return bool(await connection.fetchval(ANY_KEY))
+
+
+async def find_key_of_any_world(connection: Connection, key_id: str) -> asyncpg.Record | None:
+    """(`world_id`, `project_id`, `mode`) of a key."""
+    return await connection.fetchrow(FIND_KEY_OF_ANY_WORLD, key_id)
+
+
+async def insert_key(
+    connection: Connection,
+    world_id: int,
+    key_id: str,
+    secret_hash: bytes,
+    secret_id: str,
+    hint: str,
+    grant: Grant,
+    now: datetime,
+) -> asyncpg.Record:
+    """Store a new key."""
+    rows = await connection.fetch(
+        INSERT_KEY,
+        world_id,
+        key_id,
+        secret_hash,
+        secret_id,
+        grant.kind,
+        grant.name,
+        hint,
+        grant.scopes,
+        grant.end_user_id,
+        grant.expires_at,
+        now,
+    )
+    return rows[0]
+
+
+async def list_keys(
+    connection: Connection, world_id: int, asked: Window, end_user_id: str | None
+) -> list[asyncpg.Record]:
+    """Rows of one page, plus one row that tells whether more follow."""
+    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    if end_user_id is not None:
+        return await connection.fetch(LIST_KEYS_OF_END_USER, *window, end_user_id)
+    return await connection.fetch(LIST_KEYS, *window)
+
+
+async def read_key(connection: Connection, world_id: int, key_id: str) -> asyncpg.Record | None:
+    """One key."""
+    return await connection.fetchrow(READ_KEY, world_id, key_id)
+
+
+async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -> dict[str, asyncpg.Record]:
+    """The keys that exist, by id, locked until the transaction ends."""
+    return {row["id"]: row for row in await connection.fetch(LOCK_KEYS, world_id, key_ids)}
+
+
+async def revoke_key(
+    connection: Connection, world_id: int, key_id: str, now: datetime, *, issued: bool
+) -> None:
+    """Revoke a key, and (`issued`) the tokens that it issued; an earlier time of revocation stays."""
+    await connection.execute(REVOKE_KEY, world_id, key_id, now, issued)
+
+
+async def retire_key(
+    connection: Connection,
+    world_id: int,
+    key_id: str,
+    successor_id: str,
+    works_until: datetime,
+    revoked_at: datetime | None,
+) -> datetime:
+    """Set a key's successor, and its end at `works_until` or earlier. Returns the end."""
+    return await connection.fetchval(RETIRE_KEY, world_id, key_id, successor_id, works_until, revoked_at)
+
+
+async def revoke_keys_of_end_user(
+    connection: Connection, world_id: int, end_user_id: str, now: datetime
+) -> list[str]:
+    """Revoke every key that is scoped to an end user. Returns their ids."""
+    rows = await connection.fetch(REVOKE_KEYS_OF_END_USER, world_id, end_user_id, now)
+    return [row["id"] for row in rows]
+
+
+async def record_use(connection: Connection, used: Mapping[tuple[int, str], datetime]) -> None:
+    """Record when keys, by (world, id), were last used; a later time that is stored stays."""
+    await connection.execute(
+        RECORD_USE,
+        [world_id for world_id, _ in used],
+        [key_id for _, key_id in used],
+        list(used.values()),
+    )

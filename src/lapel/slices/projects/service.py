@@ -1,0 +1,259 @@
+"""The rules of projects and keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.clock import timestamp
+from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.http.operations import Reply
+from lapel.slices.projects import issuing, queries
+from lapel.slices.projects.issuing import Grant, World
+from lapel.slices.projects.wire import ApiKeyPage, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import PageQuery
+    from lapel.foundation.ports import Kit
+    from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey
+
+_DEFAULT_ORGANIZATION = "Default"
+_NAME_CHARACTERS = 200
+
+
+class Projects:
+    """Projects, as the operator creates and lists them.
+
+    Every method raises Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(self, name: str, organization_id: str | None = None) -> Project:
+        """Create a project with a live and a test world, in the oldest organization unless one is named.
+
+        Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
+        organization.
+        """
+        async with self._kit.database.transaction() as connection:
+            await queries.lock_tenancy(connection)
+            return await create_project(connection, self._kit, name, organization_id)
+
+    async def list(self) -> list[Project]:
+        """All projects, oldest first."""
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_projects(connection)
+        return [
+            Project(
+                id=row["id"],
+                organization_id=row["organization_id"],
+                name=row["name"],
+                created_at=timestamp(row["created_at"]),
+            )
+            for row in rows
+        ]
+
+
+async def create_project(
+    connection: Connection, kit: Kit, name: str, organization_id: str | None = None
+) -> Project:
+    """`Projects.create` for a caller that holds `queries.lock_tenancy`.
+
+    Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
+    organization.
+    """
+    if not 1 <= len(name) <= _NAME_CHARACTERS or "\0" in name:
+        raise InvalidRequest(f"A project's name has 1 to {_NAME_CHARACTERS} characters.", param="name")
+    now = kit.clock.now()
+    if organization_id is None:
+        organization_id = await queries.first_organization(connection)
+        if organization_id is None:
+            organization_id = kit.ids.new("org")
+            await queries.insert_organization(connection, organization_id, _DEFAULT_ORGANIZATION, now)
+    elif not await queries.organization_exists(connection, organization_id):
+        raise NotFound("There is no organization with this id.", param="organization_id")
+    project_id = kit.ids.new("proj")
+    await queries.insert_project(connection, project_id, organization_id, name, now)
+    return Project(id=project_id, organization_id=organization_id, name=name, created_at=timestamp(now))
+
+
+class Keys:
+    """Keys, as a caller with a key that has `keys:write` may handle them.
+
+    The caller reaches the keys of its own world, and only those of its end user when it is scoped to one. It
+    handles only keys that may do no more than its own key, and creates none that outlives it.
+
+    Every method with an `actor`, but `list`, raises Unauthorized when the caller's key was revoked or has
+    expired meanwhile. Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(self, connection: Connection, actor: Actor, body: CreateApiKey) -> CreatedApiKey:
+        """Create a key.
+
+        Raises InvalidRequest for a grant that contradicts itself or has expired, Forbidden when the key would
+        do more than the caller's or outlive it, NotFound when the end user does not exist or is out
+        of reach.
+        """
+        if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
+            raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
+        now = self._kit.clock.now()
+        # The caller's row is locked: a revocation of it waits for this transaction, and a list made after the
+        # revocation shows the new key.
+        caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
+        caller = _still_working(caller, now)
+        grant = issuing.checked(
+            Grant(
+                kind=body.kind,
+                scopes=body.scopes or (),
+                name=body.name,
+                end_user_id=body.end_user_id or actor.scoped_to,
+                expires_at=body.expires_at or caller["expires_at"],
+            ),
+            now,
+        )
+        _may_handle(actor, caller, grant.kind, grant.scopes)
+        _may_outlive(caller, grant.expires_at)
+        return await issuing.issue(connection, self._kit, _world_of(actor), grant)
+
+    async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
+        """One page, newest first, with ended keys. Raises InvalidRequest for a bad cursor."""
+        asked, world = window(query, "api_keys"), _world_of(actor)
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
+        data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))
+        return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
+        """Revoke a key in every process, and (`issued`) the tokens that it issued.
+
+        Raises NotFound when the key is out of reach, Forbidden when it may do more than the caller's.
+        """
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            caller, target = await self._caller_and(connection, actor, key_id, now)
+            _may_handle(actor, caller, target["kind"], target["scopes"])
+            await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
+        # Also for a key that was revoked before: that request may have died before its announcement.
+        await self._kit.revocations.announce([key_id])
+
+    async def rotate(self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey) -> Reply:
+        """Create a key in another one's place.
+
+        Raises NotFound when the key is out of reach; Forbidden when it may do more than the caller's or the
+        new key would outlive the caller's; Conflict when the key has ended or has a successor that works.
+        """
+        now = self._kit.clock.now()
+        world = _world_of(actor)
+        await issuing.hold_owner(connection, world, key_id)
+        caller, target = await self._caller_and(connection, actor, key_id, now)
+        _may_handle(actor, caller, target["kind"], target["scopes"])
+        rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
+        # When the target's successor has ended, the new key lasts as long as that successor would have.
+        if target["id"] != caller["id"]:
+            _may_outlive(caller, _moment(rotated.expires_at))
+        announce = partial(self._kit.revocations.announce, [key_id])
+        return Reply(rotated, committed=announce)
+
+    async def replayed(
+        self, actor: Actor, created: CreatedApiKey, *, of_caller: bool = False
+    ) -> CreatedApiKey:
+        """The stored answer of `create` or `rotate`, for a repeat that may come with another key.
+
+        `of_caller`: the created key took the place of the caller's own. Raises Forbidden when the repeating
+        key could not have created it.
+        """
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_key(connection, actor.world_id, actor.id)
+        caller = _still_working(row, self._kit.clock.now())
+        _may_handle(actor, caller, created.kind, created.scopes)
+        if not of_caller:
+            _may_outlive(caller, _moment(created.expires_at))
+        return created
+
+    async def end_of_issued(
+        self, connection: Connection, actor: Actor, wanted: datetime | None
+    ) -> datetime | None:
+        """When a token that the caller's key issues expires: at `wanted`, else with the key; None is never.
+
+        Raises InvalidRequest when that is past, Forbidden when it is after the key's own end.
+        """
+        now = self._kit.clock.now()
+        rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
+        caller = _still_working(rows.get(actor.id), now)
+        if wanted is not None and wanted <= now:
+            raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
+        ends = wanted or caller["expires_at"]
+        _may_outlive(caller, ends)
+        return ends
+
+    async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
+        """Raises Forbidden when the caller's key could not have issued a token that expires then."""
+        async with self._kit.database.acquire() as connection:
+            row = await queries.read_key(connection, actor.world_id, actor.id)
+        _may_outlive(_still_working(row, self._kit.clock.now()), _moment(expires_at))
+
+    async def revoke_all_of(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> list[str]:
+        """Revoke the keys of an end user that is being deleted. Returns the ids to announce."""
+        return await queries.revoke_keys_of_end_user(connection, world_id, end_user_id, now)
+
+    async def _caller_and(
+        self, connection: Connection, actor: Actor, key_id: str, now: datetime
+    ) -> tuple[asyncpg.Record, asyncpg.Record]:
+        """The locked rows of the caller's key and of `key_id`.
+
+        Raises Unauthorized when the first has ended, NotFound when the second is out of reach.
+        """
+        rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
+        caller = _still_working(rows.get(actor.id), now)
+        target = rows.get(key_id)
+        if target is None or actor.scoped_to not in (None, target["end_user_id"]):
+            raise issuing.unknown()
+        return caller, target
+
+
+def _world_of(actor: Actor) -> World:
+    return World(actor.world_id, actor.project_id, actor.mode)
+
+
+def _still_working(caller: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
+    """The row of the caller's key. Raises Unauthorized when it has ended since it was authenticated."""
+    if caller is None or not issuing.works(caller, now):
+        raise Unauthorized("This key is unknown, revoked or expired.")
+    return caller
+
+
+def _may_handle(actor: Actor, caller: asyncpg.Record, kind: str, scopes: Sequence[str]) -> None:
+    """Raises Forbidden for a key that may do more than the caller's."""
+    if kind == "secret" and caller["kind"] != "secret":
+        raise Forbidden("Only a secret key may handle secret keys.")
+    missing = [scope for scope in scopes if scope not in actor.scopes]
+    if missing:
+        raise Forbidden(f"Your key lacks scopes that the other one has: {', '.join(missing)}.")
+
+
+def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
+    """Raises Forbidden for a key or token that would work longer than the caller's key."""
+    limit: datetime | None = caller["expires_at"]
+    if limit is not None and (expires_at is None or expires_at > limit):
+        raise Forbidden(
+            f"Your key ends at {timestamp(limit)}, before this one would: name an `expires_at` no later "
+            "than that, or use a key that lasts longer."
+        )
+
+
+def _moment(written: str | None) -> datetime | None:
+    return None if written is None else datetime.fromisoformat(written)

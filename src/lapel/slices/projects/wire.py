@@ -1,0 +1,112 @@
+"""The structs of projects and API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.core.actors import Mode
+from lapel.foundation.core.scopes import Scope
+from lapel.foundation.http.input.fields import Moment, Timestamp
+
+Kind: TypeAlias = Literal["secret", "restricted"]
+KeyName: TypeAlias = Annotated[str, msgspec.Meta(max_length=128, examples=["ingest server"])]
+Scopes: TypeAlias = Annotated[
+    list[Scope], msgspec.Meta(min_length=1, max_length=100, examples=[["recordings:read"]])
+]
+
+DAY_SECONDS = 24 * 60 * 60
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """One project; its `live` and `test` worlds share nothing."""
+
+    id: str
+    organization_id: str
+    name: str
+    created_at: Timestamp
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be known of a key after its creation."""
+
+    id: str
+    project_id: str
+    mode: Mode
+    kind: Kind
+    name: str | None
+    hint: Annotated[str, msgspec.Meta(description="Prefix and last four characters.")]
+    scopes: list[Scope]
+    end_user_id: str | None
+    expires_at: Timestamp | None
+    last_used_at: Timestamp | None
+    revoked_at: Timestamp | None
+    rotated_to: Annotated[str, msgspec.Meta(description="The key that took its place.")] | None
+    created_at: Timestamp
+
+
+class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
+    """A new key with its secret; shown this once."""
+
+    key: Annotated[str, msgspec.Meta(examples=["rk_test_…"])]
+
+
+class RotatedApiKey(CreatedApiKey, frozen=True, kw_only=True):
+    """The key that took another one's place."""
+
+    replaced_id: str
+    replaced_works_until: Timestamp
+
+
+class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of keys, newest first."""
+
+    data: list[ApiKey]
+    has_more: bool
+    next_cursor: str | None
+
+
+class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key to create: `scopes` for a restricted one, or `kind: secret` for everything."""
+
+    json_rules: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {
+                "required": ["scopes"],
+                "properties": {"kind": {"const": "restricted"}, "scopes": {"type": "array"}},
+            },
+            {
+                "required": ["kind"],
+                "properties": {
+                    "kind": {"const": "secret"},
+                    "scopes": {"type": "null"},
+                    "end_user_id": {"type": "null"},
+                },
+            },
+        ]
+    }
+
+    kind: Kind = "restricted"
+    scopes: Scopes | None = None
+    end_user_id: (
+        Annotated[str, msgspec.Meta(min_length=1, description="Restricts the key to one end user's data.")]
+        | None
+    ) = None
+    expires_at: Moment | None = None
+    name: KeyName | None = None
+
+
+class RevokeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a revocation goes."""
+
+    issued: Annotated[
+        bool,
+        msgspec.Meta(description="Also revoke the end-user tokens and upload tokens that the key issued."),
+    ] = False
+
+
+class RotateApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """How long both keys work; 0 ends the old one at once."""
+
+    overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=30 * DAY_SECONDS)] = DAY_SECONDS

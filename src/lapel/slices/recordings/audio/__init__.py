@@ -1,0 +1,1 @@
+"""What other slices read of the audio of a recording, and write back."""

@@ -1,0 +1,63 @@
+"""All SQL of a recording's audio, for slices that process it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.end_users.service import PRESENT
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.slices.recordings.access import Reach
+
+FIND_AUDIO = f"""
+SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id,
+    m.object_key, m.content_type, m.file_size_bytes
+FROM recordings r
+LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
+    AND m.status = 'uploaded'
+WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+"""
+# Two requests for a transcription at once run one after the other.
+HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
+
+SET_TRANSCRIPTION = """
+UPDATE recordings SET transcription_id = $3, updated_at = $4
+WHERE world_id = $1 AND id = $2 AND transcription_id IS DISTINCT FROM $3
+"""
+
+# A duration that was known before stays, because clients have seen it.
+SET_MEDIA_DURATION = """
+UPDATE media SET duration_ms = $4
+WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND duration_ms IS NULL
+"""
+SET_DURATION = """
+UPDATE recordings SET duration_ms = $3, updated_at = $4
+WHERE world_id = $1 AND id = $2 AND duration_ms IS NULL
+"""
+
+
+async def find(connection: Connection, at: Reach, *, hold: bool) -> asyncpg.Record | None:
+    """The recording, with its uploaded audio or NULLs."""
+    return await connection.fetchrow(
+        HOLD_AUDIO if hold else FIND_AUDIO, at.world_id, at.recording_id, at.end_user_id
+    )
+
+
+async def set_transcription(
+    connection: Connection, world_id: int, recording_id: str, transcription_id: str, now: datetime
+) -> None:
+    """Set the recording's current transcription."""
+    await connection.execute(SET_TRANSCRIPTION, world_id, recording_id, transcription_id, now)
+
+
+async def set_duration(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
+) -> None:
+    """Set how long the audio is, where it is not known yet."""
+    await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
+    await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)

@@ -1,0 +1,73 @@
+"""A recording's audio, for slices that process it: its owner, its object, its facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lapel.slices.recordings.access import Reach, reach, unknown
+from lapel.slices.recordings.audio import audio_queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """An uploaded audio and the recording that it belongs to; `size` is in bytes."""
+
+    world_id: int
+    recording_id: str
+    end_user_id: str
+    device_id: str | None
+    name: str | None
+    recorded_at: datetime
+    media_id: str
+    object_key: str
+    content_type: str
+    size: int
+
+
+async def find_audio(
+    connection: Connection, actor: Actor, recording_id: str, *, hold: bool = False
+) -> Audio | None:
+    """The uploaded audio of a recording that the caller may see; None when there is none yet.
+
+    `hold` locks the recording until the transaction ends. Raises NotFound when the caller reaches no such
+    recording.
+    """
+    at = reach(actor, {"recording_id": recording_id})
+    row = await audio_queries.find(connection, at, hold=hold)
+    if row is None:
+        raise unknown()
+    return _audio(row)
+
+
+async def audio_of(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, *, hold: bool = False
+) -> Audio | None:
+    """The audio for jobs that process it; None when it, or its recording, is gone."""
+    row = await audio_queries.find(connection, Reach(world_id, recording_id), hold=hold)
+    return _audio(row) if row is not None and row["media_id"] == media_id else None
+
+
+def _audio(row: asyncpg.Record) -> Audio | None:
+    if row["media_id"] is None:
+        return None
+    return Audio(
+        world_id=row["world_id"],
+        recording_id=row["id"],
+        end_user_id=row["end_user_id"],
+        device_id=row["device_id"],
+        name=row["name"],
+        recorded_at=row["recorded_at"] or row["created_at"],
+        media_id=row["media_id"],
+        object_key=row["object_key"],
+        content_type=row["content_type"],
+        size=row["file_size_bytes"],
+    )

@@ -1,0 +1,51 @@
+"""The content types that each type of media may have, and their short names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from lapel.foundation.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from lapel.settings import Settings
+
+MediaType = Literal["audio", "image", "video"]
+
+# The first of each is the default.
+CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
+    "audio": (
+        "audio/opus",
+        "audio/wav",
+        "audio/mpeg",
+        "audio/mp4",
+        "audio/webm",
+        "audio/ogg",
+        "audio/flac",
+        "audio/aac",
+        "audio/x-m4a",
+    ),
+    "image": ("image/jpeg", "image/png"),
+    "video": ("video/mp4",),
+}
+
+
+def content_type_for(media_type: MediaType, asked: str | None) -> str:
+    """The content type to sign (None: the default). Raises InvalidRequest when it does not fit the type."""
+    known = CONTENT_TYPES[media_type]
+    if asked is None:
+        return known[0]
+    if asked not in known:
+        raise InvalidRequest(
+            f"`content_type` of {media_type} is one of {', '.join(known)}.", param="content_type"
+        )
+    return asked
+
+
+def largest(settings: Settings, media_type: str) -> int:
+    """The most bytes that a media of this type may have."""
+    return settings.media_ceilings[media_type]
+
+
+def format_of(content_type: str | None) -> str | None:
+    """The short name that events carry: `opus` for `audio/opus`."""
+    return None if content_type is None else content_type.rpartition("/")[2].removeprefix("x-")

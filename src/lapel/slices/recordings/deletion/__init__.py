@@ -1,0 +1,1 @@
+"""The deletion of recordings, one by one or of an end user."""

@@ -1,0 +1,71 @@
+"""All SQL of deleting recordings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.recordings.records.queries import REACHED, reached
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.slices.recordings.access import Reach
+
+LOCK_ONE = f"SELECT r.id FROM recordings r WHERE {REACHED} FOR UPDATE"
+
+LOCK_OF_END_USER = """
+SELECT r.id FROM recordings r
+WHERE r.world_id = $1 AND r.end_user_id = $2 AND (r.created_at, r.id) < ($4, $5)
+ORDER BY r.created_at DESC, r.id DESC LIMIT $3
+FOR UPDATE
+"""
+
+# Read after the lock, so that the URL of an upload-url that committed first is seen.
+READ_LOCKED = """
+SELECT r.id, r.created_at, w.project_id, (
+    SELECT max(m.last_url_expires_at) FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
+) AS last_url_expires_at
+FROM recordings r JOIN worlds w ON w.id = r.world_id
+WHERE r.world_id = $1 AND r.id = ANY($2::text[])
+"""
+
+INSERT_TOMBSTONES = """
+INSERT INTO tombstones (world_id, id, created_at, deleted_at)
+SELECT $1, gone.id, gone.created_at, $4
+FROM unnest($2::text[], $3::timestamptz[]) AS gone (id, created_at)
+"""
+
+# Media, attempts and upload tokens go with it.
+DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2::text[])"
+
+
+async def lock_one(connection: Connection, at: Reach) -> list[asyncpg.Record]:
+    """Lock the recording, if the caller may see it: id, created_at, project_id, last_url_expires_at."""
+    held = await connection.fetchval(LOCK_ONE, *reached(at))
+    return [] if held is None else await connection.fetch(READ_LOCKED, at.world_id, [held])
+
+
+async def lock_of_end_user(
+    connection: Connection, world_id: int, end_user_id: str, limit: int, before: tuple[datetime, str]
+) -> list[asyncpg.Record]:
+    """Lock the newest `limit` of an end user's recordings before `before` (created_at, id).
+
+    Columns as of `lock_one`.
+    """
+    held = await connection.fetch(LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
+    return await connection.fetch(READ_LOCKED, world_id, [row["id"] for row in held]) if held else []
+
+
+async def insert_tombstones(
+    connection: Connection, world_id: int, ids: list[str], created_at: list[datetime], now: datetime
+) -> None:
+    """Write the tombstones of deleted recordings."""
+    await connection.execute(INSERT_TOMBSTONES, world_id, ids, created_at, now)
+
+
+async def delete_recordings(connection: Connection, world_id: int, ids: list[str]) -> None:
+    """Delete the recordings with their media, attempts and upload tokens."""
+    await connection.execute(DELETE_RECORDINGS, world_id, ids)

@@ -1,0 +1,190 @@
+"""Deletion: a recording vanishes from every answer at once; the erasure's job deletes its objects.
+
+One transaction writes the tombstone, the ledger entry and the job, and removes the rows. A
+completion under way finds its row gone and deletes its copy.
+
+When an end user is deleted, all its recordings vanish from every answer at once: the deleted end user is
+their tombstone (end_users.service.PRESENT). A job removes the rows, one batch a transaction, so that no
+request waits for a hundred thousand of them. It begins with the rows of other slices, because the ledger's
+entry goes on only after the last batch of recordings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.http.input.pagination import BEFORE_ALL
+from lapel.foundation.queue import jobs
+from lapel.foundation.storage import object_names
+from lapel.slices.recordings import events
+from lapel.slices.recordings.access import unknown
+from lapel.slices.recordings.deletion import deletion_queries
+from lapel.slices.recordings.payloads import DELETE_OF_END_USER, DeleteOfEndUser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.erasure.service import Erasures
+    from lapel.slices.recordings.access import Reach
+
+# Recordings of an end user that are deleted in one transaction: some tenths of a second.
+_BATCH = 500
+# Rows of other slices that are deleted in one transaction: fewer rows depend on each.
+_ROWS = 1000
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class OnDelete(Protocol):
+    """A hook of another slice: erases its part of recordings, in the transaction that deletes them."""
+
+    async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
+
+
+class EraseSome(Protocol):
+    """Removes at most `limit` rows of a deleted end user. Returns their number, 0 when none is left."""
+
+    async def __call__(
+        self, connection: Connection, world_id: int, end_user_id: str, limit: int, /
+    ) -> int: ...
+
+
+class Deletion:
+    """Deletes one recording, or all of an end user together with the end user's other rows."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        erasures: Erasures,
+        on_delete: Sequence[OnDelete] = (),
+        of_end_user: Sequence[EraseSome] = (),
+    ) -> None:
+        """`of_end_user`: hooks that remove other rows of a deleted end user, called in this order."""
+        self._kit = kit
+        self._erasures = erasures
+        self._on_delete = on_delete
+        self._of_end_user = of_end_user
+
+    async def delete(self, at: Reach) -> None:
+        """Delete a recording: it answers 404 and is in no list any more.
+
+        Raises NotFound when `at` reaches no recording, Unavailable while the database is away.
+        """
+        async with self._kit.database.transaction() as connection:
+            rows = await deletion_queries.lock_one(connection, at)
+            if not rows:
+                raise unknown()
+            crash_point("delete:locked")
+            await self._delete_rows(connection, at.world_id, rows, None, self._kit.clock.now())
+            crash_point("delete:before-commit")
+        crash_point("delete:committed")
+
+    async def start_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
+    ) -> None:
+        """Enqueue the deletion of an end user's rows, in the transaction that deletes the end user."""
+        await jobs.enqueue(connection, DELETE_OF_END_USER, DeleteOfEndUser(world_id, end_user_id))
+
+    async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
+        """The job: deletes batch after batch. Committed batches stay deleted, and no row is added meanwhile.
+
+        Raises Unavailable while the database is away, or when a request or a worker holds one of the rows.
+        """
+        crash_point("delete-all:begin")
+        last: tuple[datetime, str] | None = BEFORE_ALL
+        try:
+            for erase in self._of_end_user:
+                while await self._erase_batch(payload, erase):
+                    crash_point("delete-all:batch-committed")
+            while last := await self._delete_batch(payload.world_id, payload.end_user_id, last):
+                crash_point("delete-all:batch-committed")
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            raise Unavailable("A row of the end user is held by a request or a worker.") from error
+        crash_point("delete-all:committed")
+
+    async def run_due(self) -> int:
+        """Go on with deletions whose job was lost with its worker. Returns the number of end users.
+
+        Raises Unavailable while the database is away.
+        """
+        due = await self._erasures.find_entering(self._kit.clock.now())
+        for world_id, end_user_id in due:
+            try:
+                await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
+            except Exception as error:  # noqa: BLE001 - one that cannot be deleted must not hold up the others
+                _log.error("deletion.stuck", end_user=end_user_id, exc_info=error)
+                async with self._kit.database.transaction() as connection:
+                    await self._erasures.goes_on(connection, world_id, end_user_id, self._kit.clock.now())
+        return len(due)
+
+    async def _erase_batch(self, payload: DeleteOfEndUser, erase: EraseSome) -> int:
+        async with self._kit.database.transaction() as connection:
+            erased = await erase(connection, payload.world_id, payload.end_user_id, _ROWS)
+            if erased:
+                now = self._kit.clock.now()
+                await self._erasures.goes_on(connection, payload.world_id, payload.end_user_id, now)
+            crash_point("delete-all:rows-erased")
+        return erased
+
+    async def _delete_batch(
+        self, world_id: int, end_user_id: str, before: tuple[datetime, str]
+    ) -> tuple[datetime, str] | None:
+        """Delete one batch. Returns time and id of its last recording, where the next goes on; None: empty.
+
+        Deleted rows stay in the index for a while; without this position every batch would read past them.
+        """
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            rows = await deletion_queries.lock_of_end_user(connection, world_id, end_user_id, _BATCH, before)
+            if rows:
+                deleted_at = await self._erasures.goes_on(connection, world_id, end_user_id, now)
+                await self._delete_rows(connection, world_id, rows, end_user_id, deleted_at)
+            else:
+                await self._erasures.start_end_user(connection, world_id, end_user_id, now)
+            crash_point("delete-all:before-commit")
+        return min(((row["created_at"], row["id"]) for row in rows), default=None)
+
+    async def _delete_rows(
+        self,
+        connection: Connection,
+        world_id: int,
+        rows: Sequence[asyncpg.Record],
+        end_user_id: str | None,
+        now: datetime,
+    ) -> None:
+        """`rows`: id, created_at, project_id and last_url_expires_at of locked recordings."""
+        ids = [row["id"] for row in rows]
+        await deletion_queries.insert_tombstones(
+            connection, world_id, ids, [row["created_at"] for row in rows], now
+        )
+        await self._erasures.open_recordings(
+            connection,
+            world_id,
+            [
+                (
+                    row["id"],
+                    object_names.recording_prefixes(row["project_id"], row["id"]),
+                    row["last_url_expires_at"],
+                )
+                for row in rows
+            ],
+            end_user_id=end_user_id,
+            now=now,
+        )
+        crash_point("delete:ledger-written")
+        for erase in self._on_delete:
+            await erase(connection, world_id, ids)
+        await deletion_queries.delete_recordings(connection, world_id, ids)
+        crash_point("delete:rows-deleted")
+        deleted = [
+            events.deleted_recording(row["id"], row["project_id"], row["created_at"], now) for row in rows
+        ]
+        await events.publish_deleted(connection, self._kit.ids, now, world_id, deleted)

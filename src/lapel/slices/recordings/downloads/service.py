@@ -1,0 +1,79 @@
+"""download-url, the hottest path: one statement and one signature; no request to the store, no write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.clock import timestamp
+from lapel.foundation.core.errors import MediaNotUploaded, NotFound
+from lapel.foundation.core.file_names import content_disposition
+from lapel.slices.recordings.access import unknown
+from lapel.slices.recordings.downloads.download_names import file_name
+from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.wire import AudioDownload, Download
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.ports import Kit
+    from lapel.slices.recordings.access import Reach
+    from lapel.slices.recordings.wire import DownloadQuery, DownloadRequest
+
+
+class Downloads:
+    """Signed links to uploaded media. Every method raises Unavailable while the database is away."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def of_media(self, at: Reach, body: DownloadRequest) -> Download:
+        """A link to one media.
+
+        Raises NotFound when the recording is out of reach or has no such media, MediaNotUploaded when the
+        media is not uploaded, StoreUnavailable without credentials to sign with.
+        """
+        async with self._kit.database.acquire() as connection:
+            row = await media_queries.find_download(
+                connection, at.world_id, at.recording_id, body.media_id, at.end_user_id
+            )
+        if row is None:
+            raise NotFound("There is no media with this id in a recording with this id.")
+        link, _ = self._sign(row, body.media_id, at.recording_id, body)
+        return link
+
+    async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
+        """A link to the one audio. Raises what `of_media` raises; without audio, MediaNotUploaded."""
+        async with self._kit.database.acquire() as connection:
+            row = await media_queries.find_audio_download(
+                connection, at.world_id, at.recording_id, at.end_user_id
+            )
+        if row is None:
+            raise unknown()
+        link, seconds = self._sign(row, row["id"], at.recording_id, query)
+        return AudioDownload(**msgspec.structs.asdict(link), expires_in=seconds)
+
+    def _sign(
+        self, row: asyncpg.Record, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
+    ) -> tuple[Download, int]:
+        """The link, and its life in seconds. Raises MediaNotUploaded, StoreUnavailable as `of_media`."""
+        key, content_type, size, status, title = row[-5:]
+        if status != "uploaded":
+            raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")
+        name = file_name(asked.filename, title, recording_id, content_type)
+        link = self._kit.links.get(
+            key,
+            now=self._kit.clock.now(),
+            expires_in=asked.expires_in,
+            content_type=content_type,
+            disposition=content_disposition(asked.disposition, name, recording_id),
+        )
+        made = Download(
+            download_url=link.url,
+            media_id=media_id,
+            content_type=content_type,
+            file_size_bytes=size,
+            expires_at=timestamp(link.expires_at),
+        )
+        return made, link.expires_in

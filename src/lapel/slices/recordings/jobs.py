@@ -1,0 +1,77 @@
+"""The background work of recordings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.admission import Admission
+from lapel.foundation.core.errors import NotFound
+from lapel.foundation.queue.jobs import Job, Schedule
+from lapel.slices.recordings.payloads import DELETE_OF_END_USER, VERIFY, DeleteOfEndUser, VerifyUpload
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lapel.slices.recordings.service import Recordings
+
+# Objects of gigabytes are copied and read back; more at once in a process would only share the disk.
+_VERIFYING = 4
+_VERIFYING_OF_ONE_WORLD = 2
+# Seconds that a job waits for its turn before it makes room for the jobs behind it.
+_PATIENCE = 10.0
+# End users with very many recordings must not take all places of their lane.
+_DELETIONS_AT_ONCE = 4
+
+
+def handlers(service: Recordings) -> tuple[Job, ...]:
+    """The jobs: verify what is too large for a call, delete the rows of a deleted end user."""
+    verifying = Admission(_VERIFYING, _VERIFYING_OF_ONE_WORLD, patience=_PATIENCE)
+
+    async def verify(payload: VerifyUpload) -> None:
+        try:
+            await service.completion.verify(payload)
+        except NotFound:  # deleted meanwhile; the erasure deletes its objects
+            return
+
+    def turn(payload: VerifyUpload) -> AbstractAsyncContextManager[object]:
+        return verifying.hold(payload.world_id)
+
+    return (
+        Job(
+            entrypoint=VERIFY,
+            payload=VerifyUpload,
+            handler=verify,
+            time_limit=timedelta(hours=1),
+            lane="verify",
+            turn=turn,
+        ),
+        Job(
+            entrypoint=DELETE_OF_END_USER,
+            payload=DeleteOfEndUser,
+            handler=service.deletion.delete_of_end_user,
+            time_limit=timedelta(hours=2),
+            concurrency=_DELETIONS_AT_ONCE,
+        ),
+    )
+
+
+def schedules(service: Recordings) -> tuple[Schedule, ...]:
+    """The schedules: finish what clients and killed workers left unfinished; compare rows and objects."""
+    return (
+        Schedule(
+            name="recordings.deletions",
+            expression="* * * * *",
+            handler=service.deletion.run_due,
+            time_limit=timedelta(minutes=50),
+        ),
+        Schedule(
+            name="recordings.unfinished", expression="*/5 * * * *", handler=service.reconciler.run_unfinished
+        ),
+        Schedule(
+            name="recordings.walks",
+            expression="17 * * * *",
+            handler=service.reconciler.run_walks,
+            time_limit=timedelta(minutes=50),
+        ),
+    )

@@ -1,0 +1,29 @@
+"""Names and payloads of this slice's jobs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lapel.slices.recordings.access import Reach
+
+VERIFY = "recordings.verify-upload"
+DELETE_OF_END_USER = "recordings.delete-of-end-user"
+
+
+class VerifyUpload(msgspec.Struct, frozen=True):
+    """Verify every media of this recording that is waiting for it."""
+
+    world_id: int
+    recording_id: str
+
+    @property
+    def at(self) -> Reach:
+        """The recording, for a caller without limits."""
+        return Reach(self.world_id, self.recording_id)
+
+
+class DeleteOfEndUser(msgspec.Struct, frozen=True):
+    """Delete every recording of an end user who is deleted."""
+
+    world_id: int
+    end_user_id: str

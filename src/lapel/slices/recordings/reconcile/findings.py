@@ -1,0 +1,52 @@
+"""What the reconciler found: every finding is logged, and counted in a table that /metrics shows."""
+
+from __future__ import annotations
+
+from collections import Counter as Counting
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from lapel.slices.recordings.reconcile import reconcile_queries
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Kit
+
+Kind = Literal[
+    "upload_finished",  # an object without a completion: its client died after the PUT
+    "upload_refused",  # the same, but it is not what was declared
+    "media_expired",  # no object came within a day of the last URL
+    "verification_requeued",  # a verification that takes long, or whose job was lost
+    "copy_swept",  # a copy that no row serves
+    "late_put_swept",  # a staged object that no completion will take
+    "object_missing",  # a row that serves an object which is not there
+    "foreign_object",  # an object whose name is none of ours; left alone
+]
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Findings:
+    """The findings of one run."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._unsaved: Counting[str] = Counting()
+        self.counts: Counting[str] = Counting()
+
+    def add(self, kind: Kind, **what: str | int | None) -> None:
+        """Log and count one finding; `what` are ids and keys that let a person find it."""
+        log = _log.error if kind == "object_missing" else _log.info
+        log("finding", kind=kind, **what)
+        self._unsaved[kind] += 1
+        self.counts[kind] += 1
+
+    async def save(self) -> None:
+        """Add the findings since the last save to the table. Raises Unavailable without the database."""
+        if not self._unsaved:
+            return
+        async with self._kit.database.transaction() as connection:
+            await reconcile_queries.add_findings(
+                connection, sorted(self._unsaved.items()), self._kit.clock.now()
+            )
+        self._unsaved.clear()

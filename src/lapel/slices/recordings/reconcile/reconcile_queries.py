@@ -1,0 +1,181 @@
+"""All SQL of the reconciler. It works for all worlds at once: it belongs to the server, not to a caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+
+FIND_UNFINISHED = """
+SELECT world_id, recording_id, id, status FROM media
+WHERE status IN ('pending', 'verifying') AND reconcile_at <= $1
+ORDER BY reconcile_at LIMIT $2
+"""
+
+READ_STATUSES = """
+SELECT id, status, last_url_expires_at FROM media
+WHERE world_id = $1 AND recording_id = $2 AND id = ANY($3::text[])
+"""
+
+POSTPONE = """
+UPDATE media SET reconcile_at = $4
+WHERE world_id = $1 AND recording_id = $2 AND id = ANY($3::text[]) AND status IN ('pending', 'verifying')
+"""
+
+FIND_VERIFYING = """
+SELECT max(a.id) FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.media_id
+WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status = 'verifying' AND a.state = 'verifying'
+"""
+
+EXPIRE = """
+UPDATE media SET status = 'failed', failure = $4
+WHERE world_id = $1 AND recording_id = $2 AND id = ANY($3::text[]) AND status = 'pending'
+  AND last_url_expires_at <= $5
+RETURNING id
+"""
+
+# A recording has failed when all its media have.
+ALL_FAILED = """
+SELECT NOT EXISTS (SELECT 1 FROM media WHERE world_id = $1 AND recording_id = $2 AND status <> 'failed')
+"""
+
+# Rows to compare with the objects of one page of a listing: both in the order of the key's bytes.
+ROWS_BETWEEN = """
+SELECT object_key FROM media
+WHERE object_key > $1 AND ($2::text IS NULL OR object_key <= $2) ORDER BY object_key LIMIT $3
+"""
+
+ROW_OF_OBJECT = "SELECT world_id, recording_id, id FROM media WHERE object_key = $1"
+
+# A completion that is about to claim holds the same lock.
+LOCK_BY_PROJECT = """
+SELECT r.id FROM worlds w JOIN recordings r ON r.world_id = w.id
+WHERE w.project_id = $1 AND r.id = $2 FOR NO KEY UPDATE OF r
+"""
+
+READ_STAGED = """
+SELECT a.staging_key, a.state, a.url_expires_at, m.status
+FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.media_id
+WHERE a.staging_key = ANY($1::text[])
+"""
+
+# An array of what to delete, because a join would read the whole table for a batch of it.
+PRUNE_ATTEMPTS = """
+DELETE FROM upload_attempts WHERE ctid = ANY(ARRAY(
+    SELECT a.ctid
+    FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.media_id
+    WHERE a.url_expires_at < $1 AND a.state <> 'verifying' AND m.status IN ('uploaded', 'failed')
+    ORDER BY a.url_expires_at LIMIT $2))
+"""
+
+PRUNE_TOKENS = """
+DELETE FROM upload_tokens WHERE token_hash = ANY(ARRAY(
+    SELECT token_hash FROM upload_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2))
+"""
+
+READ_WALK = "SELECT position FROM walks WHERE name = $1"
+SAVE_WALK = """
+INSERT INTO walks (name, position, moved_at) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET position = excluded.position, moved_at = excluded.moved_at
+"""
+
+ADD_FINDINGS = """
+INSERT INTO findings (kind, found, last_found_at) VALUES ($1, $2, $3)
+ON CONFLICT (kind) DO UPDATE
+SET found = findings.found + excluded.found, last_found_at = excluded.last_found_at
+"""
+
+
+async def find_unfinished(connection: Connection, now: datetime, limit: int) -> list[asyncpg.Record]:
+    """Media whose `reconcile_at` has passed: world_id, recording_id, id, status."""
+    return await connection.fetch(FIND_UNFINISHED, now, limit)
+
+
+async def read_statuses(
+    connection: Connection, world_id: int, recording_id: str, media_ids: list[str]
+) -> list[asyncpg.Record]:
+    """id, status and last_url_expires_at of some media."""
+    return await connection.fetch(READ_STATUSES, world_id, recording_id, media_ids)
+
+
+async def postpone(
+    connection: Connection, world_id: int, recording_id: str, media_ids: list[str], until: datetime
+) -> None:
+    """Look at these again later, if they are still unfinished."""
+    await connection.execute(POSTPONE, world_id, recording_id, media_ids, until)
+
+
+async def find_verifying(connection: Connection, world_id: int, recording_id: str) -> str | None:
+    """The newest attempt that is being verified; it names the job."""
+    return await connection.fetchval(FIND_VERIFYING, world_id, recording_id)
+
+
+async def expire(
+    connection: Connection,
+    world_id: int,
+    recording_id: str,
+    media_ids: list[str],
+    failure: str,
+    ended_before: datetime,
+) -> list[str]:
+    """Fail media that are pending and whose last URL ended by `ended_before`. Returns their ids."""
+    rows = await connection.fetch(EXPIRE, world_id, recording_id, media_ids, failure, ended_before)
+    return [row["id"] for row in rows]
+
+
+async def all_failed(connection: Connection, world_id: int, recording_id: str) -> bool:
+    """Whether all media of the recording have failed."""
+    return await connection.fetchval(ALL_FAILED, world_id, recording_id)
+
+
+async def rows_between(connection: Connection, after: str, until: str | None, limit: int) -> list[str]:
+    """Keys of objects that rows serve, in order, after `after` and up to `until` (None: to the end)."""
+    return [row["object_key"] for row in await connection.fetch(ROWS_BETWEEN, after, until, limit)]
+
+
+async def row_of_object(connection: Connection, key: str) -> asyncpg.Record | None:
+    """world_id, recording_id and id of the media that serves this key."""
+    return await connection.fetchrow(ROW_OF_OBJECT, key)
+
+
+async def lock_by_project(connection: Connection, project_id: str, recording_id: str) -> None:
+    """Lock a recording, in whichever world of the project, until the transaction ends."""
+    await connection.execute(LOCK_BY_PROJECT, project_id, recording_id)
+
+
+async def read_staged(connection: Connection, staging_keys: list[str]) -> dict[str, asyncpg.Record]:
+    """Staging key to `state` and `url_expires_at` of the attempt, and `status` of its media."""
+    rows = await connection.fetch(READ_STAGED, staging_keys)
+    return {row["staging_key"]: row for row in rows}
+
+
+async def prune_attempts(connection: Connection, ended_before: datetime, limit: int) -> str:
+    """Drop attempts of finished media; the command tag counts them."""
+    return await connection.execute(PRUNE_ATTEMPTS, ended_before, limit)
+
+
+async def prune_tokens(connection: Connection, now: datetime, limit: int) -> str:
+    """Drop expired upload tokens; the command tag counts them."""
+    return await connection.execute(PRUNE_TOKENS, now, limit)
+
+
+async def read_walk(connection: Connection, name: str) -> str:
+    """Where a walk goes on: the last key it has seen, or the empty string."""
+    return await connection.fetchval(READ_WALK, name) or ""
+
+
+async def save_walk(connection: Connection, name: str, position: str, now: datetime) -> None:
+    """Remember where a walk goes on."""
+    await connection.execute(SAVE_WALK, name, position, now)
+
+
+async def add_findings(connection: Connection, found: Sequence[tuple[str, int]], now: datetime) -> None:
+    """Add (kind, number) pairs to the totals of all time."""
+    for kind, number in found:
+        await connection.execute(ADD_FINDINGS, kind, number, now)

@@ -1,0 +1,75 @@
+"""The reconciler: finishes or explains what clients and killed processes left behind.
+
+Every step may be repeated, and two reconcilers at once do no harm.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.database.pool import affected
+from lapel.slices.recordings.reconcile import reconcile_queries as rows
+from lapel.slices.recordings.reconcile.findings import Findings
+from lapel.slices.recordings.reconcile.stale_uploads import Unfinished
+from lapel.slices.recordings.reconcile.store_scan import Walks
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Kit
+    from lapel.slices.erasure.service import Erasures
+    from lapel.slices.recordings.uploads.completion import Completion
+
+# Attempts are kept this long after their URL ended: the sweep of staging reads them.
+_ATTEMPTS_KEPT = timedelta(hours=48)
+_BATCH = 1000
+
+
+class Reconciler:
+    """Run by the worker's schedules; `run_once` does everything now."""
+
+    def __init__(self, kit: Kit, completion: Completion, erasures: Erasures) -> None:
+        self._kit = kit
+        self._completion = completion
+        self._erasures = erasures
+
+    async def run_once(self) -> dict[str, int]:
+        """Unfinished uploads, walks over the store, erasures. Returns the number of findings by kind.
+
+        Raises StoreUnavailable or Unavailable when a part is away; what was done stays done.
+        """
+        counts = await self.run_unfinished()
+        for kind, number in (await self.run_walks()).items():
+            counts[kind] = counts.get(kind, 0) + number
+        counts["erasures"] = await self._erasures.run_due()
+        return counts
+
+    async def run_unfinished(self) -> dict[str, int]:
+        """Uploads without completion, expired media, lost verifications, old tokens and attempts.
+
+        Returns the number of findings by kind. Raises what `run_once` raises.
+        """
+        findings = Findings(self._kit)
+        crash_point("reconcile:begin")
+        await Unfinished(self._kit, self._completion, findings).run()
+        await self._prune()
+        crash_point("reconcile:end")
+        return dict(findings.counts)
+
+    async def run_walks(self) -> dict[str, int]:
+        """Copies without rows, rows without objects, late PUTs.
+
+        Returns the number of findings by kind. Raises what `run_once` raises.
+        """
+        findings = Findings(self._kit)
+        await Walks(self._kit, findings).run()
+        return dict(findings.counts)
+
+    async def _prune(self) -> None:
+        now = self._kit.clock.now()
+        while True:
+            async with self._kit.database.transaction() as connection:
+                attempts = affected(await rows.prune_attempts(connection, now - _ATTEMPTS_KEPT, _BATCH))
+                tokens = affected(await rows.prune_tokens(connection, now, _BATCH))
+            if attempts < _BATCH and tokens < _BATCH:
+                return

@@ -1,0 +1,157 @@
+"""Walks over the store that compare objects with rows, page by page, both in the order of the keys' bytes.
+
+A walk saves its position in the database after every page, so the next run goes on where the last one
+ended or was killed. A run reads a limited number of pages, so its cost is bounded however many objects
+there are.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.ids import made_at
+from lapel.foundation.storage import object_names
+from lapel.foundation.storage.errors import ObjectMissing
+from lapel.slices.recordings.reconcile import reconcile_queries as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from lapel.foundation.ports import Kit
+    from lapel.foundation.storage.client import ObjectInfo
+    from lapel.slices.recordings.reconcile.findings import Findings
+
+# A completion claims its copy within `settling.MAX_TRIAL_AGE`, or not at all.
+COPY_GRACE = timedelta(hours=24)
+LATE_PUT_GRACE = timedelta(hours=24)
+# For a staged object without an attempt's row: its URL ended at most an hour after it was made.
+STRAY_GRACE = timedelta(hours=25)
+_PAGES = 200
+_ROWS = 2000
+
+
+class Walks:
+    """Compares what the store has with what the rows say."""
+
+    def __init__(self, kit: Kit, findings: Findings) -> None:
+        self._kit = kit
+        self._findings = findings
+
+    async def run(self) -> None:
+        """Some pages of each walk.
+
+        Raises StoreUnavailable or Unavailable when the store or the database is away; the next run goes on.
+        """
+        await self._walk("copies", object_names.MEDIA)
+        await self._walk("staging", object_names.STAGING)
+
+    async def _walk(self, name: str, prefix: str) -> None:
+        async with self._kit.database.acquire() as connection:
+            position = await rows.read_walk(connection, name)
+        pages = 0
+        async for listed in self._kit.store.pages(prefix, after=position or None):
+            crash_point("reconcile:walk")
+            last = max((each.key for each in listed), default=position)
+            if name == "copies":
+                await self._compare_copies(position, last, listed)
+            else:
+                await self._sweep_staging(listed)
+            position = last
+            await self._save(name, position)
+            pages += 1
+            if pages >= _PAGES:
+                return
+        if name == "copies":
+            await self._compare_copies(position, None, ())
+        await self._save(name, "")
+
+    async def _save(self, name: str, position: str) -> None:
+        async with self._kit.database.transaction() as connection:
+            await rows.save_walk(connection, name, position, self._kit.clock.now())
+        await self._findings.save()
+
+    async def _compare_copies(self, after: str, until: str | None, listed: Sequence[ObjectInfo]) -> None:
+        """Compare objects and rows whose keys lie after `after` and up to `until` (None: to the end)."""
+        objects = {each.key for each in listed}
+        served: set[str] = set()
+        low = after
+        while True:
+            async with self._kit.database.acquire() as connection:
+                page = await rows.rows_between(connection, low, until, _ROWS)
+            served.update(page)
+            for key in page:
+                if key not in objects:
+                    await self._check_missing(key)
+            if len(page) < _ROWS:
+                break
+            low = page[-1]
+        oldest = self._kit.clock.now() - COPY_GRACE
+        for each in listed:
+            if each.key not in served and each.last_modified < oldest:
+                await self._sweep_copy(each.key, oldest)
+
+    async def _check_missing(self, key: str) -> None:
+        """Report a row without an object, once the store and the database both confirm it.
+
+        The listing may be older than the object, or the row gone by now.
+        """
+        try:
+            await self._kit.store.head(key)
+        except ObjectMissing:
+            async with self._kit.database.acquire() as connection:
+                row = await rows.row_of_object(connection, key)
+            if row is not None:
+                self._findings.add("object_missing", recording=row["recording_id"], media=row["id"], key=key)
+
+    async def _sweep_copy(self, key: str, oldest: datetime) -> None:
+        """Delete a copy, unless a row serves it after all; the recording is locked meanwhile.
+
+        The copy must be old by two clocks: the store's, and that of the process that began it, whose time is
+        in the copy's name. So one clock that is slow cannot make a fresh copy look old.
+        """
+        named = object_names.parse(key)
+        begun_at = None if named is None else made_at(named.copy_id)
+        if named is None or begun_at is None:
+            self._findings.add("foreign_object", key=key)
+            return
+        if begun_at >= oldest:
+            return
+        crash_point("reconcile:before-sweep")
+        async with self._kit.database.transaction() as connection:
+            await rows.lock_by_project(connection, named.project_id, named.recording_id)
+            if await rows.row_of_object(connection, key) is not None:
+                return
+            await self._kit.store.delete_many([key])
+        crash_point("reconcile:swept")
+        self._findings.add("copy_swept", recording=named.recording_id, key=key)
+
+    async def _sweep_staging(self, listed: Sequence[ObjectInfo]) -> None:
+        """Delete staged objects that no completion will take any more."""
+        now = self._kit.clock.now()
+        async with self._kit.database.acquire() as connection:
+            attempts = await rows.read_staged(connection, [each.key for each in listed])
+        stale: list[str] = []
+        for each in listed:
+            attempt = attempts.get(each.key)
+            if attempt is None:
+                if each.last_modified < now - STRAY_GRACE:
+                    stale.append(each.key)
+            elif attempt["url_expires_at"] < now - LATE_PUT_GRACE and not _may_be_taken(
+                attempt["state"], attempt["status"]
+            ):
+                stale.append(each.key)
+        if not stale:
+            return
+        crash_point("reconcile:before-sweep")
+        await self._kit.store.delete_many(stale)
+        crash_point("reconcile:swept")
+        for key in stale:
+            self._findings.add("late_put_swept", key=key)
+
+
+def _may_be_taken(attempt: str, media: str) -> bool:
+    """Whether a completion, or a verification under way, may still need the object."""
+    return attempt in ("issued", "verifying") and media in ("pending", "verifying")

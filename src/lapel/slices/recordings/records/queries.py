@@ -1,0 +1,288 @@
+"""All SQL of the recordings themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from lapel.slices.end_users.service import PRESENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+    from lapel.slices.recordings.access import Reach
+
+# Media are read as the contract's JSON, so that a page of recordings needs no second query and its
+# media no conversion. To clients, a media that is being verified is still pending.
+_COLUMNS = """
+r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms, r.started_at,
+r.ended_at, r.recorded_at, r.transcription_id, r.metadata, r.content_sha256, r.content_sha256_verified_at,
+r.file_size_bytes, r.mime_type, r.recording_uuid, r.recording_generation, r.encryption_version,
+r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at
+"""
+
+_WITH_MEDIA = """
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_object(
+        'id', m.id, 'type', m.type, 'mime_type', m.content_type, 'file_size_bytes', m.file_size_bytes,
+        'status', CASE m.status WHEN 'verifying' THEN 'pending' ELSE m.status END,
+        'captured_at', to_char(m.captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        'duration_ms', m.duration_ms, 'sha256', m.sha256,
+        'created_at', to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+    ) ORDER BY m.created_at, m.id) AS media
+    FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
+) own ON true
+"""
+
+# $3: the end user that the caller is bound to; $4, $5: the device and its binding. NULL for another caller.
+REACHED = f"""
+r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
+    AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer)) AND {PRESENT}
+"""
+
+READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {REACHED}"
+
+# Held until the transaction ends; referring rows (transcriptions) may still be written.
+LOCK = f"""
+SELECT r.status, r.started_at, r.ended_at, w.project_id
+FROM recordings r JOIN worlds w ON w.id = r.world_id WHERE {REACHED} FOR NO KEY UPDATE OF r
+"""
+
+INSERT = """
+INSERT INTO recordings (world_id, id, end_user_id, device_id, name, status, source, upload_method,
+    started_at, ended_at, recorded_at, metadata, consent_obtained, recording_uuid, recording_generation,
+    encryption_version, binding_generation, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
+ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
+# The same columns as the unique index, where two absent generations are equal.
+FIND_BY_UUID = f"""
+SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
+WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
+  AND r.recording_generation IS NOT DISTINCT FROM $4
+"""
+
+# The end user that a device is bound to; only the devices slice changes it.
+DEVICE_OWNER = """
+SELECT end_user_id, binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
+# For a device that is bound to the same end user again and repeats a recording of its earlier binding.
+ADOPT = """
+UPDATE recordings SET binding_generation = $3
+WHERE world_id = $1 AND id = $2 AND (binding_generation IS NULL OR binding_generation < $3)
+"""
+
+# $4, $6, $8, $10 say whether the field was given.
+UPDATE = """
+UPDATE recordings SET
+    updated_at = $3,
+    name = CASE WHEN $4::boolean THEN $5 ELSE name END,
+    metadata = CASE WHEN $6::boolean THEN $7 ELSE metadata END,
+    started_at = CASE WHEN $8::boolean THEN $9 ELSE started_at END,
+    ended_at = CASE WHEN $10::boolean THEN $11 ELSE ended_at END
+WHERE world_id = $1 AND id = $2
+"""
+
+# The audio's facts are set by the completion that verifies it; NULLs leave them as they are.
+SET_UPLOADED = """
+UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALESCE(uploaded_at, $3),
+    content_sha256 = COALESCE($4, content_sha256),
+    content_sha256_verified_at = CASE WHEN $4::text IS NULL THEN content_sha256_verified_at ELSE $3 END,
+    file_size_bytes = COALESCE($5, file_size_bytes),
+    mime_type = COALESCE($6, mime_type),
+    duration_ms = COALESCE($7, duration_ms)
+WHERE world_id = $1 AND id = $2
+"""
+
+# An uploaded recording stays uploaded, whatever happens to a media added later.
+SET_STATUS = """
+UPDATE recordings SET status = $3, updated_at = $4
+WHERE world_id = $1 AND id = $2 AND status <> 'uploaded' AND status <> $3
+RETURNING id
+"""
+
+_FILTERS = {
+    "end_user_id": "r.end_user_id = ${}",
+    "device_id": "r.device_id = ${}",
+    "status": "r.status = ${}",
+    "recorded_after": "r.recorded_at >= ${}",
+    "recorded_before": "r.recorded_at < ${}",
+}
+_FIRST_FILTER = 6
+
+
+def _list(names: tuple[str, ...]) -> str:
+    """One statement per set of filters: the prepared plan of each can use an index, with `OR` it cannot."""
+    filters = "".join(
+        f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
+    )
+    return f"""
+SELECT {_COLUMNS}, own.media FROM (
+    SELECT r.world_id, {_COLUMNS} FROM recordings r
+    WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters} AND {PRESENT}
+    ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
+) r {_WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC
+"""
+
+
+LISTS: dict[tuple[str, ...], str] = {
+    names: _list(names) for count in range(len(_FILTERS) + 1) for names in combinations(_FILTERS, count)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecording:
+    """A recording as it is announced; `metadata` is JSON text."""
+
+    end_user_id: str
+    device_id: str | None
+    # The device's binding to this end user under which it is made; None without such a binding.
+    binding_generation: int | None
+    name: str | None
+    source: str
+    upload_method: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    recorded_at: datetime | None
+    metadata: str
+    consent_obtained: bool
+    recording_uuid: str | None
+    recording_generation: int | None
+    encryption_version: int | None
+
+
+def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
+    """The parameters $1 to $5 of `REACHED`."""
+    return at.world_id, at.recording_id, at.end_user_id, at.device_id, at.binding_generation
+
+
+async def read(connection: Connection, at: Reach) -> asyncpg.Record | None:
+    """One recording with its media, if the caller may see it."""
+    return await connection.fetchrow(READ, *reached(at))
+
+
+async def lock(connection: Connection, at: Reach) -> asyncpg.Record | None:
+    """The recording's status, times and project; the row is locked until the transaction ends."""
+    return await connection.fetchrow(LOCK, *reached(at))
+
+
+async def insert(
+    connection: Connection, world_id: int, recording_id: str, new: NewRecording, now: datetime
+) -> bool:
+    """Insert a recording. False when the device has one of this uuid and generation."""
+    inserted = await connection.fetchval(
+        INSERT,
+        world_id,
+        recording_id,
+        new.end_user_id,
+        new.device_id,
+        new.name,
+        new.source,
+        new.upload_method,
+        new.started_at,
+        new.ended_at,
+        new.recorded_at,
+        new.metadata,
+        new.consent_obtained,
+        new.recording_uuid,
+        new.recording_generation,
+        new.encryption_version,
+        new.binding_generation,
+        now,
+    )
+    return inserted is not None
+
+
+async def find_by_uuid(
+    connection: Connection, world_id: int, device_id: str, recording_uuid: str, generation: int | None
+) -> asyncpg.Record | None:
+    """The recording that a device already announced under this uuid and generation."""
+    return await connection.fetchrow(FIND_BY_UUID, world_id, device_id, recording_uuid, generation)
+
+
+async def device_owner(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
+    """`end_user_id` (None: unbound) and `binding_generation` of a device; None when there is no device."""
+    return await connection.fetchrow(DEVICE_OWNER, world_id, device_id)
+
+
+async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:
+    """Move a recording to this later binding of its device."""
+    await connection.execute(ADOPT, world_id, recording_id, binding_generation)
+
+
+async def list_page(
+    connection: Connection, world_id: int, asked: Window, filters: Mapping[str, object | None]
+) -> list[asyncpg.Record]:
+    """Rows of one page with their media, plus one that tells whether more follow.
+
+    `filters`: column to value; None: no filter.
+    """
+    given = {name: filters[name] for name in _FILTERS if filters.get(name) is not None}
+    return await connection.fetch(
+        LISTS[tuple(given)],
+        world_id,
+        asked.before_time,
+        asked.before_id,
+        asked.fetch,
+        asked.offset,
+        *given.values(),
+    )
+
+
+async def update(
+    connection: Connection,
+    at: Reach,
+    now: datetime,
+    *,
+    name: tuple[bool, str | None],
+    metadata: tuple[bool, str],
+    started_at: tuple[bool, datetime | None],
+    ended_at: tuple[bool, datetime | None],
+) -> None:
+    """Change a locked recording; each field is (whether it was given, its value)."""
+    await connection.execute(
+        UPDATE, at.world_id, at.recording_id, now, *name, *metadata, *started_at, *ended_at
+    )
+
+
+async def set_uploaded(
+    connection: Connection,
+    world_id: int,
+    recording_id: str,
+    now: datetime,
+    *,
+    audio_sha256: str | None,
+    audio_size: int | None,
+    audio_type: str | None,
+    audio_duration_ms: int | None,
+) -> None:
+    """Mark a recording as uploaded, with the verified facts of its audio (None: no audio this time).
+
+    `audio_sha256` is hexadecimal, `audio_size` in bytes.
+    """
+    await connection.execute(
+        SET_UPLOADED,
+        world_id,
+        recording_id,
+        now,
+        audio_sha256,
+        audio_size,
+        audio_type,
+        audio_duration_ms,
+    )
+
+
+async def set_status(
+    connection: Connection, world_id: int, recording_id: str, status: str, now: datetime
+) -> bool:
+    """Set the status. False when it did not change; that of an uploaded recording never does."""
+    return await connection.fetchval(SET_STATUS, world_id, recording_id, status, now) is not None

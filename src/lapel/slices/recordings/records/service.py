@@ -1,0 +1,251 @@
+"""Create, read, list and change recordings. uploads.py and completion.py handle their bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.http.input.fields import given, metadata_text, value_of
+from lapel.foundation.http.input.pagination import page, window
+from lapel.slices.end_users.service import hold_active
+from lapel.slices.recordings import events
+from lapel.slices.recordings.access import Reach, reach, unknown
+from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.views import recording_of
+from lapel.slices.recordings.wire import Recording, RecordingPage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
+
+# `create` tries again when the recording that blocked its insert is deleted before it is read.
+_TRIES = 3
+
+
+class Records:
+    """Operations on recordings, except on their bytes.
+
+    Methods that open a connection raise Unavailable while the database is away.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def create(
+        self, connection: Connection, actor: Actor, body: CreateRecording
+    ) -> tuple[Recording, bool]:
+        """Create a recording. Returns it, and whether it is new.
+
+        A device that repeats `recording_uuid` and generation gets the existing recording. If that one was
+        made under an earlier binding to the same end user, it moves to the present binding.
+
+        Raises InvalidRequest when fields contradict each other, the end user is missing or `metadata` is too
+        large; NotFound when the end user or the device does not exist or is out of the caller's reach;
+        Conflict when the calling device is not bound, a repeat differs from the existing recording, or
+        concurrent requests keep changing that one.
+        """
+        if actor.kind == "device":  # always `device`, whatever the body says
+            body = msgspec.structs.replace(body, source=None)
+        _check_times(body.started_at, body.ended_at)
+        recording_uuid = _checked_uuid(body)
+        metadata = metadata_text(body.metadata)
+        end_user_id, device_id, generation = await self._owner(connection, actor, body)
+        await hold_active(connection, actor.world_id, end_user_id)
+        new = queries.NewRecording(
+            end_user_id=end_user_id,
+            device_id=device_id,
+            binding_generation=generation,
+            name=body.name,
+            source=body.source or ("api_upload" if device_id is None else "device"),
+            upload_method=body.upload_method,
+            started_at=body.started_at,
+            ended_at=body.ended_at,
+            recorded_at=body.recorded_at or body.started_at,
+            metadata=metadata,
+            consent_obtained=body.consent_obtained or False,
+            recording_uuid=recording_uuid,
+            recording_generation=body.recording_generation,
+            encryption_version=body.encryption_version,
+        )
+        for _ in range(_TRIES):
+            recording_id = self._kit.ids.new("rec")
+            now = self._kit.clock.now()
+            if await queries.insert(connection, actor.world_id, recording_id, new, now):
+                recording = await read_in(connection, Reach(actor.world_id, recording_id), actor.project_id)
+                await events.publish(connection, self._kit.ids, now, actor.world_id, "created", recording)
+                return recording, True
+            if device_id is None or recording_uuid is None:
+                continue
+            row = await queries.find_by_uuid(
+                connection, actor.world_id, device_id, recording_uuid, body.recording_generation
+            )
+            if row is not None:
+                _check_agreement(row, end_user_id, body)
+                if generation is not None:
+                    await queries.adopt(connection, actor.world_id, row["id"], generation)
+                return recording_of(row, actor.project_id), False
+        raise Conflict("This recording is being changed by another request. Repeat the request.")
+
+    async def replayed(self, actor: Actor, stored: Recording) -> Recording:
+        """The stored answer of `create`, for a repeat. Raises NotFound when the recording is deleted."""
+        async with self._kit.database.acquire() as connection:
+            if await queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
+                raise unknown()
+        return stored
+
+    async def read(self, actor: Actor, at: Reach) -> Recording:
+        """One recording with its media. Raises NotFound when `at` reaches no recording."""
+        async with self._kit.database.acquire() as connection:
+            return await read_in(connection, at, actor.project_id)
+
+    async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
+        """One page with media, newest first, in one statement. Raises InvalidRequest for a bad cursor."""
+        asked = window(query, "recordings")
+        own = actor.end_user_id if actor.kind in ("key", "end_user") else None
+        if own is not None and query.end_user_id not in (None, own):
+            return RecordingPage(data=[], has_more=False, next_cursor=None)
+        filters = {
+            "end_user_id": own or query.end_user_id,
+            "device_id": query.device_id,
+            "status": query.status,
+            "recorded_after": query.recorded_after,
+            "recorded_before": query.recorded_before,
+        }
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(connection, actor.world_id, asked, filters)
+        data, has_more, next_cursor = page(rows, asked, lambda row: recording_of(row, actor.project_id))
+        return RecordingPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def update(self, actor: Actor, at: Reach, body: UpdateRecording) -> Recording:
+        """Change the given fields.
+
+        Raises NotFound when `at` reaches no recording, InvalidRequest when `ended_at` would be before
+        `started_at` or `metadata` is too large.
+        """
+        metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
+        async with self._kit.database.transaction() as connection:
+            row = await queries.lock(connection, at)
+            if row is None:
+                raise unknown()
+            started_at, ended_at = given(body.started_at), given(body.ended_at)
+            _check_times(
+                started_at[1] if started_at[0] else row["started_at"],
+                ended_at[1] if ended_at[0] else row["ended_at"],
+            )
+            if any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
+                await queries.update(
+                    connection,
+                    at,
+                    self._kit.clock.now(),
+                    name=given(body.name),
+                    metadata=metadata,
+                    started_at=started_at,
+                    ended_at=ended_at,
+                )
+            return await read_in(connection, at, actor.project_id)
+
+    async def _owner(
+        self, connection: Connection, actor: Actor, body: CreateRecording
+    ) -> tuple[str, str | None, int | None]:
+        """End user, device and binding generation of a new recording.
+
+        The generation is None unless the device is bound to that end user. Raises InvalidRequest when no end
+        user is given or implied, NotFound when the end user or the device is out of reach, Conflict when the
+        calling device is not bound.
+        """
+        if actor.kind == "device":
+            if actor.end_user_id is None:
+                raise Conflict("This device is not bound to an end user.")
+            return actor.end_user_id, actor.id, actor.binding_generation
+        own = actor.end_user_id
+        asked = body.end_user_id or own
+        if own is not None and asked != own:
+            raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
+        if body.device_id is None:
+            if asked is None:
+                raise InvalidRequest(
+                    "`end_user_id` is required, unless `device_id` names a bound device.",
+                    param="end_user_id",
+                    reason="required",
+                )
+            return asked, None, None
+        device = await queries.device_owner(connection, actor.world_id, body.device_id)
+        if device is None or (own is not None and device["end_user_id"] != own):
+            raise NotFound("There is no device with this `device_id`.", param="device_id")
+        bound_to: str | None = device["end_user_id"]
+        end_user_id = asked or bound_to
+        if end_user_id is None:
+            raise InvalidRequest(
+                "This device is not bound: `end_user_id` is required.",
+                param="end_user_id",
+                reason="required",
+            )
+        return end_user_id, body.device_id, device["binding_generation"] if end_user_id == bound_to else None
+
+
+async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
+    """The recording as this transaction sees it. Raises NotFound when `at` reaches no recording."""
+    row = await queries.read(connection, at)
+    if row is None:
+        raise unknown()
+    return recording_of(row, project_id)
+
+
+def _checked_uuid(body: CreateRecording) -> str | None:
+    """The `recording_uuid` in lower case. Raises InvalidRequest when it or its generation comes alone."""
+    missing = {
+        "recording_uuid": body.recording_uuid is None,
+        "recording_generation": body.recording_generation is None,
+    }
+    if len(set(missing.values())) > 1:
+        alone = next(name for name, without in missing.items() if without)
+        raise InvalidRequest(
+            "`recording_uuid` and `recording_generation` come together, or not at all.",
+            param=alone,
+            reason="required",
+        )
+    return None if body.recording_uuid is None else body.recording_uuid.lower()
+
+
+def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None:
+    if started_at is not None and ended_at is not None and ended_at < started_at:
+        raise InvalidRequest("`ended_at` is before `started_at`.", param="ended_at")
+
+
+def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecording) -> None:
+    """Raises Conflict when a device's repeat differs from the recording that it announced before.
+
+    The message names the differing fields. If the recording belongs to another end user, it tells nothing.
+    """
+    if row["end_user_id"] != end_user_id:
+        raise Conflict(
+            "This `recording_uuid` and generation cannot be used with this device: "
+            "give the recording a new UUID."
+        )
+    given = {
+        "name": body.name,
+        "source": body.source,
+        "upload_method": body.upload_method,
+        "started_at": body.started_at,
+        "ended_at": body.ended_at,
+        "recorded_at": body.recorded_at,
+        "consent_obtained": body.consent_obtained,
+        "encryption_version": body.encryption_version,
+    }
+    differing = [name for name, value in given.items() if value is not None and row[name] != value]
+    if body.metadata is not None and msgspec.json.decode(row["metadata"]) != body.metadata:
+        differing.append("metadata")
+    if differing:
+        raise Conflict(
+            "This device announced a recording of this `recording_uuid` and generation before, with "
+            f"other facts: {', '.join(differing)}.",
+            resource_id=row["id"],
+        )

@@ -1,0 +1,47 @@
+"""The parts of the recordings slice, put together for routes, jobs and other slices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.erasure.service import Erasures
+from lapel.slices.recordings.audio.audio_queries import set_duration, set_transcription
+from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
+from lapel.slices.recordings.deletion.service import Deletion
+from lapel.slices.recordings.downloads.service import Downloads
+from lapel.slices.recordings.reconcile.reconciler import Reconciler
+from lapel.slices.recordings.records.service import Records
+from lapel.slices.recordings.uploads.completion import Completion
+from lapel.slices.recordings.uploads.start import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.ports import Kit
+    from lapel.slices.recordings.deletion.service import EraseSome, OnDelete
+    from lapel.slices.recordings.uploads.commit import OnAudio
+
+__all__ = ["Audio", "Recordings", "audio_of", "find_audio", "set_duration", "set_transcription"]
+
+
+class Recordings:
+    """The parts of the slice: `records`, `uploads`, `completion`, `downloads`, `deletion`, `reconciler`."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        on_audio: Sequence[OnAudio] = (),
+        on_delete: Sequence[OnDelete] = (),
+        of_end_user: Sequence[EraseSome] = (),
+    ) -> None:
+        """`on_audio`: called in the transaction that makes an audio readable; `on_delete`: in the one that
+        deletes recordings, before their rows go; `of_end_user`: what else the job removes of a deleted end
+        user."""
+        erasures = Erasures(kit)
+        self.records = Records(kit)
+        self.uploads = Uploads(kit)
+        self.completion = Completion(kit, on_audio)
+        self.downloads = Downloads(kit)
+        self.deletion = Deletion(kit, erasures, on_delete, of_end_user)
+        self.reconciler = Reconciler(kit, self.completion, erasures)

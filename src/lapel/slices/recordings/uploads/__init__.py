@@ -1,0 +1,1 @@
+"""An upload from its link to its completion."""

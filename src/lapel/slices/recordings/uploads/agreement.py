@@ -1,0 +1,118 @@
+"""Which media a completion's facts describe, and whether they agree with the facts that are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import Conflict, IntegrityFailure, InvalidRequest, MediaNotUploaded
+from lapel.slices.recordings.uploads.snapshot import Facts
+from lapel.slices.recordings.views import whole_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lapel.slices.recordings.uploads.snapshot import MediaState, Refusal, Snapshot
+    from lapel.slices.recordings.wire import CompleteUpload
+
+
+def facts_of(body: CompleteUpload) -> Facts:
+    """The body's facts: size in bytes, duration in milliseconds."""
+    return Facts(sha256=body.content_sha256, size=body.file_size_bytes, duration_ms=body.duration_ms)
+
+
+def agree(given: Facts, known: Facts) -> bool:
+    """Whether all facts that both have are equal. Durations are compared in whole seconds, as shown."""
+    if given.sha256 is not None and known.sha256 is not None and given.sha256 != known.sha256:
+        return False
+    if given.size is not None and known.size is not None and given.size != known.size:
+        return False
+    return (
+        given.duration_ms is None
+        or known.duration_ms is None
+        or whole_seconds(given.duration_ms) == whole_seconds(known.duration_ms)
+    )
+
+
+def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Refusal]) -> None:
+    """Pass when a call repeats a finished one with the same facts.
+
+    Raises IntegrityFailure when the upload that the facts describe was refused, MediaNotUploaded when the
+    audio has no object, Conflict when the finished upload had other facts.
+    """
+    if not facts.any:
+        return
+    audio = snapshot.audio
+    if audio is not None and audio.status != "uploaded":
+        # The facts describe an audio that is not here. After a 200 the client would delete its own copy.
+        raise refused() if audio.status == "failed" else nothing_uploaded()
+    known = (audio,) if audio is not None else snapshot.having("uploaded")
+    kept = [each.uploaded_at for each in known if each.uploaded_at and agree(facts, each.known)]
+    lost = [] if audio is not None else [each.at for each in refusals if agree(facts, each.facts)]
+    if lost and (not kept or max(lost) > max(kept)):
+        raise refused()  # the last upload with these facts was refused, though they fit another media
+    if not kept:
+        raise differing()
+
+
+def check_pending(snapshot: Snapshot, facts: Facts) -> None:
+    """While bytes are verified: pass for a repeat with the same facts. Raises Conflict for other facts."""
+    if not facts.any:
+        return
+    audio = snapshot.audio
+    verifying = snapshot.having("verifying")
+    subjects = verifying if audio is None else (audio,)
+    known = [
+        attempt.expected for media in subjects for attempt in media.attempts if attempt.state == "verifying"
+    ] + [media.known for media in subjects if media.status == "uploaded"]
+    if known and not any(agree(facts, each) for each in known):
+        raise differing()
+
+
+def subject_of(
+    snapshot: Snapshot, pending: tuple[MediaState, ...], taken: set[str], body: CompleteUpload
+) -> str | None:
+    """The id of the pending media that the facts describe: the audio, else the only pending media.
+
+    None when they describe none of them. Raises InvalidRequest when it is not clear which one they
+    describe, Conflict when the audio is uploaded with other facts, and IntegrityFailure (refused before)
+    or MediaNotUploaded when the audio has no object.
+    """
+    facts = facts_of(body)
+    if not facts.any:
+        return None
+    audio = snapshot.audio
+    if audio is None:
+        if len(pending) != 1:
+            name = body.first_given
+            raise InvalidRequest(
+                f"`{name}` describes the audio, or the only pending media; this recording has no audio and "
+                f"{len(pending)} pending media. Leave it out.",
+                param=name,
+            )
+        return pending[0].id
+    if audio.status == "uploaded":
+        if not agree(facts, audio.known):
+            raise differing()
+        return None
+    if audio.id not in taken:
+        raise refused() if audio.status == "failed" else nothing_uploaded()
+    return audio.id
+
+
+def nothing_uploaded() -> MediaNotUploaded:
+    """The error for a completion without an object."""
+    return MediaNotUploaded(
+        "Nothing has been uploaded yet: PUT the bytes to the upload URL, then complete the upload."
+    )
+
+
+def refused() -> IntegrityFailure:
+    """The error for a repeat after a refusal."""
+    return IntegrityFailure(
+        "The uploaded bytes are not those that were announced. Ask for a fresh upload URL and upload again."
+    )
+
+
+def differing() -> Conflict:
+    """The error for facts that differ from those of the upload."""
+    return Conflict("This upload was completed with another hash, size or duration.")

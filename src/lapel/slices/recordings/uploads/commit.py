@@ -1,0 +1,323 @@
+"""The transactions of a completion: claim media, refuse media, hand verification to a job.
+
+Each change names the state that it expects. A completion that finds another state has lost a
+race: it changes nothing, deletes its own copies and reads the state again. This is optimistic
+concurrency control (Kung and Robinson, ACM TODS 6(2), 1981).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.queue import jobs
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.slices.devices.service import mark_synced
+from lapel.slices.recordings import events
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.payloads import VERIFY, VerifyUpload
+from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.records.service import read_in
+from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.uploads.snapshot import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.recordings.uploads.integrity import Stage, Take, Trial, Verdict
+    from lapel.slices.recordings.uploads.snapshot import Snapshot
+
+# A copy without a row is swept when it is a day old. A completion that slept longer than this
+# (a laptop was closed) may find its copy swept, so it does not claim: it starts over.
+MAX_TRIAL_AGE = timedelta(hours=6)
+# After this time the reconciler checks whether a verification is still under way.
+VERIFICATION_PATIENCE = timedelta(minutes=15)
+
+# Upload method to kind of connection; for any other method it is unknown.
+_CONNECTIONS = {
+    "ble": "ble",
+    "wifi": "wifi",
+    "wifi_direct": "wifi",
+    "4g": "cellular",
+    "4g_direct": "cellular",
+    "cellular": "cellular",
+}
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class OnAudio(Protocol):
+    """A hook of another slice, called in the transaction that makes an audio readable."""
+
+    async def __call__(
+        self, connection: Connection, world_id: int, recording_id: str, media_id: str
+    ) -> None: ...
+
+
+class _Lost(Exception):
+    """Another request changed a row that this completion relies on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a trial ended: the verdicts claimed and the verdicts refused; neither after a lost race."""
+
+    claimed: tuple[Verdict, ...] = ()
+    refused: tuple[Verdict, ...] = ()
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing was changed."""
+        return not self.claimed and not self.refused
+
+
+class Settling:
+    """Claims, refusals and hand-overs, each in one transaction."""
+
+    def __init__(self, kit: Kit, on_audio: Sequence[OnAudio] = ()) -> None:
+        self._kit = kit
+        self._on_audio = on_audio
+
+    async def settle(self, snapshot: Snapshot, trial: Trial, stage: Stage) -> Settled:
+        """Claim what is good, refuse what is not, then delete the objects that are no longer needed.
+
+        Until a recording is uploaded, one bad media refuses the completion as a whole; afterwards
+        a bad one fails alone.
+
+        Raises Unavailable when the database goes away. If that happens during the commit, it is
+        unknown whether the rows serve the copies: the copies stay, and the reconciler's sweep decides.
+        """
+        crash_point(f"{stage}:before-refusal" if trial.bad else f"{stage}:before-claim")
+        try:
+            async with self._kit.database.transaction() as connection:
+                settled = await self._settle_in(connection, snapshot, trial, stage)
+        except _Lost:
+            settled = Settled()
+        else:
+            crash_point(f"{stage}:refused" if settled.refused else f"{stage}:committed")
+        await self._clean(trial, settled, stage)
+        return settled
+
+    async def _settle_in(
+        self, connection: Connection, snapshot: Snapshot, trial: Trial, stage: Stage
+    ) -> Settled:
+        now, world_id, recording_id = self._kit.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
+        if snapshot.device_id is not None and snapshot.status != "uploaded" and not trial.bad:
+            # Before the recording is locked, because deleting an end user locks the devices first, too.
+            by = _CONNECTIONS.get(snapshot.upload_method or "")
+            await mark_synced(connection, world_id, snapshot.device_id, by, now)
+        locked = await queries.lock(connection, Reach(world_id, recording_id))
+        if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
+            raise _Lost
+        uploaded_before = locked["status"] == "uploaded"
+        claims = trial.good if uploaded_before or not trial.bad else ()
+        for verdict in trial.bad:
+            await self._refuse(connection, snapshot, verdict, now)
+        for verdict in claims:
+            await self._claim(connection, snapshot, verdict, now)
+        if not claims and stage == "hash":
+            for verdict in trial.good:
+                await self._hand_back(connection, snapshot, verdict.take, "issued", now)
+        if claims:
+            await self._set_uploaded(connection, snapshot, claims, now)
+            if not uploaded_before:
+                recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
+                await events.publish(connection, self._kit.ids, now, world_id, "uploaded", recording)
+            crash_point(f"{stage}:claimed")
+        elif await queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
+            recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
+            occasion = trial.bad[0].take.attempt.id
+            await events.publish(
+                connection, self._kit.ids, now, world_id, "failed", recording, occasion=occasion
+            )
+        return Settled(claims, trial.bad)
+
+    async def _claim(
+        self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
+    ) -> None:
+        world_id, take = snapshot.at.world_id, verdict.take
+        if verdict.key is None:
+            raise _Lost
+        await self._move_attempt(connection, world_id, take, "accepted")
+        verified = media_queries.Verified(
+            object_key=verdict.key,
+            content_type=take.attempt.content_type,
+            size=verdict.size,
+            sha256=verdict.sha256,
+            duration_ms=verdict.duration_ms,
+        )
+        recording_id, before = snapshot.at.recording_id, take.media.status
+        if not await media_queries.claim_media(
+            connection, world_id, recording_id, take.media.id, before, verified, now
+        ):
+            raise _Lost
+
+    async def _refuse(
+        self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
+    ) -> None:
+        take, expected = verdict.take, _merged(verdict.take.expected)
+        if not await media_queries.refuse_attempt(
+            connection,
+            snapshot.at.world_id,
+            take.media.id,
+            take.attempt.id,
+            before=take.attempt.state,
+            facts=(expected.sha256, expected.size, expected.duration_ms),
+            now=now,
+        ):
+            raise _Lost
+        await self._move_media(connection, snapshot, take, "failed", failure=verdict.failure)
+
+    async def _hand_back(
+        self, connection: Connection, snapshot: Snapshot, take: Take, attempt_state: str, now: datetime
+    ) -> None:
+        """Return a media from verification to pending, undecided."""
+        await self._move_attempt(connection, snapshot.at.world_id, take, attempt_state)
+        again = max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)
+        await self._move_media(connection, snapshot, take, "pending", reconcile_at=again)
+
+    async def abandon(self, snapshot: Snapshot, take: Take) -> None:
+        """End a verification whose staged object is gone: the media is pending again, the attempt refused."""
+        try:
+            async with self._kit.database.transaction() as connection:
+                await queries.lock(connection, snapshot.at)
+                await self._hand_back(connection, snapshot, take, "refused", self._kit.clock.now())
+        except _Lost:
+            return
+
+    async def _set_uploaded(
+        self, connection: Connection, snapshot: Snapshot, claims: Iterable[Verdict], now: datetime
+    ) -> None:
+        audio = next((each for each in claims if each.take.media.type == "audio"), None)
+        await queries.set_uploaded(
+            connection,
+            snapshot.at.world_id,
+            snapshot.at.recording_id,
+            now,
+            audio_sha256=None if audio is None else audio.sha256,
+            audio_size=None if audio is None else audio.size,
+            audio_type=None if audio is None else audio.take.attempt.content_type,
+            audio_duration_ms=None if audio is None else audio.duration_ms,
+        )
+        if audio is not None:
+            for tell in self._on_audio:
+                await tell(connection, snapshot.at.world_id, snapshot.at.recording_id, audio.take.media.id)
+
+    async def begin(self, snapshot: Snapshot, takes: tuple[Take, ...], *, ask_for_worker: bool) -> bool:
+        """Hand large objects to a job; False when the race was lost.
+
+        Raises Unavailable, with nothing changed, when `ask_for_worker` and no worker is running.
+        """
+        now = self._kit.clock.now()
+        crash_point("verify:before-begin")
+        try:
+            async with self._kit.database.transaction() as connection:
+                if ask_for_worker and not await jobs.count_workers(connection):
+                    raise Unavailable(
+                        "No worker is running to verify this upload. Repeat the request later.",
+                        retry_after=10,
+                    )
+                await self._begin_in(connection, snapshot, takes, now)
+                crash_point("verify:begun")
+        except _Lost:
+            return False
+        crash_point("verify:committed")
+        return True
+
+    async def _begin_in(
+        self, connection: Connection, snapshot: Snapshot, takes: tuple[Take, ...], now: datetime
+    ) -> None:
+        at = Reach(snapshot.at.world_id, snapshot.at.recording_id)
+        if await queries.lock(connection, at) is None:
+            raise _Lost
+        for take in takes:
+            await self._begin_one(connection, snapshot, take, now)
+        await queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
+        payload = VerifyUpload(at.world_id, at.recording_id)
+        # The reconciler uses the same name, so a job that is still in the queue is not doubled.
+        newest = max(take.attempt.id for take in takes)
+        await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
+
+    async def _begin_one(self, connection: Connection, snapshot: Snapshot, take: Take, now: datetime) -> None:
+        expected = _merged(take.expected)
+        if not await media_queries.begin_attempt(
+            connection,
+            snapshot.at.world_id,
+            take.media.id,
+            take.attempt.id,
+            sha256=expected.sha256,
+            size=expected.size,
+            duration_ms=expected.duration_ms,
+        ):
+            raise _Lost
+        await self._move_media(
+            connection, snapshot, take, "verifying", reconcile_at=now + VERIFICATION_PATIENCE
+        )
+
+    async def _move_media(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        take: Take,
+        after: str,
+        *,
+        failure: str | None = None,
+        reconcile_at: datetime | None = None,
+    ) -> None:
+        if not await media_queries.move_media(
+            connection,
+            snapshot.at.world_id,
+            snapshot.at.recording_id,
+            take.media.id,
+            before=take.media.status,
+            after=after,
+            failure=failure,
+            reconcile_at=reconcile_at,
+        ):
+            raise _Lost
+
+    async def _move_attempt(self, connection: Connection, world_id: int, take: Take, after: str) -> None:
+        if not await media_queries.move_attempt(
+            connection, world_id, take.media.id, take.attempt.id, before=take.attempt.state, after=after
+        ):
+            raise _Lost
+
+    async def discard(self, verdicts: Iterable[Verdict]) -> None:
+        """Delete the copies of an unfinished trial; while the store is away they stay for the sweep."""
+        try:
+            await self._kit.store.delete_many([each.key for each in verdicts if each.key is not None])
+        except StoreUnavailable as error:
+            _log.warning("completion.left_for_sweep", error=str(error))
+
+    async def _clean(self, trial: Trial, settled: Settled, stage: Stage) -> None:
+        """Delete our copies that no row serves, and staged objects that were claimed or refused.
+
+        The reconciler sweeps what stays because the store is away or the process is killed.
+        """
+        served = {each.key for each in settled.claimed}
+        copies = [each.key for each in trial.verdicts if each.key is not None and each.key not in served]
+        staged = [each.take.attempt.staging_key for each in (*settled.claimed, *settled.refused)]
+        try:
+            await self._kit.store.delete_many(copies)
+            crash_point(f"{stage}:copies-deleted")
+            await self._kit.store.delete_many(staged)
+            crash_point(f"{stage}:staging-deleted")
+        except StoreUnavailable as error:
+            _log.warning("completion.left_for_sweep", objects=len(copies) + len(staged), error=str(error))
+
+
+def _merged(expected: tuple[Facts, ...]) -> Facts:
+    """One set of facts out of several: the earlier (the caller's) stand before the later (the URL's)."""
+    return Facts(
+        sha256=next((each.sha256 for each in expected if each.sha256 is not None), None),
+        size=next((each.size for each in expected if each.size is not None), None),
+        duration_ms=next((each.duration_ms for each in expected if each.duration_ms is not None), None),
+    )

@@ -1,0 +1,151 @@
+"""The state that a completion reads: a recording's media and the attempts that may still be taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lapel.slices.recordings.access import unknown
+from lapel.slices.recordings.uploads import media_queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.slices.recordings.access import Reach
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is stated of an object: SHA-256 (hexadecimal), size in bytes, duration in milliseconds."""
+
+    sha256: str | None = None
+    size: int | None = None
+    duration_ms: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether at least one fact is stated."""
+        return self != NO_FACTS
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One upload URL: where its bytes would be, what was declared, and what a verification expects."""
+
+    id: str
+    media_id: str
+    staging_key: str
+    content_type: str
+    state: Literal["issued", "verifying"]
+    declared: Facts
+    expected: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class MediaState:
+    """One media, and its attempts that may still be taken, newest first."""
+
+    id: str
+    type: Literal["audio", "image", "video"]
+    status: Literal["pending", "verifying", "uploaded", "failed"]
+    known: Facts
+    uploaded_at: datetime | None
+    last_url_expires_at: datetime
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The facts that a refused upload was checked against, and when it was refused."""
+
+    facts: Facts
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a recording at one moment."""
+
+    at: Reach
+    project_id: str
+    device_id: str | None
+    upload_method: str | None
+    status: Literal["pending", "uploaded", "failed", "integrity_failure"]
+    media: tuple[MediaState, ...]
+
+    @property
+    def audio(self) -> MediaState | None:
+        """The one audio, if there is one."""
+        return next((each for each in self.media if each.type == "audio"), None)
+
+    def having(self, status: str) -> tuple[MediaState, ...]:
+        """The media of one status."""
+        return tuple(each for each in self.media if each.status == status)
+
+
+async def look(connection: Connection, at: Reach) -> Snapshot:
+    """Read a recording's state, outside of any transaction. Raises NotFound when `at` reaches none.
+
+    All statements see the same moment. Otherwise a completion that commits between two of them would
+    show a recording that is pending and has no pending media.
+    """
+    attempts: dict[str, list[Attempt]] = {}
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        recording = await media_queries.read_recording_state(connection, at)
+        if recording is None:
+            raise unknown()
+        media = await media_queries.read_media_states(connection, at)
+        if any(row["status"] in ("pending", "verifying") for row in media):
+            for row in await media_queries.read_open_attempts(connection, at):
+                attempts.setdefault(row["media_id"], []).append(_attempt(row))
+    return Snapshot(
+        at,
+        recording["project_id"],
+        recording["device_id"],
+        recording["upload_method"],
+        recording["status"],
+        tuple(_media(row, tuple(attempts.get(row["id"], ()))) for row in media),
+    )
+
+
+async def refusals(connection: Connection, at: Reach) -> tuple[Refusal, ...]:
+    """The facts that refused uploads of this recording were checked against, newest first."""
+    rows = await media_queries.read_refusals(connection, at)
+    return tuple(Refusal(_expected(row), row["refused_at"]) for row in rows)
+
+
+def _media(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> MediaState:
+    known = Facts(sha256=row["sha256"], size=row["file_size_bytes"], duration_ms=row["duration_ms"])
+    return MediaState(
+        row["id"],
+        row["type"],
+        row["status"],
+        known,
+        row["uploaded_at"],
+        row["last_url_expires_at"],
+        attempts,
+    )
+
+
+def _attempt(row: asyncpg.Record) -> Attempt:
+    return Attempt(
+        row["id"],
+        row["media_id"],
+        row["staging_key"],
+        row["content_type"],
+        row["state"],
+        Facts(sha256=row["sha256"], size=row["file_size_bytes"]),
+        _expected(row),
+    )
+
+
+def _expected(row: asyncpg.Record) -> Facts:
+    return Facts(
+        sha256=row["expected_sha256"], size=row["expected_size"], duration_ms=row["expected_duration_ms"]
+    )

@@ -1,0 +1,209 @@
+"""upload-url: one attempt, one staging key, one signed link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.clock import timestamp
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Conflict, InvalidRequest, UploadVerificationPending
+from lapel.foundation.identity.tokens import new_token
+from lapel.foundation.storage import object_names
+from lapel.slices.recordings.access import unknown
+from lapel.slices.recordings.content_types import content_type_for, largest
+from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.wire import Upload
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.recordings.access import Reach
+    from lapel.slices.recordings.wire import StartUpload
+
+URL_SECONDS = 3600
+# Life of an upload token; one that is asked for with an upload token ends when that one does.
+TOKEN_LIFE = timedelta(hours=24)
+# Keeps the answer of one recording, and the work of one completion, within bounds.
+MAX_MEDIA = 500
+# Upload URLs of one media that may still be used: far more than lost answers explain.
+MAX_ATTEMPTS = 100
+# Only URLs that ended longer ago are forgotten, and never the newest MAX_ATTEMPTS, because a completion takes
+# the newest URL that was used.
+_FORGET_AFTER = timedelta(hours=25)
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What one URL is signed for: content type, size in bytes, SHA-256 in hexadecimal."""
+
+    content_type: str
+    size: int | None
+    sha256: str | None
+
+
+class Uploads:
+    """Issues upload URLs and upload tokens."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
+        """A fresh URL: for the one audio always the same media, for images and videos a new one.
+
+        Raises NotFound when `at` reaches no recording; InvalidRequest when the content type does not fit
+        the media's type or the size is over its limit; Conflict when the audio is uploaded, or there are too
+        many media or valid URLs; UploadVerificationPending while the audio is being verified;
+        StoreUnavailable without credentials to sign with.
+        """
+        declared = self._check(body)
+        now = self._kit.clock.now()
+        if await queries.lock(connection, at) is None:
+            raise unknown()
+        crash_point("upload-url:begin")
+        media_id: str | None = None
+        if body.type == "audio":
+            audio = await media_queries.find_audio(connection, at)
+            if audio is not None:
+                media_id = audio["id"]
+                _check_open(audio["status"])
+        if media_id is not None:
+            await _renew(connection, at, media_id, declared, body.captured_at, now)
+        else:
+            if await media_queries.count_media(connection, at) >= MAX_MEDIA:
+                raise Conflict(f"A recording has {MAX_MEDIA} media at most.")
+            media_id = self._kit.ids.new("med")
+            await media_queries.insert_media(
+                connection,
+                at,
+                media_id,
+                body.type,
+                declared.content_type,
+                body.captured_at,
+                now,
+                now + timedelta(seconds=URL_SECONDS),
+            )
+        crash_point("upload-url:media-written")
+        return await self._issue(connection, actor, at, media_id, declared, now)
+
+    async def replay(self, actor: Actor, at: Reach, stored: Upload) -> Upload:
+        """A repeat of `start` by its Idempotency-Key: the same media, a fresh URL and token.
+
+        Raises what `start` raises; Conflict also when the media or the first attempt is gone.
+        """
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            if await queries.lock(connection, at) is None:
+                raise unknown()
+            media = await media_queries.find_media(connection, at, stored.media_id)
+            attempt = await media_queries.read_attempt(
+                connection, at.world_id, stored.media_id, _attempt_id(stored.upload_url)
+            )
+            if media is None or attempt is None:
+                raise Conflict("What this key began is finished. Use a new Idempotency-Key.")
+            _check_open(media["status"])
+            declared = _Declared(attempt["content_type"], attempt["file_size_bytes"], attempt["sha256"])
+            await _renew(connection, at, stored.media_id, declared, None, now)
+            return await self._issue(connection, actor, at, stored.media_id, declared, now)
+
+    def _check(self, body: StartUpload) -> _Declared:
+        content_type = content_type_for(body.type, body.content_type)
+        limit = largest(self._kit.settings, body.type)
+        if body.file_size_bytes is not None and body.file_size_bytes > limit:
+            raise InvalidRequest(f"{body.type} may have {limit} bytes at most.", param="file_size_bytes")
+        return _Declared(content_type, body.file_size_bytes, body.sha256)
+
+    async def _issue(
+        self,
+        connection: Connection,
+        actor: Actor,
+        at: Reach,
+        media_id: str,
+        declared: _Declared,
+        now: datetime,
+    ) -> Upload:
+        attempt_id = self._kit.ids.new("att")
+        staging_key = object_names.Attempt(
+            actor.project_id, at.recording_id, media_id, attempt_id
+        ).staging_key()
+        link = self._kit.links.put(
+            staging_key,
+            now=now,
+            expires_in=URL_SECONDS,
+            content_type=declared.content_type,
+            content_length=declared.size,
+            sha256=declared.sha256,
+        )
+        await media_queries.insert_attempt(
+            connection,
+            at.world_id,
+            media_id,
+            attempt_id,
+            staging_key,
+            declared.content_type,
+            declared.size,
+            declared.sha256,
+            now + timedelta(seconds=URL_SECONDS),
+            now,
+        )
+        crash_point("upload-url:attempt-written")
+        token = new_token("up")
+        await media_queries.keep_upload_access(
+            connection,
+            self._kit.hasher.hash(token),
+            at,
+            expires_at=now + TOKEN_LIFE if actor.expires_at is None else actor.expires_at,
+            issued_by=actor.id if actor.kind == "key" else actor.issued_by,
+        )
+        crash_point("upload-url:before-commit")
+        return Upload(
+            media_id=media_id,
+            upload_url=link.url,
+            headers=link.headers,
+            content_type=declared.content_type,
+            expires_at=timestamp(link.expires_at),
+            expires_in=link.expires_in,
+            upload_token=token,
+            complete_url=f"{self._kit.settings.base_url}/v1/recordings/{at.recording_id}/upload-complete",
+        )
+
+
+async def _renew(
+    connection: Connection,
+    at: Reach,
+    media_id: str,
+    declared: _Declared,
+    captured_at: datetime | None,
+    now: datetime,
+) -> None:
+    """One more URL for a media of a locked recording. Raises Conflict when too many may still be used."""
+    kept, valid = await media_queries.count_attempts(connection, at.world_id, media_id, now)
+    if valid >= MAX_ATTEMPTS:
+        raise Conflict(
+            f"This media has {MAX_ATTEMPTS} upload URLs that can still be used. Use one of them, or ask "
+            "again when the oldest has expired."
+        )
+    if kept >= MAX_ATTEMPTS:
+        await media_queries.forget_attempts(
+            connection, at.world_id, media_id, now - _FORGET_AFTER, MAX_ATTEMPTS
+        )
+    ends = now + timedelta(seconds=URL_SECONDS)
+    await media_queries.renew_media(connection, at, media_id, declared.content_type, captured_at, ends)
+
+
+def _check_open(status: str) -> None:
+    """Raises UploadVerificationPending or Conflict for a media that takes no more uploads."""
+    if status == "verifying":
+        raise UploadVerificationPending("This upload is being verified. Ask again when it is.")
+    if status == "uploaded":
+        raise Conflict("This media is uploaded and cannot change.")
+
+
+def _attempt_id(upload_url: str) -> str:
+    """The last segment of the staging key, which is the URL's path."""
+    return upload_url.partition("?")[0].rpartition("/")[2]

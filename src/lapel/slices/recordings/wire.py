@@ -1,0 +1,219 @@
+"""The contract's structs of recordings and media."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.core.file_names import Disposition
+from lapel.foundation.http.input.fields import Count, JsonObject, Moment, Sha256, Timestamp
+from lapel.foundation.http.input.pagination import PageQuery
+from lapel.slices.recordings.content_types import CONTENT_TYPES, MediaType
+
+Source = Literal["device", "app_import", "api_upload"]
+RecordingStatus = Literal["pending", "uploaded", "failed", "integrity_failure"]
+MediaStatus = Literal["pending", "uploaded", "failed"]
+# `streaming`, `processing` and `completed` are asked for by older clients; no recording has them.
+StatusFilter = Literal[
+    "pending", "uploaded", "failed", "integrity_failure", "streaming", "processing", "completed"
+]
+
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Weekly planning"])]
+Metadata: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=31_536_000, examples=[25.4])]
+UploadMethod: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,64}\Z", examples=["ble"])]
+Uuid: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z",
+        examples=["2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11"],
+        description="Answered in lower case. It comes with `recording_generation`, or not at all.",
+    ),
+]
+Generation: TypeAlias = Annotated[
+    int,
+    msgspec.Meta(
+        ge=1, le=2**32 - 1, examples=[1], description="It comes with `recording_uuid`, or not at all."
+    ),
+]
+# Fits a PostgreSQL integer.
+SmallCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
+class Media(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of a recording. Size and SHA-256 are those read back from the store."""
+
+    id: str
+    type: MediaType
+    mime_type: str
+    file_size_bytes: int | None
+    status: MediaStatus
+    captured_at: Timestamp | None
+    duration_ms: int | None
+    sha256: str | None
+    created_at: Timestamp
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """One recording; `content_sha256`, size and `mime_type` are those of its audio."""
+
+    id: str
+    project_id: str
+    device_id: str | None
+    end_user_id: str
+    name: str | None
+    status: RecordingStatus
+    source: Source
+    upload_method: str | None
+    duration_ms: int | None
+    duration_seconds: int | None
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+    recorded_at: Timestamp | None
+    transcription_id: str | None
+    media: list[Media]
+    metadata: Metadata
+    content_sha256: str | None
+    content_sha256_verified_at: Timestamp | None
+    file_size_bytes: int | None
+    mime_type: str | None
+    recording_uuid: str | None
+    recording_generation: int | None
+    encryption_version: int | None
+    consent_obtained: bool
+    created_at: Timestamp
+    updated_at: Timestamp
+    uploaded_at: Timestamp | None
+    deleted_at: Timestamp | None = None
+
+
+class RecordingPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of recordings, newest first."""
+
+    data: list[Recording]
+    has_more: bool
+    next_cursor: str | None
+
+
+class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording to be. With a device's token, device and end user come from the token."""
+
+    end_user_id: Id | None = None
+    device_id: Id | None = None
+    name: Name | None = None
+    source: Source | None = None
+    upload_method: UploadMethod | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
+    recorded_at: Moment | None = None
+    metadata: JsonObject | None = None
+    consent_obtained: bool | None = None
+    recording_uuid: Uuid | None = None
+    recording_generation: Generation | None = None
+    encryption_version: SmallCount | None = None
+
+
+class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
+    """What is absent stays, null clears, `metadata` is replaced as a whole."""
+
+    name: Name | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
+    started_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
+    ended_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class RecordingQuery(PageQuery, frozen=True, kw_only=True):
+    """How to list recordings."""
+
+    device_id: str | None = None
+    end_user_id: str | None = None
+    status: StatusFilter | None = None
+    recorded_after: Annotated[Moment, msgspec.Meta(description="Inclusive.")] | None = None
+    recorded_before: Annotated[Moment, msgspec.Meta(description="Exclusive.")] | None = None
+
+
+class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """What is going to be uploaded. Size and SHA-256, when given, are signed into the URL."""
+
+    json_rules: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {
+                "properties": {"type": {"const": kind}, "content_type": {"enum": [*known, None]}},
+                **({} if kind == "audio" else {"required": ["type"]}),
+            }
+            for kind, known in CONTENT_TYPES.items()
+        ]
+    }
+
+    type: MediaType = "audio"
+    content_type: Annotated[str, msgspec.Meta(max_length=127, examples=["audio/opus"])] | None = None
+    file_size_bytes: Count | None = None
+    captured_at: Moment | None = None
+    sha256: Sha256 | None = None
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to PUT the bytes, and the headers that must be sent with them, exactly as given."""
+
+    media_id: str
+    upload_url: str
+    method: Literal["PUT"] = "PUT"
+    headers: dict[str, str]
+    content_type: str
+    expires_at: Timestamp
+    expires_in: int
+    upload_token: str
+    complete_url: str
+
+
+class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the audio (else of the only pending media); all of it is optional."""
+
+    content_sha256: Sha256 | None = None
+    file_size_bytes: Count | None = None
+    duration_seconds: Seconds | None = None
+
+    @property
+    def duration_ms(self) -> int | None:
+        """The duration in milliseconds."""
+        return None if self.duration_seconds is None else round(self.duration_seconds * 1000)
+
+    @property
+    def first_given(self) -> str | None:
+        """The name of the first fact that was given; None when there is none."""
+        return next((name for name in self.__struct_fields__ if getattr(self, name) is not None), None)
+
+
+class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Which media to link to, and how it is to be answered."""
+
+    media_id: Id
+    disposition: Disposition = "inline"
+    filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    expires_in: Annotated[int, msgspec.Meta(ge=60, le=604_800, description="Seconds.")] = 3600
+
+
+class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How the recording's audio is to be answered."""
+
+    disposition: Disposition = "inline"
+    filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    expires_in: Annotated[int, msgspec.Meta(ge=60, le=604_800, description="Seconds.")] = 3600
+
+
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed link to one media; size and type are those verified at completion."""
+
+    download_url: str
+    media_id: str
+    content_type: str
+    file_size_bytes: int
+    expires_at: Timestamp
+
+
+class AudioDownload(Download, frozen=True, kw_only=True):
+    """A signed link to the one audio, and its life in seconds."""
+
+    expires_in: int

@@ -1,0 +1,97 @@
+"""Deletes rows that become useless with time: stored answers, old events, rate windows, the queue's log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.database.pool import affected
+from lapel.foundation.queue.jobs import Schedule
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.pool import Database
+    from lapel.foundation.ports import Kit
+
+_BATCH = 5000
+
+# Each statement takes the moment before which rows are useless, and how many to delete at once. The rows are
+# an array, because a join would read the whole table for each batch. Answers and events are also deleted
+# with an end user, many at once: rows that another transaction holds are left for the next round.
+PRUNE_ANSWERS = """
+DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
+    FOR UPDATE SKIP LOCKED))
+"""
+PRUNE_EVENTS = """
+DELETE FROM events WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+"""
+# `window_start` counts seconds since 1970.
+PRUNE_WINDOWS = """
+DELETE FROM rate_windows WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM rate_windows WHERE window_start < extract(epoch FROM $1::timestamptz) LIMIT $2))
+"""
+# Three rows per job, and PgQueuer itself never deletes them; those that it has not yet folded
+# into its statistics stay.
+PRUNE_QUEUE_LOG = """
+DELETE FROM jobs.pgqueuer_log WHERE id = ANY(ARRAY(
+    SELECT id FROM jobs.pgqueuer_log WHERE created < $1 AND aggregated ORDER BY created LIMIT $2))
+"""
+# Of jobs that are no longer in the queue.
+PRUNE_STARTS = """
+DELETE FROM job_starts WHERE job_id = ANY(ARRAY(
+    SELECT s.job_id FROM job_starts s
+    WHERE s.last_started_at < $1 AND NOT EXISTS (SELECT 1 FROM jobs.pgqueuer q WHERE q.id = s.job_id)
+    LIMIT $2))
+"""
+# Left by workers that were killed.
+PRUNE_WORKERS = """
+DELETE FROM workers WHERE process_id = ANY(ARRAY(
+    SELECT process_id FROM workers WHERE seen_at < $1 LIMIT $2))
+"""
+
+_KEPT = (
+    ("answers", PRUNE_ANSWERS, timedelta(hours=24)),
+    ("events", PRUNE_EVENTS, timedelta(days=90)),
+    ("rate_windows", PRUNE_WINDOWS, timedelta(hours=1)),
+    ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7)),
+    ("job_starts", PRUNE_STARTS, timedelta(days=7)),
+    ("workers", PRUNE_WORKERS, timedelta(days=1)),
+)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def prune(kit: Kit) -> dict[str, int]:
+    """Delete what is too old, in batches; returns the number of rows of each kind.
+
+    Raises Unavailable when the database is away.
+    """
+    now = kit.clock.now()
+    pruned = {name: await _prune_one(kit.database, statement, now - kept) for name, statement, kept in _KEPT}
+    if any(pruned.values()):
+        _log.info("housekeeping.pruned", **pruned)
+    return pruned
+
+
+async def _prune_one(database: Database, statement: str, before: datetime) -> int:
+    total = 0
+    while True:
+        async with database.transaction() as connection:
+            deleted = affected(await connection.execute(statement, before, _BATCH))
+        total += deleted
+        if deleted < _BATCH:
+            return total
+
+
+def schedules(kit: Kit) -> tuple[Schedule, ...]:
+    """`prune`, once an hour."""
+
+    async def run() -> None:
+        await prune(kit)
+
+    return (Schedule(name="housekeeping", expression="41 * * * *", handler=run),)

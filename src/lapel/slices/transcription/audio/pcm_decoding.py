@@ -1,0 +1,269 @@
+"""One pass over a file: find its audio, decode it, collect its properties. Runs in a process of its own.
+
+Demuxers and decoders are FFmpeg's, called through PyAV.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import av
+from av.container.core import Flags
+from av.error import FFmpegError
+
+from lapel.foundation.workers.worker_process import Refusal, open_file
+from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.audio_formats import (
+    DECODERS,
+    DEMUXERS,
+    begins_like_audio,
+    names,
+    true_type,
+)
+from lapel.slices.transcription.audio.decoder_messages import DISK
+from lapel.slices.transcription.audio.mixing import Mixer, settle_layout
+from lapel.slices.transcription.audio.pieces import cut
+from lapel.slices.transcription.audio.plausibility import Plausibility
+from lapel.slices.transcription.audio.sink import Sink, opened_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from io import FileIO
+
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+
+    from lapel.slices.transcription.audio.decoder_messages import Decode
+
+_HEAD = 64  # bytes at the start that show which format a file was meant to be
+_BUFFER = 256 * 1024
+_SHORTEST_MS = 1_000
+
+_UNKNOWN = "This is no audio file of a format we know: opus, ogg, wav, mp3, m4a, mp4, webm, flac and aac are."
+
+
+class _ForeignFile(Exception):
+    """The file asks for another one to be opened."""
+
+
+class _File:
+    """The file object that FFmpeg sees. It has no name, so that FFmpeg learns no extension and no folder."""
+
+    def __init__(self, file: FileIO, *, seekable: bool = True) -> None:
+        self._file = file
+        self._seekable = seekable
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size) or b""
+        except OSError as error:
+            raise _unread(error) from None
+
+    def seek(self, offset: int, whence: int) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError:
+            return -1  # before the start: a header with a made-up size
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def decode(request: Decode) -> AudioFacts:
+    """Decode the first audio stream of a file; write its samples to `request.pcm` if that is set.
+
+    Samples: 16 kHz, mono, signed 16-bit little-endian. Of a damaged file the decodable part is used, because
+    a device that loses its power leaves a recording with a torn end. A file is corrupt when more packets fail
+    than decode, when reading stops before the middle of the file, or when less than a second is left.
+
+    Raises Refusal with a code of the contract (`failures.Code`), `disk_full` when the disk of `pcm` is full,
+    or `disk` when a file of ours cannot be read or written.
+    """
+    try:
+        with _opened(request.file) as file:
+            head = _File(file).read(_HEAD)
+            if not head:
+                raise Refusal("audio_corrupt", "The file is empty. Upload the recording again.")
+            file.seek(0)
+            with _opened_container(file, head) as container, opened_sink(request) as sink:
+                size = os.fstat(file.fileno()).st_size
+                return _decoded(container, head, size, request, sink)
+    except MemoryError:
+        raise Refusal(
+            "audio_corrupt", "Decoding this file takes more memory than is allowed; it is damaged or made up."
+        ) from None
+    except _ForeignFile:
+        raise Refusal("unsupported_format", "The file is a reference to other files, not audio.") from None
+
+
+def _decoded(container: InputContainer, head: bytes, size: int, request: Decode, sink: Sink) -> AudioFacts:
+    stream = _first_audio(container)
+    # With this flag FFmpeg would queue all packets that have no time stamps, to guess their times.
+    container.flags &= ~Flags.gen_pts.value
+    reading = _Reading(
+        container, stream, Plausibility(request, size, stream.codec_context.codec.canonical_name)
+    )
+    mixer = Mixer()
+    for frame in reading.frames():
+        for samples in mixer.put(frame):
+            sink.take(samples)
+    for samples in mixer.finish():
+        sink.take(samples)
+    _accept(reading, size, sink.duration_ms, container.duration)
+    codec = stream.codec_context.codec.canonical_name
+    short, types = names(container.format.name, codec, head, container.metadata.get("major_brand", ""))
+    return AudioFacts(
+        duration_ms=sink.duration_ms,
+        channels=reading.channels,
+        sample_rate=reading.sample_rate,
+        codec=codec,
+        container=short,
+        mime_type=true_type(request.declared, types),
+        peaks=sink.peaks.finish(),
+        pieces=cut(sink.levels.finish(), sink.duration_ms),
+    )
+
+
+class _Reading:
+    """Reads the frames of a stream up to its end and counts the faults on the way."""
+
+    def __init__(self, container: InputContainer, stream: AudioStream, plausibility: Plausibility) -> None:
+        self._packets = container.demux(stream)
+        self._plausibility = plausibility
+        self._stream = stream
+        self.good = self.bad = 0  # packets
+        self.torn = False  # the container could not be read to its end
+        self.reached: int | None = None  # position in the file of the last good packet, in bytes
+        self.channels = self.sample_rate = 0  # of the first frame, because the header may be wrong
+
+    def frames(self) -> Iterator[AudioFrame]:
+        while (packet := self._next()) is not None:
+            self._plausibility.fed(packet.size)
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except FFmpegError:
+                self.bad += 1
+                continue
+            self.good += 1
+            self.reached = packet.pos or self.reached
+            for frame in frames:
+                if not self.sample_rate:
+                    self.channels, self.sample_rate = frame.layout.nb_channels, frame.sample_rate
+                self._plausibility.decoded(frame.samples, frame.layout.nb_channels, frame.sample_rate)
+                yield frame
+
+    def _next(self) -> Packet[AudioStream] | None:
+        try:
+            return next(self._packets, None)
+        except MemoryError:
+            raise
+        except FFmpegError:
+            self.torn = True
+            return None
+
+
+def _accept(reading: _Reading, size: int, duration_ms: int, claimed: int | None) -> None:
+    """Raise Refusal when the decoded part is too short or too damaged.
+
+    `size`: bytes of the file. `claimed`: duration according to the header, in microseconds.
+    """
+    unread = reading.torn and reading.reached is not None and reading.reached < size / 2
+    if reading.bad > reading.good or unread:
+        raise Refusal(
+            "audio_corrupt", "Most of the audio in this file is damaged. Upload the recording again."
+        )
+    if duration_ms >= _SHORTEST_MS:
+        return
+    if reading.bad or reading.torn or (claimed or 0) >= 2 * _SHORTEST_MS * 1000:
+        raise Refusal(
+            "audio_corrupt",
+            f"Only {duration_ms / 1000:g} s of this file can be decoded: it is damaged or was cut off."
+            " Upload the recording again.",
+        )
+    raise Refusal("audio_too_short", f"The audio is {duration_ms / 1000:g} s long; it takes 1 s at least.")
+
+
+def _first_audio(container: InputContainer) -> AudioStream:
+    stream = next(iter(container.streams.audio), None)
+    if stream is None:
+        raise Refusal("unsupported_format", "There is no audio in this file.")
+    # PyAV's type says that there is always a codec context; without a decoder there is none.
+    context = getattr(stream, "codec_context", None)
+    if context is None or context.codec.name not in DECODERS:
+        name = "of this file" if context is None else context.codec.canonical_name
+        raise Refusal("unsupported_format", f"The audio codec {name} is not supported.")
+    settle_layout(context)
+    context.thread_count = 1  # files are decoded in parallel already, and each thread takes memory
+    return stream
+
+
+@contextmanager
+def _opened(file: str) -> Generator[FileIO]:
+    try:
+        opened = open_file(file)
+    except OSError as error:
+        raise _unread(error) from None
+    with opened:
+        yield opened
+
+
+def _unread(error: OSError) -> Refusal:
+    return Refusal(DISK, f"The file cannot be read: {error.strerror}.")
+
+
+@contextmanager
+def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
+    try:
+        container = _container(_File(file))
+    except MemoryError:
+        raise
+    except FFmpegError:
+        if not begins_like_audio(head):
+            raise Refusal("unsupported_format", _UNKNOWN) from None
+        container = _container_without_index(file)
+    with container:
+        yield container
+
+
+def _container_without_index(file: FileIO) -> InputContainer:
+    """Open the file as a stream: FFmpeg refuses a whole fragmented MP4 if it can see a torn index at its end.
+
+    Raises Refusal `audio_corrupt` when this fails, too.
+    """
+    file.seek(0)
+    try:
+        return _container(_File(file, seekable=False))
+    except MemoryError:
+        raise
+    except FFmpegError:
+        raise Refusal(
+            "audio_corrupt", "The file is damaged or incomplete. Upload the recording again."
+        ) from None
+
+
+def _container(file: _File) -> InputContainer:
+    return av.open(
+        file,
+        "r",
+        options={
+            "format_whitelist": DEMUXERS,
+            "codec_whitelist": ",".join(sorted(DECODERS)),
+            "protocol_whitelist": "none",
+        },
+        metadata_errors="replace",
+        buffer_size=_BUFFER,
+        io_open=_refuse_to_open,
+    )
+
+
+def _refuse_to_open(*_: object) -> NoReturn:
+    raise _ForeignFile

@@ -1,0 +1,1 @@
+"""Copies of audio at speech services, and their deletion."""

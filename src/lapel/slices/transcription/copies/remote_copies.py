@@ -1,0 +1,141 @@
+"""Copies of audio and transcripts that providers keep until they are deleted there, and their deletion.
+
+A step stores a copy's id as soon as the provider returns it (`remember_for`). `RemoteCopies.sweep` deletes
+the copy once the step has ended, however it ended: the step's lease shows that, also when its worker was
+killed or the recording is gone. A failed deletion is logged, shown by `lapel doctor` and tried again; the
+transcript does not depend on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.copies import copy_queries
+from lapel.slices.transcription.providers.http.http_errors import Refused
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.slots.slots import SlotChoice, opened
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.ports import Kit
+    from lapel.slices.transcription.providers.protocol import Remember
+    from lapel.slices.transcription.work.lease import Claim
+
+_AT_ONCE = 20
+# Seconds for one deletion.
+_LIMIT = 30.0
+_LONGEST_PAUSE = timedelta(hours=1)
+# A deletion is tried for so long.
+_GIVE_UP = timedelta(days=30)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
+    """A function that stores the ids of copies that a step's provider keeps.
+
+    An id that cannot be stored would be lost. So the copy is then deleted at once, if that works, and the
+    function raises the database's error, usually Unavailable.
+    """
+
+    async def remember(copy_id: str) -> None:
+        step = (claim.id, claim.lease)
+        try:
+            async with kit.database.transaction() as connection:
+                await copy_queries.insert(
+                    connection, claim.world_id, choice.engine, copy_id, choice.slot, choice.base_url, step,
+                    kit.clock.now(),
+                )  # fmt: skip
+        except Exception:
+            try:
+                await delete_copy(choice, copy_id, kit.clock)
+            except (SpeechError, TryAgain) as refused:
+                _log.error(
+                    "speech.copy_given_up", engine=choice.engine, slot=choice.slot, copy=copy_id,
+                    error=refused.message,
+                )  # fmt: skip
+            raise
+
+    return remember
+
+
+async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
+    """Delete a copy at its provider; a copy that is gone already counts as deleted.
+
+    Raises SpeechError when the provider has no call that deletes, or refuses for good; TryAgain when it may
+    succeed later.
+    """
+    from lapel.slices.transcription.providers import assemblyai, elevenlabs  # noqa: PLC0415  # HTTP is not small
+    from lapel.slices.transcription.providers.http import provider_client  # noqa: PLC0415  # HTTP is not small
+
+    if choice.engine not in ("assemblyai", "elevenlabs"):
+        raise SpeechError("provider_error", f"{choice.engine} has no call that deletes.")
+    adapter = assemblyai if choice.engine == "assemblyai" else elevenlabs
+    patience = provider_client.Patience(answer=_LIMIT, total=_LIMIT)
+    async with provider_client.Service(adapter.account_of(choice), clock, patience) as service:
+        try:
+            await service.tell("DELETE", adapter.copy_path(copy_id))
+        except Refused as refused:
+            if refused.status not in (404, 410):
+                raise
+
+
+class RemoteCopies:
+    """Deletes the copies of all worlds."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def sweep(self) -> None:
+        """Delete copies of ended steps, at most 20. Raises Unavailable when the database is away."""
+        async with self._kit.database.transaction() as connection:
+            rows = await copy_queries.claim(connection, _AT_ONCE, _LONGEST_PAUSE, _GIVE_UP)
+        await asyncio.gather(*(self._delete(row) for row in rows))
+
+    async def _delete(self, row: asyncpg.Record) -> None:
+        copy = (row["world_id"], row["engine"], row["copy_id"])
+        fault: str | None = None
+        try:
+            await delete_copy(await self._choice(row), row["copy_id"], self._kit.clock)
+        except (SpeechError, TryAgain) as refused:
+            fault = refused.message
+        told = {"engine": row["engine"], "slot": row["slot"], "copy": row["copy_id"], "error": fault}
+        async with self._kit.database.transaction() as connection:
+            if fault is None or row["is_old"]:
+                await copy_queries.delete(connection, *copy)
+            else:
+                await copy_queries.put_fault(connection, *copy, fault)
+        if fault is not None:
+            log = _log.error if row["is_old"] else _log.warning
+            log("speech.copy_given_up" if row["is_old"] else "speech.copy_not_deleted", **told)
+
+    async def _choice(self, row: asyncpg.Record) -> SlotChoice:
+        """The world's account at the copy's engine and address.
+
+        Raises SpeechError when the world has none any more, or when its key can no longer be read.
+        """
+        world_id, engine, base_url = row["world_id"], row["engine"], row["base_url"]
+        async with self._kit.database.acquire() as connection:
+            slot = await slot_queries.find_account(connection, world_id, engine, base_url, row["slot"])
+        if slot is None:
+            raise SpeechError(
+                "provider_error",
+                f"No slot leads to {engine} any more: delete the transcript {row['copy_id']} in its account.",
+            )
+        key = None
+        if slot["sealed_key"] is not None:
+            try:
+                key = opened(self._kit.sealer, slot["sealed_key"], world_id, slot["slot"], engine, base_url)
+            except SealBroken:
+                raise SpeechError(
+                    "provider_error", f"The key for {slot['slot']} was sealed under another secret."
+                ) from None
+        return SlotChoice(slot=slot["slot"], engine=engine, base_url=base_url, key=key)

@@ -1,0 +1,66 @@
+"""SQL of exports: a transcript is read whole or, if it is long, slice by slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.end_users.service import PRESENT
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+
+# $4: whether words are needed. Otherwise rows of before migration 0020 still include them.
+_STORED = "CASE WHEN $4 THEN t.segments ELSE coalesce(t.segments_plain, t.segments) END"
+
+# Segments of up to so many bytes ($5); for longer ones whether any has a speaker. No text can contain this
+# key, because a quote in a text is escaped.
+READ = f"""
+SELECT t.status, t.error_code, t.error_message, t.recording_id, t.language, t.duration_ms, t.model,
+    r.name, r.recorded_at, r.created_at AS recording_created_at,
+    CASE WHEN octet_length(s.stored) <= $5 THEN s.stored END AS segments,
+    octet_length(s.stored) <= $5 OR position('"speaker":'::bytea IN s.stored) > 0 AS has_speakers
+FROM transcriptions t JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
+CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
+WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+"""
+
+# $5: the first byte, counted from 1. PostgreSQL reads and unpacks no more than up to the end of the slice.
+READ_SLICE = f"""
+SELECT substring({_STORED} FROM $5 FOR $6)
+FROM transcriptions t JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
+WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+"""
+
+
+async def read(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    end_user_id: str | None,
+    *,
+    has_words: bool,
+    most: int,
+) -> asyncpg.Record | None:
+    """The input of an export; None if the caller may not see it. Segments are NULL beyond `most` bytes."""
+    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, has_words, most)
+
+
+async def read_slice(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    end_user_id: str | None,
+    *,
+    has_words: bool,
+    place: int,
+    size: int,
+) -> bytes | None:
+    """At most `size` bytes of the stored segments from byte `place` on, counted from 0; empty after the last.
+
+    None if the caller may not see the transcription.
+    """
+    return await connection.fetchval(
+        READ_SLICE, world_id, transcription_id, end_user_id, has_words, place + 1, size
+    )

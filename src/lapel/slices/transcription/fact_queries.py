@@ -1,0 +1,76 @@
+"""All SQL of the facts about an audio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.slices.transcription.audio.audio_facts import AudioFacts
+    from lapel.slices.transcription.speech.failures import Code
+
+PUT = """
+INSERT INTO audio_facts (world_id, media_id, recording_id, duration_ms, channels, sample_rate, codec,
+    container, mime_type, peaks, cuts, probed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (world_id, media_id) DO UPDATE SET duration_ms = excluded.duration_ms,
+    channels = excluded.channels, sample_rate = excluded.sample_rate, codec = excluded.codec,
+    container = excluded.container, mime_type = excluded.mime_type, peaks = excluded.peaks,
+    cuts = excluded.cuts, error_code = NULL, error_message = NULL, probed_at = excluded.probed_at
+WHERE audio_facts.error_code IS NOT NULL
+"""
+
+PUT_FAULT = """
+INSERT INTO audio_facts (world_id, media_id, recording_id, error_code, error_message, probed_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (world_id, media_id) DO NOTHING
+"""
+
+READ = """
+SELECT duration_ms, peaks, cuts, error_code, error_message FROM audio_facts
+WHERE world_id = $1 AND media_id = $2
+"""
+
+
+async def put(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, facts: AudioFacts, now: datetime
+) -> None:
+    """Store the facts about an audio. Facts that are stored already stay, a stored fault is replaced."""
+    cuts = [0, *(end for _, end in facts.pieces)]
+    await connection.execute(
+        PUT,
+        world_id,
+        media_id,
+        recording_id,
+        facts.duration_ms,
+        facts.channels,
+        facts.sample_rate,
+        facts.codec,
+        facts.container,
+        facts.mime_type,
+        facts.peaks,
+        cuts,
+        now,
+    )
+
+
+async def put_fault(
+    connection: Connection,
+    world_id: int,
+    recording_id: str,
+    media_id: str,
+    code: Code,
+    message: str,
+    now: datetime,
+) -> None:
+    """Store why an audio cannot be read, unless facts or a fault are stored already."""
+    await connection.execute(PUT_FAULT, world_id, media_id, recording_id, code, message, now)
+
+
+async def read(connection: Connection, world_id: int, media_id: str) -> asyncpg.Record | None:
+    """The facts about an audio: a duration with peaks and cuts, or an error; None before the probe."""
+    return await connection.fetchrow(READ, world_id, media_id)

@@ -1,0 +1,42 @@
+"""The background jobs on audio: the one that follows an upload, and those that do steps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.queue.jobs import Job, Schedule
+from lapel.slices.transcription.payloads import LANES, PROCESS, Lane, Process, Wake, entrypoint
+
+if TYPE_CHECKING:
+    from lapel.slices.transcription.copies.remote_copies import RemoteCopies
+    from lapel.slices.transcription.service import Transcriptions
+    from lapel.slices.transcription.work.runner import Runner
+
+
+def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
+    """The jobs of this slice. A job of a lane only wakes a worker, which does the next step in order."""
+
+    def step_of(lane: Lane) -> Job:
+        async def step(_: Wake) -> None:
+            await runner.work(lane)
+
+        # A step has its own limits, which depend on the length of the audio.
+        return Job(
+            entrypoint=entrypoint(lane),
+            payload=Wake,
+            handler=step,
+            time_limit=timedelta(hours=8),
+            lane=lane,
+        )
+
+    process = Job(entrypoint=PROCESS, payload=Process, handler=service.process)
+    return (process, *(step_of(lane) for lane in LANES))
+
+
+def schedules(runner: Runner, copies: RemoteCopies) -> tuple[Schedule, ...]:
+    """Two sweeps: new jobs for steps whose worker was killed, and the deletion of copies at providers."""
+    return (
+        Schedule(name="speech.sweep", expression="* * * * * */5", handler=runner.sweep),
+        Schedule(name="speech.remote_copies", expression="* * * * * */5", handler=copies.sweep),
+    )

@@ -1,0 +1,1 @@
+"""The local models, their weights, and the process that runs them."""

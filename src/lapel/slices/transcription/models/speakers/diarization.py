@@ -1,0 +1,121 @@
+"""Diarization in the engine's process: embed the voices of a piece, then group all voices of a recording."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from lapel.foundation.workers.worker_process import open_file
+from lapel.slices.transcription.models.speakers import voice_windows
+from lapel.slices.transcription.models.speakers.clustering import cluster
+from lapel.slices.transcription.models.weights.speaker_weights import DIMENSIONS
+from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Group, Groups, Span, Voices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lapel.slices.transcription.models.speakers.campplus import SpeakerModel
+
+# Seconds of sound in memory at a time: 4 MB of samples, 2 MB of features.
+_BLOCK: Final = 60.0
+# Seconds. Shorter windows describe a voice less well: they join the groups that the longer ones make.
+_TELLING: Final = 1.2
+
+
+def describe(
+    pcm: str | Path, speech: Sequence[Span], *, weights: Path | None = None, threads: int = 2
+) -> Voices:
+    """The voices in these stretches of a PCM file, window by window. See messages.Describe.
+
+    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: in seconds; may be in any order, overlap, and
+    reach beyond the file. `weights`: the setting `speaker_model`. The model is loaded at the first call and
+    stays loaded.
+
+    Raises SpeechError when there are no usable weights, OSError when the file cannot be read.
+    """
+    # Imported here, because `group` needs none of the models' libraries.
+    from lapel.slices.transcription.models.speakers.pauses import phrases  # noqa: PLC0415
+
+    with open_file(str(pcm)) as file:
+        count = os.fstat(file.fileno()).st_size // 2
+        if not count or not speech:
+            return Voices(windows=[], embeddings=b"")
+        samples = np.memmap(file, "<i2", "r", shape=(count,))
+    model = _model(weights, threads)
+    found: list[Span] = []
+    embeddings: list[bytes] = []
+    for block in _blocks(voice_windows.apart(speech), len(samples) / SAMPLE_RATE):
+        start = block[0][0]
+        first, last = round(start * SAMPLE_RATE), round(block[-1][1] * SAMPLE_RATE)
+        heard = samples[first:last].astype(np.float32) / np.float32(32768)
+        inside = voice_windows.windows(
+            phrases(heard, [(left - start, right - start) for left, right in block])
+        )
+        if inside:
+            embeddings.append(model.embed(heard, inside).astype("<f2").tobytes())
+            found += [(round(start + left, 2), round(start + right, 2)) for left, right in inside]
+    return Voices(windows=found, embeddings=b"".join(embeddings))
+
+
+def group(request: Group) -> Groups:
+    """The speaker of each window. Raises ValueError when the embeddings lack 192 numbers for each window."""
+    found = [window for voices in request.voices for window in voices.windows]
+    embeddings = np.concatenate([_vectors(voices) for voices in request.voices] or [_NOBODY])
+    order = sorted(range(len(found)), key=lambda index: found[index])
+    long_enough = [found[index][1] - found[index][0] >= _TELLING - 1e-6 for index in order]
+    labels = cluster(
+        embeddings[order],
+        np.array(long_enough, bool),
+        num_speakers=request.num_speakers,
+        min_speakers=request.min_speakers,
+        max_speakers=request.max_speakers,
+    )
+    placed = dict(zip(order, labels, strict=True))
+    return Groups(windows=found, labels=[placed[index] for index in range(len(found))])
+
+
+@lru_cache(maxsize=1)
+def _model(weights: Path | None, threads: int) -> SpeakerModel:
+    from lapel.slices.transcription.models.speakers.campplus import SpeakerModel  # noqa: PLC0415
+
+    return SpeakerModel(weights, threads=threads)
+
+
+_NOBODY: Final[NDArray[np.float32]] = np.zeros((0, DIMENSIONS), np.float32)
+
+
+def _vectors(voices: Voices) -> NDArray[np.float32]:
+    """The embeddings as float32, windows x 192, of length 1 again: half precision changes the length."""
+    halves = np.frombuffer(voices.embeddings, "<f2")
+    if halves.size != len(voices.windows) * DIMENSIONS:
+        raise ValueError(f"{len(voices.windows)} windows with {halves.size} numbers")
+    vectors = np.nan_to_num(halves.astype(np.float32)).reshape(-1, DIMENSIONS)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def _blocks(speech: Sequence[Span], duration: float) -> Iterator[list[Span]]:
+    """The stretches within `duration` seconds, a block at a time; one longer than a block is cut."""
+    block: list[Span] = []
+    for start, end in _within(speech, duration):
+        if block and end - block[0][0] > _BLOCK:
+            yield block
+            block = []
+        block.append((start, end))
+    if block:
+        yield block
+
+
+def _within(speech: Sequence[Span], duration: float) -> Iterator[Span]:
+    for start, end in speech:
+        last = min(end, duration)
+        while last - start > _BLOCK:
+            yield (start, start + _BLOCK)
+            start += _BLOCK  # noqa: PLW2901
+        if last > start:
+            yield (start, last)

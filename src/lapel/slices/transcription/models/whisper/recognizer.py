@@ -1,0 +1,293 @@
+"""Whisper, by faster-whisper on CTranslate2: transcribes several windows at a time; words have times.
+
+Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv:2212.04356);
+the thresholds of repetitive and silent windows are those of its section on long-form transcription.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper.audio import pad_or_trim
+
+from lapel.slices.transcription.models.weights import whisper_weights
+from lapel.slices.transcription.models.weights.packages import DamagedPackage
+from lapel.slices.transcription.models.whisper.activity import speech
+from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
+from lapel.slices.transcription.models.whisper.sentences import Spoken, segments
+from lapel.slices.transcription.models.whisper.windows import Window, pack
+from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Heard
+from lapel.slices.transcription.speech.transcript import share
+
+if TYPE_CHECKING:
+    from ctranslate2 import StorageView
+    from faster_whisper.transcribe import Readable
+    from faster_whisper.transcribe import Segment as Raw
+    from numpy.typing import NDArray
+
+    from lapel.slices.transcription.speech.transcript import Segment
+
+    Samples: TypeAlias = NDArray[np.float32]
+    Report: TypeAlias = Callable[[float], None]
+
+# Greedy decoding takes a sixth less time, but is a little worse and falls into loops far more easily. Four
+# windows in a batch are as fast as eight and need 100 MB less.
+_BEAM = 5
+_BATCH = 4
+
+_LARGE = "model.bin"
+
+# As in Whisper's own decoder: text with a higher compression ratio repeats itself; a window is silent when
+# the probability of no speech is above `_NO_SPEECH` and the mean log probability of its tokens below
+# `_UNSURE`.
+_REPETITIVE = 2.4
+_NO_SPEECH = 0.6
+_UNSURE = -1.0
+# A repetitive window is decoded again, and then no sequence of so many tokens may occur twice: so invented
+# words get low probabilities.
+_NGRAMS = 3
+
+# Whisper may stop before a window ends. Then the rest is decoded again if it has at least `_REST` samples;
+# a window is decoded `_TURNS` times at most.
+_REST = 3 * SAMPLE_RATE
+_TURNS = 3
+# Seconds. The last word before Whisper stopped may be given a far too late end.
+_LONGEST_WORD = 4.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Language:
+    code: str
+    probability: float | None  # None: it was not detected
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """A window, or the rest of it. `index`: of the window that it belongs to."""
+
+    index: int
+    window: Window
+
+
+class Whisper:
+    """One model, loaded when it is first needed. Not safe for several threads at once."""
+
+    def __init__(self, setting: str, *, threads: int) -> None:
+        """`setting`: a folder, a name or empty, see whisper_weights.py. `threads`: at least 1."""
+        self.setting = setting
+        self._threads = threads
+        self._loaded: tuple[str, _Model] | None = None
+
+    def load(self) -> str:
+        """Load the model unless it is loaded, and return its name.
+
+        Raises SpeechError, with the ways to get weights, when there is no usable model, and NotHere when the
+        model has to be downloaded first.
+        """
+        if self._loaded is None:
+            found = whisper_weights.here(self.setting)
+            try:
+                self._loaded = found.name, _load(found, self._threads)
+            except DamagedPackage as fault:
+                raise SpeechError("processing_error", f"{fault}. {whisper_weights.REMEDY}") from None
+            except Exception as fault:  # tokenizers raises nothing narrower
+                message = f"The Whisper model {found.name} cannot be loaded ({type(fault).__name__})."
+                raise SpeechError("processing_error", f"{message} {whisper_weights.REMEDY}") from fault
+        return self._loaded[0]
+
+    def listen(self, samples: Samples, *, offset: float, language: str | None, report: Report) -> Heard:
+        """Transcribe samples: 1-D float32, 16 kHz, mono, -1 to 1. `offset` (seconds) is added to all times.
+
+        `language`: None to detect it. A model for English alone always answers in English. `report` is called
+        with the progress, 0 to 1. Raises SpeechError when the model does not know the language or there is no
+        usable model, and NotHere when the model has to be downloaded first.
+        """
+        name = self.load()
+        told = None if language is None else self._known(language)
+        spans = speech(samples)
+        runs = [(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE)) for start, end in spans]
+        windows = pack(runs, samples)
+        if not windows:
+            return _nothing(name)
+        parts = _spread_first(windows)
+        told = told or self._detect(samples, parts[:_BATCH])
+        heard = self._hear(samples, parts, told.code, report)
+        found = segments(list(itertools.chain(*heard)), latest=len(samples) / SAMPLE_RATE)
+        if not found:
+            return _nothing(name)
+        voiced = [run for window, words in zip(windows, heard, strict=True) if words for run in window.runs]
+        return Heard(
+            segments=[_later(segment, offset) for segment in found],
+            speech=[
+                (round(offset + start, 3), round(offset + end, 3))
+                for (start, end), run in zip(spans, runs, strict=True)
+                if any(run[0] < until and since < run[1] for since, until in voiced)
+            ],
+            language=told.code,
+            language_probability=told.probability,
+            model=name,
+        )
+
+    @property
+    def _model(self) -> _Model:
+        if self._loaded is None:
+            raise RuntimeError("the model is used before it is loaded")
+        return self._loaded[1]
+
+    def _known(self, language: str) -> _Language:
+        """The requested language; a model for English alone has only English.
+
+        Raises SpeechError when Whisper, or this model of it, does not know the language.
+        """
+        code = primary(language)
+        if code not in LANGUAGES:
+            raise SpeechError("processing_error", f"Whisper does not know the language {code!r}.")
+        if not self._model.model.is_multilingual:
+            return _Language("en", None)
+        if self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is None:
+            raise SpeechError("processing_error", f"This Whisper model does not know the language {code!r}.")
+        return _Language(code, None)
+
+    def _detect(self, samples: Samples, parts: Sequence[_Part]) -> _Language:
+        """Detect the language from several windows together, because the first one may mislead."""
+        if not self._model.model.is_multilingual:
+            return _Language("en", None)
+        extract = self._model.feature_extractor
+        frames = [pad_or_trim(extract(part.window.samples(samples))[..., :-1]) for part in parts]
+        answers = self._model.model.detect_language(self._model.encode(np.stack(frames)))
+        chances: dict[str, float] = {}
+        whole = sum(len(part.window) for part in parts)
+        for part, answer in zip(parts, answers, strict=True):
+            for token, probability in answer:
+                chances[token] = chances.get(token, 0.0) + probability * len(part.window) / whole
+        token = max(chances, key=lambda each: chances[each])
+        code = token.removeprefix("<|").removesuffix("|>")
+        return _Language(code, round(min(chances[token], 1.0), 4))
+
+    def _hear(
+        self, samples: Samples, parts: Sequence[_Part], code: str, report: Report
+    ) -> list[list[Spoken]]:
+        """The words of each window, with times in seconds from the start of the samples."""
+        heard: list[list[Spoken]] = [[] for _ in parts]
+        for turn in range(_TURNS):
+            left: list[_Part] = []
+            for done, (part, raws) in enumerate(self._decode(samples, parts, code), 1):
+                words = list(self._words(samples, part, raws, code))
+                heard[part.index] += words
+                rest = part.window.after(words[-1].end) if words else None
+                if rest is not None and len(rest) >= _REST:
+                    left.append(_Part(part.index, rest))
+                if turn == 0:
+                    report(done / len(parts))
+            parts = left
+        return heard
+
+    def _words(self, samples: Samples, part: _Part, raws: Sequence[Raw], code: str) -> Iterator[Spoken]:
+        if any(raw.compression_ratio > _REPETITIVE for raw in raws):
+            _, raws = next(self._decode(samples, [part], code, ngrams=_NGRAMS))
+        for raw in raws:
+            if raw.no_speech_prob > _NO_SPEECH and raw.avg_logprob < _UNSURE:
+                continue
+            for word in raw.words or ():
+                before = raw.seek / 100
+                # These are numpy numbers in spite of their annotation, and the pipe does not encode those.
+                start, end = part.window.times(float(word.start) - before, float(word.end) - before)
+                yield Spoken(
+                    start, min(end, start + _LONGEST_WORD), word.word, share(float(word.probability))
+                )
+
+    def _decode(
+        self, samples: Samples, parts: Sequence[_Part], code: str, *, ngrams: int = 0
+    ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
+        """Whisper's segments for each part, in the order of the parts; usually one for each.
+
+        A segment's `seek`, in hundredths of a second, is the start of its part; `seek` and the words' times
+        count from the same zero. `ngrams`: no sequence of so many tokens occurs twice; 0 is no limit.
+        """
+        if not parts:
+            return
+        ends = list(itertools.accumulate((len(part.window) for part in parts), initial=0))
+        raws, _ = BatchedInferencePipeline(self._model).transcribe(
+            np.concatenate([part.window.samples(samples) for part in parts]),
+            code,
+            beam_size=_BEAM,
+            batch_size=_BATCH,
+            no_repeat_ngram_size=ngrams,
+            condition_on_previous_text=False,
+            # With its own timestamps Whisper drops the words after the last one.
+            without_timestamps=True,
+            word_timestamps=True,
+            clip_timestamps=[
+                {"start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE}
+                for start, end in itertools.pairwise(ends)
+            ],
+        )
+        begins = [100 * start / SAMPLE_RATE for start in ends[:-1]]
+
+        def place(raw: Raw) -> int:
+            return bisect.bisect_right(begins, raw.seek + 1.5) - 1  # `seek` was rounded down
+
+        for index, group in itertools.groupby(raws, place):
+            yield parts[index], list(group)
+
+
+class _Model(WhisperModel):
+    """Encodes the same windows once, for their language and for their words: encoding is half the work."""
+
+    _features: Samples | None = None
+    _encoded: StorageView | None = None
+
+    def encode(self, features: Samples) -> StorageView:
+        if self._encoded is None or self._features is None or not np.array_equal(self._features, features):
+            self._features, self._encoded = features, super().encode(features)
+        return self._encoded
+
+
+def _spread_first(windows: Sequence[Window]) -> list[_Part]:
+    """All windows, first a batch spread over the whole samples, from which the language is detected."""
+    count, most = len(windows), min(len(windows), _BATCH)
+    shares = (range(count * share // most, count * (share + 1) // most) for share in range(most))
+    chosen = [max(share, key=lambda index: len(windows[index])) for share in shares]
+    order = [*chosen, *sorted(set(range(count)) - set(chosen))]
+    return [_Part(index, windows[index]) for index in order]
+
+
+def _load(found: whisper_weights.Weights, threads: int) -> _Model:
+    """Load a model. Raises DamagedPackage, and whatever the libraries raise for files that are no model."""
+    files: dict[str, bytes | Readable] | None = None
+    if found.folder is None:
+        files = {name: packaged.read() or b"" for name, packaged in found.packaged.items() if name != _LARGE}
+        # Passed as an object with `read`, so that the bytes are freed before the model is built from them.
+        files[_LARGE] = found.packaged[_LARGE]
+    place = found.name if found.folder is None else str(found.folder)
+    model = _Model(
+        place, device="cpu", compute_type="int8", cpu_threads=threads, files=files, local_files_only=True
+    )
+    if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
+        raise ValueError("preprocessor_config.json is missing or is another model's")
+    return model
+
+
+def _nothing(model: str) -> Heard:
+    return Heard(segments=[], speech=[], language=None, language_probability=None, model=model)
+
+
+def _later(segment: Segment, offset: float) -> Segment:
+    def moved(times: Iterable[float]) -> list[float]:
+        return [round(offset + time, 3) for time in times]
+
+    start, end = moved((segment.start, segment.end))
+    words = [
+        msgspec.structs.replace(word, start=begin, end=finish)
+        for word in segment.words or ()
+        for begin, finish in [moved((word.start, word.end))]
+    ]
+    return msgspec.structs.replace(segment, start=start, end=end, words=words)

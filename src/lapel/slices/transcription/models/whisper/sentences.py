@@ -1,0 +1,108 @@
+"""Joins words to readable segments: sentences, or the words between two pauses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from lapel.slices.transcription.speech.text_cleaning import plain
+from lapel.slices.transcription.speech.transcript import Segment, Word
+
+# Seconds. A segment ends at a `_PAUSE`; at the end of a sentence, once it has `_LEAST`; at the next comma or
+# `_SHORT_PAUSE`, once it has `_LONG`; and at `_LONGEST` anyway.
+_PAUSE = 0.8
+_SHORT_PAUSE = 0.25
+_LEAST = 1.5
+_LONG = 10.0
+_LONGEST = 20.0
+# Shortest word; the model may report less.
+_BLINK = 0.01
+
+_SENTENCE_ENDS = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
+_CLAUSE_ENDS = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
+# `Mr.`, `St.`, `e.g.`: the dot of a short word may not end a sentence. Then the pause after it decides.
+_MAY_BE_SHORTENED = re.compile(r"^\W*(?:\w{1,3}|(?:\w\.)+\w?)\.$")
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """A word as the model wrote it, with the space before it if there is one. Seconds, from any zero.
+
+    `confidence`: 0 to 1.
+    """
+
+    start: float
+    end: float
+    text: str
+    confidence: float
+
+
+def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
+    """The words as segments, in order and not overlapping; none ends after `latest` (seconds).
+
+    A segment without a letter or digit is left out.
+    """
+    words = [word for word in spoken if plain(word.text)]
+    timed = [
+        msgspec.structs.replace(word, start=start, end=end)
+        for word, (start, end) in zip(words, _in_turn(words, latest), strict=True)
+    ]
+    made = (_segment(group) for group in _groups(timed))
+    return [segment for segment in made if any(each.isalnum() for each in segment.text)]
+
+
+def _in_turn(words: Sequence[Spoken], latest: float) -> list[tuple[float, float]]:
+    """Start and end of each word, in seconds: the end after the start, the start not before the last end."""
+    times: list[tuple[float, float]] = []
+    earliest = 0.0
+    for word in words:
+        start = max(word.start, earliest)
+        earliest = max(word.end, start + _BLINK)
+        times.append((start, earliest))
+    for index in range(len(times) - 1, -1, -1):
+        start, end = times[index]
+        if end <= latest:
+            break
+        latest, times[index] = min(start, latest - _BLINK), (min(start, latest - _BLINK), latest)
+    return [(round(start, 3), round(end, 3)) for start, end in times]
+
+
+def _groups(words: Sequence[Spoken]) -> Iterator[list[Spoken]]:
+    group: list[Spoken] = []
+    for word in words:
+        if group and _ends(group, word):
+            yield group
+            group = []
+        group.append(word)
+    if group:
+        yield group
+
+
+def _ends(group: Sequence[Spoken], following: Spoken) -> bool:
+    """Whether the segment ends before `following`."""
+    last = group[-1]
+    pause, length = following.start - last.end, last.end - group[0].start
+    if pause >= _PAUSE or length >= _LONGEST:
+        return True
+    if length < _LEAST:
+        return False
+    if _SENTENCE_ENDS.search(last.text) and (
+        pause >= _SHORT_PAUSE or not _MAY_BE_SHORTENED.match(last.text.strip())
+    ):
+        return True
+    return length >= _LONG and (pause >= _SHORT_PAUSE or _CLAUSE_ENDS.search(last.text) is not None)
+
+
+def _segment(group: Sequence[Spoken]) -> Segment:
+    words = [
+        Word(start=word.start, end=word.end, word=plain(word.text), confidence=word.confidence)
+        for word in group
+    ]
+    return Segment(
+        start=words[0].start,
+        end=words[-1].end,
+        text=plain("".join(word.text for word in group)),
+        confidence=round(sum(word.confidence for word in words) / len(words), 4),
+        words=words,
+    )

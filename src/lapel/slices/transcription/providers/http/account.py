@@ -1,0 +1,66 @@
+"""A provider account (URL, key, headers). Error text of the provider is shortened and the key removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+from lapel.slices.transcription.speech.text_cleaning import plain
+
+_MOST_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The URL of a provider, and the headers of every request to it, which carry the key.
+
+    `name`: for messages. `slot`: the slot that it answers. `gives_up`: seconds after which the provider
+    itself ends the work on a file, with 504.
+    """
+
+    name: str
+    slot: str
+    base_url: str
+    key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    gives_up: float | None = None
+
+    def clean(self, text: str) -> str:
+        """Text of the provider, made fit to show: 200 characters at most, on one line, without the key."""
+        if self.key:
+            text = text.replace(self.key, "…")
+        text = plain(text)
+        return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS].rstrip() + "…"
+
+    def unreadable(self, detail: str) -> TryAgain:
+        """The error for an answer that does not match the provider's documentation."""
+        return TryAgain("provider_error", f"{self.name}'s answer cannot be read: {self.clean(detail)}.")
+
+    def failed(self, detail: str, *, again: bool = False) -> SpeechError | TryAgain:
+        """The error for a failure that the provider reports. `again`: whether another try may succeed."""
+        message = f"{self.name} could not transcribe it: {self.clean(detail)}"
+        return TryAgain("provider_error", message) if again else SpeechError("provider_error", message)
+
+
+def broken(fault: aiohttp.ClientError) -> str:
+    """What happened to a connection, in words; without addresses, which only the operator may see."""
+    match fault:
+        case aiohttp.ClientConnectorDNSError():
+            return "cannot be reached: its name is not known here"
+        case aiohttp.ClientConnectorCertificateError():
+            return "cannot be trusted: its certificate does not hold"
+        case aiohttp.ClientSSLError():
+            return "cannot be reached: no TLS connection comes about"
+        case aiohttp.ClientConnectorError():
+            # The error's own text names the address.
+            return f"cannot be reached ({os.strerror(fault.errno) if fault.errno else 'no connection'})"
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
+            return "broke its answer off"
+        case aiohttp.ClientResponseError():
+            return "does not answer as HTTP does"
+        case _:
+            return "closed the connection"

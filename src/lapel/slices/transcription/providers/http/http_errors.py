@@ -1,0 +1,185 @@
+"""Maps a provider's error answers to SpeechError with a remedy, or to TryAgain.
+
+The body decides before the status: services answer 401 for a used-up quota, 403 for a rate limit, and 429
+for an account without credit. Source for `Retry-After`: RFC 9110, section 10.2.3.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+
+if TYPE_CHECKING:
+    from lapel.slices.transcription.providers.http.account import Account
+
+# The same request may succeed later: time-out, conflict, too early, too many requests.
+_PASSING = frozenset({408, 409, 425, 429})
+_CODES = ("code", "type", "status", "err_code", "category")
+_MESSAGES = ("err_msg", "message", "error", "detail", "details", "msg")
+# Searched in codes, and in messages of answers about the account (4xx, but not 429: "rate quota" passes).
+_CREDIT = re.compile(
+    r"quota|credit|billing|payment|\bbalance\b|insufficient[_ ]funds|out[_ ]of[_ ]funds|spending",
+    re.IGNORECASE,
+)
+_RATE = re.compile(
+    r"rate[-_ ]?limit|too[_ ]many|slow[_ ]down|concurren|throttl|system_busy|overloaded", re.IGNORECASE
+)
+_PLAN = re.compile(
+    r"\b(plan|subscription|tier|upgrade|country|region|territory)\b|permission|not[_ ]have[_ ]access",
+    re.IGNORECASE,
+)
+_MODEL = re.compile(r"model|language/tier|unsupported_value", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An answer other than 2xx. `headers`: any case. `waited`: seconds since the whole request was sent."""
+
+    status: int
+    content: bytes
+    headers: Mapping[str, str]
+    waited: float = 0.0
+
+
+class Refused(SpeechError):
+    """A service refuses for good. `status`: its HTTP status; `detail`: its codes and message, in one line."""
+
+    def __init__(self, message: str, status: int, detail: str) -> None:
+        super().__init__("provider_error", message)
+        self.status = status
+        self.detail = detail
+
+
+def judged(account: Account, refusal: Refusal, now: datetime, longest_pause: float) -> Refused | TryAgain:
+    """The error for a refusal. A pause that the service asks for is cut to `longest_pause` seconds."""
+    words = account.clean(text_of(refusal.content))
+    told = f"{account.name} answered {refusal.status}" + (f": {words.rstrip('.')}." if words else ".")
+    codes = account.clean(" ".join(codes_of(refusal.content)))
+    detail = f"{codes} {words}"
+    advice = _advice(account, refusal, codes, words)
+    if advice is None:
+        return TryAgain("provider_error", told, after=pause_of(refusal.headers, now, longest_pause))
+    return Refused(f"{told} {advice}" if advice else told, refusal.status, detail)
+
+
+def _advice(account: Account, refusal: Refusal, codes: str, words: str) -> str | None:
+    """What to do about a lasting refusal; empty when only the service's message helps; None: try again."""
+    setting = f"lapel providers set {account.slot}"
+    status, wish = refusal.status, _header(refusal.headers, "x-should-retry")
+    about_account = 400 <= status < 500 and status not in _PASSING
+    if status == 402 or _CREDIT.search(codes) or (about_account and _CREDIT.search(words)):
+        return (
+            "The account's credit or quota is used up, and another try cannot help: top it up, raise its "
+            f"limit, or let another engine answer: `{setting} --engine NAME`."
+        )
+    if account.gives_up and status == 504 and refusal.waited >= account.gives_up * 0.9:
+        return (
+            f"It stops after {account.gives_up / 60:.0f} minutes of work, so that another try ends alike. "
+            f"Record in shorter parts, or let another engine answer: `{setting} --engine NAME`."
+        )
+    may_pass = status in _PASSING or status >= 500
+    if wish in ("true", "false"):  # the service knows better than its status
+        may_pass = wish == "true"
+    if may_pass or (status in (401, 403) and _RATE.search(f"{codes} {words}")):
+        return None
+    if status in (401, 403) and _PLAN.search(f"{codes} {words}"):
+        return (
+            "The key is known, but its account may not do this: check plan, permissions and region there, "
+            f"or set another key: `{setting} --key-file FILE`."
+        )
+    if status in (401, 403):
+        return f"It refuses the key; set another one: `{setting} --key-file FILE`."
+    if 300 <= status < 400:
+        return (
+            "A redirect is not followed: the key would go with it. Set the right address: "
+            f"`{setting} --base-url URL`."
+        )
+    if status == 404:
+        return f"Check model and address: `{setting} --model NAME`, `{setting} --base-url URL`."
+    if status in (400, 422) and _MODEL.search(f"{codes} {words}"):
+        return f"If the model is the reason, name another one: `{setting} --model NAME`."
+    return ""
+
+
+def text_of(content: bytes) -> str:
+    """The message for people in an error's body: from JSON, at any of the usual places, or plain text."""
+    told = _json(content)
+    if told is None:
+        text = content.decode(errors="replace")
+        return "" if text.lstrip().startswith("<") else text  # an HTML page
+    for _ in range(4):
+        if isinstance(told, list) and told:
+            told = cast("list[object]", told)[0]
+        elif isinstance(told, dict):
+            named = cast("dict[str, object]", told)
+            told = next((named[key] for key in _MESSAGES if named.get(key)), None)
+        else:
+            break
+    return told if isinstance(told, str) else ""
+
+
+def codes_of(content: bytes) -> Iterator[str]:
+    """The error codes for programs in an error's body, such as `insufficient_quota`."""
+    waiting = [(_json(content), 0)]
+    while waiting:
+        told, depth = waiting.pop()
+        if isinstance(told, list):
+            waiting += [(each, depth + 1) for each in cast("list[object]", told)[:1] if depth < 4]
+        elif isinstance(told, dict):
+            named = cast("dict[str, object]", told)
+            yield from (code for key in _CODES if isinstance(code := named.get(key), str))
+            waiting += [(named.get(key), depth + 1) for key in _MESSAGES if depth < 4]
+
+
+def pause_of(headers: Mapping[str, str], now: datetime, longest: float) -> float | None:
+    """Seconds to wait according to `retry-after-ms` or `Retry-After`, at most `longest`; None without one."""
+    precise = _header(headers, "retry-after-ms")
+    if precise is not None:
+        try:
+            milliseconds = float(precise)
+        except ValueError:
+            milliseconds = math.nan
+        if math.isfinite(milliseconds):
+            return min(max(milliseconds / 1000, 0.0), longest)
+    return retry_after(_header(headers, "retry-after"), now, longest)
+
+
+def retry_after(value: str | None, now: datetime, longest: float) -> float | None:
+    """Seconds to wait according to a Retry-After (seconds, or an HTTP date), at most `longest`.
+
+    None when there is none or it cannot be read.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        if moment.tzinfo is None:  # "-0000" means UTC without a known zone
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - now).total_seconds()
+    return min(max(seconds, 0.0), longest) if math.isfinite(seconds) else None
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    return next((value.strip() for each, value in headers.items() if each.lower() == name), None)
+
+
+def _json(content: bytes) -> object:
+    """The decoded JSON; None when the content is not JSON."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

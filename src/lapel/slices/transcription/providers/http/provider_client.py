@@ -1,0 +1,216 @@
+"""HTTP calls to remote providers: files are streamed from disk, answers bounded, faults mapped to our errors.
+
+A key is sent to the configured address and nowhere else: redirects are not followed, no proxy and no
+`.netrc` of the environment is used, and neither keys nor audio are logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from lapel.slices.transcription.providers.http.account import broken
+from lapel.slices.transcription.providers.http.http_errors import Refusal, judged
+from lapel.slices.transcription.providers.http.sending import Upload, body_of
+from lapel.slices.transcription.speech.failures import TryAgain
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lapel.foundation.core.clock import Clock
+    from lapel.slices.transcription.providers.http.account import Account
+
+T = TypeVar("T")
+# Bytes that are read of an error answer.
+_REFUSAL_BYTES = 64 * 1024
+_GRACE = 60.0
+# Seconds that a cancelled caller waits for work that must not be left half done; a stopping worker has three.
+_LAST_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Limits of a call: times in seconds, and the size of the answer in bytes."""
+
+    connect: float = 20.0
+    # While a file is being sent: the longest time without progress.
+    stall: float = 60.0
+    # From the end of the request to the end of the answer: a provider that answers in one call takes minutes.
+    answer: float = 20 * 60.0
+    # A whole call; also all polls together.
+    total: float = 4 * 3600.0
+    answer_bytes: int = 64 * 1024 * 1024
+    # The longest pause that a provider may ask for.
+    longest_pause: float = 3600.0
+    # Time between two polls: the first, and the longest.
+    first_poll: float = 3.0
+    longest_poll: float = 20.0
+
+
+class Service:
+    """One provider, for the length of an `async with`."""
+
+    def __init__(self, account: Account, clock: Clock, patience: Patience) -> None:
+        self.account = account
+        # A provider that gives up by itself gets a minute more than that.
+        limit = patience.answer if account.gives_up is None else account.gives_up + _GRACE
+        self.patience = replace(patience, answer=min(patience.answer, limit))
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers={
+                "User-Agent": "lapel",
+                "Accept": "application/json",
+                # No compression: a short answer could unpack to an endless one.
+                "Accept-Encoding": "identity",
+                **self.account.headers,
+            },
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.patience.connect),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        shape: type[T],
+        *,
+        query: Sequence[tuple[str, str]] | None = None,
+        send: Upload | bytes | None = None,
+    ) -> T:
+        """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
+
+        Raises SpeechError (`Refused`) when the provider refuses and another try cannot help; TryAgain for all
+        its other faults: no connection, no answer in time, an unreadable answer, a refusal that may pass.
+        Raises OSError when the file cannot be read.
+        """
+        content = await self._call(method, path, query or (), send)
+        try:
+            # In a thread, because decoding many megabytes takes a while.
+            return await asyncio.to_thread(msgspec.json.decode, content, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            raise self.account.unreadable(str(fault)) from fault
+
+    async def tell(self, method: str, path: str) -> None:
+        """Send a request and ignore the answer's body. Raises as `ask`."""
+        await self._call(method, path, (), None)
+
+    async def _call(
+        self, method: str, path: str, query: Sequence[tuple[str, str]], send: Upload | bytes | None
+    ) -> bytes:
+        if self._session is None:
+            raise RuntimeError("a service is used in `async with`")
+        url = URL(f"{self.account.base_url}{path}").with_query(query)
+        watch = _Watch(self.patience)
+        body = await body_of(send, watch) if isinstance(send, Upload) else send
+        headers = {"Content-Type": "application/json"} if isinstance(send, bytes) else {}
+        try:
+            async with (
+                watch.over(sending=isinstance(send, Upload)),
+                self._session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                try:
+                    return await self._content(response, watch)
+                finally:
+                    response.close()  # stops a file that is still being sent
+        except TimeoutError as fault:
+            raise TryAgain("provider_error", f"{self.account.name} did not answer in time.") from fault
+        except aiohttp.ClientError as fault:
+            raise TryAgain("provider_error", f"{self.account.name} {broken(fault)}.") from fault
+
+    async def _content(self, response: aiohttp.ClientResponse, watch: _Watch) -> bytes:
+        if 200 <= response.status < 300:
+            content = await _read(response, self.patience.answer_bytes)
+            if len(content) > self.patience.answer_bytes:
+                raise self.account.unreadable("it is too long")
+            return content
+        content = (await _read(response, _REFUSAL_BYTES))[:_REFUSAL_BYTES]
+        refusal = Refusal(
+            status=response.status, content=content, headers=response.headers, waited=watch.waited
+        )
+        raise judged(self.account, refusal, self._clock.now(), self.patience.longest_pause)
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Await short work that must not be left half done: if the caller is cancelled, the work gets 2 s more.
+
+    Raises what the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_LAST_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+class _Watch:
+    """The time limit of one call; it is extended while a file is being sent."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._limit: asyncio.Timeout | None = None
+        self._sent_at = asyncio.get_running_loop().time()
+        self._end = self._sent_at + patience.total
+
+    def over(self, *, sending: bool) -> asyncio.Timeout:
+        """The limit as a context manager, to be entered once."""
+        self._limit = asyncio.timeout_at(
+            self._after(self._patience.stall if sending else self._patience.answer)
+        )
+        return self._limit
+
+    def moved(self) -> None:
+        """Part of the file was sent."""
+        self._move(self._patience.stall)
+
+    def sent(self) -> None:
+        """The whole file was sent."""
+        self._sent_at = asyncio.get_running_loop().time()
+        self._move(self._patience.answer)
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the request was sent completely."""
+        return asyncio.get_running_loop().time() - self._sent_at
+
+    def _move(self, seconds: float) -> None:
+        # The writer may report progress after the call has ended.
+        if self._limit is not None:
+            with contextlib.suppress(RuntimeError):
+                self._limit.reschedule(self._after(seconds))
+
+    def _after(self, seconds: float) -> float:
+        return min(self._end, asyncio.get_running_loop().time() + seconds)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body; if it is longer than `most` bytes, only its beginning, of more than `most` bytes."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > most:
+            break
+    return bytes(content)

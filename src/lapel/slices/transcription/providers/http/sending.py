@@ -1,0 +1,126 @@
+"""Sends files to a provider: they are read from disk in chunks, and progress is reported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+    from lapel.slices.transcription.providers.protocol import Clip
+
+_CHUNK = 256 * 1024
+_BYTES = "application/octet-stream"
+# A recording's content type to the type that providers know, and a file extension that fits it.
+_NAMES = {
+    "audio/opus": ("audio/ogg", "ogg"),
+    "audio/ogg": ("audio/ogg", "ogg"),
+    "audio/wav": ("audio/wav", "wav"),
+    "audio/mpeg": ("audio/mpeg", "mp3"),
+    "audio/mp4": ("audio/mp4", "m4a"),
+    "audio/x-m4a": ("audio/mp4", "m4a"),
+    "audio/webm": ("audio/webm", "webm"),
+    "audio/flac": ("audio/flac", "flac"),
+    "audio/aac": ("audio/aac", "aac"),
+}
+
+
+class Watch(Protocol):
+    """Is informed of the progress of sending."""
+
+    def moved(self) -> None:
+        """Part of the file was sent."""
+        ...
+
+    def sent(self) -> None:
+        """The whole file was sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file to send. `fields`: of a form in which it is the field `file`; None: the file is the whole body.
+
+    `report` is called with the sent share of it, 0 to 1.
+    """
+
+    path: Path
+    content_type: str
+    file_name: str
+    report: Callable[[float], None]
+    fields: Sequence[tuple[str, str]] | None = None
+
+
+def upload_of(
+    clip: Clip,
+    report: Callable[[float], None],
+    fields: Sequence[tuple[str, str]] | None = None,
+    *,
+    as_bytes: bool = False,
+) -> Upload:
+    """The recording's uploaded file. `as_bytes`: without its content type, which the receiver detects."""
+    content_type, ending = _NAMES.get(clip.content_type, (_BYTES, "bin"))
+    return Upload(
+        path=clip.file,
+        content_type=_BYTES if as_bytes else content_type,
+        file_name=f"recording.{ending}",
+        report=report,
+        fields=fields,
+    )
+
+
+async def body_of(upload: Upload, watch: Watch) -> aiohttp.Payload:
+    """The payload for aiohttp, of known length, because many services accept no chunked bodies.
+
+    Raises OSError when the file cannot be read.
+    """
+    size = (await asyncio.to_thread(upload.path.stat)).st_size
+    file = _File(upload, size, watch)
+    if upload.fields is None:
+        return file
+    # No quoting: names and values are our own, and some services do not decode a quoted `[]`.
+    form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
+    for name, value in upload.fields:
+        form.add_field(name, value)
+    form.add_field("file", file, filename=upload.file_name)
+    return form()
+
+
+class _File(aiohttp.Payload):
+    """The bytes of a file; at most one chunk of them is in memory."""
+
+    def __init__(self, upload: Upload, size: int, watch: Watch) -> None:
+        super().__init__(upload.path, content_type=upload.content_type)
+        self._size = size
+        self._upload = upload
+        self._watch = watch
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:  # noqa: ARG002
+        """Not supported and never called by aiohttp for this payload. Raises TypeError."""
+        raise TypeError("a file is sent as it is")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the file. Raises OSError when it cannot be read, or has become shorter meanwhile."""
+        size, sent = self._size or 0, 0
+        while sent < size:
+            # The file is open only within the thread, so that a cancelled call leaves no open file.
+            chunk = await asyncio.to_thread(_part, self._upload.path, sent, min(_CHUNK, size - sent))
+            if not chunk:
+                raise OSError("the file became shorter while it was sent")
+            await writer.write(chunk)
+            sent += len(chunk)
+            self._watch.moved()
+            self._upload.report(sent / size)
+        self._watch.sent()
+
+
+def _part(path: Path, start: int, size: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        return file.read(size)

@@ -1,0 +1,241 @@
+"""OpenAI, or any service with its API: one form for each piece of the recording.
+
+Source: `POST /audio/transcriptions` in openai/openai-openapi, August 2026, and openai_models.py. speaches,
+vLLM, Groq, LocalAI and others follow it, some of them without times or words. It has no call that deletes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import structlog
+
+from lapel.slices.transcription.providers.heard import Said, heard, stretches
+from lapel.slices.transcription.providers.http.account import Account
+from lapel.slices.transcription.providers.http.http_errors import Refused
+from lapel.slices.transcription.providers.http.provider_client import Service
+from lapel.slices.transcription.providers.http.sending import Upload
+from lapel.slices.transcription.providers.openai_models import traits_of
+from lapel.slices.transcription.providers.provider_languages import spoken
+from lapel.slices.transcription.speech.failures import SpeechError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lapel.foundation.core.clock import Clock
+    from lapel.slices.transcription.providers.http.provider_client import Patience
+    from lapel.slices.transcription.providers.protocol import Clip, Wish
+    from lapel.slices.transcription.slots.slots import SlotChoice
+    from lapel.slices.transcription.speech.messages import Heard
+
+BASE_URL = "https://api.openai.com/v1"
+MODEL = "whisper-1"
+# OpenAI's limit for a file.
+_MOST_BYTES = 25_000_000
+# OpenAI refuses less than 0.1 s. Nothing is said in such a piece.
+_LEAST_MS = 100
+# The end of OpenAI's host names in all regions.
+_ITS_HOST = "api.openai.com"
+# OpenAI's refusals for a language that a model does not know match this.
+_LANGUAGE = re.compile("language", re.IGNORECASE)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class _Word(msgspec.Struct, frozen=True):
+    word: str
+    start: float
+    end: float
+    probability: float | None = None
+
+
+class _Segment(msgspec.Struct, frozen=True):
+    text: str
+    start: float
+    end: float
+    # The mean over its tokens.
+    avg_logprob: float | None = None
+    words: Sequence[_Word] | None = None
+    # "A", "B", …: only of a model that diarizes.
+    speaker: str | None = None
+
+
+class _Language(msgspec.Struct, frozen=True):
+    code: str
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    text: str
+    language: str | None = None
+    # From gpt-transcribe instead of `language`; empty when it is unsure.
+    languages: Sequence[_Language] | None = None
+    segments: Sequence[_Segment] | None = None
+    words: Sequence[_Word] | None = None
+
+
+def account_of(choice: SlotChoice) -> Account:
+    """The account that the slot's setting names."""
+    host = urlsplit(choice.base_url or BASE_URL).hostname or ""
+    return Account(
+        name="OpenAI" if host.endswith(_ITS_HOST) else "The OpenAI-compatible service",
+        slot=choice.slot, base_url=choice.base_url or BASE_URL, key=choice.key,
+        headers={"Authorization": f"Bearer {choice.key}"} if choice.key else {},
+    )  # fmt: skip
+
+
+class _Model(msgspec.Struct, frozen=True):
+    shutdown_date: object = None
+
+
+class OpenAI:
+    """The Transcriber.
+
+    A model that diarizes numbers the speakers anew in every file. So it gets the recording as one file, and a
+    recording longer than the model takes is refused.
+    """
+
+    reads_samples: bool = True
+
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
+        self._account = account_of(choice)
+        self.model = choice.model or MODEL
+        self._traits = traits_of(self.model)
+        self.piecewise: bool = not self._traits.diarizes
+        self.tells_speakers: bool = self._traits.diarizes
+        self._clock = clock
+        self._patience = patience
+
+    async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
+        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`.
+
+        Also raises SpeechError when the clip is too long for the model or for one file.
+        """
+        length = clip.end_ms - clip.start_ms
+        if length < _LEAST_MS:
+            report(1.0)
+            return heard((), clip, language=None, probability=None, model=self.model)
+        if self._traits.most_seconds is not None and length > self._traits.most_seconds * 1000:
+            raise SpeechError(
+                "provider_error",
+                f"{self.model} takes {self._traits.most_seconds} s of audio at most, and this recording has "
+                f"{length / 1000:.0f} s. Name another model: `lapel providers set {self._account.slot} "
+                "--model NAME`.",
+            )
+        piece = await _piece(clip)
+        try:
+            async with Service(self._account, self._clock, self._patience) as service:
+                answer = await self._answer(service, piece, wish, lambda sent: report(sent / 2))
+        finally:
+            piece[0].unlink(missing_ok=True)
+        found = await asyncio.to_thread(_heard, answer, clip, wish, self.model)
+        report(1.0)
+        return found
+
+    async def _answer(
+        self, service: Service, piece: tuple[Path, str], wish: Wish, report: Callable[[float], None]
+    ) -> _Answer:
+        """Send the piece; if the model refuses the language, send it without. Raises as `Service.ask`."""
+        reached = 0.0
+
+        def onwards(sent: float) -> None:  # a second request does not reduce the progress
+            nonlocal reached
+            reached = max(reached, sent)
+            report(reached)
+
+        async def ask(*, with_language: bool) -> _Answer:
+            fields = self._traits.fields(self.model, wish, with_language=with_language)
+            upload = Upload(
+                path=piece[0], content_type=piece[1], file_name=piece[0].name, fields=fields, report=onwards
+            )
+            return await service.ask("POST", "/audio/transcriptions", _Answer, send=upload)
+
+        try:
+            return await ask(with_language=True)
+        except Refused as refused:
+            may_be_left_out = wish.language is not None and self._traits.language == "languages[]"
+            if not (may_be_left_out and refused.status == 400 and _LANGUAGE.search(refused.detail)):
+                raise
+            _log.warning("speech.language_left_out", model=self.model, said=refused.detail)
+        return await ask(with_language=False)
+
+    async def shutdown_date(self) -> date | None:
+        """The day on which the service ends the model; None when it does not say.
+
+        Raises SpeechError, TryAgain as `Service.ask`.
+        """
+        async with Service(self._account, self._clock, self._patience) as service:
+            told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _Model)
+        return _date(told.shutdown_date)
+
+
+def _date(told: object) -> date | None:
+    """A day, from Unix seconds or ISO 8601: the specification leaves the form open. None for other values."""
+    try:
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            return datetime.fromtimestamp(told, UTC).date()
+        return datetime.fromisoformat(told).date() if isinstance(told, str) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+async def _piece(clip: Clip) -> tuple[Path, str]:
+    """The piece as a file beside the samples, and its content type.
+
+    Raises SpeechError when the file exceeds the limit.
+    """
+    from lapel.slices.transcription.providers.encoding import encode  # noqa: PLC0415  # FFmpeg is not small
+
+    file, content_type = await asyncio.to_thread(
+        encode, clip.pcm, clip.start_ms, clip.end_ms, clip.pcm.parent, most_bytes=_MOST_BYTES
+    )
+    if file.stat().st_size > _MOST_BYTES:
+        file.unlink()
+        raise SpeechError("processing_error", "A piece of the recording is too long to be sent.")
+    return file, content_type
+
+
+def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
+    words = [_said(word) for segment in answer.segments or () for word in segment.words or ()]
+    words = words or [_said(word) for word in answer.words or ()]
+    said = _segments(answer.segments or (), words, wish) or stretches(words) or [Said(text=answer.text)]
+    told = answer.language or next((each.code for each in answer.languages or ()), None)
+    language = spoken(told, wish.language)
+    return heard(said, clip, language=language, probability=None, model=model)
+
+
+def _segments(segments: Sequence[_Segment], words: Sequence[Said], wish: Wish) -> list[Said]:
+    """The segments, each with the words whose middle lies before its end. Both inputs are in order."""
+    found: list[Said] = []
+    at = 0
+    for number, segment in enumerate(segments):
+        first, is_last = at, number == len(segments) - 1
+        while at < len(words) and (is_last or _middle(words[at]) < segment.end):
+            at += 1
+        sure = None if segment.avg_logprob is None else math.exp(min(segment.avg_logprob, 0.0))
+        inner = [
+            word if word.confidence is not None else replace(word, confidence=sure)
+            for word in words[first:at]
+        ]
+        found.append(
+            Said(
+                text=segment.text, start=segment.start, end=segment.end, confidence=sure, words=inner,
+                speaker=segment.speaker if wish.diarization else None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _middle(word: Said) -> float:
+    return ((word.start or 0.0) + (word.end or 0.0)) / 2
+
+
+def _said(word: _Word) -> Said:
+    return Said(text=word.word, start=word.start, end=word.end, confidence=word.probability)

@@ -1,0 +1,376 @@
+"""All SQL of transcriptions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from lapel.foundation.http.input.pagination import PAGE_BYTES
+from lapel.slices.end_users.service import PRESENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.http.input.pagination import Window
+    from lapel.slices.transcription.speech.failures import Code
+    from lapel.slices.transcription.speech.transcript import Transcript
+
+_COLUMNS = """
+t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diarization, t.num_speakers,
+t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
+t.started_at, t.completed_at, t.created_at, t.updated_at
+"""
+# Transcripts after the one that fills a page are not read, so that a hundred long ones do not fill the
+# memory. PostgreSQL stores long values apart from their rows, and the rows know the lengths: values that are
+# not read cost nothing.
+_PAGE = """
+SELECT * FROM (
+    SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before,
+        lead(id) OVER newest IS NOT NULL AS followed
+    FROM ({rows}) p WINDOW newest AS (ORDER BY created_at DESC, id DESC)
+) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
+"""
+Include: TypeAlias = Literal["segments", "words"]
+INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
+# $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all. Once the
+# recording's current transcription is completed, older ones are in no list.
+_SEEN = f"""t.world_id = $1 AND (
+    SELECT ($2::text IS NULL OR r.end_user_id = $2) AND {PRESENT}
+        AND (c.id IS NULL OR (t.created_at, t.id) >= (c.created_at, c.id))
+    FROM recordings r LEFT JOIN transcriptions c
+        ON c.world_id = r.world_id AND c.id = r.transcription_id AND c.status = 'completed'
+    WHERE r.world_id = t.world_id AND r.id = t.recording_id)"""
+
+INSERT = """
+INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
+    diarization, num_speakers, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $10)
+ON CONFLICT (world_id, media_id) WHERE origin = 'auto' DO NOTHING
+RETURNING id
+"""
+
+# Index: transcriptions_of_recording.
+FIND_RUNNING = """
+SELECT t.id FROM transcriptions t
+WHERE t.world_id = $1 AND t.recording_id = $2 AND t.status IN ('pending', 'processing') AND t.created_at > $3
+ORDER BY t.created_at DESC, t.id DESC LIMIT 1
+"""
+
+# The newest completed one; if none is completed, the newest. Index: transcriptions_of_recording.
+FIND_CURRENT = """
+SELECT t.id FROM transcriptions t WHERE t.world_id = $1 AND t.recording_id = $2
+ORDER BY t.status = 'completed' DESC, t.created_at DESC, t.id DESC LIMIT 1
+"""
+
+# Segments without words. Before migration 0020 they were stored only with words.
+_PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segments_plain, convert_to((
+    SELECT coalesce(json_agg(segment - 'words' ORDER BY place), '[]')
+    FROM jsonb_array_elements(convert_from(t.segments, 'UTF8')::jsonb) WITH ORDINALITY AS s (segment, place)
+)::text, 'UTF8')) END"""
+
+READ = f"""
+SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments,
+    w.project_id, r.name, r.recorded_at, r.created_at AS recording_created_at
+FROM transcriptions t JOIN worlds w ON w.id = t.world_id
+JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
+WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+"""
+
+# An answer has the text twice.
+SIZE = """
+SELECT 2 * coalesce(octet_length(full_text), 0) + coalesce(octet_length(segments), 0)
+FROM transcriptions WHERE world_id = $1 AND id = $2
+"""
+
+BEGIN = f"""
+WITH begun AS (
+    UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
+    WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'pending' RETURNING t.*
+)
+SELECT {_COLUMNS}, w.project_id FROM begun t JOIN worlds w ON w.id = t.world_id
+"""
+
+# Progress never falls, also when a step is done again.
+SET_PROGRESS = """
+UPDATE transcriptions SET progress = $3
+WHERE world_id = $1 AND id = $2 AND status = 'processing' AND progress < $3
+"""
+
+SET_LANGUAGE = """
+UPDATE transcriptions SET language = $3, language_probability = $4, model = $5
+WHERE world_id = $1 AND id = $2 AND status = 'processing'
+"""
+
+COMPLETE = f"""
+WITH done AS (
+    UPDATE transcriptions t SET status = 'completed', progress = 1, language = $3, language_probability = $4,
+        model = $5, duration_ms = $6, full_text = $7, segments = $8, segments_plain = $9, word_count = $10,
+        confidence = $11, completed_at = $12, updated_at = $12
+    WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
+)
+SELECT {_COLUMNS}, w.project_id FROM done t JOIN worlds w ON w.id = t.world_id
+"""
+
+FAIL = f"""
+WITH failed AS (
+    UPDATE transcriptions t SET status = 'failed', error_code = $3, error_message = $4, completed_at = $5,
+        updated_at = $5
+    WHERE t.world_id = $1 AND t.id = $2 AND t.status IN ('pending', 'processing') RETURNING t.*
+)
+SELECT {_COLUMNS}, w.project_id FROM failed t JOIN worlds w ON w.id = t.world_id
+"""
+
+PUT_PIECE = """
+INSERT INTO transcription_pieces (world_id, transcription_id, stage, piece, result)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (world_id, transcription_id, stage, piece) DO UPDATE SET result = excluded.result
+"""
+
+READ_PIECES = """
+SELECT result FROM transcription_pieces
+WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 ORDER BY piece
+"""
+
+READ_PIECE = """
+SELECT result FROM transcription_pieces
+WHERE world_id = $1 AND transcription_id = $2 AND stage = $3 AND piece = $4
+"""
+
+COUNT_PIECES = """
+SELECT count(*) FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2 AND stage = $3
+"""
+
+DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2"
+
+# Locked, so that the erasure that follows also sees an event that is being written now.
+HOLD_OF_RECORDINGS = """
+SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE
+"""
+
+
+def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) -> str:
+    """The statement for a set of filters. Each set has its own, so that its prepared plan uses its index."""
+    segments = {"segments": f", {_PLAIN_SEGMENTS} AS segments", "words": ", t.segments", None: ""}
+    columns = _COLUMNS + segments[include]
+    parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
+    if by_recording:
+        parts.append("t.recording_id = $7")
+    if by_status:
+        parts.append(f"t.status = ${8 if by_recording else 7}")
+    whole = (
+        f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
+        f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
+    )
+    size = "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * bool(
+        include
+    )
+    return _PAGE.format(rows=whole, size=size, most=PAGE_BYTES)
+
+
+LISTS = {
+    (include, by_recording, by_status): list_sql(
+        include=include, by_recording=by_recording, by_status=by_status
+    )
+    for include in INCLUDES
+    for by_recording in (False, True)
+    for by_status in (False, True)
+}
+
+
+LIST_SIZES = {
+    key: "SELECT coalesce(sum(2 * coalesce(octet_length(full_text), 0)"
+    + " + coalesce(octet_length(segments), 0)" * bool(key[0])
+    + f"), 0)::bigint FROM ({listed}) page"
+    for key, listed in LISTS.items()
+}
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    audio: tuple[str, str],
+    *,
+    origin: str,
+    provider: str,
+    language: str | None,
+    diarization: bool,
+    num_speakers: int | None,
+    now: datetime,
+) -> bool:
+    """Insert a transcription; False when this audio already has its automatic one. `audio`: ids of recording
+    and media."""
+    inserted = await connection.fetchval(
+        INSERT, world_id, transcription_id, *audio, origin, provider, language, diarization, num_speakers, now
+    )
+    return inserted is not None
+
+
+async def find_running(
+    connection: Connection, world_id: int, recording_id: str, since: datetime
+) -> str | None:
+    """Id of the newest transcription of the recording that has not ended and was created after `since`."""
+    return await connection.fetchval(FIND_RUNNING, world_id, recording_id, since)
+
+
+async def find_current(connection: Connection, world_id: int, recording_id: str) -> str | None:
+    """Id of the recording's newest completed transcription, else of its newest."""
+    return await connection.fetchval(FIND_CURRENT, world_id, recording_id)
+
+
+async def read(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    end_user_id: str | None,
+    *,
+    with_words: bool = False,
+) -> asyncpg.Record | None:
+    """A transcription with its segments and facts about its recording; None if the caller may not see it."""
+    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, with_words)
+
+
+async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:
+    """Bytes of its texts and segments as an answer shows them; None when there is no such transcription."""
+    return await connection.fetchval(SIZE, world_id, transcription_id)
+
+
+async def list_page(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str | None,
+    asked: Window,
+    filters: Mapping[str, str | None],
+    *,
+    include: Include | None,
+) -> list[asyncpg.Record]:
+    """A page, newest first; `followed` of its last row says whether more rows follow. `filters`:
+    recording_id, status."""
+    key, given = _listed(world_id, end_user_id, asked, filters, include=include)
+    return await connection.fetch(LISTS[key], *given)
+
+
+async def list_size(
+    connection: Connection,
+    world_id: int,
+    end_user_id: str | None,
+    asked: Window,
+    filters: Mapping[str, str | None],
+    *,
+    include: Include | None,
+) -> int:
+    """Bytes of the texts and segments of that page."""
+    key, given = _listed(world_id, end_user_id, asked, filters, include=include)
+    return await connection.fetchval(LIST_SIZES[key], *given)
+
+
+def _listed(
+    world_id: int,
+    end_user_id: str | None,
+    asked: Window,
+    filters: Mapping[str, str | None],
+    *,
+    include: Include | None,
+) -> tuple[tuple[Include | None, bool, bool], list[object]]:
+    """The key of the statement for these filters, and its arguments."""
+    recording_id, status = filters["recording_id"], filters["status"]
+    given = [value for value in (recording_id, status) if value is not None]
+    place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    key = (include, recording_id is not None, status is not None)
+    return key, [world_id, end_user_id, *place, *given]
+
+
+async def begin(
+    connection: Connection, world_id: int, transcription_id: str, now: datetime
+) -> asyncpg.Record | None:
+    """Set a pending transcription to processing; None when it is not pending any more."""
+    return await connection.fetchrow(BEGIN, world_id, transcription_id, now)
+
+
+async def set_progress(connection: Connection, world_id: int, transcription_id: str, progress: float) -> None:
+    """Store the progress, 0 to 1, if it is more than before."""
+    await connection.execute(SET_PROGRESS, world_id, transcription_id, progress)
+
+
+async def set_language(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    language: str | None,
+    probability: float | None,
+    model: str,
+) -> None:
+    """Store the language and model that the first piece with speech reported."""
+    await connection.execute(SET_LANGUAGE, world_id, transcription_id, language, probability, model)
+
+
+async def complete(
+    connection: Connection,
+    world_id: int,
+    transcription_id: str,
+    transcript: Transcript,
+    segments: tuple[bytes, bytes],
+    now: datetime,
+) -> asyncpg.Record | None:
+    """Complete a transcription; None when it had ended before. `segments`: JSON with words, and without."""
+    return await connection.fetchrow(
+        COMPLETE,
+        world_id,
+        transcription_id,
+        transcript.language,
+        transcript.language_probability,
+        transcript.model,
+        transcript.duration_ms,
+        transcript.full_text,
+        *segments,
+        transcript.word_count,
+        transcript.confidence,
+        now,
+    )
+
+
+async def fail(
+    connection: Connection, world_id: int, transcription_id: str, code: Code, message: str, now: datetime
+) -> asyncpg.Record | None:
+    """Set a transcription to failed; None when it had ended before."""
+    return await connection.fetchrow(FAIL, world_id, transcription_id, code, message, now)
+
+
+async def put_piece(
+    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int, result: bytes
+) -> None:
+    """Store the result of a step until the last step has ended."""
+    await connection.execute(PUT_PIECE, world_id, transcription_id, stage, piece, result)
+
+
+async def read_pieces(
+    connection: Connection, world_id: int, transcription_id: str, stage: str
+) -> list[bytes]:
+    """The results of all steps of a stage, in order."""
+    rows = await connection.fetch(READ_PIECES, world_id, transcription_id, stage)
+    return [row["result"] for row in rows]
+
+
+async def read_piece(
+    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int
+) -> bytes | None:
+    """The result of one step; None when there is none."""
+    return await connection.fetchval(READ_PIECE, world_id, transcription_id, stage, piece)
+
+
+async def count_pieces(connection: Connection, world_id: int, transcription_id: str, stage: str) -> int:
+    """How many steps of a stage have a stored result."""
+    return await connection.fetchval(COUNT_PIECES, world_id, transcription_id, stage)
+
+
+async def delete_pieces(connection: Connection, world_id: int, transcription_id: str) -> None:
+    """Delete the results of all steps of a transcription."""
+    await connection.execute(DELETE_PIECES, world_id, transcription_id)
+
+
+async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
+    """The ids of all transcriptions of some recordings, locked to the end of the transaction."""
+    return [row["id"] for row in await connection.fetch(HOLD_OF_RECORDINGS, world_id, recording_ids)]

@@ -1,0 +1,338 @@
+"""Transcriptions: create, read and export; and the automatic processing of an audio once it is readable."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import (
+    Conflict,
+    InvalidRequest,
+    MediaNotUploaded,
+    NotFound,
+    TranscriptionInProgress,
+    TranscriptNotReady,
+)
+from lapel.foundation.core.file_names import clean, content_disposition
+from lapel.foundation.database import outbox
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.http.large_responses import IN_PIECES
+from lapel.foundation.http.operations import Reply
+from lapel.foundation.queue import jobs
+from lapel.slices.recordings.service import audio_of, find_audio
+from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription.audio.peaks import resample
+from lapel.slices.transcription.exports import export_queries
+from lapel.slices.transcription.exports.formats import FORMATS
+from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY
+from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, Turns
+from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
+from lapel.slices.transcription.payloads import PROCESS, Process
+from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.views import document_of, segments_of, transcription_of
+from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
+from lapel.slices.transcription.work import lifecycle, work_queries
+from lapel.slices.transcription.work.daily_audio import DailyAudio
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.configuration.service import Configuration, Document
+    from lapel.slices.recordings.service import Audio
+    from lapel.slices.transcription.exports.formats import FormatName
+    from lapel.slices.transcription.slots.slots import Slot
+    from lapel.slices.transcription.wire import Transcription, TranscriptionQuery
+
+# A transcription that has not ended after so long may be replaced by a new one.
+_PATIENCE = timedelta(minutes=10)
+_DEFAULT_SLOT: Slot = "whisper"
+
+
+class Transcriptions:
+    """The operations on transcriptions. Those without a `connection` raise Unavailable when the database is
+    away."""
+
+    def __init__(self, kit: Kit, configuration: Configuration) -> None:
+        self._kit = kit
+        self._configuration = configuration
+        self._turns = Turns()
+        self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
+
+    async def create(
+        self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
+    ) -> Transcription:
+        """Create a transcription. It is the recording's current one unless an earlier one is completed.
+
+        Raises InvalidRequest when the language is no tag, or the local model does not know it; NotFound when
+        the caller sees no such recording; MediaNotUploaded when it has no audio yet; TranscriptionInProgress
+        when one is under way; RateLimitExceeded when the day's hours of audio are used up.
+        """
+        now, world_id = self._kit.clock.now(), actor.world_id
+        if wish.language is not None:
+            _check_tag(wish.language)
+        audio = await find_audio(connection, actor, recording_id, hold=True)
+        if audio is None:
+            raise MediaNotUploaded("This recording has no uploaded audio yet: upload it, then transcribe it.")
+        running = await queries.find_running(connection, world_id, recording_id, now - _PATIENCE)
+        if running is not None:
+            raise TranscriptionInProgress(
+                "This recording is being transcribed. Wait for that, or ask again after ten minutes.",
+                resource_id=running,
+            )
+        facts = await fact_queries.read(connection, world_id, audio.media_id)
+        duration_ms = None if facts is None else facts["duration_ms"]
+        await self._daily_audio.check(connection, world_id, duration_ms, now)
+        slot = wish.provider or await self._slot(connection, world_id, audio)
+        if wish.language is not None:
+            chosen = await slot_queries.read(connection, world_id, slot)
+            if chosen is None or chosen["engine"] == "local":
+                _check_language(wish.language)
+        created = await lifecycle.begin_transcription(
+            connection,
+            self._kit.ids,
+            now,
+            world_id,
+            (audio.recording_id, audio.media_id),
+            slot,
+            wish,
+            origin="request",
+        )
+        if created is None:
+            raise AssertionError("only automatic transcriptions are made once")
+        await lifecycle.settle_current(connection, world_id, recording_id, now)
+        return await self._read_in(connection, actor, created)
+
+    async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
+        """The current state of the transcription that the first request of a repeated one created.
+
+        Raises NotFound when it is gone.
+        """
+        return await self.read(actor, stored.id)
+
+    async def read(self, actor: Actor, transcription_id: str, *, with_words: bool = False) -> Transcription:
+        """A transcription with its segments. Raises NotFound when the caller sees no such transcription."""
+        async with self._kit.database.acquire() as connection:
+            return await self._read_in(connection, actor, transcription_id, with_words=with_words)
+
+    async def size(self, actor: Actor, transcription_id: str) -> int:
+        """About how many bytes of JSON the transcription is. Raises NotFound when there is none."""
+        async with self._kit.database.acquire() as connection:
+            size = await queries.size(connection, actor.world_id, transcription_id)
+        if size is None:
+            raise _unknown()
+        return size
+
+    async def size_of_export(self, actor: Actor, transcription_id: str) -> int:
+        """About how many bytes of memory an export needs. Raises NotFound when there is no transcription."""
+        return min(await self.size(actor, transcription_id), IN_PIECES)
+
+    async def size_of_list(self, actor: Actor, query: TranscriptionQuery) -> int:
+        """About how many bytes of JSON the page is. Raises InvalidRequest as `list`."""
+        async with self._kit.database.acquire() as connection:
+            return await queries.list_size(
+                connection,
+                actor.world_id,
+                actor.end_user_id,
+                window(query, "transcriptions"),
+                {"recording_id": query.recording_id, "status": query.status},
+                include=query.include,
+            )
+
+    async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
+        """A page, newest first. Raises InvalidRequest if the cursor is not of this list."""
+        asked = window(query, "transcriptions")
+        async with self._kit.database.acquire() as connection:
+            rows = await queries.list_page(
+                connection,
+                actor.world_id,
+                actor.end_user_id,
+                asked,
+                {"recording_id": query.recording_id, "status": query.status},
+                include=query.include,
+            )
+        data, has_more, next_cursor = page(
+            rows,
+            asked,
+            lambda row: transcription_of(row, segments=query.include is not None),
+            cut=bool(rows) and rows[-1]["followed"],
+        )
+        return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply:
+        """The transcript as a file.
+
+        Raises NotFound when the caller sees no such transcription, TranscriptNotReady when it is not
+        completed.
+        """
+        form = FORMATS[name]
+        async with self._kit.database.acquire() as connection:
+            row = await export_queries.read(
+                connection,
+                actor.world_id,
+                transcription_id,
+                actor.end_user_id,
+                has_words=form.has_words,
+                most=SLICE,
+            )
+        if row is None:
+            raise _unknown()
+        if row["status"] != "completed":
+            why = f" ({row['error_code']}): {row['error_message']}" if row["status"] == "failed" else "."
+            raise TranscriptNotReady(f"There is no transcript: this transcription is {row['status']}{why}")
+        segments = segments_of(row)
+        if segments is not None:
+            document = document_of(row, segments)
+            content = await asyncio.to_thread(form.render, document)
+        else:
+            document = document_of(row, self._stored(actor, transcription_id, has_words=form.has_words))
+            content = await self._turns.chunks(actor.world_id, form.pieces(document))
+        file_name = f"{clean(document.title) or 'transcript'}.{form.extension}"
+        headers = [
+            ("Content-Type", form.media_type),
+            ("Content-Disposition", content_disposition("attachment", file_name, "transcript")),
+        ]
+        if name == "html":  # in case a browser shows it although it is an attachment
+            headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
+        return Reply(content, headers=tuple(headers))
+
+    def _stored(self, actor: Actor, transcription_id: str, *, has_words: bool) -> StoredSegments:
+        """The segments of a long transcript, to be iterated in a thread; that raises NotFound once they are
+        deleted."""
+        loop = asyncio.get_running_loop()
+
+        async def read_slice(place: int) -> bytes:
+            async with self._kit.database.acquire() as connection:
+                found = await export_queries.read_slice(
+                    connection,
+                    actor.world_id,
+                    transcription_id,
+                    actor.end_user_id,
+                    has_words=has_words,
+                    place=place,
+                    size=SLICE,
+                )
+            if found is None:
+                raise _unknown()
+            return found
+
+        return StoredSegments(
+            lambda place: asyncio.run_coroutine_threadsafe(read_slice(place), loop).result()
+        )
+
+    async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
+        """The waveform of a recording in `points` values.
+
+        Raises NotFound when the caller sees no such recording, MediaNotUploaded when it has no audio yet,
+        Conflict when the audio is not probed yet or cannot be decoded.
+        """
+        async with self._kit.database.acquire() as connection:
+            audio = await find_audio(connection, actor, recording_id)
+            if audio is None:
+                raise MediaNotUploaded("This recording has no uploaded audio yet.")
+            facts = await fact_queries.read(connection, actor.world_id, audio.media_id)
+        if facts is None:
+            raise Conflict(
+                "The waveform of this recording is being computed. Repeat the request in a second.",
+                headers=(("Retry-After", "1"),),
+            )
+        if facts["error_code"] is not None:
+            raise Conflict(f"There is no waveform ({facts['error_code']}): {facts['error_message']}")
+        return Waveform(duration_ms=facts["duration_ms"], peaks=resample(facts["peaks"], points))
+
+    # ---- automatic processing
+
+    async def announce_audio(
+        self, connection: Connection, world_id: int, recording_id: str, media_id: str
+    ) -> None:
+        """Queue a job for an audio, in the transaction that makes it readable: the job may fail alone."""
+        await jobs.enqueue(connection, PROCESS, Process(world_id, recording_id, media_id))
+
+    async def process(self, told: Process) -> None:
+        """Begin to transcribe the audio if the configuration says so; otherwise only probe it.
+
+        Does nothing when the audio is gone, or is being transcribed already (by this job's last try, or on
+        request). Raises Unavailable when the database is away.
+        """
+        now, world_id = self._kit.clock.now(), told.world_id
+        crash_point("process:begin")
+        async with self._kit.database.transaction() as connection:
+            audio = await audio_of(connection, world_id, told.recording_id, told.media_id, hold=True)
+            if audio is None:  # deleted meanwhile
+                return
+            if await queries.find_running(connection, world_id, audio.recording_id, now - _PATIENCE):
+                return  # a request came first; its transcription includes the probe
+            wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
+            if not wanted["enabled"]:
+                await lifecycle.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
+            else:
+                created = await lifecycle.begin_transcription(
+                    connection,
+                    self._kit.ids,
+                    now,
+                    world_id,
+                    (audio.recording_id, audio.media_id),
+                    wanted["provider"] or _DEFAULT_SLOT,
+                    TranscribeRecording(),
+                    origin="auto",
+                )
+                if created is not None:
+                    await lifecycle.settle_current(connection, world_id, audio.recording_id, now)
+            crash_point("process:written")
+        crash_point("process:committed")
+
+    async def erase_of_recordings(
+        self, connection: Connection, world_id: int, recording_ids: list[str]
+    ) -> None:
+        """Erase the events of the transcriptions of deleted recordings; the rows are deleted with these.
+
+        The caller has locked the recordings, so that no work on them begins meanwhile.
+        """
+        await work_queries.hold_of_recordings(connection, world_id, recording_ids)
+        found = await queries.hold_of_recordings(connection, world_id, recording_ids)
+        if found:
+            await outbox.erase(connection, world_id, found)
+
+    async def _processing(self, connection: Connection, world_id: int, audio: Audio) -> Document:
+        resolved = await self._configuration.resolved(
+            connection, world_id, audio.end_user_id, audio.device_id
+        )
+        return resolved["processing"]
+
+    async def _slot(self, connection: Connection, world_id: int, audio: Audio) -> Slot:
+        wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
+        return wanted["provider"] or _DEFAULT_SLOT
+
+    async def _read_in(
+        self, connection: Connection, actor: Actor, transcription_id: str, *, with_words: bool = False
+    ) -> Transcription:
+        row = await queries.read(
+            connection, actor.world_id, transcription_id, actor.end_user_id, with_words=with_words
+        )
+        if row is None:
+            raise _unknown()
+        return transcription_of(row, segments=True)
+
+
+def _check_tag(language: str) -> None:
+    if not re.match(LANGUAGE_TAG, language):
+        raise InvalidRequest(
+            f"{language!r} is no language tag. Give one such as en or de-CH, or none: then it is detected.",
+            param="language",
+        )
+
+
+def _check_language(language: str) -> None:
+    if primary(language) not in LANGUAGES:
+        raise InvalidRequest(
+            f"The local model does not know the language {language!r}. Give one of "
+            f"{', '.join(sorted(LANGUAGES))}, or none: then it is detected.",
+            param="language",
+        )
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no transcription with this id.")

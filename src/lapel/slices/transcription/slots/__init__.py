@@ -1,0 +1,1 @@
+"""Slots: the names that clients ask for, and the provider behind each."""

@@ -1,0 +1,257 @@
+"""Slots as the operator sets them: the engine that answers each, and its key, per world of a project.
+
+The command line uses this, whether the server is running or not. Every change is in the world's audit log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.clock import timestamp_or_none
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.database import audit
+from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.slots import slot_queries as queries
+from lapel.slices.transcription.slots.regions import address_of, region_of
+from lapel.slices.transcription.slots.slot_checks import (
+    checked_base_url,
+    checked_choice,
+    checked_engine,
+    checked_slot,
+)
+from lapel.slices.transcription.slots.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, opened, sealed
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+
+# Fewest characters of a key whose last four are shown.
+_LONG_ENOUGH = 12
+
+
+class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine of a slot. `key`: its last four characters, or a word about it; null without one.
+
+    `region`: the preset that the address belongs to; null for the local engine and for other addresses.
+    """
+
+    slot: Slot
+    project_id: str
+    mode: str
+    engine: Engine
+    model: str | None
+    base_url: str | None
+    region: str | None
+    allow_training: bool
+    key: str | None
+    updated_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """New settings of a slot. A setting that is None stays as it is, unless the engine changes.
+
+    `region` names a preset instead of `base_url`.
+    """
+
+    engine: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    region: str | None = None
+    allow_training: bool | None = None
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    id: int
+    project_id: str
+
+
+class OperatorProviders:
+    """The slots of one world of a project. Without `project_id`: of the only project there is.
+
+    Every method raises NotFound when the project is unknown or there is none, Conflict when there are several
+    and none is named, and Unavailable when the database is away.
+    """
+
+    def __init__(self, kit: Kit, *, mode: Mode, project_id: str | None = None) -> None:
+        self._kit = kit
+        self._mode: Mode = mode
+        self._project_id = project_id
+
+    async def list(self) -> list[SlotShown]:
+        """All slots, in their order."""
+        async with self._kit.database.acquire() as connection:
+            world = await self._world(connection)
+            rows = {row["slot"]: row for row in await queries.list_slots(connection, world.id)}
+        return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
+
+    async def choice(self, slot: str) -> SlotChoice:
+        """The engine of a slot, with the key.
+
+        Raises InvalidRequest when there is no such slot, SpeechError when its key can no longer be read.
+        """
+        name = checked_slot(slot)
+        async with self._kit.database.acquire() as connection:
+            world = await self._world(connection)
+            return await engine_of(connection, self._kit.sealer, world.id, name)
+
+    async def set(self, slot: str, wanted: Wanted) -> SlotShown:
+        """Let an engine answer a slot; its key is sealed anew, under the present secret.
+
+        A key belongs to the address that it was given for: with another address it must be given again.
+        Raises InvalidRequest when a setting is not valid, or when the key must be given again.
+        """
+        name = checked_slot(slot)
+        async with self._kit.database.transaction() as connection:
+            world = await self._world(connection, hold=True)
+            row = await queries.read(connection, world.id, name)
+            choice = self._changed(world, name, row, wanted)
+            await self._put(connection, world, choice)
+            written = await queries.read(connection, world.id, name)
+            if row is None or wanted.key is not None or _facts(row) != _facts(written):
+                await self._record(connection, world, name, row, written)
+        return self._shown(world, name, written)
+
+    async def remove(self, slot: str) -> SlotShown:
+        """Let the local engine answer a slot, and delete the key.
+
+        Raises InvalidRequest when there is no such slot.
+        """
+        name = checked_slot(slot)
+        async with self._kit.database.transaction() as connection:
+            world = await self._world(connection, hold=True)
+            row = await queries.read(connection, world.id, name)
+            if row is not None:
+                await queries.delete(connection, world.id, name)
+                await self._record(connection, world, name, row, None)
+        return self._shown(world, name, None)
+
+    def _changed(self, world: _World, slot: Slot, row: asyncpg.Record | None, wanted: Wanted) -> SlotChoice:
+        """The new settings, merged with the stored ones and checked. Raises InvalidRequest as `set`."""
+        engine = checked_engine(wanted.engine or (row["engine"] if row else None), slot)
+        before = row if row is not None and row["engine"] == engine else None
+        base_url = _address(engine, before, wanted)
+        key = wanted.key
+        if key is None and before is not None and before["sealed_key"] is not None:
+            if base_url != before["base_url"]:
+                raise InvalidRequest("The key was given for another address; give it again.", param="key")
+            key = self._key(world, before)
+            if key is None:
+                raise InvalidRequest("The key was sealed under another secret; give it again.", param="key")
+        model = wanted.model if wanted.model is not None else (before["model"] if before else None)
+        training = wanted.allow_training
+        if training is None:
+            training = bool(before and before["allow_training"])
+        return checked_choice(
+            SlotChoice(
+                slot=slot, engine=engine, model=model, base_url=base_url, key=key, allow_training=training
+            )
+        )
+
+    async def _put(self, connection: Connection, world: _World, choice: SlotChoice) -> None:
+        place = (world.id, choice.slot, choice.engine, choice.base_url)
+        kept = None if choice.key is None else sealed(self._kit.sealer, choice.key, *place)
+        now = self._kit.clock.now()
+        await queries.put(
+            connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now,
+            allow_training=choice.allow_training,
+        )  # fmt: skip
+
+    async def _record(
+        self,
+        connection: Connection,
+        world: _World,
+        slot: Slot,
+        before: asyncpg.Record | None,
+        after: asyncpg.Record | None,
+    ) -> None:
+        await audit.record(
+            connection,
+            self._kit.ids,
+            self._kit.clock.now(),
+            worlds=[world.id],
+            actor=None,
+            change=audit.Change(
+                action="provider.removed" if after is None else "provider.updated",
+                resource_type="provider",
+                resource_id=slot,
+                before=self._told(world, before),
+                after=self._told(world, after),
+            ),
+        )
+
+    def _told(self, world: _World, row: asyncpg.Record | None) -> dict[str, str | bool | None] | None:
+        """A row as it is written to the audit log."""
+        return None if row is None else _facts(row) | {"key": self._hint(world, row)}
+
+    def _shown(self, world: _World, slot: Slot, row: asyncpg.Record | None) -> SlotShown:
+        return SlotShown(
+            slot=slot,
+            project_id=world.project_id,
+            mode=self._mode,
+            engine=row["engine"] if row else "local",
+            model=row["model"] if row else None,
+            base_url=row["base_url"] if row else None,
+            region=region_of(row["engine"], row["base_url"]) if row else None,
+            allow_training=row["allow_training"] if row else False,
+            key=self._hint(world, row) if row else None,
+            updated_at=timestamp_or_none(row["updated_at"]) if row else None,
+        )
+
+    def _hint(self, world: _World, row: asyncpg.Record) -> str | None:
+        if row["sealed_key"] is None:
+            return None
+        key = self._key(world, row)
+        if key is None:
+            return "unreadable"
+        return f"…{key[-4:]}" if len(key) >= _LONG_ENOUGH else "set"
+
+    def _key(self, world: _World, row: asyncpg.Record) -> str | None:
+        """The row's key; None when it was sealed under an unknown secret."""
+        place = (world.id, row["slot"], row["engine"], row["base_url"])
+        try:
+            return opened(self._kit.sealer, row["sealed_key"], *place)
+        except SealBroken:
+            return None
+
+    async def _world(self, connection: Connection, *, hold: bool = False) -> _World:
+        project_id = self._project_id or await _only_project(connection)
+        find = queries.hold_world if hold else queries.find_world
+        world_id = await find(connection, project_id, self._mode)
+        if world_id is None:
+            raise NotFound("There is no project with this id.", param="project_id")
+        return _World(id=world_id, project_id=project_id)
+
+
+def _address(engine: Engine, before: asyncpg.Record | None, wanted: Wanted) -> str | None:
+    """The new base URL; None for the engine's own. Raises InvalidRequest when URL or region is not valid."""
+    if wanted.region is not None and wanted.base_url is not None:
+        raise InvalidRequest("Give a region or an address, not both.", param="region")
+    if wanted.region is not None:
+        return address_of(engine, wanted.region)
+    if wanted.base_url is not None:
+        return checked_base_url(wanted.base_url)
+    return before["base_url"] if before else None
+
+
+def _facts(row: asyncpg.Record | None) -> dict[str, str | bool | None]:
+    names = ("engine", "model", "base_url", "allow_training")
+    return {} if row is None else {name: row[name] for name in names}
+
+
+async def _only_project(connection: Connection) -> str:
+    projects = await queries.list_projects(connection)
+    if not projects:
+        raise NotFound("There is no project yet; `lapel init` makes one.")
+    if len(projects) > 1:
+        listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
+        raise Conflict(f"Name the project (--project), there are several: {listed}.")
+    return projects[0]["id"]

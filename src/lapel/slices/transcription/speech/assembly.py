@@ -1,0 +1,184 @@
+"""Assembles one transcript from the results of all pieces. Pure computation, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from lapel.slices.transcription.speech.assign import with_speakers
+from lapel.slices.transcription.speech.bounds import bounded
+from lapel.slices.transcription.speech.messages import Groups, Heard
+from lapel.slices.transcription.speech.segmentation import shortened
+from lapel.slices.transcription.speech.text_cleaning import plain
+from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
+
+# A language holds for the following pieces once a piece has so much speech in it (seconds) at such a
+# probability.
+_ENOUGH_SPEECH = 5.0
+_SURE = 0.7
+
+# Milliseconds from the start of the recording.
+Piece: TypeAlias = tuple[int, int]
+
+
+def assemble(
+    heard: Sequence[Heard], pieces: Sequence[Piece], groups: Groups | None = None, *, duration_ms: int
+) -> Transcript:
+    """The transcript of a recording. `heard[i]` is the speech in `pieces[i]`.
+
+    `pieces`: in order, not overlapping; a provider that takes the whole recording has one, from 0 to
+    `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps the promises of
+    transcript.py: segments lie within their piece, in order, overlap only where two speakers do, last at most
+    `readable.LONGEST` seconds and have text. With `groups` the words get the speakers in it, else those in
+    `heard`. Speakers are numbered in the order in which they speak. A piece with text but without times stays
+    one segment, without a speaker from `groups`: every finer time would be invented.
+    """
+    segments: list[Segment] = []
+    whole: list[Segment] = []
+    for each, piece in zip(heard, pieces, strict=True):
+        cleaned = [_clean(segment, piece) for segment in each.segments]
+        if groups is not None:
+            cleaned = [msgspec.structs.replace(segment, speaker=msgspec.UNSET) for segment in cleaned]
+        found = _orderly([segment for segment in cleaned if segment.text], piece)
+        (segments if each.timed else whole).extend(found)
+    if groups is not None:
+        segments = with_speakers(segments, groups)
+    parts = [part for segment in segments for part in shortened(segment) if plain(part.text)]
+    parts = [_rounded(part) for part in [*parts, *whole]]
+    parts.sort(key=lambda part: part.start)
+    language, probability = spoken_language(heard)
+    return Transcript(
+        segments=_numbered(bounded(parts)),
+        language=language,
+        language_probability=probability,
+        model=heard[0].model if heard else "",
+        duration_ms=duration_ms,
+    )
+
+
+def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
+    """The language spoken longest (of equals the first) and its probability in the first piece with it."""
+    seconds: dict[str, float] = {}
+    sure: dict[str, float | None] = {}
+    for each in heard:
+        if each.language is not None:
+            seconds[each.language] = seconds.get(each.language, 0.0) + _speech_seconds(each)
+            sure.setdefault(each.language, each.language_probability)
+    if not seconds:
+        return None, None
+    longest = max(seconds, key=lambda language: seconds[language])
+    return longest, sure[longest]
+
+
+def settled_language(heard: Sequence[Heard]) -> str | None:
+    """The language that later pieces need not detect again; None while no piece is clear enough."""
+    for each in heard:
+        if _speech_seconds(each) >= _ENOUGH_SPEECH and (each.language_probability or 0.0) >= _SURE:
+            return each.language
+    return None
+
+
+def _speech_seconds(heard: Heard) -> float:
+    return sum(end - start for start, end in heard.speech)
+
+
+def _clean(segment: Segment, piece: Piece) -> Segment:
+    """The segment with text, words, confidences and speaker cleaned. Only the segment's times are cut to the
+    piece, not those of its words."""
+    words = [
+        Word(start=word.start, end=word.end, word=text, confidence=share(word.confidence))
+        for word in segment.words or ()
+        if (text := plain(word.word))
+    ]
+    speaker = plain(segment.speaker) if segment.speaker is not msgspec.UNSET else ""
+    return Segment(
+        start=_inside(segment.start, piece) / 1000,
+        end=_inside(segment.end, piece) / 1000,
+        text=plain(segment.text) or " ".join(word.word for word in words),
+        confidence=share(segment.confidence),
+        speaker=speaker or msgspec.UNSET,
+        words=words or msgspec.UNSET,
+    )
+
+
+def _inside(seconds: float, piece: Piece) -> int:
+    """The nearest millisecond within the piece; its start for NaN."""
+    return piece[0] if math.isnan(seconds) else round(min(max(seconds * 1000, piece[0]), piece[1]))
+
+
+def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
+    """The segments ordered by start, each ending before the next one of the same speaker; words likewise."""
+    segments.sort(key=lambda segment: segment.start)
+    if len(segments) > piece[1] - piece[0]:  # more segments than milliseconds: the times mean nothing
+        segments = _joined(segments)
+    times = _in_turn([(each.start, each.end, each.speaker) for each in segments], piece)
+    for segment, (start, end) in zip(segments, times, strict=False):
+        words = segment.words or []
+        inner = _in_turn([(word.start, word.end, None) for word in words], (start, end))
+        yield msgspec.structs.replace(
+            segment,
+            start=start / 1000,
+            end=end / 1000,
+            words=[
+                msgspec.structs.replace(word, start=begin / 1000, end=finish / 1000)
+                for word, (begin, finish) in zip(words, inner, strict=False)
+            ]
+            or msgspec.UNSET,
+        )
+
+
+def _joined(segments: Sequence[Segment]) -> list[Segment]:
+    return [
+        msgspec.structs.replace(
+            segments[0],
+            end=max(each.end for each in segments),
+            text=" ".join(each.text for each in segments),
+            speaker=msgspec.UNSET,
+            words=msgspec.UNSET,
+        )
+    ]
+
+
+def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> list[Piece]:
+    """Start and end of each item in milliseconds within the bounds, at least 1 ms long, starts increasing.
+
+    `times`: (start, end, speaker), in seconds. An item ends at the latest where the next one starts, unless
+    the speakers differ. Empty when there are more items than milliseconds.
+    """
+    low, high = bounds
+    if len(times) > high - low:
+        return []
+    starts: list[int] = []
+    for place, (start, _, _) in enumerate(times):
+        # Each of the items that follow needs a millisecond, too.
+        low = max(low, min(_inside(start, bounds), high - len(times) + place))
+        starts.append(low)
+        low += 1
+    found: list[Piece] = []
+    for index, (start, (_, end, whose)) in enumerate(zip(starts, times, strict=True)):
+        finish = max(_inside(end, bounds), start + 1)
+        if index + 1 < len(times) and times[index + 1][2] == whose:
+            finish = min(finish, starts[index + 1])
+        found.append((start, finish))
+    return found
+
+
+def _rounded(segment: Segment) -> Segment:
+    """The segment with times rounded to milliseconds, because sums of fractions are slightly off."""
+    return msgspec.structs.replace(segment, start=round(segment.start, 3), end=round(segment.end, 3))
+
+
+def _numbered(segments: list[Segment]) -> list[Segment]:
+    """The segments with speakers renamed: SPEAKER_0 is the one who speaks first."""
+    names: dict[str, str] = {}
+    numbered: list[Segment] = []
+    for segment in segments:
+        if segment.speaker is msgspec.UNSET:
+            numbered.append(segment)
+        else:
+            name = names.setdefault(segment.speaker, f"SPEAKER_{len(names)}")
+            numbered.append(msgspec.structs.replace(segment, speaker=name))
+    return numbered

@@ -1,0 +1,146 @@
+"""Cuts long segments where a reader would pause."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+import msgspec
+
+from lapel.slices.transcription.speech.transcript import Segment, Word
+
+LONGEST = 30.0  # seconds: a longer subtitle or search hit is useless
+
+_SENTENCE_ENDS = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
+_CLAUSE_ENDS = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
+# Text without spaces is cut after so many characters when there is no better place.
+_UNSPACED = 40
+_ATOM = re.compile(rf"[^\s。！？、，；：]{{1,{_UNSPACED}}}[。！？、，；：]*|[。！？、，；：]+")
+
+
+class _Atom(msgspec.Struct, frozen=True):
+    """A word, which is never cut, with its time in seconds and its end in the segment's text.
+
+    `ends_at`: -1 when the words are not those of the text.
+    """
+
+    start: float
+    end: float
+    text: str
+    ends_at: int
+    word: Word | None
+
+
+_Cut: TypeAlias = tuple[int, int]
+
+
+def shortened(segment: Segment) -> list[Segment]:
+    """The segment in parts of at most `LONGEST` seconds, cut at the ends of sentences and at pauses.
+
+    Without word times the times of the parts are estimated from the length of their text. A single word that
+    seems to last longer ends early.
+    """
+    if segment.end - segment.start <= LONGEST:
+        return [segment]
+    atoms = _words(segment) or _estimated(segment)
+    found: list[_Cut] = []
+    waiting = [(0, len(atoms))]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first > 1 and atoms[last - 1].end - atoms[first].start > LONGEST:
+            middle = _best_cut(atoms, first, last)
+            waiting += [(middle, last), (first, middle)]
+        else:
+            found.append((first, last))
+    return [_part(segment, atoms, cut) for cut in found]
+
+
+def _best_cut(atoms: list[_Atom], first: int, last: int) -> int:
+    """The index before which atoms first..last are best cut: in the middle half, else nearest to it."""
+    start, span = atoms[first].start, atoms[last - 1].end - atoms[first].start
+
+    def from_middle(index: int) -> float:
+        boundary = (atoms[index - 1].end + atoms[index].start) / 2
+        return abs((boundary - start) / span - 0.5)
+
+    def merit(index: int) -> float:
+        before = atoms[index - 1]
+        good = 0.0
+        if _SENTENCE_ENDS.search(before.text):
+            good = 3.0
+        elif _CLAUSE_ENDS.search(before.text):
+            good = 1.0
+        pause = atoms[index].start - before.end
+        return good + 2 * max(0.0, min(pause, 1.5)) - from_middle(index)
+
+    central = [index for index in range(first + 1, last) if from_middle(index) <= 0.25]
+    return max(central, key=merit) if central else min(range(first + 1, last), key=from_middle)
+
+
+def _part(segment: Segment, atoms: list[_Atom], cut: _Cut) -> Segment:
+    first, last = cut
+    begins_at = atoms[first - 1].ends_at if first else 0
+    ends_at = atoms[last - 1].ends_at if last < len(atoms) else len(segment.text)
+    start = atoms[first].start
+    latest = round(start + LONGEST, 3)
+    words = [each.word for each in atoms[first:last] if each.word is not None]
+    if atoms[first].ends_at < 0:  # the words are not those of the text
+        text = (" " if " " in segment.text else "").join(word.word for word in words)
+    else:
+        text = segment.text[begins_at:ends_at].strip()
+    return msgspec.structs.replace(
+        segment,
+        start=start,
+        end=min(atoms[last - 1].end, latest),
+        text=text,
+        words=[_within(word, latest) for word in words] or msgspec.UNSET,
+    )
+
+
+def _within(word: Word, end: float) -> Word:
+    return word if word.end <= end else msgspec.structs.replace(word, end=end)
+
+
+def _words(segment: Segment) -> list[_Atom]:
+    if not segment.words:
+        return []
+    places = ends_in_text(segment.text, segment.words) or [-1] * len(segment.words)
+    return [
+        _Atom(word.start, word.end, word.word, place, word)
+        for word, place in zip(segment.words, places, strict=True)
+    ]
+
+
+def ends_in_text(text: str, words: list[Word]) -> list[int]:
+    """The end of each word in the text, punctuation included; empty when text and words differ."""
+    begins: list[int] = []
+    at = 0
+    for word in words:
+        found = text.find(word.word, at)
+        if found < 0 or any(each.isalnum() for each in text[at:found]):
+            return []
+        begins.append(found)
+        at = found + len(word.word)
+    if any(each.isalnum() for each in text[at:]):
+        return []
+    # Characters between two words, up to the first space, belong to the word before.
+    between = zip(words, begins, [*begins[1:], len(text)], strict=True)
+    return [
+        begin + len(word.word) + len(text[begin + len(word.word) : following].partition(" ")[0])
+        for word, begin, following in between
+    ]
+
+
+def _estimated(segment: Segment) -> list[_Atom]:
+    """Words with estimated times, as if every character took the same time."""
+    each = (segment.end - segment.start) / len(segment.text)
+    return [
+        _Atom(
+            round(segment.start + found.start() * each, 3),
+            round(segment.start + found.end() * each, 3),
+            found[0],
+            found.end(),
+            None,
+        )
+        for found in _ATOM.finditer(segment.text)
+    ]

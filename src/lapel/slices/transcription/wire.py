@@ -1,0 +1,129 @@
+"""The contract's structs of transcriptions and waveforms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.http.input.fields import Timestamp
+from lapel.foundation.http.input.pagination import PageQuery
+from lapel.slices.transcription.exports.formats import FormatName
+from lapel.slices.transcription.slots.slots import Slot
+from lapel.slices.transcription.speech.failures import Code
+from lapel.slices.transcription.speech.transcript import Segment
+
+Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
+LANGUAGE_TAG = r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z"
+_Language = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=10,
+        # The service refuses a tag that does not match, with an explanation.
+        extra_json_schema={"minLength": 2, "pattern": LANGUAGE_TAG},
+        description="Language that is spoken, such as `en` or `de-CH`. Left out: it is detected.",
+        examples=["en"],
+    ),
+]
+_Speakers = Annotated[
+    int, msgspec.Meta(ge=1, le=32, description="How many people speak, when that is known.")
+]
+
+
+_Include = Annotated[
+    Literal["segments", "words"],
+    msgspec.Meta(description="`segments`, or `words`: the segments with the times of their words."),
+]
+
+
+class JobError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a transcription failed."""
+
+    code: Code
+    message: str
+
+
+class Transcription(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said in a recording, or how far that is known.
+
+    `progress`: 0 to 1. `duration_ms`: of the audio. `segments` and the texts are null until it is completed;
+    lists leave `segments` out unless `include=segments` or `include=words`. Only the latter brings `words`.
+    """
+
+    id: str
+    project_id: str
+    recording_id: str
+    status: Status
+    progress: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    language: str | None
+    provider: Slot
+    model: str | None
+    diarization: bool
+    duration_ms: int | None
+    full_text: str | None
+    text: str | None
+    segments: list[Segment] | msgspec.UnsetType | None = msgspec.UNSET
+    word_count: int | None
+    confidence: float | None
+    error: JobError | None
+    error_message: str | None
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class TranscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of transcriptions, newest first."""
+
+    data: list[Transcription]
+    has_more: bool
+    next_cursor: str | None
+
+
+class TranscribeRecording(msgspec.Struct, frozen=True, kw_only=True):
+    """How to transcribe a recording; all of it may be left out."""
+
+    language: _Language | None = None
+    provider: Slot | None = None
+    diarization: bool = True
+    num_speakers: _Speakers | None = None
+
+
+class CreateTranscription(TranscribeRecording, frozen=True, kw_only=True):
+    """What to transcribe, and how."""
+
+    recording_id: str
+
+
+class TranscriptionQuery(PageQuery, frozen=True, kw_only=True):
+    """How to list transcriptions."""
+
+    recording_id: str | None = None
+    status: Status | None = None
+    include: _Include | None = None
+
+
+class ReadTranscription(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of it to read."""
+
+    include: _Include | None = None
+
+
+class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """As what to export it."""
+
+    format: FormatName = "txt"
+
+
+class WaveformQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How fine the waveform is."""
+
+    points: Annotated[int, msgspec.Meta(ge=100, le=4000, description="How many peaks.")] = 1000
+
+
+class Waveform(msgspec.Struct, frozen=True, kw_only=True):
+    """The loudest sample of each of `points` equal shares of the audio, 0 to 1."""
+
+    duration_ms: int
+    peaks: list[Annotated[float, msgspec.Meta(ge=0, le=1)]]

@@ -1,0 +1,89 @@
+"""The limit on a world's audio per day. Each transcription is counted once, when the length of its audio is
+known, in the transaction that lets it continue."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import RateLimitExceeded
+from lapel.slices.transcription.work import daily_audio_queries
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from lapel.foundation.database.pool import Connection
+
+_HOUR_MS = 3_600_000
+_MOST_OF_ALL = 2**53 - 1  # the largest integer that JSON readers represent exactly
+_KEPT = timedelta(days=31)
+
+
+class DailyAudio:
+    """Counts milliseconds of audio per world and UTC day. `hours`: the limit for a day; 0 is no limit."""
+
+    def __init__(self, hours: int) -> None:
+        self._hours = hours
+
+    async def take(self, connection: Connection, world_id: int, duration_ms: int, now: datetime) -> bool:
+        """Count `duration_ms` if the day has room for it. Returns whether it has."""
+        day = _day(now)
+        most = self._hours * _HOUR_MS or _MOST_OF_ALL
+        await daily_audio_queries.forget(connection, world_id, day - _KEPT)
+        return await daily_audio_queries.take(connection, world_id, day, duration_ms, most)
+
+    async def take_for(
+        self, connection: Connection, world_id: int, transcription_id: str, duration_ms: int, now: datetime
+    ) -> bool:
+        """As `take`, and store the figure with the transcription's work, so that it can be given back."""
+        if not await self.take(connection, world_id, duration_ms, now):
+            return False
+        await daily_audio_queries.note(connection, world_id, transcription_id, _day(now), duration_ms)
+        return True
+
+    async def check(
+        self, connection: Connection, world_id: int, duration_ms: int | None, now: datetime
+    ) -> None:
+        """Raise RateLimitExceeded when `take` would refuse; for an unknown length, when nothing is left."""
+        if not self._hours:
+            return
+        used = await daily_audio_queries.used(connection, world_id, _day(now))
+        left = self._hours * _HOUR_MS - used
+        if max(duration_ms or 0, 1) > left:
+            ends = _midnight(now)
+            raise RateLimitExceeded(
+                self.refusal(now),
+                headers=(
+                    ("Retry-After", str(math.ceil((ends - now).total_seconds()))),
+                    ("X-RateLimit-Limit", str(self._hours)),
+                    ("X-RateLimit-Remaining", str(max(left, 0) // _HOUR_MS)),
+                    ("X-RateLimit-Reset", str(int(ends.timestamp()))),
+                ),
+            )
+
+    def refusal(self, now: datetime) -> str:
+        """The error message, with the time at which the limit ends."""
+        return (
+            f"This project may have {self._hours} hours of audio transcribed per day (UTC), and too few are"
+            f" left today. Ask again after {_midnight(now):%Y-%m-%dT%H:%M:%SZ}."
+        )
+
+
+async def give_back(connection: Connection, world_id: int, transcription_id: str, now: datetime) -> None:
+    """Subtract the audio that was counted today for a transcription that has failed.
+
+    The caller has locked its work, and ends that in the same transaction. Audio counted on an earlier day, or
+    transcribed in part, is not given back.
+    """
+    await daily_audio_queries.give_back(connection, world_id, transcription_id, _day(now))
+
+
+def _day(now: datetime) -> date:
+    return now.astimezone(UTC).date()
+
+
+def _midnight(now: datetime) -> datetime:
+    """The next midnight, in UTC."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today + timedelta(days=1)

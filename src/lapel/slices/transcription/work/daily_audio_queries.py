@@ -1,0 +1,57 @@
+"""All SQL of the audio that is transcribed for a world in a day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from lapel.foundation.database.pool import Connection
+
+TAKE = """
+INSERT INTO daily_audio AS d (world_id, day, milliseconds)
+SELECT $1, $2, $3::bigint WHERE $3::bigint <= $4::bigint
+ON CONFLICT (world_id, day) DO UPDATE SET milliseconds = d.milliseconds + excluded.milliseconds
+WHERE d.milliseconds + excluded.milliseconds <= $4::bigint
+RETURNING milliseconds
+"""
+NOTE = "UPDATE speech_work SET counted_on = $3, counted_ms = $4 WHERE world_id = $1 AND id = $2"
+# Only for the same day, and only if no piece was transcribed. The work of a transcription has its id.
+GIVE_BACK = """
+UPDATE daily_audio d SET milliseconds = greatest(d.milliseconds - s.counted_ms, 0)
+FROM speech_work s
+WHERE d.world_id = $1 AND d.day = $3 AND s.world_id = $1 AND s.id = $2 AND s.counted_on = d.day
+    AND NOT EXISTS (
+        SELECT FROM transcription_pieces p WHERE p.world_id = $1 AND p.transcription_id = s.transcription_id
+    )
+"""
+USED = "SELECT milliseconds FROM daily_audio WHERE world_id = $1 AND day = $2"
+FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
+
+
+async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
+    """Count the milliseconds if the day's sum stays within `most`. Returns whether it does."""
+    return await connection.fetchval(TAKE, world_id, day, milliseconds, most) is not None
+
+
+async def note(
+    connection: Connection, world_id: int, transcription_id: str, day: date, milliseconds: int
+) -> None:
+    """Store the figure that was counted for a transcription with its work."""
+    await connection.execute(NOTE, world_id, transcription_id, day, milliseconds)
+
+
+async def give_back(connection: Connection, world_id: int, transcription_id: str, day: date) -> None:
+    """Subtract the figure counted for a transcription on this day, if no piece of it was transcribed."""
+    await connection.execute(GIVE_BACK, world_id, transcription_id, day)
+
+
+async def used(connection: Connection, world_id: int, day: date) -> int:
+    """Milliseconds counted on the day so far."""
+    return await connection.fetchval(USED, world_id, day) or 0
+
+
+async def forget(connection: Connection, world_id: int, day: date) -> None:
+    """Delete the figures of days before this one."""
+    await connection.execute(FORGET, world_id, day)

@@ -1,0 +1,120 @@
+"""Begins and ends work on an audio, and wakes workers for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.queue import jobs
+from lapel.slices.recordings.service import set_transcription
+from lapel.slices.transcription import events, queries
+from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
+from lapel.slices.transcription.views import transcription_of
+from lapel.slices.transcription.work import work_queries
+from lapel.slices.transcription.work.daily_audio import give_back
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from lapel.foundation.core.ids import Ids
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.transcription.slots.slots import Slot
+    from lapel.slices.transcription.speech.failures import Code
+    from lapel.slices.transcription.wire import TranscribeRecording
+
+
+async def wake(
+    connection: Connection,
+    lane: Lane,
+    world_id: int,
+    work_id: str,
+    stage: Stage,
+    *,
+    after: timedelta | None = None,
+) -> None:
+    """Queue one job, in this transaction: a worker then does one step of the lane, `after` that time."""
+    await jobs.enqueue(connection, entrypoint(lane), Wake(world_id, work_id, stage), after=after)
+
+
+async def begin_probe(
+    connection: Connection, world_id: int, recording_id: str, media_id: str, now: datetime
+) -> None:
+    """Begin to probe an audio, unless work on it exists already."""
+    audio = (recording_id, media_id)
+    if await work_queries.insert(connection, world_id, media_id, audio, None, "decode", "probe", now):
+        await wake(connection, "decode", world_id, media_id, "probe")
+
+
+async def begin_transcription(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    world_id: int,
+    audio: tuple[str, str],
+    slot: Slot,
+    wish: TranscribeRecording,
+    *,
+    origin: str,
+) -> str | None:
+    """Create a pending transcription with its work, and return its id; None when this audio had its automatic
+    one.
+
+    `audio`: ids of recording and media; the caller has locked the recording. `origin`: `auto` or `request`.
+    """
+    transcription_id = ids.new("txn")
+    if not await queries.insert(
+        connection,
+        world_id,
+        transcription_id,
+        audio,
+        origin=origin,
+        provider=slot,
+        language=wish.language,
+        diarization=wish.diarization,
+        num_speakers=wish.num_speakers,
+        now=now,
+    ):
+        return None
+    await work_queries.drop_probe(connection, world_id, audio[1])
+    await work_queries.insert(
+        connection, world_id, transcription_id, audio, transcription_id, "decode", "probe", now
+    )
+    await wake(connection, "decode", world_id, transcription_id, "probe")
+    return transcription_id
+
+
+async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:
+    """Set the recording's current transcription: its newest completed one, else its newest.
+
+    The caller has locked the recording.
+    """
+    current = await queries.find_current(connection, world_id, recording_id)
+    if current is not None:
+        await set_transcription(connection, world_id, recording_id, current, now)
+
+
+# Failures that are not the audio's fault: the project got no transcript, so its hours are given back.
+_COSTS_NOTHING = frozenset({"provider_error", "processing_error"})
+
+
+async def fail(
+    connection: Connection,
+    kit: Kit,
+    world_id: int,
+    transcription_id: str,
+    code: Code,
+    message: str,
+    *,
+    by_audio: bool = False,
+) -> None:
+    """Set a transcription to failed, and publish its event once. Does nothing more if it had ended before.
+
+    `by_audio`: the audio or its deletion is the reason, whatever the code; then its hours stay counted.
+    """
+    now = kit.clock.now()
+    failed = await queries.fail(connection, world_id, transcription_id, code, message, now)
+    if failed is not None and code in _COSTS_NOTHING and not by_audio:
+        await give_back(connection, world_id, transcription_id, now)
+    await queries.delete_pieces(connection, world_id, transcription_id)
+    if failed is not None:
+        await events.publish(connection, kit.ids, now, world_id, "failed", transcription_of(failed))

@@ -1,0 +1,368 @@
+"""Runs steps: claims the next step in order, does it, and writes the result.
+
+A step is leased for a short time, and the lease is renewed as long as its worker lives. So a killed worker's
+step is soon free again, and the work that it had not written is repeated. Nothing is written without the
+lease, so that no step ends twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.disk_guard import is_disk_full
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.queue.jobs import AT_ONCE
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.slices.recordings.service import audio_of
+from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription.payloads import LANES
+from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
+from lapel.slices.transcription.work import lifecycle, work_queries
+from lapel.slices.transcription.work.lease import LEASE, Claim, claim_next
+from lapel.slices.transcription.work.places import Places
+from lapel.slices.transcription.work.stages import Doing, Ending
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.ports import Kit
+    from lapel.slices.recordings.service import Audio
+    from lapel.slices.transcription.payloads import Lane
+    from lapel.slices.transcription.speech.failures import Code
+    from lapel.slices.transcription.work.tools import Steps
+
+_RENEW_SECONDS = 1.5
+# Failed tries of one step after which it has failed for good, and starts of it that may end with the worker.
+_MAX_FAILURES = 8
+_MAX_STARTS = 5
+# Turns of one step after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
+# turn, and may have to begin anew.
+_MAX_TURNS = 10_000
+# Longest wait, in seconds, of a file that found no seat among the paused decodes. The first waits are
+# shorter, for files that were nearly done.
+_CROWDED = 5
+# A job does one step after the other for so long; less than its time limit.
+_STAY_SECONDS = 3_600.0
+_LONGEST_BACKOFF = 300.0
+_OUTAGE = timedelta(seconds=5)
+# Time between two tries on a full disk; each try may fetch a whole audio.
+_FULL = timedelta(seconds=30)
+_MAX_WOKEN = 100
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class _Progress:
+    """The progress of a step. It is written to the database when the lease is renewed."""
+
+    def __init__(self) -> None:
+        self.reached = 0.0
+        self.told = 0.0
+
+    def __call__(self, done: float) -> None:
+        self.reached = max(self.reached, done)
+
+
+def pause_after(failures: int) -> float | None:
+    """Seconds to wait after so many failed tries; None: the step has failed for good, after some minutes."""
+    return None if failures >= _MAX_FAILURES else min(2.0**failures, _LONGEST_BACKOFF)
+
+
+class Runner:
+    """Does steps, as many in parallel as there are jobs that call `work`."""
+
+    def __init__(self, kit: Kit, steps: Steps) -> None:
+        self._kit = kit
+        self._steps = steps
+        self._doing = Doing(kit, steps)
+        self._running: set[asyncio.Task[Ending]] = set()
+        self._stopping = False
+        self._models = asyncio.Lock()
+        self._name = secrets.token_hex(8)
+        self._places: dict[Lane, Places] = {lane: Places(AT_ONCE[lane]) for lane in LANES}
+        self._claiming: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def start(self) -> None:
+        """Remove files that killed workers left on the disk. Call this before `work`."""
+        await self._steps.scratch.start()
+
+    async def work(self, lane: Lane) -> None:
+        """Do one step of the lane after the other, while any is free, for an hour at most.
+
+        A job is used up even if its step must wait because the world has all the places that it may have. So
+        the job that ends a step looks for the next one. Raises Unavailable when the database is away.
+        """
+        until = time.monotonic() + _STAY_SECONDS
+        while (claim := await self.run(lane)) is not None:
+            if time.monotonic() > until:
+                async with self._kit.database.transaction() as connection:
+                    await lifecycle.wake(connection, lane, claim.world_id, claim.id, claim.stage)
+                return
+
+    async def run(self, lane: Lane) -> Claim | None:
+        """Do one step of the lane and return it; None if none is free.
+
+        Raises Unavailable when the database is away: the lease then ends by itself.
+        """
+        if lane == "inference":
+            # Claim a step only while holding the models. A step claimed earlier would jump ahead of a project
+            # that has waited longer.
+            async with self._models:
+                return await self._step(lane)
+        return await self._step(lane)
+
+    async def _step(self, lane: Lane) -> Claim | None:
+        claim = await self._claim(lane)
+        if claim is None:
+            return None
+        try:
+            await self._begin(claim)
+        finally:
+            self._places[lane].give_back(claim.world_id)
+        return claim
+
+    async def _claim(self, lane: Lane) -> Claim | None:
+        """The next step in order among the worlds that may have another place of this process."""
+        places = self._places[lane]
+        async with self._claiming[lane]:  # one after the other, so that each sees the places of the others
+            if self._stopping or places.none_free:
+                return None
+            claim = await claim_next(self._kit, lane, self._name, places.at_their_most)
+            if claim is not None:
+                places.take(claim.world_id)
+            return claim
+
+    async def _begin(self, claim: Claim) -> None:
+        """Do the claimed step, unless it has used up its starts or turns."""
+        crash_point(f"{claim.stage}:claimed")
+        if self._stopping:  # `stop` was called during the claim
+            await self._put_back(claim, timedelta(0), failed=False)
+            return
+        if claim.starts > _MAX_STARTS:
+            message = "Every worker that began with this audio was killed by it."
+            await self._fail(claim, "processing_error", message, by_audio=True)
+            return
+        if claim.turns > _MAX_TURNS:
+            message = "Decoding this audio takes more turns than one may have."
+            await self._fail(claim, "processing_error", message, by_audio=True)
+            return
+        async with self._steps.scratch.working_on(claim.world_id, claim.recording_id) as stay:
+            stay.next_waits = await self._do(claim)
+
+    async def _do(self, claim: Claim) -> bool:
+        """Do the claimed step and handle its faults.
+
+        Returns whether a step that reads the audio follows in the queue.
+        """
+        try:
+            ending = await self._attempt(claim)
+            return await self._end(claim, ending)
+        except Gone:  # usually its rows are gone, too: then nothing is written
+            await self._fail(claim, "processing_error", "The audio is gone.", by_audio=True)
+        except SpeechError as error:
+            await self._fail(claim, error.code, error.message)
+        except (DiskFull, asyncpg.DiskFullError) as error:  # no fault of the step
+            await self._wait_for_room(claim, error)
+        except TryAgain as error:
+            await self._try_again(claim, error)
+        except TurnOver as over:
+            return await self._end_turn(claim, kept=over.kept)
+        except StoreUnavailable as error:  # an outage is no fault of the step
+            _log.warning("speech.store_away", work=claim.id, error=str(error))
+            await self._put_back(claim, _OUTAGE, failed=False)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            await self._put_back(claim, timedelta(0), failed=False)
+        return False
+
+    async def stop(self) -> None:
+        """Put running steps back for other workers; end the child processes and remove scratch files."""
+        self._stopping = True
+        for task in self._running:
+            task.cancel()
+        await self._steps.close()
+
+    async def sweep(self) -> None:
+        """Queue a job for every free step without one: its worker was killed, or its job was lost.
+
+        Raises Unavailable when the database is away.
+        """
+        async with self._kit.database.transaction() as connection:
+            for row in await work_queries.lacking(connection):
+                for _ in range(min(max(row["lacking"], 0), _MAX_WOKEN)):
+                    await lifecycle.wake(connection, row["lane"], row["world_id"], row["id"], "probe")
+
+    async def _attempt(self, claim: Claim) -> Ending:
+        """Do the step as long as it is ours.
+
+        Raises the step's own errors (see `Doing.do`), DiskFull for a full disk, TryAgain for an unknown
+        fault, and Gone when another worker has taken over the step.
+        """
+        progress = _Progress()
+        doing = asyncio.create_task(self._doing.do(claim, progress), name=f"speech-{claim.stage}")
+        keeping = asyncio.create_task(self._keep(claim, progress), name="speech-lease")
+        self._running.add(doing)
+        try:
+            await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            crash_point(f"{claim.stage}:done")
+            if doing.done():
+                return doing.result()
+        except (SpeechError, TryAgain, TurnOver, StoreUnavailable, Gone, asyncpg.DiskFullError):
+            raise
+        except Exception as error:
+            if is_disk_full(error):
+                raise DiskFull(f"{error}.") from error
+            if isinstance(error, (Unavailable, *DATABASE_AWAY)):
+                raise
+            _log.exception("speech.failed", work=claim.id, stage=claim.stage)
+            raise TryAgain("processing_error", "The work on this audio failed inside the server.") from error
+        finally:
+            self._running.discard(doing)
+            for task in (doing, keeping):
+                task.cancel()
+            await asyncio.gather(doing, keeping, return_exceptions=True)
+        raise Gone  # the lease is no longer ours
+
+    async def _keep(self, claim: Claim, progress: _Progress) -> None:
+        """Renew the lease and write the progress; returns when the step is no longer ours."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                if not await self._renew(claim, progress):
+                    return
+            except (Unavailable, asyncpg.PostgresError) as error:  # no other worker can take it meanwhile
+                _log.warning("speech.not_renewed", work=claim.id, error=str(error))
+
+    async def _renew(self, claim: Claim, progress: _Progress) -> bool:
+        async with self._kit.database.transaction() as connection:
+            if not await work_queries.renew(connection, claim.world_id, claim.id, claim.lease, LEASE):
+                return False
+            if claim.transcription_id is not None and progress.reached > progress.told:
+                progress.told = progress.reached
+                await queries.set_progress(connection, claim.world_id, claim.transcription_id, progress.told)
+        return True
+
+    async def _end(self, claim: Claim, ending: Ending) -> bool:
+        """Write the result, if the step is still ours.
+
+        Returns whether a step that reads the audio follows in the queue. Raises Gone when the step changes
+        the recording (`probe`, `finish`) and the recording is deleted.
+        """
+        async with self._kit.database.transaction() as connection:
+            if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
+                raise Gone
+            if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
+                return False
+            await ending.write(connection)
+            following = ending.next
+            if ending.admit is not None and not await ending.admit(connection):
+                following = None
+            if following is None:
+                await work_queries.delete(connection, claim.world_id, claim.id)
+            else:
+                await work_queries.move(
+                    connection,
+                    claim.world_id,
+                    claim.id,
+                    claim.lease,
+                    following.lane,
+                    following.stage,
+                    following.piece,
+                    following.engine,
+                )
+                await lifecycle.wake(connection, following.lane, claim.world_id, claim.id, following.stage)
+            crash_point(f"{claim.stage}:before-commit")
+        crash_point(f"{claim.stage}:committed")
+        return following is not None and following.reads_audio
+
+    async def _fail(self, claim: Claim, code: Code, message: str, *, by_audio: bool = False) -> None:
+        """End the step and its transcription as failed; if it is the probe, store the fault of the audio."""
+        now = self._kit.clock.now()
+        async with self._kit.database.transaction() as connection:
+            audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
+            if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
+                return
+            if audio is not None:
+                await fact_queries.put_fault(
+                    connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
+                )
+            if claim.transcription_id is not None:
+                ended = (claim.world_id, claim.transcription_id, code, message)
+                await lifecycle.fail(connection, self._kit, *ended, by_audio=by_audio)
+            await work_queries.delete(connection, claim.world_id, claim.id)
+        _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
+
+    async def _try_again(self, claim: Claim, error: TryAgain) -> None:
+        backoff = pause_after(claim.failures + 1)
+        if backoff is None:
+            await self._fail(claim, error.code, error.message)
+            return
+        after = timedelta(seconds=max(backoff, error.after or 0.0))
+        _log.warning(
+            "speech.tries_again",
+            work=claim.id,
+            stage=claim.stage,
+            after=after.total_seconds(),
+            error=str(error),
+        )
+        await self._put_back(claim, after, failed=True)
+
+    async def _wait_for_room(self, claim: Claim, error: Exception) -> None:
+        """Put the step back, again and again, until the operator has made room on the disk."""
+        _log.error(
+            "speech.disk_full",
+            work=claim.id,
+            stage=claim.stage,
+            error=str(error),
+            scratch=str(self._steps.scratch.root),
+            remedy="Free some of the disk, or name another folder in LAPEL_SCRATCH_DIR and start again.",
+        )
+        await self._put_back(claim, _FULL, failed=False, waits_for_room=True)
+
+    async def _end_turn(self, claim: Claim, *, kept: bool) -> bool:
+        """Put the step back for its next turn. Returns whether this process continues it.
+
+        In that case no job is queued: the job that did this turn claims the next step.
+        """
+        async with self._kit.database.transaction() as connection:
+            wait = 0 if kept else min(claim.turns + 1, _CROWDED)
+            after, worker = timedelta(seconds=wait), self._name if kept else None
+            place = (claim.world_id, claim.id, claim.lease)
+            ours = await work_queries.put_back(
+                connection, *place, after, failed=False, turn=True, worker=worker
+            )
+            if ours and not kept:
+                await lifecycle.wake(
+                    connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after
+                )
+        return ours and kept
+
+    async def _put_back(
+        self, claim: Claim, after: timedelta, *, failed: bool, waits_for_room: bool = False
+    ) -> None:
+        place = (claim.world_id, claim.id, claim.lease)
+        async with self._kit.database.transaction() as connection:
+            if await work_queries.put_back(
+                connection, *place, after, failed=failed, waits_for_room=waits_for_room
+            ):
+                await lifecycle.wake(
+                    connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after or None
+                )
+
+
+async def _hold_audio(connection: Connection, claim: Claim) -> Audio | None:
+    """The audio, with its recording locked to the end of the transaction; None when it is deleted.
+
+    All code that writes to the recording, or refers to it, locks it before its work: the order of a deletion.
+    """
+    return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, hold=True)

@@ -1,0 +1,359 @@
+"""Audio on this machine's disk while steps work on it: fetched once, decoded once, removed after use.
+
+A place stays only while the next step of the same work waits in the queue and may be done here. The erasure
+ledger lists every place, from before its first byte is written until after its last one is removed
+(erasure/copies.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import shutil
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.disk_guard import is_disk_full
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.foundation.workers.private_folder import OwnFolder, private_file, remove
+from lapel.slices.transcription.speech.failures import Gone, SpeechError, TryAgain
+from lapel.slices.transcription.speech.messages import pcm_name
+from lapel.slices.transcription.work import work_queries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
+
+    from lapel.foundation.database.pool import Database
+    from lapel.foundation.storage.client import ObjectStore
+    from lapel.slices.erasure.service import LocalCopies
+    from lapel.slices.recordings.service import Audio
+
+# Objects are read in ranges: a slow disk would keep a single stream open.
+_RANGE_BYTES = 8 * 1024 * 1024
+# Most places that wait for their next step; more would only fill the disk.
+_KEPT = 4
+_LOOK_SECONDS = 5.0
+# Rounds between two sweeps of the folders of killed processes.
+_SWEEP_EVERY = 12
+_DATABASE_FAULTS = (Unavailable, asyncpg.PostgresError)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A folder with one audio: `file` as it was uploaded and, once it is decoded, `pcm`.
+
+    `recording`: ids of its world and recording.
+    """
+
+    folder: Path
+    recording: tuple[int, str]
+    users: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    fetched: bool = False
+    deleted: bool = False
+
+    @property
+    def file(self) -> Path:
+        """The audio as it was uploaded."""
+        return self.folder / "audio"
+
+    @property
+    def pcm(self) -> Path:
+        """Its samples: 16 kHz, mono, signed 16-bit little-endian."""
+        return pcm_name(self.folder)
+
+
+@dataclass(slots=True)
+class Stay:
+    """The claim of one work on its place. `next_waits`: a step that reads the audio follows in the queue."""
+
+    next_waits: bool = False
+
+
+class Scratch:
+    """The places of this process."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: ObjectStore,
+        database: Database,
+        copies: LocalCopies,
+        *,
+        look_seconds: float = _LOOK_SECONDS,
+        leaving: Callable[[Path], Awaitable[None]] | None = None,
+    ) -> None:
+        """`root`: the folder for the places. `look_seconds`: interval of the search for deletions without a
+        notification.
+
+        `leaving`: called with the path of an audio before it is removed, so that no process holds it open.
+        """
+        self.root = root
+        self._store = store
+        self._database = database
+        self._copies = copies
+        self._look_seconds = look_seconds
+        self._leaving = leaving
+        self._beginning = asyncio.Lock()
+        self._own: OwnFolder | None = None
+        self._places: dict[str, Place] = {}
+        self._at_work: dict[tuple[int, str], int] = {}
+        # Places that are being removed, or could not be removed yet.
+        self._unremoved: set[Place] = set()
+        # Recordings whose place is gone and whose row may not be.
+        self._unforgotten: set[tuple[int, str]] = set()
+        self._registering = asyncio.Lock()
+        self._look_now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    async def start(self) -> None:
+        """Remove files that killed processes left, and watch for deletions until `close`.
+
+        Logs an unusable folder. Raises TryAgain after `close`.
+        """
+        try:
+            await self._held()
+        except OSError as error:  # all other work can be done without the folder
+            _log.error("scratch.unusable", error=str(error))
+        self._tasks.append(asyncio.create_task(self._look_for_ever(), name="scratch-look"))
+
+    @asynccontextmanager
+    async def working_on(self, world_id: int, recording_id: str) -> AsyncGenerator[Stay]:
+        """Keep the recording's place to the end of the block, or longer if the stay says `next_waits`."""
+        recording, stay = (world_id, recording_id), Stay()
+        self._at_work[recording] = self._at_work.get(recording, 0) + 1
+        try:
+            yield stay
+        finally:
+            self._at_work[recording] -= 1
+            if not self._at_work[recording]:
+                del self._at_work[recording]
+                await asyncio.shield(self._end_stay(recording, keep=stay.next_waits))
+
+    @asynccontextmanager
+    async def audio(self, audio: Audio) -> AsyncGenerator[Place]:
+        """The place of an audio, fetched, for the duration of the block.
+
+        Raises Gone when its recording is deleted, StoreUnavailable when the store is away, Unavailable when
+        the database is, SpeechError when the store has no such object, OSError when the disk has no room for
+        it or fails, TryAgain after `close`.
+        """
+        place = await self._place(audio)
+        place.users += 1
+        try:
+            async with place.lock:
+                if not (place.fetched and place.file.exists()):
+                    await self._fetch(audio, place)
+                    place.fetched = True
+            yield place
+        finally:
+            place.users -= 1
+            if place.deleted or place.recording not in self._at_work:
+                await asyncio.shield(self._end_stay(place.recording, keep=False))
+
+    async def close(self) -> None:
+        """Remove all places of this process."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        own, self._own, self._places, self._tasks = self._own, None, {}, []
+        if own is None:
+            return
+        # First the files, then the rows, then the folder whose name leads the next process to the rows.
+        try:
+            await asyncio.to_thread(own.close, leave=True)
+        except OSError as error:  # the rows stay, so that the ledger knows of the files that are left
+            _log.error("scratch.not_removed", folder=str(own.path), error=str(error))
+            return
+        with contextlib.suppress(*_DATABASE_FAULTS):
+            await self._copies.forget_holders([own.path.name])
+            await asyncio.to_thread(own.close)
+
+    async def _place(self, audio: Audio) -> Place:
+        own = await self._held()
+        found = self._places.pop(audio.object_key, None)
+        if found is not None and not found.users and not found.folder.exists():
+            found = None
+        if found is None:
+            folder = own.path / secrets.token_hex(8)
+            folder.mkdir(mode=0o700)
+            found = Place(folder, (audio.world_id, audio.recording_id))
+        self._places[audio.object_key] = found  # the newest comes last
+        return found
+
+    async def _held(self) -> OwnFolder:
+        async with self._beginning:
+            if self._closed:
+                raise TryAgain("processing_error", "Audio is not fetched any more: we are shutting down.")
+            if self._own is None or not self._own.is_held:
+                begun = self._own is None
+                self._own = await asyncio.to_thread(self._begin)
+                await self._forget_left(self._own)
+                if begun:
+                    listening = self._copies.listen(self._own.path.name, self._look_now.set)
+                    self._tasks.append(asyncio.create_task(listening, name="scratch-listen"))
+            return self._own
+
+    def _begin(self) -> OwnFolder:
+        try:
+            if self._own is None:
+                return OwnFolder(self.root)
+            self._own.hold()
+        except PermissionError as error:
+            raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
+        return self._own
+
+    async def _forget_left(self, own: OwnFolder) -> None:
+        """Delete the rows of killed processes whose files are gone, then their folders."""
+        if own.left:
+            try:
+                await self._copies.forget_holders(sorted(own.left))
+            except _DATABASE_FAULTS as error:
+                _log.warning("scratch.not_forgotten", error=str(error))
+            else:
+                await asyncio.to_thread(own.forget_left)
+
+    async def _fetch(self, audio: Audio, place: Place) -> None:
+        await self._register(place)
+        try:
+            await asyncio.to_thread(_check_room, place.folder, audio.size)
+            with private_file(place.file) as file:
+                for start in range(0, audio.size, _RANGE_BYTES):
+                    if place.deleted:
+                        raise Gone
+                    length = min(_RANGE_BYTES, audio.size - start)
+                    chunk = await self._store.get_range(audio.object_key, start, length)
+                    if len(chunk) != length:
+                        raise StoreUnavailable(f"the store gave {len(chunk)} of {length} bytes")
+                    await asyncio.to_thread(file.write, chunk)
+            await self._register(place)  # it may have been deleted meanwhile
+        except ObjectMissing as error:
+            raise SpeechError(
+                "processing_error", "The audio's object is not in the store; see the reconciler's findings."
+            ) from error
+        except OSError as error:
+            if is_disk_full(error):  # free the space of the part that was written
+                place.file.unlink(missing_ok=True)
+            raise
+
+    async def _register(self, place: Place) -> None:
+        """Tell the ledger that the recording is here. Raises Gone when it is deleted, Unavailable."""
+        own = await self._held()
+        async with self._registering:
+            self._unforgotten.discard(place.recording)
+            if not await self._copies.register(own.path.name, *place.recording):
+                place.deleted = True
+                raise Gone
+
+    async def _end_stay(self, recording: tuple[int, str], *, keep: bool) -> None:
+        """Remove the unused places of the recording; with `keep` only deleted ones, and beyond `_KEPT` the
+        oldest idle ones of all recordings."""
+        own = [key for key, place in self._places.items() if place.recording == recording]
+        if keep:
+            await self._remove([key for key in own if self._places[key].deleted])
+            idle = [key for key in self._places if self._is_idle(key)]
+            await self._remove(idle[: max(0, len(idle) - _KEPT)])
+        else:
+            await self._remove(own)
+
+    def _is_idle(self, key: str) -> bool:
+        return not self._places[key].users and self._places[key].recording not in self._at_work
+
+    async def _remove(self, keys: list[str]) -> None:
+        """Remove the unused ones of these places: first the files, then the rows."""
+        # All are popped before the first await: meanwhile others could be released, or used again.
+        removed = [self._places.pop(key) for key in keys if not self._places[key].users]
+        self._unremoved.update(removed)
+        await self._empty(removed)
+
+    async def _empty(self, places: list[Place]) -> None:
+        """Remove the files of places. If that fails, the rows stay, so that the ledger waits; the next look
+        tries again."""
+        for place in places:
+            if self._leaving is not None:
+                await self._leaving(place.file)
+            try:
+                await asyncio.to_thread(remove, place.folder)
+            except OSError as error:
+                _log.error("scratch.not_removed", folder=str(place.folder), error=str(error))
+                continue
+            self._unremoved.discard(place)
+            self._unforgotten.add(place.recording)
+        await self._forget()
+
+    async def _forget(self) -> None:
+        async with self._registering:
+            here = {place.recording for place in (*self._places.values(), *self._unremoved)}
+            for recording in self._unforgotten - here:
+                try:
+                    if self._own is not None:
+                        await self._copies.forget(self._own.path.name, *recording)
+                except _DATABASE_FAULTS as error:  # the next look tries again
+                    _log.warning("scratch.not_forgotten", error=str(error))
+                    return
+                self._unforgotten.discard(recording)
+
+    async def _look_for_ever(self) -> None:
+        """Remove deleted audio, and audio that no step waits for, soon, also without a notification."""
+        rounds = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), self._look_seconds)
+            self._look_now.clear()
+            rounds += 1
+            try:
+                await self._look()
+                if rounds % _SWEEP_EVERY == 0 and self._own is not None:
+                    await asyncio.to_thread(self._own.sweep)
+                    await self._forget_left(self._own)
+            except _DATABASE_FAULTS as error:  # without the database it is unknown which places may stay
+                _log.warning("scratch.not_looked", error=str(error))
+                await self._remove([key for key in self._places if self._is_idle(key)])
+            except OSError as error:
+                _log.warning("scratch.not_swept", error=str(error))
+            except Exception:  # noqa: BLE001 - nothing else removes deleted audio
+                _log.exception("scratch.look_failed")
+
+    async def _look(self) -> None:
+        if self._own is None:
+            return
+        erased = await self._copies.renew(self._own.path.name)
+        for place in self._places.values():
+            place.deleted = place.deleted or place.recording in erased
+        idle = {key: self._places[key].recording for key in self._places if self._is_idle(key)}
+        waiting: set[tuple[int, str]] = set()
+        if idle:
+            async with self._database.acquire() as connection:
+                waiting = await work_queries.waiting(connection, list(idle.values()))
+        await self._remove(
+            [
+                key
+                for key, recording in idle.items()
+                if key in self._places
+                and self._is_idle(key)
+                and (recording in erased or recording not in waiting)
+            ]
+        )
+        await self._empty([*self._unremoved])
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raise OSError unless the disk has room for `size` bytes.
+
+    Without this check each try would fill the disk, and the database or the store may be on the same disk.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"the audio has {size} bytes and the disk {free} free", str(folder))

@@ -1,0 +1,253 @@
+"""All SQL of the work on audio: claiming, leasing and ending steps.
+
+Times are the database's, because the clocks of workers may differ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.slices.transcription.payloads import LANES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+    from lapel.slices.transcription.payloads import Lane, Stage
+
+# A second insert of the same work does nothing.
+INSERT = """
+INSERT INTO speech_work (world_id, id, recording_id, media_id, transcription_id, lane, stage, available_at,
+    created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), $8)
+ON CONFLICT (world_id, id) DO NOTHING
+RETURNING id
+"""
+
+# Workers claim one after the other, so that each sees the claims of the others.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
+
+# Chooses the world with the fewest running steps, of these the one served longest ago; in it the oldest work,
+# and files that take many turns to decode after those that had none. $4: worlds that get no step. $5: the
+# claiming worker; a step that another worker keeps between two turns is left to that one for 15 seconds.
+# Worlds with work are found by jumping from one to the next in the index speech_work_line ("Loose indexscan"
+# in the PostgreSQL wiki). Work that is being deleted is skipped, because a large deletion would make all
+# others wait.
+CLAIM = """
+WITH RECURSIVE worlds_with_work (world_id) AS (
+    (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT s.world_id FROM speech_work s WHERE s.lane = $1 AND s.world_id > w.world_id
+        ORDER BY s.world_id LIMIT 1
+    ) FROM worlds_with_work w WHERE w.world_id IS NOT NULL
+), next AS (
+    SELECT free.world_id, free.id
+    FROM worlds_with_work w
+    CROSS JOIN LATERAL (
+        SELECT s.world_id, s.id FROM speech_work s
+        WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp()
+            AND (s.worker IS NULL OR s.worker = $5
+                OR s.available_at <= clock_timestamp() - interval '15 seconds')
+        ORDER BY (s.lane = 'decode' AND s.turns > 0), s.created_at, s.id LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) free
+    WHERE w.world_id <> ALL($4::bigint[])
+    ORDER BY (
+        SELECT count(*) FROM speech_work r
+        WHERE r.lane = $1 AND r.world_id = w.world_id AND r.lease IS NOT NULL
+            AND r.available_at > clock_timestamp()
+    ), (
+        SELECT t.served_at FROM speech_turns t WHERE t.lane = $1 AND t.world_id = w.world_id
+    ) NULLS FIRST, w.world_id
+    LIMIT 1
+), served AS (
+    INSERT INTO speech_turns (lane, world_id, served_at) SELECT $1, world_id, clock_timestamp() FROM next
+    ON CONFLICT (lane, world_id) DO UPDATE SET served_at = excluded.served_at
+)
+UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, starts = s.starts + 1,
+    worker = NULL
+FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
+RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.lane, s.stage, s.piece,
+    s.engine, s.failures, s.starts, s.turns
+"""
+
+RENEW = """
+UPDATE speech_work SET available_at = clock_timestamp() + $4
+WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+"""
+
+# Those of the given recordings that have a free step, for any worker. $1, $2: world and recording of each.
+WAITING = """
+SELECT DISTINCT s.world_id, s.recording_id
+FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
+JOIN speech_work s ON s.world_id = of.world_id AND s.recording_id = of.recording_id
+WHERE s.lease IS NULL OR s.available_at <= clock_timestamp()
+"""
+
+# A worker that ends a step locks its row to the end of the transaction; without the lease it changes nothing.
+HOLD = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
+
+# Locks are taken in this order: recording, work, transcription.
+HOLD_OF_RECORDINGS = (
+    "SELECT id FROM speech_work WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE"
+)
+
+MOVE = """
+UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = NULL,
+    available_at = clock_timestamp(), failures = 0, starts = 0, turns = 0, waits_for_room = false
+WHERE world_id = $1 AND id = $2 AND lease = $3
+"""
+
+# $5: 1 for a failed try; a step that was only put back counts neither as failed nor as started. $6: 1 for a
+# step that has had its turn, $7: the worker that keeps its state. $8: whether a disk had no room for it.
+PUT_BACK = """
+UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
+    starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END, turns = turns + $6,
+    worker = $7, waits_for_room = $8
+WHERE world_id = $1 AND id = $2 AND lease = $3
+RETURNING id
+"""
+
+# A transcription probes the audio itself: a separate probe that has not begun would do it twice.
+DROP_PROBE = """
+DELETE FROM speech_work WHERE world_id = $1 AND id = $2 AND stage = 'probe'
+    AND (lease IS NULL OR available_at <= clock_timestamp())
+"""
+
+DELETE = "DELETE FROM speech_work WHERE world_id = $1 AND id = $2"
+
+# How many jobs each lane lacks: free steps, a thousand at most, less the queued jobs that will wake a worker
+# for them (a running job has its step already).
+LACKING = """
+SELECT l.lane, free.steps - (
+    SELECT count(*) FROM jobs.pgqueuer j
+    WHERE j.entrypoint = 'speech.' || l.lane AND j.status = 'queued' AND j.execute_after <= now()
+) AS lacking, free.world_id, free.id
+FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
+    SELECT count(*) AS steps, min(world_id) AS world_id, min(id) AS id FROM (
+        SELECT s.world_id, s.id FROM speech_work s
+        WHERE s.lane = l.lane AND s.available_at <= clock_timestamp()
+        ORDER BY s.world_id, (s.lane = 'decode' AND s.turns > 0), s.created_at, s.id LIMIT 1000
+    ) waiting
+) free WHERE free.steps > 0
+"""
+
+# For the operator: the steps that could not be done yet.
+TRYING = """
+SELECT stage, count(*) FILTER (WHERE failures > 0) AS failed,
+    count(*) FILTER (WHERE waits_for_room) AS roomless
+FROM speech_work WHERE failures > 0 OR waits_for_room GROUP BY stage ORDER BY stage
+"""
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    work_id: str,
+    audio: tuple[str, str],
+    transcription_id: str | None,
+    lane: Lane,
+    stage: Stage,
+    now: object,
+) -> bool:
+    """Insert work; False when it exists already. `audio`: ids of recording and media."""
+    inserted = await connection.fetchval(
+        INSERT, world_id, work_id, *audio, transcription_id, lane, stage, now
+    )
+    return inserted is not None
+
+
+async def claim(
+    connection: Connection,
+    lane: Lane,
+    lease: str,
+    until: timedelta,
+    worker: str = "",
+    passed_over: Sequence[int] = (),
+) -> asyncpg.Record | None:
+    """Claim the next step in order; None when there is none. `until`: the length of the lease."""
+    await connection.execute(ONE_AT_A_TIME, lane)
+    return await connection.fetchrow(CLAIM, lane, lease, until, list(passed_over), worker)
+
+
+async def renew(connection: Connection, world_id: int, work_id: str, lease: str, until: timedelta) -> bool:
+    """Renew the lease: it ends after `until` from now. Returns whether the step is still ours."""
+    return await connection.fetchval(RENEW, world_id, work_id, lease, until) is not None
+
+
+async def hold(connection: Connection, world_id: int, work_id: str, lease: str) -> bool:
+    """Lock the step to the end of the transaction. Returns whether it is still ours."""
+    return await connection.fetchval(HOLD, world_id, work_id, lease) is not None
+
+
+async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
+    """Lock the work on these recordings: waits for steps that are just ending, and no other can end then."""
+    await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
+
+
+async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    """(world, recording) of those recordings that have a free step."""
+    worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
+    rows = await connection.fetch(WAITING, worlds, ids)
+    return {(row["world_id"], row["recording_id"]) for row in rows}
+
+
+async def move(
+    connection: Connection,
+    world_id: int,
+    work_id: str,
+    lease: str,
+    lane: Lane,
+    stage: Stage,
+    piece: int,
+    engine: str | None,
+) -> None:
+    """Go on to the next step, free for any worker."""
+    await connection.execute(MOVE, world_id, work_id, lease, lane, stage, piece, engine)
+
+
+async def put_back(
+    connection: Connection,
+    world_id: int,
+    work_id: str,
+    lease: str,
+    after: timedelta,
+    *,
+    failed: bool,
+    turn: bool = False,
+    worker: str | None = None,
+    waits_for_room: bool = False,
+) -> bool:
+    """Give up the lease. Returns whether the step was ours. Any worker may take it `after` that time.
+
+    `failed`: this try has failed. `turn`: it has had its turn. `worker`: the worker that keeps its state.
+    `waits_for_room`: a disk is full.
+    """
+    put_back = await connection.fetchval(
+        PUT_BACK, world_id, work_id, lease, after, int(failed), int(turn), worker, waits_for_room
+    )
+    return put_back is not None
+
+
+async def delete(connection: Connection, world_id: int, work_id: str) -> None:
+    """Delete work that is done."""
+    await connection.execute(DELETE, world_id, work_id)
+
+
+async def trying(connection: Connection) -> list[asyncpg.Record]:
+    """Steps of all projects, by stage: `stage`, `failed` (how many failed and wait for another try) and
+    `roomless` (how many wait for room on a disk)."""
+    return await connection.fetch(TRYING)
+
+
+async def drop_probe(connection: Connection, world_id: int, media_id: str) -> None:
+    """Delete the separate probe of this audio, unless it is running."""
+    await connection.execute(DROP_PROBE, world_id, media_id)
+
+
+async def lacking(connection: Connection) -> list[asyncpg.Record]:
+    """For each lane with free steps: how many jobs are missing, and a step to name in them."""
+    return await connection.fetch(LACKING, LANES)

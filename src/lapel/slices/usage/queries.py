@@ -1,0 +1,35 @@
+"""All SQL of the usage of a world: one index scan for each figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import asyncpg
+
+    from lapel.foundation.database.pool import Connection
+
+# A deleted end user's recordings are removed in batches; those that still have rows do not count.
+USAGE = """
+WITH going AS MATERIALIZED (
+    SELECT r.id FROM erasures x JOIN recordings r ON r.world_id = $1 AND r.end_user_id = x.resource_id
+    WHERE x.world_id = $1 AND x.resource_type = 'end_user' AND NOT x.entered
+)
+SELECT
+    (SELECT count(*) FROM end_users e WHERE e.world_id = $1 AND e.deleted_at IS NULL) AS end_users,
+    (SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL) AS devices,
+    (SELECT count(*) FROM recordings r WHERE r.world_id = $1) - (SELECT count(*) FROM going) AS recordings,
+    (SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM media m
+     WHERE m.world_id = $1 AND m.status = 'uploaded'
+       AND NOT EXISTS (SELECT FROM going g WHERE g.id = m.recording_id)) AS media_bytes,
+    (SELECT coalesce(sum(a.milliseconds), 0)::bigint FROM daily_audio a
+     WHERE a.world_id = $1 AND a.day = $2) AS transcribed_ms
+"""
+
+
+async def usage(connection: Connection, world_id: int, day: date) -> asyncpg.Record:
+    """The figures of a world at one moment: counts, bytes, and milliseconds transcribed on `day` (UTC)."""
+    (row,) = await connection.fetch(USAGE, world_id, day)
+    return row

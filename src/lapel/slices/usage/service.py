@@ -1,0 +1,44 @@
+"""Counts what a project has."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.clock import timestamp
+from lapel.slices.usage import queries, wire
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.ports import Kit
+
+_HOUR_MS = 3_600_000
+
+
+class Usage:
+    """The figures of a world."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def read(self, actor: Actor) -> wire.Usage:
+        """The figures of one moment.
+
+        Raises Unavailable when counting takes too long or the database is away.
+        """
+        midnight = self._kit.clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._kit.database.acquire() as connection:
+            row = await queries.usage(connection, actor.world_id, midnight.date())
+        limit = self._kit.settings.transcription_hours_per_day
+        return wire.Usage(
+            project_id=actor.project_id,
+            end_users=row["end_users"],
+            devices=row["devices"],
+            recordings=row["recordings"],
+            media_bytes=row["media_bytes"],
+            transcribed_today=wire.TranscribedToday(
+                duration_ms=row["transcribed_ms"],
+                limit_ms=limit * _HOUR_MS if limit else None,
+                resets_at=timestamp(midnight + timedelta(days=1)),
+            ),
+        )

@@ -1,0 +1,30 @@
+"""The structs of the usage of a project."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from lapel.foundation.http.input.fields import Count, Timestamp
+
+
+class TranscribedToday(msgspec.Struct, frozen=True, kw_only=True):
+    """Audio that was taken for transcription on this day (UTC). A `limit_ms` of null is no limit."""
+
+    duration_ms: Count
+    limit_ms: Count | None
+    resets_at: Annotated[
+        Timestamp, msgspec.Meta(description="The end of the day, when the count starts anew.")
+    ]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a project has in one world; neither what was deleted nor an unfinished upload counts."""
+
+    project_id: str
+    end_users: Count
+    devices: Count
+    recordings: Count
+    media_bytes: Annotated[Count, msgspec.Meta(description="Bytes of all media that are uploaded.")]
+    transcribed_today: TranscribedToday

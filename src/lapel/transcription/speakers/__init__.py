@@ -1,1 +1,0 @@
-"""Diarization: windows, embeddings, clustering, turns."""

@@ -1,0 +1,88 @@
+"""The words in which a body is refused: what the field takes, never how we check it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+import pytest
+
+from lapel.foundation.http.input.decoding import BodyDecoder
+from lapel.foundation.http.input.fields import Moment
+from tests.support.declared import declared_operations
+from tests.support.refused import refused
+
+
+class Needed(msgspec.Struct):
+    media_id: str
+
+
+class Inner(msgspec.Struct):
+    mode: Literal["on", "off"] = "on"
+
+
+def test_a_missing_field_says_that_it_is_required() -> None:
+    error = refused(BodyDecoder(Needed), b"")
+    assert error.param == "media_id"
+    assert error.message == "`media_id` is required."
+    assert error.details[0].reason == "required"
+
+
+class Chosen(msgspec.Struct, kw_only=True):
+    kinds: Annotated[list[Literal["wifi", "ble"]], msgspec.Meta(max_length=4)] | None = None
+    inner: Inner | None = None
+    only: Literal["failed"] = "failed"
+    version: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._+-]{1,32}\Z")] | None = None
+    hash: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{4}\Z")] | None = None
+    tag: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z")] | None = None
+    when: Moment | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"kinds": ["wifi", "lte"]}, "`kinds[1]` must be one of `ble`, `wifi`."),
+        ({"inner": {"mode": "half"}}, "`inner.mode` must be one of `off`, `on`."),
+        ({"only": "applied"}, "`only` must be `failed`."),
+        ({"version": "1.6 beta"}, "`version` must be 1 to 32 characters of A-Za-z0-9._+-."),
+        ({"hash": "ABCD"}, "`hash` must be 4 characters of 0-9a-f."),
+        ({"tag": "1a"}, "`tag` must be 1 to 32 characters of a-z0-9-, the first one of a-z."),
+        ({"when": "2026-01-15"}, "`when` must be a time with its offset, such as 2026-01-15T12:00:00Z."),
+        (
+            {"when": "2026-01-15T12:00:00"},
+            "`when` must be a time with its offset, such as 2026-01-15T12:00:00Z.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_the_field_takes(value: dict[str, Any], message: str) -> None:
+    error = refused(BodyDecoder(Chosen), json.dumps(value).encode())
+    assert error.message == message
+    assert error.details[0].reason == message[message.index(" ") + 1 : -1]
+
+
+def patterns(described: object) -> set[str]:
+    """All regular expressions in a document."""
+    if isinstance(described, list):
+        return {found for each in cast("list[object]", described) for found in patterns(each)}
+    if not isinstance(described, dict):
+        return set()
+    named = cast("dict[str, object]", described)
+    own = {named["pattern"]} if isinstance(named.get("pattern"), str) else set[object]()
+    return {str(each) for each in own} | {found for each in named.values() for found in patterns(each)}
+
+
+def test_no_refusal_quotes_a_regular_expression() -> None:
+    found = {
+        pattern
+        for each in declared_operations()
+        for struct in (each.body, each.query)
+        for pattern in patterns(msgspec.json.schema(struct))
+        if pattern.endswith(r"\Z")  # another one only describes what the slice checks by itself
+    }
+    assert len(found) > 4
+    for pattern in found:
+        struct = msgspec.defstruct("Named", [("field", Annotated[str, msgspec.Meta(pattern=pattern)])])
+        message = refused(BodyDecoder(struct), b'{"field": "!"}').message
+        assert message.startswith("`field` must be "), pattern
+        assert "{" not in message, message

@@ -1,0 +1,386 @@
+"""Jobs on the real queue: enqueued with the transaction, run, tried again, held, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import msgspec
+import pytest
+
+from lapel import app
+from lapel.foundation.core.admission import Admission
+from lapel.foundation.core.clock import Clock, ManualClock, SystemClock
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import Database
+from lapel.foundation.queue import queue_worker
+from lapel.foundation.queue.jobs import AT_ONCE, WORKERS, Job, Lane, Schedule, enqueue
+from lapel.foundation.queue.queue_worker import QueueWorker
+from lapel.foundation.storage.errors import StoreUnavailable
+from tests.support.running import Running
+
+
+class Payload(msgspec.Struct):
+    """What the jobs of these tests carry."""
+
+    word: str
+
+
+@pytest.fixture
+async def database(fresh_database: str) -> AsyncGenerator[Database]:
+    opened = Database(fresh_database)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def worker(
+    database: Database,
+    *jobs: Job,
+    schedules: tuple[Schedule, ...] = (),
+    clock: Clock | None = None,
+    lane: Lane = "usual",
+) -> AsyncGenerator[None]:
+    stop = asyncio.Event()
+    made = QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60, lane=lane)
+    running = asyncio.create_task(made.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the other side is a database
+            await asyncio.sleep(0.02)
+
+
+async def count(database: Database, sql: str, *arguments: object) -> int:
+    async with database.acquire() as connection:
+        return await connection.fetchval(sql, *arguments)
+
+
+async def _enqueue_and_roll_back(database: Database) -> None:
+    async with database.transaction() as connection:
+        await enqueue(connection, "say", Payload("never"))
+        raise RuntimeError("rolled back")
+
+
+async def test_a_job_runs_once_its_transaction_commits(database: Database) -> None:
+    seen: list[str] = []
+
+    async def handle(payload: Payload) -> None:
+        seen.append(payload.word)
+
+    async with worker(database, Job(entrypoint="say", payload=Payload, handler=handle)):
+        with pytest.raises(RuntimeError, match="rolled back"):
+            await _enqueue_and_roll_back(database)
+        async with database.transaction() as connection:
+            await enqueue(connection, "say", Payload("now"))
+
+        async def done() -> bool:
+            return bool(seen) and not await count(database, "SELECT count(*) FROM jobs.pgqueuer")
+
+        await until(done)
+    assert seen == ["now"]
+    assert await count(database, "SELECT count(*) FROM job_starts") == 0
+
+
+async def test_equal_jobs_are_enqueued_once_and_leave_the_transaction_usable(database: Database) -> None:
+    async with database.transaction() as connection:
+        for _ in range(3):
+            await enqueue(connection, "say", Payload("once"), dedupe="one")
+        await enqueue(connection, "other", Payload("beside"), dedupe="one")
+    assert await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 2
+
+
+async def test_a_failing_job_is_tried_again_and_then_held(database: Database) -> None:
+    tries: list[str] = []
+
+    async def fail(payload: Payload) -> None:
+        tries.append(payload.word)
+        raise ValueError("no")
+
+    async with worker(database, Job(entrypoint="fail", payload=Payload, handler=fail, attempts=2)):
+        async with database.transaction() as connection:
+            await enqueue(connection, "fail", Payload("x"))
+
+        async def held() -> bool:
+            return await count(database, "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'") == 1
+
+        await until(held)
+    assert tries == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [Unavailable("the database"), StoreUnavailable("the store"), asyncpg.DiskFullError("no room")],
+)
+async def test_an_outage_uses_up_no_tries(database: Database, outage: Exception) -> None:
+    tries: list[str] = []
+
+    async def need(payload: Payload) -> None:
+        tries.append(payload.word)
+        if len(tries) == 1:
+            raise outage
+
+    async with worker(database, Job(entrypoint="need", payload=Payload, handler=need, attempts=1)):
+        async with database.transaction() as connection:
+            await enqueue(connection, "need", Payload("x"))
+
+        async def done() -> bool:
+            return not await count(database, "SELECT count(*) FROM jobs.pgqueuer")
+
+        await until(done)
+    assert tries == ["x", "x"]
+    assert await count(database, "SELECT count(*) FROM job_starts") == 0
+
+
+async def test_a_job_over_its_time_limit_is_stopped(database: Database) -> None:
+    stopped = asyncio.Event()
+
+    async def sleep(_: Payload) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    job = Job(
+        entrypoint="sleep", payload=Payload, handler=sleep, attempts=1, time_limit=timedelta(seconds=0.2)
+    )
+    async with worker(database, job):
+        async with database.transaction() as connection:
+            await enqueue(connection, "sleep", Payload("x"))
+        await asyncio.wait_for(stopped.wait(), 20)
+
+
+async def test_a_job_that_always_kills_its_worker_is_held(database: Database) -> None:
+    ran: list[str] = []
+
+    async def handle(payload: Payload) -> None:
+        ran.append(payload.word)
+
+    async with database.transaction() as connection:
+        await enqueue(connection, "deadly", Payload("x"))
+        # Twenty workers began it and none of them lived to tell.
+        await connection.execute(
+            "INSERT INTO job_starts SELECT id, 20, now() FROM jobs.pgqueuer WHERE entrypoint = 'deadly'"
+        )
+    async with worker(database, Job(entrypoint="deadly", payload=Payload, handler=handle, attempts=1)):
+
+        async def held() -> bool:
+            return await count(database, "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'") == 1
+
+        await until(held)
+    assert ran == []
+
+
+async def test_a_job_under_way_outlives_a_database_that_is_away_for_a_moment(database: Database) -> None:
+    begun: list[str] = []
+    done, ticked = asyncio.Event(), asyncio.Event()
+    admin = await asyncpg.connect(database.dsn, database="postgres")
+    name = await count(database, "SELECT current_database()")
+
+    async def let_in(allowed: str) -> None:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}')
+
+    async def handle(payload: Payload) -> None:
+        begun.append(payload.word)
+        if len(begun) > 1:
+            return
+        try:
+            await done.wait()
+        except asyncio.CancelledError:
+            await let_in("true")  # the database is back when PgQueuer writes down what it cancelled
+            raise
+
+    async def begun_twice() -> bool:
+        return len(begun) > 1
+
+    async def has_begun() -> bool:
+        return bool(begun)
+
+    async def gone() -> bool:
+        return await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 0
+
+    async def tick() -> None:
+        ticked.set()
+
+    try:
+        job = Job(entrypoint="long", payload=Payload, handler=handle)
+        schedule = Schedule(name="tick", expression="* * * * * */3", handler=tick)
+        async with worker(database, job, schedules=(schedule,)):
+            # PgQueuer cancels what runs if it loses the connection of jobs first, then that of schedules,
+            # which are looked at four seconds from here.
+            await ticked.wait()
+            async with database.transaction() as connection:
+                await enqueue(connection, "long", Payload("x"))
+            await until(has_begun)
+            await let_in("false")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            try:
+                await until(begun_twice)
+            finally:
+                done.set()
+                await let_in("true")
+            await until(gone)
+    finally:
+        await admin.close()
+
+
+async def test_jobs_outlive_a_database_that_cuts_every_connection(database: Database) -> None:
+    seen: set[str] = set()
+
+    async def handle(payload: Payload) -> None:
+        seen.add(payload.word)
+
+    cut = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    """
+    async with worker(database, Job(entrypoint="say", payload=Payload, handler=handle)):
+        for number in range(3):
+            async with database.transaction() as connection:
+                await enqueue(connection, "say", Payload(str(number)))
+            await count(database, cut)
+
+        async def all_seen() -> bool:
+            return len(seen) == 3
+
+        await until(all_seen)
+
+
+async def test_schedules_come_round_and_a_failing_one_is_tried_again(database: Database) -> None:
+    rounds: list[int] = []
+
+    async def tick() -> None:
+        rounds.append(len(rounds))
+        if len(rounds) == 1:
+            raise ValueError("the first round fails")
+
+    schedule = Schedule(name="tick", expression="* * * * * *", handler=tick)
+    async with worker(database, schedules=(schedule,)):
+
+        async def twice() -> bool:
+            return len(rounds) >= 2
+
+        await until(twice)
+
+
+@pytest.mark.parametrize("skew", [timedelta(0), timedelta(minutes=4), timedelta(minutes=-4)])
+async def test_the_api_can_tell_whether_a_worker_is_there(database: Database, skew: timedelta) -> None:
+    """Also when the clocks of the two machines differ by minutes."""
+    clock = ManualClock(SystemClock().now() + skew)
+    assert not await count(database, WORKERS)
+    async with worker(database, clock=clock):
+
+        async def here() -> bool:
+            return bool(await count(database, WORKERS))
+
+        await until(here)
+    assert not await count(database, WORKERS)
+
+
+async def test_a_worker_is_one_however_many_lanes_it_has(database: Database) -> None:
+    done: list[str] = []
+
+    async def run(payload: Payload) -> None:
+        done.append(payload.word)
+
+    lanes: list[Lane] = list(AT_ONCE)
+    jobs = [Job(entrypoint=lane, payload=Payload, handler=run, lane=lane) for lane in lanes]
+    async with database.transaction() as connection:
+        for lane in lanes:
+            await enqueue(connection, lane, Payload(lane))
+    async with AsyncExitStack() as stack:
+        for lane in lanes:
+            await stack.enter_async_context(worker(database, *jobs, lane=lane))
+
+        async def all_done() -> bool:
+            return len(done) == len(lanes)
+
+        await until(all_done)
+        assert await count(database, WORKERS) == 1
+
+
+async def test_a_worker_whose_sign_of_life_was_refused_shows_itself_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_worker, "_SEEN_EVERY_SECONDS", 0.05)
+    refuse = "ALTER TABLE workers ADD CONSTRAINT full_disk CHECK (process_id = '') NOT VALID"
+    async with worker(database):
+
+        async def here() -> bool:
+            return bool(await count(database, WORKERS))
+
+        await until(here)
+        async with database.acquire() as connection:
+            await connection.execute(refuse)
+            await connection.execute("DELETE FROM workers")
+        await asyncio.sleep(0.3)  # some signs of life are refused meanwhile
+        assert not await here()
+        async with database.acquire() as connection:
+            await connection.execute("ALTER TABLE workers DROP CONSTRAINT full_disk")
+        await until(here)
+
+
+async def test_long_jobs_never_take_all_places_of_their_lane(live: Running) -> None:
+    """A world that deletes or rolls out very much keeps nobody's short jobs waiting."""
+    jobs = app.jobs(live.parts, app.speech_runner(live.kit))
+    long = [job for job in jobs if job.lane == "usual" and job.time_limit > timedelta(minutes=15)]
+    assert len(long) >= 4
+    assert [job.entrypoint for job in long if not job.concurrency] == []
+    assert sum(job.concurrency for job in long) < AT_ONCE["usual"]
+
+
+async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane does two at once: one holds what its world may hold, the others of it would fill the lane."""
+    monkeypatch.setattr(queue_worker, "_OUT_OF_TURN", timedelta(0))
+    seen: list[str] = []
+    places, let_go = Admission(2, 1, patience=0.05), asyncio.Event()
+    worlds = {"first": 1, "many": 1, "other": 2}
+
+    async def handle(payload: Payload) -> None:
+        if payload.word == "first":
+            await let_go.wait()
+        seen.append(payload.word)
+
+    job = Job(
+        entrypoint="say",
+        payload=Payload,
+        handler=handle,
+        attempts=1,
+        lane="inference",
+        turn=lambda payload: places.hold(worlds[payload.word]),
+    )
+    async with database.transaction() as connection:
+        for word in ("first", *["many"] * 4, "other"):
+            await enqueue(connection, "say", Payload(word))
+    async with worker(database, job, lane="inference"):
+
+        async def only_one_has_started() -> bool:
+            return bool(seen) and await count(database, "SELECT count(*) FROM job_starts") == 1
+
+        try:
+            await until(only_one_has_started)
+            assert seen == ["other"]
+            assert await count(database, "SELECT max(attempts) FROM jobs.pgqueuer") == 0, "to wait is no try"
+        finally:
+            let_go.set()
+
+        async def all_done() -> bool:
+            return len(seen) == len(worlds) + 3
+
+        await until(all_done)
+    assert sorted(seen) == ["first", *["many"] * 4, "other"]

