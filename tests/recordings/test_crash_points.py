@@ -16,7 +16,7 @@ _FOLDERS = ("recordings", "erasure")
 def test_every_point_is_listed_once_and_every_listed_one_exists() -> None:
     found: set[str] = set()
     for folder in _FOLDERS:
-        for file in (Path(lapel.__file__).parent / folder).glob("*.py"):
+        for file in (Path(lapel.__file__).parent / "slices" / folder).rglob("*.py"):
             for call in _CALL.findall(file.read_text()):
                 for name in _TEXT.findall(call):
                     stages = ("complete", "hash") if name.startswith("{stage}") else ("",)
