@@ -1,7 +1,8 @@
 """Schemathesis over the OpenAPI document, against the real server: what is documented holds.
 
-LAPEL_FUZZ_EXAMPLES says how many examples each operation gets (`make test-deep`: 40). They are the same in
-every run; with LAPEL_FUZZ_DRAWN=1 each run draws its own.
+LAPEL_FUZZ_EXAMPLES says how many examples each operation gets (`make test-deep`: 100). They are the same in
+every run; with LAPEL_FUZZ_DRAWN=1 (`make test-deep`) each run draws its own. LAPEL_FUZZ_COVERAGE=1
+(`make test-deep`) adds some 7,000 requests that walk over the limits of every schema.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, assume, settings
 from schemathesis.config import SchemathesisConfig
@@ -33,8 +35,10 @@ from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.schema_check import check_answer
 
+COVERAGE = os.environ.get("LAPEL_FUZZ_COVERAGE") == "1"
 CONFIG = SchemathesisConfig.from_dict(
     {
+        "phases": {"coverage": {"enabled": COVERAGE}},
         "generation": {
             "mode": "all",
             # A NUL in any string is 400 by contract (section 1), which a schema cannot say of all
@@ -68,6 +72,7 @@ class Served:
     url: str
     loop: asyncio.AbstractEventLoop
     kit: Kit
+    http: requests.Session
 
     def populate(self) -> Resources:
         """A project of the caller's own."""
@@ -84,6 +89,9 @@ def served(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
     with ExitStack() as stack:
         url = create_database(postgres, "schemathesis", "template")
         stack.callback(drop_database, postgres, "schemathesis")
+        # One connection, and no look at the environment's proxies, for some thousand calls.
+        http = stack.enter_context(requests.Session())
+        http.trust_env = False
         loop, stop = asyncio.new_event_loop(), asyncio.Event()
         stack.callback(loop.close)
         started: list[Served] = []
@@ -91,7 +99,7 @@ def served(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
 
         async def serve() -> None:
             async with running(tmp_path_factory.mktemp("schemathesis"), url) as live:
-                started.append(Served(live.url, loop, live.kit))
+                started.append(Served(live.url, loop, live.kit, http))
                 ready.set()
                 await stop.wait()
 
@@ -195,7 +203,7 @@ def test_the_server_keeps_what_the_document_says(case: Any, served: Served, reso
     if not operation.public:
         kind = "key" if "key" in operation.callers else min(operation.callers)
         headers["Authorization"] = f"Bearer {resources.token(kind, operation)}"
-    answer = case.call(base_url=served.url, headers=headers)
+    answer = case.call(base_url=served.url, headers=headers, session=served.http)
     sent = [(name, value) for name, values in answer.headers.items() for value in values]
     path, _, query = answer.request.path_url.partition("?")
     check_answer(answer.request.method, path, answer.status_code, sent, answer.content, query)
