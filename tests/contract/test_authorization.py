@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from lapel.foundation.core.scopes import IMPLIED, SCOPES
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Kit
 from tests.contract.resources import Call, Resources, call, populate
+from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.running import Running
 from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenant
@@ -19,6 +20,14 @@ from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenan
 OPERATIONS = declared_operations()
 PRIVATE = [each for each in OPERATIONS if not each.public]
 KINDS = ("device", "upload", "end_user")
+# These succeed again and again on the same things, in any order; a new operation gets things of its own.
+REPEATABLE = {
+    "create_api_key", "create_command", "create_device", "create_download_url", "create_recording",
+    "create_rollout", "create_upload_url", "create_wifi_grant", "patch_device_settings",
+    "put_device_settings",
+    "replace_project_config", "send_heartbeat", "update_config", "update_device", "update_device_config",
+    "update_end_user", "update_end_user_config", "update_recording",
+}  # fmt: skip
 # A device names itself here, and is told so when it names another one, whose id it then knows.
 OF_ITSELF = {"refresh_device_token", "list_pending_commands", "acknowledge_command", "send_heartbeat"}
 
@@ -45,11 +54,21 @@ async def refused(
     return answer
 
 
-async def things_for(
-    operation: Operation, client: httpx.AsyncClient, kit: Kit, shared: Resources
+@pytest.fixture(scope="module")
+async def lasting(live: Running) -> AsyncGenerator[Resources]:
+    """One of everything, for the calls of REPEATABLE."""
+    async with api_client(live.url) as client:
+        yield await populate(client, live.kit)
+
+
+@pytest.fixture
+async def things(
+    operation: Operation, client: httpx.AsyncClient, kit: Kit, shared: Resources, lasting: Resources
 ) -> Resources:
     """What an allowed call may change; one that only reads finds the shared things."""
-    return shared if operation.method == "GET" else await populate(client, kit)
+    if operation.method == "GET":
+        return shared
+    return lasting if operation.name in REPEATABLE else await populate(client, kit)
 
 
 # --- those who may ---------------------------------------------------------------------------------
@@ -61,24 +80,22 @@ async def things_for(
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_who_may_call_it_succeeds(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation, kind: str
+    client: httpx.AsyncClient, things: Resources, operation: Operation, kind: str
 ) -> None:
-    resources = await things_for(operation, client, kit, shared)
-    answer = await call(operation, resources).send(client, f"Bearer {resources.token(kind, operation)}")
+    answer = await call(operation, things).send(client, f"Bearer {things.token(kind, operation)}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
 
 
 @named([each for each in PRIVATE if each.scope is not None])
 async def test_a_restricted_key_with_just_the_scope_succeeds(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, kit: Kit, things: Resources, operation: Operation
 ) -> None:
-    resources = await things_for(operation, client, kit, shared)
     assert operation.scope is not None
     scopes = {operation.scope, *operation.more_scopes}
     if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
         scopes.add("recordings:read")
-    token = await make_key(kit, resources.tenant.test_world, "rk_test", scopes=tuple(scopes))
-    answer = await call(operation, resources).send(client, f"Bearer {token}")
+    token = await make_key(kit, things.tenant.test_world, "rk_test", scopes=tuple(scopes))
+    answer = await call(operation, things).send(client, f"Bearer {token}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
 
 
