@@ -92,14 +92,19 @@ async def make_key(
 TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id' ORDER BY 1"
 
 
+# The statement of `contents`; every database of the tests has the same tables, and asking for them is slow.
+_digests: list[str] = []
+
+
 async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
     """A digest of the world's rows in each table, without `last_used_at`."""
     async with kit.database.acquire() as connection:
-        tables = [row["table_name"] for row in await connection.fetch(TABLES)]
-        digests = (
-            f"SELECT '{table}' AS name, md5(string_agg(row, ',' ORDER BY row)) AS digest FROM"
-            f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t WHERE world_id = $1) s"
-            for table in tables
-        )
-        rows = await connection.fetch(" UNION ALL ".join(digests), world_id)
+        if not _digests:
+            _digests.extend(
+                f"SELECT '{row['table_name']}' AS name, md5(string_agg(row, ',' ORDER BY row)) AS digest FROM"
+                f" (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {row['table_name']} t"
+                f" WHERE world_id = $1) s"
+                for row in await connection.fetch(TABLES)
+            )
+        rows = await connection.fetch(" UNION ALL ".join(_digests), world_id)
     return {row["name"]: row["digest"] for row in rows}
