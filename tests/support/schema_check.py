@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from lapel.foundation.http.operations import Operation, Router
 from tests.support.declared import declared_operations, described_api
@@ -162,7 +162,7 @@ def _validator(schema: str) -> Callable[[Any], list[str]]:
     checker = Draft202012Validator(whole)
 
     def faults(value: Any) -> list[str]:
-        return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(value)]
+        return [f"{error.instance_path}: {error.message}" for error in checker.iter_errors(value)]
 
     return faults
 
