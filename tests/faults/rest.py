@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-
-import asyncpg
+from typing import TYPE_CHECKING
 
 from lapel import app
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit, open_kit
+from lapel.foundation.ports import open_kit
 from lapel.hosting.worker import work
 from lapel.settings import Settings
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.pool import Connection
 
 # A URL lives for an hour, pending media for 24 h more, and unclaimed objects are swept a day after that.
 AHEAD = timedelta(days=3)
@@ -26,31 +28,27 @@ async def come_to_rest(settings: Settings) -> None:
     Failed jobs that are held stay, for the checker to find.
     """
     clock = ManualClock(datetime.now(UTC))
-    async with open_kit(settings, clock=clock) as kit:
+    async with open_kit(settings, clock=clock) as kit, kit.database.acquire() as connection:
         parts = app.slices(kit)
         stop = asyncio.Event()
         runner = app.speech_runner(kit)
         working = asyncio.create_task(work(kit, parts, runner, stop, grace=60, scheduled=False))
         try:
-            await _empty(kit)
+            await _empty(connection)
             clock.advance(AHEAD)
             for _ in range(ROUNDS):
                 for schedule in app.schedules(kit, parts, runner):
                     await schedule.handler()
                     # On a clock that is days ahead a copy looks old as soon as it is made, so no job that
                     # makes copies may run during the sweep.
-                    await _empty(kit)
+                    await _empty(connection)
                 clock.advance(AHEAD)
         finally:
             stop.set()
             await working
 
 
-async def _empty(kit: Kit) -> None:
-    connection = await asyncpg.connect(kit.database.dsn)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while await connection.fetchval(LEFT):  # noqa: ASYNC110 - other processes empty it
-                await asyncio.sleep(0.05)
-    finally:
-        await connection.close()
+async def _empty(connection: Connection) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await connection.fetchval(LEFT):  # noqa: ASYNC110 - other processes empty it
+            await asyncio.sleep(0.05)
