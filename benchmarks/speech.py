@@ -30,7 +30,7 @@ from lapel.settings import Settings
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.models.weights.whisper_weights import Weights, find
-from lapel.slices.transcription.providers.local import Whisper
+from lapel.slices.transcription.providers.local import LocalTranscriber
 from lapel.slices.transcription.providers.protocol import Wish
 from lapel.slices.transcription.speech.word_error import normalised
 from lapel.slices.transcription.work.offline import Outcome, transcribe
@@ -175,7 +175,7 @@ class _Ours:
             speech.path,
             Wish(),
             decoder=self._decoder,
-            transcriber=Whisper(self._engine),
+            transcriber=LocalTranscriber(self._engine),
             engine=self._engine,
             folder=self._folder,
             report=lambda _: None,

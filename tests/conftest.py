@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.client import api_client
 from tests.support.event_check import check_events
 from tests.support.memory import folder_in_memory
@@ -87,9 +87,9 @@ async def live(
 
 
 @pytest.fixture
-def kit(live: Running) -> Kit:
-    """The shared server's kit."""
-    return live.kit
+def ports(live: Running) -> Ports:
+    """The shared server's ports."""
+    return live.ports
 
 
 @pytest.fixture
@@ -100,15 +100,15 @@ async def client(live: Running) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def tenant(kit: Kit) -> Tenant:
+async def tenant(ports: Ports) -> Tenant:
     """A project of the test's own."""
-    return await make_tenant(kit)
+    return await make_tenant(ports)
 
 
 @pytest.fixture
-async def stranger(kit: Kit) -> Tenant:
+async def stranger(ports: Ports) -> Tenant:
     """Another project, which must never see or touch the first one."""
-    return await make_tenant(kit)
+    return await make_tenant(ports)
 
 
 @pytest.fixture

@@ -39,13 +39,13 @@ from lapel.slices.transcription import routes as transcription_routes
 from lapel.slices.transcription.copies.remote_copies import RemoteCopies
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.usage import routes as usage_routes
-from lapel.slices.usage.service import Usage
+from lapel.slices.usage.service import UsageMeter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.http.operations import Operation
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.foundation.queue.jobs import Job, Schedule
     from lapel.slices.transcription.work.runner import Runner
 
@@ -66,20 +66,20 @@ class Slices:
     recordings: Recordings
     erasures: Erasures
     transcriptions: Transcriptions
-    usage: Usage
+    usage: UsageMeter
 
 
-def slices(kit: Kit) -> Slices:
-    """All services on one kit.
+def slices(ports: Ports) -> Slices:
+    """All services on one ports.
 
     Also registers the hooks by which a slice acts when another one binds, unbinds, stores or deletes.
     """
-    keys = Keys(kit)
-    firmware = Firmware(kit)
-    configuration = Configuration(kit)
+    keys = Keys(ports)
+    firmware = Firmware(ports)
+    configuration = Configuration(ports)
     # A hook that locks the whole organization comes last.
     devices = Devices(
-        kit,
+        ports,
         on_bind=[configuration.raise_devices],
         on_unbind=[commands.cancel_open, heartbeats.forget_binding, configuration.raise_devices],
         on_delete=[
@@ -89,11 +89,11 @@ def slices(kit: Kit) -> Slices:
             configuration.forget_devices,
         ],
     )
-    all_commands = commands.Commands(kit, devices)
-    erasures = Erasures(kit)
-    transcriptions = Transcriptions(kit, configuration)
+    all_commands = commands.Commands(ports, devices)
+    erasures = Erasures(ports)
+    transcriptions = Transcriptions(ports, configuration)
     recordings = Recordings(
-        kit,
+        ports,
         on_audio=[transcriptions.announce_audio],
         on_delete=[transcriptions.erase_of_recordings],
         # Stored answers are erased last: a repeated request holds the rows that its answer names until that
@@ -106,7 +106,7 @@ def slices(kit: Kit) -> Slices:
         ],
     )
     end_users = EndUsers(
-        kit,
+        ports,
         keys,
         on_delete=[
             keys.revoke_all_of,
@@ -116,23 +116,23 @@ def slices(kit: Kit) -> Slices:
         ],
     )
     return Slices(
-        projects=Projects(kit),
+        projects=Projects(ports),
         keys=keys,
         end_users=end_users,
         devices=devices,
         commands=all_commands,
         firmware=firmware,
-        heartbeats=Heartbeats(kit, devices, all_commands, firmware),
+        heartbeats=Heartbeats(ports, devices, all_commands, firmware),
         configuration=configuration,
-        audit_log=AuditLog(kit),
+        audit_log=AuditLog(ports),
         recordings=recordings,
         erasures=erasures,
         transcriptions=transcriptions,
-        usage=Usage(kit),
+        usage=UsageMeter(ports),
     )
 
 
-def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
+def operations(ports: Ports, parts: Slices) -> tuple[Operation, ...]:
     """Every route of the API."""
     own = (
         *project_routes.operations(parts.keys),
@@ -148,16 +148,16 @@ def operations(kit: Kit, parts: Slices) -> tuple[Operation, ...]:
         *erasure_routes.operations(parts.erasures),
         *usage_routes.operations(parts.usage),
     )
-    return (*own, *system_routes.operations(kit, own))
+    return (*own, *system_routes.operations(ports, own))
 
 
-def speech_runner(kit: Kit) -> Runner:
+def speech_runner(ports: Ports) -> Runner:
     """The runner of audio work in a worker process. Its child processes start when they are needed."""
     # Imported here because an API process never needs it.
     from lapel.slices.transcription.work.runner import Runner  # noqa: PLC0415
     from lapel.slices.transcription.work.tools import steps_of  # noqa: PLC0415
 
-    return Runner(kit, steps_of(kit))
+    return Runner(ports, steps_of(ports))
 
 
 def jobs(parts: Slices, runner: Runner) -> Sequence[Job]:
@@ -170,14 +170,14 @@ def jobs(parts: Slices, runner: Runner) -> Sequence[Job]:
     )
 
 
-def schedules(kit: Kit, parts: Slices, runner: Runner) -> Sequence[Schedule]:
+def schedules(ports: Ports, parts: Slices, runner: Runner) -> Sequence[Schedule]:
     """Everything that runs on a schedule."""
     return (
-        *transcription_jobs.schedules(runner, RemoteCopies(kit)),
+        *transcription_jobs.schedules(runner, RemoteCopies(ports)),
         *recording_jobs.schedules(parts.recordings),
         *erasure_jobs.schedules(parts.erasures),
         *firmware_jobs.schedules(parts.firmware),
         *heartbeat_jobs.schedules(parts.heartbeats),
-        *system_jobs.schedules(kit),
-        *row_quota.schedules(kit),
+        *system_jobs.schedules(ports),
+        *row_quota.schedules(ports),
     )

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from lapel.foundation.database import audit
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant, bearer, make_key
 
 KEY_ID = "SELECT id FROM api_keys WHERE world_id = $1 AND secret_hash = $2"
@@ -37,13 +37,13 @@ def log(client: httpx.AsyncClient, tenant: Tenant) -> Log:
     return Log(client, tenant)
 
 
-async def test_every_write_says_who_before_after_and_in_which_request(log: Log, kit: Kit) -> None:
+async def test_every_write_says_who_before_after_and_in_which_request(log: Log, ports: Ports) -> None:
     project, world = log.tenant.project_id, log.tenant.test_world
     end_user = (await log.ask("POST", "/v1/end-users", {}, status=201)).json()["id"]
     serial = {"serial_number": "AUDIT001"}
     device = (await log.ask("POST", "/v1/devices", serial, status=201)).json()["id"]
-    async with kit.database.acquire() as connection:
-        key_id = await connection.fetchval(KEY_ID, world, kit.hasher.hash(log.tenant.test_key))
+    async with ports.database.acquire() as connection:
+        key_id = await connection.fetchval(KEY_ID, world, ports.hasher.hash(log.tenant.test_key))
     places = {
         ("project", project): "/v1/config",
         ("end_user", end_user): f"/v1/end-users/{end_user}/config",
@@ -103,8 +103,8 @@ async def test_what_changes_nothing_is_not_written_down(log: Log) -> None:
     assert len(await log.entries()) == 1
 
 
-async def test_it_is_walked_by_page_and_filtered_by_type_and_resource(log: Log, kit: Kit) -> None:
-    async with kit.database.transaction() as connection:
+async def test_it_is_walked_by_page_and_filtered_by_type_and_resource(log: Log, ports: Ports) -> None:
+    async with ports.database.transaction() as connection:
         for number in range(7):
             change = audit.Change(
                 action="thing.changed",
@@ -115,8 +115,8 @@ async def test_it_is_walked_by_page_and_filtered_by_type_and_resource(log: Log, 
             )
             await audit.record(
                 connection,
-                kit.ids,
-                kit.clock.now(),
+                ports.ids,
+                ports.clock.now(),
                 worlds=[log.tenant.test_world],
                 actor=None,
                 change=change,
@@ -142,26 +142,26 @@ async def test_it_is_walked_by_page_and_filtered_by_type_and_resource(log: Log, 
 
 
 async def test_each_world_has_its_own(
-    log: Log, client: httpx.AsyncClient, stranger: Tenant, kit: Kit
+    log: Log, client: httpx.AsyncClient, stranger: Tenant, ports: Ports
 ) -> None:
     await log.ask("PATCH", "/v1/config/upload", {"streaming_chunk_kb": 64})
     assert len(await log.entries()) == 1
     for token in (log.tenant.live_key, stranger.test_key, stranger.live_key):
         answer = await client.get("/v1/audit-log", headers=bearer(token))
         assert answer.json()["data"] == []
-    scopeless = await make_key(kit, log.tenant.test_world, "rk_test", scopes=("config:read",))
+    scopeless = await make_key(ports, log.tenant.test_world, "rk_test", scopes=("config:read",))
     assert (await client.get("/v1/audit-log", headers=bearer(scopeless))).status_code == 403
 
 
-async def test_a_change_that_does_not_commit_leaves_no_entry(log: Log, kit: Kit) -> None:
+async def test_a_change_that_does_not_commit_leaves_no_entry(log: Log, ports: Ports) -> None:
     change = audit.Change(
         action="thing.changed", resource_type="thing", resource_id="thing_1", before=None, after=1
     )
 
     async def write_and_fail() -> None:
-        async with kit.database.transaction() as connection:
-            worlds, now = [log.tenant.test_world], kit.clock.now()
-            await audit.record(connection, kit.ids, now, worlds=worlds, actor=None, change=change)
+        async with ports.database.transaction() as connection:
+            worlds, now = [log.tenant.test_world], ports.clock.now()
+            await audit.record(connection, ports.ids, now, worlds=worlds, actor=None, change=change)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from lapel.cli.backup.archive import run_tool
-from lapel.cli.demo.demo_job import MainJob, Outcome
+from lapel.cli.demo.demo_job import DemoOutcome, MainJob
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.settings import Settings
@@ -27,7 +27,7 @@ class Backed(NamedTuple):
     data: Path
     backup: Path
     key: str
-    outcome: Outcome
+    outcome: DemoOutcome
     pending: str
     firmware: str
 

@@ -10,7 +10,7 @@ from lapel.cli.doctor.checks import Finding
 from lapel.cli.doctor.speech_checks import failing_steps, provider_keys, speech
 from lapel.cli.doctor.speech_models import provider_models
 from lapel.foundation.identity.seal import sealer
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.settings import Settings
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.slots import sealed
@@ -87,22 +87,22 @@ def test_doctor_tells_of_speech_before_anything_was_begun(tmp_path: Path) -> Non
 
 async def test_keys_that_another_secret_sealed_are_named(fresh_database: str, tmp_path: Path) -> None:
     async with (
-        open_kit(settings_for(tmp_path, fresh_database, 1)) as kit,
-        kit.database.acquire() as connection,
+        open_ports(settings_for(tmp_path, fresh_database, 1)) as ports,
+        ports.database.acquire() as connection,
     ):
 
         async def found() -> list[tuple[str, str, str | None]]:
-            keys = provider_keys(connection, kit.sealer)
+            keys = provider_keys(connection, ports.sealer)
             return [(each.state, each.detail, each.remedy) async for each in keys]
 
         assert await found() == []
-        tenant = await make_tenant(kit)
+        tenant = await make_tenant(ports)
         for slot, by in (
-            ("deepgram", kit.sealer),
+            ("deepgram", ports.sealer),
             ("elevenlabs", sealer("another-secret-of-good-length", None)),
         ):
             key = sealed(by, "sk", tenant.test_world, slot, slot, None)
-            now = kit.clock.now()
+            now = ports.clock.now()
             await slot_queries.put(connection, tenant.test_world, slot, slot, None, None, key, now)
         ((state, detail, remedy),) = await found()
         assert (state, detail) == (
@@ -117,7 +117,7 @@ async def test_keys_that_another_secret_sealed_are_named(fresh_database: str, tm
 async def test_work_that_fails_for_the_moment_is_told(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
         await opened.transcribe()
-        async with opened.live.kit.database.acquire() as connection:
+        async with opened.live.ports.database.acquire() as connection:
             assert [each async for each in failing_steps(connection)] == []
             await connection.execute("UPDATE speech_work SET failures = 2")
             (found,) = [each async for each in failing_steps(connection)]
@@ -126,20 +126,20 @@ async def test_work_that_fails_for_the_moment_is_told(tmp_path: Path, fresh_data
 
 async def test_the_models_of_remote_services_are_named(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database) as opened:
-        kit = opened.live.kit
+        ports = opened.live.ports
         slot = f"deepgram of {opened.tenant.project_id} (test): deepgram is asked for nova-3"
-        assert [(each.state, each.detail) for each in await provider_models(kit)] == [("ok", slot)]
+        assert [(each.state, each.detail) for each in await provider_models(ports)] == [("ok", slot)]
         _, transcription_id = await opened.transcribe()
         assert (await opened.ended(transcription_id))["model"] == "general-nova-3"
-        (found,) = await provider_models(kit)
+        (found,) = await provider_models(ports)
         assert found.detail == f"{slot}, general-nova-3 answered last"
         async with serving_fake(Fake("openai", shutdown_date="2027-02-26")) as fake:
             await opened.set_slot("deepgram", "openai", f"{fake.url}/v1")
-            (found,) = await provider_models(kit)
+            (found,) = await provider_models(ports)
             assert (found.state, found.detail.rpartition(": ")[2]) == (
                 "warning",
                 "openai is asked for whisper-1",  # what answered before the change is no news of this one
             )
             assert "ends its model whisper-1 on 2027-02-26" in (found.remedy or "")
-        (found,) = await provider_models(kit)  # nobody is there: that is no fault of the model
+        (found,) = await provider_models(ports)  # nobody is there: that is no fault of the model
         assert found.state == "ok"

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.transcribe.batch import Job, Problem, Result
+from lapel.cli.transcribe.batch import FileJob, FileProblem, Result
 from lapel.cli.transcribe.output import Writer
 from lapel.cli.transcribe.transcribe import transcribe
 from lapel.sample import speech
@@ -208,7 +208,7 @@ def result(name: str, text: str) -> Result:
         pieces=[(0, 2000)],
     )
     return Result(
-        Job(name, Path(name)), 0.5, Outcome(transcript=made, facts=facts, warnings=["No speakers."])
+        FileJob(name, Path(name)), 0.5, Outcome(transcript=made, facts=facts, warnings=["No speakers."])
     )
 
 
@@ -263,11 +263,11 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 
 def test_what_was_said_to_uploaders_is_not_said_here(capsys: pytest.CaptureFixture[str]) -> None:
     writer = Writer(FORMATS["txt"], [None], as_json=True)
-    empty = Problem("audio_corrupt", "The file is empty. Upload the recording again.")
-    writer.take(Result(Job("a.wav", Path("a.wav")), 0.1, empty))
+    empty = FileProblem("audio_corrupt", "The file is empty. Upload the recording again.")
+    writer.take(Result(FileJob("a.wav", Path("a.wav")), 0.1, empty))
     assert capsys.readouterr().err == "lapel: a.wav: The file is empty.\n"
     (told,) = writer.told
-    assert told.error == Problem("audio_corrupt", "The file is empty.")
+    assert told.error == FileProblem("audio_corrupt", "The file is empty.")
     assert msgspec.to_builtins(told)["transcript"] is None
 
 

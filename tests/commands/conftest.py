@@ -36,4 +36,4 @@ async def timed(
 async def wearer(timed: Running, clock: ManualClock) -> AsyncGenerator[Wearer]:
     """A bound device of a project of the test's own."""
     async with api_client(timed.url) as client:
-        yield await Wearer.begin(client, await make_tenant(timed.kit), clock)
+        yield await Wearer.begin(client, await make_tenant(timed.ports), clock)

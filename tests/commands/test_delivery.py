@@ -179,9 +179,9 @@ async def test_deleting_the_end_user_forgets_what_their_devices_were_told(
     # The row is there still; the key that the command was given is free.
     free = await wearer.tell("trigger_upload", idempotency_key="k")
     assert ids(await wearer.list()) == [free["id"], after]
-    await delete_rows(timed.kit, wearer.tenant.test_world, person)
+    await delete_rows(timed.ports, wearer.tenant.test_world, person)
     assert ids(await wearer.list()) == [free["id"], after]
-    async with timed.kit.database.acquire() as connection:
+    async with timed.ports.database.acquire() as connection:
         left = await connection.fetchval(
             "SELECT count(*) FROM commands WHERE world_id = $1 AND params::text LIKE '%Ada%'",
             wearer.tenant.test_world,
@@ -196,7 +196,7 @@ async def test_deleting_the_device_forgets_what_it_was_told(wearer: Wearer, time
     await wearer.unbind()
     assert (await wearer.send("DELETE", "")).status_code == 204
     assert (await wearer.send("POST", "/commands", body, **once)).status_code == 404
-    async with timed.kit.database.acquire() as connection:
+    async with timed.ports.database.acquire() as connection:
         left = await connection.fetchval(
             "SELECT count(*) FROM commands WHERE world_id = $1", wearer.tenant.test_world
         )

@@ -102,7 +102,7 @@ async def test_the_same_serial_number_in_another_project_gives_another_subject(
     wearer: Wearer, timed: Running
 ) -> None:
     """Anybody may register any serial number in a project of their own: `sub` is what tells them apart."""
-    theirs = await make_tenant(timed.kit)
+    theirs = await make_tenant(timed.ports)
     body = {"serial_number": wearer.serial_number}
     made = await wearer.client.post("/v1/devices", json=body, headers=theirs.headers)
     path = f"/v1/devices/{made.json()['id']}/wifi-config/grant"
@@ -199,7 +199,7 @@ async def test_grants_outlive_one_change_of_the_secret(
     fresh_database: str, tmp_path: Path, clock: ManualClock
 ) -> None:
     async def begun(live: Running) -> Wearer:
-        return await Wearer.begin(api_client(live.url), await make_tenant(live.kit), clock)
+        return await Wearer.begin(api_client(live.url), await make_tenant(live.ports), clock)
 
     folder = tmp_path / "data"
     async with running(folder, fresh_database, clock=clock, LAPEL_SECRET=OLD) as live:

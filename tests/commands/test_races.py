@@ -123,10 +123,10 @@ async def test_a_poll_that_a_new_binding_overtakes_is_401_and_delivers_nothing(
     wearer: Wearer, timed: Running
 ) -> None:
     made = await wearer.tell()
-    async with timed.kit.database.transaction() as connection:
+    async with timed.ports.database.transaction() as connection:
         await connection.execute(NEXT_BINDING, wearer.tenant.test_world, wearer.device_id)
         polling = asyncio.create_task(wearer.send("GET", "/commands/pending", token=wearer.token))
-        await until_waiting(timed.kit, 1)
+        await until_waiting(timed.ports, 1)
     assert (await polling).status_code == 401
     assert await wearer.read(made["id"]) == made
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant, bearer
 
 
@@ -17,7 +17,7 @@ class Fleet:
     """A project's test world, over HTTP."""
 
     client: httpx.AsyncClient
-    kit: Kit
+    ports: Ports
     tenant: Tenant
     end_user: str
     device: str
@@ -53,17 +53,17 @@ class Fleet:
         return told["config_revision"]
 
 
-async def make_fleet(client: httpx.AsyncClient, kit: Kit, tenant: Tenant) -> Fleet:
+async def make_fleet(client: httpx.AsyncClient, ports: Ports, tenant: Tenant) -> Fleet:
     """An end user and a device of theirs."""
-    fleet = Fleet(client, kit, tenant, "", "")
+    fleet = Fleet(client, ports, tenant, "", "")
     end_user = (await fleet.ask("POST", "/v1/end-users", {}, status=201))["id"]
     made = {"serial_number": "CONF0001", "model": "bota_pin"}
     device = (await fleet.ask("POST", "/v1/devices", made, status=201))["id"]
     await fleet.ask("POST", f"/v1/devices/{device}/bind", {"end_user_id": end_user})
-    return Fleet(client, kit, tenant, end_user, device)
+    return Fleet(client, ports, tenant, end_user, device)
 
 
 @pytest.fixture
-async def fleet(client: httpx.AsyncClient, kit: Kit, tenant: Tenant) -> Fleet:
+async def fleet(client: httpx.AsyncClient, ports: Ports, tenant: Tenant) -> Fleet:
     """An end user and a device of theirs, in a project of the test's own."""
-    return await make_fleet(client, kit, tenant)
+    return await make_fleet(client, ports, tenant)

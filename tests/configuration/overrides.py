@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lapel.slices.configuration.kinds import Flag, Idle, Kind, Text, Value, Whole, Word, Words
+from lapel.slices.configuration.kinds import Flag, Idle, Kind, Text, Value, Whole, WordKind, Words
 from lapel.slices.configuration.sections import SECTIONS, Section
 
 TEXTS = {"start": ["00:00", "22:30"], "end": ["06:00", "23:59"], "timezone": ["UTC", "Europe/Zurich"]}
@@ -21,7 +21,7 @@ def values(kind: Kind, name: str) -> st.SearchStrategy[Value]:
             return st.integers(kind.least, kind.most)
         case Idle():
             return st.sampled_from([-1, 0]) | st.integers(kind.least, kind.most)
-        case Word():  # of which Strictest is one
+        case WordKind():  # of which Strictest is one
             return st.sampled_from(kind.words)
         case Words():
             return st.lists(st.sampled_from(kind.words), min_size=1, max_size=len(kind.words))

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.configuration import queries
 from lapel.slices.configuration.sections import SECTIONS
 from tests.configuration.conftest import Fleet, make_fleet
@@ -152,10 +152,10 @@ async def test_a_stored_override_of_a_level_that_a_section_does_not_have_counts_
     fleet: Fleet,
 ) -> None:
     """From a version of Lapel in which the section had it."""
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         at = (fleet.tenant.test_world, "end_user", fleet.end_user, "upload_security")
         stored = '{"encrypted_upload_policy": "v2_required"}'
-        await queries.put_override(connection, at, stored, 1, fleet.kit.clock.now())
+        await queries.put_override(connection, at, stored, 1, fleet.ports.clock.now())
     for level in ("end_user", "device"):
         seen = await fleet.read(level, "upload_security")
         assert (seen["source"], seen["value"]) == ("default", DEFAULTS["upload_security"])
@@ -199,9 +199,9 @@ async def test_an_unknown_section_is_404(fleet: Fleet) -> None:
 
 
 async def test_worlds_and_projects_share_nothing(
-    fleet: Fleet, client: httpx.AsyncClient, kit: Kit, stranger: Tenant
+    fleet: Fleet, client: httpx.AsyncClient, ports: Ports, stranger: Tenant
 ) -> None:
-    other = await make_fleet(client, kit, stranger)
+    other = await make_fleet(client, ports, stranger)
     for level in fleet.paths():
         await fleet.set(level, "upload", {"allow_roaming": True})
     for level in other.paths():
@@ -219,9 +219,9 @@ async def test_worlds_and_projects_share_nothing(
 
 async def test_a_key_of_one_end_user_reads_what_is_theirs_and_writes_nothing(fleet: Fleet) -> None:
     world = fleet.tenant.test_world
-    own = await make_key(fleet.kit, world, "rk_test", end_user_id=fleet.end_user)
+    own = await make_key(fleet.ports, world, "rk_test", end_user_id=fleet.end_user)
     other_user = (await fleet.ask("POST", "/v1/end-users", {}, status=201))["id"]
-    other = await make_key(fleet.kit, world, "rk_test", end_user_id=other_user)
+    other = await make_key(fleet.ports, world, "rk_test", end_user_id=other_user)
     for level in ("end_user", "device"):
         path = fleet.paths()[level]
         assert await fleet.ask("GET", path, token=own) == await fleet.ask("GET", path)
@@ -243,13 +243,13 @@ async def test_deleting_takes_the_overrides_along(fleet: Fleet) -> None:
     await fleet.ask("DELETE", f"/v1/end-users/{fleet.end_user}", status=204)
     await fleet.ask("GET", fleet.paths()["end_user"], status=404)
     await fleet.ask("PATCH", f"{fleet.paths()['end_user']}/upload", {}, status=404)
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         rows = await connection.fetch(left, fleet.tenant.test_world)
     assert [tuple(row) for row in rows] == [("device", fleet.device), ("project", "")]
     await fleet.ask("DELETE", f"/v1/devices/{fleet.device}", status=204)
     await fleet.ask("GET", fleet.paths()["device"], status=404)
     await fleet.ask("PATCH", f"{fleet.paths()['device']}/upload", {}, status=404)
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         rows = await connection.fetch(left, fleet.tenant.test_world)
     assert [tuple(row) for row in rows] == [("project", "")]
 
@@ -258,7 +258,7 @@ async def test_other_slices_are_told_every_section(fleet: Fleet, live: Any) -> N
     await fleet.set("project", "processing", {"auto_transcription": {"enabled": True}})
     await fleet.set("end_user", "retention", {"audio_days": 7})
     configuration = live.parts.configuration
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         world = fleet.tenant.test_world
         whole = await configuration.resolved(connection, world, fleet.end_user, fleet.device)
         alone = await configuration.resolved(connection, world, None, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.ports import Kit, open_kit
+from lapel.foundation.ports import Ports, open_ports
 from lapel.slices.configuration.operator import OperatorConfiguration
 from lapel.slices.projects.service import Projects
 from tests.configuration.conftest import Fleet
@@ -19,20 +19,20 @@ ORGANIZATION = "SELECT organization_id FROM projects WHERE id = $1"
 
 
 @pytest.fixture
-async def own_kit(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Kit]:
-    """A kit as a command opens it, on an installation that nobody used yet."""
-    async with open_kit(settings_for(tmp_path, fresh_database, 8080)) as kit:
-        yield kit
+async def own_kit(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Ports]:
+    """A ports as a command opens it, on an installation that nobody used yet."""
+    async with open_ports(settings_for(tmp_path, fresh_database, 8080)) as ports:
+        yield ports
 
 
 @pytest.fixture
 async def organization(fleet: Fleet) -> str:
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         return await connection.fetchval(ORGANIZATION, fleet.tenant.project_id)
 
 
 async def test_it_lies_below_the_project_and_counts_in_one_mode(fleet: Fleet, organization: str) -> None:
-    operator = OperatorConfiguration(fleet.kit, mode="test", organization_id=organization)
+    operator = OperatorConfiguration(fleet.ports, mode="test", organization_id=organization)
     made = await operator.patch("upload", {"streaming_chunk_kb": 128, "allow_roaming": True})
     assert made.source == "organization"
     for level in fleet.paths():
@@ -48,14 +48,16 @@ async def test_it_lies_below_the_project_and_counts_in_one_mode(fleet: Fleet, or
     assert (await fleet.read("project", "upload"))["value"]["allow_roaming"] is False
 
 
-async def test_every_project_of_the_organization_has_it(fleet: Fleet, kit: Kit, organization: str) -> None:
-    other = await Projects(kit).create("Other", organization)
-    async with kit.database.acquire() as connection:
+async def test_every_project_of_the_organization_has_it(
+    fleet: Fleet, ports: Ports, organization: str
+) -> None:
+    other = await Projects(ports).create("Other", organization)
+    async with ports.database.acquire() as connection:
         world = await connection.fetchval(
             "SELECT id FROM worlds WHERE project_id = $1 AND mode = 'live'", other.id
         )
-    key = await make_key(kit, world, "sk_live")
-    operator = OperatorConfiguration(kit, mode="live", organization_id=organization)
+    key = await make_key(ports, world, "sk_live")
+    operator = OperatorConfiguration(ports, mode="live", organization_id=organization)
     await operator.patch("retention", {"recordings_days": 30})
     for token in (key, fleet.tenant.live_key):
         seen = await fleet.ask("GET", "/v1/config/retention", token=token)
@@ -73,7 +75,7 @@ async def test_every_project_of_the_organization_has_it(fleet: Fleet, kit: Kit, 
 
 
 async def test_it_is_checked_like_any_level(fleet: Fleet, organization: str) -> None:
-    operator = OperatorConfiguration(fleet.kit, mode="test", organization_id=organization)
+    operator = OperatorConfiguration(fleet.ports, mode="test", organization_id=organization)
     with pytest.raises(InvalidRequest):
         await operator.patch("upload", {"streaming_chunk_kb": 1})
     with pytest.raises(NotFound):
@@ -85,7 +87,7 @@ async def test_it_is_checked_like_any_level(fleet: Fleet, organization: str) -> 
     assert seen["value"] == {"encrypted_upload_policy": "v2_required"}
 
 
-async def test_the_organization_is_named_only_when_there_are_several(own_kit: Kit) -> None:
+async def test_the_organization_is_named_only_when_there_are_several(own_kit: Ports) -> None:
     with pytest.raises(NotFound):
         await OperatorConfiguration(own_kit, mode="test").read()
     await Projects(own_kit).create("Mine")

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.configuration import queries
 from lapel.slices.configuration.operator import OperatorConfiguration
 from lapel.slices.configuration.service import REVISION, Configuration
@@ -31,7 +31,7 @@ FROM devices d JOIN worlds w ON w.id = d.world_id WHERE d.world_id = $1 AND d.id
 
 
 async def organization_of(fleet: Fleet) -> str:
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         return await connection.fetchval(ORGANIZATION, fleet.tenant.project_id)
 
 
@@ -54,7 +54,7 @@ async def test_every_write_raises_it_once(fleet: Fleet) -> None:
     put = f"/v1/projects/{fleet.tenant.project_id}/config/upload"
     await fleet.ask("PUT", put, {"allow_roaming": True})
     assert await risen()
-    operator = OperatorConfiguration(fleet.kit, mode="test", organization_id=await organization_of(fleet))
+    operator = OperatorConfiguration(fleet.ports, mode="test", organization_id=await organization_of(fleet))
     await operator.patch("upload", {"allow_roaming": True})
     assert await risen()
     await operator.clear("upload")
@@ -88,7 +88,7 @@ async def test_it_rises_for_those_alone_whom_it_concerns(fleet: Fleet) -> None:
     await fleet.set("end_user", "upload", {"allow_roaming": True})
     after = await both()
     assert (after[0] > before[0], after[1:]) == (True, before[1:])
-    operator = OperatorConfiguration(fleet.kit, mode="test", organization_id=await organization_of(fleet))
+    operator = OperatorConfiguration(fleet.ports, mode="test", organization_id=await organization_of(fleet))
     for write in (fleet.set("project", "upload", {"allow_roaming": True}), operator.clear("upload")):
         await write
     last = await both()
@@ -114,7 +114,7 @@ async def test_who_comes_second_waits_and_gets_the_later_revision(
         await fleet.ask("POST", f"/v1/devices/{fleet.device}/unbind")
     world = fleet.tenant.test_world
     subject = fleet.end_user if first == "end_user" else ""
-    async with fleet.kit.database.transaction() as connection:
+    async with fleet.ports.database.transaction() as connection:
         assert await queries.hold(connection, world, first, subject)  # pyright: ignore[reportArgumentType]
         early = await queries.raise_revision(connection, world, first, [subject])  # pyright: ignore[reportArgumentType]
         if second == "bind":
@@ -122,7 +122,7 @@ async def test_who_comes_second_waits_and_gets_the_later_revision(
             writing = asyncio.create_task(bind)
         else:
             writing = asyncio.create_task(fleet.set(second, "upload", {"allow_roaming": True}))
-        await until_waiting(fleet.kit, 1)
+        await until_waiting(fleet.ports, 1)
     await writing
     assert await fleet.revision() > early
 
@@ -131,7 +131,7 @@ async def test_what_concerns_one_device_does_not_wait_for_other_devices(fleet: F
     made = {"serial_number": "CONF0002", "model": "bota_pin"}
     other = (await fleet.ask("POST", "/v1/devices", made, status=201))["id"]
     world = fleet.tenant.test_world
-    async with fleet.kit.database.transaction() as connection:
+    async with fleet.ports.database.transaction() as connection:
         assert await queries.hold(connection, world, "device", other)
         await queries.raise_revision(connection, world, "device", [other])
         await fleet.set("device", "upload", {"allow_roaming": True})
@@ -154,14 +154,14 @@ async def watch(url: str, fleet: Fleet, done: asyncio.Event) -> list[asyncpg.Rec
 
 
 async def test_in_a_race_of_all_writers_a_revision_means_one_configuration(
-    fleet: Fleet, live: Any, client: httpx.AsyncClient, kit: Kit, stranger: Tenant
+    fleet: Fleet, live: Any, client: httpx.AsyncClient, ports: Ports, stranger: Tenant
 ) -> None:
     """Never two contents under one revision, and never a smaller revision after a greater one: a device that
     fetches whenever the revision changes always ends with what counts."""
     dice = random.Random(5)
     done = asyncio.Event()
-    operator = OperatorConfiguration(kit, mode="test", organization_id=await organization_of(fleet))
-    elsewhere = await make_fleet(client, kit, stranger)
+    operator = OperatorConfiguration(ports, mode="test", organization_id=await organization_of(fleet))
+    elsewhere = await make_fleet(client, ports, stranger)
 
     async def write(level: str, count: int) -> None:
         for _ in range(count):
@@ -194,8 +194,8 @@ async def test_in_a_race_of_all_writers_a_revision_means_one_configuration(
 
 
 async def test_hooks_take_no_lock_for_nothing(fleet: Fleet) -> None:
-    async with fleet.kit.database.transaction() as connection:
-        now = fleet.kit.clock.now()
-        await Configuration(fleet.kit).raise_devices(connection, fleet.tenant.test_world, [], now)
+    async with fleet.ports.database.transaction() as connection:
+        now = fleet.ports.clock.now()
+        await Configuration(fleet.ports).raise_devices(connection, fleet.tenant.test_world, [], now)
         held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
         assert await connection.fetchval(held) == 0

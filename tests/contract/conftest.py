@@ -15,4 +15,4 @@ from tests.support.running import Running
 async def shared(live: Running) -> AsyncGenerator[Resources]:
     """One of everything, which no refused request may change."""
     async with api_client(live.url) as client:
-        yield await populate(client, live.kit)
+        yield await populate(client, live.ports)

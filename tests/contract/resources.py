@@ -15,7 +15,7 @@ import pytest
 
 from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.http.operations import NoBody, Operation
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.declared import described_api
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
@@ -180,9 +180,9 @@ def call(operation: Operation, resources: Resources) -> Call:
     )
 
 
-async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
+async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
     """A fresh project with one of everything."""
-    tenant = await make_tenant(kit)
+    tenant = await make_tenant(ports)
     maker = _Maker(client, tenant.headers)
     one, other = await maker.end_user("one"), await maker.end_user("other")
     device = await maker.device("ONE0", one.id)
@@ -195,8 +195,8 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
     uploaded = await maker.get(f"/v1/recordings/{recordings['uploaded'].id}")
     media_id = uploaded["media"][0]["id"]
     made = await maker.post("/v1/transcriptions", {"recording_id": uploaded["id"]}, 201)
-    await complete_transcription(kit, tenant.test_world, made["id"])
-    await look_at_audio(kit, tenant.test_world, uploaded["id"], media_id)
+    await complete_transcription(ports, tenant.test_world, made["id"])
+    await look_at_audio(ports, tenant.test_world, uploaded["id"], media_id)
     return Resources(
         tenant=tenant,
         end_user=one,
@@ -212,7 +212,7 @@ async def populate(client: httpx.AsyncClient, kit: Kit) -> Resources:
         release_id=release,
         rollout_id=rollout,
         other_scoped_key=await make_key(
-            kit, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
+            ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),
     )
 

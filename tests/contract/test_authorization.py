@@ -10,7 +10,7 @@ import pytest
 from lapel.foundation.core.actors import ActorKind
 from lapel.foundation.core.scopes import IMPLIED, SCOPES
 from lapel.foundation.http.operations import Operation
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.contract.resources import Call, Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
@@ -40,17 +40,17 @@ def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 async def outsider(live: Running) -> Tenant:
     """Another project."""
-    return await make_tenant(live.kit)
+    return await make_tenant(live.ports)
 
 
 async def refused(
-    client: httpx.AsyncClient, kit: Kit, resources: Resources, request: Call, token: str, status: int
+    client: httpx.AsyncClient, ports: Ports, resources: Resources, request: Call, token: str, status: int
 ) -> httpx.Response:
     """The answer to a call that must be refused, and that must leave the world as it was."""
-    before = await contents(kit, resources.tenant.test_world)
+    before = await contents(ports, resources.tenant.test_world)
     answer = await request.send(client, f"Bearer {token}")
     assert answer.status_code == status, answer.text
-    assert await contents(kit, resources.tenant.test_world) == before
+    assert await contents(ports, resources.tenant.test_world) == before
     return answer
 
 
@@ -58,17 +58,17 @@ async def refused(
 async def lasting(live: Running) -> AsyncGenerator[Resources]:
     """One of everything, for the calls of REPEATABLE."""
     async with api_client(live.url) as client:
-        yield await populate(client, live.kit)
+        yield await populate(client, live.ports)
 
 
 @pytest.fixture
 async def things(
-    operation: Operation, client: httpx.AsyncClient, kit: Kit, shared: Resources, lasting: Resources
+    operation: Operation, client: httpx.AsyncClient, ports: Ports, shared: Resources, lasting: Resources
 ) -> Resources:
     """What an allowed call may change; one that only reads finds the shared things."""
     if operation.method == "GET":
         return shared
-    return lasting if operation.name in REPEATABLE else await populate(client, kit)
+    return lasting if operation.name in REPEATABLE else await populate(client, ports)
 
 
 # --- those who may ---------------------------------------------------------------------------------
@@ -88,13 +88,13 @@ async def test_who_may_call_it_succeeds(
 
 @named([each for each in PRIVATE if each.scope is not None])
 async def test_a_restricted_key_with_just_the_scope_succeeds(
-    client: httpx.AsyncClient, kit: Kit, things: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, things: Resources, operation: Operation
 ) -> None:
     assert operation.scope is not None
     scopes = {operation.scope, *operation.more_scopes}
     if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
         scopes.add("recordings:read")
-    token = await make_key(kit, things.tenant.test_world, "rk_test", scopes=tuple(scopes))
+    token = await make_key(ports, things.tenant.test_world, "rk_test", scopes=tuple(scopes))
     answer = await call(operation, things).send(client, f"Bearer {token}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
 
@@ -108,14 +108,14 @@ async def test_a_public_operation_asks_for_no_token(
         assert answer.status_code in (operation.status, *operation.also)
 
 
-async def test_no_secret_stands_in_the_database(client: httpx.AsyncClient, kit: Kit) -> None:
-    resources = await populate(client, kit)
+async def test_no_secret_stands_in_the_database(client: httpx.AsyncClient, ports: Ports) -> None:
+    resources = await populate(client, ports)
     headers = {**resources.tenant.headers, "Idempotency-Key": "secret"}
     made = await client.post("/v1/api-keys", json={"kind": "secret"}, headers=headers)
     tokens = [made.json()["key"], resources.tenant.test_key, resources.device.token, resources.end_user.token]
     tokens += [each.token for each in resources.recordings.values()]
     assert all(len(each) > 32 for each in tokens)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         for table in [row["table_name"] for row in await connection.fetch(TABLES)]:
             rows = await connection.fetch(
                 f"SELECT to_jsonb(t)::text FROM {table} t WHERE world_id = $1", resources.tenant.test_world
@@ -150,9 +150,9 @@ def wrong_tokens(good: str) -> dict[str, str | None]:
 
 @named(PRIVATE)
 async def test_without_a_good_token_it_is_401(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
-    before = await contents(kit, shared.tenant.test_world)
+    before = await contents(ports, shared.tenant.test_world)
     for name, authorization in wrong_tokens(shared.tenant.test_key).items():
         request = call(operation, shared)
         headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
@@ -160,23 +160,23 @@ async def test_without_a_good_token_it_is_401(
         assert answer.status_code == 401, f"{name}: {answer.text}"
         assert answer.headers["www-authenticate"] == "Bearer"
         assert answer.json()["error"]["code"] == "unauthorized"
-    assert await contents(kit, shared.tenant.test_world) == before
+    assert await contents(ports, shared.tenant.test_world) == before
 
 
 @named(PRIVATE)
 async def test_a_revoked_or_expired_key_is_401(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
-    revoked = await make_key(kit, shared.tenant.test_world, "sk_test")
-    expired = await make_key(kit, shared.tenant.test_world, "sk_test", expires_at=kit.clock.now())
-    async with kit.database.acquire() as connection:
+    revoked = await make_key(ports, shared.tenant.test_world, "sk_test")
+    expired = await make_key(ports, shared.tenant.test_world, "sk_test", expires_at=ports.clock.now())
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE api_keys SET revoked_at = created_at WHERE world_id = $1 AND secret_hash = $2",
             shared.tenant.test_world,
-            kit.hasher.hash(revoked),
+            ports.hasher.hash(revoked),
         )
     for token in (revoked, expired):
-        await refused(client, kit, shared, call(operation, shared), token, 401)
+        await refused(client, ports, shared, call(operation, shared), token, 401)
 
 
 # --- 403 -------------------------------------------------------------------------------------------
@@ -184,15 +184,15 @@ async def test_a_revoked_or_expired_key_is_401(
 
 @named(PRIVATE)
 async def test_without_the_scope_it_is_403_and_the_message_names_it(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
     scopes = [
         each
         for each in SCOPES
         if each != operation.scope and operation.scope not in IMPLIED.get(each, frozenset())
     ]
-    token = await make_key(kit, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
-    answer = await refused(client, kit, shared, call(operation, shared), token, 403)
+    token = await make_key(ports, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
+    answer = await refused(client, ports, shared, call(operation, shared), token, 403)
     assert answer.json()["error"]["code"] == "forbidden"
     if operation.scope is not None:
         assert operation.scope in answer.json()["error"]["message"]
@@ -200,12 +200,12 @@ async def test_without_the_scope_it_is_403_and_the_message_names_it(
 
 @named([each for each in PRIVATE if each.more_scopes])
 async def test_without_one_of_several_scopes_it_is_403_and_the_message_names_it(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
     for missing in operation.more_scopes:
         scopes = [each for each in SCOPES if missing not in (each, *IMPLIED.get(each, frozenset()))]
-        token = await make_key(kit, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
-        answer = await refused(client, kit, shared, call(operation, shared), token, 403)
+        token = await make_key(ports, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
+        answer = await refused(client, ports, shared, call(operation, shared), token, 403)
         assert missing in answer.json()["error"]["message"]
 
 
@@ -277,12 +277,12 @@ def test_who_issues_an_end_user_token_needs_every_scope_that_the_token_reads_wit
 @pytest.mark.parametrize("kind", KINDS)
 @named(PRIVATE)
 async def test_tokens_of_another_kind_are_403(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation, kind: str
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation, kind: str
 ) -> None:
     if kind in operation.callers:
         assert kind in ("device", "upload", "end_user")
         return
-    await refused(client, kit, shared, call(operation, shared), shared.token(kind, operation), 403)
+    await refused(client, ports, shared, call(operation, shared), shared.token(kind, operation), 403)
 
 
 # --- 404: what belongs to somebody else is not there ----------------------------------------------------
@@ -290,7 +290,7 @@ async def test_tokens_of_another_kind_are_403(
 
 async def sees_nothing(
     client: httpx.AsyncClient,
-    kit: Kit,
+    ports: Ports,
     resources: Resources,
     operation: Operation,
     token: str,
@@ -300,42 +300,42 @@ async def sees_nothing(
     """A call by somebody who may call the operation, but whose none of these things are."""
     request = call(operation, resources)
     if request.names_things_of_a_world if same_project else request.names_things:
-        answer = await refused(client, kit, resources, request, token, 404)
+        answer = await refused(client, ports, resources, request, token, 404)
         assert answer.json()["error"]["code"] == "not_found"
         return
-    before = await contents(kit, resources.tenant.test_world)
+    before = await contents(ports, resources.tenant.test_world)
     answer = await request.send(client, f"Bearer {token}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
     seen = {each for each in resources.everything if each in answer.text}
     assert not seen
-    after = await contents(kit, resources.tenant.test_world)
+    after = await contents(ports, resources.tenant.test_world)
     if operation.method == "GET":
         assert after == before
 
 
 @named([each for each in PRIVATE if "key" in each.callers])
 async def test_another_projects_key_sees_nothing(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, outsider: Tenant, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, outsider: Tenant, operation: Operation
 ) -> None:
-    await sees_nothing(client, kit, shared, operation, outsider.test_key)
+    await sees_nothing(client, ports, shared, operation, outsider.test_key)
 
 
 @named([each for each in PRIVATE if "key" in each.callers])
 async def test_the_other_worlds_key_sees_nothing(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
-    await sees_nothing(client, kit, shared, operation, shared.tenant.live_key, same_project=True)
+    await sees_nothing(client, ports, shared, operation, shared.tenant.live_key, same_project=True)
 
 
 @named([each for each in PRIVATE if "key" in each.callers])
 async def test_another_end_users_key_sees_nothing(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
     token = shared.other_scoped_key
     if operation.end_user_keys == "deny":
-        await refused(client, kit, shared, call(operation, shared), token, 403)
+        await refused(client, ports, shared, call(operation, shared), token, 403)
     else:
-        await sees_nothing(client, kit, shared, operation, token)
+        await sees_nothing(client, ports, shared, operation, token)
 
 
 @pytest.mark.parametrize(
@@ -344,17 +344,17 @@ async def test_another_end_users_key_sees_nothing(
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_another_holder_of_the_same_kind_sees_nothing(
-    client: httpx.AsyncClient, kit: Kit, shared: Resources, operation: Operation, kind: str
+    client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation, kind: str
 ) -> None:
     token = shared.foreign_token(kind, operation)
     if operation.name in OF_ITSELF:
-        await refused(client, kit, shared, call(operation, shared), token, 403)
+        await refused(client, ports, shared, call(operation, shared), token, 403)
     elif operation.name == "create_recording":  # takes both from the token, whatever the body says
         answer = await call(operation, shared).send(client, f"Bearer {token}")
         assert answer.json()["end_user_id"] == shared.other_end_user.id
         assert answer.json()["device_id"] == shared.other_device.id
     else:
-        await sees_nothing(client, kit, shared, operation, token)
+        await sees_nothing(client, ports, shared, operation, token)
 
 
 @named([each for each in PRIVATE if each.parameters])

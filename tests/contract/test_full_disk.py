@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from lapel.foundation.core.disk_guard import DiskGuard
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.contract.resources import call, populate
 from tests.foundation.openapi.test_document import STORES_NOTHING
 from tests.support.declared import declared_operations
@@ -14,9 +14,9 @@ from tests.support.tenants import bearer
 
 
 async def test_what_would_be_kept_is_refused_and_the_rest_goes_on(
-    client: httpx.AsyncClient, kit: Kit, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resources = await populate(client, kit)
+    resources = await populate(client, ports)
     monkeypatch.setattr(DiskGuard, "low", lambda _: True)
     refused: set[str] = set()
     writing = [each for each in declared_operations() if each.method not in ("GET", "DELETE")]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from lapel.foundation.http.operations import NoBody, NoQuery, Operation
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations
 from tests.support.tenants import Tenant, contents
@@ -248,12 +248,12 @@ async def test_metadata_is_an_empty_object_unless_given(client: httpx.AsyncClien
         assert [each["metadata"] for each in rows] == [{}] * len(rows) != []
 
 
-async def test_head_changes_nothing(client: httpx.AsyncClient, shared: Resources, kit: Kit) -> None:
-    before = await contents(kit, shared.tenant.test_world)
+async def test_head_changes_nothing(client: httpx.AsyncClient, shared: Resources, ports: Ports) -> None:
+    before = await contents(ports, shared.tenant.test_world)
     for operation in [each for each in OPERATIONS if each.method == "GET"]:
         answer = await client.head(call(operation, shared).path, headers=bearer_of(operation, shared))
         assert answer.status_code == operation.status
-    assert await contents(kit, shared.tenant.test_world) == before
+    assert await contents(ports, shared.tenant.test_world) == before
 
 
 async def test_errors_come_as_problems_to_who_asks(client: httpx.AsyncClient, tenant: Tenant) -> None:

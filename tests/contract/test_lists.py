@@ -28,7 +28,7 @@ MORE = (
 @pytest.fixture(scope="module")
 async def shared(live: Running) -> AsyncGenerator[Resources]:
     async with api_client(live.url) as client:
-        resources = await populate(client, live.kit)
+        resources = await populate(client, live.ports)
         ids = {
             "device_id": resources.device.id,
             "recording_id": resources.recordings["sent"].id,

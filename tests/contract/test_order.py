@@ -63,12 +63,12 @@ async def limited(
         api_client(free.url) as maker,
         api_client(live.url) as client,
     ):
-        resources = await populate(maker, free.kit)
+        resources = await populate(maker, free.ports)
         made = Limited(client, clock, resources)
         for scope in {each.scope for each in TAKING_BODIES if each.scope is not None}:
             rest = tuple(each for each in SCOPES if scope not in (each, *IMPLIED.get(each, frozenset())))
             made.scopeless[scope] = await make_key(
-                free.kit, resources.tenant.test_world, "rk_test", scopes=rest
+                free.ports, resources.tenant.test_world, "rk_test", scopes=rest
             )
         yield made
     patient.undo()

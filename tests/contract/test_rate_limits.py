@@ -44,7 +44,7 @@ async def two(
 async def made(live: Running, clock: ManualClock) -> Resources:
     """One of everything, and a fresh minute."""
     async with api_client(live.url) as client:
-        resources = await populate(client, live.kit)
+        resources = await populate(client, live.ports)
     clock.advance(timedelta(minutes=1))
     return resources
 
@@ -188,7 +188,7 @@ async def test_invented_tokens_make_no_rows_and_lock_nobody_out(
     one, _, clock = two
     resources = await made(one, clock)
     count = "SELECT count(*) FROM rate_windows"
-    async with api_client(one.url) as client, one.kit.database.acquire() as connection:
+    async with api_client(one.url) as client, one.ports.database.acquire() as connection:
         rows = await connection.fetchval(count)
         for token in [new_token("dtok") for _ in range(20)]:
             for path in ("/v1/devices/me/heartbeat", "/v1/recordings") * 3:

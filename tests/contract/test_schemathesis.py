@@ -24,7 +24,7 @@ from schemathesis.config import SchemathesisConfig
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.http.operations import Operation
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.configuration.schemas import change_schemas
 from lapel.slices.configuration.sections import SECTIONS
 from lapel.slices.configuration.wire import ConfigChange
@@ -71,7 +71,7 @@ class Served:
 
     url: str
     loop: asyncio.AbstractEventLoop
-    kit: Kit
+    ports: Ports
     http: requests.Session
 
     def populate(self) -> Resources:
@@ -79,7 +79,7 @@ class Served:
 
         async def make() -> Resources:
             async with api_client(self.url) as client:
-                return await populate(client, self.kit)
+                return await populate(client, self.ports)
 
         return asyncio.run_coroutine_threadsafe(make(), self.loop).result(60)
 
@@ -99,7 +99,7 @@ def served(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
 
         async def serve() -> None:
             async with running(tmp_path_factory.mktemp("schemathesis"), url) as live:
-                started.append(Served(live.url, loop, live.kit, http))
+                started.append(Served(live.url, loop, live.ports, http))
                 ready.set()
                 await stop.wait()
 

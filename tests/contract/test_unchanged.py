@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from lapel.foundation.http.operations import Operation
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.contract.resources import Resources, call, populate
 from tests.support.declared import declared_operations
 
@@ -116,8 +116,8 @@ def in_order(operation: Operation) -> tuple[bool, int]:
     return operation.method != "GET", late
 
 
-async def test_a_call_changes_nothing_else(client: httpx.AsyncClient, kit: Kit) -> None:
-    lasting, ending = await populate(client, kit), await populate(client, kit)
+async def test_a_call_changes_nothing_else(client: httpx.AsyncClient, ports: Ports) -> None:
+    lasting, ending = await populate(client, ports), await populate(client, ports)
     state = {id(each): await objects(client, each) for each in (lasting, ending)}
     private = [each for each in declared_operations() if not each.public]
     found: dict[str, set[str]] = {}
@@ -138,8 +138,8 @@ async def test_a_call_changes_nothing_else(client: httpx.AsyncClient, kit: Kit) 
     assert found.keys() >= CHANGES.keys()
 
 
-async def test_a_listed_object_is_as_it_is_alone(client: httpx.AsyncClient, kit: Kit) -> None:
-    resources = await populate(client, kit)
+async def test_a_listed_object_is_as_it_is_alone(client: httpx.AsyncClient, ports: Ports) -> None:
+    resources = await populate(client, ports)
     listed = await objects(client, resources)
     assert {prefix(each) for each in listed} >= ALONE.keys()
     for id_, shown in listed.items():

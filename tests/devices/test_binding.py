@@ -13,7 +13,7 @@ from lapel import app
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.identity.authenticator import Authenticator
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.devices import queries
 from tests.support.locks import until_waiting
 from tests.support.running import Running
@@ -62,7 +62,7 @@ async def wearer(client: httpx.AsyncClient, tenant: Tenant) -> Wearer:
     return Wearer(client, tenant, device.json()["id"], person.json()["id"])
 
 
-async def test_binding_shows_a_token_once_and_counts(wearer: Wearer, kit: Kit) -> None:
+async def test_binding_shows_a_token_once_and_counts(wearer: Wearer, ports: Ports) -> None:
     key = "0123456789abcdef" * 8
     bound = await wearer.bind(pk_d=key)
     assert bound["device_token"].startswith("dtok_")
@@ -72,7 +72,7 @@ async def test_binding_shows_a_token_once_and_counts(wearer: Wearer, kit: Kit) -
     assert await wearer.works(bound["device_token"])
     shown = await wearer.client.get(f"/v1/devices/{wearer.device}", headers=wearer.tenant.headers)
     assert shown.json() == {name: value for name, value in bound.items() if name != "device_token"}
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         stored = await connection.fetchval(PUBLIC_KEY, wearer.tenant.test_world, wearer.device)
     assert stored == key
 
@@ -150,11 +150,11 @@ async def test_unbinding_revokes_at_once_and_again_does_nothing(wearer: Wearer) 
     assert kept.json() == recording
 
 
-async def test_events_tell_each_binding_once(wearer: Wearer, kit: Kit) -> None:
+async def test_events_tell_each_binding_once(wearer: Wearer, ports: Ports) -> None:
     first = await wearer.bind()
     await asyncio.gather(*(wearer.post("unbind") for _ in range(4)))
     second = await wearer.bind()
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(EVENTS, wearer.tenant.test_world, wearer.device)
     assert [row["type"] for row in rows] == ["device.bound", "device.unbound", "device.bound"]
     for row, generation in zip(rows, (1, 1, 2), strict=True):
@@ -220,9 +220,11 @@ async def test_of_refreshes_at_once_one_new_token_is_left(wearer: Wearer) -> Non
         (token,) = alive
 
 
-async def test_a_refresh_that_was_overtaken_gets_nothing(wearer: Wearer, live: Running, kit: Kit) -> None:
+async def test_a_refresh_that_was_overtaken_gets_nothing(wearer: Wearer, live: Running, ports: Ports) -> None:
     """A request let in with a token that another one replaced meanwhile must not end the replacement."""
-    authenticate = Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None)
+    authenticate = Authenticator(
+        ports.database, ports.clock, ports.hasher, ports.revocations, lambda *_: None
+    )
     old = (await wearer.bind())["device_token"]
     late: Actor = await authenticate(f"Bearer {old}".encode())
     new = await wearer.refresh(old)
@@ -239,20 +241,20 @@ async def test_a_refresh_that_was_overtaken_gets_nothing(wearer: Wearer, live: R
         await parts.devices.refresh_token(current, "me")
 
 
-async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, kit: Kit) -> None:
+async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, ports: Ports) -> None:
     """The fresh token is replaced between the moment it was read and the moment it takes over."""
     old = (await wearer.bind())["device_token"]
     fresh = await wearer.refresh(old)
-    world, old_hash = wearer.tenant.test_world, kit.hasher.hash(old)
-    async with kit.database.transaction() as connection:
+    world, old_hash = wearer.tenant.test_world, ports.hasher.hash(old)
+    async with ports.database.transaction() as connection:
         generation = await queries.hold(connection, world, wearer.device)
         assert generation == 1
         using = asyncio.create_task(wearer.works(fresh))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         await queries.delete_other_tokens(connection, world, wearer.device, old_hash)
-        newer = kit.hasher.hash("newer")
+        newer = ports.hasher.hash("newer")
         await queries.insert_token(
-            connection, world, wearer.device, newer, "a-secret", generation, "fresh", kit.clock.now()
+            connection, world, wearer.device, newer, "a-secret", generation, "fresh", ports.clock.now()
         )
     assert await using is False
     assert await wearer.works(await wearer.refresh(old))
@@ -275,7 +277,7 @@ async def test_first_use_and_refresh_with_the_old_token_at_once_never_lock_the_d
         (token,) = alive
 
 
-async def test_binding_and_unbinding_at_once_leave_one_story(wearer: Wearer, kit: Kit) -> None:
+async def test_binding_and_unbinding_at_once_leave_one_story(wearer: Wearer, ports: Ports) -> None:
     for _ in range(6):
         answers = await asyncio.gather(
             *(wearer.post("bind", end_user_id=wearer.person) for _ in range(3)),
@@ -286,7 +288,7 @@ async def test_binding_and_unbinding_at_once_leave_one_story(wearer: Wearer, kit
         tokens = [answer.json()["device_token"] for answer in answers if "device_token" in answer.json()]
         alive = [token for token in tokens if await wearer.works(token)]
         assert len(alive) == (shown.json()["status"] == "bound")
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             rows = await connection.fetch(EVENTS, wearer.tenant.test_world, wearer.device)
         generation = shown.json()["binding_generation"]
         types = [row["type"] for row in rows]

@@ -12,7 +12,7 @@ import pytest
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.database.outbox import INSERT_EVENT
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.devices.service import Devices, hold_device
 from tests.devices.conftest import Registry
 from tests.support.locks import until_waiting
@@ -89,13 +89,13 @@ async def test_its_serial_number_is_free_again(registry: Registry) -> None:
     assert await registry.device("AGAIN001") not in (first, second)
 
 
-async def test_its_row_is_emptied_and_its_events_go(registry: Registry, kit: Kit) -> None:
+async def test_its_row_is_emptied_and_its_events_go(registry: Registry, ports: Ports) -> None:
     bound = await registry.bound("EMPTY001")
     path, world = f"/devices/{bound['id']}", registry.tenant.test_world
     await registry.ask(
         "PATCH", path, {"name": "Desk", "metadata": {"a": 1}, "settings": {"audio": {"codec": "aac"}}}
     )
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(FILL_REPORTED, world, bound["id"])
         filled = await connection.fetchrow(ROW, world, bound["id"])
         assert filled is not None
@@ -103,7 +103,7 @@ async def test_its_row_is_emptied_and_its_events_go(registry: Registry, kit: Kit
         assert {name for name, value in filled.items() if value is None} == {"deleted_at"}
     await registry.ask("POST", f"{path}/unbind")
     assert (await registry.ask("DELETE", path)).status_code == 204
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         row = await connection.fetchrow(ROW, world, bound["id"])
         assert row is not None
         assert {name for name, value in row.items() if value is not None} == KEPT
@@ -169,14 +169,14 @@ async def test_a_scoped_key_deletes_none(registry: Registry, client: httpx.Async
 
 
 async def test_what_is_tied_to_it_goes_in_the_same_transaction(
-    registry: Registry, kit: Kit, tenant: Tenant
+    registry: Registry, ports: Ports, tenant: Tenant
 ) -> None:
     """A hook that fails leaves the device and everything of it as it was."""
     calls: list[tuple[int, list[str]]] = []
 
     async def note(connection: Any, world_id: int, ids: list[str], now: datetime) -> None:
         calls.append((world_id, ids))
-        event = kit.ids.new("evt")
+        event = ports.ids.new("evt")
         await connection.execute(INSERT_EVENT, world_id, event, "note", "note", event, b"{}", now)
 
     async def fail(connection: Any, world_id: int, ids: list[str], now: datetime) -> None:
@@ -187,10 +187,10 @@ async def test_what_is_tied_to_it_goes_in_the_same_transaction(
         kind="key", id="key_1", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
     )
     with pytest.raises(LookupError):
-        await Devices(kit, on_delete=[note, fail]).delete(actor, device)
+        await Devices(ports, on_delete=[note, fail]).delete(actor, device)
     assert calls == [(tenant.test_world, [device])]
     assert (await registry.get(f"/devices/{device}"))["id"] == device
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         assert await connection.fetchval(EVENTS, tenant.test_world, "note") == 0
 
 
@@ -237,28 +237,28 @@ async def test_registrations_and_deletions_of_one_serial_number_at_once(registry
 
 
 async def test_a_deletion_waits_for_what_is_being_tied_to_the_device(
-    registry: Registry, kit: Kit, tenant: Tenant
+    registry: Registry, ports: Ports, tenant: Tenant
 ) -> None:
     """And whoever comes after it finds no device."""
     device = await registry.device("HELD0001", model="bota_pin")
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         held = await hold_device(connection, tenant.test_world, device)
         assert (held.id, held.serial_number, held.model) == (device, "HELD0001", "bota_pin")
         # Reports and changes go on meanwhile.
         assert (await registry.ask("PATCH", f"/devices/{device}", {"name": "x"})).status_code == 200
         deleting = asyncio.create_task(registry.ask("DELETE", f"/devices/{device}"))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         assert not deleting.done()
     assert (await deleting).status_code == 204
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         with pytest.raises(NotFound):
             await hold_device(connection, tenant.test_world, device)
 
 
-async def test_holding_respects_who_may_see_the_device(registry: Registry, kit: Kit) -> None:
+async def test_holding_respects_who_may_see_the_device(registry: Registry, ports: Ports) -> None:
     bound = await registry.bound("HELD0002")
     world = registry.tenant.test_world
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         held = await hold_device(connection, world, bound["id"], bound["end_user_id"])
         assert (held.end_user_id, held.binding_generation) == (bound["end_user_id"], 1)
         for where, only in ((world, "eu_other"), (registry.tenant.live_world, None)):
@@ -277,7 +277,7 @@ SELECT (SELECT count(*) FROM commands WHERE world_id = $1 AND device_id = $2) AS
 """
 
 
-async def test_nothing_is_left_of_what_met_the_deletion(registry: Registry, kit: Kit) -> None:
+async def test_nothing_is_left_of_what_met_the_deletion(registry: Registry, ports: Ports) -> None:
     """Whatever is being tied to the device just then is refused, or goes with it."""
     world = registry.tenant.test_world
     told = {"battery_percent": 5, "diagnostics": {"events": [{"event_id": "0" * 16}]}}
@@ -310,7 +310,7 @@ async def test_nothing_is_left_of_what_met_the_deletion(registry: Registry, kit:
             await registry.ask("POST", f"{path}/unbind")
             assert (await registry.ask("DELETE", path)).status_code == 204
         deletions += status == 204
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             left = await connection.fetchrow(LEFT, world, bound["id"])
         assert left is not None
         assert {name: count for name, count in left.items() if count} == {}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant, bearer, make_key
 
 NULLS = {
@@ -206,11 +206,11 @@ async def test_nobody_else_sees_or_touches_them(
 
 
 async def test_a_scoped_key_sees_the_devices_of_its_end_user(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     ids = [(await register(client, tenant, f"SCOPE{n}"))["id"] for n in range(3)]
     own, other = [await bind_to_new(client, tenant, each) for each in ids[:2]]
-    key = await make_key(kit, tenant.test_world, "rk_test", end_user_id=own["end_user_id"])
+    key = await make_key(ports, tenant.test_world, "rk_test", end_user_id=own["end_user_id"])
     token = await client.post(f"/v1/end-users/{own['end_user_id']}/token", headers=tenant.headers)
     for credentials in (key, token.json()["token"]):
         headers = bearer(credentials)

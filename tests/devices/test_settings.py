@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.devices.conftest import Registry
 from tests.support.dotted import at, within
 
@@ -92,7 +92,7 @@ async def test_a_wrong_entry_of_a_list_is_named(registry: Registry) -> None:
     ],
 )
 async def test_what_is_unknown_is_ignored_and_not_stored(
-    registry: Registry, kit: Kit, unknown: dict[str, Any]
+    registry: Registry, ports: Ports, unknown: dict[str, Any]
 ) -> None:
     device = await registry.device("UNKNOWN1")
     path = f"/devices/{device}"
@@ -107,7 +107,7 @@ async def test_what_is_unknown_is_ignored_and_not_stored(
         answer = await registry.ask(method, f"{path}{suffix}", body)
         assert answer.status_code == 200, answer.text
         assert (await registry.get(path))["settings"] == known
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             stored = await connection.fetchval(STORED, registry.tenant.test_world, device)
         assert json.loads(stored) == known
 
@@ -151,11 +151,11 @@ async def test_off_peak_hours_are_there_as_a_whole_or_not_at_all(registry: Regis
     ],
 )
 async def test_of_older_rows_only_what_is_known_and_valid_is_shown(
-    registry: Registry, kit: Kit, stored: dict[str, Any], shown: dict[str, Any]
+    registry: Registry, ports: Ports, stored: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     device = await registry.device("BEFORE01")
     path = f"/devices/{device}"
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(STORE, registry.tenant.test_world, device, json.dumps(stored))
     empty: dict[str, Any] = {"connection": {}, "upload": {}, "audio": {}, "power": {}}
     assert (await registry.get(path))["settings"] == shown

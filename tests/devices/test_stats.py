@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from lapel.foundation.database.pool import Database
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.devices.counting import FleetCounts
 from tests.devices.conftest import Registry
 from tests.support.tenants import Tenant, bearer, make_key
@@ -22,7 +22,7 @@ COUNTS = ("total_count", "online_count", "low_battery_count", "storage_full_coun
 
 
 async def report(
-    kit: Kit,
+    ports: Ports,
     tenant: Tenant,
     device: str,
     ago: timedelta | None = None,
@@ -30,8 +30,8 @@ async def report(
     used: int | None = None,
     total: int | None = None,
 ) -> None:
-    at = None if ago is None else kit.clock.now() - ago
-    async with kit.database.acquire() as connection:
+    at = None if ago is None else ports.clock.now() - ago
+    async with ports.database.acquire() as connection:
         await connection.execute(REPORT, tenant.test_world, device, at, battery, used, total)
 
 
@@ -49,7 +49,7 @@ async def report(
 )
 async def test_each_count_has_its_edge(
     registry: Registry,
-    kit: Kit,
+    ports: Ports,
     ago: timedelta | None,
     battery: int | None,
     used: int | None,
@@ -57,7 +57,7 @@ async def test_each_count_has_its_edge(
     counts: tuple[int, ...],
 ) -> None:
     device = await registry.device("STATS001")
-    await report(kit, registry.tenant, device, ago, battery, used, total)
+    await report(ports, registry.tenant, device, ago, battery, used, total)
     stats = await registry.get("/devices/stats")
     assert set(stats) == {*COUNTS, "data"}
     assert tuple(stats[name] for name in COUNTS) == (1, *counts)
@@ -65,8 +65,8 @@ async def test_each_count_has_its_edge(
     assert (await registry.get(f"/devices/{device}/state"))["online"] == bool(counts[0])
 
 
-async def test_its_devices_are_the_newest_hundred(registry: Registry, kit: Kit) -> None:
-    async with kit.database.acquire() as connection:
+async def test_its_devices_are_the_newest_hundred(registry: Registry, ports: Ports) -> None:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             """
             INSERT INTO devices (world_id, id, serial_number, model, created_at, updated_at)
@@ -81,7 +81,7 @@ async def test_its_devices_are_the_newest_hundred(registry: Registry, kit: Kit) 
     assert stats["data"] == (await registry.get("/devices?limit=100"))["data"]
     assert len(stats["data"]) == 100
     # Large ones are fewer: both end before 1 MiB of JSON.
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE devices SET metadata = jsonb_build_object('a', repeat('x', 16000)) WHERE world_id = $1",
             registry.tenant.test_world,
@@ -93,11 +93,11 @@ async def test_its_devices_are_the_newest_hundred(registry: Registry, kit: Kit) 
 
 
 async def test_an_end_users_key_counts_their_devices(
-    registry: Registry, client: httpx.AsyncClient, kit: Kit
+    registry: Registry, client: httpx.AsyncClient, ports: Ports
 ) -> None:
     one, _ = await registry.bound("STATS002"), await registry.bound("STATS003")
-    await report(kit, registry.tenant, one["id"], timedelta(0), 10)
-    key = await make_key(kit, registry.tenant.test_world, "rk_test", end_user_id=one["end_user_id"])
+    await report(ports, registry.tenant, one["id"], timedelta(0), 10)
+    key = await make_key(ports, registry.tenant.test_world, "rk_test", end_user_id=one["end_user_id"])
     stats = (await client.get("/v1/devices/stats", headers=bearer(key))).json()
     assert tuple(stats[name] for name in COUNTS) == (1, 1, 1, 0)
     assert [each["id"] for each in stats["data"]] == [one["id"]]
@@ -161,10 +161,10 @@ async def test_the_state_of_a_device_that_never_reported(registry: Registry) -> 
 
 
 async def test_who_may_read_states_and_settings(
-    registry: Registry, client: httpx.AsyncClient, kit: Kit
+    registry: Registry, client: httpx.AsyncClient, ports: Ports
 ) -> None:
     own, other = await registry.bound("STATE002"), await registry.bound("STATE003")
-    key = await make_key(kit, registry.tenant.test_world, "rk_test", end_user_id=own["end_user_id"])
+    key = await make_key(ports, registry.tenant.test_world, "rk_test", end_user_id=own["end_user_id"])
     token = await registry.ask("POST", f"/end-users/{own['end_user_id']}/token")
     for credentials in (key, token.json()["token"]):
         for route in ("state", "settings"):

@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.identity.tokens import new_token
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.devices.queries import INSERT_TOKEN
 from tests.devices.conftest import Registry
 from tests.support.declared import declared_operations
@@ -116,7 +116,7 @@ async def test_a_refused_request_is_a_first_use_as_well(
 
 
 async def test_no_number_of_lost_answers_locks_a_device_out(
-    client: httpx.AsyncClient, registry: Registry, kit: Kit, bound: dict[str, Any]
+    client: httpx.AsyncClient, registry: Registry, ports: Ports, bound: dict[str, Any]
 ) -> None:
     """The device keeps the token that it has until it has stored another one."""
     chance = random.Random(7)
@@ -131,7 +131,7 @@ async def test_no_number_of_lost_answers_locks_a_device_out(
         if chance.random() < 0.5:
             assert (await client.get("/v1/devices", headers=bearer(held))).status_code == 403
     assert await refresh(client, held) is not None
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         kept = await connection.fetchval(
             "SELECT count(*) FROM device_tokens WHERE world_id = $1 AND device_id = $2",
             registry.tenant.test_world,
@@ -145,7 +145,7 @@ async def test_no_number_of_lost_answers_locks_a_device_out(
 async def test_a_token_of_another_binding_does_nothing(
     client: httpx.AsyncClient,
     registry: Registry,
-    kit: Kit,
+    ports: Ports,
     bound: dict[str, Any],
     state: str,
     generation: int,
@@ -155,13 +155,13 @@ async def test_a_token_of_another_binding_does_nothing(
     await registry.ask("POST", f"/devices/{device}/unbind")
     await registry.ask("POST", f"/devices/{device}/bind", {"end_user_id": bound["end_user_id"]})
     token = new_token("dtok")
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2", world, device
         )
-        token_hash, secret_id = kit.hasher.hash(token), kit.hasher.secret_id
+        token_hash, secret_id = ports.hasher.hash(token), ports.hasher.secret_id
         await connection.execute(
-            INSERT_TOKEN, token_hash, secret_id, world, device, generation, state, kit.clock.now()
+            INSERT_TOKEN, token_hash, secret_id, world, device, generation, state, ports.clock.now()
         )
     await refused_everywhere(client, token, ROUTES)
     shown = await registry.get(f"/devices/{device}")

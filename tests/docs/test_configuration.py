@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.slices.configuration.kinds import Flag, Idle, Kind, Limit, Text, Whole, Word, Words
+from lapel.slices.configuration.kinds import Flag, Idle, Kind, Limit, Text, Whole, WordKind, Words
 from lapel.slices.configuration.sections import LEVELS, SECTIONS, Section
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def taken(kind: Kind) -> str:
         case Idle():
             least = kind.least
             return f"{least} to {kind.most}; 0: at once; -1: never; 1 to {least - 1} become {least}"
-        case Word():
+        case WordKind():
             return ", ".join(f"`{word}`" for word in kind.words)
         case Words():
             return f"a list of 1 to {len(kind.words)} of {', '.join(f'`{word}`' for word in kind.words)}"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
@@ -36,7 +36,7 @@ async def post(client: httpx.AsyncClient, tenant: Tenant, path: str, **body: Any
 
 
 async def test_deletion_leaves_an_id_and_times_and_nothing_else(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     person = await post(
         client,
@@ -49,7 +49,7 @@ async def test_deletion_leaves_an_id_and_times_and_nothing_else(
     )
     path = f"/v1/end-users/{person['id']}"
     own_token = (await post(client, tenant, path + "/token"))["token"]
-    scoped = await make_key(kit, tenant.test_world, "rk_test", end_user_id=person["id"])
+    scoped = await make_key(ports, tenant.test_world, "rk_test", end_user_id=person["id"])
     device = await post(client, tenant, "/v1/devices", serial_number="PIN0001", model="bota_pin")
     bound = await post(client, tenant, f"/v1/devices/{device['id']}/bind", end_user_id=person["id"])
     assert (await client.get("/v1/devices", headers=bearer(scoped))).status_code == 200
@@ -72,8 +72,8 @@ async def test_deletion_leaves_an_id_and_times_and_nothing_else(
         f"/v1/devices/{device['id']}/bind", json={"end_user_id": person["id"]}, headers=tenant.headers
     )
     assert refused.status_code == 404
-    await delete_rows(kit, tenant.test_world, person["id"])
-    async with kit.database.acquire() as connection:
+    await delete_rows(ports, tenant.test_world, person["id"])
+    async with ports.database.acquire() as connection:
         row = await connection.fetchrow(LEFT_OF_PERSON, tenant.test_world, person["id"])
         assert row is not None
         assert tuple(row) == (None, None, None, "{}")
@@ -104,7 +104,7 @@ async def test_a_repeated_creation_shows_nothing_of_a_deleted_person(
 
 
 async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     async def ask(path: str, key: str, headers: dict[str, str] | None = None, /, **body: Any) -> Any:
         sent = {**(headers or tenant.headers), "Idempotency-Key": key}
@@ -113,7 +113,7 @@ async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
         return answer.json()
 
     async def kept() -> list[tuple[str, bool]]:
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             rows = await connection.fetch(KEPT, tenant.test_world)
         return [(row["key"], row["blank"]) for row in rows]
 
@@ -131,7 +131,7 @@ async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
     assert await kept() == [(each, False) for each in [*names, "i-key", "j-own"]]
 
     assert (await client.delete(f"/v1/end-users/{user}", headers=tenant.headers)).status_code == 204
-    await delete_rows(kit, tenant.test_world, user)
+    await delete_rows(ports, tenant.test_world, user)
     others = ("b-other", "d-device", "h-others")
     assert await kept() == [(each, each not in others) for each in [*names, "i-key"]]
     again = {**tenant.headers, "Idempotency-Key": "h-others"}
@@ -140,13 +140,13 @@ async def test_no_answer_kept_for_repeats_tells_of_a_deleted_person(
 
 
 async def test_an_answer_that_is_being_kept_meanwhile_is_erased_too(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     person = await post(client, tenant, "/v1/end-users")
     device = await post(client, tenant, "/v1/devices", serial_number="KEPT0009")
     path = f"/v1/devices/{device['id']}"
     await post(client, tenant, f"{path}/bind", end_user_id=person["id"])
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(
             "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
             tenant.test_world,
@@ -159,12 +159,12 @@ async def test_an_answer_that_is_being_kept_meanwhile_is_erased_too(
                 headers={**tenant.headers, "Idempotency-Key": "meanwhile"},
             )
         )
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         deleted = asyncio.create_task(client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
-        await until_waiting(kit, 2)
+        await until_waiting(ports, 2)
     assert ((await told).status_code, (await deleted).status_code) == (201, 204)
-    await delete_rows(kit, tenant.test_world, person["id"])
-    async with kit.database.acquire() as connection:
+    await delete_rows(ports, tenant.test_world, person["id"])
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(KEPT, tenant.test_world)
     assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}
 
@@ -176,14 +176,14 @@ WHERE world_id = $1 AND type = 'device.unbound'
 
 
 async def test_the_unbinding_of_all_devices_is_told_in_one_statement(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     person = await post(client, tenant, "/v1/end-users")
     for number in range(5):
         device = await post(client, tenant, "/v1/devices", serial_number=f"ALL{number:04}")
         await post(client, tenant, f"/v1/devices/{device['id']}/bind", end_user_id=person["id"])
     await client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         row = await connection.fetchrow(UNBOUND, tenant.test_world)
     assert row is not None
     assert tuple(row) == (5, 1)
@@ -199,7 +199,7 @@ LET_GO = "DELETE FROM idempotency_keys WHERE world_id = $1 AND key = 'meanwhile'
 
 @pytest.mark.parametrize("what", ["command", "device"])
 async def test_an_answer_of_what_was_there_before_is_erased_too(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit, what: str
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports, what: str
 ) -> None:
     """A repeat that makes nothing new holds what it tells of until its answer is kept.
 
@@ -209,7 +209,7 @@ async def test_an_answer_of_what_was_there_before_is_erased_too(
 
     async def delete() -> int:
         answer = await client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers)
-        await delete_rows(kit, tenant.test_world, person["id"])
+        await delete_rows(ports, tenant.test_world, person["id"])
         return answer.status_code
 
     registration = {"serial_number": "KEPT0010"}
@@ -221,18 +221,18 @@ async def test_an_answer_of_what_was_there_before_is_erased_too(
         again, body = f"{path}/commands", {"type": "trigger_upload", "idempotency_key": "before"}
         await post(client, tenant, again, **body)
         await post(client, tenant, f"{path}/unbind")
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(HOLD_KEY, tenant.test_world)
         headers = {**tenant.headers, "Idempotency-Key": "meanwhile"}
         repeated = asyncio.create_task(client.post(again, json=body, headers=headers))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         deleted = asyncio.create_task(delete())
-        await until_waiting(kit, 2)
+        await until_waiting(ports, 2)
         await connection.execute(LET_GO, tenant.test_world)
     answer = await repeated
     assert (answer.status_code, answer.json()["end_user_id"]) == (200, person["id"])
     assert await deleted == 204
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(KEPT, tenant.test_world)
     assert {row["key"]: row["blank"] for row in rows} == {"meanwhile": True}
 
@@ -246,7 +246,7 @@ async def test_of_many_deletions_one_happens(client: httpx.AsyncClient, tenant: 
 
 
 async def test_whatever_is_tied_at_the_same_moment_is_tied_to_nobody_afterwards(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     for number in range(12):
         person = await post(client, tenant, "/v1/end-users")
@@ -264,7 +264,7 @@ async def test_whatever_is_tied_at_the_same_moment_is_tied_to_nobody_afterwards(
         calls.insert(number % 4, client.delete(f"/v1/end-users/{person['id']}", headers=tenant.headers))
         answers = await asyncio.gather(*calls)
         assert {answer.status_code for answer in answers} <= {200, 201, 204, 404}
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             assert await connection.fetchval(TIED, tenant.test_world, person["id"]) == 0
         for answer in answers:
             body = answer.json() if answer.content else {}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant, bearer, make_key
 
 FIELDS = {
@@ -255,11 +255,11 @@ async def test_nobody_else_sees_or_touches_them(
 
 
 async def test_a_scoped_key_sees_its_own_end_user_and_changes_nothing(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     own = await add(client, tenant, external_id="own")
     other = await add(client, tenant, external_id="other")
-    key = await make_key(kit, tenant.test_world, "rk_test", end_user_id=own["id"])
+    key = await make_key(ports, tenant.test_world, "rk_test", end_user_id=own["id"])
     headers = bearer(key)
     assert (await client.get("/v1/end-users", headers=headers)).json()["data"] == [own]
     for wanted, found in (("own", [own]), ("other", [])):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from lapel import app
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.erasure.payloads import EraseEndUser
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
@@ -35,10 +35,10 @@ PERSON = {
 DEVICE_NAMES = ("Zqjane's pin", "Zqjane's second", "Zqjane's old one", "Zqjane's older one")
 
 
-async def naming(kit: Kit, needles: list[str]) -> set[tuple[str, str]]:
+async def naming(ports: Ports, needles: list[str]) -> set[tuple[str, str]]:
     """Every (table, column) with a row in which one of these stands, as text or as bytes."""
     found: set[tuple[str, str]] = set()
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         for schema, table, column, kind in await connection.fetch(COLUMNS):
             text = f"encode({column}, 'hex')" if kind == "bytea" else f"{column}::text"
             wanted = [each.encode().hex() if kind == "bytea" else each for each in needles]
@@ -57,7 +57,7 @@ def operator(client: httpx.AsyncClient, tenant: Tenant) -> Device:
     return Device(client, tenant, tenant.headers)
 
 
-async def lead_a_life(operator: Device, kit: Kit) -> str:
+async def lead_a_life(operator: Device, ports: Ports) -> str:
     """An end user of whom every part of the server knows something."""
     once = {"Idempotency-Key": "once"}
     person: str = (await operator.post("/v1/end-users", 201, PERSON, **once))["id"]
@@ -65,8 +65,8 @@ async def lead_a_life(operator: Device, kit: Kit) -> str:
     at = f"/v1/end-users/{person}"
     await operator.post(f"{at}/token", 201, {})
     await operator.call("PATCH", f"{at}/config/processing", 200, {"auto_transcription": {"enabled": True}})
-    scoped = await make_key(kit, world, "rk_test", end_user_id=person)
-    async with kit.database.acquire() as connection:
+    scoped = await make_key(ports, world, "rk_test", end_user_id=person)
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE api_keys SET name = 'Zqjane' WHERE world_id = $1 AND end_user_id = $2",
             world,
@@ -98,17 +98,17 @@ async def lead_a_life(operator: Device, kit: Kit) -> str:
     return person
 
 
-async def test_no_table_names_an_erased_end_user(operator: Device, kit: Kit) -> None:
-    person = await lead_a_life(operator, kit)
+async def test_no_table_names_an_erased_end_user(operator: Device, ports: Ports) -> None:
+    person = await lead_a_life(operator, ports)
     needles = [person, "Zqjane", "zqjane", "Zqtown", "zq-external-1"]
-    before = await naming(kit, needles)
+    before = await naming(ports, needles)
     assert {table for table, _ in before} >= {
         "api_keys", "audit_log", "commands", "config_overrides", "device_diagnostics", "devices", "end_users",
         "end_user_tokens", "events", "idempotency_keys", "recordings",
     }  # fmt: skip
     await operator.call("DELETE", f"/v1/end-users/{person}", 204)
-    await finish(kit, operator.tenant.test_world, person)
-    assert await naming(kit, needles) - ALLOWED == set()
+    await finish(ports, operator.tenant.test_world, person)
+    assert await naming(ports, needles) - ALLOWED == set()
 
 
 async def test_a_device_keeps_the_name_that_it_had_before(operator: Device) -> None:
@@ -120,11 +120,11 @@ async def test_a_device_keeps_the_name_that_it_had_before(operator: Device) -> N
     assert (await operator.call("GET", f"/v1/devices/{device}", 200))["name"] == "Pin 17"
 
 
-async def finish(kit: Kit, world_id: int, person: str) -> None:
+async def finish(ports: Ports, world_id: int, person: str) -> None:
     """What a worker does after a deletion, at once; the jobs themselves are gone when they are done."""
-    await delete_rows(kit, world_id, person)
-    await app.slices(kit).erasures.erase_end_user(EraseEndUser(world_id, person))
-    async with kit.database.acquire() as connection:
+    await delete_rows(ports, world_id, person)
+    await app.slices(ports).erasures.erase_end_user(EraseEndUser(world_id, person))
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "DELETE FROM jobs.pgqueuer WHERE payload = $1 AND entrypoint IN"
             " ('erasure.end-user', 'recordings.delete-of-end-user')",

@@ -11,7 +11,7 @@ import pytest
 
 from lapel import app
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
@@ -55,9 +55,9 @@ OF_PERSON = {
 TOUCHED = "count(*) FILTER (WHERE xmax <> 0)"
 
 
-async def left(kit: Kit, world: int, person: str, what: str = "count(*)") -> dict[str, int]:
+async def left(ports: Ports, world: int, person: str, what: str = "count(*)") -> dict[str, int]:
     """Of each table's rows of the end user, how many."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         return {
             table: await connection.fetchval(
                 f"SELECT {what} FROM {table.split()[0]} WHERE world_id = $1 AND {whose}", world, person
@@ -72,21 +72,21 @@ def operator(client: httpx.AsyncClient, tenant: Tenant) -> Device:
     return Device(client, tenant, tenant.headers)
 
 
-async def state(kit: Kit, person: str) -> str:
+async def state(ports: Ports, person: str) -> str:
     """The ledger's, after all of its rounds have had their time."""
     for minutes in (10, 20, 30):
-        clock = ManualClock(kit.clock.now() + timedelta(minutes=minutes))
-        await Erasures(replace(kit, clock=clock)).run_due()
-    async with kit.database.acquire() as connection:
+        clock = ManualClock(ports.clock.now() + timedelta(minutes=minutes))
+        await Erasures(replace(ports, clock=clock)).run_due()
+    async with ports.database.acquire() as connection:
         return await connection.fetchval("SELECT state FROM erasures WHERE resource_id = $1", person)
 
 
-async def deleted_with_many_rows(operator: Device, kit: Kit) -> tuple[str, str]:
+async def deleted_with_many_rows(operator: Device, ports: Ports) -> tuple[str, str]:
     """A deleted end user, with all rows; and their device."""
     person = await operator.end_user()
     device: str = (await operator.post("/v1/devices", 201, {"serial_number": "MANY-1"}))["id"]
     await operator.post(f"/v1/devices/{device}/bind", 200, {"end_user_id": person})
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         for statement in FILL:
             await connection.execute(statement, operator.tenant.test_world, device, person, MANY)
     assert len((await operator.call("GET", f"/v1/devices/{device}/commands", 200))["data"]) > 0
@@ -94,11 +94,11 @@ async def deleted_with_many_rows(operator: Device, kit: Kit) -> tuple[str, str]:
     return person, device
 
 
-async def test_the_request_touches_no_row_and_no_answer_shows_one(operator: Device, kit: Kit) -> None:
-    person, device = await deleted_with_many_rows(operator, kit)
+async def test_the_request_touches_no_row_and_no_answer_shows_one(operator: Device, ports: Ports) -> None:
+    person, device = await deleted_with_many_rows(operator, ports)
     world = operator.tenant.test_world
-    assert await left(kit, world, person) == dict.fromkeys(OF_PERSON, MANY)
-    assert await left(kit, world, person, TOUCHED) == dict.fromkeys(OF_PERSON, 0)
+    assert await left(ports, world, person) == dict.fromkeys(OF_PERSON, MANY)
+    assert await left(ports, world, person, TOUCHED) == dict.fromkeys(OF_PERSON, 0)
     path = f"/v1/devices/{device}/commands"
     for status in ("", *(f"?status={each}" for each in ("expired", "executed", "failed", "cancelled"))):
         assert (await operator.call("GET", path + status, 200))["data"] == [], status
@@ -108,25 +108,25 @@ async def test_the_request_touches_no_row_and_no_answer_shows_one(operator: Devi
 
 
 async def test_a_job_killed_in_any_table_goes_on_and_the_ledger_closes_after_the_last_row(
-    operator: Device, kit: Kit
+    operator: Device, ports: Ports
 ) -> None:
-    person, _ = await deleted_with_many_rows(operator, kit)
+    person, _ = await deleted_with_many_rows(operator, ports)
     world = operator.tenant.test_world
     for table, whose in OF_PERSON.items():
         last = f"SELECT max(ctid) FROM {table.split()[0]} WHERE world_id = $1 AND {whose}"
-        async with kit.database.transaction() as connection:
+        async with ports.database.transaction() as connection:
             await connection.execute(
                 f"SELECT FROM {table.split()[0]} WHERE ctid = ({last}) FOR UPDATE", world, person
             )
-            job = asyncio.create_task(delete_rows(kit, world, person))
-            await until_waiting(kit, 1)
+            job = asyncio.create_task(delete_rows(ports, world, person))
+            await until_waiting(ports, 1)
             job.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await job
-        assert 0 < (await left(kit, world, person))[table] < MANY, table
-        assert await state(kit, person) == "open", table
-    in_time = replace(kit, clock=ManualClock(kit.clock.now() + timedelta(minutes=6)))
+        assert 0 < (await left(ports, world, person))[table] < MANY, table
+        assert await state(ports, person) == "open", table
+    in_time = replace(ports, clock=ManualClock(ports.clock.now() + timedelta(minutes=6)))
     assert await app.slices(in_time).recordings.deletion.run_due() >= 1
-    assert await left(kit, world, person) == dict.fromkeys(OF_PERSON, 0)
-    await delete_rows(kit, world, person)  # a repeat
-    assert await state(kit, person) == "closed"
+    assert await left(ports, world, person) == dict.fromkeys(OF_PERSON, 0)
+    await delete_rows(ports, world, person)  # a repeat
+    assert await state(ports, person) == "closed"

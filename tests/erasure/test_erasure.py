@@ -14,7 +14,7 @@ import pytest
 
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure.service import Erasures
@@ -52,9 +52,9 @@ def device(client: httpx.AsyncClient, tenant: Tenant) -> Device:
     return Device(client, tenant, tenant.headers)
 
 
-def rounds(kit: Kit, by: timedelta) -> Erasures:
+def rounds(ports: Ports, by: timedelta) -> Erasures:
     """The erasures as they will be run after some time."""
-    return Erasures(replace(kit, clock=ManualClock(kit.clock.now() + by)))
+    return Erasures(replace(ports, clock=ManualClock(ports.clock.now() + by)))
 
 
 async def entry(device: Device, resource_id: str) -> dict[str, Any]:
@@ -62,11 +62,11 @@ async def entry(device: Device, resource_id: str) -> dict[str, Any]:
     return next(each for each in page["data"] if each["resource_id"] == resource_id)
 
 
-async def everything(device: Device, kit: Kit, recording_id: str) -> list[str]:
+async def everything(device: Device, ports: Ports, recording_id: str) -> list[str]:
     project = device.tenant.project_id
     return [
-        *await objects(kit, f"staging/{project}/{recording_id}/"),
-        *await objects(kit, f"media/{project}/{recording_id}/"),
+        *await objects(ports, f"staging/{project}/{recording_id}/"),
+        *await objects(ports, f"media/{project}/{recording_id}/"),
     ]
 
 
@@ -80,7 +80,7 @@ UNION ALL SELECT 'job', j.xmin::text FROM erasures e, jobs.pgqueuer j
 """
 
 
-async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, kit: Kit) -> None:
+async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, ports: Ports) -> None:
     recording_id, media_id = await device.upload(WORDS, name="Secret name")
     path = f"/v1/recordings/{recording_id}"
     upload = await device.start(recording_id, type="image")
@@ -97,8 +97,8 @@ async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, kit: 
         await device.call(method, path + more, 404, body)
     assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
     await device.post(f"{path}/upload-complete", 401, {}, **bearer(upload["upload_token"]))
-    assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
-    async with kit.database.acquire() as connection:
+    assert await events_of(ports, device.tenant.test_world, recording_id) == ["recording.deleted"]
+    async with ports.database.acquire() as connection:
         event: bytes = await connection.fetchval(
             "SELECT body FROM events WHERE resource_id = $1", recording_id
         )
@@ -113,7 +113,7 @@ async def test_deleted_it_is_404_everywhere_and_in_no_list(device: Device, kit: 
 
 
 async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     recording_id, _ = await device.upload(WORDS)
     upload = await device.start(recording_id, type="image")
@@ -123,72 +123,72 @@ async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
     assert (opened["state"], opened["erased_at"], opened["closed_at"]) == ("open", None, None)
     assert opened["links_expire_at"][:16] == upload["expires_at"][:16]
 
-    await rounds(kit, timedelta(minutes=6)).run_due()
+    await rounds(ports, timedelta(minutes=6)).run_due()
     erased = await entry(device, recording_id)
     assert (erased["state"], erased["objects_erased"]) == ("erased", 2)
-    assert await everything(device, kit, recording_id) == []
+    assert await everything(device, ports, recording_id) == []
 
     await device.put(upload, WORDS)  # its URL is still good
-    await rounds(kit, timedelta(minutes=74)).run_due()
+    await rounds(ports, timedelta(minutes=74)).run_due()
     assert (await entry(device, recording_id))["state"] == "erased"
-    await rounds(kit, MORE_THAN_MARGIN).run_due()
+    await rounds(ports, MORE_THAN_MARGIN).run_due()
     closed = await entry(device, recording_id)
     assert (closed["state"], closed["objects_erased"]) == ("closed", 3)
     assert closed["closed_at"] > closed["links_expire_at"]
-    assert await everything(device, kit, recording_id) == []
+    assert await everything(device, ports, recording_id) == []
 
 
-async def test_the_job_erases_without_waiting_for_a_round(device: Device, kit: Kit, worker: None) -> None:
+async def test_the_job_erases_without_waiting_for_a_round(device: Device, ports: Ports, worker: None) -> None:
     recording_id, _ = await device.upload(WORDS)
     await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
     for _ in range(200):
         if (await entry(device, recording_id))["state"] != "open":
             break
         await asyncio.sleep(0.05)
-    assert await everything(device, kit, recording_id) == []
+    assert await everything(device, ports, recording_id) == []
     assert (await entry(device, recording_id))["state"] == "erased"
 
 
 async def test_one_recording_that_the_store_will_not_erase_does_not_keep_the_others(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     """Such as one under a legal hold of S3."""
     first, second = [(await device.upload(WORDS))[0] for _ in range(2)]
     for recording_id in (first, second):
         await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
-    store = HoldingOn(kit.store, first)
-    held = replace(kit, store=cast("ObjectStore", store))
+    store = HoldingOn(ports.store, first)
+    held = replace(ports, store=cast("ObjectStore", store))
     with pytest.raises(StoreUnavailable):
         await rounds(held, timedelta(minutes=6)).run_due()
     with pytest.raises(StoreUnavailable):
         await rounds(held, timedelta(minutes=7, seconds=1)).run_due()
     assert [(await entry(device, each))["state"] for each in (first, second)] == ["open", "erased"]
-    await rounds(kit, timedelta(minutes=9)).run_due()
+    await rounds(ports, timedelta(minutes=9)).run_due()
     assert (await entry(device, first))["state"] == "erased"
 
 
-async def test_with_an_end_user_go_all_their_recordings(device: Device, kit: Kit) -> None:
+async def test_with_an_end_user_go_all_their_recordings(device: Device, ports: Ports) -> None:
     person = await device.end_user()
     mine = [(await device.upload(WORDS, end_user_id=person))[0] for _ in range(3)]
     other, media = await device.upload(WORDS)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
-    await delete_rows(kit, device.tenant.test_world, person)
+    await delete_rows(ports, device.tenant.test_world, person)
     for recording_id in mine:
         await device.call("GET", f"/v1/recordings/{recording_id}", 404)
-        assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
+        assert await events_of(ports, device.tenant.test_world, recording_id) == ["recording.deleted"]
     assert [each["id"] for each in (await device.call("GET", "/v1/recordings", 200))["data"]] == [other]
 
-    await rounds(kit, timedelta(minutes=6)).run_due()
+    await rounds(ports, timedelta(minutes=6)).run_due()
     assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["erased"] * 4
     for recording_id in mine:
-        assert await everything(device, kit, recording_id) == []
-    await rounds(kit, MORE_THAN_MARGIN).run_due()
+        assert await everything(device, ports, recording_id) == []
+    await rounds(ports, MORE_THAN_MARGIN).run_due()
     assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["closed"] * 4
     assert await device.download(other, media) == WORDS
 
 
 async def test_before_any_row_is_changed_nothing_of_a_deleted_end_user_is_there(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     person = await device.end_user()
     token = (await device.post(f"/v1/end-users/{person}/token", 201, {}))["token"]
@@ -197,7 +197,7 @@ async def test_before_any_row_is_changed_nothing_of_a_deleted_end_user_is_there(
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
     other, _ = await device.upload(WORDS)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         assert await connection.fetchval("SELECT 1 FROM recordings WHERE id = $1", recording_id) == 1
     path = f"/v1/recordings/{recording_id}"
     for method, where, body in (
@@ -231,87 +231,89 @@ async def test_before_any_row_is_changed_nothing_of_a_deleted_end_user_is_there(
     await device.call("GET", "/v1/recordings", 401, **bearer(token))
 
 
-async def state_of(kit: Kit, resource_id: str) -> str:
+async def state_of(ports: Ports, resource_id: str) -> str:
     """The ledger's."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         return await connection.fetchval("SELECT state FROM erasures WHERE resource_id = $1", resource_id)
 
 
 async def test_a_batch_is_deleted_in_a_transaction_of_its_own_and_a_killed_job_goes_on(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     person = await device.end_user()
-    await fill(kit, device, person, 600)
+    await fill(ports, device, person, 600)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
     world = device.tenant.test_world
-    async with kit.database.transaction() as connection:  # the oldest, which is in the last batch
+    async with ports.database.transaction() as connection:  # the oldest, which is in the last batch
         await connection.fetch("SELECT FROM recordings WHERE id = $1 FOR UPDATE", f"rec_600{person}")
-        job = asyncio.create_task(delete_rows(kit, device.tenant.test_world, person))
-        await until_waiting(kit, 1)
-        async with kit.database.acquire() as beside:
+        job = asyncio.create_task(delete_rows(ports, device.tenant.test_world, person))
+        await until_waiting(ports, 1)
+        async with ports.database.acquire() as beside:
             left = await beside.fetchval("SELECT count(*) FROM recordings WHERE world_id = $1", world)
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
     assert 0 < left < 600
-    assert await state_of(kit, person) == "open"
-    await rounds(kit, timedelta(minutes=6)).run_due()
-    assert await state_of(kit, person) == "open"
-    assert await later(kit, timedelta(minutes=6)).deletion.run_due() >= 1  # another test's, too
-    assert await later(kit, timedelta(minutes=6)).deletion.run_due() == 0
-    async with kit.database.acquire() as connection:
+    assert await state_of(ports, person) == "open"
+    await rounds(ports, timedelta(minutes=6)).run_due()
+    assert await state_of(ports, person) == "open"
+    assert await later(ports, timedelta(minutes=6)).deletion.run_due() >= 1  # another test's, too
+    assert await later(ports, timedelta(minutes=6)).deletion.run_due() == 0
+    async with ports.database.acquire() as connection:
         for table, count in (("recordings", 0), ("tombstones", 600), ("events", 600)):
             counted = f"SELECT count(*) FROM {table} WHERE world_id = $1"
             assert await connection.fetchval(counted, world) == count, table
-    await rounds(kit, timedelta(minutes=13)).run_due()
-    assert await state_of(kit, person) == "erased"
+    await rounds(ports, timedelta(minutes=13)).run_due()
+    assert await state_of(ports, person) == "erased"
 
 
 async def test_an_end_user_whose_recordings_cannot_be_deleted_holds_up_no_other(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     stuck, other = await device.end_user(), await device.end_user()
     for person in (stuck, other):
-        await fill(kit, device, person, 1)
+        await fill(ports, device, person, 1)
         await device.call("DELETE", f"/v1/end-users/{person}", 204)
 
     async def refuse(connection: object, world_id: int, recording_ids: list[str]) -> None:
         if f"rec_1{stuck}" in recording_ids:
             raise RuntimeError("cannot")
 
-    in_time = replace(kit, clock=ManualClock(kit.clock.now() + timedelta(minutes=6)))
+    in_time = replace(ports, clock=ManualClock(ports.clock.now() + timedelta(minutes=6)))
     deletion = Deletion(in_time, Erasures(in_time), [refuse])
     await deletion.run_due()
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         left = "SELECT id FROM recordings WHERE world_id = $1"
         rows = await connection.fetch(left, device.tenant.test_world)
     assert [row["id"] for row in rows] == [f"rec_1{stuck}"]
     assert await deletion.run_due() == 0, "it comes again later"
-    assert await later(kit, timedelta(minutes=12)).deletion.run_due() >= 1
+    assert await later(ports, timedelta(minutes=12)).deletion.run_due() >= 1
 
 
-async def test_a_deadlock_that_the_database_broke_is_a_reason_to_try_again(device: Device, kit: Kit) -> None:
+async def test_a_deadlock_that_the_database_broke_is_a_reason_to_try_again(
+    device: Device, ports: Ports
+) -> None:
     """Who is broken is the database's choice: here it says so at once."""
     person = await device.end_user()
-    await fill(kit, device, person, 1)
+    await fill(ports, device, person, 1)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
 
     async def broken(connection: object, world_id: int, recording_ids: list[str]) -> None:
         raise asyncpg.DeadlockDetectedError("deadlock detected")
 
     with pytest.raises(Unavailable):
-        await Deletion(kit, Erasures(kit), [broken]).delete_of_end_user(
+        await Deletion(ports, Erasures(ports), [broken]).delete_of_end_user(
             DeleteOfEndUser(device.tenant.test_world, person)
         )
-    await delete_rows(kit, device.tenant.test_world, person)
-    async with kit.database.acquire() as connection:
+    await delete_rows(ports, device.tenant.test_world, person)
+    async with ports.database.acquire() as connection:
         left = "SELECT count(*) FROM recordings WHERE world_id = $1"
         assert await connection.fetchval(left, device.tenant.test_world) == 0
 
 
-async def fill(kit: Kit, device: Device, person: str, count: int) -> None:
+async def fill(ports: Ports, device: Device, person: str, count: int) -> None:
     """So many recordings, the first ones newest."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO recordings (world_id, id, end_user_id, status, source, consent_obtained, created_at,"
             " updated_at) SELECT $1, 'rec_' || n || $2, $2, 'pending', 'device', false,"
@@ -322,19 +324,19 @@ async def fill(kit: Kit, device: Device, person: str, count: int) -> None:
         )
 
 
-async def test_an_end_user_with_very_many_recordings(device: Device, kit: Kit) -> None:
+async def test_an_end_user_with_very_many_recordings(device: Device, ports: Ports) -> None:
     person = await device.end_user()
-    await fill(kit, device, person, 600)
+    await fill(ports, device, person, 600)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
     assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
-    await delete_rows(kit, device.tenant.test_world, person)
-    async with kit.database.acquire() as connection:
+    await delete_rows(ports, device.tenant.test_world, person)
+    async with ports.database.acquire() as connection:
         for table in ("tombstones", "events"):
             count = f"SELECT count(*) FROM {table} WHERE world_id = $1"
             assert await connection.fetchval(count, device.tenant.test_world) == 600
-    first = rounds(kit, timedelta(minutes=6))
+    first = rounds(ports, timedelta(minutes=6))
     await first.run_due()
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         states = await connection.fetch(
             "SELECT DISTINCT state FROM erasures WHERE world_id = $1", device.tenant.test_world
         )

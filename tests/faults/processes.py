@@ -18,7 +18,7 @@ from pathlib import Path
 from lapel import app
 from lapel.foundation.core import crash_points
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.hosting import child
 from lapel.settings import Settings
 from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
@@ -95,8 +95,8 @@ def _errand(environment: Mapping[str, str], ahead: timedelta) -> None:
 
 async def run_schedules(settings: Settings, ahead: timedelta) -> None:
     """Runs every schedule once, on a clock that is `ahead` of now."""
-    async with open_kit(settings, clock=ManualClock(datetime.now(UTC) + ahead)) as kit:
-        for schedule in app.schedules(kit, app.slices(kit), app.speech_runner(kit)):
+    async with open_ports(settings, clock=ManualClock(datetime.now(UTC) + ahead)) as ports:
+        for schedule in app.schedules(ports, app.slices(ports), app.speech_runner(ports)):
             await schedule.handler()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lapel import app
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.hosting.worker import work
 from lapel.settings import Settings
 
@@ -28,16 +28,16 @@ async def come_to_rest(settings: Settings) -> None:
     Failed jobs that are held stay, for the checker to find.
     """
     clock = ManualClock(datetime.now(UTC))
-    async with open_kit(settings, clock=clock) as kit, kit.database.acquire() as connection:
-        parts = app.slices(kit)
+    async with open_ports(settings, clock=clock) as ports, ports.database.acquire() as connection:
+        parts = app.slices(ports)
         stop = asyncio.Event()
-        runner = app.speech_runner(kit)
-        working = asyncio.create_task(work(kit, parts, runner, stop, grace=60, scheduled=False))
+        runner = app.speech_runner(ports)
+        working = asyncio.create_task(work(ports, parts, runner, stop, grace=60, scheduled=False))
         try:
             await _empty(connection)
             clock.advance(AHEAD)
             for _ in range(ROUNDS):
-                for schedule in app.schedules(kit, parts, runner):
+                for schedule in app.schedules(ports, parts, runner):
                     await schedule.handler()
                     # On a clock that is days ahead a copy looks old as soon as it is made, so no job that
                     # makes copies may run during the sweep.

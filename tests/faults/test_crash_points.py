@@ -94,7 +94,7 @@ async def in_api(scene: Scene, *lives: Callable[[Life], Awaitable[None]], worker
 
 async def worker_seen(haven: Running) -> None:
     """Until then completions of large objects are refused with 503, and the repeat goes elsewhere."""
-    async with asyncio.timeout(30), haven.kit.database.acquire() as connection:
+    async with asyncio.timeout(30), haven.ports.database.acquire() as connection:
         while not await connection.fetchval(WORKING):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
 
@@ -151,7 +151,7 @@ async def crash_at(point: str, postgres: EmbeddedPostgres, folder: Path) -> list
             running(folder / "data", dsn, clock=None, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
         )
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=20, trust_env=False))
-        tenant = await make_tenant(haven.kit)
+        tenant = await make_tenant(haven.ports)
         scene = Scene(haven, tenant, journal, crash, marker, http)
         await SCENARIOS[point.partition(":")[0]](scene)
         journal.close()

@@ -90,7 +90,7 @@ class Owner:
 async def owner_at(live: Running) -> AsyncGenerator[Owner]:
     """A project on a server that has all the time it needs."""
     async with api_client(live.url) as client:
-        owner = Owner(client, await make_tenant(live.kit))
+        owner = Owner(client, await make_tenant(live.ports))
         await owner.prepare()
         yield owner
 

@@ -67,7 +67,7 @@ def is_unavailable(answer: httpx.Response) -> bool:
 async def owner_at(live: Running) -> AsyncGenerator[Owner]:
     """A project of its own on a server."""
     async with api_client(live.url) as client:
-        yield Owner(client, await make_tenant(live.kit))
+        yield Owner(client, await make_tenant(live.ports))
 
 
 async def test_with_the_store_away_completion_waits_and_links_are_given(
@@ -113,7 +113,7 @@ async def test_with_the_disk_nearly_full_writes_are_refused_and_reads_answered(
         again = Owner(client, Tenant("", 0, 0, "", owner.headers["Authorization"].removeprefix("Bearer ")))
         assert is_unavailable(await again.post("/end-users"))
         assert is_unavailable(await again.post(f"/recordings/{recording}/upload-url", {"type": "image"}))
-        link = full.kit.links.put(
+        link = full.ports.links.put(
             "staging/a/b/c/d", now=datetime.now(UTC), expires_in=60, content_type="audio/opus"
         )
         assert (await client.put(link.url, content=CONTENT, headers=link.headers)).status_code == 507
@@ -184,7 +184,7 @@ async def test_a_database_that_restarts_under_load_costs_repeats_and_nothing_els
     data = tmp_path / "data"
     settings = settings_for(data, own_postgres.dsn(), port, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
     async with running(data, own_postgres.dsn(), clock=None) as live:
-        tenant = await make_tenant(live.kit)
+        tenant = await make_tenant(live.ports)
     own_postgres.stop()
     async with AsyncExitStack() as stack:
         # They are started first, and wait for it.

@@ -49,7 +49,7 @@ async def execute(live: Running, statement: str, *arguments: object) -> None:
 async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     async with running(tmp_path / "data", fresh_database, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES)) as live:
-        tenant = await make_tenant(live.kit)
+        tenant = await make_tenant(live.ports)
         async with working(live), httpx.AsyncClient(timeout=20, trust_env=False) as http:
             load = Load(Stubborn(http, [live.url], journal), tenant.test_key, "planted", 4)
             stop = asyncio.Event()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from lapel.foundation.core.actors import Actor
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.uploads import media_queries
 from lapel.slices.recordings.uploads.completion import Completion
@@ -66,10 +66,10 @@ class Interrupted:
 
 
 async def test_one_look_at_a_recording_is_of_one_moment(
-    client: httpx.AsyncClient, kit: Kit, tenant: Tenant
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
     at = await uploaded_but_not_completed(client, tenant)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         torn = Interrupted(connection, "fetchrow", lambda: complete(client, tenant, at), after=True)
         snapshot = await look(torn, at)  # pyright: ignore[reportArgumentType]
         assert snapshot.status == "pending"
@@ -79,12 +79,12 @@ async def test_one_look_at_a_recording_is_of_one_moment(
 
 
 async def test_a_completion_that_comes_second_promises_what_the_first_one_took(
-    client: httpx.AsyncClient, kit: Kit, tenant: Tenant
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
     """The first one claims the row and deletes the staged object between our look and our search for it."""
     at = await uploaded_but_not_completed(client, tenant)
-    slow_store = Interrupted(kit.store, "head", lambda: complete(client, tenant, at), after=False)
-    slow = Completion(replace(kit, store=slow_store))
+    slow_store = Interrupted(ports.store, "head", lambda: complete(client, tenant, at), after=False)
+    slow = Completion(replace(ports, store=slow_store))
     actor = Actor(kind="key", id="key_1", world_id=at.world_id, project_id=tenant.project_id, mode="test")
     answer = await slow.complete(actor, at, CompleteUpload())
     assert answer.status == "uploaded"

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.hosting.data_folder import store_credentials
 from lapel.settings import Settings
 from tests.faults.conclude import conclude
@@ -89,8 +89,8 @@ async def one_more(answers: Callable[[], int], patience: float) -> float:
 
 async def make_tenant_of(settings: Settings) -> Tenant:
     """A project on a database that some other process serves."""
-    async with open_kit(settings) as kit:
-        return await make_tenant(kit)
+    async with open_ports(settings) as ports:
+        return await make_tenant(ports)
 
 
 async def all_back(run: Run, tree: ServeTree) -> None:

@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.hosting.listener import listen
 from lapel.slices.projects.operator import OperatorKeys
 from tests.faults.processes import process
@@ -92,10 +92,10 @@ class Pair:
 async def pair(folder: Path, dsn: str) -> AsyncGenerator[Pair]:
     async with AsyncExitStack() as stack:
         async with running(folder, dsn, clock=None) as live:
-            tenant = await make_tenant(live.kit)
+            tenant = await make_tenant(live.ports)
         # As a process that still runs with the secret of before the change.
         before = replace(live.settings, secret=SECRET_BEFORE)
-        operator = OperatorKeys(await stack.enter_async_context(open_kit(before)))
+        operator = OperatorKeys(await stack.enter_async_context(open_ports(before)))
         clients: list[httpx.AsyncClient] = []
         for _ in range(2):
             listener = stack.enter_context(listen("127.0.0.1", 0)[0])

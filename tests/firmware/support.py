@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage import object_names
 from tests.support.tenants import Tenant
 
@@ -29,7 +29,7 @@ class Fleet:
 
     client: httpx.AsyncClient
     tenant: Tenant
-    kit: Kit
+    ports: Ports
 
     async def call(self, method: str, path: str, expect: int, json: Json | None = None, **query: str) -> Json:
         """The decoded answer of one call that is answered as expected."""
@@ -102,11 +102,11 @@ class Fleet:
     async def events(self) -> list[tuple[str, Json]]:
         """Type and data of everything that was told of updates."""
 
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             rows = await connection.fetch(EVENTS, self.tenant.test_world)
         return [(row["type"], json.loads(row["body"])["data"]) for row in rows]
 
     async def objects(self) -> list[str]:
         """Names of all firmware in the store that is this project's."""
         prefix = f"{object_names.FIRMWARE}{self.tenant.project_id}/"
-        return [each.key async for each in self.kit.store.list(prefix)]
+        return [each.key async for each in self.ports.store.list(prefix)]

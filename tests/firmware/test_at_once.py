@@ -92,7 +92,7 @@ class Tumult:
 
     async def end_late(self) -> None:
         """A deadline passes, and is swept."""
-        async with self.fleet.kit.database.acquire() as connection:
+        async with self.fleet.ports.database.acquire() as connection:
             device_id = self.dice.choice(self.devices)
             await connection.execute(SHORTEN, self.fleet.tenant.test_world, device_id)
         await self.live.parts.firmware.sweeps.end_late()
@@ -120,7 +120,7 @@ async def test_whatever_happens_at_once_each_update_ends_once(fleet: Fleet, live
     tumult = Tumult(fleet, live, random.Random(7), devices, releases, rollouts)
     await asyncio.gather(*(tumult.some(60) for _ in range(8)))
     await live.parts.firmware.sweeps.end_late()
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         assert await connection.fetch(OPEN_TWICE, fleet.tenant.test_world) == []
     ended = await tumult.ended()
     assert set(ended.values()) == {1}
@@ -137,10 +137,10 @@ async def test_who_waits_for_a_rollout_holds_no_offers_meanwhile(fleet: Fleet, l
     job = RolloutJob(world, made["id"])
     await rollouts.advance(job)
     await fleet.rollout(made, "/pause")
-    async with fleet.kit.database.transaction() as connection:
+    async with fleet.ports.database.transaction() as connection:
         assert await rollout_queries.hold(connection, world, made["id"])
         withdrawing = asyncio.create_task(rollouts.withdraw(job))
-        await until_waiting(fleet.kit, 1)
+        await until_waiting(fleet.ports, 1)
         assert await connection.fetch(LOCKED, world) == []
     await withdrawing
     assert (await fleet.rollout(made))["counts"]["cancelled"] == 3
@@ -154,16 +154,16 @@ async def test_who_meets_the_opposite_comes_after_it(fleet: Fleet, then: str) ->
     if then == "pause":
         await fleet.rollout(made, "/pause")
         first = rollout_queries.resume
-    async with fleet.kit.database.transaction() as connection:
+    async with fleet.ports.database.transaction() as connection:
         assert await first(
             connection,
             fleet.tenant.test_world,
             made["firmware_release_id"],
             made["id"],
-            fleet.kit.clock.now(),
+            fleet.ports.clock.now(),
         )
         second = asyncio.create_task(fleet.rollout(made, f"/{then}"))
-        await until_waiting(fleet.kit, 1)
+        await until_waiting(fleet.ports, 1)
     expected = "running" if then == "resume" else "paused"
     assert (await second)["status"] == expected
     assert (await fleet.rollout(made))["status"] == expected

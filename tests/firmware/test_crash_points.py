@@ -81,7 +81,7 @@ def opened(postgres: EmbeddedPostgres, tmp_path: Path) -> Opener:
         crash, marker = armed(tmp_path, point)
         url = await asyncio.to_thread(create_database, postgres, marker.name, "template")
         async with running(tmp_path / f"{marker.name}-data", url) as live, api_client(live.url) as client:
-            yield Scene(Fleet(client, await make_tenant(live.kit), live.kit), live, crash, marker)
+            yield Scene(Fleet(client, await make_tenant(live.ports), live.ports), live, crash, marker)
         await asyncio.to_thread(drop_database, postgres, marker.name)
 
     return open_
@@ -184,13 +184,13 @@ async def test_files_without_a_release_go_and_others_stay(opened: Opener) -> Non
 
 async def sweep_of_files_dies(opened: Opener, point: str) -> None:
     async with opened(point) as scene:
-        fleet, kit = scene.fleet, scene.live.kit
+        fleet, ports = scene.fleet, scene.live.ports
         release = await fleet.upload(b"kept", b"kept too")
         project = fleet.tenant.project_id
         kept = [*await fleet.objects(), f"firmware/{project}/notes/readme/x", f"firmware/{project}/odd"]
-        orphans = [f"firmware/{project}/{kit.ids.new('fw')}/firmware.{kind}" for kind in ("bin", "ufw")]
+        orphans = [f"firmware/{project}/{ports.ids.new('fw')}/firmware.{kind}" for kind in ("bin", "ufw")]
         for key in (*orphans, *kept[2:]):
-            await kit.store.put(key, b"nobody's")
+            await ports.store.put(key, b"nobody's")
         await run_schedules(scene.live.settings, timedelta(hours=23))
         assert sorted(await fleet.objects()) == sorted([*kept, *orphans])  # it may still be on its way
         assert await errand(scene.live.settings, scene.crash, timedelta(hours=25)) == CRASHED

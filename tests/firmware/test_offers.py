@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from lapel.foundation.core.clock import ManualClock, timestamp
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
 from tests.support.running import Running, running
@@ -28,7 +28,7 @@ async def slow(fresh_database: str, tmp_path: Path) -> AsyncGenerator[tuple[Flee
     """A fleet whose time a test turns."""
     clock = ManualClock(datetime(2026, 5, 1, 12, tzinfo=UTC))
     async with running(tmp_path, fresh_database, clock=clock) as live, api_client(live.url) as client:
-        yield Fleet(client, await make_tenant(live.kit), live.kit), clock, live
+        yield Fleet(client, await make_tenant(live.ports), live.ports), clock, live
 
 
 async def test_an_offer_rides_in_heartbeats_until_the_device_runs_it(fleet: Fleet) -> None:
@@ -205,7 +205,7 @@ async def test_a_deleted_device_is_offered_nothing(fleet: Fleet) -> None:
     await fleet.assign(device, release["id"], 404)
     await fleet.call("GET", f"/v1/devices/{device}/ota", 404)
     await fleet.call("GET", f"/v1/devices/{device}/ota/history", 404)
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         states = await connection.fetch("SELECT status FROM ota_assignments WHERE device_id = $1", device)
     assert [row["status"] for row in states] == ["cancelled"]
 
@@ -269,7 +269,7 @@ async def test_reports_at_once_end_it_once(fleet: Fleet) -> None:
 
 
 async def test_an_end_users_key_sees_its_own_devices_updates(
-    fleet: Fleet, kit: Kit, client: httpx.AsyncClient
+    fleet: Fleet, ports: Ports, client: httpx.AsyncClient
 ) -> None:
     owner, other = [(await fleet.call("POST", "/v1/end-users", 201, {}))["id"] for _ in range(2)]
     device, release = await fleet.device(), await fleet.released()
@@ -277,7 +277,7 @@ async def test_an_end_users_key_sees_its_own_devices_updates(
     made = await fleet.assign(device, release["id"])
     for end_user, status in ((owner, 200), (other, 404)):
         key = await make_key(
-            kit, fleet.tenant.test_world, "rk_test", scopes=("devices:read",), end_user_id=end_user
+            ports, fleet.tenant.test_world, "rk_test", scopes=("devices:read",), end_user_id=end_user
         )
         for path, expected in (("ota", made), ("ota/history", [made])):
             answer = await client.get(f"/v1/devices/{device}/{path}", headers=bearer(key))
@@ -289,9 +289,9 @@ async def test_an_end_users_key_sees_its_own_devices_updates(
 
 
 async def test_strangers_have_other_devices_and_firmware(
-    fleet: Fleet, stranger: Tenant, kit: Kit, client: httpx.AsyncClient
+    fleet: Fleet, stranger: Tenant, ports: Ports, client: httpx.AsyncClient
 ) -> None:
-    theirs = Fleet(client, stranger, kit)
+    theirs = Fleet(client, stranger, ports)
     device, release = await fleet.device(), await fleet.released()
     their_device, their_release = await theirs.device(), await theirs.released()
     await fleet.assign(device, their_release["id"], 404)

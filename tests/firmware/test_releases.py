@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -85,7 +85,7 @@ async def test_sequence_and_downgrade_are_there_together_or_not_at_all(fleet: Fl
 
 async def test_a_sequence_of_0_that_an_older_version_stored_is_left_out(fleet: Fleet) -> None:
     release = await fleet.released(release_sequence="1")
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE firmware_releases SET release_sequence = 0 WHERE world_id = $1 AND id = $2",
             fleet.tenant.test_world,
@@ -139,7 +139,7 @@ async def test_a_device_sees_what_is_released_for_its_model(fleet: Fleet) -> Non
 
 async def test_a_device_sees_a_hundred_releases_at_most(fleet: Fleet) -> None:
     device, made = await fleet.device(), await fleet.released()
-    async with fleet.kit.database.acquire() as connection:
+    async with fleet.ports.database.acquire() as connection:
         columns: str = await connection.fetchval(
             "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns"
             " WHERE table_schema = 'public' AND table_name = 'firmware_releases'"
@@ -292,14 +292,14 @@ async def test_two_gigabytes_are_refused_before_they_are_read(fleet: Fleet) -> N
 
 
 async def test_other_callers_may_not(
-    fleet: Fleet, stranger: Tenant, kit: Kit, client: httpx.AsyncClient
+    fleet: Fleet, stranger: Tenant, ports: Ports, client: httpx.AsyncClient
 ) -> None:
     made = await fleet.upload()
     path = f"/v1/firmware-releases/{made['id']}"
     assert (await client.get(path, headers=stranger.headers)).status_code == 404
     assert (await client.get(path, headers=fleet.tenant.live_headers)).status_code == 404
     assert (await client.post(f"{path}/release", headers=stranger.headers)).status_code == 404
-    reader = bearer(await make_key(kit, fleet.tenant.test_world, "rk_test", scopes=("devices:read",)))
+    reader = bearer(await make_key(ports, fleet.tenant.test_world, "rk_test", scopes=("devices:read",)))
     assert (await client.get(path, headers=reader)).status_code == 200
     files = {"bin": ("a.bin", b"x")}
     refused = await client.post("/v1/firmware-releases", data=GOOD, files=files, headers=reader)
@@ -312,7 +312,7 @@ async def test_links_end(fleet: Fleet) -> None:
     made = await fleet.upload()
     link = await fleet.call("GET", f"/v1/firmware-releases/{made['id']}/download-url", 200)
     assert set(link) == {"download_url", "version", "sha256", "file_size_bytes", "expires_at"}
-    left = datetime.fromisoformat(link["expires_at"]) - fleet.kit.clock.now()
+    left = datetime.fromisoformat(link["expires_at"]) - fleet.ports.clock.now()
     assert timedelta(minutes=50) < left <= timedelta(hours=1)
     await fleet.call("GET", f"/v1/firmware-releases/{made['id']}/download-url", 400, type="exe")
     assert "X-Amz-Expires=3600" in link["download_url"]

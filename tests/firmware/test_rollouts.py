@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.firmware.payloads import RolloutJob
 from lapel.slices.firmware.rollouts.service import ENOUGH, WALK_EVERY, too_many
 from tests.firmware.support import MODEL, Fleet, Json
@@ -71,7 +71,7 @@ async def scene(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Scene]:
     """A server without a worker, whose time a test turns."""
     clock = ManualClock(datetime(2026, 5, 1, 12, tzinfo=UTC))
     async with running(tmp_path, fresh_database, clock=clock) as live, api_client(live.url) as client:
-        yield Scene(Fleet(client, await make_tenant(live.kit), live.kit), live, clock)
+        yield Scene(Fleet(client, await make_tenant(live.ports), live.ports), live, clock)
 
 
 def counts(rollout: Json) -> tuple[int, ...]:
@@ -290,14 +290,14 @@ async def test_of_rollouts_at_once_one_runs(fleet: Fleet) -> None:
 
 
 async def test_what_may_not_be_rolled_out(
-    fleet: Fleet, stranger: Tenant, kit: Kit, client: httpx.AsyncClient
+    fleet: Fleet, stranger: Tenant, ports: Ports, client: httpx.AsyncClient
 ) -> None:
     draft, release = await fleet.upload(), await fleet.released()
     await fleet.roll_out(draft, 409)
     refused = await fleet.roll_out({**release, "model": "bota_note"}, 400)
     assert refused["error"]["param"] == "model"
     await fleet.roll_out({**release, "id": "fw_unknown"}, 404)
-    await Fleet(client, stranger, kit).roll_out(release, 404)
+    await Fleet(client, stranger, ports).roll_out(release, 404)
     for name, values in {
         "percent": (0, 101, 50.5, "10"),
         "max_failure_rate": (-0.1, 1.1, "x"),
@@ -308,8 +308,8 @@ async def test_what_may_not_be_rolled_out(
             refused = await fleet.roll_out(release, 400, **{name: value})
             assert refused["error"]["param"] == name
     made = await fleet.roll_out(release)
-    await Fleet(client, stranger, kit).rollout(made, "", 404)
-    await Fleet(client, stranger, kit).rollout(made, "/pause", 404)
+    await Fleet(client, stranger, ports).rollout(made, "", 404)
+    await Fleet(client, stranger, ports).rollout(made, "/pause", 404)
     await fleet.rollout({**made, "firmware_release_id": draft["id"]}, "", 404)
 
 
@@ -353,12 +353,12 @@ IN = "SELECT device_id FROM ota_assignments WHERE world_id = $1 AND rollout_id =
 @pytest.mark.parametrize("percent", [1, 5, 37, 99, 100])
 async def test_the_share_is_as_asked_and_always_the_same_devices(scene: Scene, percent: int) -> None:
     world, total = scene.fleet.tenant.test_world, 3600
-    async with scene.live.kit.database.acquire() as connection:
+    async with scene.live.ports.database.acquire() as connection:
         await connection.execute(FILL, world, total)
     made = await scene.fleet.roll_out(await scene.fleet.released(), percent=percent)
     await scene.walk(made)
     await scene.walk_again(made)
-    async with scene.live.kit.database.acquire() as connection:
+    async with scene.live.ports.database.acquire() as connection:
         offered = {row["device_id"] for row in await connection.fetch(IN, world, made["id"])}
     expected = {f"dev_{n}" for n in range(1, total + 1) if is_in(made["id"], f"dev_{n}", percent)}
     assert offered == expected

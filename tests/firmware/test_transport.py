@@ -41,7 +41,7 @@ def opened(fresh_database: str, tmp_path: Path) -> Opener:
         async with running(tmp_path, fresh_database, **more) as live, api_client(live.url) as client:
             if uploads is not None:
                 live.parts.firmware.releases.uploads = uploads
-            yield Fleet(client, await make_tenant(live.kit), live.kit)
+            yield Fleet(client, await make_tenant(live.ports), live.ports)
 
     return open_
 
@@ -54,7 +54,7 @@ async def send(fleet: Fleet, content: AsyncIterator[bytes]) -> httpx.Response:
 
 async def gone(fleet: Fleet) -> None:
     """Nothing is left of an upload, neither object nor row, nor parts of one; soon."""
-    uploads = fleet.kit.settings.data_dir / "objects" / fleet.kit.settings.s3_bucket / "uploads"
+    uploads = fleet.ports.settings.data_dir / "objects" / fleet.ports.settings.s3_bucket / "uploads"
     left: list[object] = []
     for _ in range(100):
         if not (left := [*await fleet.objects(), *uploads.iterdir()]):
@@ -143,7 +143,7 @@ async def test_only_so_many_come_at_once(opened: Opener) -> None:
         await asyncio.sleep(0.2)
         refused = await fleet.upload(expect=503)
         assert refused["error"]["message"].startswith("Other firmware is being uploaded just now.")
-        other = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
+        other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         await other.upload()  # somebody else's are their own
         go_on.set()
         answers = await asyncio.gather(*sending)
@@ -177,8 +177,8 @@ async def drip(fleet: Fleet, port: int) -> tuple[asyncio.StreamReader, asyncio.T
 
 async def test_two_projects_that_drip_do_not_keep_a_third_from_uploading(opened: Opener) -> None:
     async with opened(Admission(4, 2, patience=30, window=0.2)) as fleet:
-        other = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
-        third = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
+        other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
+        third = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         port = fleet.client.base_url.port or 0
         drips = [await drip(each, port) for each in (fleet, fleet, other, other)]
         answers = [asyncio.create_task(reader.readline()) for reader, _ in drips]
@@ -194,7 +194,7 @@ async def test_two_projects_that_drip_do_not_keep_a_third_from_uploading(opened:
 
 async def test_one_project_never_has_all_places(opened: Opener) -> None:
     async with opened(Admission(3, 2, patience=0.3, window=60)) as fleet:
-        other = Fleet(fleet.client, await make_tenant(fleet.kit), fleet.kit)
+        other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         drips = [await drip(fleet, fleet.client.base_url.port or 0) for _ in range(5)]
         await asyncio.sleep(0.2)
         await other.upload()

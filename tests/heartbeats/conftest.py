@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.client import api_client
 from tests.support.running import running
@@ -18,9 +18,9 @@ from tests.support.tenants import Tenant, make_tenant
 
 
 @pytest.fixture
-async def device(client: httpx.AsyncClient, kit: Kit, tenant: Tenant) -> Worn:
+async def device(client: httpx.AsyncClient, ports: Ports, tenant: Tenant) -> Worn:
     """A device that somebody wears."""
-    return await worn(client, kit, tenant)
+    return await worn(client, ports, tenant)
 
 
 @pytest.fixture
@@ -31,4 +31,4 @@ async def timed(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Timed]:
         running(tmp_path / "timed", fresh_database, clock=clock) as live,
         api_client(live.url) as client,
     ):
-        yield Timed(await worn(client, live.kit, await make_tenant(live.kit)), clock, live)
+        yield Timed(await worn(client, live.ports, await make_tenant(live.ports)), clock, live)

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
 
@@ -28,7 +28,7 @@ class Worn:
     """One device of a test's project, bound."""
 
     client: httpx.AsyncClient
-    kit: Kit
+    ports: Ports
     tenant: Tenant
     id: str
     person: str
@@ -70,30 +70,30 @@ class Worn:
 
     async def row(self) -> asyncpg.Record:
         """All that the database has of it."""
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             row = await connection.fetchrow(ROW, self.tenant.test_world, self.id)
         assert row is not None
         return row
 
     async def diagnostics(self) -> list[tuple[str, int | None, Any]]:
         """What is stored: event id, schema version, body."""
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             rows = await connection.fetch(DIAGNOSTICS, self.tenant.test_world, self.id)
         return [(row[0], row[1], msgspec.json.decode(row[2])) for row in rows]
 
     async def events(self, type_: str) -> list[dict[str, Any]]:
         """The bodies of the device's events of a type."""
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             rows = await connection.fetch(EVENTS, self.tenant.test_world, self.id)
         return [msgspec.json.decode(row["body"]) for row in rows if row["type"] == type_]
 
 
-async def worn(client: httpx.AsyncClient, kit: Kit, tenant: Tenant, serial: str = "BEAT0001") -> Worn:
+async def worn(client: httpx.AsyncClient, ports: Ports, tenant: Tenant, serial: str = "BEAT0001") -> Worn:
     """A fresh device on a fresh person."""
     body = {"serial_number": serial, "model": "bota_pin"}
     device = await client.post("/v1/devices", json=body, headers=tenant.headers)
     person = await client.post("/v1/end-users", headers=tenant.headers)
-    made = Worn(client, kit, tenant, device.json()["id"], person.json()["id"])
+    made = Worn(client, ports, tenant, device.json()["id"], person.json()["id"])
     await made.bind()
     return made
 

@@ -25,8 +25,8 @@ async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_o
 ) -> None:
     crash, marker = armed(tmp_path, point)
     async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
-        device = await worn(client, live.kit, await make_tenant(live.kit))
-        fleet = Fleet(client, device.tenant, live.kit)
+        device = await worn(client, live.ports, await make_tenant(live.ports))
+        fleet = Fleet(client, device.tenant, live.ports)
         release = await fleet.released(version="2.0.0", model="bota_pin")
         await fleet.assign(device.id, release["id"])
         assert (await device.beat())["ota"] is not None
@@ -77,7 +77,7 @@ async def test_a_worker_that_dies_in_the_sweep_tells_of_a_silence_once(
     crash, marker = armed(tmp_path, "heartbeat:silent")
     later = timedelta(minutes=20)
     async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
-        device = await worn(client, live.kit, await make_tenant(live.kit))
+        device = await worn(client, live.ports, await make_tenant(live.ports))
         await device.beat()
         assert await errand(live.settings, crash, later) == CRASHED
         assert not marker.exists()

@@ -34,7 +34,7 @@ async def bounded(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Timed]:
         running(tmp_path, fresh_database, clock=clock, **settings) as live,
         api_client(live.url) as client,
     ):
-        yield Timed(await worn(client, live.kit, await make_tenant(live.kit)), clock, live)
+        yield Timed(await worn(client, live.ports, await make_tenant(live.ports)), clock, live)
 
 
 async def send(device: Worn, *numbers: int) -> list[int]:
@@ -63,7 +63,7 @@ async def test_what_is_too_much_for_a_day_stays_with_the_device(bounded: Timed) 
 
 async def test_the_bound_is_each_devices_own_and_holds_for_keys_and_new_bindings(bounded: Timed) -> None:
     device = bounded.device
-    other = await worn(device.client, device.kit, device.tenant, "BEAT0002")
+    other = await worn(device.client, device.ports, device.tenant, "BEAT0002")
     assert await send(device, 1, 2, 3, 4, 5) == [1, 2, 3, 4, 5]
     assert await send(other, 1, 2, 3, 4, 5) == [1, 2, 3, 4, 5]
     await device.post("/unbind")

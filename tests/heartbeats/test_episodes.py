@@ -85,9 +85,9 @@ async def test_silences_of_many_projects_are_told_in_batches(
 ) -> None:
     monkeypatch.setattr(service, "_SWEEP", 3)
     one = timed.device
-    elsewhere = await make_tenant(one.kit)
+    elsewhere = await make_tenant(one.ports)
     devices = [one] + [
-        await worn(one.client, one.kit, elsewhere if number % 2 else one.tenant, f"MANY{number:04}")
+        await worn(one.client, one.ports, elsewhere if number % 2 else one.tenant, f"MANY{number:04}")
         for number in range(6)
     ]
     for device in devices:
@@ -124,7 +124,7 @@ async def test_who_erases_a_wearers_diagnostics_is_not_waited_for(timed: Timed) 
     device = timed.device
     await device.beat(diagnostics={"events": [{"event_id": f"{number:016x}"} for number in range(20)]})
     timed.clock.advance(service.DIAGNOSTICS_KEPT + timedelta(hours=1))
-    async with device.kit.database.transaction() as connection:
+    async with device.ports.database.transaction() as connection:
         await connection.execute(HOLD_EVENT, device.tenant.test_world, f"{7:016x}")
         assert await timed.live.parts.heartbeats.prune() == 19
     assert await timed.live.parts.heartbeats.prune() == 1

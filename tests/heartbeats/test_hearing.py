@@ -66,7 +66,7 @@ async def test_with_a_full_disk_the_device_keeps_its_events(
 
 
 async def test_two_devices_may_use_the_same_event_ids(device: Worn) -> None:
-    other = await worn(device.client, device.kit, device.tenant, "BEAT0002")
+    other = await worn(device.client, device.ports, device.tenant, "BEAT0002")
     for each in (device, other):
         await each.beat(diagnostics={"events": [{"event_id": "a" * 16, "of": each.id}]})
     for each in (device, other):
@@ -79,7 +79,7 @@ async def test_diagnostics_go_with_the_end_user_and_with_the_device(device: Worn
     )
     gone = await device.client.delete(f"/v1/end-users/{device.person}", headers=device.tenant.headers)
     assert gone.status_code == 204
-    await delete_rows(device.kit, device.tenant.test_world, device.person)
+    await delete_rows(device.ports, device.tenant.test_world, device.person)
     assert await device.diagnostics() == []
     row = await device.row()
     assert (row["client_context"], row["heartbeat_slot"], row["battery_percent"]) == (None, None, 50)
@@ -124,7 +124,7 @@ async def test_an_expired_or_cancelled_command_is_not_heard(timed: Timed) -> Non
 
 
 async def test_commands_of_another_device_or_binding_are_not_heard(device: Worn) -> None:
-    other = await worn(device.client, device.kit, device.tenant, "BEAT0002")
+    other = await worn(device.client, device.ports, device.tenant, "BEAT0002")
     await command(device)
     assert (await other.beat())["commands"] == []
     await device.post("/unbind")
@@ -132,8 +132,8 @@ async def test_commands_of_another_device_or_binding_are_not_heard(device: Worn)
     assert (await device.beat())["commands"] == []
 
 
-async def test_the_update_rides_along_until_it_is_applied(device: Worn, kit: Any) -> None:
-    fleet = Fleet(device.client, device.tenant, kit)
+async def test_the_update_rides_along_until_it_is_applied(device: Worn, ports: Any) -> None:
+    fleet = Fleet(device.client, device.tenant, ports)
     release = await fleet.released(version="2.0.0", model="bota_pin")
     await fleet.assign(device.id, release["id"])
     for _ in range(2):
@@ -147,8 +147,8 @@ async def test_the_update_rides_along_until_it_is_applied(device: Worn, kit: Any
     assert [type_ for type_, _ in await fleet.events()] == ["ota.applied"]
 
 
-async def test_a_failed_update_is_reported_with_the_heartbeat(device: Worn, kit: Any) -> None:
-    fleet = Fleet(device.client, device.tenant, kit)
+async def test_a_failed_update_is_reported_with_the_heartbeat(device: Worn, ports: Any) -> None:
+    fleet = Fleet(device.client, device.tenant, ports)
     release = await fleet.released(version="2.0.1", model="bota_pin")
     await fleet.assign(device.id, release["id"])
     ota = (await device.beat())["ota"]

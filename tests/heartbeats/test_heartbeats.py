@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from lapel.foundation.identity.tokens import new_token
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.heartbeats.support import Worn, worn
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -77,7 +77,7 @@ async def test_a_first_partial_report_has_every_field(device: Worn) -> None:
     assert (await device.shown())["recording_state"] == {
         "device_state": None, "pending_recordings": 0, "flags": None, "connection_type": [],
     }  # fmt: skip
-    other = await worn(device.client, device.kit, device.tenant, "BEAT0003")
+    other = await worn(device.client, device.ports, device.tenant, "BEAT0003")
     await other.beat(flags=1)
     assert (await other.shown())["recording_state"] == {
         "device_state": None, "pending_recordings": 0, "flags": 1, "connection_type": [],
@@ -92,9 +92,9 @@ async def test_a_device_names_itself_either_way(device: Worn, own: str) -> None:
 
 
 async def test_a_device_may_not_speak_for_another(
-    device: Worn, client: httpx.AsyncClient, kit: Kit, tenant: Tenant
+    device: Worn, client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
-    other = await worn(client, kit, tenant, "BEAT0002")
+    other = await worn(client, ports, tenant, "BEAT0002")
     for device_id in (other.id, "dev_none", "med"):
         answer = await device.send({"battery_percent": 1}, device_id=device_id)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
@@ -103,16 +103,16 @@ async def test_a_device_may_not_speak_for_another(
 
 
 async def test_a_key_may_speak_for_a_device(
-    device: Worn, client: httpx.AsyncClient, kit: Kit, tenant: Tenant, stranger: Tenant
+    device: Worn, client: httpx.AsyncClient, ports: Ports, tenant: Tenant, stranger: Tenant
 ) -> None:
     world = tenant.test_world
-    writer = await make_key(kit, world, "rk_test", scopes=("devices:write",))
+    writer = await make_key(ports, world, "rk_test", scopes=("devices:write",))
     assert (await device.send({"battery_percent": 40}, token=writer, device_id=device.id)).status_code == 200
     assert (await device.shown())["battery_percent"] == 40
     assert (await device.shown("/state"))["last_seen_by"] == "ble"
 
-    reader = await make_key(kit, world, "rk_test", scopes=("devices:read",))
-    scoped = await make_key(kit, world, "rk_test", end_user_id=device.person)
+    reader = await make_key(ports, world, "rk_test", scopes=("devices:read",))
+    scoped = await make_key(ports, world, "rk_test", end_user_id=device.person)
     for token, device_id, status in (
         (reader, device.id, 403),
         (scoped, device.id, 403),
@@ -304,7 +304,7 @@ async def test_config_revision_is_the_devices_and_grows_with_its_configuration(d
 
 
 async def test_a_report_that_an_older_version_stored_in_part_has_every_field(device: Worn) -> None:
-    async with device.kit.database.acquire() as connection:
+    async with device.ports.database.acquire() as connection:
         await connection.execute(
             """UPDATE devices SET recording_state = '{"flags": 3}' WHERE world_id = $1 AND id = $2""",
             device.tenant.test_world,

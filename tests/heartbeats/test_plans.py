@@ -99,11 +99,11 @@ async def test_every_statement_has_its_indexes(fresh_database: str) -> None:
         assert await used(queries.DELETE_OF_END_USER) == {"device_diagnostics_of_end_user"}
 
 
-def told(minute: int, *, battery: int) -> queries.Told:
+def told(minute: int, *, battery: int) -> queries.ReportedState:
     """A full report at that minute since 1970."""
     state = '{"device_state": "idle", "pending_recordings": 1, "flags": 8, "connection_type": ["wifi"]}'
     now = EPOCH + timedelta(minutes=minute)
-    return queries.Told(
+    return queries.ReportedState(
         (now, battery, 10, 100, -60, "1.4.2", "Desk", state, "idle", None, minute, "wifi"), None
     )
 
@@ -167,14 +167,14 @@ async def test_a_sweep_in_batches_does_not_read_the_same_again_and_again(
     timed: Timed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_SWEEP", 20)
-    kit, now = timed.live.kit, timed.clock.now()
+    ports, now = timed.live.ports, timed.clock.now()
 
     async def read() -> int:
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             await connection.execute("SELECT pg_stat_force_next_flush()")
             return await connection.fetchval(READ)
 
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(GONE, timed.device.tenant.test_world, now)
         await connection.execute(SILENCED, timed.device.tenant.test_world, now)
     before = await read()

@@ -18,7 +18,7 @@ HOLD = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE"
 @asynccontextmanager
 async def held(device: Worn) -> AsyncGenerator[None]:
     """Whoever wants the device's row meanwhile waits for it, and gets it in the order of asking."""
-    async with device.kit.database.transaction() as connection:
+    async with device.ports.database.transaction() as connection:
         await connection.execute(HOLD, device.tenant.test_world, device.id)
         yield
 
@@ -29,7 +29,7 @@ async def in_order(device: Worn, *requests: Awaitable[httpx.Response]) -> list[i
     async with held(device):
         for number, request in enumerate(requests, start=1):
             tasks.append(asyncio.ensure_future(request))
-            await until_waiting(device.kit, number)
+            await until_waiting(device.ports, number)
     return [(await task).status_code for task in tasks]
 
 
@@ -64,10 +64,10 @@ async def test_a_heartbeat_of_an_older_binding_is_refused_behind_the_next_one(de
     """Unbound and bound to somebody else, while the heartbeat waited with what it had read before."""
     old = device.token
     task: asyncio.Task[httpx.Response]
-    async with device.kit.database.transaction() as connection:
+    async with device.ports.database.transaction() as connection:
         await connection.execute(HOLD, device.tenant.test_world, device.id)
         task = asyncio.ensure_future(device.send({"battery_percent": 3}, token=old))
-        await until_waiting(device.kit, 1)
+        await until_waiting(device.ports, 1)
         # Both at once, as one transaction: the heartbeat finds a bound row when its turn comes.
         await connection.execute(
             "UPDATE devices SET binding_generation = binding_generation + 1 WHERE world_id = $1 AND id = $2",
@@ -112,7 +112,7 @@ async def test_two_heartbeats_at_once_both_hear_and_nothing_is_twice(device: Wor
     beats = [device.send({"battery_percent": 5, "diagnostics": events}) for _ in range(5)]
     async with held(device):
         tasks = [asyncio.ensure_future(beat) for beat in beats]
-        await until_waiting(device.kit, len(tasks))
+        await until_waiting(device.ports, len(tasks))
     answers = [(await task).json() for task in tasks]
     for answer in answers:
         assert [each["id"] for each in answer["commands"]] == [told["id"]]

@@ -24,4 +24,4 @@ async def lossy(live: Running) -> AsyncGenerator[Losing]:
 @pytest.fixture
 async def fleet(live: Running, client: httpx.AsyncClient, tenant: Tenant) -> Fleet:
     """Makes devices and looks at what became of them, undisturbed."""
-    return Fleet(live.kit, client, tenant)
+    return Fleet(live.ports, client, tenant)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant, bearer
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ class Bound:
 class Fleet:
     """One tenant's devices, made and asked for without the proxy."""
 
-    kit: Kit
+    ports: Ports
     client: httpx.AsyncClient
     tenant: Tenant
 
@@ -84,7 +84,7 @@ class Fleet:
         """How many rows of the tenant's test world have these values."""
         where = " AND ".join(f"{column} = ${at}" for at, column in enumerate(equal, 2))
         statement = f"SELECT count(*) FROM {table} WHERE world_id = $1 AND {where}"
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             return await connection.fetchval(statement, self.tenant.test_world, *equal.values())
 
     async def events(self, resource_id: str, kind: str) -> int:

@@ -132,7 +132,7 @@ async def test_firmware_is_uploaded_once(lossy: Losing, fleet: Fleet) -> None:
         release_id = told["id"] if answer.status_code == 201 else told["error"]["resource_id"]
         assert await fleet.number("firmware_releases", version=version) == 1
         assert await fleet.number("firmware_releases", version=version, id=release_id) == 1
-        names = await objects(fleet.kit, f"firmware/{fleet.tenant.project_id}/{release_id}/")
+        names = await objects(fleet.ports, f"firmware/{fleet.tenant.project_id}/{release_id}/")
         assert len(names) == 1
 
     await lossy.everywhere(make, call, check)

@@ -141,7 +141,7 @@ async def _is_kept_once(fleet: Fleet, announced: Announced) -> None:
     """One event; one final object, whose bytes are right when they are downloaded."""
     assert await fleet.events(announced.recording_id, "recording.uploaded") == 1
     prefix = f"media/{fleet.tenant.project_id}/{announced.recording_id}/"
-    assert len(await objects(fleet.kit, prefix)) == 1
+    assert len(await objects(fleet.ports, prefix)) == 1
     path = f"/v1/recordings/{announced.recording_id}/download-url"
     body = {"media_id": announced.upload["media_id"]}
     link = await fleet.call("POST", path, fleet.tenant.headers, body)

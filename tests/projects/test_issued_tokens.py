@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.projects.operator import OperatorKeys
 from tests.support.client import api_client
 from tests.support.locks import until_waiting
@@ -100,9 +100,9 @@ def ahead(clock: ManualClock, **by: int) -> datetime:
 
 async def test_issued_tokens_end_in_time(timed: tuple[Running, ManualClock]) -> None:
     live, clock = timed
-    tenant = await make_tenant(live.kit)
+    tenant = await make_tenant(live.ports)
     ends = ahead(clock, hours=30)
-    key = await make_key(live.kit, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=ends)
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=ends)
     async with api_client(live.url) as client:
         caller = Caller(client, key)
         people = [await caller.end_user() for _ in range(2)]
@@ -131,11 +131,11 @@ async def test_issued_tokens_end_in_time(timed: tuple[Running, ManualClock]) -> 
 
 
 async def test_an_end_user_token_never_outlives_the_key_that_issues_it(
-    client: httpx.AsyncClient, kit: Kit, tenant: Tenant
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
     now = datetime.now(UTC)
     ends = now + timedelta(hours=1)
-    key = await make_key(kit, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=ends)
+    key = await make_key(ports, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=ends)
     lasting, caller = Caller(client, tenant.test_key), Caller(client, key)
     person = await caller.end_user()
     path = f"/v1/end-users/{person}/token"
@@ -169,7 +169,7 @@ async def test_what_a_key_issued_outlasts_its_revocation_unless_asked(
 
 @pytest.mark.parametrize("by", ["api", "operator"])
 async def test_with_issued_all_that_the_key_issued_is_revoked_and_nothing_else(
-    client: httpx.AsyncClient, kit: Kit, tenant: Tenant, by: str
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant, by: str
 ) -> None:
     admin = Caller(client, tenant.test_key)
     caller, key_id = await issuer(admin)
@@ -186,7 +186,7 @@ async def test_with_issued_all_that_the_key_issued_is_revoked_and_nothing_else(
     if by == "api":
         await admin.revoke(key_id, admin.key, "?issued=true")
     else:
-        await OperatorKeys(kit).revoke(key_id, issued=True)
+        await OperatorKeys(ports).revoke(key_id, issued=True)
     assert [await admin.reads(each) for each in (*tokens, taken_over)] == [401, 401, 200, 200]
     assert [await admin.uploads(recording, each) for each in (own, derived, kept)] == [401, 401, 200]
     # The end user may be given a token anew.
@@ -204,31 +204,31 @@ async def test_a_rotation_keeps_what_the_key_issued(client: httpx.AsyncClient, t
 
 
 async def test_what_is_issued_while_the_key_is_revoked_is_revoked_with_it(
-    client: httpx.AsyncClient, kit: Kit, tenant: Tenant
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
     admin = Caller(client, tenant.test_key)
     caller, key_id = await issuer(admin)
     person = await caller.end_user()
     recording = await caller.recording(person)
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(
             "SELECT 1 FROM recordings WHERE world_id = $1 AND id = $2 FOR UPDATE",
             tenant.test_world,
             recording,
         )
         asking = asyncio.create_task(caller.upload_token(recording))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         await admin.revoke(key_id, admin.key, "?issued=true")
     assert await caller.uploads(recording, await asking) == 401
 
 
 async def test_a_key_gives_no_longer_life_by_rotating_one_whose_successor_ended(
-    client: httpx.AsyncClient, kit: Kit, tenant: Tenant
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
     admin = Caller(client, tenant.test_key)
     soon = datetime.now(UTC) + timedelta(days=2)
     caller = Caller(
-        client, await make_key(kit, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=soon)
+        client, await make_key(ports, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=soon)
     )
     lasting = await admin.post("/v1/api-keys", {"scopes": ["keys:write"]}, 201)
     successor = await admin.post(f"/v1/api-keys/{lasting['id']}/rotate", {}, 201)

@@ -13,7 +13,7 @@ from lapel.foundation.core.errors import Unauthorized, Unavailable
 from lapel.foundation.database.pool import Database
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.identity.tokens import PREFIXES, hint, new_token
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.projects import queries
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
@@ -153,7 +153,7 @@ async def test_a_key_ends_no_key_that_may_do_more(client: httpx.AsyncClient, ten
 
 
 async def test_a_key_hands_on_no_longer_life_than_its_own(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     short = await create(client, tenant.test_key, scopes=["keys:write"], expires_at=later(hours=2))
     child = await create(client, short["key"], scopes=["keys:write"])
@@ -174,17 +174,17 @@ async def test_a_key_hands_on_no_longer_life_than_its_own(
     assert own.json()["expires_at"] == short["expires_at"]
 
 
-async def test_an_expired_key_is_refused(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
+async def test_an_expired_key_is_refused(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
     expired = await make_key(
-        kit, tenant.test_world, "rk_test", expires_at=kit.clock.now() - timedelta(seconds=1)
+        ports, tenant.test_world, "rk_test", expires_at=ports.clock.now() - timedelta(seconds=1)
     )
     assert await status(client, expired) == 401
 
 
-async def test_a_wrong_checksum_is_refused_without_a_query(kit: Kit) -> None:
+async def test_a_wrong_checksum_is_refused_without_a_query(ports: Ports) -> None:
     """Without a database a right checksum is 503, because its token is looked up, and a wrong one 401."""
     away = Database("postgresql://127.0.0.1/never-opened")
-    authenticate = Authenticator(away, kit.clock, kit.hasher, kit.revocations, lambda *_: None)
+    authenticate = Authenticator(away, ports.clock, ports.hasher, ports.revocations, lambda *_: None)
     for prefix in PREFIXES:
         token = new_token(prefix)
         with pytest.raises(Unavailable):
@@ -364,7 +364,7 @@ async def test_a_scoped_key_handles_the_keys_of_its_end_user(
 
 
 async def test_rotation_while_the_end_user_is_deleted_leaves_no_key(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     """Neither waits for the other in a circle, and neither leaves a key behind."""
     for rotation_first in (True, False):
@@ -375,11 +375,11 @@ async def test_rotation_while_the_end_user_is_deleted_leaves_no_key(
             client.delete(f"/v1/end-users/{person}", headers=tenant.headers),
         ]
         tasks: list[asyncio.Task[httpx.Response]] = []
-        async with kit.database.transaction() as connection:
+        async with ports.database.transaction() as connection:
             await queries.lock_keys(connection, tenant.test_world, [made["id"]])
             for number, call in enumerate(calls if rotation_first else calls[::-1], 1):
                 tasks.append(asyncio.create_task(call))
-                await until_waiting(kit, number)
+                await until_waiting(ports, number)
         first, second = await asyncio.gather(*tasks)
         rotated, deleted = (first, second) if rotation_first else (second, first)
         assert deleted.status_code == 204

@@ -14,7 +14,7 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.database.pool import Database
-from lapel.foundation.ports import Kit, open_kit
+from lapel.foundation.ports import Ports, open_ports
 from lapel.slices.projects.bootstrap import ensure_first_key
 from lapel.slices.projects.operator import OperatorKeys
 from lapel.slices.projects.service import Projects
@@ -26,17 +26,17 @@ LAST_USED = "SELECT last_used_at FROM api_keys WHERE world_id = $1 AND id = $2"
 
 
 @pytest.fixture
-async def own_kit(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Kit]:
-    """A kit as a command opens it, on an installation that nobody used yet."""
+async def own_kit(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Ports]:
+    """A ports as a command opens it, on an installation that nobody used yet."""
     clock = ManualClock(datetime(2026, 1, 15, 12, tzinfo=UTC))
-    async with open_kit(settings_for(tmp_path, fresh_database, 8080), clock=clock) as kit:
-        yield kit
+    async with open_ports(settings_for(tmp_path, fresh_database, 8080), clock=clock) as ports:
+        yield ports
 
 
-async def until_used(kit: Kit, world_id: int, key_id: str) -> datetime:
+async def until_used(ports: Ports, world_id: int, key_id: str) -> datetime:
     """When a key was last used, as soon as that is written."""
     for _ in range(600):
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             used: datetime | None = await connection.fetchval(LAST_USED, world_id, key_id)
         if used is not None:
             return used
@@ -44,7 +44,7 @@ async def until_used(kit: Kit, world_id: int, key_id: str) -> datetime:
     raise AssertionError("the key's use was never written")
 
 
-async def test_the_first_start_makes_one_key_however_many_start(own_kit: Kit) -> None:
+async def test_the_first_start_makes_one_key_however_many_start(own_kit: Ports) -> None:
     answers = await asyncio.gather(*(ensure_first_key(own_kit) for _ in range(5)))
     (first,) = [answer for answer in answers if answer is not None]
     assert first.key.startswith("sk_test_")
@@ -54,14 +54,14 @@ async def test_the_first_start_makes_one_key_however_many_start(own_kit: Kit) ->
     assert await ensure_first_key(own_kit) is None
 
 
-async def test_the_first_key_is_of_a_project_that_exists(own_kit: Kit) -> None:
+async def test_the_first_key_is_of_a_project_that_exists(own_kit: Ports) -> None:
     project = await Projects(own_kit).create("Mine")
     first = await ensure_first_key(own_kit)
     assert first is not None
     assert first.project_id == project.id
 
 
-async def test_projects_are_made_with_two_worlds_in_one_organization(own_kit: Kit) -> None:
+async def test_projects_are_made_with_two_worlds_in_one_organization(own_kit: Ports) -> None:
     projects = Projects(own_kit)
     made = await asyncio.gather(*(projects.create(f"Project {n}") for n in range(4)))
     assert len({project.organization_id for project in made}) == 1
@@ -79,7 +79,7 @@ async def test_projects_are_made_with_two_worlds_in_one_organization(own_kit: Ki
             await projects.create(name)
 
 
-async def test_the_operator_names_the_project_only_when_there_are_several(own_kit: Kit) -> None:
+async def test_the_operator_names_the_project_only_when_there_are_several(own_kit: Ports) -> None:
     keys, projects = OperatorKeys(own_kit), Projects(own_kit)
     first = await keys.create(mode="live")
     assert [project.id for project in await projects.list()] == [first.project_id]
@@ -92,7 +92,7 @@ async def test_the_operator_names_the_project_only_when_there_are_several(own_ki
         await keys.create(mode="test", project_id="proj_none")
 
 
-async def test_the_operator_makes_restricted_keys(own_kit: Kit) -> None:
+async def test_the_operator_makes_restricted_keys(own_kit: Ports) -> None:
     keys = OperatorKeys(own_kit)
     expires_at = own_kit.clock.now() + timedelta(days=1)
     made = await keys.create(mode="test", scopes=["devices:read"], name="cron", expires_at=expires_at)
@@ -108,7 +108,7 @@ async def test_the_operator_makes_restricted_keys(own_kit: Kit) -> None:
         await keys.create(mode="test", scopes=["devices:read"], end_user_id="eu_x")
 
 
-async def test_the_operator_lists_every_key_of_any_number(own_kit: Kit) -> None:
+async def test_the_operator_lists_every_key_of_any_number(own_kit: Ports) -> None:
     keys = OperatorKeys(own_kit)
     made = {(await keys.create(mode="live")).id for _ in range(102)}
     made |= {(await keys.create(mode="test")).id for _ in range(2)}
@@ -120,9 +120,9 @@ async def test_the_operator_lists_every_key_of_any_number(own_kit: Kit) -> None:
 
 
 async def test_the_operator_ends_and_replaces_keys_of_a_running_server(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
-    keys = OperatorKeys(kit)
+    keys = OperatorKeys(ports)
     made = await keys.create(mode="test", project_id=tenant.project_id)
 
     async def status(key: str) -> int:
@@ -141,7 +141,7 @@ async def test_the_operator_ends_and_replaces_keys_of_a_running_server(
             await act("key_none")
 
 
-async def test_use_is_gathered_and_never_goes_back(own_kit: Kit) -> None:
+async def test_use_is_gathered_and_never_goes_back(own_kit: Ports) -> None:
     keys = OperatorKeys(own_kit)
     made = [await keys.create(mode="test") for _ in range(3)]
     async with own_kit.database.acquire() as connection:
@@ -168,7 +168,7 @@ async def test_use_is_gathered_and_never_goes_back(own_kit: Kit) -> None:
         assert await last_used() == [now + timedelta(seconds=2), now, now]
 
 
-async def test_use_is_written_regularly_and_at_the_end(own_kit: Kit) -> None:
+async def test_use_is_written_regularly_and_at_the_end(own_kit: Ports) -> None:
     made = await OperatorKeys(own_kit).create(mode="test")
     now = own_kit.clock.now()
     async with own_kit.database.acquire() as connection:
@@ -181,7 +181,7 @@ async def test_use_is_written_regularly_and_at_the_end(own_kit: Kit) -> None:
         assert await connection.fetchval(LAST_USED, world, made.id) == now + timedelta(seconds=1)
 
 
-async def test_use_waits_for_a_database_that_is_away(own_kit: Kit) -> None:
+async def test_use_waits_for_a_database_that_is_away(own_kit: Ports) -> None:
     made = await OperatorKeys(own_kit).create(mode="test")
     now = own_kit.clock.now()
     async with own_kit.database.acquire() as connection:
@@ -202,7 +202,7 @@ async def test_use_waits_for_a_database_that_is_away(own_kit: Kit) -> None:
         await database.close()
 
 
-async def test_a_used_key_shows_when(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
+async def test_a_used_key_shows_when(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
     shown = (await client.get("/v1/api-keys", headers=tenant.headers)).json()["data"]
     key_id = next(each["id"] for each in shown if tenant.test_key.endswith(each["hint"][-4:]))
-    await until_used(kit, tenant.test_world, key_id)
+    await until_used(ports, tenant.test_world, key_id)

@@ -12,7 +12,7 @@ import httpx
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.recordings.service import Recordings
 from tests.support.tenants import Tenant
@@ -96,19 +96,19 @@ class Device:
         return answer.content
 
 
-def later(kit: Kit, by: timedelta) -> Recordings:
+def later(ports: Ports, by: timedelta) -> Recordings:
     """The slice's services as they will be after some time: the same parts under a clock of their own."""
-    return Recordings(replace(kit, clock=ManualClock(kit.clock.now() + by)))
+    return Recordings(replace(ports, clock=ManualClock(ports.clock.now() + by)))
 
 
-async def objects(kit: Kit, prefix: str) -> list[str]:
+async def objects(ports: Ports, prefix: str) -> list[str]:
     """The names of all objects below a prefix."""
-    return [each.key async for each in kit.store.list(prefix)]
+    return [each.key async for each in ports.store.list(prefix)]
 
 
-async def events_of(kit: Kit, world_id: int, resource_id: str) -> list[str]:
+async def events_of(ports: Ports, world_id: int, resource_id: str) -> list[str]:
     """The types of the events of a resource, in the order of their making."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(
             "SELECT type FROM events WHERE world_id = $1 AND resource_id = $2 ORDER BY id",
             world_id,
@@ -148,7 +148,7 @@ class HeldStore:
         return await self._store.sha256_of(key)
 
 
-def held(kit: Kit) -> tuple[Recordings, HeldStore]:
+def held(ports: Ports) -> tuple[Recordings, HeldStore]:
     """Services whose completion stops between copy and hash, and what lets it go."""
-    store = HeldStore(kit.store)
-    return Recordings(replace(kit, store=cast("ObjectStore", store))), store
+    store = HeldStore(ports.store)
+    return Recordings(replace(ports, store=cast("ObjectStore", store))), store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.recordings.support import Device, sha256
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -78,14 +78,14 @@ async def test_what_an_earlier_binding_recorded_is_404(handed: Handed, device: D
 
 
 async def test_a_uuid_of_another_end_user_is_a_plain_409(
-    handed: Handed, device: Device, tenant: Tenant, kit: Kit
+    handed: Handed, device: Device, tenant: Tenant, ports: Ports
 ) -> None:
     ada, ben = await device.end_user(), await device.end_user()
     await handed.to(ada)
     facts = {"name": "Ada's", "metadata": {"who": "Ada"}, "started_at": "2026-01-15T12:00:00Z"}
     first = await handed.record(**UUID, **facts)
     await handed.to(ben)
-    own_key = bearer(await make_key(kit, tenant.test_world, "rk_test", end_user_id=ben))
+    own_key = bearer(await make_key(ports, tenant.test_world, "rk_test", end_user_id=ben))
     named = {**UUID, "device_id": handed.device_id}
     refusals = [
         await handed.record(409, **UUID),

@@ -29,7 +29,7 @@ async def strict(fresh_database: str, data_folder: Callable[[str], Path]) -> Asy
 @pytest.fixture
 async def recorder(strict: Running) -> AsyncGenerator[Device]:
     """A client of it."""
-    tenant = await make_tenant(strict.kit)
+    tenant = await make_tenant(strict.ports)
     async with api_client(strict.url) as client:
         yield Device(client, tenant, tenant.headers)
 
@@ -41,7 +41,7 @@ async def test_the_store_takes_what_the_type_may_have_and_not_a_byte_more(
     recording_id = await recorder.recording()
     upload = await recorder.start(recording_id, type=kind)
     await recorder.put(upload, bytes(CEILINGS[kind] + 1), 400)
-    assert await objects(strict.kit, f"staging/{recorder.tenant.project_id}") == []
+    assert await objects(strict.ports, f"staging/{recorder.tenant.project_id}") == []
     await recorder.complete(recording_id, 409)
     await recorder.start(recording_id, 400, type=kind, file_size_bytes=CEILINGS[kind] + 1)
     await recorder.put(upload, bytes(CEILINGS[kind]))
@@ -54,14 +54,14 @@ async def test_what_another_store_took_beyond_it_is_refused_and_removed_at_compl
     recording_id = await recorder.recording()
     await recorder.start(recording_id)
     prefix = f"staging/{recorder.tenant.project_id}"
-    async with strict.kit.database.acquire() as connection:
+    async with strict.ports.database.acquire() as connection:
         staged: str = await connection.fetchval(
             "SELECT staging_key FROM upload_attempts WHERE world_id = $1", recorder.tenant.test_world
         )
     assert staged.startswith(prefix)
     # A store that knows no ceilings: the bytes are there, however they came.
-    await strict.kit.store.put(staged, bytes(CEILINGS["audio"] + 1))
+    await strict.ports.store.put(staged, bytes(CEILINGS["audio"] + 1))
     refusal = await recorder.complete(recording_id, 409)
     assert refusal["error"]["code"] == "integrity_failure"
-    assert await objects(strict.kit, prefix) == []
+    assert await objects(strict.ports, prefix) == []
     assert (await recorder.read(recording_id))["status"] == "integrity_failure"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.recordings.downloads.download_names import file_name
 from tests.recordings.support import Device
 from tests.support.client import api_client
@@ -18,9 +18,11 @@ from tests.support.tenants import make_tenant
 WORDS = bytes(range(256)) * 16
 
 
-async def test_the_link_is_good_for_an_hour_and_serves_the_verified_bytes(device: Device, kit: Kit) -> None:
+async def test_the_link_is_good_for_an_hour_and_serves_the_verified_bytes(
+    device: Device, ports: Ports
+) -> None:
     recording_id, media_id = await device.upload(WORDS, name="Planning")
-    before = kit.clock.now()
+    before = ports.clock.now()
     link = await device.link(recording_id, media_id)
     expected = {"media_id": media_id, "content_type": "audio/opus", "file_size_bytes": len(WORDS)}
     assert {name: link[name] for name in expected} == expected
@@ -100,9 +102,9 @@ WHERE table_type = 'BASE TABLE' AND table_schema IN ('public', 'jobs') AND table
 """
 
 
-async def contents(kit: Kit) -> dict[str, list[str]]:
+async def contents(ports: Ports) -> dict[str, list[str]]:
     """What the database holds, by table."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         tables: list[str] = [row[0] for row in await connection.fetch(TABLES)]
         found: dict[str, list[str]] = {}
         for table in tables:
@@ -119,7 +121,7 @@ async def test_with_the_store_away_writes_are_503_and_links_are_still_given(
     async with running(
         data_folder("away"), fresh_database, LAPEL_S3_ENDPOINT="http://127.0.0.1:9/store"
     ) as started:
-        tenant = await make_tenant(started.kit)
+        tenant = await make_tenant(started.ports)
         async with api_client(started.url) as client:
             device = Device(client, tenant, tenant.headers)
             recording_id = await device.recording()
@@ -129,14 +131,14 @@ async def test_with_the_store_away_writes_are_503_and_links_are_still_given(
             )
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
             assert int(answer.headers["retry-after"]) >= 1
-            async with started.kit.database.acquire() as connection:
+            async with started.ports.database.acquire() as connection:
                 await connection.execute(
                     "UPDATE media SET status = 'uploaded', object_key = 'media/p/r/m/a/audio.opus',"
                     " file_size_bytes = 3 WHERE id = $1",
                     upload["media_id"],
                 )
                 await connection.execute("UPDATE recordings SET status = 'uploaded'")
-            before = await contents(started.kit)
+            before = await contents(started.ports)
             assert {"public.media", "public.recordings", "public.events", "jobs.pgqueuer"} < set(before)
             key = {"Idempotency-Key": "stored-by-nobody"}
             path = f"/v1/recordings/{recording_id}/download-url"
@@ -146,7 +148,7 @@ async def test_with_the_store_away_writes_are_503_and_links_are_still_given(
             ):
                 assert "X-Amz-Signature=" in link["download_url"]
             await device.post(path, 404, {"media_id": "med_none"})
-            assert await contents(started.kit) == before
+            assert await contents(started.ports) == before
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from lapel.foundation.core.admission import Admission
 from lapel.foundation.core.errors import UploadVerificationPending
 from lapel.foundation.database.pool import Database
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.uploads.completion import Completion
@@ -68,10 +68,10 @@ async def completing(completion: Completion, device: Device, at: list[Reach]) ->
             task.cancel()
 
 
-async def test_all_wait_their_turn_and_none_is_lost(device: Device, kit: Kit) -> None:
-    store = CountingStore(kit.store)
+async def test_all_wait_their_turn_and_none_is_lost(device: Device, ports: Ports) -> None:
+    store = CountingStore(ports.store)
     places = Admission(3, 3, patience=LONG)
-    completion = Completion(replace(kit, store=cast("ObjectStore", store)), examining=places)
+    completion = Completion(replace(ports, store=cast("ObjectStore", store)), examining=places)
     async with completing(completion, device, [await staged(device) for _ in range(12)]):
         while store.most < 3:  # noqa: ASYNC110 - a counter
             await asyncio.sleep(0.01)
@@ -79,10 +79,12 @@ async def test_all_wait_their_turn_and_none_is_lost(device: Device, kit: Kit) ->
     assert store.most == 3
 
 
-async def test_who_waits_in_vain_is_told_to_repeat_and_the_repeat_succeeds(device: Device, kit: Kit) -> None:
-    store = HeldStore(kit.store)
+async def test_who_waits_in_vain_is_told_to_repeat_and_the_repeat_succeeds(
+    device: Device, ports: Ports
+) -> None:
+    store = HeldStore(ports.store)
     completion = Completion(
-        replace(kit, store=cast("ObjectStore", store)), examining=Admission(1, 1, patience=0.05)
+        replace(ports, store=cast("ObjectStore", store)), examining=Admission(1, 1, patience=0.05)
     )
     first, second = await staged(device), await staged(device)
     async with completing(completion, device, [first]):
@@ -96,12 +98,12 @@ async def test_who_waits_in_vain_is_told_to_repeat_and_the_repeat_succeeds(devic
 
 
 async def test_one_world_leaves_places_to_others(
-    device: Device, kit: Kit, client: httpx.AsyncClient, stranger: Tenant
+    device: Device, ports: Ports, client: httpx.AsyncClient, stranger: Tenant
 ) -> None:
     other = Device(client, stranger, stranger.headers)
-    store, places = HeldStore(kit.store), Admission(2, 1, patience=LONG)
-    held = Completion(replace(kit, store=cast("ObjectStore", store)), examining=places)
-    free = Completion(kit, examining=places)
+    store, places = HeldStore(ports.store), Admission(2, 1, patience=LONG)
+    held = Completion(replace(ports, store=cast("ObjectStore", store)), examining=places)
+    free = Completion(ports, examining=places)
     many, one = [await staged(device) for _ in range(4)], await staged(other)
     async with completing(held, device, many):
         await store.reached.wait()
@@ -109,35 +111,35 @@ async def test_one_world_leaves_places_to_others(
         store.let_go.set()
 
 
-async def test_a_repeat_that_waited_does_not_examine_again(device: Device, kit: Kit) -> None:
+async def test_a_repeat_that_waited_does_not_examine_again(device: Device, ports: Ports) -> None:
     """The client lost its patience before we did."""
-    store = CountingStore(kit.store)
+    store = CountingStore(ports.store)
     completion = Completion(
-        replace(kit, store=cast("ObjectStore", store)), examining=Admission(1, 1, patience=LONG)
+        replace(ports, store=cast("ObjectStore", store)), examining=Admission(1, 1, patience=LONG)
     )
     at = await staged(device)
     copies: list[int] = []
     async with completing(completion, device, [at, at]):
         await store.reached.wait()
         await asyncio.sleep(0.1)
-        copies.append(len(await objects(kit, f"media/{device.tenant.project_id}/{at.recording_id}/")))
+        copies.append(len(await objects(ports, f"media/{device.tenant.project_id}/{at.recording_id}/")))
         store.reached.clear()
         store.let_go.set()
     assert copies == [1]
     assert not store.reached.is_set()
 
 
-async def test_what_takes_longer_than_a_call_may_goes_on_in_a_job(device: Device, kit: Kit) -> None:
-    store = HeldStore(kit.store)
-    slow = Completion(replace(kit, store=cast("ObjectStore", store)), examined_within=0.05)
+async def test_what_takes_longer_than_a_call_may_goes_on_in_a_job(device: Device, ports: Ports) -> None:
+    store = HeldStore(ports.store)
+    slow = Completion(replace(ports, store=cast("ObjectStore", store)), examined_within=0.05)
     at = await staged(device)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute("INSERT INTO workers (process_id, seen_at) VALUES ('idle', now())")
     try:
         with pytest.raises(UploadVerificationPending):
             await slow.complete(actor_of(device.tenant), at, CompleteUpload())
         await device.complete(at.recording_id, 425)
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             waiting = await connection.fetchval(
                 "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = 'recordings.verify-upload'"
                 " AND convert_from(payload, 'UTF8')::json ->> 'recording_id' = $1",
@@ -145,17 +147,17 @@ async def test_what_takes_longer_than_a_call_may_goes_on_in_a_job(device: Device
             )
         assert waiting == 1
     finally:
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             await connection.execute("DELETE FROM workers WHERE process_id = 'idle'")
 
 
-async def test_nobody_holds_a_connection_while_bytes_are_read(device: Device, kit: Kit) -> None:
+async def test_nobody_holds_a_connection_while_bytes_are_read(device: Device, ports: Ports) -> None:
     """More completions read than the pool has connections, and the pool still has one to lend."""
-    database = Database(kit.database.dsn, min_size=1, max_size=2)
+    database = Database(ports.database.dsn, min_size=1, max_size=2)
     await database.open()
-    store = CountingStore(kit.store)
+    store = CountingStore(ports.store)
     completion = Completion(
-        replace(kit, store=cast("ObjectStore", store), database=database),
+        replace(ports, store=cast("ObjectStore", store), database=database),
         examining=Admission(8, 8, patience=LONG),
     )
     at = [await staged(device) for _ in range(6)]
@@ -170,18 +172,18 @@ async def test_nobody_holds_a_connection_while_bytes_are_read(device: Device, ki
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process forget its peak")
-async def test_what_is_hashed_is_held_in_small_pieces(kit: Kit) -> None:
+async def test_what_is_hashed_is_held_in_small_pieces(ports: Ports) -> None:
     """Twenty objects of 16 MiB at once, in half of their size: the store works in this process, too."""
     content = os.urandom(16 << 20)
-    await kit.store.put("hashing/large", content)
+    await ports.store.put("hashing/large", content)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240 - no disk
         before = _kilobytes("VmRSS")
-        hashes = await asyncio.gather(*(kit.store.sha256_of("hashing/large") for _ in range(20)))
+        hashes = await asyncio.gather(*(ports.store.sha256_of("hashing/large") for _ in range(20)))
         assert set(hashes) == {(len(content), hashlib.sha256(content).hexdigest())}
         assert _kilobytes("VmHWM") - before < 160 << 10
     finally:
-        await kit.store.delete("hashing/large")
+        await ports.store.delete("hashing/large")
 
 
 def _kilobytes(name: str) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.links import Links, links_for
 from lapel.foundation.storage.presign import Presigner
@@ -18,11 +18,11 @@ from tests.recordings.support import Device, key_of, later
 WORDS = b"in time" * 100
 
 
-async def test_an_expired_upload_url_is_403_and_a_fresh_one_works(device: Device, kit: Kit) -> None:
+async def test_an_expired_upload_url_is_403_and_a_fresh_one_works(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     at = Reach(device.tenant.test_world, recording_id)
-    past = later(kit, -timedelta(minutes=61))
-    async with kit.database.transaction() as connection:
+    past = later(ports, -timedelta(minutes=61))
+    async with ports.database.transaction() as connection:
         actor = await key_of(connection, device.tenant)
         old = await past.uploads.start(connection, actor, at, StartUpload())
     answer = await device.client.put(old.upload_url, content=WORDS, headers=old.headers)
@@ -34,21 +34,21 @@ async def test_an_expired_upload_url_is_403_and_a_fresh_one_works(device: Device
     assert (await device.complete(recording_id))["status"] == "uploaded"
 
 
-async def test_an_expired_download_link_is_403(device: Device, kit: Kit) -> None:
+async def test_an_expired_download_link_is_403(device: Device, ports: Ports) -> None:
     recording_id, media_id = await device.upload(WORDS)
     at = Reach(device.tenant.test_world, recording_id)
     for minutes, status in ((59, 200), (61, 403)):
-        past = later(kit, -timedelta(minutes=minutes))
+        past = later(ports, -timedelta(minutes=minutes))
         link = await past.downloads.of_media(at, DownloadRequest(media_id=media_id))
         assert (await device.client.get(link.download_url)).status_code == status
 
 
-async def test_a_link_says_when_its_credentials_end_it_sooner(device: Device, kit: Kit) -> None:
+async def test_a_link_says_when_its_credentials_end_it_sooner(device: Device, ports: Ports) -> None:
     recording_id, media_id = await device.upload(WORDS)
-    now = kit.clock.now()
+    now = ports.clock.now()
     ends = now + timedelta(minutes=10)
     credentials = StaticCredentials(Credentials("temporary", "secret", "session", expires_at=ends))
-    short = Recordings(replace(kit, links=links_for(kit.settings, credentials)))
+    short = Recordings(replace(ports, links=links_for(ports.settings, credentials)))
     at = Reach(device.tenant.test_world, recording_id)
     link = await short.downloads.of_media(at, DownloadRequest(media_id=media_id))
     assert link.expires_at == timestamp(ends)

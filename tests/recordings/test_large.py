@@ -34,7 +34,7 @@ async def small_limit(fresh_database: str, data_folder: Callable[[str], Path]) -
 @pytest.fixture
 async def recorder(small_limit: Running) -> AsyncGenerator[Device]:
     """A client of it."""
-    tenant = await make_tenant(small_limit.kit)
+    tenant = await make_tenant(small_limit.ports)
     async with api_client(small_limit.url) as client:
         yield Device(client, tenant, tenant.headers)
 
@@ -42,7 +42,7 @@ async def recorder(small_limit: Running) -> AsyncGenerator[Device]:
 @pytest.fixture
 async def idle_worker(small_limit: Running) -> None:
     """A worker that was seen just now and has not come round to anything yet."""
-    async with small_limit.kit.database.acquire() as connection:
+    async with small_limit.ports.database.acquire() as connection:
         await connection.execute("INSERT INTO workers (process_id, seen_at) VALUES ('idle', now())")
 
 
@@ -72,7 +72,7 @@ async def test_the_client_repeats_the_identical_request_until_it_is_verified(
     async with working(small_limit):
         recording_id, media_id = await uploaded(recorder, LARGE)
         for _ in range(200):
-            async with small_limit.kit.database.acquire() as connection:
+            async with small_limit.ports.database.acquire() as connection:
                 if await connection.fetchval("SELECT count(*) FROM workers"):
                     break
             await asyncio.sleep(0.05)
@@ -81,13 +81,13 @@ async def test_the_client_repeats_the_identical_request_until_it_is_verified(
         done = await recorder.read(recording_id)
         assert (done["status"], done["content_sha256"]) == ("uploaded", sha256(LARGE))
         assert await recorder.download(recording_id, media_id) == LARGE
-        kit, project = small_limit.kit, recorder.tenant.project_id
-        assert await events_of(kit, recorder.tenant.test_world, recording_id) == [
+        ports, project = small_limit.ports, recorder.tenant.project_id
+        assert await events_of(ports, recorder.tenant.test_world, recording_id) == [
             "recording.created",
             "recording.uploaded",
         ]
-        assert len(await objects(kit, f"media/{project}/{recording_id}/")) == 1
-        assert await objects(kit, f"staging/{project}/{recording_id}/") == []
+        assert len(await objects(ports, f"media/{project}/{recording_id}/")) == 1
+        assert await objects(ports, f"staging/{project}/{recording_id}/") == []
 
         refused, _ = await uploaded(recorder, OTHER)
         assert await until_verified(recorder, refused, content_sha256=sha256(LARGE)) == 409
@@ -108,8 +108,8 @@ async def test_a_worker_that_was_not_seen_for_30_seconds_does_not_count(
     small_limit: Running, recorder: Device
 ) -> None:
     recording_id, _ = await uploaded(recorder, LARGE)
-    kit = small_limit.kit
-    async with kit.database.acquire() as connection:
+    ports = small_limit.ports
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO workers (process_id, seen_at) VALUES ('gone', now() - interval '31 seconds')"
         )
@@ -140,7 +140,7 @@ async def test_while_it_is_verified(small_limit: Running, recorder: Device) -> N
     done = await recorder.complete(recording_id, **facts)
     assert (done["status"], done["duration_ms"]) == ("uploaded", 4000)
     project = recorder.tenant.project_id
-    assert len(await objects(small_limit.kit, f"media/{project}/{recording_id}/")) == 1
+    assert len(await objects(small_limit.ports, f"media/{project}/{recording_id}/")) == 1
     assert await recorder.download(recording_id, media_id) == LARGE
 
 
@@ -148,8 +148,8 @@ async def test_while_it_is_verified(small_limit: Running, recorder: Device) -> N
 async def test_an_object_that_vanishes_before_it_is_verified(small_limit: Running, recorder: Device) -> None:
     recording_id, _ = await uploaded(recorder, LARGE)
     await recorder.complete(recording_id, 425)
-    for key in await objects(small_limit.kit, f"staging/{recorder.tenant.project_id}/{recording_id}/"):
-        await small_limit.kit.store.delete(key)
+    for key in await objects(small_limit.ports, f"staging/{recorder.tenant.project_id}/{recording_id}/"):
+        await small_limit.ports.store.delete(key)
     payload = VerifyUpload(recorder.tenant.test_world, recording_id)
     await small_limit.parts.recordings.completion.verify(payload)
     assert (await recorder.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
@@ -163,18 +163,20 @@ async def test_a_verification_whose_job_was_lost_is_enqueued_again(
 ) -> None:
     recording_id, _ = await uploaded(recorder, LARGE)
     await recorder.complete(recording_id, 425)
-    kit = small_limit.kit
+    ports = small_limit.ports
     count = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = 'recordings.verify-upload'"
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         assert await connection.fetchval(count) == 1
-    soon = await later(kit, timedelta(minutes=14)).reconciler.run_unfinished()
+    soon = await later(ports, timedelta(minutes=14)).reconciler.run_unfinished()
     assert "verification_requeued" not in soon
-    assert (await later(kit, timedelta(minutes=16)).reconciler.run_unfinished())["verification_requeued"] == 1
-    async with kit.database.acquire() as connection:
+    assert (await later(ports, timedelta(minutes=16)).reconciler.run_unfinished())[
+        "verification_requeued"
+    ] == 1
+    async with ports.database.acquire() as connection:
         assert await connection.fetchval(count) == 1, "the job that is still there is not doubled"
         await connection.execute("DELETE FROM jobs.pgqueuer")
-    await later(kit, timedelta(minutes=40)).reconciler.run_unfinished()
-    async with kit.database.acquire() as connection:
+    await later(ports, timedelta(minutes=40)).reconciler.run_unfinished()
+    async with ports.database.acquire() as connection:
         assert await connection.fetchval(count) == 1
 
 
@@ -185,7 +187,7 @@ async def test_deleted_while_it_is_verified(small_limit: Running, recorder: Devi
     await recorder.call("DELETE", f"/v1/recordings/{recording_id}", 204)
     job = next(each for each in handlers(small_limit.parts.recordings) if each.payload is VerifyUpload)
     await job.handler(VerifyUpload(recorder.tenant.test_world, recording_id))
-    assert await objects(small_limit.kit, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
+    assert await objects(small_limit.ports, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
 
 
 @pytest.mark.usefixtures("idle_worker")
@@ -201,7 +203,7 @@ async def test_what_was_good_waits_for_the_next_completion_when_the_audio_is_ref
     shown = await recorder.read(recording_id)
     assert shown["status"] == "integrity_failure"
     assert [media["status"] for media in shown["media"]] == ["failed", "pending"]
-    assert await objects(small_limit.kit, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
+    assert await objects(small_limit.ports, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
     await recorder.put(await recorder.start(recording_id), SMALL)
     done = await recorder.complete(recording_id, content_sha256=sha256(SMALL))
     assert [media["status"] for media in done["media"]] == ["uploaded", "uploaded"]
@@ -241,16 +243,18 @@ async def test_one_world_leaves_places_for_the_verifications_of_others(
     small_limit: Running, recorder: Device
 ) -> None:
     """However many of its uploads came before theirs, and however long each takes."""
-    kit = small_limit.kit
-    other = Device(recorder.client, tenant := await make_tenant(kit), tenant.headers)
+    ports = small_limit.ports
+    other = Device(recorder.client, tenant := await make_tenant(ports), tenant.headers)
     many = [(await uploaded(recorder, LARGE))[0] for _ in range(6)]
     one = (await uploaded(other, LARGE))[0]
     for device, recording_id in (*((recorder, each) for each in many), (other, one)):
         await device.complete(recording_id, 425)
-    store = _HeldProject(kit.store, recorder.tenant.project_id)
-    jobs = handlers(Recordings(replace(kit, store=cast("ObjectStore", store))))
+    store = _HeldProject(ports.store, recorder.tenant.project_id)
+    jobs = handlers(Recordings(replace(ports, store=cast("ObjectStore", store))))
     stop = asyncio.Event()
-    worker = QueueWorker(kit.database.dsn, kit.database, kit.clock, jobs, (), grace=60, lane=jobs[0].lane)
+    worker = QueueWorker(
+        ports.database.dsn, ports.database, ports.clock, jobs, (), grace=60, lane=jobs[0].lane
+    )
     running_worker = asyncio.create_task(worker.run(stop))
     try:
         assert await until_verified(other, one) == 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.recordings.support import Device, sha256
 
 AUDIO, FIRST, SECOND = b"audio" * 500, b"first image" * 100, b"second image" * 100
@@ -93,20 +93,20 @@ async def test_before_the_recording_is_uploaded_one_bad_media_refuses_all(device
     assert [media["status"] for media in done["media"]] == ["uploaded", "uploaded"]
 
 
-async def test_once_uploaded_a_bad_media_fails_alone(device: Device, kit: Kit) -> None:
+async def test_once_uploaded_a_bad_media_fails_alone(device: Device, ports: Ports) -> None:
     recording_id, _ = await device.upload(AUDIO)
     before = await device.read(recording_id)
     good = await device.start(recording_id, type="image")
     await device.put(good, FIRST)
     bad = await device.start(recording_id, type="image")
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         staged: str = await connection.fetchval(
             "SELECT staging_key FROM upload_attempts WHERE world_id = $1 AND media_id = $2",
             device.tenant.test_world,
             bad["media_id"],
         )
     # A store of another make takes more than the URL allows: the limit is found at completion.
-    await kit.store.put(staged, b"x" * (50 * 2**20 + 1))
+    await ports.store.put(staged, b"x" * (50 * 2**20 + 1))
     refusal = await device.complete(recording_id, 409)
     assert refusal["error"]["code"] == "integrity_failure"
     assert refusal["error"]["resource_id"] == bad["media_id"]

@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import MediaNotUploaded
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.access import Reach
@@ -33,8 +33,8 @@ class Store:
         return self._instead.get(name) or getattr(self._store, name)
 
 
-def completion_on(kit: Kit, store: object) -> Completion:
-    return Completion(replace(kit, store=cast("ObjectStore", store)))
+def completion_on(ports: Ports, store: object) -> Completion:
+    return Completion(replace(ports, store=cast("ObjectStore", store)))
 
 
 async def staged(device: Device) -> tuple[Reach, str]:
@@ -46,31 +46,31 @@ async def staged(device: Device) -> tuple[Reach, str]:
 
 
 async def test_a_store_that_goes_away_after_the_claim_does_not_take_the_answer_back(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     async def away(keys: list[str]) -> None:
         raise StoreUnavailable("gone")
 
     at, media_id = await staged(device)
-    done = await completion_on(kit, Store(kit.store, delete_many=away)).complete(
+    done = await completion_on(ports, Store(ports.store, delete_many=away)).complete(
         actor_of(device.tenant), at, CompleteUpload()
     )
     assert done.status == "uploaded"
     prefix = f"staging/{device.tenant.project_id}/{at.recording_id}/"
-    assert len(await objects(kit, prefix)) == 1
-    await later(kit, timedelta(hours=25, minutes=1)).reconciler.run_walks()
-    assert await objects(kit, prefix) == []
+    assert len(await objects(ports, prefix)) == 1
+    await later(ports, timedelta(hours=25, minutes=1)).reconciler.run_walks()
+    assert await objects(ports, prefix) == []
     assert await device.download(at.recording_id, media_id) == WORDS
 
 
-async def test_an_object_that_vanishes_before_it_is_copied(device: Device, kit: Kit) -> None:
+async def test_an_object_that_vanishes_before_it_is_copied(device: Device, ports: Ports) -> None:
     async def vanished(source: str, target: str) -> None:
-        await kit.store.delete(source)
-        await kit.store.copy(source, target)
+        await ports.store.delete(source)
+        await ports.store.copy(source, target)
 
     at, _ = await staged(device)
     with pytest.raises(MediaNotUploaded):
-        await completion_on(kit, Store(kit.store, copy=vanished)).complete(
+        await completion_on(ports, Store(ports.store, copy=vanished)).complete(
             actor_of(device.tenant), at, CompleteUpload()
         )
     await device.put(await device.start(at.recording_id), WORDS)
@@ -78,27 +78,27 @@ async def test_an_object_that_vanishes_before_it_is_copied(device: Device, kit: 
 
 
 async def test_a_completion_that_slept_for_hours_does_not_claim_a_copy_that_may_be_swept(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     at, media_id = await staged(device)
-    clock, store = ManualClock(kit.clock.now()), HeldStore(kit.store)
-    sleepy = Completion(replace(kit, clock=clock, store=cast("ObjectStore", store)))
+    clock, store = ManualClock(ports.clock.now()), HeldStore(ports.store)
+    sleepy = Completion(replace(ports, clock=clock, store=cast("ObjectStore", store)))
     going = asyncio.create_task(sleepy.complete(actor_of(device.tenant), at, CompleteUpload()))
     await store.reached.wait()
     prefix = f"media/{device.tenant.project_id}/{at.recording_id}/"
-    old = await objects(kit, prefix)
+    old = await objects(ports, prefix)
     clock.advance(timedelta(hours=7))
     store.let_go.set()
     assert (await going).status == "uploaded"
-    served = await objects(kit, prefix)
+    served = await objects(ports, prefix)
     assert len(served) == 1
     assert served != old, "it was copied anew"
     assert await device.download(at.recording_id, media_id) == WORDS
 
 
-async def test_a_recording_has_a_bounded_number_of_media(device: Device, kit: Kit) -> None:
+async def test_a_recording_has_a_bounded_number_of_media(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO media (world_id, id, recording_id, type, status, content_type, created_at,"
             " last_url_expires_at, reconcile_at)"
@@ -114,11 +114,11 @@ async def test_a_recording_has_a_bounded_number_of_media(device: Device, kit: Ki
     assert len((await device.read(recording_id))["media"]) == 500
 
 
-async def test_an_object_whose_name_is_none_of_ours_is_told_and_left_alone(kit: Kit) -> None:
-    await kit.store.put("media/notes.txt", b"somebody's")
+async def test_an_object_whose_name_is_none_of_ours_is_told_and_left_alone(ports: Ports) -> None:
+    await ports.store.put("media/notes.txt", b"somebody's")
     try:
-        counts = await later(kit, timedelta(hours=25)).reconciler.run_walks()
+        counts = await later(ports, timedelta(hours=25)).reconciler.run_walks()
         assert counts["foreign_object"] == 1
-        assert (await kit.store.head("media/notes.txt")).size == 10
+        assert (await ports.store.head("media/notes.txt")).size == 10
     finally:
-        await kit.store.delete("media/notes.txt")
+        await ports.store.delete("media/notes.txt")

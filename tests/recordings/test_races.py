@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from lapel.foundation.core.errors import Conflict, NotFound
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectInfo, ObjectStore
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.uploads.completion import Completion
@@ -23,42 +23,42 @@ def below(device: Device, recording_id: str, top: str) -> str:
     return f"{top}/{device.tenant.project_id}/{recording_id}/"
 
 
-async def test_completed_many_times_at_once_it_is_uploaded_once(device: Device, kit: Kit) -> None:
+async def test_completed_many_times_at_once_it_is_uploaded_once(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)
     await device.put(upload, CONTENT)
     answers = await asyncio.gather(*(device.complete(recording_id) for _ in range(8)))
     assert all(answer == answers[0] for answer in answers)
-    assert (await events_of(kit, device.tenant.test_world, recording_id)).count("recording.uploaded") == 1
-    assert len(await objects(kit, below(device, recording_id, "media"))) == 1
+    assert (await events_of(ports, device.tenant.test_world, recording_id)).count("recording.uploaded") == 1
+    assert len(await objects(ports, below(device, recording_id, "media"))) == 1
     assert await device.download(recording_id, upload["media_id"]) == CONTENT
 
 
 async def test_the_loser_of_a_race_deletes_its_own_copy_and_answers_like_the_winner(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)
     await device.put(upload, CONTENT)
-    slow, store = held(kit)
+    slow, store = held(ports)
     at = Reach(device.tenant.test_world, recording_id)
     losing = asyncio.create_task(slow.completion.complete(actor_of(device.tenant), at, CompleteUpload()))
     await store.reached.wait()
     won = await device.complete(recording_id)
-    assert len(await objects(kit, below(device, recording_id, "media"))) == 2
+    assert len(await objects(ports, below(device, recording_id, "media"))) == 2
     store.let_go.set()
     lost = await losing
     assert (lost.status, lost.content_sha256) == ("uploaded", won["content_sha256"])
-    assert len(await objects(kit, below(device, recording_id, "media"))) == 1
+    assert len(await objects(ports, below(device, recording_id, "media"))) == 1
     assert await device.download(recording_id, upload["media_id"]) == CONTENT
 
 
 async def test_a_loser_whose_facts_differ_from_the_winners_hears_of_the_conflict(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     recording_id = await device.recording()
     await device.put(await device.start(recording_id), CONTENT)
-    slow, store = held(kit)
+    slow, store = held(ports)
     body = CompleteUpload(content_sha256=sha256(OTHER))
     at = Reach(device.tenant.test_world, recording_id)
     losing = asyncio.create_task(slow.completion.complete(actor_of(device.tenant), at, body))
@@ -70,11 +70,13 @@ async def test_a_loser_whose_facts_differ_from_the_winners_hears_of_the_conflict
     assert (await device.read(recording_id))["status"] == "uploaded"
 
 
-async def test_a_put_during_completion_changes_nothing_of_what_was_copied(device: Device, kit: Kit) -> None:
+async def test_a_put_during_completion_changes_nothing_of_what_was_copied(
+    device: Device, ports: Ports
+) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)
     await device.put(upload, CONTENT)
-    slow, store = held(kit)
+    slow, store = held(ports)
     at = Reach(device.tenant.test_world, recording_id)
     going = asyncio.create_task(slow.completion.complete(actor_of(device.tenant), at, CompleteUpload()))
     await store.reached.wait()
@@ -85,10 +87,10 @@ async def test_a_put_during_completion_changes_nothing_of_what_was_copied(device
     assert await device.download(recording_id, upload["media_id"]) == CONTENT
 
 
-async def test_deleted_during_completion_nothing_is_left(device: Device, kit: Kit) -> None:
+async def test_deleted_during_completion_nothing_is_left(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     await device.put(await device.start(recording_id), CONTENT)
-    slow, store = held(kit)
+    slow, store = held(ports)
     at = Reach(device.tenant.test_world, recording_id)
     going = asyncio.create_task(slow.completion.complete(actor_of(device.tenant), at, CompleteUpload()))
     await store.reached.wait()
@@ -96,11 +98,11 @@ async def test_deleted_during_completion_nothing_is_left(device: Device, kit: Ki
     store.let_go.set()
     with pytest.raises(NotFound):
         await going
-    assert await objects(kit, below(device, recording_id, "media")) == []
-    assert await events_of(kit, device.tenant.test_world, recording_id) == ["recording.deleted"]
+    assert await objects(ports, below(device, recording_id, "media")) == []
+    assert await events_of(ports, device.tenant.test_world, recording_id) == ["recording.deleted"]
 
 
-async def test_two_uploads_of_one_recording_at_once(device: Device, kit: Kit) -> None:
+async def test_two_uploads_of_one_recording_at_once(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     first, second = await asyncio.gather(device.start(recording_id), device.start(recording_id))
     assert first["media_id"] == second["media_id"]
@@ -110,14 +112,14 @@ async def test_two_uploads_of_one_recording_at_once(device: Device, kit: Kit) ->
     served = await device.download(recording_id, first["media_id"])
     assert sha256(served) == answers[0]["content_sha256"]
     assert served in (CONTENT, OTHER)
-    assert len(await objects(kit, below(device, recording_id, "media"))) == 1
+    assert len(await objects(ports, below(device, recording_id, "media"))) == 1
 
 
-async def test_a_url_asked_for_during_completion_does_not_undo_it(device: Device, kit: Kit) -> None:
+async def test_a_url_asked_for_during_completion_does_not_undo_it(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)
     await device.put(upload, CONTENT)
-    slow, store = held(kit)
+    slow, store = held(ports)
     at = Reach(device.tenant.test_world, recording_id)
     going = asyncio.create_task(slow.completion.complete(actor_of(device.tenant), at, CompleteUpload()))
     await store.reached.wait()
@@ -130,7 +132,7 @@ async def test_a_url_asked_for_during_completion_does_not_undo_it(device: Device
 
 
 async def test_one_recording_for_a_uuid_that_a_device_announces_many_times_at_once(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     made = await device.post("/v1/devices", 201, {"serial_number": "RACE0001"})
     body = {
@@ -146,7 +148,7 @@ async def test_one_recording_for_a_uuid_that_a_device_announces_many_times_at_on
     assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
     ids = {answer.json()["id"] for answer in answers}
     assert len(ids) == 1
-    assert await events_of(kit, device.tenant.test_world, ids.pop()) == ["recording.created"]
+    assert await events_of(ports, device.tenant.test_world, ids.pop()) == ["recording.created"]
 
 
 async def test_more_repeats_at_once_than_there_are_connections(device: Device) -> None:
@@ -163,14 +165,14 @@ async def test_more_repeats_at_once_than_there_are_connections(device: Device) -
 
 
 async def test_facts_of_an_audio_that_a_faster_completion_took_are_compared_not_refused(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     """Between our look and our search the other one takes the audio; an image is there for us."""
     recording_id = await device.recording()
     await device.put(await device.start(recording_id), CONTENT)
     image = await device.start(recording_id, type="image")
-    store = SlowHead(kit.store)
-    slow = Completion(replace(kit, store=cast("ObjectStore", store)))
+    store = SlowHead(ports.store)
+    slow = Completion(replace(ports, store=cast("ObjectStore", store)))
     at = Reach(device.tenant.test_world, recording_id)
     going = asyncio.create_task(
         slow.complete(actor_of(device.tenant), at, CompleteUpload(content_sha256=sha256(CONTENT)))

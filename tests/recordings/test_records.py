@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.recordings.support import Device
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -190,12 +190,12 @@ async def test_a_list_shows_each_recording_as_it_is_alone(device: Device) -> Non
 
 
 async def test_a_key_scoped_to_one_end_user_sees_and_makes_only_theirs(
-    device: Device, tenant: Tenant, kit: Kit
+    device: Device, tenant: Tenant, ports: Ports
 ) -> None:
     mine, theirs = await device.end_user(), await device.end_user()
     own = await device.recording(end_user_id=mine)
     other, media = await device.upload(b"secret", end_user_id=theirs)
-    key = bearer(await make_key(kit, tenant.test_world, "rk_test", end_user_id=mine))
+    key = bearer(await make_key(ports, tenant.test_world, "rk_test", end_user_id=mine))
     listed = await device.call("GET", "/v1/recordings", 200, **key)
     assert [each["id"] for each in listed["data"]] == [own]
     assert (await device.call("GET", f"/v1/recordings?end_user_id={theirs}", 200, **key))["data"] == []

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.recordings.support import Device, events_of, objects, sha256
 from tests.support.tenants import bearer
 
@@ -15,7 +15,7 @@ OGG = b"OggS" + bytes(range(256)) * 40
 OTHER = bytes(reversed(OGG))
 
 
-async def test_a_recording_goes_in_and_comes_back(device: Device, kit: Kit) -> None:
+async def test_a_recording_goes_in_and_comes_back(device: Device, ports: Ports) -> None:
     recording_id = await device.recording(name="Planning")
     upload = await device.start(recording_id, file_size_bytes=len(OGG), sha256=sha256(OGG))
     assert upload["method"] == "PUT"
@@ -35,12 +35,12 @@ async def test_a_recording_goes_in_and_comes_back(device: Device, kit: Kit) -> N
     assert (media["id"], media["status"], media["sha256"]) == (upload["media_id"], "uploaded", sha256(OGG))
     assert await device.read(recording_id) == done
     assert await device.download(recording_id, upload["media_id"]) == OGG
-    assert await events_of(kit, device.tenant.test_world, recording_id) == [
+    assert await events_of(ports, device.tenant.test_world, recording_id) == [
         "recording.created",
         "recording.uploaded",
     ]
-    assert await objects(kit, f"staging/{device.tenant.project_id}/{recording_id}/") == []
-    (final,) = await objects(kit, f"media/{device.tenant.project_id}/{recording_id}/")
+    assert await objects(ports, f"staging/{device.tenant.project_id}/{recording_id}/") == []
+    (final,) = await objects(ports, f"media/{device.tenant.project_id}/{recording_id}/")
     below = final.removeprefix(f"media/{device.tenant.project_id}/{recording_id}/{upload['media_id']}/")
     assert re.fullmatch(r"att_[A-Za-z0-9-]+/audio\.opus", below)
     # No upload URL was ever issued for the key that is served.
@@ -49,10 +49,10 @@ async def test_a_recording_goes_in_and_comes_back(device: Device, kit: Kit) -> N
 
 
 async def test_the_event_holds_the_whole_object_its_flat_facts_and_the_object_nested(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     recording_id, _ = await device.upload(OGG)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         body: bytes = await connection.fetchval(
             "SELECT body FROM events WHERE world_id = $1 AND resource_id = $2 AND type = $3",
             device.tenant.test_world,
@@ -135,7 +135,7 @@ async def test_a_fact_unknown_before_does_not_conflict_on_repeat(device: Device)
     assert await device.complete(recording_id, duration_seconds=3.0) == done
 
 
-async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, kit: Kit) -> None:
+async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)
     await device.put(upload, OTHER)
@@ -146,7 +146,7 @@ async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, ki
     # A lost answer: the repeat hears the same.
     repeated = await device.complete(recording_id, 409, content_sha256=sha256(OGG))
     assert repeated["error"]["code"] == "integrity_failure"
-    assert await objects(kit, f"media/{device.tenant.project_id}/{recording_id}/") == []
+    assert await objects(ports, f"media/{device.tenant.project_id}/{recording_id}/") == []
     # The refused URL is of no use any more, whatever is put there.
     await device.put(upload, OGG)
     assert (await device.complete(recording_id, 409))["error"]["code"] == "integrity_failure"
@@ -157,7 +157,7 @@ async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, ki
     await device.put(fresh, OGG)
     done = await device.complete(recording_id, content_sha256=sha256(OGG))
     assert (done["status"], done["content_sha256"]) == ("uploaded", sha256(OGG))
-    assert await events_of(kit, device.tenant.test_world, recording_id) == [
+    assert await events_of(ports, device.tenant.test_world, recording_id) == [
         "recording.created",
         "recording.failed",
         "recording.uploaded",

@@ -13,10 +13,10 @@ import aiohttp
 from lapel.simulate.backend import Backend
 from lapel.simulate.client.caller import Caller
 from lapel.simulate.client.meter import Meter
-from lapel.simulate.device.device import Activity, Device, schedule
+from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
 from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Journal
-from lapel.simulate.oracle import Oracle, Verdict
+from lapel.simulate.oracle import Oracle, OracleVerdict
 from lapel.simulate.plan import Plan
 
 
@@ -24,7 +24,7 @@ from lapel.simulate.plan import Plan
 class Small:
     """A simulation of one device. `now` is the device's time."""
 
-    device: Device
+    device: SimulatedDevice
     life: Life
     backend: Backend
     journal: Journal
@@ -44,7 +44,7 @@ class Small:
         while self.device.pending:
             await self.do(Activity.UPLOAD)
 
-    async def judge(self) -> Verdict:
+    async def judge(self) -> OracleVerdict:
         """What the oracle says now."""
         oracle = Oracle(self.backend)
         await oracle.judge(self.device, self.journal.read())
@@ -60,7 +60,7 @@ async def small(url: str, key: str, folder: Path, run: str, drop: float = 0) -> 
         async with aiohttp.ClientSession() as session:
             caller = Caller(session, url, meter, Random(3), drop)
             backend = Backend(caller, key, plan)
-            device = Device(0, f"SIM{run}")
+            device = SimulatedDevice(0, f"SIM{run}")
             await backend.make_end_user(0)
             await backend.make_end_user(1)
             await backend.register(device)

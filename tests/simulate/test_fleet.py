@@ -14,12 +14,12 @@ import pytest
 from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.client.meter import Meter
-from lapel.simulate.device.device import Device
+from lapel.simulate.device.device import SimulatedDevice
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.journal import Entry
 from lapel.simulate.oracle import Oracle
 from lapel.simulate.plan import NOTHING, Plan
-from lapel.simulate.report import Report, lines_of
+from lapel.simulate.report import FleetReport, lines_of
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
@@ -36,13 +36,15 @@ _EVERYTHING = (
 )
 
 
-async def simulated(live: Running, key: str, run: str, **changes: Any) -> Report:
+async def simulated(live: Running, key: str, run: str, **changes: Any) -> FleetReport:
     """A simulation to its end."""
     plan = Plan(run=run, **{**_USUAL, **changes})
     return await Fleet(plan, live.url, key, asyncio.Event()).run()
 
 
-async def ended(live: Running, key: str, run: str, enough: Callable[[Meter], bool], **changes: Any) -> Report:
+async def ended(
+    live: Running, key: str, run: str, enough: Callable[[Meter], bool], **changes: Any
+) -> FleetReport:
     """A simulation that is ended as soon as enough has happened, however slow the machine is."""
     stop = asyncio.Event()
     fleet = Fleet(Plan(run=run, **{**_USUAL, **changes, "minutes": 60}), live.url, key, stop)
@@ -67,7 +69,7 @@ async def rows(client: httpx.AsyncClient, tenant: Tenant, path: str) -> list[dic
 async def test_a_fleet_does_everything_and_finds_everything_kept(
     live: Running, client: httpx.AsyncClient, tenant: Tenant
 ) -> None:
-    key = await make_key(live.kit, tenant.test_world, "rk_test", scopes=SCOPES)
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=SCOPES)
     report = await ended(live, key, "whole", lambda meter: all(meter.counts[each] for each in _EVERYTHING))
     assert report.findings == []
     assert report.broken == {}
@@ -112,7 +114,7 @@ async def test_a_slow_check_and_a_limit_are_waited_for(
         return bool(meter.repeats["429"] and meter.repeats["425"] and meter.counts["uploads promised"])
 
     async with running(data_folder("limited"), fresh_database, **limits) as limited, working(limited):
-        tenant = await make_tenant(limited.kit)
+        tenant = await make_tenant(limited.ports)
         report = await ended(limited, tenant.test_key, "limited", enough, devices=6, updates=0)
     assert report.findings == []
     assert report.uploads.promised == report.uploads.kept > 0
@@ -123,7 +125,7 @@ async def test_each_device_is_judged_once(
 ) -> None:
     judge, judged = Oracle.judge, Counter[int]()
 
-    async def counted(oracle: Oracle, device: Device, entries: Iterable[Entry]) -> None:
+    async def counted(oracle: Oracle, device: SimulatedDevice, entries: Iterable[Entry]) -> None:
         judged[device.index] += 1
         await judge(oracle, device, entries)
 
@@ -147,7 +149,7 @@ async def test_heartbeats_alone_and_kept_in_place(
 
 
 async def test_a_key_that_may_not_is_told(live: Running, tenant: Tenant) -> None:
-    key = await make_key(live.kit, tenant.test_world, "rk_test", scopes=("devices:read",))
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=("devices:read",))
     with pytest.raises(SimulationError, match="end_users:write"):
         await simulated(live, key, "refused")
 

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.simulate.client.caller import CallFailed
-from lapel.simulate.client.wire import Made, Page
-from lapel.simulate.device.device import Activity, Device
+from lapel.simulate.client.wire import CreatedReply, PageReply
+from lapel.simulate.device.device import Activity, SimulatedDevice
 from lapel.simulate.journal import Commanding, Entry, Executed, Journal, Promised, Violation
 from tests.recordings.support import objects
 from tests.simulate.small import Small, small
@@ -63,25 +63,25 @@ async def test_a_lost_recording_is_found(lived: Small) -> None:
     assert {"lost", "binding"} <= set(verdict.broken)
 
 
-async def test_a_lost_object_is_found(lived: Small, kit: Kit, tenant: Tenant) -> None:
+async def test_a_lost_object_is_found(lived: Small, ports: Ports, tenant: Tenant) -> None:
     promise = promises(lived)[0]
-    (name,) = await objects(kit, f"media/{tenant.project_id}/{promise.recording_id}/")
-    await kit.store.delete(name)
+    (name,) = await objects(ports, f"media/{tenant.project_id}/{promise.recording_id}/")
+    await ports.store.delete(name)
     verdict = await lived.judge()
     assert (verdict.kept, verdict.lost, verdict.broken) == (1, 1, {"lost": 1})
 
 
-async def test_other_bytes_are_found(lived: Small, kit: Kit, tenant: Tenant) -> None:
+async def test_other_bytes_are_found(lived: Small, ports: Ports, tenant: Tenant) -> None:
     promise = promises(lived)[0]
-    (name,) = await objects(kit, f"media/{tenant.project_id}/{promise.recording_id}/")
-    await kit.store.put(name, b"x" * promise.size)
+    (name,) = await objects(ports, f"media/{tenant.project_id}/{promise.recording_id}/")
+    await ports.store.put(name, b"x" * promise.size)
     verdict = await lived.judge()
     assert (verdict.kept, verdict.lost) == (1, 1)
     assert "others than were promised" in verdict.findings[0].detail
 
 
-async def test_a_recording_that_is_there_twice_is_found(lived: Small, kit: Kit, tenant: Tenant) -> None:
-    async with kit.database.acquire() as connection:
+async def test_a_recording_that_is_there_twice_is_found(lived: Small, ports: Ports, tenant: Tenant) -> None:
+    async with ports.database.acquire() as connection:
         await connection.execute(COPY_RECORDING, tenant.test_world, promises(lived)[0].recording_id)
     verdict = await lived.judge()
     assert (verdict.kept, verdict.duplicated, verdict.broken) == (2, 1, {"duplicated": 1})
@@ -107,8 +107,8 @@ async def test_a_command_that_was_executed_twice_is_found(lived: Small) -> None:
     assert (verdict.commands_twice, verdict.broken) == (1, {"command executed twice": 1})
 
 
-async def test_a_lost_report_is_found(lived: Small, kit: Kit, tenant: Tenant) -> None:
-    async with kit.database.acquire() as connection:
+async def test_a_lost_report_is_found(lived: Small, ports: Ports, tenant: Tenant) -> None:
+    async with ports.database.acquire() as connection:
         done = await connection.execute(UPDATE_COMMAND, tenant.test_world)
     assert done != "UPDATE 0"
     assert await kinds(lived) == {"acknowledgement lost"}
@@ -119,7 +119,7 @@ async def test_an_update_that_was_offered_twice_is_found(lived: Small) -> None:
     await lived.do(Activity.OFFER)
     assert await kinds(lived) == set()
     release = (await lived.backend.caller.api("test", "GET", "/firmware-releases", lived.backend.key)).read(
-        Page[Made]
+        PageReply[CreatedReply]
     )
     body = {"firmware_release_id": release.data[0].id}
     path = f"/devices/{lived.device.id}/ota"
@@ -148,7 +148,7 @@ async def test_an_unbinding_that_nobody_answered_is_no_promise(
     """It may have happened or not: the device holds on to nothing, and is bound anew before all else."""
     unbind = lived.backend.unbind
 
-    async def unheard(device: Device) -> None:
+    async def unheard(device: SimulatedDevice) -> None:
         await unbind(device)
         raise CallFailed("unbind", None, "no final answer")
 

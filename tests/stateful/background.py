@@ -33,13 +33,13 @@ class Background:
 
     def tenant(self) -> Tenant:
         """A fresh project."""
-        return self.run(make_tenant(self.live.kit))
+        return self.run(make_tenant(self.live.ports))
 
     def query(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Rows of the database."""
 
         async def fetch() -> list[tuple[Any, ...]]:
-            async with self.live.kit.database.acquire() as connection:
+            async with self.live.ports.database.acquire() as connection:
                 return [tuple(row.values()) for row in await connection.fetch(statement, *arguments)]
 
         return self.run(fetch())

@@ -1,4 +1,4 @@
-"""An API with only a few operations, on the parts of a kit; each test passes the parts that it observes."""
+"""An API with only a few operations, on the parts of a ports; each test passes the parts that it observes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.protocols import Limiter, Observer
 from lapel.foundation.http.rate_limits import Unlimited
 from lapel.foundation.identity.authenticator import Authenticator
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 
 
 def api_of(
-    kit: Kit,
+    ports: Ports,
     operations: Sequence[Operation],
     *,
     body_limit: int,
@@ -28,10 +28,12 @@ def api_of(
     """`body_limit`: bytes. `answer_timeout`: seconds. Without a limiter there are no rate limits."""
     return Api(
         operations,
-        authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, lambda *_: None),
-        effects=Effects(kit.database, kit.sealer, kit.clock),
-        clock=kit.clock,
-        ids=kit.ids,
+        authenticate=Authenticator(
+            ports.database, ports.clock, ports.hasher, ports.revocations, lambda *_: None
+        ),
+        effects=Effects(ports.database, ports.sealer, ports.clock),
+        clock=ports.clock,
+        ids=ports.ids,
         limiter=limiter or Unlimited(),
         observe=observe or (lambda *_, **__: None),
         body_limit=body_limit,

@@ -14,7 +14,7 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.identity import seal, signing
 from lapel.foundation.identity.key_cache import Revocations
 from lapel.foundation.openapi.document import document
-from lapel.foundation.ports import Kit, credential_source
+from lapel.foundation.ports import Ports, credential_source
 from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.links import links_for
 from lapel.settings import Settings
@@ -23,8 +23,8 @@ from lapel.settings import Settings
 @cache
 def declared_operations() -> tuple[Operation, ...]:
     """All operations, in the order of the application."""
-    kit = _closed_kit()
-    return app.operations(kit, app.slices(kit))
+    ports = _closed_ports()
+    return app.operations(ports, app.slices(ports))
 
 
 @cache
@@ -33,8 +33,8 @@ def described_api() -> dict[str, Any]:
     return document(declared_operations(), server_url="http://127.0.0.1")
 
 
-def _closed_kit() -> Kit:
-    """A kit of the real parts, none of them opened."""
+def _closed_ports() -> Ports:
+    """A ports of the real parts, none of them opened."""
     secret = "a-secret-for-tests-that-is-long-enough"
     settings = Settings.from_env(
         {
@@ -49,7 +49,7 @@ def _closed_kit() -> Kit:
     clock = SystemClock()
     database = Database("postgresql://localhost/nowhere")
     credentials = credential_source(settings, clock)
-    return Kit(
+    return Ports(
         settings=settings,
         database=database,
         clock=clock,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lapel import app
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.recordings.payloads import DeleteOfEndUser
 
 
-async def delete_rows(kit: Kit, world_id: int, person: str) -> None:
+async def delete_rows(ports: Ports, world_id: int, person: str) -> None:
     """Runs the job that removes the rows of a deleted end user."""
-    await app.slices(kit).recordings.deletion.delete_of_end_user(DeleteOfEndUser(world_id, person))
+    await app.slices(ports).recordings.deletion.delete_of_end_user(DeleteOfEndUser(world_id, person))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 
 WAITING = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
 
-async def until_waiting(kit: Kit, count: int) -> None:
+async def until_waiting(ports: Ports, count: int) -> None:
     """Returns once this many statements wait for a lock in the database."""
     for _ in range(1000):
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             if await connection.fetchval(WAITING) >= count:
                 return
         await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lapel import app
 from lapel.foundation.core.clock import Clock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.hosting.api_server import Server
 from lapel.hosting.connection_limits import HttpLimits
 from lapel.hosting.listener import listen, serve
@@ -29,7 +29,7 @@ class Running:
     url: str
     settings: Settings
     server: Server
-    kit: Kit
+    ports: Ports
     parts: app.Slices
 
     @property
@@ -76,10 +76,10 @@ async def running(
     waiting.cancel()
     if serving.done():
         await serving
-    assert server.kit is not None
+    assert server.ports is not None
     assert server.slices is not None
     try:
-        yield Running(f"http://127.0.0.1:{port}", settings, server, server.kit, server.slices)
+        yield Running(f"http://127.0.0.1:{port}", settings, server, server.ports, server.slices)
     finally:
         stop.set()
         await serving
@@ -91,7 +91,7 @@ async def working(live: Running) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     # A long grace, for busy machines: when it ends, the worker ends its process, which is the tests' own
     # here.
-    task = asyncio.create_task(work(live.kit, live.parts, app.speech_runner(live.kit), stop, grace=60))
+    task = asyncio.create_task(work(live.ports, live.parts, app.speech_runner(live.ports), stop, grace=60))
     try:
         yield
     finally:

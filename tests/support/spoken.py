@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
@@ -43,11 +43,11 @@ FACTS = AudioFacts(
 
 
 async def complete_transcription(
-    kit: Kit, world_id: int, transcription_id: str, transcript: Transcript = TRANSCRIPT
+    ports: Ports, world_id: int, transcription_id: str, transcript: Transcript = TRANSCRIPT
 ) -> None:
     """Marks the transcription as completed, with this transcript."""
-    now = kit.clock.now()
-    async with kit.database.transaction() as connection:
+    now = ports.clock.now()
+    async with ports.database.transaction() as connection:
         await queries.begin(connection, world_id, transcription_id, now)
         segments = stored_segments(transcript.segments)
         done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
@@ -56,7 +56,7 @@ async def complete_transcription(
         await work_queries.delete(connection, world_id, transcription_id)
 
 
-async def look_at_audio(kit: Kit, world_id: int, recording_id: str, media_id: str) -> None:
+async def look_at_audio(ports: Ports, world_id: int, recording_id: str, media_id: str) -> None:
     """Marks the audio as probed, with FACTS as the result."""
-    async with kit.database.transaction() as connection:
-        await fact_queries.put(connection, world_id, recording_id, media_id, FACTS, kit.clock.now())
+    async with ports.database.transaction() as connection:
+        await fact_queries.put(connection, world_id, recording_id, media_id, FACTS, ports.clock.now())

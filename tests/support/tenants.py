@@ -7,7 +7,7 @@ from datetime import datetime
 
 from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 
 INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
@@ -45,22 +45,22 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def make_tenant(kit: Kit) -> Tenant:
+async def make_tenant(ports: Ports) -> Tenant:
     """A fresh project, written directly into the database."""
-    now = kit.clock.now()
-    organization, project = kit.ids.new("org"), kit.ids.new("proj")
-    async with kit.database.transaction() as connection:
+    now = ports.clock.now()
+    organization, project = ports.ids.new("org"), ports.ids.new("proj")
+    async with ports.database.transaction() as connection:
         await connection.execute(INSERT_ORGANIZATION, organization, "Test", now)
         await connection.execute(INSERT_PROJECT, project, organization, "Test", now)
         live: int = await connection.fetchval(INSERT_WORLD, project, "live")
         test: int = await connection.fetchval(INSERT_WORLD, project, "test")
-    live_key = await make_key(kit, live, "sk_live")
-    test_key = await make_key(kit, test, "sk_test")
+    live_key = await make_key(ports, live, "sk_live")
+    test_key = await make_key(ports, test, "sk_test")
     return Tenant(project, live, test, live_key, test_key)
 
 
 async def make_key(
-    kit: Kit,
+    ports: Ports,
     world_id: int,
     prefix: TokenPrefix,
     *,
@@ -71,19 +71,19 @@ async def make_key(
     """A key of a world, with exactly these scopes (a secret key has all of them)."""
     token = new_token(prefix)
     kind = "secret" if prefix.startswith("sk") else "restricted"
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             INSERT_KEY,
             world_id,
-            kit.ids.new("key"),
-            kit.hasher.hash(token),
+            ports.ids.new("key"),
+            ports.hasher.hash(token),
             kind,
             None,
             hint(token),
             list(scopes),
             end_user_id,
             expires_at,
-            kit.clock.now(),
+            ports.clock.now(),
         )
     return token
 
@@ -96,9 +96,9 @@ TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 
 _digests: list[str] = []
 
 
-async def contents(kit: Kit, world_id: int) -> dict[str, str | None]:
+async def contents(ports: Ports, world_id: int) -> dict[str, str | None]:
     """A digest of the world's rows in each table, without `last_used_at`."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         if not _digests:
             _digests.extend(
                 f"SELECT '{row['table_name']}' AS name, md5(string_agg(row, ',' ORDER BY row)) AS digest FROM"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.system import jobs
 from tests.support.running import running
 from tests.support.tenants import make_tenant
@@ -35,18 +35,18 @@ FROM generate_series(1, 4) n
 
 
 @pytest.fixture
-async def aged(fresh_database: str, data_folder: Callable[[str], Path]) -> AsyncGenerator[Kit]:
+async def aged(fresh_database: str, data_folder: Callable[[str], Path]) -> AsyncGenerator[Ports]:
     """Rows of all ages, and a clock that stands still."""
     async with running(data_folder("aged"), fresh_database) as started:
-        tenant = await make_tenant(started.kit)
-        kit = replace(started.kit, clock=ManualClock(started.kit.clock.now() + timedelta(seconds=30)))
-        async with kit.database.acquire() as connection:
+        tenant = await make_tenant(started.ports)
+        ports = replace(started.ports, clock=ManualClock(started.ports.clock.now() + timedelta(seconds=30)))
+        async with ports.database.acquire() as connection:
             await connection.execute(FILL)
             await connection.execute(EVENTS, tenant.test_world)
-        yield kit
+        yield ports
 
 
-async def test_what_is_old_goes_and_what_is_young_stays(aged: Kit) -> None:
+async def test_what_is_old_goes_and_what_is_young_stays(aged: Ports) -> None:
     expected = {
         "answers": 4,
         "events": 2,
@@ -69,7 +69,7 @@ HOLD = (
 )
 
 
-async def test_who_erases_answers_and_events_is_not_waited_for(aged: Kit) -> None:
+async def test_who_erases_answers_and_events_is_not_waited_for(aged: Ports) -> None:
     """Deleting an end user takes many rows, too: each could hold what the other wants next."""
     async with aged.database.transaction() as connection:
         for statement in HOLD:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.migrations import head
 from lapel.foundation.database.pool import Database
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.system.routes import Probe, is_local
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
@@ -83,7 +83,7 @@ async def test_readiness_tells_of_every_part(fresh_database: str, tmp_path: Path
                 "queue": "running",
                 "migrations": {"applied": head(), "expected": head()},
             }
-        async with live.kit.database.acquire() as connection:
+        async with live.ports.database.acquire() as connection:
             await connection.execute("UPDATE alembic_version SET version_num = '0001'")
         older = await client.get("/health/ready")
         assert older.status_code == 503
@@ -97,10 +97,10 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
-async def test_metrics_name_no_tenant(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
+async def test_metrics_name_no_tenant(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
     made = await client.post("/v1/end-users", json={"name": "Jane"}, headers=tenant.headers)
     await client.get(f"/v1/end-users/{made.json()['id']}", headers=tenant.headers)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO findings (kind, found, last_found_at) VALUES ('test_finding', 7, now())"
         )
@@ -167,11 +167,11 @@ async def test_the_document_is_served_as_it_is_described(client: httpx.AsyncClie
     assert served == {(each.method, each.path) for each in live.operations}
 
 
-async def test_health_waits_for_no_connection_that_requests_hold(fresh_database: str, kit: Kit) -> None:
+async def test_health_waits_for_no_connection_that_requests_hold(fresh_database: str, ports: Ports) -> None:
     database = Database(fresh_database, min_size=1, max_size=1)
     await database.open()
     try:
-        probe = Probe(replace(kit, database=database))
+        probe = Probe(replace(ports, database=database))
         async with database.acquire():
             assert set(await asyncio.gather(*(probe.database() for _ in range(100)))) == {True}
             assert await probe.queue() == "no_worker"
@@ -181,12 +181,12 @@ async def test_health_waits_for_no_connection_that_requests_hold(fresh_database:
     assert await probe.database() is False
 
 
-async def test_health_knows_at_once_that_the_database_is_back(fresh_database: str, kit: Kit) -> None:
+async def test_health_knows_at_once_that_the_database_is_back(fresh_database: str, ports: Ports) -> None:
     """The connection that it kept is dead; a new one is not. When it learns of that is up to the network."""
     database = Database(fresh_database, min_size=1, max_size=1)
     await database.open()
     try:
-        probe = Probe(replace(kit, database=database))
+        probe = Probe(replace(ports, database=database))
         for _ in range(20):
             assert await probe.database() is True
             async with database.acquire() as connection:

@@ -70,16 +70,16 @@ class Office(Device):
 
     async def value(self, sql: str, *given: object) -> Any:
         """One value from the database."""
-        async with self.live.kit.database.acquire() as connection:
+        async with self.live.ports.database.acquire() as connection:
             return await connection.fetchval(sql, *given)
 
     async def set_slot(self, slot: str, engine: Engine, url: str, world_id: int | None = None) -> None:
         """Let an engine at this address answer a slot."""
         world_id = world_id or self.tenant.test_world
-        kit = self.live.kit
-        key = sealed(kit.sealer, KEY, world_id, slot, engine, url)
-        async with kit.database.acquire() as connection:
-            await slot_queries.put(connection, world_id, slot, engine, None, url, key, kit.clock.now())
+        ports = self.live.ports
+        key = sealed(ports.sealer, KEY, world_id, slot, engine, url)
+        async with ports.database.acquire() as connection:
+            await slot_queries.put(connection, world_id, slot, engine, None, url, key, ports.clock.now())
 
 
 @asynccontextmanager
@@ -97,7 +97,7 @@ async def office(
         live = await stack.enter_async_context(running(folder, database, clock=None, **(settings or {})))
         client = await stack.enter_async_context(api_client(live.url))
         fake = await stack.enter_async_context(serving_fake(Fake(engine, decode=False, polls=0)))
-        tenant = await make_tenant(live.kit)
+        tenant = await make_tenant(live.ports)
         if worker:
             await stack.enter_async_context(working(live))
         made = Office(client, tenant, tenant.headers, live, fake)

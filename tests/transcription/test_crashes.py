@@ -86,7 +86,7 @@ async def _live(opened: Office, point: str, folder: Path) -> None:
         assert not marker.exists()
         await opened.until_nothing_is_kept()
     assert done["status"] == "completed", f"{point}: {done}"
-    kinds = await events_of(opened.live.kit, opened.tenant.test_world, transcription_id)
+    kinds = await events_of(opened.live.ports, opened.tenant.test_world, transcription_id)
     assert kinds == ["transcription.started", "transcription.completed"], point
     page = await opened.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
     assert len(page["data"]) == 1, point

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from lapel.foundation.core.errors import RateLimitExceeded
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription import queries
@@ -37,12 +37,12 @@ MINUTE = 60_000
 
 
 async def test_of_many_at_once_as_many_are_let_through_as_the_day_has_room_for(
-    kit: Kit, tenant: Tenant
+    ports: Ports, tenant: Tenant
 ) -> None:
     hours = DailyAudio(1)
 
     async def take(now: datetime = NOON, minutes: int = 14) -> bool:
-        async with kit.database.transaction() as connection:
+        async with ports.database.transaction() as connection:
             return await hours.take(connection, tenant.test_world, minutes * MINUTE, now)
 
     assert sorted(await asyncio.gather(*(take() for _ in range(8)))) == [False] * 4 + [True] * 4
@@ -55,9 +55,9 @@ async def test_of_many_at_once_as_many_are_let_through_as_the_day_has_room_for(
 
 @pytest.mark.parametrize("hours", [0, 1])
 async def test_what_is_let_through_is_counted_also_without_a_limit(
-    kit: Kit, tenant: Tenant, hours: int
+    ports: Ports, tenant: Tenant, hours: int
 ) -> None:
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         taken = await DailyAudio(hours).take(connection, tenant.test_world, 90 * MINUTE, NOON)
         counted = await connection.fetchval(
             "SELECT sum(milliseconds) FROM daily_audio WHERE world_id = $1", tenant.test_world
@@ -65,8 +65,8 @@ async def test_what_is_let_through_is_counted_also_without_a_limit(
     assert (taken, counted) == ((True, 90 * MINUTE) if hours == 0 else (False, None))
 
 
-async def test_more_than_a_lowered_limit_leaves_nothing_and_not_less(kit: Kit, tenant: Tenant) -> None:
-    async with kit.database.transaction() as connection:
+async def test_more_than_a_lowered_limit_leaves_nothing_and_not_less(ports: Ports, tenant: Tenant) -> None:
+    async with ports.database.transaction() as connection:
         assert await DailyAudio(4).take(connection, tenant.test_world, 200 * MINUTE, NOON)
         with pytest.raises(RateLimitExceeded) as refused:
             await DailyAudio(1).check(connection, tenant.test_world, None, NOON)
@@ -86,7 +86,7 @@ async def test_a_day_that_is_used_up(tmp_path: Path, fresh_database: str) -> Non
         assert (ended["status"], ended["error"]["code"]) == ("failed", "processing_error")
         midnight = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT00:00:00Z")
         assert midnight in ended["error"]["message"]
-        kinds = await events_of(opened.live.kit, world, transcription_id)
+        kinds = await events_of(opened.live.ports, world, transcription_id)
         assert kinds == ["transcription.started", "transcription.failed"]
         assert len(opened.fake.calls) == 2
         # The audio is no worse for it.
@@ -101,13 +101,13 @@ async def test_a_day_that_is_used_up(tmp_path: Path, fresh_database: str) -> Non
         }
         assert limits == {"X-RateLimit-Limit": ["1"], "X-RateLimit-Remaining": ["0"]}
 
-        other = await make_tenant(opened.live.kit)
+        other = await make_tenant(opened.live.ports)
         await opened.set_slot("deepgram", "deepgram", opened.fake.url, other.test_world)
         neighbour = Office(opened.client, other, other.headers, opened.live, opened.fake)
         _, transcription_id = await neighbour.transcribe()
         assert (await neighbour.ended(transcription_id))["status"] == "completed"
 
-        async with opened.live.kit.database.acquire() as connection:  # a day later
+        async with opened.live.ports.database.acquire() as connection:  # a day later
             await connection.execute("UPDATE daily_audio SET day = day - 1")
         made = await opened.post("/v1/transcriptions", 201, asked)
         assert (await opened.ended(made["id"]))["status"] == "completed"
@@ -142,15 +142,15 @@ class Failing(Steps):
 class Day:
     """A transcription whose audio was counted, and the worker that fails at it."""
 
-    def __init__(self, kit: Kit, world_id: int, transcription_id: str, runner: Runner) -> None:
-        self.kit = kit
+    def __init__(self, ports: Ports, world_id: int, transcription_id: str, runner: Runner) -> None:
+        self.ports = ports
         self.world_id = world_id
         self.transcription_id = transcription_id
         self.runner = runner
 
     async def sql(self, statement: str, *given: object) -> Any:
         """One value; the first argument is the world."""
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             return await connection.fetchval(statement, self.world_id, *given)
 
     async def fail(self, fault: Exception) -> int:
@@ -163,14 +163,14 @@ class Day:
 
 
 @pytest.fixture
-async def day(device: Device, kit: Kit, tmp_path: Path) -> AsyncGenerator[Day]:
-    async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
+async def day(device: Device, ports: Ports, tmp_path: Path) -> AsyncGenerator[Day]:
+    async with ports.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
-    scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
-    runner = Runner(kit, Failing(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch))
+    scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
+    runner = Runner(ports, Failing(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch))
     recording_id, _ = await device.upload(b"OggS" + bytes(200))
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-    opened = Day(kit, device.tenant.test_world, made["id"], runner)
+    opened = Day(ports, device.tenant.test_world, made["id"], runner)
     assert await runner.run("decode") is not None
     assert await opened.sql(SPENT) == FACTS.duration_ms
     yield opened
@@ -203,13 +203,13 @@ async def test_hours_are_given_back_when_all_tries_are_used_up_and_not_before(da
 
 
 async def test_hours_are_given_back_once(day: Day) -> None:
-    async with day.kit.database.transaction() as connection:  # another transcription's
-        assert await DailyAudio(0).take(connection, day.world_id, MINUTE, day.kit.clock.now())
+    async with day.ports.database.transaction() as connection:  # another transcription's
+        assert await DailyAudio(0).take(connection, day.world_id, MINUTE, day.ports.clock.now())
 
     async def fail() -> None:
-        async with day.kit.database.transaction() as connection:
+        async with day.ports.database.transaction() as connection:
             await lifecycle.fail(
-                connection, day.kit, day.world_id, day.transcription_id, "provider_error", "It is away."
+                connection, day.ports, day.world_id, day.transcription_id, "provider_error", "It is away."
             )
 
     await asyncio.gather(*(fail() for _ in range(4)))
@@ -222,7 +222,7 @@ async def test_hours_of_yesterday_are_not_given_back(day: Day) -> None:
 
 
 async def test_hours_of_what_was_transcribed_in_part_are_not_given_back(day: Day) -> None:
-    async with day.kit.database.transaction() as connection:
+    async with day.ports.database.transaction() as connection:
         at = (day.world_id, day.transcription_id)
         await queries.put_piece(connection, *at, "transcribe", 0, b"{}")
     assert await day.fail(SpeechError("provider_error", "It is away.")) == FACTS.duration_ms
@@ -243,7 +243,7 @@ async def test_a_service_that_refuses_costs_no_hours(tmp_path: Path, fresh_datab
 
 async def spend(opened: Office, world_id: int, milliseconds: int) -> None:
     """As if so much had been transcribed today."""
-    async with opened.live.kit.database.acquire() as connection:
+    async with opened.live.ports.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO daily_audio VALUES ($1, (now() AT TIME ZONE 'UTC')::date, $2)",
             world_id,

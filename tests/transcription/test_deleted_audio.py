@@ -13,13 +13,13 @@ from typing import cast
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.erasure.payloads import EraseRecording
 from lapel.slices.erasure.service import Erasures, LocalCopies
 from lapel.slices.recordings.service import Audio, audio_of
 from lapel.slices.transcription.speech.failures import Gone
-from lapel.slices.transcription.work.scratch import Place, Scratch
+from lapel.slices.transcription.work.scratch import Scratch, ScratchPlace
 from tests.recordings.support import Device
 from tests.transcription.office import SLOW
 
@@ -47,7 +47,7 @@ class Bench:
     """Recordings, and workers' folders for their audio."""
 
     device: Device
-    kit: Kit
+    ports: Ports
     folder: Path
 
     @property
@@ -60,9 +60,11 @@ class Bench:
         self, *, listens: bool = True, look_seconds: float = NEVER, store: object | None = None
     ) -> AsyncGenerator[Scratch]:
         """A worker's, for a block."""
-        copies = LocalCopies(self.kit.database, listen_dsn=None if listens else NOWHERE)
-        objects = cast("ObjectStore", store or self.kit.store)
-        made = Scratch(self.folder / "scratch", objects, self.kit.database, copies, look_seconds=look_seconds)
+        copies = LocalCopies(self.ports.database, listen_dsn=None if listens else NOWHERE)
+        objects = cast("ObjectStore", store or self.ports.store)
+        made = Scratch(
+            self.folder / "scratch", objects, self.ports.database, copies, look_seconds=look_seconds
+        )
         await made.start()
         try:
             yield made
@@ -73,12 +75,12 @@ class Bench:
         """A recording whose transcription is asked for, so that work on it waits."""
         recording_id, media_id = await self.device.upload(SOUND)
         await self.device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             audio = await audio_of(connection, self.world_id, recording_id, media_id)
         assert audio is not None
         return audio
 
-    async def kept(self, scratch: Scratch, audio: Audio) -> Place:
+    async def kept(self, scratch: Scratch, audio: Audio) -> ScratchPlace:
         """The audio, after a step whose next one waits."""
         async with scratch.working_on(self.world_id, audio.recording_id) as stay:
             async with scratch.audio(audio) as place:
@@ -95,7 +97,7 @@ class Bench:
         """The ledger's, when all upload URLs have ended long ago and it was looked at twice."""
         page = await self.device.call("GET", "/v1/erasures", 200)
         entry = next(each["id"] for each in page["data"] if each["resource_id"] == audio.recording_id)
-        erasures = Erasures(replace(self.kit, clock=ManualClock(self.kit.clock.now() + URLS_HAVE_ENDED)))
+        erasures = Erasures(replace(self.ports, clock=ManualClock(self.ports.clock.now() + URLS_HAVE_ENDED)))
         for _ in range(2):
             await erasures.erase_recording(EraseRecording(self.world_id, entry))
         page = await self.device.call("GET", "/v1/erasures", 200)
@@ -103,16 +105,16 @@ class Bench:
 
     async def execute(self, statement: str, *given: object) -> None:
         """Change rows behind everybody's back."""
-        async with self.kit.database.acquire() as connection:
+        async with self.ports.database.acquire() as connection:
             await connection.execute(statement, *given)
 
 
 @pytest.fixture
-def bench(device: Device, kit: Kit, tmp_path: Path) -> Bench:
-    return Bench(device, kit, tmp_path)
+def bench(device: Device, ports: Ports, tmp_path: Path) -> Bench:
+    return Bench(device, ports, tmp_path)
 
 
-async def until_gone(place: Place) -> None:
+async def until_gone(place: ScratchPlace) -> None:
     async with asyncio.timeout(SLOW):
         while place.folder.exists():  # noqa: ASYNC110 - a folder
             await asyncio.sleep(0.01)
@@ -193,7 +195,7 @@ async def test_the_ledger_waits_for_a_worker_that_has_the_audio(bench: Bench) ->
 async def test_the_ledger_waits_for_a_worker_that_is_frozen_but_not_for_ever(bench: Bench) -> None:
     """Frozen with its machine, it renews nothing and hears nothing; it may go on within a day."""
     audio = await bench.upload()
-    await LocalCopies(bench.kit.database).register("1-deadbeef", bench.world_id, audio.recording_id)
+    await LocalCopies(bench.ports.database).register("1-deadbeef", bench.world_id, audio.recording_id)
     await bench.delete(audio)
     for silent, state in (("23 hours", "erased"), ("25 hours", "closed")):
         await bench.execute(
@@ -212,7 +214,7 @@ async def test_a_living_worker_renews_what_it_holds(bench: Bench) -> None:
                 "UPDATE local_copies SET renewed_at = now() - interval '25 hours' WHERE recording_id = $1",
                 audio.recording_id,
             )
-            async with asyncio.timeout(SLOW), bench.kit.database.acquire() as connection:
+            async with asyncio.timeout(SLOW), bench.ports.database.acquire() as connection:
                 while not await connection.fetchval(  # noqa: ASYNC110 - another task writes it
                     "SELECT renewed_at > now() - interval '1 hour' FROM local_copies WHERE recording_id = $1",
                     audio.recording_id,

@@ -64,10 +64,10 @@ def fill(disk: Path, *, leave: int) -> None:
 
 def runner_of(opened: Office, folder: Path) -> Runner:
     """A worker's, with its scratch in a folder."""
-    kit = opened.live.kit
-    scratch = Scratch(folder, kit.store, kit.database, LocalCopies(kit.database))
+    ports = opened.live.ports
+    scratch = Scratch(folder, ports.store, ports.database, LocalCopies(ports.database))
     decoder = Decoder(spare_bytes=0)
-    return Runner(kit, Steps(decoder=decoder, engine=Engine(kit.settings), scratch=scratch))
+    return Runner(ports, Steps(decoder=decoder, engine=Engine(ports.settings), scratch=scratch))
 
 
 async def try_often(opened: Office, runner: Runner) -> list[str]:
@@ -82,7 +82,7 @@ async def try_often(opened: Office, runner: Runner) -> list[str]:
 
 async def findings(opened: Office) -> list[tuple[str, str]]:
     """State and detail of what `lapel doctor` finds."""
-    async with opened.live.kit.database.acquire() as connection:
+    async with opened.live.ports.database.acquire() as connection:
         return [(each.state, each.detail) async for each in failing_steps(connection)]
 
 
@@ -114,7 +114,7 @@ async def test_a_step_waits_while_a_workers_disk_is_full(
 async def test_a_step_waits_while_the_databases_disk_is_full(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
         runner = runner_of(opened, tmp_path / "scratch")
-        async with opened.live.kit.database.acquire() as connection:
+        async with opened.live.ports.database.acquire() as connection:
             await connection.execute(REFUSE)
         await opened.transcribe()
         assert await try_often(opened, runner) == ["speech.disk_full"] * TRIES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.recordings.support import Device
 
 INSERT = """
@@ -15,12 +15,12 @@ VALUES ($1, $2, $3, $4, 'request', 'completed', 1, 'whisper', false, 'made up', 
 """
 
 
-async def test_a_long_transcript_is_answered_whole(device: Device, kit: Kit) -> None:
+async def test_a_long_transcript_is_answered_whole(device: Device, ports: Ports) -> None:
     recording_id, media_id = await device.upload(b"a long talk")
     said = "word " * 1000 + "end."
     segments = [{"start": i, "end": i + 0.5, "text": said, "confidence": 0.9} for i in range(200)]
     name, full_text = "txn_" + recording_id.removeprefix("rec_"), " ".join([said] * 200)
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         given = (device.tenant.test_world, name, recording_id, media_id, full_text)
         await connection.execute(INSERT, *given, json.dumps(segments).encode())
     read = await device.call("GET", f"/v1/transcriptions/{name}", 200)

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.exports.content import Document
 from lapel.slices.transcription.exports.formats import FORMATS, FormatName
@@ -52,13 +52,13 @@ def long_transcript(*, speakers: bool) -> Transcript:
     )
 
 
-async def exported(device: Device, kit: Kit, transcript: Transcript) -> tuple[str, str]:
+async def exported(device: Device, ports: Ports, transcript: Transcript) -> tuple[str, str]:
     """The id of a recording with this transcript, and the path of its exports."""
     recording_id, _ = await device.upload(
         b"OggS" + bytes(200), name="Weekly sync", recorded_at=AT.isoformat()
     )
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-    await complete_transcription(kit, device.tenant.test_world, made["id"], transcript)
+    await complete_transcription(ports, device.tenant.test_world, made["id"], transcript)
     return recording_id, f"/v1/transcriptions/{made['id']}/export"
 
 
@@ -72,10 +72,10 @@ def same(name: str, content: bytes) -> object:
 
 @pytest.mark.parametrize(("speakers", "names"), [(True, tuple(FORMATS)), (False, ("txt", "html"))])
 async def test_one_that_is_made_while_it_is_sent_is_the_same_file(
-    device: Device, kit: Kit, speakers: bool, names: tuple[FormatName, ...]
+    device: Device, ports: Ports, speakers: bool, names: tuple[FormatName, ...]
 ) -> None:
     transcript = long_transcript(speakers=speakers)
-    _, path = await exported(device, kit, transcript)
+    _, path = await exported(device, ports, transcript)
     document = Document.of(transcript, "Weekly sync", "2026-11-24 16:40 UTC")
     for name in names:
         answer = await device.client.get(f"{path}?format={name}", headers=device.headers)
@@ -91,9 +91,9 @@ async def test_one_that_is_made_while_it_is_sent_is_the_same_file(
 
 
 async def test_one_that_is_deleted_meanwhile_ends_without_its_end(
-    device: Device, kit: Kit, monkeypatch: pytest.MonkeyPatch
+    device: Device, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recording_id, path = await exported(device, kit, long_transcript(speakers=False))
+    recording_id, path = await exported(device, ports, long_transcript(speakers=False))
     read_slice, slices = export_queries.read_slice, count(1)
 
     async def deleted_before_the_third(*of: Any, **which: Any) -> bytes | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
@@ -71,19 +71,19 @@ class Hanging(Doing):
 class Busy(Runner):
     """One job for each step that was put in its lane, as the queue has them."""
 
-    def begin(self, kit: Kit, steps: Steps, places: int) -> None:
+    def begin(self, ports: Ports, steps: Steps, places: int) -> None:
         """Its steps hang."""
-        self._doing = self.hanging = Hanging(kit, steps)
+        self._doing = self.hanging = Hanging(ports, steps)
         self.hanging.start(places)
         self.jobs: list[asyncio.Task[None]] = []
 
-    async def put(self, kit: Kit, lane: Lane, audio: tuple[int, str, str], steps: int) -> None:
+    async def put(self, ports: Ports, lane: Lane, audio: tuple[int, str, str], steps: int) -> None:
         """So many more steps wait in a lane; returns when each is under way or has to wait."""
         world_id, recording_id, media_id = audio
         for _ in range(steps):
-            async with kit.database.transaction() as connection:
+            async with ports.database.transaction() as connection:
                 name, of = secrets.token_hex(8), (recording_id, media_id)
-                now = kit.clock.now()
+                now = ports.clock.now()
                 await work_queries.insert(connection, world_id, name, of, None, lane, "transcribe", now)
             self.jobs.append(asyncio.create_task(self.work(lane)))
         await self.settled()
@@ -102,22 +102,22 @@ class Busy(Runner):
 
 
 @pytest.fixture
-async def busy(kit: Kit, tmp_path: Path, places: int) -> AsyncGenerator[Busy]:
-    async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
+async def busy(ports: Ports, tmp_path: Path, places: int) -> AsyncGenerator[Busy]:
+    async with ports.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
-    scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
-    steps = Steps(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch)
-    made = Busy(kit, steps)
-    made.begin(kit, steps, places)
+    scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
+    steps = Steps(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch)
+    made = Busy(ports, steps)
+    made.begin(ports, steps, places)
     yield made
     await made.stop()
 
 
-async def audio_of_tenants(kit: Kit, device: Device, count: int) -> list[tuple[int, str, str]]:
+async def audio_of_tenants(ports: Ports, device: Device, count: int) -> list[tuple[int, str, str]]:
     """World, recording and media of an audio of each of so many tenants."""
     found: list[tuple[int, str, str]] = []
     for _ in range(count):
-        tenant = await make_tenant(kit)
+        tenant = await make_tenant(ports)
         found.append((tenant.test_world, *await Device(device.client, tenant, tenant.headers).upload(SOUND)))
     return found
 
@@ -126,11 +126,11 @@ async def audio_of_tenants(kit: Kit, device: Device, count: int) -> list[tuple[i
     ("lane", "places", "shares"), [("decode", 3, [2, 1]), ("io", 16, [8, 4, 2, 1, 1])], ids=["decode", "io"]
 )
 async def test_hanging_steps_leave_each_newcomer_a_place_and_none_is_forgotten(
-    device: Device, kit: Kit, busy: Busy, lane: Lane, places: int, shares: list[int]
+    device: Device, ports: Ports, busy: Busy, lane: Lane, places: int, shares: list[int]
 ) -> None:
-    audios = await audio_of_tenants(kit, device, len(shares))
+    audios = await audio_of_tenants(ports, device, len(shares))
     for audio, share in zip(audios, shares, strict=True):  # each finds the steps of those before it hanging
-        await busy.put(kit, lane, audio, places + 1)
+        await busy.put(ports, lane, audio, places + 1)
         assert busy.hanging.held[audio[0]] == share
     assert len(busy.hanging.under_way) == places
     await busy.end_all()
@@ -139,9 +139,9 @@ async def test_hanging_steps_leave_each_newcomer_a_place_and_none_is_forgotten(
 
 @pytest.mark.parametrize(("lane", "places"), [("decode", 3), ("io", 16)])
 async def test_a_world_has_another_step_only_while_more_places_are_free_than_it_has(
-    device: Device, kit: Kit, busy: Busy, lane: Lane, places: int
+    device: Device, ports: Ports, busy: Busy, lane: Lane, places: int
 ) -> None:
-    audios = await audio_of_tenants(kit, device, 3)
+    audios = await audio_of_tenants(ports, device, 3)
     seed = secrets.token_hex(4)
     draw = random.Random(seed)
     for _ in range(DRAWS):
@@ -151,10 +151,10 @@ async def test_a_world_has_another_step_only_while_more_places_are_free_than_it_
                 busy.hanging.let_go(step)
             await busy.settled()
         else:
-            await busy.put(kit, lane, draw.choice(audios), draw.randint(1, places // 2))
+            await busy.put(ports, lane, draw.choice(audios), draw.randint(1, places // 2))
         held = busy.hanging.held
         free = places - held.total()
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             waiting = await connection.fetch("SELECT DISTINCT world_id FROM speech_work WHERE lease IS NULL")
         # A world whose step waits is one that may not have another place.
         assert all(held[row["world_id"]] >= free for row in waiting), seed
@@ -164,12 +164,12 @@ async def test_a_world_has_another_step_only_while_more_places_are_free_than_it_
 
 async def test_long_files_of_many_projects_keep_nobody_waiting(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database) as opened:
-        kit = opened.live.kit
+        ports = opened.live.ports
         # Over an hour, and minutes of work.
         hostile = silent_flac(200_000, rate=192_000, channels=8, block=4_096, padding=2**20)
         long: list[tuple[Device, str]] = []
         for _ in range(4):
-            tenant = await make_tenant(kit)
+            tenant = await make_tenant(ports)
             device = Device(opened.client, tenant, tenant.headers)
             long.append((device, (await device.upload(hostile))[0]))
         async with asyncio.timeout(SLOW):
@@ -188,14 +188,14 @@ async def test_a_long_file_is_decoded_in_turns_to_its_end(tmp_path: Path, fresh_
         blocks = 1_000
         file = silent_flac(blocks, rate=96_000, channels=8, block=16_384)
         recording_id, media_id = await opened.upload(file)
-        kit = opened.live.kit
+        ports = opened.live.ports
         # Half a second of work, in turns of a fiftieth of it.
         decoder = Decoder(turn_seconds=0.01)
-        scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
-        runner = Runner(kit, Steps(decoder=decoder, engine=Engine(kit.settings), scratch=scratch))
-        async with kit.database.transaction() as connection:
+        scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
+        runner = Runner(ports, Steps(decoder=decoder, engine=Engine(ports.settings), scratch=scratch))
+        async with ports.database.transaction() as connection:
             world_id = opened.tenant.test_world
-            await lifecycle.begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
+            await lifecycle.begin_probe(connection, world_id, recording_id, media_id, ports.clock.now())
         steps = 0
         while await runner.run("decode") is not None:
             steps += 1
@@ -207,12 +207,12 @@ async def test_a_long_file_is_decoded_in_turns_to_its_end(tmp_path: Path, fresh_
 async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
         recording_id, media_id = await opened.upload(SPEECH)
-        kit = opened.live.kit
-        scratch = Scratch(tmp_path / "scratch", kit.store, kit.database, LocalCopies(kit.database))
-        runner = Runner(kit, Steps(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch))
-        async with kit.database.transaction() as connection:
+        ports = opened.live.ports
+        scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
+        runner = Runner(ports, Steps(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch))
+        async with ports.database.transaction() as connection:
             await lifecycle.begin_probe(
-                connection, opened.tenant.test_world, recording_id, media_id, kit.clock.now()
+                connection, opened.tenant.test_world, recording_id, media_id, ports.clock.now()
             )
             await connection.execute("UPDATE speech_work SET turns = 10001")
         await runner.run("decode")

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from lapel import app
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription import events, fact_queries, queries
@@ -79,10 +79,10 @@ class Watched(Runner):
 
 
 async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_once(
-    kit: Kit, tmp_path: Path
+    ports: Ports, tmp_path: Path
 ) -> None:
-    steps = steps_of(Looked, kit, tmp_path / "scratch")
-    watched = Watched(kit, steps)
+    steps = steps_of(Looked, ports, tmp_path / "scratch")
+    watched = Watched(ports, steps)
     watched.watch()
     lanes: list[Lane] = ["inference", "io"]
     await asyncio.gather(*(watched.run(lane) for lane in lanes * 3))
@@ -90,62 +90,62 @@ async def test_a_step_for_the_models_is_taken_when_they_are_free_and_others_at_o
     await watched.stop()
 
 
-def steps_of(kind: type[T], kit: Kit, folder: Path) -> T:
+def steps_of(kind: type[T], ports: Ports, folder: Path) -> T:
     """Tools of that kind, with a place on the disk."""
-    scratch = Scratch(folder, kit.store, kit.database, LocalCopies(kit.database))
-    return kind(decoder=Decoder(), engine=Engine(kit.settings), scratch=scratch)
+    scratch = Scratch(folder, ports.store, ports.database, LocalCopies(ports.database))
+    return kind(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch)
 
 
 @pytest.fixture
-async def runner(kit: Kit, tmp_path: Path) -> AsyncGenerator[Runner]:
-    steps = steps_of(Looked, kit, tmp_path / "scratch")
-    async with kit.database.acquire() as connection:  # other tests leave work, which would come before ours
+async def runner(ports: Ports, tmp_path: Path) -> AsyncGenerator[Runner]:
+    steps = steps_of(Looked, ports, tmp_path / "scratch")
+    async with ports.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
-    made = Runner(kit, steps)
+    made = Runner(ports, steps)
     yield made
     await made.stop()
 
 
 async def test_an_event_that_is_written_while_its_recording_is_deleted_goes_with_it(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     recording_id, _ = await device.upload(SOUND)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
     world_id, transcription_id = device.tenant.test_world, made["id"]
-    now = kit.clock.now()
-    async with kit.database.transaction() as connection:
+    now = ports.clock.now()
+    async with ports.database.transaction() as connection:
         await connection.execute("UPDATE speech_work SET lease = 'ours' WHERE id = $1", transcription_id)
         await queries.begin(connection, world_id, transcription_id, now)
-    async with kit.database.transaction() as connection:  # as the last step ends
+    async with ports.database.transaction() as connection:  # as the last step ends
         assert await work_queries.hold(connection, world_id, transcription_id, "ours")
         segments = stored_segments(TRANSCRIPT.segments)
         done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
         assert done is not None
-        await events.publish(connection, kit.ids, now, world_id, "completed", transcription_of(done))
+        await events.publish(connection, ports.ids, now, world_id, "completed", transcription_of(done))
         deleting = asyncio.create_task(device.call("DELETE", f"/v1/recordings/{recording_id}", 204))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
     await deleting
-    assert await events_of(kit, world_id, transcription_id) == []
+    assert await events_of(ports, world_id, transcription_id) == []
 
 
-async def awaiting_probe(device: Device, kit: Kit) -> str:
+async def awaiting_probe(device: Device, ports: Ports) -> str:
     """An uploaded recording whose audio nobody has looked at yet."""
     recording_id, media_id = await device.upload(SOUND)
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await lifecycle.begin_probe(
-            connection, device.tenant.test_world, recording_id, media_id, kit.clock.now()
+            connection, device.tenant.test_world, recording_id, media_id, ports.clock.now()
         )
     return recording_id
 
 
 async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
-    device: Device, kit: Kit, runner: Runner
+    device: Device, ports: Ports, runner: Runner
 ) -> None:
-    recording_id = await awaiting_probe(device, kit)
-    async with kit.database.transaction() as connection:  # as a deletion does
+    recording_id = await awaiting_probe(device, ports)
+    async with ports.database.transaction() as connection:  # as a deletion does
         await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
         ending = asyncio.create_task(runner.run("decode"))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await ending
 
@@ -168,14 +168,14 @@ class Damaged(Looked):
 
 
 async def test_of_an_audio_that_is_erased_while_it_is_looked_at_nothing_is_written(
-    device: Device, kit: Kit, runner: Runner, tmp_path: Path
+    device: Device, ports: Ports, runner: Runner, tmp_path: Path
 ) -> None:
-    world_id, recording_id = device.tenant.test_world, await awaiting_probe(device, kit)
+    world_id, recording_id = device.tenant.test_world, await awaiting_probe(device, ports)
     Erased.device = device
-    other = Runner(kit, steps_of(Erased, kit, tmp_path / "other"))
+    other = Runner(ports, steps_of(Erased, ports, tmp_path / "other"))
     assert await other.run("decode") is not None
     await other.stop()
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         assert (
             await connection.fetchval("SELECT duration_ms FROM recordings WHERE id = $1", recording_id)
             is None
@@ -186,49 +186,49 @@ async def test_of_an_audio_that_is_erased_while_it_is_looked_at_nothing_is_writt
 
 
 async def test_a_probe_that_fails_while_its_recording_is_deleted_waits_for_that(
-    device: Device, kit: Kit, runner: Runner, tmp_path: Path
+    device: Device, ports: Ports, runner: Runner, tmp_path: Path
 ) -> None:
-    world_id, recording_id = device.tenant.test_world, await awaiting_probe(device, kit)
-    other = Runner(kit, steps_of(Damaged, kit, tmp_path / "other"))
-    async with kit.database.transaction() as connection:  # as a deletion does
+    world_id, recording_id = device.tenant.test_world, await awaiting_probe(device, ports)
+    other = Runner(ports, steps_of(Damaged, ports, tmp_path / "other"))
+    async with ports.database.transaction() as connection:  # as a deletion does
         await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
         failing = asyncio.create_task(other.run("decode"))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         await work_queries.hold_of_recordings(connection, world_id, [recording_id])
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await failing
     await other.stop()
 
 
-async def test_nobody_waits_for_a_deletion_of_somebody_else(device: Device, kit: Kit) -> None:
+async def test_nobody_waits_for_a_deletion_of_somebody_else(device: Device, ports: Ports) -> None:
     recording_id, _ = await device.upload(SOUND)
     await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-    tenant = await make_tenant(kit)
+    tenant = await make_tenant(ports)
     other = Device(device.client, tenant, tenant.headers)
     others, _ = await other.upload(SOUND)
     made = await other.post("/v1/transcriptions", 201, {"recording_id": others})
     taken: set[str] = set()
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         lane = await connection.fetchval("SELECT lane FROM speech_work WHERE id = $1", made["id"])
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
         async with asyncio.timeout(SLOW):
-            while (claim := await claim_next(kit, lane)) is not None:
+            while (claim := await claim_next(ports, lane)) is not None:
                 taken.add(claim.id)
     assert made["id"] in taken
 
 
 async def test_a_step_that_is_taken_while_the_worker_stops_is_put_down_untouched(
-    device: Device, kit: Kit, runner: Runner
+    device: Device, ports: Ports, runner: Runner
 ) -> None:
     recording_id, _ = await device.upload(SOUND)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(work_queries.ONE_AT_A_TIME, "decode")
         taking = asyncio.create_task(runner.run("decode"))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         await runner.stop()
     await taking
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         row = await connection.fetchrow(
             "SELECT stage, lease, starts, failures FROM speech_work WHERE id = $1", made["id"]
         )
@@ -237,22 +237,22 @@ async def test_a_step_that_is_taken_while_the_worker_stops_is_put_down_untouched
 
 
 async def test_what_a_client_asked_for_is_not_replaced_by_what_happens_by_itself(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     await device.call("PATCH", "/v1/config/processing", 200, {"auto_transcription": {"enabled": True}})
     recording_id, media_id = await device.upload(SOUND)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id, "language": "de"})
-    await app.slices(kit).transcriptions.process(Process(device.tenant.test_world, recording_id, media_id))
+    await app.slices(ports).transcriptions.process(Process(device.tenant.test_world, recording_id, media_id))
     page = await device.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
     assert [each["id"] for each in page["data"]] == [made["id"]]
     assert (await device.read(recording_id))["transcription_id"] == made["id"]
 
 
 async def test_a_providers_key_that_cannot_be_read_is_no_fault_of_the_audio(
-    device: Device, kit: Kit, runner: Runner
+    device: Device, ports: Ports, runner: Runner
 ) -> None:
-    world_id, now = device.tenant.test_world, kit.clock.now()
-    async with kit.database.acquire() as connection:
+    world_id, now = device.tenant.test_world, ports.clock.now()
+    async with ports.database.acquire() as connection:
         await slot_queries.put(connection, world_id, "deepgram", "deepgram", None, None, b"rust", now)
     recording_id, _ = await device.upload(SOUND)
     made = await device.post(
@@ -270,27 +270,27 @@ async def test_a_providers_key_that_cannot_be_read_is_no_fault_of_the_audio(
     assert shown["duration_ms"] == FACTS.duration_ms
 
 
-async def test_a_requested_language_is_echoed_until_the_job_ends(device: Device, kit: Kit) -> None:
+async def test_a_requested_language_is_echoed_until_the_job_ends(device: Device, ports: Ports) -> None:
     recording_id, _ = await device.upload(SOUND)
     body = {"recording_id": recording_id, "language": "de-CH"}
     made = await device.post("/v1/transcriptions", 201, body)
-    world_id, now = device.tenant.test_world, kit.clock.now()
-    async with kit.database.transaction() as connection:
+    world_id, now = device.tenant.test_world, ports.clock.now()
+    async with ports.database.transaction() as connection:
         await queries.begin(connection, world_id, made["id"], now)
         await queries.set_language(connection, world_id, made["id"], "de", 0.9, "whisper-base")
     assert (await device.call("GET", f"/v1/transcriptions/{made['id']}", 200))["language"] == "de-CH"
 
 
 async def test_a_step_reads_no_more_of_the_others_than_it_needs(
-    device: Device, kit: Kit, tmp_path: Path
+    device: Device, ports: Ports, tmp_path: Path
 ) -> None:
     """All of a day's pieces in each of its steps would be gigabytes."""
     recording_id, media_id = await device.upload(SOUND)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-    world_id, now = device.tenant.test_world, kit.clock.now()
+    world_id, now = device.tenant.test_world, ports.clock.now()
     facts = msgspec.structs.replace(FACTS, pieces=[(0, 1000), (1000, 2000), (2000, 4000)])
     clear = Heard(segments=[], speech=[(0, 9)], language="de", language_probability=0.9, model="m")
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await fact_queries.put(connection, world_id, recording_id, media_id, facts, now)
         for piece, kept in enumerate((msgspec.json.encode(clear), b"of no use")):
             await queries.put_piece(connection, world_id, made["id"], "transcribe", piece, kept)
@@ -299,11 +299,11 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
             "WHERE id = $1",
             made["id"],
         )
-    steps = steps_of(Silent, kit, tmp_path / "scratch")
-    runner = Runner(kit, steps)
+    steps = steps_of(Silent, ports, tmp_path / "scratch")
+    runner = Runner(ports, steps)
     for _ in range(50):  # others' work may wait there, too
         await runner.run("inference")
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             if await connection.fetchval("SELECT stage FROM speech_work WHERE id = $1", made["id"]) != (
                 "transcribe"
             ):

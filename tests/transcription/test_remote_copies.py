@@ -35,24 +35,24 @@ async def opened(tmp_path: Path, fresh_database: str) -> AsyncGenerator[Office]:
 
 async def kept(opened: Office, work_id: str, lease: str = "lease") -> str:
     """The service keeps a transcript of a step, and the step has said so; its id."""
-    copy, kit, world = opened.fake.next_id("x"), opened.live.kit, opened.tenant.test_world
-    async with kit.database.acquire() as connection:
+    copy, ports, world = opened.fake.next_id("x"), opened.live.ports, opened.tenant.test_world
+    async with ports.database.acquire() as connection:
         where = opened.fake.url
         step = (work_id, lease)
         await copy_queries.insert(
-            connection, world, "elevenlabs", copy, "deepgram", where, step, kit.clock.now()
+            connection, world, "elevenlabs", copy, "deepgram", where, step, ports.clock.now()
         )
     return copy
 
 
 async def sweep(opened: Office) -> None:
     """As every worker does every five seconds."""
-    await RemoteCopies(opened.live.kit).sweep()
+    await RemoteCopies(opened.live.ports).sweep()
 
 
 async def left(opened: Office) -> list[tuple[str, str, str | None]]:
     """What `lapel doctor` says."""
-    async with opened.live.kit.database.acquire() as connection:
+    async with opened.live.ports.database.acquire() as connection:
         return [(each.part, each.state, each.detail) async for each in remote_copies(connection)]
 
 
@@ -78,19 +78,19 @@ async def test_a_transcript_is_deleted_there_once_its_step_has_ended(
 
 
 async def test_a_copy_whose_id_cannot_be_stored_is_deleted_at_once(opened: Office) -> None:
-    kit = opened.live.kit
+    ports = opened.live.ports
     await opened.transcribe()
-    claim = await claim_next(kit, "decode")
+    claim = await claim_next(ports, "decode")
     assert claim is not None
     nowhere = replace(claim, world_id=-1)  # the database refuses its row
     copy = opened.fake.next_id("x")
     with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await remember_for(kit, nowhere, opened.fake.choice())(copy)
+        await remember_for(ports, nowhere, opened.fake.choice())(copy)
     assert opened.fake.deleted == [copy]
     copy = opened.fake.next_id("x")
     opened.fake.fail(status(500, {}, before_body=True))
     with capture_logs() as logs, pytest.raises(asyncpg.ForeignKeyViolationError):
-        await remember_for(kit, nowhere, opened.fake.choice())(copy)
+        await remember_for(ports, nowhere, opened.fake.choice())(copy)
     assert [(each["event"], each["copy"]) for each in logs] == [("speech.copy_given_up", copy)]
 
 
@@ -156,7 +156,7 @@ async def test_a_month_of_failures_is_given_up(opened: Office) -> None:
 
 async def test_the_key_of_another_world_is_not_used(opened: Office) -> None:
     """Once the slot leads elsewhere nobody can delete it, and the operator is told what to delete by hand."""
-    stranger = await make_tenant(opened.live.kit)
+    stranger = await make_tenant(opened.live.ports)
     await opened.set_slot("deepgram", "elevenlabs", opened.fake.url, stranger.test_world)
     copy = await kept(opened, "gone")
     await opened.set_slot("deepgram", "deepgram", opened.fake.url)

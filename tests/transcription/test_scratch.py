@@ -16,13 +16,13 @@ from typing import cast
 
 import pytest
 
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription.speech.failures import SpeechError
-from lapel.slices.transcription.work.scratch import Place, Scratch
+from lapel.slices.transcription.work.scratch import Scratch, ScratchPlace
 from tests.support.tenants import Tenant
 
 SIZE = 20 * 1024 * 1024
@@ -45,16 +45,16 @@ class Ranges:
 class Desk:
     """A worker's scratch folder, and audio of a tenant's recordings."""
 
-    def __init__(self, kit: Kit, tenant: Tenant, root: Path, store: Ranges) -> None:
+    def __init__(self, ports: Ports, tenant: Tenant, root: Path, store: Ranges) -> None:
         self.root = root
         self.store = store
         self.world_id = tenant.test_world
-        self._kit = kit
+        self._ports = ports
         self.scratch = self.another()
 
     def another(self, *, look_seconds: float = 5) -> Scratch:
         """Another worker's, on the same disk."""
-        database, store = self._kit.database, cast("ObjectStore", self.store)
+        database, store = self._ports.database, cast("ObjectStore", self.store)
         copies = LocalCopies(database)
         return Scratch(self.root, store, database, copies, look_seconds=look_seconds)
 
@@ -68,12 +68,12 @@ class Desk:
 
     async def rows(self) -> int:
         """How many copies the ledger knows of."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return await connection.fetchval(
                 "SELECT count(*) FROM local_copies WHERE world_id = $1", self.world_id
             )
 
-    async def step(self, name: str, *, next_waits: bool = False) -> Place:
+    async def step(self, name: str, *, next_waits: bool = False) -> ScratchPlace:
         """Use an audio once, as a step of the work on it does."""
         async with self.scratch.working_on(self.world_id, f"rec_{name}") as stay:
             async with self.scratch.audio(self.audio(name)) as place:
@@ -102,8 +102,8 @@ def store() -> Ranges:
 
 
 @pytest.fixture
-async def desk(kit: Kit, tenant: Tenant, tmp_path: Path, store: Ranges) -> AsyncGenerator[Desk]:
-    made = Desk(kit, tenant, tmp_path / "scratch", store)
+async def desk(ports: Ports, tenant: Tenant, tmp_path: Path, store: Ranges) -> AsyncGenerator[Desk]:
+    made = Desk(ports, tenant, tmp_path / "scratch", store)
     yield made
     await made.scratch.close()
     assert not made.root.exists()
@@ -203,14 +203,14 @@ async def test_an_outage_is_passed_on_and_the_next_try_fetches_anew(desk: Desk) 
 
 
 async def test_a_worker_that_starts_removes_what_a_killed_one_left_and_nothing_of_the_living(
-    desk: Desk, kit: Kit
+    desk: Desk, ports: Ports
 ) -> None:
     async with desk.scratch.audio(desk.audio("a")) as living:
         dead = desk.root / "1-deadbeef"
         (dead / "x").mkdir(parents=True)
         (dead / "held").touch()
         (dead / "x" / "audio").write_bytes(b"speech")
-        await LocalCopies(kit.database).register(dead.name, desk.world_id, "rec_dead")
+        await LocalCopies(ports.database).register(dead.name, desk.world_id, "rec_dead")
         other = desk.another()
         await other.start()
         assert not dead.exists()
@@ -290,16 +290,16 @@ async def test_a_link_of_another_user_is_refused(desk: Desk, tmp_path: Path) -> 
 
 
 async def test_no_process_holds_an_audio_open_when_it_is_removed(
-    kit: Kit, tenant: Tenant, tmp_path: Path, store: Ranges
+    ports: Ports, tenant: Tenant, tmp_path: Path, store: Ranges
 ) -> None:
     there: list[bool] = []
 
     async def leaving(file: Path) -> None:
         there.append(await asyncio.to_thread(file.exists))
 
-    desk = Desk(kit, tenant, tmp_path / "scratch", store)
+    desk = Desk(ports, tenant, tmp_path / "scratch", store)
     desk.scratch = Scratch(
-        desk.root, cast("ObjectStore", store), kit.database, LocalCopies(kit.database), leaving=leaving
+        desk.root, cast("ObjectStore", store), ports.database, LocalCopies(ports.database), leaving=leaving
     )
     await desk.step("a", next_waits=True)
     assert there == []
@@ -341,12 +341,12 @@ class Fickle(LocalCopies):
 
 
 async def test_it_looks_on_after_a_fault_that_nobody_foresaw(
-    desk: Desk, kit: Kit, store: Ranges, tmp_path: Path
+    desk: Desk, ports: Ports, store: Ranges, tmp_path: Path
 ) -> None:
-    copies = Fickle(kit.database)
+    copies = Fickle(ports.database)
     await desk.scratch.close()
     desk.scratch = Scratch(
-        tmp_path / "scratch", cast("ObjectStore", store), kit.database, copies, look_seconds=0.02
+        tmp_path / "scratch", cast("ObjectStore", store), ports.database, copies, look_seconds=0.02
     )
     await desk.scratch.start()
     async with asyncio.timeout(60):

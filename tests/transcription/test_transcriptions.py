@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from lapel.foundation.core.scopes import SCOPES
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.transcription import fact_queries
 from lapel.slices.transcription.events import transcription_body
 from lapel.slices.transcription.wire import Transcription
@@ -59,14 +59,14 @@ async def test_without_an_uploaded_audio_there_is_nothing_to_transcribe(device: 
     )
 
 
-async def test_one_under_way_is_named_until_it_is_ten_minutes_old(device: Device, kit: Kit) -> None:
+async def test_one_under_way_is_named_until_it_is_ten_minutes_old(device: Device, ports: Ports) -> None:
     recording_id, _, made = await asked(device)
     refused = await device.post("/v1/transcriptions", 409, {"recording_id": recording_id})
     assert refused["error"]["code"] == "transcription_in_progress"
     assert refused["error"]["resource_id"] == made["id"]
 
     async def aged(by: str) -> None:
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             await connection.execute(
                 "UPDATE transcriptions SET created_at = now() - $2::text::interval WHERE id = $1",
                 made["id"],
@@ -85,12 +85,14 @@ async def test_one_under_way_is_named_until_it_is_ten_minutes_old(device: Device
     assert (await device.read(recording_id))["transcription_id"] == again["id"]
 
 
-async def test_once_a_newer_one_is_completed_the_older_ones_leave_the_lists(device: Device, kit: Kit) -> None:
+async def test_once_a_newer_one_is_completed_the_older_ones_leave_the_lists(
+    device: Device, ports: Ports
+) -> None:
     recording_id, _, first = await asked(device)
     _, _, others = await asked(device)
 
     async def another() -> str:
-        async with kit.database.acquire() as connection:  # what is under way is given up
+        async with ports.database.acquire() as connection:  # what is under way is given up
             await connection.execute(
                 "UPDATE transcriptions SET created_at = created_at - interval '11 minutes'"
                 " WHERE recording_id = $1",
@@ -105,15 +107,15 @@ async def test_once_a_newer_one_is_completed_the_older_ones_leave_the_lists(devi
         assert (await device.read(recording_id))["transcription_id"] == current
 
     world_id, old = device.tenant.test_world, str(first["id"])
-    await complete_transcription(kit, world_id, old)
+    await complete_transcription(ports, world_id, old)
     second = await another()
     await check([second, old], old)
     third = await another()
     await check([third, second, old], old)
-    await complete_transcription(kit, world_id, third)
+    await complete_transcription(ports, world_id, third)
     await check([third], third)
     # One that was overtaken changes nothing more.
-    await complete_transcription(kit, world_id, second)
+    await complete_transcription(ports, world_id, second)
     await check([third], third)
     for query in ("status=completed", "status=pending"):
         page = await device.call("GET", f"/v1/transcriptions?{query}&recording_id={recording_id}", 200)
@@ -142,9 +144,9 @@ async def test_a_repeat_with_the_same_key_is_answered_with_the_one_that_was_made
     assert await device.post("/v1/transcriptions", 201, body, **key) == first
 
 
-async def test_a_completed_one_has_its_transcript(device: Device, kit: Kit) -> None:
+async def test_a_completed_one_has_its_transcript(device: Device, ports: Ports) -> None:
     _, _, made = await asked(device)
-    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    await complete_transcription(ports, device.tenant.test_world, str(made["id"]))
     done = await device.call("GET", f"/v1/transcriptions/{made['id']}", 200)
     assert (done["status"], done["progress"], done["model"]) == ("completed", 1.0, "whisper-base")
     said = json.loads(msgspec.json.encode(TRANSCRIPT.segments))
@@ -163,23 +165,23 @@ async def test_a_completed_one_has_its_transcript(device: Device, kit: Kit) -> N
     assert await device.call("GET", f"/v1/transcriptions/{made['id']}?include=segments", 200) == done
 
 
-async def test_words_of_a_transcription_from_before_are_left_out_too(device: Device, kit: Kit) -> None:
+async def test_words_of_a_transcription_from_before_are_left_out_too(device: Device, ports: Ports) -> None:
     _, _, made = await asked(device)
-    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    await complete_transcription(ports, device.tenant.test_world, str(made["id"]))
     path = f"/v1/transcriptions/{made['id']}"
     shown = [await device.call("GET", f"{path}{query}", 200) for query in ("", "?include=words")]
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute("UPDATE transcriptions SET segments_plain = NULL WHERE id = $1", made["id"])
     assert [await device.call("GET", f"{path}{query}", 200) for query in ("", "?include=words")] == shown
     assert (await device.call("GET", "/v1/transcriptions?include=segments", 200))["data"] == shown[:1]
 
 
-async def test_segments_are_sent_as_they_are_stored(device: Device, kit: Kit) -> None:
+async def test_segments_are_sent_as_they_are_stored(device: Device, ports: Ports) -> None:
     """Those of three hours, read and written again, would hold up every other request."""
     _, _, made = await asked(device)
-    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    await complete_transcription(ports, device.tenant.test_world, str(made["id"]))
     stored = b'[ {"start": 0.50,"end":2.0,"text":"Hello.","confidence":0.9}]'
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE transcriptions SET segments_plain = $2 WHERE id = $1", made["id"], stored
         )
@@ -189,13 +191,13 @@ async def test_segments_are_sent_as_they_are_stored(device: Device, kit: Kit) ->
 
 
 async def test_a_page_of_very_long_transcripts_ends_early_and_none_is_left_out(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     """Or a hundred of a whole day each would fill the server's memory."""
     made = [str((await asked(device))[2]["id"]) for _ in range(4)]
     for each in made:
-        await complete_transcription(kit, device.tenant.test_world, each)
-    async with kit.database.acquire() as connection:
+        await complete_transcription(ports, device.tenant.test_world, each)
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE transcriptions SET segments_plain = $2 WHERE id = ANY($1)",
             made[1:3],
@@ -224,9 +226,9 @@ def test_an_event_that_would_be_too_large_leaves_the_text_out(size: int, *, told
     assert json.loads(data)["text"] == (whole["text"] if told else None)
 
 
-async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) -> None:
+async def test_lists_filter_by_recording_and_status(device: Device, ports: Ports) -> None:
     made = [await asked(device) for _ in range(3)]
-    await complete_transcription(kit, device.tenant.test_world, str(made[0][2]["id"]))
+    await complete_transcription(ports, device.tenant.test_world, str(made[0][2]["id"]))
 
     async def ids(query: str) -> list[str]:
         page = await device.call("GET", f"/v1/transcriptions?{query}", 200)
@@ -258,11 +260,11 @@ async def test_lists_filter_by_recording_and_status(device: Device, kit: Kit) ->
     ],
 )
 async def test_it_is_exported_under_the_recordings_name(
-    device: Device, kit: Kit, name: str, media_type: str
+    device: Device, ports: Ports, name: str, media_type: str
 ) -> None:
     recording_id, _, made = await asked(device)
     await device.call("PATCH", f"/v1/recordings/{recording_id}", 200, {"name": "Weekly sync"})
-    await complete_transcription(kit, device.tenant.test_world, str(made["id"]))
+    await complete_transcription(ports, device.tenant.test_world, str(made["id"]))
     path = f"/v1/transcriptions/{made['id']}/export?format={name}"
     answer = await device.client.get(path, headers=device.headers)
     assert answer.status_code == 200
@@ -285,13 +287,13 @@ async def test_there_is_nothing_to_export_before_it_is_completed(device: Device)
     assert wrong["error"]["param"] == "format"
 
 
-async def test_a_waveform_has_as_many_points_as_are_asked_for(device: Device, kit: Kit) -> None:
+async def test_a_waveform_has_as_many_points_as_are_asked_for(device: Device, ports: Ports) -> None:
     recording_id, media_id = await device.upload(SOUND)
     path = f"/v1/recordings/{recording_id}/waveform"
     early = await device.client.get(path, headers=device.headers)
     assert early.status_code == 409
     assert early.headers["retry-after"] == "1"
-    await look_at_audio(kit, device.tenant.test_world, recording_id, media_id)
+    await look_at_audio(ports, device.tenant.test_world, recording_id, media_id)
     for points in (100, 1000, 4000):
         shown = await device.call("GET", f"{path}?points={points}", 200)
         assert shown["duration_ms"] == FACTS.duration_ms
@@ -303,10 +305,10 @@ async def test_a_waveform_has_as_many_points_as_are_asked_for(device: Device, ki
 
 
 async def test_an_audio_that_cannot_be_read_has_no_waveform_and_it_is_told_why(
-    device: Device, kit: Kit
+    device: Device, ports: Ports
 ) -> None:
     recording_id, media_id = await device.upload(SOUND)
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await fact_queries.put_fault(
             connection,
             device.tenant.test_world,
@@ -314,17 +316,17 @@ async def test_an_audio_that_cannot_be_read_has_no_waveform_and_it_is_told_why(
             media_id,
             "audio_corrupt",
             "The file ends in its middle.",
-            kit.clock.now(),
+            ports.clock.now(),
         )
     refused = await device.call("GET", f"/v1/recordings/{recording_id}/waveform", 409)
     assert "audio_corrupt" in refused["error"]["message"]
 
 
-async def test_a_key_of_one_end_user_reaches_that_ones_recordings_only(device: Device, kit: Kit) -> None:
+async def test_a_key_of_one_end_user_reaches_that_ones_recordings_only(device: Device, ports: Ports) -> None:
     recording_id, _, made = await asked(device)
     person = (await device.read(recording_id))["end_user_id"]
     other, _, others = await asked(device)
-    key = await make_key(kit, device.tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=person)
+    key = await make_key(ports, device.tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=person)
     scoped = Device(device.client, device.tenant, bearer(key))
     page = await scoped.call("GET", "/v1/transcriptions", 200)
     assert [each["id"] for each in page["data"]] == [made["id"]]
@@ -335,14 +337,14 @@ async def test_a_key_of_one_end_user_reaches_that_ones_recordings_only(device: D
     await scoped.post("/v1/transcriptions", 409, {"recording_id": recording_id})
 
 
-async def test_it_goes_with_its_recording_and_so_do_its_events(device: Device, kit: Kit) -> None:
+async def test_it_goes_with_its_recording_and_so_do_its_events(device: Device, ports: Ports) -> None:
     recording_id, media_id, made = await asked(device)
-    await look_at_audio(kit, device.tenant.test_world, recording_id, media_id)
+    await look_at_audio(ports, device.tenant.test_world, recording_id, media_id)
     await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
     await device.call("GET", f"/v1/transcriptions/{made['id']}", 404)
     assert (await device.call("GET", "/v1/transcriptions", 200))["data"] == []
-    assert await events_of(kit, device.tenant.test_world, str(made["id"])) == []
-    async with kit.database.acquire() as connection:
+    assert await events_of(ports, device.tenant.test_world, str(made["id"])) == []
+    async with ports.database.acquire() as connection:
         for table in ("audio_facts", "transcriptions", "transcription_pieces", "speech_work"):
             left = await connection.fetchval(
                 f"SELECT count(*) FROM {table} WHERE world_id = $1", device.tenant.test_world

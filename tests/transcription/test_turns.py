@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from lapel.foundation.database.pool import Database
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.transcription.payloads import Lane
 from lapel.slices.transcription.work import work_queries
 from lapel.slices.transcription.work.runner import pause_after
@@ -248,11 +248,11 @@ async def test_worlds_that_are_passed_over_get_none(line: Line) -> None:
     assert await line.take(passed_over=line.worlds[:2]) is None
 
 
-async def test_two_worlds_with_the_same_ids_are_two(device: Device, kit: Kit) -> None:
-    other = await make_tenant(kit)
+async def test_two_worlds_with_the_same_ids_are_two(device: Device, ports: Ports) -> None:
+    other = await make_tenant(ports)
     recording_id, _ = await device.upload(b"OggS" + bytes(10))
     await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(
             "SELECT world_id FROM speech_work WHERE world_id = ANY($1::bigint[])",
             [device.tenant.test_world, other.test_world],

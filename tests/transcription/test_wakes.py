@@ -11,12 +11,12 @@ from tests.transcription.office import SPEECH, office
 
 async def test_work_that_begins_has_a_job_in_its_own_lane(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
-        kit = opened.live.kit
+        ports = opened.live.ports
         await opened.transcribe()
         recording_id, media_id = await opened.upload(SPEECH)
-        async with kit.database.transaction() as connection:
+        async with ports.database.transaction() as connection:
             world_id = opened.tenant.test_world
-            await begin_probe(connection, world_id, recording_id, media_id, kit.clock.now())
-        async with kit.database.acquire() as connection:
+            await begin_probe(connection, world_id, recording_id, media_id, ports.clock.now())
+        async with ports.database.acquire() as connection:
             lanes = await work_queries.lacking(connection)
     assert [(row["lane"], row["lacking"]) for row in lanes] == [("decode", 0)]

@@ -51,7 +51,7 @@ async def test_a_recording_is_transcribed_and_told_of_once(shared: Office) -> No
     assert recording["duration_ms"] == done["duration_ms"] == recording["media"][0]["duration_ms"]
     assert 24_000 < done["duration_ms"] < 26_000
     assert recording["status"] == "uploaded"
-    assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == [
+    assert await events_of(shared.live.ports, shared.tenant.test_world, transcription_id) == [
         "transcription.started",
         "transcription.completed",
     ]
@@ -67,7 +67,7 @@ async def test_a_recording_is_transcribed_and_told_of_once(shared: Office) -> No
 async def test_events_carry_the_whole_object_without_segments(shared: Office) -> None:
     _, transcription_id = await shared.transcribe()
     await shared.ended(transcription_id)
-    async with shared.live.kit.database.acquire() as connection:
+    async with shared.live.ports.database.acquire() as connection:
         body = await connection.fetchval(
             "SELECT body FROM events WHERE resource_id = $1 ORDER BY id DESC LIMIT 1", transcription_id
         )
@@ -135,7 +135,7 @@ async def test_what_is_no_audio_fails_with_its_code_and_harms_no_upload(
     assert failed["error"]["code"] in codes
     assert failed["error"]["message"] == failed["error_message"] != ""
     assert (await shared.read(recording_id))["status"] == "uploaded"
-    assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == [
+    assert await events_of(shared.live.ports, shared.tenant.test_world, transcription_id) == [
         "transcription.started",
         "transcription.failed",
     ]
@@ -170,7 +170,7 @@ async def test_deleting_the_recording_cancels_what_is_under_way(shared: Office) 
     others = await asyncio.gather(*(shared.transcribe() for _ in range(9)))
     for _, other in others:
         assert (await shared.ended(other))["status"] == "completed"
-    assert await events_of(shared.live.kit, shared.tenant.test_world, transcription_id) == []
+    assert await events_of(shared.live.ports, shared.tenant.test_world, transcription_id) == []
 
 
 async def test_who_answers_the_slot_may_change_in_mid_work(shared: Office) -> None:
@@ -234,7 +234,7 @@ async def test_a_probe_that_nobody_has_begun_is_left_to_the_transcription(
             told = Process(opened.tenant.test_world, recording_id, media_id)
             await opened.live.parts.transcriptions.process(told)
             if begun:
-                claim = await claim_next(opened.live.kit, "decode")
+                claim = await claim_next(opened.live.ports, "decode")
                 assert (claim.id if claim else None) == media_id
             made = await opened.post("/v1/transcriptions", 201, {"recording_id": recording_id})
             waiting = "SELECT array_agg(id ORDER BY id) FROM speech_work WHERE recording_id = $1"
@@ -259,12 +259,12 @@ async def test_a_worker_that_stops_hands_its_step_on_at_once(tmp_path: Path, fre
             done = await opened.ended(transcription_id)
         assert done["status"] == "completed"
         assert len(opened.fake.calls) == 2
-        kinds = await events_of(opened.live.kit, opened.tenant.test_world, transcription_id)
+        kinds = await events_of(opened.live.ports, opened.tenant.test_world, transcription_id)
         assert kinds == ["transcription.started", "transcription.completed"]
 
 
 async def test_slots_of_another_world_are_not_asked(shared: Office) -> None:
-    async with shared.live.kit.database.acquire() as connection:
+    async with shared.live.ports.database.acquire() as connection:
         assert await slot_queries.read(connection, shared.tenant.live_world, "deepgram") is None
 
 
@@ -279,13 +279,13 @@ async def test_a_service_that_never_answers_keeps_neither_other_projects_nor_upl
         for _ in range(9):
             await opened.transcribe()
         await opened.until_called(8)  # of sixteen places
-        second = await make_tenant(opened.live.kit)
+        second = await make_tenant(opened.live.ports)
         await opened.set_slot("deepgram", "deepgram", opened.fake.url, second.test_world)
         hanging = Office(opened.client, second, second.headers, opened.live, opened.fake)
         for _ in range(5):
             await hanging.transcribe()
         await opened.until_called(8 + 4)
-        other = await make_tenant(opened.live.kit)
+        other = await make_tenant(opened.live.ports)
         await opened.set_slot("deepgram", "deepgram", quick.url, other.test_world)
         neighbour = Office(opened.client, other, other.headers, opened.live, quick)
         for _ in range(2):
@@ -303,8 +303,8 @@ async def test_a_backlog_of_one_project_does_not_keep_another_waiting(
     tmp_path: Path, fresh_database: str
 ) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
-        kit = opened.live.kit
-        other = await make_tenant(kit)
+        ports = opened.live.ports
+        other = await make_tenant(ports)
         await opened.set_slot("deepgram", "deepgram", opened.fake.url, other.test_world)
         backlog = [(await opened.transcribe())[1] for _ in range(24)]
         late = Office(opened.client, other, other.headers, opened.live, opened.fake)
@@ -322,7 +322,7 @@ async def test_audio_from_before_there_were_probes_is_looked_at_after_the_migrat
 ) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
         recording_id, media_id = await opened.upload(SPEECH)
-        async with opened.live.kit.database.acquire() as connection:
+        async with opened.live.ports.database.acquire() as connection:
             # As the schema before left it: an upload that nobody was told of.
             await connection.execute("DELETE FROM jobs.pgqueuer WHERE entrypoint LIKE 'speech.%'")
             revision = migrations.FOLDER / "versions" / "0008_audio_from_before.py"

@@ -10,9 +10,9 @@ import httpx
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.usage import queries
-from lapel.slices.usage.service import Usage
+from lapel.slices.usage.service import UsageMeter
 from tests.recordings.support import Device
 from tests.support.plans import filled, indexes_of, steps_of
 from tests.support.tenants import Tenant, bearer, make_key
@@ -74,17 +74,17 @@ async def test_it_counts_what_is_there_in_its_world(
         assert stored(answer.json()) == NOTHING
 
 
-async def test_audio_is_counted_by_the_day_against_its_limit(kit: Kit, tenant: Tenant) -> None:
+async def test_audio_is_counted_by_the_day_against_its_limit(ports: Ports, tenant: Tenant) -> None:
     actor = Actor(
         kind="key", id="key_x", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
     )
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(COUNT_AUDIO, tenant.test_world, TODAY.date(), 90_000)
         await connection.execute(COUNT_AUDIO, tenant.test_world, TODAY.date() - timedelta(days=1), 7)
     for hours, limit in ((2, 2 * HOUR_MS), (0, None)):
-        settings = replace(kit.settings, transcription_hours_per_day=hours)
+        settings = replace(ports.settings, transcription_hours_per_day=hours)
         for clock, counted in ((TODAY + timedelta(hours=23), 90_000), (TODAY + timedelta(days=1), 0)):
-            usage = await Usage(replace(kit, clock=ManualClock(clock), settings=settings)).read(actor)
+            usage = await UsageMeter(replace(ports, clock=ManualClock(clock), settings=settings)).read(actor)
             today = usage.transcribed_today
             assert (today.duration_ms, today.limit_ms) == (counted, limit)
             midnight = "2026-03-02" if counted else "2026-03-03"
@@ -92,10 +92,10 @@ async def test_audio_is_counted_by_the_day_against_its_limit(kit: Kit, tenant: T
 
 
 async def test_it_needs_the_scope_of_the_audit_log(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     for scope, status in (("audit:read", 200), ("recordings:read", 403)):
-        key = await make_key(kit, tenant.test_world, "rk_test", scopes=(scope,))
+        key = await make_key(ports, tenant.test_world, "rk_test", scopes=(scope,))
         assert (await client.get("/v1/usage", headers=bearer(key))).status_code == status
 
 

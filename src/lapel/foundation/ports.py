@@ -35,7 +35,7 @@ RESTART_PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kit:
+class Ports:
     """Made once per process (`app.py`, the worker, a command); tests make their own."""
 
     settings: Settings
@@ -53,15 +53,15 @@ class Kit:
 
 
 @asynccontextmanager
-async def open_kit(
+async def open_ports(
     settings: Settings,
     *,
     clock: Clock | None = None,
     patience: float = 0.0,
     connections: int = CONNECTIONS,
     lock_seconds: float = LOCK_SECONDS,
-) -> AsyncGenerator[Kit]:
-    """The kit of this process; closes what it opened.
+) -> AsyncGenerator[Ports]:
+    """The ports of this process; closes what it opened.
 
     `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds
     that a database which is away may take to come back. `connections` and `lock_seconds`: see Database.
@@ -69,14 +69,14 @@ async def open_kit(
     the settings are not complete.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
-        raise ValueError("the database, the store and the secret must be known before a kit is opened")
+        raise ValueError("the database, the store and the secret must be known before a ports is opened")
     clock = clock or SystemClock()
     credentials = credential_source(settings, clock)
     database = Database(settings.database_url, max_size=connections, lock_seconds=lock_seconds)
     await database.open(patience=patience)
     revocations = Revocations(database, listen_dsn=settings.listen_database_url)
     try:
-        yield Kit(
+        yield Ports(
             settings=settings,
             database=database,
             clock=clock,

@@ -14,7 +14,7 @@ from lapel.foundation.http.api import Api
 from lapel.foundation.http.effects import Effects
 from lapel.foundation.http.rate_limits import open_limiter
 from lapel.foundation.identity.authenticator import Authenticator
-from lapel.foundation.ports import RESTART_PATIENCE, open_kit
+from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.telemetry import observe_request
 from lapel.slices.projects.usage import KeyUse
 from lapel.slices.system.routes import Metrics
@@ -22,7 +22,7 @@ from lapel.slices.system.routes import Metrics
 if TYPE_CHECKING:
     from lapel.foundation.core.asgi import App, Receive, Scope, Send
     from lapel.foundation.core.clock import Clock
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 # One world gets half of them, eight. With five, the database's answers to one busy project arrive one at a
@@ -43,17 +43,17 @@ class Server:
         self._api: Api | None = None
         self._metrics: Metrics | None = None
         self._store = mounted_store(settings)
-        self.kit: Kit | None = None
+        self.ports: Ports | None = None
         self.slices: app.Slices | None = None
 
     async def start(self) -> None:
-        """Open the kit and compile the operations.
+        """Open the ports and compile the operations.
 
         Raises StoreUnavailable when there are no store credentials, and asyncpg's errors when the database
         cannot be reached.
         """
-        kit = await self._open.enter_async_context(
-            open_kit(
+        ports = await self._open.enter_async_context(
+            open_ports(
                 self._settings,
                 clock=self._clock,
                 patience=RESTART_PATIENCE,
@@ -61,25 +61,27 @@ class Server:
                 lock_seconds=_LOCK_SECONDS,
             )
         )
-        self.kit = kit
-        await kit.revocations.start()
-        use = KeyUse(kit.database)
+        self.ports = ports
+        await ports.revocations.start()
+        use = KeyUse(ports.database)
         await self._open.enter_async_context(use)
-        self.slices = app.slices(kit)
+        self.slices = app.slices(ports)
         settings = self._settings
         self._api = Api(
-            app.operations(kit, self.slices),
-            authenticate=Authenticator(kit.database, kit.clock, kit.hasher, kit.revocations, use.record),
-            effects=Effects(kit.database, kit.sealer, kit.clock),
-            clock=kit.clock,
-            ids=kit.ids,
-            limiter=await self._open.enter_async_context(open_limiter(kit)),
+            app.operations(ports, self.slices),
+            authenticate=Authenticator(
+                ports.database, ports.clock, ports.hasher, ports.revocations, use.record
+            ),
+            effects=Effects(ports.database, ports.sealer, ports.clock),
+            clock=ports.clock,
+            ids=ports.ids,
+            limiter=await self._open.enter_async_context(open_limiter(ports)),
             observe=observe_request,
             body_limit=settings.body_limit,
             answer_timeout=settings.answer_timeout,
-            room=Room(kit.disk, RowQuota(kit.database, settings.rows_bytes_per_world)),
+            room=Room(ports.disk, RowQuota(ports.database, settings.rows_bytes_per_world)),
         )
-        self._metrics = Metrics(kit)
+        self._metrics = Metrics(ports)
 
     async def stop(self) -> None:
         """Close everything that `start` opened."""

@@ -57,7 +57,7 @@ class HttpLimits:
         return min(1.0, self.header_timeout / 8, self.body_timeout / 8)
 
 
-class Refusal(Exception):  # it is an answer, not an error of ours
+class EarlyRefusal(Exception):  # it is an answer, not an error of ours
     """Raised inside the parser to end a request with this status and message."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -79,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _moved = 0  # bytes of body that arrived
     _resumed = 0  # times that the peer had drained what we had written
-    _refusal: Refusal | None = None
+    _refusal: EarlyRefusal | None = None
 
     # What the sweep saw last.
     _seen: tuple[int, int, bool] = (-1, -1, False)
@@ -106,11 +106,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._fed += len(data)
         super().data_received(data)
         if self._phase == HEAD and self._fed > self.limits.header_limit:
-            self._refuse(Refusal(431, "The headers are too large."))
+            self._refuse(EarlyRefusal(431, "The headers are too large."))
 
     def send_400_response(self, msg: str) -> None:
         """The parser has given up, because of its own rules or because a callback refused."""
-        self._refuse(self._refusal or Refusal(400, msg))
+        self._refuse(self._refusal or EarlyRefusal(400, msg))
 
     def on_message_begin(self) -> None:
         """A request line begins."""
@@ -172,7 +172,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._seen, self._since, self._moved_then = seen, now, self._moved
         elif self._phase == HEAD:
             if answered and now - self._since > self.limits.header_timeout:
-                self._refuse(Refusal(408, "The headers did not arrive in time."))
+                self._refuse(EarlyRefusal(408, "The headers did not arrive in time."))
         elif self._phase == BODY:
             self._check_body(now, answered)
         elif self._phase == REFUSED and now - self._since > LINGER:
@@ -186,7 +186,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if answered:  # nothing needs the rest of this body
                 self.transport.abort()
             elif self._moved - self._moved_then < MINIMUM_RATE * self.limits.body_timeout:
-                self._refuse(Refusal(408, "The body did not arrive in time."))
+                self._refuse(EarlyRefusal(408, "The body did not arrive in time."))
             else:
                 self._since, self._moved_then = now, self._moved
 
@@ -215,10 +215,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _fail(self, status: int, message: str) -> None:
         """Stops the parser; uvicorn then calls `send_400_response`."""
-        self._refusal = Refusal(status, message)
+        self._refusal = EarlyRefusal(status, message)
         raise self._refusal
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: EarlyRefusal) -> None:
         """Answers in the contract's form and hangs up, leaving the client a moment to read it."""
         if self._phase == REFUSED or self.transport.is_closing():
             return
@@ -285,7 +285,7 @@ def _sweep(
             )
 
 
-def _answer(refusal: Refusal, request_id: str) -> bytes:
+def _answer(refusal: EarlyRefusal, request_id: str) -> bytes:
     code = {413: "payload_too_large"}.get(refusal.status, "invalid_request")
     body = msgspec.json.encode(
         {

@@ -185,12 +185,12 @@ def _first_key(settings: Settings) -> str | None:
     """A secret key for the test world of a new installation; None when it already has keys."""
     if settings.role != "all":
         return None
-    from lapel.foundation.ports import open_kit  # noqa: PLC0415  # only a first start needs it
+    from lapel.foundation.ports import open_ports  # noqa: PLC0415  # only a first start needs it
     from lapel.slices.projects.bootstrap import ensure_first_key  # noqa: PLC0415
 
     async def make() -> str | None:
-        async with open_kit(settings) as kit:
-            made = await ensure_first_key(kit)
+        async with open_ports(settings) as ports:
+            made = await ensure_first_key(ports)
             return None if made is None else made.key
 
     return asyncio.run(make())

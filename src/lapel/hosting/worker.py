@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from lapel import app
-from lapel.foundation.ports import RESTART_PATIENCE, open_kit
+from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.queue.jobs import AT_ONCE
 from lapel.foundation.queue.queue_worker import GRACE_SECONDS, QueueWorker
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lapel.app import Slices
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
     from lapel.slices.transcription.work.runner import Runner
 
@@ -25,15 +25,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[]
     Raises StoreUnavailable when there are no store credentials, and asyncpg's errors when the database cannot
     be reached.
     """
-    async with open_kit(settings, patience=RESTART_PATIENCE) as kit:
-        parts = app.slices(kit)
-        runner = app.speech_runner(kit)
+    async with open_ports(settings, patience=RESTART_PATIENCE) as ports:
+        parts = app.slices(ports)
+        runner = app.speech_runner(ports)
         ready()
-        await work(kit, parts, runner, stop)
+        await work(ports, parts, runner, stop)
 
 
 async def work(
-    kit: Kit,
+    ports: Ports,
     parts: Slices,
     runner: Runner,
     stop: asyncio.Event,
@@ -45,14 +45,14 @@ async def work(
 
     `grace`: seconds that running jobs get to end after `stop`.
     """
-    dsn = kit.settings.listen_database_url or kit.database.dsn
+    dsn = ports.settings.listen_database_url or ports.database.dsn
     jobs = app.jobs(parts, runner)
-    schedules = app.schedules(kit, parts, runner) if scheduled else ()
+    schedules = app.schedules(ports, parts, runner) if scheduled else ()
     lines = (
         QueueWorker(
             dsn,
-            kit.database,
-            kit.clock,
+            ports.database,
+            ports.clock,
             jobs,
             schedules if lane == "usual" else (),
             grace=grace,

@@ -7,8 +7,8 @@ from random import Random
 import msgspec
 
 from lapel.simulate.client.caller import Answer, Caller
-from lapel.simulate.client.wire import Assignment, Bound, Command, Grant, Made
-from lapel.simulate.device.device import FIRST_VERSION, Device
+from lapel.simulate.client.wire import AssignmentReply, Bound, CommandReply, CreatedReply, GrantReply
+from lapel.simulate.device.device import FIRST_VERSION, SimulatedDevice
 from lapel.simulate.plan import Plan
 
 # Scopes that its key needs.
@@ -25,12 +25,12 @@ _FIRMWARE_BYTES = 128 * 1024
 _TTL_SECONDS = 3600
 
 
-class _Error(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     resource_id: str
 
 
 class _Exists(msgspec.Struct):
-    error: _Error
+    error: _ErrorBody
 
 
 class Backend:
@@ -68,7 +68,7 @@ class Backend:
         )
         self._people[number] = _made_or_there(answer)
 
-    async def register(self, device: Device) -> None:
+    async def register(self, device: SimulatedDevice) -> None:
         """Registers the device. Raises CallFailed and SimulationError as the class says."""
         answer = await self.caller.api(
             "register",
@@ -82,9 +82,9 @@ class Backend:
             },
             expected=(200, 201),
         )
-        device.id = answer.read(Made).id
+        device.id = answer.read(CreatedReply).id
 
-    async def bind(self, device: Device, end_user: int) -> None:
+    async def bind(self, device: SimulatedDevice, end_user: int) -> None:
         """Binds the device to an end user, and stores its token.
 
         Raises CallFailed and SimulationError as the class says.
@@ -104,24 +104,24 @@ class Backend:
             end_user,
         )
 
-    async def unbind(self, device: Device) -> None:
+    async def unbind(self, device: SimulatedDevice) -> None:
         """Unbinds the device; its token ends. Raises CallFailed when there is no expected answer."""
         await self.caller.api("unbind", "POST", f"/devices/{device.id}/unbind", self.key)
 
-    async def command(self, device: Device, kind: str, key: str) -> str:
+    async def command(self, device: SimulatedDevice, kind: str, key: str) -> str:
         """Sends a command; gives its id. Raises CallFailed and SimulationError as the class says."""
         body = {"type": kind, "idempotency_key": key, "ttl_seconds": _TTL_SECONDS}
         answer = await self.caller.api(
             "command", "POST", f"/devices/{device.id}/commands", self.key, body, expected=(200, 201)
         )
-        return answer.read(Command).id
+        return answer.read(CommandReply).id
 
-    async def wifi_grant(self, device: Device) -> str:
+    async def wifi_grant(self, device: SimulatedDevice) -> str:
         """A grant to change the device's Wi-Fi. Raises CallFailed and SimulationError as the class says."""
         answer = await self.caller.api(
             "wifi grant", "POST", f"/devices/{device.id}/wifi-config/grant", self.key, {}
         )
-        return answer.read(Grant).grant_blob
+        return answer.read(GrantReply).grant_blob
 
     async def make_firmware(self, dice: Random) -> None:
         """Uploads and releases the version that `offer` offers.
@@ -136,7 +136,7 @@ class Backend:
         await self.caller.api("release", "POST", f"/firmware-releases/{release}/release", self.key)
         self._release = release
 
-    async def offer(self, device: Device) -> str | None:
+    async def offer(self, device: SimulatedDevice) -> str | None:
         """Offers the new version; gives the assignment's id, or None when no firmware was made.
 
         Raises CallFailed and SimulationError as the class says.
@@ -152,14 +152,14 @@ class Backend:
             key=f"ota-{device.serial_number}",
             expected=(200, 201),
         )
-        return answer.read(Assignment).id
+        return answer.read(AssignmentReply).id
 
     async def remove_end_user(self, number: int) -> None:
         """Deletes an end user, with all recordings. Raises CallFailed when there is no expected answer."""
         path = f"/end-users/{self._people[number]}"
         await self.caller.api("erase", "DELETE", path, self.key, expected=(204, 404))
 
-    async def remove(self, device: Device) -> None:
+    async def remove(self, device: SimulatedDevice) -> None:
         """Deletes an unbound device. Raises CallFailed when there is no expected answer."""
         await self.caller.api("remove", "DELETE", f"/devices/{device.id}", self.key, expected=(204, 404))
 
@@ -171,4 +171,4 @@ class Backend:
 
 def _made_or_there(answer: Answer) -> str:
     """The id of what this call made (201), or of what an earlier call made whose answer was lost (409)."""
-    return answer.read(Made).id if answer.status == 201 else answer.read(_Exists).error.resource_id
+    return answer.read(CreatedReply).id if answer.status == 201 else answer.read(_Exists).error.resource_id

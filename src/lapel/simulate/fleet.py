@@ -18,12 +18,12 @@ import aiohttp
 from lapel.simulate.backend import Backend
 from lapel.simulate.client.caller import Caller, CallFailed, SimulationError
 from lapel.simulate.client.meter import Histogram, Meter
-from lapel.simulate.device.device import Activity, Device, schedule
+from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
 from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Entry, Journal
-from lapel.simulate.oracle import Oracle, Verdict
+from lapel.simulate.oracle import Oracle, OracleVerdict
 from lapel.simulate.plan import Plan
-from lapel.simulate.report import Report, report_of
+from lapel.simulate.report import FleetReport, report_of
 
 T = TypeVar("T")
 _LONGEST_NAP = 0.05  # seconds, after which the fleet looks whether an earlier activity was scheduled
@@ -48,11 +48,13 @@ class Fleet:
         self._base_url = base_url
         self._key = key
         self._stop = stop
-        self._devices = [Device(number, f"SIM{plan.run}{number:06d}") for number in range(plan.devices)]
+        self._devices = [
+            SimulatedDevice(number, f"SIM{plan.run}{number:06d}") for number in range(plan.devices)
+        ]
         self._heap: list[tuple[float, int]] = []
         self._began = 0.0
 
-    async def run(self) -> Report:
+    async def run(self) -> FleetReport:
         """Runs the whole simulation.
 
         Raises SimulationError when the server does not answer or the devices cannot be made.
@@ -76,8 +78,8 @@ class Fleet:
         """Seconds, by the clock, that the fleet has lived; 0 before it does."""
         return self._lived or (time.monotonic() - self._began if self._began else 0.0)
 
-    async def _run(self, backend: Backend, journal: Journal, calm: Caller) -> Report:
-        verdict = Verdict()
+    async def _run(self, backend: Backend, journal: Journal, calm: Caller) -> FleetReport:
+        verdict = OracleVerdict()
         left_behind = True
         try:
             await self._make(backend, Random(self.plan.seed))  # noqa: S311
@@ -102,7 +104,7 @@ class Fleet:
         await backend.caller.reach()
         self._begin("registering")
 
-        async def one(device: Device) -> None:
+        async def one(device: SimulatedDevice) -> None:
             await backend.register(device)
             await backend.bind(device, device.index % self.plan.people)
             schedule(self.plan, device)
@@ -135,7 +137,7 @@ class Fleet:
                 group.create_task(self._step(life, self._devices[index], due, slots))
         self._lived = time.monotonic() - self._began
 
-    async def _step(self, life: Life, device: Device, due: float, slots: asyncio.Semaphore) -> None:
+    async def _step(self, life: Life, device: SimulatedDevice, due: float, slots: asyncio.Semaphore) -> None:
         try:
             self.meter.late.add(max(0.0, self._now() - due) / self.plan.speed * 1000)
             await life.step(device, self._now())
@@ -147,7 +149,7 @@ class Fleet:
         """Simulated time, in seconds since the fleet began to live."""
         return (time.monotonic() - self._began) * self.plan.speed
 
-    async def _judge(self, backend: Backend, journal: Journal) -> Verdict:
+    async def _judge(self, backend: Backend, journal: Journal) -> OracleVerdict:
         self._begin("comparing promised with kept")
         entries: defaultdict[int, list[Entry]] = defaultdict(list)
         for entry in journal.read():
@@ -157,7 +159,7 @@ class Fleet:
         # A list, made before `one` takes entries away: a device that was judged must not count as quiet.
         asked = [self._devices[index] for index in entries] + list(itertools.islice(quiet, _QUIET_DEVICES))
 
-        async def one(device: Device) -> None:
+        async def one(device: SimulatedDevice) -> None:
             await oracle.judge(device, entries.pop(device.index, ()))
             self.kept = oracle.verdict.kept
 

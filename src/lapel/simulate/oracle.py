@@ -11,8 +11,15 @@ import msgspec
 
 from lapel.simulate.backend import Backend
 from lapel.simulate.client.caller import Answer, CallFailed, SimulationError
-from lapel.simulate.client.wire import Assignment, Command, DeviceRow, Download, Page, Recording
-from lapel.simulate.device.device import Device
+from lapel.simulate.client.wire import (
+    AssignmentReply,
+    CommandReply,
+    DeviceRow,
+    DownloadReply,
+    PageReply,
+    RecordingReply,
+)
+from lapel.simulate.device.device import SimulatedDevice
 from lapel.simulate.journal import (
     Acknowledged,
     Announcing,
@@ -31,7 +38,7 @@ T = TypeVar("T")
 MOST_FINDINGS = 200
 
 
-class Finding(msgspec.Struct, frozen=True, order=True):
+class OracleFinding(msgspec.Struct, frozen=True, order=True):
     """One broken promise: its kind, the device, and the details."""
 
     kind: str
@@ -39,7 +46,7 @@ class Finding(msgspec.Struct, frozen=True, order=True):
     detail: str
 
 
-class Verdict(msgspec.Struct, kw_only=True):
+class OracleVerdict(msgspec.Struct, kw_only=True):
     """Result of the comparison. `broken`: broken promises by kind. `findings`: the first MOST_FINDINGS."""
 
     promised: int = 0
@@ -48,7 +55,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     duplicated: int = 0
     commands_twice: int = 0
     broken: dict[str, int] = msgspec.field(default_factory=dict[str, int])
-    findings: list[Finding] = msgspec.field(default_factory=list[Finding])
+    findings: list[OracleFinding] = msgspec.field(default_factory=list[OracleFinding])
 
 
 class _Told:
@@ -95,10 +102,10 @@ class Oracle:
     """Reads with the backend's key. `judge` may be called from several tasks; `verdict` is their sum."""
 
     def __init__(self, backend: Backend) -> None:
-        self.verdict = Verdict()
+        self.verdict = OracleVerdict()
         self._backend = backend
 
-    async def judge(self, device: Device, entries: Iterable[Entry]) -> None:
+    async def judge(self, device: SimulatedDevice, entries: Iterable[Entry]) -> None:
         """Checks every promise to one device. CallFailed and SimulationError become findings."""
         told = _Told(entries)
         for violation in told.violations:
@@ -114,7 +121,7 @@ class Oracle:
         except (CallFailed, SimulationError) as fault:
             self._find("not answered", device, str(fault))
 
-    async def _state(self, device: Device) -> None:
+    async def _state(self, device: SimulatedDevice) -> None:
         answer = await self._ask("GET", f"/devices/{device.id}")
         row = answer.read(DeviceRow)
         if device.token:
@@ -129,10 +136,10 @@ class Oracle:
         if device.beats and row.last_heartbeat_at is None:
             self._find("heartbeats lost", device, f"{device.beats} were answered")
 
-    async def _recordings(self, device: Device, told: _Told) -> None:
+    async def _recordings(self, device: SimulatedDevice, told: _Told) -> None:
         """Each promised recording must be listed once, match its promise, and be downloadable."""
-        listed: defaultdict[str, list[Recording]] = defaultdict(list)
-        async for row in self._walk(f"/recordings?device_id={device.id}", Page[Recording]):
+        listed: defaultdict[str, list[RecordingReply]] = defaultdict(list)
+        async for row in self._walk(f"/recordings?device_id={device.id}", PageReply[RecordingReply]):
             listed[row.recording_uuid or row.id].append(row)
         for uuid, rows in listed.items():
             if len(rows) > 1 or len(rows[0].media) > 1:
@@ -149,7 +156,7 @@ class Oracle:
                 self.verdict.lost += 1
                 self._find("lost", device, f"recording {promise.recording_id}: {why}")
 
-    async def _missing(self, promise: Promised, rows: list[Recording]) -> str | None:
+    async def _missing(self, promise: Promised, rows: list[RecordingReply]) -> str | None:
         row = next((each for each in rows if each.id == promise.recording_id), None)
         if row is None:
             return "is not listed"
@@ -161,7 +168,7 @@ class Oracle:
             return f"{found}, promised {promise.sha256}, {promise.size} bytes"
         try:
             path = f"/recordings/{row.id}/download-url"
-            link = (await self._ask("POST", path, {"media_id": media.id})).read(Download)
+            link = (await self._ask("POST", path, {"media_id": media.id})).read(DownloadReply)
             content = await self._backend.caller.get("download", link.download_url)
         except CallFailed as fault:
             return str(fault)
@@ -169,10 +176,10 @@ class Oracle:
             return "the bytes are others than were promised"
         return None
 
-    async def _commands(self, device: Device, told: _Told) -> None:
+    async def _commands(self, device: SimulatedDevice, told: _Told) -> None:
         listed: Counter[str] = Counter()
         status: dict[str, str] = {}
-        async for row in self._walk(f"/devices/{device.id}/commands", Page[Command]):
+        async for row in self._walk(f"/devices/{device.id}/commands", PageReply[CommandReply]):
             listed[row.id] += 1
             status[row.id] = row.status
         unheard = len(told.commanding) - len(told.commanded)
@@ -193,9 +200,9 @@ class Oracle:
                 detail = f"{command_id} is {status.get(command_id)}, reported {ended}"
                 self._find("acknowledgement lost", device, detail)
 
-    async def _updates(self, device: Device, told: _Told) -> None:
+    async def _updates(self, device: SimulatedDevice, told: _Told) -> None:
         answer = await self._ask("GET", f"/devices/{device.id}/ota/history?limit=100")
-        rows = answer.read(Page[Assignment]).data
+        rows = answer.read(PageReply[AssignmentReply]).data
         listed = Counter(row.id for row in rows)
         if len(listed) > 1:  # a device is offered one update, however often the call is repeated
             self._find("updates duplicated", device, f"{len(listed)} are listed")
@@ -207,7 +214,7 @@ class Oracle:
             if expected is not None and row.status != expected:
                 self._find("update", device, f"{row.id} is {row.status}, reported {expected}")
 
-    async def _walk(self, path: str, kind: type[Page[T]]) -> AsyncIterator[T]:
+    async def _walk(self, path: str, kind: type[PageReply[T]]) -> AsyncIterator[T]:
         cursor: str | None = None
         joint = "&" if "?" in path else "?"
         while True:
@@ -222,7 +229,7 @@ class Oracle:
     async def _ask(self, method: str, path: str, body: dict[str, object] | None = None) -> Answer:
         return await self._backend.caller.api("read back", method, path, self._backend.key, body)
 
-    def _find(self, kind: str, device: Device, detail: str) -> None:
+    def _find(self, kind: str, device: SimulatedDevice, detail: str) -> None:
         self.verdict.broken[kind] = self.verdict.broken.get(kind, 0) + 1
         if len(self.verdict.findings) < MOST_FINDINGS:
-            self.verdict.findings.append(Finding(kind, device.serial_number, detail))
+            self.verdict.findings.append(OracleFinding(kind, device.serial_number, detail))

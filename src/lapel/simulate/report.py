@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from lapel.simulate.client.meter import Histogram, Meter
-from lapel.simulate.oracle import Finding, Verdict
+from lapel.simulate.oracle import OracleFinding, OracleVerdict
 from lapel.simulate.plan import Plan
 
 
-class Uploads(msgspec.Struct, frozen=True):
-    """Uploads whose completion was answered 200, and what the server has of them at the end."""
+class UploadCounts(msgspec.Struct, frozen=True):
+    """UploadCounts whose completion was answered 200, and what the server has of them at the end."""
 
     promised: int
     kept: int
@@ -18,8 +18,8 @@ class Uploads(msgspec.Struct, frozen=True):
     duplicated: int
 
 
-class Commands(msgspec.Struct, frozen=True):
-    """Commands. `twice`: those that a device had to execute a second time, which breaks a promise."""
+class CommandCounts(msgspec.Struct, frozen=True):
+    """CommandCounts. `twice`: those that a device had to execute a second time, which breaks a promise."""
 
     sent: int
     executed: int
@@ -35,7 +35,7 @@ class Ota(msgspec.Struct, frozen=True):
     failed: int
 
 
-class Diagnostics(msgspec.Struct, frozen=True):
+class DiagnosticsCounts(msgspec.Struct, frozen=True):
     """Diagnostic events made by devices, and those that the server has accepted."""
 
     made: int
@@ -51,7 +51,7 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float | None
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
 
     `late`: how long after its due time a device acted. It grows when the load is higher than what was served.
@@ -64,21 +64,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     devices: int
     heartbeats: int
     heartbeats_per_second: float
-    uploads: Uploads
+    uploads: UploadCounts
     p50: float | None
     p95: float | None
     p99: float | None
     late: Latency
-    commands: Commands
+    commands: CommandCounts
     ota: Ota
-    diagnostics: Diagnostics
+    diagnostics: DiagnosticsCounts
     tokens_refreshed: int
     devices_rebound: int
     errors: dict[str, int]
     repeats: dict[str, int]
     calls: dict[str, Latency]
     broken: dict[str, int]
-    findings: list[Finding]
+    findings: list[OracleFinding]
     left_behind: bool
 
     @property
@@ -88,12 +88,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report_of(
-    plan: Plan, meter: Meter, verdict: Verdict, *, seconds: float, ended_early: bool, left_behind: bool
-) -> Report:
+    plan: Plan, meter: Meter, verdict: OracleVerdict, *, seconds: float, ended_early: bool, left_behind: bool
+) -> FleetReport:
     """The report of a simulation whose fleet lived for `seconds` by the clock."""
     counts = meter.counts
     total = latency_of(meter.total)
-    return Report(
+    return FleetReport(
         run=plan.run,
         seed=plan.seed,
         seconds=round(seconds, 1),
@@ -101,19 +101,19 @@ def report_of(
         devices=plan.devices,
         heartbeats=counts["heartbeats"],
         heartbeats_per_second=round(counts["heartbeats"] / seconds, 1) if seconds else 0.0,
-        uploads=Uploads(verdict.promised, verdict.kept, verdict.lost, verdict.duplicated),
+        uploads=UploadCounts(verdict.promised, verdict.kept, verdict.lost, verdict.duplicated),
         p50=total.p50,
         p95=total.p95,
         p99=total.p99,
         late=latency_of(meter.late),
-        commands=Commands(
+        commands=CommandCounts(
             counts["commands sent"],
             counts["commands executed"],
             counts["commands acknowledged"],
             verdict.commands_twice,
         ),
         ota=Ota(counts["updates offered"], counts["updates applied"], counts["updates failed"]),
-        diagnostics=Diagnostics(counts["diagnostics made"], counts["diagnostics accepted"]),
+        diagnostics=DiagnosticsCounts(counts["diagnostics made"], counts["diagnostics accepted"]),
         tokens_refreshed=counts["tokens refreshed"],
         devices_rebound=counts["devices rebound"],
         errors=dict(meter.errors.most_common()),
@@ -132,17 +132,17 @@ def latency_of(histogram: Histogram) -> Latency:
     )
 
 
-def lines_of(report: Report) -> str:
+def lines_of(report: FleetReport) -> str:
     """The report as lines for people."""
     latency = "no call" if report.p50 is None else f"p50 {report.p50}, p95 {report.p95}, p99 {report.p99} ms"
     lines = [
         f"Lived       {report.devices:,} devices for {report.seconds:,} s"
         + (", ended early" if report.ended_early else ""),
         f"Heartbeats  {report.heartbeats:,}, {report.heartbeats_per_second:,}/s",
-        f"Uploads     {_shown(report.uploads)}",
-        f"Commands    {_shown(report.commands)}",
+        f"UploadCounts     {_shown(report.uploads)}",
+        f"CommandCounts    {_shown(report.commands)}",
         f"Updates     {_shown(report.ota)}",
-        f"Diagnostics {_shown(report.diagnostics)}",
+        f"DiagnosticsCounts {_shown(report.diagnostics)}",
         f"Answers     {latency}; a device was served {report.late.p99} ms late (p99)",
         f"Repeated    {_listed(report.repeats)}",
         f"Errors      {_listed(report.errors)}",

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import pool as module
-from lapel.foundation.database.fair_semaphore import Turnstile
+from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.pool import Database
 
 if TYPE_CHECKING:
@@ -172,29 +172,29 @@ async def test_a_database_that_is_not_there_is_unavailable(fresh_database: str) 
     await database.close()
 
 
-def _entering(turnstile: Turnstile, order: list[int]) -> Callable[[int], asyncio.Task[None]]:
+def _entering(semaphore: FairSemaphore, order: list[int]) -> Callable[[int], asyncio.Task[None]]:
     async def enter(number: int) -> None:
-        await turnstile.enter()
+        await semaphore.enter()
         order.append(number)
 
     return lambda number: asyncio.create_task(enter(number))
 
 
 async def test_places_are_given_in_the_order_of_asking() -> None:
-    turnstile, order = Turnstile(1, patience=60), list[int]()
-    enter = _entering(turnstile, order)
-    await turnstile.enter()
+    semaphore, order = FairSemaphore(1, patience=60), list[int]()
+    enter = _entering(semaphore, order)
+    await semaphore.enter()
     tasks = [enter(number) for number in range(5)]
     await asyncio.sleep(0)
     for number in range(5):
-        turnstile.leave()
+        semaphore.leave()
         late = enter(10 + number)  # comes just as the place gets free, and still is the last
         await asyncio.sleep(0)
         tasks.append(late)
         await asyncio.sleep(0)
     assert order == [0, 1, 2, 3, 4]
     for _ in range(5):
-        turnstile.leave()
+        semaphore.leave()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
@@ -202,26 +202,26 @@ async def test_places_are_given_in_the_order_of_asking() -> None:
 
 
 async def test_patience_ends_and_takes_no_place() -> None:
-    turnstile = Turnstile(1, patience=0.02)
-    await turnstile.enter()
-    waiting = [asyncio.create_task(turnstile.enter()) for _ in range(3)]
+    semaphore = FairSemaphore(1, patience=0.02)
+    await semaphore.enter()
+    waiting = [asyncio.create_task(semaphore.enter()) for _ in range(3)]
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(each) for each in results] == [TimeoutError] * 3
-    turnstile.leave()
-    await turnstile.enter()
+    semaphore.leave()
+    await semaphore.enter()
 
 
 async def test_whoever_gives_up_waiting_takes_no_place() -> None:
-    turnstile = Turnstile(1, patience=60)
-    await turnstile.enter()
-    before, at_once, after = (asyncio.create_task(turnstile.enter()) for _ in range(3))
+    semaphore = FairSemaphore(1, patience=60)
+    await semaphore.enter()
+    before, at_once, after = (asyncio.create_task(semaphore.enter()) for _ in range(3))
     await asyncio.sleep(0)
     before.cancel()
     await asyncio.sleep(0)
-    turnstile.leave()  # the place is given to `at_once`, which is cancelled before it hears of it
+    semaphore.leave()  # the place is given to `at_once`, which is cancelled before it hears of it
     at_once.cancel()
     await asyncio.gather(before, at_once, return_exceptions=True)
     assert at_once.cancelled()
     await asyncio.wait_for(after, 5)
-    turnstile.leave()
-    await asyncio.wait_for(turnstile.enter(), 5)
+    semaphore.leave()
+    await asyncio.wait_for(semaphore.enter(), 5)

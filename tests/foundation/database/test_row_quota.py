@@ -65,7 +65,7 @@ async def fill(client: httpx.AsyncClient, tenant: Tenant, rows: int) -> None:
 
 async def test_every_table_that_clients_lengthen_is_measured(bounded: tuple[Running, Any]) -> None:
     live, _ = bounded
-    async with live.kit.database.acquire() as connection:
+    async with live.ports.database.acquire() as connection:
         found = {row[0] for row in await connection.fetch(WITH_A_WORLD)}
     assert set(row_quota.TABLES) == found - NOT_GROWN.keys()
 
@@ -74,11 +74,11 @@ async def test_a_full_world_takes_nothing_new_until_there_is_room(
     bounded: tuple[Running, httpx.AsyncClient],
 ) -> None:
     live, client = bounded
-    tenant = await make_tenant(live.kit)
+    tenant = await make_tenant(live.ports)
     await fill(client, tenant, 5)
-    assert await measure(live.kit) == {}
+    assert await measure(live.ports) == {}
     await fill(client, tenant, 20)  # until they are measured, they are not known
-    (found,) = (await measure(live.kit)).items()
+    (found,) = (await measure(live.ports)).items()
     assert found[0] == tenant.test_world
     assert 16_000 * 25 < found[1] < 16_000 * 40
     refused = await client.post("/v1/end-users", headers=tenant.headers)
@@ -88,14 +88,14 @@ async def test_a_full_world_takes_nothing_new_until_there_is_room(
     assert "200000" in message
     assert "retry-after" in refused.headers
     # The other world, and other projects, have room of their own.
-    other = await make_tenant(live.kit)
+    other = await make_tenant(live.ports)
     for headers in (tenant.live_headers, other.headers):
         assert (await client.post("/v1/end-users", headers=headers)).status_code == 201
     listed = await client.get("/v1/end-users?limit=100", headers=tenant.headers)
     for each in listed.json()["data"]:
         gone = await client.delete(f"/v1/end-users/{each['id']}", headers=tenant.headers)
         assert gone.status_code == 204
-    assert await measure(live.kit) == {}
+    assert await measure(live.ports) == {}
     assert (await client.post("/v1/end-users", headers=tenant.headers)).status_code == 201
 
 
@@ -103,8 +103,8 @@ async def test_what_creates_or_changes_is_refused_and_the_rest_goes_on(
     bounded: tuple[Running, httpx.AsyncClient],
 ) -> None:
     live, client = bounded
-    resources = await populate(client, live.kit)
-    async with live.kit.database.acquire() as connection:
+    resources = await populate(client, live.ports)
+    async with live.ports.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO full_worlds SELECT id, 300000, now() FROM worlds WHERE project_id = $1",
             resources.tenant.project_id,
@@ -129,7 +129,7 @@ async def test_a_full_world_takes_no_diagnostics_and_says_so(
     bounded: tuple[Running, httpx.AsyncClient],
 ) -> None:
     live, client = bounded
-    tenant = await make_tenant(live.kit)
+    tenant = await make_tenant(live.ports)
     device = await client.post("/v1/devices", json={"serial_number": "FULL0001"}, headers=tenant.headers)
     path = f"/v1/devices/{device.json()['id']}/heartbeat"
 
@@ -141,41 +141,41 @@ async def test_a_full_world_takes_no_diagnostics_and_says_so(
 
     assert await accepted(1) == [f"{1:016x}"]
     await fill(client, tenant, 20)
-    await measure(live.kit)
+    await measure(live.ports)
     assert await accepted(2) == []
     assert await accepted(1) == [f"{1:016x}"]  # it is stored
 
 
 async def test_without_a_limit_nothing_is_measured(fresh_database: str, tmp_path: Path) -> None:
     async with running(tmp_path, fresh_database) as live, api_client(live.url) as client:
-        tenant = await make_tenant(live.kit)
+        tenant = await make_tenant(live.ports)
         await fill(client, tenant, 1)
-        async with live.kit.database.acquire() as connection:
+        async with live.ports.database.acquire() as connection:
             # From when there was a limit.
             await connection.execute("INSERT INTO full_worlds VALUES ($1, 1, now())", tenant.test_world)
         await fill(client, tenant, 1)
-        assert await measure(live.kit) == {}
+        assert await measure(live.ports) == {}
 
 
 async def test_of_large_tables_a_sample_is_enough(
     bounded: tuple[Running, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, _ = bounded
-    tenant = await make_tenant(live.kit)
-    async with live.kit.database.acquire() as connection:
+    tenant = await make_tenant(live.ports)
+    async with live.ports.database.acquire() as connection:
         await connection.execute(FILL, tenant.test_world)
         (pages, _) = await connection.fetchrow(row_quota.LAYOUT, "end_users") or (0, "")
-    (true,) = (await measure(live.kit)).values()
+    (true,) = (await measure(live.ports)).values()
     monkeypatch.setattr(row_quota, "_PAGES", pages // 2)
-    (sampled,) = (await measure(live.kit)).values()
+    (sampled,) = (await measure(live.ports)).values()
     assert true / 2 < sampled < true * 2
 
 
 async def test_long_values_are_counted_and_not_read(bounded: tuple[Running, httpx.AsyncClient]) -> None:
     live, client = bounded
-    tenant = await make_tenant(live.kit)
+    tenant = await make_tenant(live.ports)
     await fill(client, tenant, 30)
-    async with live.kit.database.acquire() as connection:
+    async with live.ports.database.acquire() as connection:
         (pages, size) = await connection.fetchrow(row_quota.LAYOUT, "end_users") or (0, "")
         sql = row_quota.SIZES.format(table="end_users", size=size)
         (row,) = await connection.fetch(sql, 100.0, 0.0)

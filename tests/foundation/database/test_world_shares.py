@@ -12,7 +12,7 @@ import pytest
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import Database
 from lapel.foundation.database.world_shares import WORLD
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.recordings.support import Device
 from tests.support.locks import WAITING, until_waiting
 from tests.support.tenants import Tenant, bearer
@@ -22,9 +22,9 @@ HALF = 8
 
 
 @pytest.fixture
-async def pool(kit: Kit) -> AsyncGenerator[Database]:
+async def pool(ports: Ports) -> AsyncGenerator[Database]:
     """One of four connections."""
-    database = Database(kit.database.dsn, min_size=0, max_size=4)
+    database = Database(ports.database.dsn, min_size=0, max_size=4)
     await database.open()
     yield database
     await database.close()
@@ -76,11 +76,11 @@ async def test_a_place_that_was_waited_for_in_vain_is_not_lost(pool: Database) -
 
 
 async def test_requests_that_wait_for_a_row_are_503_and_leave_others_their_connections(
-    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports
 ) -> None:
     device, other = Device(client, tenant, tenant.headers), Device(client, stranger, stranger.headers)
     recording, theirs = await device.recording(), await other.recording()
-    connection = await asyncpg.connect(kit.database.dsn)
+    connection = await asyncpg.connect(ports.database.dsn)
     try:
         async with connection.transaction():
             await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording)
@@ -89,7 +89,7 @@ async def test_requests_that_wait_for_a_row_are_503_and_leave_others_their_conne
                 asyncio.create_task(client.patch(path, json={"name": "x"}, headers=tenant.headers))
                 for _ in range(REQUESTS)
             ]
-            await half_waits(kit, other, theirs)
+            await half_waits(ports, other, theirs)
             answers = await asyncio.gather(*waiting)
     finally:
         await connection.close()
@@ -97,16 +97,16 @@ async def test_requests_that_wait_for_a_row_are_503_and_leave_others_their_conne
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
 
 
-async def half_waits(kit: Kit, other: Device, theirs: str) -> None:
+async def half_waits(ports: Ports, other: Device, theirs: str) -> None:
     """Half of the connections wait for a row, and no more, and the other project reads its recording."""
-    await until_waiting(kit, HALF)
+    await until_waiting(ports, HALF)
     await other.read(theirs)
-    async with kit.database.acquire() as beside:
+    async with ports.database.acquire() as beside:
         assert await beside.fetchval(WAITING) <= HALF
 
 
 async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
-    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports
 ) -> None:
     device, other = Device(client, tenant, tenant.headers), Device(client, stranger, stranger.headers)
     theirs = await other.recording()
@@ -116,7 +116,7 @@ async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
     beat = "/v1/devices/me/heartbeat"
     # By the first one the server knows whose token it is.
     assert (await client.post(beat, json={}, headers=bearer(bound["device_token"]))).status_code == 200
-    connection = await asyncpg.connect(kit.database.dsn)
+    connection = await asyncpg.connect(ports.database.dsn)
     try:
         async with connection.transaction():
             await connection.execute("SELECT FROM devices WHERE id = $1 FOR UPDATE", bound["id"])
@@ -124,7 +124,7 @@ async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
                 asyncio.create_task(client.post(beat, json={}, headers=bearer(bound["device_token"])))
                 for _ in range(REQUESTS)
             ]
-            await half_waits(kit, other, theirs)
+            await half_waits(ports, other, theirs)
     finally:
         await connection.close()
     await asyncio.gather(*waiting)

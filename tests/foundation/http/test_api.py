@@ -18,7 +18,7 @@ from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.foundation.http.protocols import Observer
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.support.api import api_of
 from tests.support.tenants import Tenant
@@ -61,13 +61,13 @@ def raising(*errors: BaseException) -> Operation:
 
 
 @pytest.fixture
-def serve(kit: Kit, tenant: Tenant) -> Callable[..., httpx.AsyncClient]:
+def serve(ports: Ports, tenant: Tenant) -> Callable[..., httpx.AsyncClient]:
     """A client of an API with just these operations, with a key that may call them."""
 
     def make(
         *operations: Operation, disk: DiskGuard | None = None, observe: Observer | None = None
     ) -> httpx.AsyncClient:
-        api = api_of(kit, operations, body_limit=1000, observe=observe, disk=disk)
+        api = api_of(ports, operations, body_limit=1000, observe=observe, disk=disk)
         transport = httpx.ASGITransport(api)
         return httpx.AsyncClient(transport=transport, base_url="http://api", headers=tenant.headers)
 
@@ -128,22 +128,22 @@ async def test_a_stored_operation_is_tried_again_once(serve: Serve, kind: type[E
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
 
 
-async def test_a_refused_stored_operation_is_rolled_back(serve: Serve, kit: Kit, tenant: Tenant) -> None:
-    user = kit.ids.new("eu")
+async def test_a_refused_stored_operation_is_rolled_back(serve: Serve, ports: Ports, tenant: Tenant) -> None:
+    user = ports.ids.new("eu")
 
     async def handler(connection: asyncpg.Connection[asyncpg.Record], *_: Any) -> Thing:
         await connection.execute(
             "INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, $2, $3, $3)",
             tenant.test_world,
             user,
-            kit.clock.now(),
+            ports.clock.now(),
         )
         raise Conflict("No.")
 
     operation = replace(READ, method="POST", path="/v1/no", handler=handler, idempotency="stored")
     answer = await serve(operation).post("/v1/no", headers={"Idempotency-Key": "a"})
     assert answer.status_code == 409
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         world = tenant.test_world
         assert await connection.fetchval("SELECT count(*) FROM end_users WHERE world_id = $1", world) == 0
         assert (
@@ -151,12 +151,14 @@ async def test_a_refused_stored_operation_is_rolled_back(serve: Serve, kit: Kit,
         )
 
 
-async def test_what_comes_after_the_commit_sees_the_effect(serve: Serve, kit: Kit, tenant: Tenant) -> None:
-    user = kit.ids.new("eu")
+async def test_what_comes_after_the_commit_sees_the_effect(
+    serve: Serve, ports: Ports, tenant: Tenant
+) -> None:
+    user = ports.ids.new("eu")
     seen: list[int] = []
 
     async def look() -> None:
-        async with kit.database.acquire() as connection:
+        async with ports.database.acquire() as connection:
             seen.append(await connection.fetchval("SELECT count(*) FROM end_users WHERE id = $1", user))
 
     async def handler(connection: asyncpg.Connection[asyncpg.Record], *_: Any) -> Reply:
@@ -164,7 +166,7 @@ async def test_what_comes_after_the_commit_sees_the_effect(serve: Serve, kit: Ki
             "INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, $2, $3, $3)",
             tenant.test_world,
             user,
-            kit.clock.now(),
+            ports.clock.now(),
         )
         return Reply(Thing("made"), committed=look)
 

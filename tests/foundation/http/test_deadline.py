@@ -11,7 +11,7 @@ import msgspec
 
 from lapel.foundation.core.asgi import Message
 from lapel.foundation.http.operations import Operation, Reply
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.api import api_of
 from tests.support.running import Running
 from tests.support.tenants import Tenant
@@ -36,12 +36,14 @@ PUBLIC = Operation(
 class Call:
     """One request to an API with one operation, piece by piece, and what was sent as its answer."""
 
-    def __init__(self, kit: Kit, operation: Operation, seconds: float, *headers: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self, ports: Ports, operation: Operation, seconds: float, *headers: tuple[bytes, bytes]
+    ) -> None:
         self.pieces: asyncio.Queue[Message] = asyncio.Queue()
         self.sent: list[Message] = []
         self.answered = asyncio.Event()
         self.pause = 0.0  # before each message of the answer is taken
-        api = api_of(kit, [operation], body_limit=1000, answer_timeout=seconds)
+        api = api_of(ports, [operation], body_limit=1000, answer_timeout=seconds)
         scope = {"type": "http", "method": operation.method, "path": operation.path, "query_string": b""}
         self.task = asyncio.create_task(api(scope | {"headers": headers}, self.pieces.get, self._send))
 
@@ -62,11 +64,11 @@ class Call:
         return head["status"]
 
 
-async def test_the_time_begins_with_the_last_byte(kit: Kit) -> None:
+async def test_the_time_begins_with_the_last_byte(ports: Ports) -> None:
     async def hang(*_: object) -> Thing:
         return await asyncio.Future()
 
-    call = Call(kit, replace(PUBLIC, handler=hang), 0.05)
+    call = Call(ports, replace(PUBLIC, handler=hang), 0.05)
     call.give(b'{"value":', more=True)
     await asyncio.sleep(0.3)
     assert not call.sent
@@ -83,12 +85,12 @@ def test_upload_complete_alone_has_longer(live: Running) -> None:
     assert [each.name for each in live.operations if each.slow] == ["complete_upload"]
 
 
-async def test_an_answer_under_way_is_not_cut(kit: Kit) -> None:
+async def test_an_answer_under_way_is_not_cut(ports: Ports) -> None:
     async def large(*_: object) -> Reply:
         return Reply(b"x" * 1_000_000, headers=(("Content-Type", "text/plain"),))
 
     # Nothing here waits before the answer begins, so however short the time is, that is within it.
-    call = Call(kit, replace(PUBLIC, handler=large, response=None, answer="file"), 0.001)
+    call = Call(ports, replace(PUBLIC, handler=large, response=None, answer="file"), 0.001)
     call.pause = 0.02
     call.give(b"", more=False)
     await call.answered.wait()
@@ -97,7 +99,7 @@ async def test_an_answer_under_way_is_not_cut(kit: Kit) -> None:
     await call.task
 
 
-async def test_the_client_does_not_wait_for_the_rolling_back(kit: Kit) -> None:
+async def test_the_client_does_not_wait_for_the_rolling_back(ports: Ports) -> None:
     let_go = asyncio.Event()
 
     async def hang(*_: object) -> Thing:
@@ -106,7 +108,7 @@ async def test_the_client_does_not_wait_for_the_rolling_back(kit: Kit) -> None:
         finally:
             await let_go.wait()
 
-    call = Call(kit, replace(PUBLIC, handler=hang), 0.01)
+    call = Call(ports, replace(PUBLIC, handler=hang), 0.01)
     call.give(b"", more=False)
     await call.answered.wait()
     assert call.status == 503
@@ -115,7 +117,7 @@ async def test_the_client_does_not_wait_for_the_rolling_back(kit: Kit) -> None:
     await call.task
 
 
-async def test_a_handler_that_keeps_its_cancellation_back_answers_nothing_more(kit: Kit) -> None:
+async def test_a_handler_that_keeps_its_cancellation_back_answers_nothing_more(ports: Ports) -> None:
     async def stubborn(*_: object) -> Thing:
         try:
             return await asyncio.Future()
@@ -129,18 +131,18 @@ async def test_a_handler_that_keeps_its_cancellation_back_answers_nothing_more(k
             raise TimeoutError from None
 
     for handler in (stubborn, other_error):
-        call = Call(kit, replace(PUBLIC, handler=handler), 0.01)
+        call = Call(ports, replace(PUBLIC, handler=handler), 0.01)
         call.give(b"", more=False)
         await call.task
         assert call.status == 503
         assert len(call.sent) == 2
 
 
-async def test_a_request_that_is_cancelled_in_time_stays_cancelled(kit: Kit) -> None:
+async def test_a_request_that_is_cancelled_in_time_stays_cancelled(ports: Ports) -> None:
     async def hang(*_: object) -> Thing:
         return await asyncio.Future()
 
-    call = Call(kit, replace(PUBLIC, handler=hang), 60)
+    call = Call(ports, replace(PUBLIC, handler=hang), 60)
     call.give(b"", more=False)
     await asyncio.sleep(0.01)
     call.task.cancel()
@@ -150,14 +152,14 @@ async def test_a_request_that_is_cancelled_in_time_stays_cancelled(kit: Kit) -> 
 
 
 async def test_a_transaction_under_way_is_rolled_back_and_its_statement_cancelled(
-    kit: Kit, tenant: Tenant
+    ports: Ports, tenant: Tenant
 ) -> None:
-    user = kit.ids.new("eu")
+    user = ports.ids.new("eu")
 
     async def slow(connection: asyncpg.Connection[asyncpg.Record], *_: Any) -> Thing:
         await connection.execute(
             "INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, $2, $3, $3)",
-            tenant.test_world, user, kit.clock.now(),
+            tenant.test_world, user, ports.clock.now(),
         )  # fmt: skip
         await connection.fetch("SELECT 4711, pg_sleep(3600)")
         return Thing()
@@ -166,11 +168,11 @@ async def test_a_transaction_under_way_is_rolled_back_and_its_statement_cancelle
         PUBLIC, handler=slow, idempotency="stored", scope="end_users:write", callers=frozenset({"key"})
     )
     authorization = (b"authorization", f"Bearer {tenant.test_key}".encode())
-    call = Call(kit, operation, 0.5, authorization)
+    call = Call(ports, operation, 0.5, authorization)
     call.give(b"{}", more=False)
     await call.task
     assert call.status == 503
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         assert await connection.fetchval(SLEEPING) == 0
         found = "SELECT count(*) FROM end_users WHERE world_id = $1 AND id = $2"
         assert await connection.fetchval(found, tenant.test_world, user) == 0

@@ -15,7 +15,7 @@ from lapel.foundation.http.operations import NoQuery, Operation, Params
 from lapel.foundation.http.rate_limits import Unlimited
 from lapel.foundation.http.responses import Headers
 from lapel.foundation.identity.tokens import new_token
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.api import api_of
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -59,7 +59,7 @@ def found() -> Found:
     return Found()
 
 
-def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.AsyncClient:
+def served(ports: Ports, found: Found, limiter: Unlimited | None = None) -> httpx.AsyncClient:
     operation = Operation(
         method="POST",
         path="/v1/beats",
@@ -73,7 +73,7 @@ def served(kit: Kit, found: Found, limiter: Unlimited | None = None) -> httpx.As
         body=Body,
         response=Answer,
     )
-    api = api_of(kit, [operation], body_limit=1 << 20, limiter=limiter)
+    api = api_of(ports, [operation], body_limit=1 << 20, limiter=limiter)
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
 
 
@@ -96,20 +96,20 @@ async def beat(
     return answer.status_code, answer.json().get("way") or answer.json()["error"]["code"]
 
 
-async def test_a_device_that_is_found_is_not_looked_up_before(kit: Kit, found: Found) -> None:
+async def test_a_device_that_is_found_is_not_looked_up_before(ports: Ports, found: Found) -> None:
     token = new_token("dtok")
-    found.known[kit.hasher.hash(token)] = Actor(
+    found.known[ports.hasher.hash(token)] = Actor(
         kind="device", id="dev_1", world_id=1, project_id="proj_1", mode="test"
     )
-    async with served(kit, found) as api:
+    async with served(ports, found) as api:
         assert await beat(api, token) == (200, "direct")
 
 
 async def test_whoever_is_not_found_is_looked_up_and_goes_the_usual_way(
-    kit: Kit, found: Found, device_token: str, tenant: Tenant
+    ports: Ports, found: Found, device_token: str, tenant: Tenant
 ) -> None:
-    reader = await make_key(kit, tenant.test_world, "rk_test", scopes=("devices:read",))
-    async with served(kit, found) as api:
+    reader = await make_key(ports, tenant.test_world, "rk_test", scopes=("devices:read",))
+    async with served(ports, found) as api:
         assert await beat(api, device_token) == (200, "usual device")
         assert await beat(api, tenant.test_key) == (200, "usual key")
         assert await beat(api, reader) == (403, "forbidden")
@@ -120,30 +120,30 @@ async def test_whoever_is_not_found_is_looked_up_and_goes_the_usual_way(
 
 @pytest.mark.parametrize("body", [{"number": -1}, {"number": 1}])
 async def test_a_wrong_token_is_told_before_a_wrong_body(
-    kit: Kit, found: Found, device_token: str, body: dict[str, int]
+    ports: Ports, found: Found, device_token: str, body: dict[str, int]
 ) -> None:
     found.refuse = InvalidRequest("No.", param="number")
-    async with served(kit, found) as api:
+    async with served(ports, found) as api:
         assert await beat(api, new_token("dtok"), body) == (401, "unauthorized")
         assert await beat(api, device_token, body) == (400, "invalid_request")
 
 
-async def test_a_database_that_is_away_is_not_asked_for_the_token_too(kit: Kit, found: Found) -> None:
+async def test_a_database_that_is_away_is_not_asked_for_the_token_too(ports: Ports, found: Found) -> None:
     """It is away because it has too much to do, perhaps."""
     found.refuse = Unavailable("Away.")
-    async with served(kit, found) as api:
+    async with served(ports, found) as api:
         assert await beat(api, new_token("dtok")) == (503, "unavailable")
 
 
-async def test_a_wrong_token_is_told_before_a_limit(kit: Kit, found: Found, device_token: str) -> None:
-    async with served(kit, found, Exhausted()) as api:
+async def test_a_wrong_token_is_told_before_a_limit(ports: Ports, found: Found, device_token: str) -> None:
+    async with served(ports, found, Exhausted()) as api:
         assert await beat(api, new_token("dtok"), {"number": -1}) == (401, "unauthorized")
         assert await beat(api, device_token, {"number": -1}) == (429, "rate_limit_exceeded")
 
 
 @pytest.mark.parametrize("declared", [{"Content-Length": "100000"}, {}], ids=["large", "chunked"])
 async def test_a_body_that_may_be_large_is_not_read_for_nobody(
-    kit: Kit, found: Found, declared: dict[str, str]
+    ports: Ports, found: Found, declared: dict[str, str]
 ) -> None:
     read: list[int] = []
 
@@ -152,15 +152,15 @@ async def test_a_body_that_may_be_large_is_not_read_for_nobody(
             read.append(number)
             yield b" " * 1000
 
-    async with served(kit, found) as api:
+    async with served(ports, found) as api:
         headers = {**bearer(new_token("dtok")), **declared}
         answer = await api.post("/v1/beats", content=content(), headers=headers)
     assert (answer.status_code, read) == (401, [])
 
 
-async def test_a_large_body_of_a_known_device_is_taken(kit: Kit, found: Found, device_token: str) -> None:
+async def test_a_large_body_of_a_known_device_is_taken(ports: Ports, found: Found, device_token: str) -> None:
     body = b'{"number": 1}' + b" " * 100_000
-    async with served(kit, found) as api:
+    async with served(ports, found) as api:
         answer = await api.post("/v1/beats", content=body, headers=bearer(device_token))
     assert (answer.status_code, answer.json()) == (200, {"way": "usual device"})
 
@@ -182,9 +182,9 @@ class Generous(Unlimited):
 
 @pytest.mark.parametrize("knows", [True, False])
 async def test_who_has_no_good_token_hears_nothing_of_limits(
-    kit: Kit, found: Found, device_token: str, knows: bool
+    ports: Ports, found: Found, device_token: str, knows: bool
 ) -> None:
-    async with served(kit, found, Generous(knows=knows)) as api:
+    async with served(ports, found, Generous(knows=knows)) as api:
         for body in ({}, {"number": -1}):
             for token, limited in ((device_token, True), (new_token("dtok"), False)):
                 answer = await api.post("/v1/beats", json=body, headers=bearer(token))
@@ -193,14 +193,14 @@ async def test_who_has_no_good_token_hears_nothing_of_limits(
 
 @pytest.mark.parametrize("knows", [True, False])
 async def test_a_device_is_counted_once_whether_it_is_known_before_or_not(
-    kit: Kit, found: Found, device_token: str, knows: bool
+    ports: Ports, found: Found, device_token: str, knows: bool
 ) -> None:
     limiter = Generous(knows=knows)
     direct = new_token("dtok")
-    found.known[kit.hasher.hash(direct)] = Actor(
+    found.known[ports.hasher.hash(direct)] = Actor(
         kind="device", id="dev_1", world_id=1, project_id="proj_1", mode="test"
     )
-    async with served(kit, found, limiter) as api:
+    async with served(ports, found, limiter) as api:
         for body in ({}, {"number": -1}):
             for token in (direct, device_token):
                 limiter.taken = 0
@@ -210,10 +210,10 @@ async def test_a_device_is_counted_once_whether_it_is_known_before_or_not(
 
 
 async def test_an_address_of_many_bad_tokens_has_them_looked_up_first(
-    kit: Kit, found: Found, device_token: str
+    ports: Ports, found: Found, device_token: str
 ) -> None:
     """The operation's statement does not run for a stranger any more; a good token passes as ever."""
-    async with served(kit, found) as api:
+    async with served(ports, found) as api:
         for _ in range(150):
             assert await beat(api, new_token("dtok")) == (401, "unauthorized")
         looked_up_later = found.asked
@@ -223,8 +223,8 @@ async def test_an_address_of_many_bad_tokens_has_them_looked_up_first(
         assert found.asked == looked_up_later
 
 
-async def test_the_headers_are_checked_on_this_way_too(kit: Kit, found: Found, device_token: str) -> None:
-    async with served(kit, found) as api:
+async def test_the_headers_are_checked_on_this_way_too(ports: Ports, found: Found, device_token: str) -> None:
+    async with served(ports, found) as api:
         for name, value, status in (
             ("Idempotency-Key", "not one!", 400),
             ("Bota-Version", "today", 400),

@@ -16,7 +16,7 @@ from lapel.foundation.core.errors import IdempotencyKeyReused
 from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.http.idempotency import Stored, ticket
 from lapel.foundation.identity.seal import sealer
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.client import api_client
 from tests.support.locks import until_waiting
 from tests.support.running import running
@@ -73,7 +73,7 @@ async def test_another_request_under_the_same_key_is_422(client: httpx.AsyncClie
 
 
 async def test_the_same_key_with_another_method_is_refused(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     """Only POST takes a key, so the claim of another method is made here as a request makes it."""
     first = await create(client, tenant.headers, "order-1")
@@ -83,8 +83,8 @@ async def test_the_same_key_with_another_method_is_refused(
 
     async def claim(method: str) -> Stored | None:
         made = ticket(actor, "order-1", method, "/v1/end-users", first.request.content)
-        async with kit.database.transaction() as connection:
-            return await made.claim(connection, kit.sealer, kit.clock.now(), timedelta(hours=24))
+        async with ports.database.transaction() as connection:
+            return await made.claim(connection, ports.sealer, ports.clock.now(), timedelta(hours=24))
 
     assert await claim("POST") == Stored(201, first.content)
     for method in ("PUT", "PATCH"):
@@ -104,20 +104,20 @@ async def test_of_many_at_once_one_has_an_effect(client: httpx.AsyncClient, tena
     assert await count(client, tenant.headers) == 1
 
 
-async def test_a_key_that_is_in_use_is_409(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
+async def test_a_key_that_is_in_use_is_409(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
     """The end user's row is held by somebody else, so that the first request has to wait."""
     first = await create(client, tenant.headers, None, {"external_id": "e"})
     device = await client.post("/v1/devices", json={"serial_number": "ABCD1"}, headers=tenant.headers)
     path = f"/v1/devices/{device.json()['id']}/bind"
     body, headers = {"end_user_id": first.json()["id"]}, {**tenant.headers, "Idempotency-Key": "bind-1"}
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(
             "SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 FOR UPDATE",
             tenant.test_world,
             first.json()["id"],
         )
         waiting = asyncio.create_task(client.post(path, json=body, headers=headers))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         second = await client.post(path, json=body, headers=headers)
         assert second.status_code == 409
         assert second.json()["error"]["code"] == "idempotency_key_in_use"
@@ -138,21 +138,21 @@ async def test_a_refusal_is_not_kept(client: httpx.AsyncClient, tenant: Tenant) 
 
 
 async def test_a_request_that_dies_leaves_nothing_behind(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     """Its connection is cut while it waits for a lock, which it gets after it took its key."""
     user = await create(client, tenant.headers, None)
     device = await client.post("/v1/devices", json={"serial_number": "ABCD1"}, headers=tenant.headers)
     path = f"/v1/devices/{device.json()['id']}/bind"
     body, headers = {"end_user_id": user.json()["id"]}, {**tenant.headers, "Idempotency-Key": "bind-1"}
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(
             "SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 FOR UPDATE",
             tenant.test_world,
             user.json()["id"],
         )
         waiting = asyncio.create_task(client.post(path, json=body, headers=headers))
-        await until_waiting(kit, 1)
+        await until_waiting(ports, 1)
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
             "AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
@@ -164,7 +164,7 @@ async def test_a_request_that_dies_leaves_nothing_behind(
 
 
 async def test_principals_and_worlds_have_keys_of_their_own(
-    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports
 ) -> None:
     one = await create(client, tenant.headers, None)
     other = await create(client, tenant.headers, None)
@@ -174,8 +174,8 @@ async def test_principals_and_worlds_have_keys_of_their_own(
         tenant.test_key,
         tenant.live_key,
         stranger.test_key,
-        await make_key(kit, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=one.json()["id"]),
-        await make_key(kit, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.json()["id"]),
+        await make_key(ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=one.json()["id"]),
+        await make_key(ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.json()["id"]),
     ):
         headers = {**bearer(token), "Idempotency-Key": "same"}
         made = await client.post("/v1/api-keys", json=body, headers=headers)
@@ -184,7 +184,7 @@ async def test_principals_and_worlds_have_keys_of_their_own(
         ids.add(made.json()["id"])
     assert len(ids) == 5
     # The project's keys share theirs.
-    second = await make_key(kit, tenant.test_world, "sk_test")
+    second = await make_key(ports, tenant.test_world, "sk_test")
     again = await client.post(
         "/v1/api-keys", json=body, headers={**bearer(second), "Idempotency-Key": "same"}
     )
@@ -218,11 +218,11 @@ async def test_a_key_a_device_and_an_upload_token_repeat_only_their_own_requests
         await post(path, upload, {})
 
 
-async def test_what_is_kept_is_sealed(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
+async def test_what_is_kept_is_sealed(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
     headers = {**tenant.headers, "Idempotency-Key": "key-1"}
     made = await client.post("/v1/api-keys", json={"kind": "secret"}, headers=headers)
     secret = made.json()["key"]
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(
             "SELECT sealed_body FROM idempotency_keys WHERE world_id = $1", tenant.test_world
         )
@@ -234,21 +234,21 @@ async def test_what_is_kept_is_sealed(client: httpx.AsyncClient, tenant: Tenant,
 
 
 @pytest.fixture
-async def clocked(fresh_database: str, tmp_path: Path) -> AsyncGenerator[tuple[httpx.AsyncClient, Kit]]:
+async def clocked(fresh_database: str, tmp_path: Path) -> AsyncGenerator[tuple[httpx.AsyncClient, Ports]]:
     """A server whose clock the test turns."""
     clock = ManualClock(datetime(2026, 1, 15, 12, tzinfo=UTC))
     async with running(tmp_path, fresh_database, clock=clock) as live, api_client(live.url) as client:
-        yield client, live.kit
+        yield client, live.ports
 
 
-async def test_after_24_hours_a_key_is_free_again(clocked: tuple[httpx.AsyncClient, Kit]) -> None:
-    client, kit = clocked
-    assert isinstance(kit.clock, ManualClock)
-    tenant = await make_tenant(kit)
+async def test_after_24_hours_a_key_is_free_again(clocked: tuple[httpx.AsyncClient, Ports]) -> None:
+    client, ports = clocked
+    assert isinstance(ports.clock, ManualClock)
+    tenant = await make_tenant(ports)
     first = await create(client, tenant.headers, "order-1")
-    kit.clock.advance(timedelta(hours=23, minutes=59))
+    ports.clock.advance(timedelta(hours=23, minutes=59))
     assert (await create(client, tenant.headers, "order-1")).json() == first.json()
-    kit.clock.advance(timedelta(minutes=2))
+    ports.clock.advance(timedelta(minutes=2))
     other = await create(client, tenant.headers, "order-1", {"name": "Joan"})
     assert other.status_code == 201
     assert other.json()["id"] != first.json()["id"]
@@ -264,7 +264,7 @@ async def test_a_natural_operation_ignores_the_key(client: httpx.AsyncClient, te
 
 
 async def test_operations_that_keep_no_answer_check_the_key_and_ignore_it(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     """One key for all of them, and with other bodies: a heartbeat, a link, and what repeats by itself."""
     user = await create(client, tenant.headers, None)
@@ -293,16 +293,16 @@ async def test_operations_that_keep_no_answer_check_the_key_and_ignore_it(
     for sent in (bearer(token), tenant.headers):
         refused = await client.post(f"{path}/heartbeat", json={}, headers={**sent, "Idempotency-Key": "a b"})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "Idempotency-Key")
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         kept = "SELECT count(*) FROM idempotency_keys WHERE world_id = $1"
         assert await connection.fetchval(kept, tenant.test_world) == 0
 
 
 async def test_an_answer_that_no_secret_opens_any_more_asks_for_a_new_key(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     await create(client, tenant.headers, "order-9")
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         await connection.execute(
             "UPDATE idempotency_keys SET sealed_body = $2 WHERE world_id = $1",
             tenant.test_world,

@@ -17,7 +17,7 @@ from lapel.foundation.core.errors import RateLimitExceeded
 from lapel.foundation.database.pool import Database
 from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params
 from lapel.foundation.http.rate_limits import PATIENCE_SECONDS, UNREACHABLE, RateLimiter, Unlimited
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.settings import Settings
 
 START = datetime(2026, 1, 15, 12, 0, 0, 300_000, tzinfo=UTC)
@@ -89,8 +89,8 @@ class Processes:
 
 
 @pytest.fixture
-async def processes(kit: Kit) -> Processes:
-    made = Processes(kit.database, ManualClock(START))
+async def processes(ports: Ports) -> Processes:
+    made = Processes(ports.database, ManualClock(START))
     await made.execute("TRUNCATE rate_windows")
     return made
 

@@ -47,7 +47,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def confirmed(live: Running) -> None:
     """Wait until the process may cache."""
-    await until(lambda: live.kit.revocations.cache.confirmed)
+    await until(lambda: live.ports.revocations.cache.confirmed)
 
 
 async def status(live: Running, key: str) -> int:
@@ -72,7 +72,7 @@ async def revoke(live: Running, tenant: Tenant, key_id: str) -> httpx.Response:
 
 def cached(live: Running, key: str) -> bool:
     """Whether the process would let the key in without asking the database."""
-    return live.kit.revocations.cache.get(live.kit.hasher.hash(key)) is not None
+    return live.ports.revocations.cache.get(live.ports.hasher.hash(key)) is not None
 
 
 async def cut_listeners(database: str) -> int:
@@ -93,7 +93,7 @@ async def test_revoked_through_one_process_it_is_401_on_the_other_at_once(
     two: tuple[Running, Running],
 ) -> None:
     one, other = two
-    tenant = await make_tenant(one.kit)
+    tenant = await make_tenant(one.ports)
     for _ in range(10):
         key, key_id = await new_key(one, tenant)
         assert [await status(one, key), await status(other, key)] == [200, 200]
@@ -113,7 +113,7 @@ class Change:
         self.one = one
         self.other = other
         self.tenant = tenant
-        self._before = OperatorKeys(replace(one.kit, hasher=seal.token_hasher(SECRET_BEFORE, None)))
+        self._before = OperatorKeys(replace(one.ports, hasher=seal.token_hasher(SECRET_BEFORE, None)))
 
     async def key(self, end_user_id: str | None = None) -> tuple[str, str]:
         """The id and secret of a key of before, which both processes have in their caches."""
@@ -142,7 +142,7 @@ async def change(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Change]:
     ):
         await confirmed(one)
         await confirmed(other)
-        yield Change(one, other, await make_tenant(one.kit))
+        yield Change(one, other, await make_tenant(one.ports))
 
 
 async def delete_the_key(change: Change) -> str:
@@ -166,13 +166,13 @@ async def delete_its_end_user(change: Change) -> str:
 
 async def revoke_it_as_the_operator(change: Change) -> str:
     key_id, key = await change.key()
-    await OperatorKeys(change.other.kit).revoke(key_id)
+    await OperatorKeys(change.other.ports).revoke(key_id)
     return key
 
 
 async def rotate_it_as_the_operator(change: Change) -> str:
     key_id, key = await change.key()
-    await OperatorKeys(change.other.kit).rotate(key_id, 0)
+    await OperatorKeys(change.other.ports).rotate(key_id, 0)
     return key
 
 
@@ -204,7 +204,7 @@ async def test_with_the_listen_connections_cut_the_next_request_is_401(
     two: tuple[Running, Running], fresh_database: str
 ) -> None:
     one, other = two
-    tenant = await make_tenant(one.kit)
+    tenant = await make_tenant(one.ports)
     key, key_id = await new_key(one, tenant)
     assert [await status(one, key), await status(other, key)] == [200, 200]
     assert cached(other, key)
@@ -217,12 +217,12 @@ async def test_a_process_that_cannot_hear_does_not_cache(
     two: tuple[Running, Running], fresh_database: str
 ) -> None:
     one, other = two
-    tenant = await make_tenant(one.kit)
+    tenant = await make_tenant(one.ports)
     key, _ = await new_key(one, tenant)
     assert await status(other, key) == 200
-    generation = other.kit.revocations.generation
+    generation = other.ports.revocations.generation
     await cut_listeners(fresh_database)
-    await until(lambda: other.kit.revocations.generation > generation)
+    await until(lambda: other.ports.revocations.generation > generation)
     assert not cached(other, key)
     await confirmed(other)
     assert not cached(other, key)
@@ -234,10 +234,10 @@ async def test_a_process_that_is_gone_does_not_hold_a_revocation_up_for_ever(
     two: tuple[Running, Running],
 ) -> None:
     one, _ = two
-    tenant = await make_tenant(one.kit)
+    tenant = await make_tenant(one.ports)
     key, key_id = await new_key(one, tenant)
     assert await status(one, key) == 200
-    async with one.kit.database.acquire() as connection:  # as one that was killed leaves it
+    async with one.ports.database.acquire() as connection:  # as one that was killed leaves it
         await connection.execute("INSERT INTO key_caches (process_id, seen_at) VALUES ('gone', now())")
     assert (await revoke(one, tenant, key_id)).status_code == 204
     assert await status(one, key) == 401
@@ -255,10 +255,10 @@ async def test_a_process_whose_clock_is_wrong_waits_for_the_others_and_they_for_
         await confirmed(one)
         await confirmed(two)
         for each in (one, two):
-            async with each.kit.database.acquire() as connection:
+            async with each.ports.database.acquire() as connection:
                 awaited = await connection.fetch(ALIVE, timedelta(minutes=1))
             assert len(awaited) == 2
-        tenant = await make_tenant(one.kit)
+        tenant = await make_tenant(one.ports)
         key, key_id = await new_key(one, tenant)
         assert [await status(one, key), await status(two, key)] == [200, 200]
         assert (await revoke(two, tenant, key_id)).status_code == 204
@@ -266,7 +266,7 @@ async def test_a_process_whose_clock_is_wrong_waits_for_the_others_and_they_for_
 
 
 async def test_what_was_read_before_listening_is_not_kept(live: Running) -> None:
-    revocations = Revocations(live.kit.database)
+    revocations = Revocations(live.ports.database)
     reading = revocations.generation
     await revocations.start()
     try:

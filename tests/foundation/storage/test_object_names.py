@@ -4,7 +4,7 @@ import pytest
 
 from lapel.foundation.storage import object_names
 
-ATTEMPT = object_names.Attempt("proj_1", "rec_2", "med_3", "att_4")
+ATTEMPT = object_names.AttemptName("proj_1", "rec_2", "med_3", "att_4")
 
 
 def test_names() -> None:
@@ -39,4 +39,4 @@ def test_both_prefixes_cover_every_name_of_the_recording_and_no_neighbour() -> N
     staging, media = object_names.recording_prefixes("proj_1", "rec_2")
     assert ATTEMPT.staging_key().startswith(staging)
     assert ATTEMPT.final_key("image", "image/png").startswith(media)
-    assert not object_names.Attempt("proj_1", "rec_22", "m", "a").staging_key().startswith(staging)
+    assert not object_names.AttemptName("proj_1", "rec_22", "m", "a").staging_key().startswith(staging)

@@ -12,7 +12,7 @@ import socket
 import sys
 from pathlib import Path
 
-from lapel.foundation.workers.worker_process import Subworker
+from lapel.foundation.workers.worker_process import WorkerProcess
 from lapel.sample import speech
 from lapel.settings import Settings
 from lapel.slices.transcription.audio.decoder import Decoder
@@ -30,7 +30,7 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: lines[name].split()[0] for name in wanted}
 
 
-async def tried(child: Subworker, folder: Path, port: int) -> dict[str, str]:
+async def tried(child: WorkerProcess, folder: Path, port: int) -> dict[str, str]:
     """What came of each try, and what the kernel says of the child."""
     secret, inside, outside = folder / "secret", folder / "inside", folder / "outside"
     secret.write_text("a secret")
@@ -68,7 +68,7 @@ async def main(folder: Path, *, hears: bool) -> None:
     found: dict[str, object] = {}
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for name, reads in (("confined", ()), ("trusted", None)):
-            child = Subworker("tests.foundation.workers.prisoner", reads=reads)
+            child = WorkerProcess("tests.foundation.workers.prisoner", reads=reads)
             found[name] = await tried(child, folder, listener.getsockname()[1])
             await child.close()
     if hears:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lapel.slices.transcription.providers.http.account import Account
 from lapel.slices.transcription.providers.http.http_errors import (
-    Refusal,
+    ProviderRefusal,
     Refused,
     codes_of,
     judged,
@@ -74,14 +74,14 @@ def test_the_key_is_not_in_what_python_prints() -> None:
 
 def test_every_status_means_something() -> None:
     for status in range(300, 600):
-        answer = Refusal(status=status, content=b'{"message": "why"}', headers={"Retry-After": "7"})
+        answer = ProviderRefusal(status=status, content=b'{"message": "why"}', headers={"Retry-After": "7"})
         refusal = judged(ACCOUNT, answer, NOW, 3600)
         assert refusal.message.startswith(f"Deepgram answered {status}: why.")
 
 
 def test_neither_key_nor_control_characters_of_codes_reach_the_log() -> None:
     content = msgspec.json.encode({"error": {"code": f"bad_key {KEY}\x1b[2J", "type": "t" * 50_000}})
-    found = judged(ACCOUNT, Refusal(status=400, content=content, headers={}), NOW, 3600)
+    found = judged(ACCOUNT, ProviderRefusal(status=400, content=content, headers={}), NOW, 3600)
     assert isinstance(found, Refused)
     assert "bad_key" in found.detail
     assert KEY not in found.detail

@@ -14,7 +14,7 @@ import pytest
 from lapel.cli.commands import providers
 from lapel.cli.shared.faults import CommandError
 from lapel.foundation.core.errors import NotFound
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.hosting.data_folder import DataFolderError
 from lapel.slices.projects.service import Projects
 from lapel.slices.transcription.slots.slots import Engine
@@ -33,8 +33,8 @@ async def place(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LAPEL_DATABASE_URL", fresh_database)
     monkeypatch.setenv("LAPEL_SECRET", SECRET)
     monkeypatch.setenv("LAPEL_DATA_DIR", str(tmp_path / "data"))
-    async with open_kit(settings_for(tmp_path / "data", fresh_database, 9)) as kit:
-        return (await Projects(kit).create("Acme")).id
+    async with open_ports(settings_for(tmp_path / "data", fresh_database, 9)) as ports:
+        return (await Projects(ports).create("Acme")).id
 
 
 @pytest.fixture

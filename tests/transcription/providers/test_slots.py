@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.identity import seal
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from lapel.slices.transcription.providers.deepgram import Deepgram
 from lapel.slices.transcription.providers.protocol import Transcriber
 from lapel.slices.transcription.slots.operator import OperatorProviders, Wanted
@@ -30,50 +30,50 @@ WHERE world_id = $1
 MOVE = "UPDATE provider_slots SET base_url = 'https://thief.example' WHERE world_id = $1"
 
 
-def slots_of(kit: Kit, tenant: Tenant, mode: Any = "test") -> OperatorProviders:
+def slots_of(ports: Ports, tenant: Tenant, mode: Any = "test") -> OperatorProviders:
     """The operator at one world."""
-    return OperatorProviders(kit, mode=mode, project_id=tenant.project_id)
+    return OperatorProviders(ports, mode=mode, project_id=tenant.project_id)
 
 
-async def chosen(kit: Kit, world_id: int, slot: Slot) -> SlotChoice:
+async def chosen(ports: Ports, world_id: int, slot: Slot) -> SlotChoice:
     """What the work finds."""
-    async with kit.database.acquire() as connection:
-        return await engine_of(connection, kit.sealer, world_id, slot)
+    async with ports.database.acquire() as connection:
+        return await engine_of(connection, ports.sealer, world_id, slot)
 
 
-async def log_of(kit: Kit, world_id: int) -> list[tuple[str, Any, Any]]:
+async def log_of(ports: Ports, world_id: int) -> list[tuple[str, Any, Any]]:
     """The world's audit log: action, before, after."""
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await connection.fetch(LOG, world_id)
     assert all(row["actor_kind"] == "operator" and row["resource_type"] == "provider" for row in rows)
     return [(row["action"], json.loads(row["before"]), json.loads(row["after"])) for row in rows]
 
 
-async def test_with_nothing_set_all_slots_are_local(kit: Kit, tenant: Tenant) -> None:
+async def test_with_nothing_set_all_slots_are_local(ports: Ports, tenant: Tenant) -> None:
     assert SLOTS == ("whisper", "deepgram", "assemblyai", "elevenlabs")
     for slot in SLOTS:
-        assert await chosen(kit, tenant.test_world, slot) == SlotChoice(slot=slot, engine="local")
-    shown = await slots_of(kit, tenant).list()
+        assert await chosen(ports, tenant.test_world, slot) == SlotChoice(slot=slot, engine="local")
+    shown = await slots_of(ports, tenant).list()
     assert [(each.slot, each.engine, each.key) for each in shown] == [(slot, "local", None) for slot in SLOTS]
 
 
-async def test_one_world_alone_sees_what_is_set(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
-    shown = await slots_of(kit, tenant).set("deepgram", Wanted(key=KEY))
+async def test_one_world_alone_sees_what_is_set(ports: Ports, tenant: Tenant, stranger: Tenant) -> None:
+    shown = await slots_of(ports, tenant).set("deepgram", Wanted(key=KEY))
     assert (shown.engine, shown.model, shown.base_url, shown.key) == ("deepgram", None, None, "…WXYZ")
-    found = await chosen(kit, tenant.test_world, "deepgram")
+    found = await chosen(ports, tenant.test_world, "deepgram")
     assert found == SlotChoice(slot="deepgram", engine="deepgram", key=KEY)
     for world in (tenant.live_world, stranger.test_world, stranger.live_world):
-        assert (await chosen(kit, world, "deepgram")).engine == "local"
-    for others in (slots_of(kit, tenant, "live"), slots_of(kit, stranger)):
+        assert (await chosen(ports, world, "deepgram")).engine == "local"
+    for others in (slots_of(ports, tenant, "live"), slots_of(ports, stranger)):
         assert {each.engine for each in await others.list()} == {"local"}
-    assert (await chosen(kit, tenant.test_world, "whisper")).engine == "local"
+    assert (await chosen(ports, tenant.test_world, "whisper")).engine == "local"
 
 
-async def test_a_key_is_sealed_and_in_no_log(kit: Kit, tenant: Tenant) -> None:
-    slots = slots_of(kit, tenant)
+async def test_a_key_is_sealed_and_in_no_log(ports: Ports, tenant: Tenant) -> None:
+    slots = slots_of(ports, tenant)
     await slots.set("deepgram", Wanted(key=KEY))
     await slots.set("deepgram", Wanted(key=KEY[::-1]))
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         (row,) = await connection.fetch(ROWS, tenant.test_world)
         log = await connection.fetch(LOG, tenant.test_world)
     kept = repr(dict(row)) + repr([dict(each) for each in log])
@@ -84,22 +84,22 @@ async def test_a_key_is_sealed_and_in_no_log(kit: Kit, tenant: Tenant) -> None:
     assert KEY not in repr(await slots.list()) + repr(await slots.choice("deepgram")) + repr(Wanted(key=KEY))
 
 
-async def test_a_key_opens_only_where_it_was_set(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
-    await slots_of(kit, tenant).set("deepgram", Wanted(key=KEY))
-    async with kit.database.acquire() as connection:
+async def test_a_key_opens_only_where_it_was_set(ports: Ports, tenant: Tenant, stranger: Tenant) -> None:
+    await slots_of(ports, tenant).set("deepgram", Wanted(key=KEY))
+    async with ports.database.acquire() as connection:
         await connection.execute(COPY, tenant.test_world, stranger.test_world)
         await connection.execute(MOVE, tenant.test_world)
     for world in (stranger.test_world, tenant.test_world):
         with pytest.raises(SpeechError, match="sealed under another secret") as caught:
-            await chosen(kit, world, "deepgram")
+            await chosen(ports, world, "deepgram")
         assert "`lapel providers set deepgram --key-file FILE`" in caught.value.message
-    assert (await slots_of(kit, stranger).list())[1].key == "unreadable"
+    assert (await slots_of(ports, stranger).list())[1].key == "unreadable"
 
 
-async def test_keys_outlive_a_change_of_the_secret(kit: Kit, tenant: Tenant) -> None:
+async def test_keys_outlive_a_change_of_the_secret(ports: Ports, tenant: Tenant) -> None:
     old, new = "the-old-secret-of-the-installation", "the-new-secret-of-the-installation"
     before, during, after = (
-        replace(kit, sealer=seal.sealer(*secrets)) for secrets in ((old, None), (new, old), (new, None))
+        replace(ports, sealer=seal.sealer(*secrets)) for secrets in ((old, None), (new, old), (new, None))
     )
     await slots_of(before, tenant).set("deepgram", Wanted(key=KEY))
     assert (await chosen(during, tenant.test_world, "deepgram")).key == KEY
@@ -112,25 +112,27 @@ async def test_keys_outlive_a_change_of_the_secret(kit: Kit, tenant: Tenant) -> 
     await slots_of(after, tenant).set("deepgram", Wanted(key="another"))
 
 
-async def test_what_is_not_named_stays(kit: Kit, tenant: Tenant) -> None:
-    slots, world = slots_of(kit, tenant), tenant.test_world
+async def test_what_is_not_named_stays(ports: Ports, tenant: Tenant) -> None:
+    slots, world = slots_of(ports, tenant), tenant.test_world
     await slots.set("deepgram", Wanted(key=KEY, base_url="https://eu.example/"))
     await slots.set("deepgram", Wanted(model="nova-2"))
-    found = await chosen(kit, world, "deepgram")
+    found = await chosen(ports, world, "deepgram")
     assert (found.model, found.base_url, found.key) == ("nova-2", "https://eu.example", KEY)
     with pytest.raises(InvalidRequest, match="for another address; give it again"):
         await slots.set("deepgram", Wanted(base_url="https://thief.example"))
     await slots.set("deepgram", Wanted(engine="openai", base_url="http://127.0.0.1:8000/v1"))
-    found = await chosen(kit, world, "deepgram")
+    found = await chosen(ports, world, "deepgram")
     assert (found.engine, found.model, found.base_url, found.key) == (
         "openai", None, "http://127.0.0.1:8000/v1", None
     )  # fmt: skip
     await slots.set("deepgram", Wanted(engine="local", model="small"))
-    assert await chosen(kit, world, "deepgram") == SlotChoice(slot="deepgram", engine="local", model="small")
+    assert await chosen(ports, world, "deepgram") == SlotChoice(
+        slot="deepgram", engine="local", model="small"
+    )
 
 
-async def test_every_change_is_in_the_audit_log(kit: Kit, tenant: Tenant) -> None:
-    slots = slots_of(kit, tenant)
+async def test_every_change_is_in_the_audit_log(ports: Ports, tenant: Tenant) -> None:
+    slots = slots_of(ports, tenant)
     await slots.set("deepgram", Wanted(key=KEY))
     await slots.set("deepgram", Wanted())  # changes nothing
     await slots.set("deepgram", Wanted(model="nova-2"))
@@ -140,20 +142,20 @@ async def test_every_change_is_in_the_audit_log(kit: Kit, tenant: Tenant) -> Non
     one = {"engine": "deepgram", "model": None, "base_url": None, "allow_training": False, "key": "…WXYZ"}
     two = one | {"model": "nova-2"}
     three = two | {"key": "set"}
-    assert await log_of(kit, tenant.test_world) == [
+    assert await log_of(ports, tenant.test_world) == [
         ("provider.updated", None, one),
         ("provider.updated", one, two),
         ("provider.updated", two, three),
         ("provider.removed", three, None),
     ]
-    assert await log_of(kit, tenant.live_world) == []
-    assert (await chosen(kit, tenant.test_world, "deepgram")).engine == "local"
+    assert await log_of(ports, tenant.live_world) == []
+    assert (await chosen(ports, tenant.test_world, "deepgram")).engine == "local"
 
 
-async def test_two_operators_at_once_lose_nothing(kit: Kit, tenant: Tenant) -> None:
-    slots = slots_of(kit, tenant)
+async def test_two_operators_at_once_lose_nothing(ports: Ports, tenant: Tenant) -> None:
+    slots = slots_of(ports, tenant)
     await asyncio.gather(*(slots.set("deepgram", Wanted(key=f"{KEY}{number}")) for number in range(4)))
-    log = await log_of(kit, tenant.test_world)
+    log = await log_of(ports, tenant.test_world)
     assert len(log) == 4
     assert {json.dumps(before) for _, before, _ in log[1:]} == {json.dumps(after) for _, _, after in log[:-1]}
 
@@ -179,10 +181,10 @@ async def test_two_operators_at_once_lose_nothing(kit: Kit, tenant: Tenant) -> N
     ],
 )
 async def test_what_makes_no_sense_is_refused(
-    kit: Kit, tenant: Tenant, slot: str, wanted: Wanted, words: str
+    ports: Ports, tenant: Tenant, slot: str, wanted: Wanted, words: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        await slots_of(kit, tenant).set(slot, wanted)
+        await slots_of(ports, tenant).set(slot, wanted)
     assert words in caught.value.message
     assert KEY not in caught.value.message
 
@@ -208,18 +210,18 @@ async def test_what_makes_no_sense_is_refused(
     ],
 )
 async def test_an_address_that_gives_the_key_away_is_refused(
-    kit: Kit, tenant: Tenant, url: str, words: str
+    ports: Ports, tenant: Tenant, url: str, words: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        await slots_of(kit, tenant).set("deepgram", Wanted(key=KEY, base_url=url))
+        await slots_of(ports, tenant).set("deepgram", Wanted(key=KEY, base_url=url))
     assert words in caught.value.message
 
 
 @pytest.mark.parametrize(
     "url", ["http://localhost:8000/v1", "http://[::1]:8000", "http://127.0.0.2", "https://speech.example/a/b"]
 )
-async def test_a_good_address_is_taken(kit: Kit, tenant: Tenant, url: str) -> None:
-    shown = await slots_of(kit, tenant).set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
+async def test_a_good_address_is_taken(ports: Ports, tenant: Tenant, url: str) -> None:
+    shown = await slots_of(ports, tenant).set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
     assert shown.base_url == url
 
 
@@ -241,8 +243,8 @@ REGIONS: dict[Engine, dict[str, str | None]] = {
 }  # fmt: skip
 
 
-async def test_a_region_is_the_address_that_its_maker_names(kit: Kit, tenant: Tenant) -> None:
-    slots = slots_of(kit, tenant)
+async def test_a_region_is_the_address_that_its_maker_names(ports: Ports, tenant: Tenant) -> None:
+    slots = slots_of(ports, tenant)
     for engine, regions in REGIONS.items():
         for region, address in regions.items():
             shown = await slots.set("whisper", Wanted(engine=engine, region=region, key=KEY))
@@ -251,14 +253,14 @@ async def test_a_region_is_the_address_that_its_maker_names(kit: Kit, tenant: Te
         assert (own.region, own.base_url) == (None, "https://speech.example")
 
 
-async def test_the_project_must_be_one(kit: Kit, tenant: Tenant, stranger: Tenant) -> None:
+async def test_the_project_must_be_one(ports: Ports, tenant: Tenant, stranger: Tenant) -> None:
     with pytest.raises(Conflict, match="Name the project"):
-        await OperatorProviders(kit, mode="test").list()
+        await OperatorProviders(ports, mode="test").list()
     with pytest.raises(NotFound):
-        await OperatorProviders(kit, mode="test", project_id="proj_none").list()
+        await OperatorProviders(ports, mode="test", project_id="proj_none").list()
 
 
-def test_the_choice_makes_the_engine(kit: Kit) -> None:
+def test_the_choice_makes_the_engine(ports: Ports) -> None:
     asked: list[str | None] = []
 
     def local(model: str | None) -> Transcriber:
@@ -269,7 +271,7 @@ def test_the_choice_makes_the_engine(kit: Kit) -> None:
         raise AssertionError("nothing was sent")
 
     choice = SlotChoice(slot="whisper", model="small")
-    assert transcriber(choice, local=local, clock=kit.clock, remember=remember) == "the local one"
+    assert transcriber(choice, local=local, clock=ports.clock, remember=remember) == "the local one"
     assert asked == ["small"]
     remote = SlotChoice(slot="whisper", engine="deepgram", key=KEY)
-    assert isinstance(transcriber(remote, local=local, clock=kit.clock, remember=remember), Deepgram)
+    assert isinstance(transcriber(remote, local=local, clock=ports.clock, remember=remember), Deepgram)

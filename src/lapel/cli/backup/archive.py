@@ -37,7 +37,7 @@ AT_ONCE = 4
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class ArchiveManifest(msgspec.Struct, frozen=True):
     """Content of backup.json. `erased`: objects that were deleted while the backup was made."""
 
     lapel: str
@@ -80,13 +80,13 @@ class Archive:
         self.path.chmod(0o700)
         (self.path / "objects").mkdir(mode=0o700)
 
-    def manifest(self) -> Manifest:
+    def manifest(self) -> ArchiveManifest:
         """Content of backup.json.
 
         Raises CommandError when it is missing (no backup, or an unfinished one) or damaged.
         """
         try:
-            return msgspec.json.decode(self.manifest_file.read_bytes(), type=Manifest)
+            return msgspec.json.decode(self.manifest_file.read_bytes(), type=ArchiveManifest)
         except (FileNotFoundError, NotADirectoryError):
             raise CommandError(
                 f"{self.path} is no backup, or one that was broken off: backup.json is missing."

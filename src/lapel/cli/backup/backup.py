@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel import __version__
-from lapel.cli.backup.archive import Archive, Manifest, in_parallel, run_tool
+from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel, run_tool
 from lapel.cli.doctor.secret_checks import unusable_in
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
@@ -22,7 +22,7 @@ from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.cli.shared.queries import PromisedObject
 from lapel.foundation.core.clock import SystemClock, timestamp
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.foundation.storage.object_names import STAGING
 from lapel.hosting.data_folder import write_durably
 from lapel.settings import Settings
@@ -30,7 +30,7 @@ from lapel.settings import Settings
 Target: TypeAlias = Annotated[Path, Parameter(help="New or empty folder for the backup.")]
 
 
-class Made(msgspec.Struct, frozen=True):
+class FinishedBackup(msgspec.Struct, frozen=True):
     """What `--json` prints."""
 
     path: str
@@ -79,11 +79,11 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
                 f"{len(lost)} objects that were promised are not in the store, the first {lost[0]}. The "
                 "backup is not finished; `lapel doctor` and the reconciler's findings in /metrics say more."
             )
-        manifest = Manifest(
+        manifest = ArchiveManifest(
             __version__, schema, timestamp(SystemClock().now()), count + staged, size + more, len(missing)
         )
         write_durably(archive.manifest_file, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-    made = Made(str(archive.path), manifest.objects, manifest.bytes, manifest.erased)
+    made = FinishedBackup(str(archive.path), manifest.objects, manifest.bytes, manifest.erased)
     emit(made, json, lambda: f"{made.path}: {made.objects} objects, {made.bytes:,} bytes, and the database")
 
 
@@ -146,8 +146,8 @@ def _copy_staged(
 
 
 async def _staged(settings: Settings) -> list[str]:
-    async with open_kit(settings) as kit:
-        return [each.key async for each in kit.store.list(STAGING)]
+    async with open_ports(settings) as ports:
+        return [each.key async for each in ports.store.list(STAGING)]
 
 
 async def _not_erased(settings: Settings, missing: list[PromisedObject]) -> list[str]:

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.backup.archive import Archive, Manifest, in_parallel, run_tool
+from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel, run_tool
 from lapel.cli.doctor.secret_checks import REMEDY, unusable_in
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
@@ -149,7 +149,7 @@ def _check_empty(database_url: str) -> None:
         )
 
 
-def _load_objects(settings: Settings, archive: Archive, manifest: Manifest) -> tuple[int, int]:
+def _load_objects(settings: Settings, archive: Archive, manifest: ArchiveManifest) -> tuple[int, int]:
     """Copies every object into the store; gives their number and their bytes."""
     client = BucketClient(settings, SystemClock())
     if not client.exists():

@@ -48,7 +48,7 @@ def show(
         section_named(section)
     found = with_kit(
         settings_of(data_dir),
-        lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).read(),
+        lambda ports: OperatorConfiguration(ports, mode=mode, organization_id=organization).read(),
     )
     if section is not None:
         emit(found[section], json, lambda: _shown({section: found[section]}))
@@ -77,7 +77,7 @@ def set_(
     change = _change(list(fields))
     changed = with_kit(
         settings_of(data_dir),
-        lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).patch(
+        lambda ports: OperatorConfiguration(ports, mode=mode, organization_id=organization).patch(
             section, change
         ),
     )
@@ -102,7 +102,7 @@ def clear(
     """
     cleared = with_kit(
         settings_of(data_dir),
-        lambda kit: OperatorConfiguration(kit, mode=mode, organization_id=organization).clear(section),
+        lambda ports: OperatorConfiguration(ports, mode=mode, organization_id=organization).clear(section),
     )
     emit(cleared, json, lambda: _shown({section: cleared}))
 

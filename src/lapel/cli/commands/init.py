@@ -11,7 +11,7 @@ from lapel.cli.shared.first_key import FirstKey, handed_over
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit, is_piped
 from lapel.foundation.database.schema_version import newest_revision
-from lapel.foundation.ports import Kit, open_kit
+from lapel.foundation.ports import Ports, open_ports
 from lapel.slices.projects.bootstrap import ensure_first_key
 
 
@@ -46,9 +46,9 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
     with reachable(settings_of(data_dir), store=True, migrate=True, begin=True) as settings:
 
         async def work() -> Initialized:
-            async with open_kit(settings) as kit:
-                made, cors = await prepare_bucket(kit)
-                first = await _key(kit)
+            async with open_ports(settings) as ports:
+                made, cors = await prepare_bucket(ports)
+                first = await _key(ports)
                 return Initialized(
                     str(settings.data_dir) if settings.uses_embedded_database else None,
                     newest_revision(), settings.s3_bucket, made, cors, first.key, first.file,
@@ -58,13 +58,13 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
     emit(done, json, lambda: _lines(done))
 
 
-async def _key(kit: Kit) -> FirstKey:
+async def _key(ports: Ports) -> FirstKey:
     """The first key; made only when a terminal can show it or a data folder can hold it."""
-    settings = kit.settings
+    settings = ports.settings
     has_folder = settings.uses_embedded_database or settings.uses_embedded_store
     if is_piped() and not has_folder:
         return FirstKey()
-    first = await ensure_first_key(kit)
+    first = await ensure_first_key(ports)
     return handed_over(first.key if first else None, settings.data_dir)
 
 

@@ -21,7 +21,7 @@ from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.projects.operator import OperatorKeys
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
@@ -97,12 +97,12 @@ def create(
     if end_user is not None and wanted is None:
         raise CommandError("--end-user makes a restricted key: name its --scopes, such as recordings:read.")
 
-    async def work(kit: Kit) -> CreatedApiKey:
-        await _warn_of_other_secrets(kit)
+    async def work(ports: Ports) -> CreatedApiKey:
+        await _warn_of_other_secrets(ports)
         with _refusals_of_flags():
-            return await OperatorKeys(kit).create(
+            return await OperatorKeys(ports).create(
                 mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
-                expires_at=_moment(expires, kit.clock.now()) if expires else None,
+                expires_at=_moment(expires, ports.clock.now()) if expires else None,
             )  # fmt: skip
 
     made = _new(with_kit(settings_of(data_dir), work))
@@ -118,9 +118,9 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
         lapel keys list --project proj_… --json
     """
 
-    async def work(kit: Kit) -> list[ApiKey]:
-        await _warn_of_other_secrets(kit)
-        return [key async for key in OperatorKeys(kit).list(project)]
+    async def work(ports: Ports) -> list[ApiKey]:
+        await _warn_of_other_secrets(ports)
+        return [key async for key in OperatorKeys(ports).list(project)]
 
     found = with_kit(settings_of(data_dir), work)
     rows = [
@@ -141,9 +141,9 @@ def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None
         lapel keys revoke key_… --data-dir /srv/lapel --json
     """
 
-    async def work(kit: Kit) -> None:
+    async def work(ports: Ports) -> None:
         with _unknown_keys():
-            await OperatorKeys(kit).revoke(key_id, issued=issued)
+            await OperatorKeys(ports).revoke(key_id, issued=issued)
 
     revoking(settings_of(data_dir), work)
     emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")
@@ -161,40 +161,40 @@ def rotate(
     """
     seconds = int(_seconds(overlap))
 
-    async def work(kit: Kit) -> RotatedApiKey:
-        await _warn_of_other_secrets(kit)
+    async def work(ports: Ports) -> RotatedApiKey:
+        await _warn_of_other_secrets(ports)
         with _refusals_of_flags(), _unknown_keys():
-            return await OperatorKeys(kit).rotate(key_id, seconds)
+            return await OperatorKeys(ports).rotate(key_id, seconds)
 
     rotated = revoking(settings_of(data_dir), work)
     made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
     emit(made, json or is_piped(), lambda: _shown(made))
 
 
-def revoking(settings: Settings, work: Callable[[Kit], Awaitable[T]]) -> T:
-    """Runs `work` on a kit that receives the servers' confirmations of a revocation.
+def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
+    """Runs `work` on a ports that receives the servers' confirmations of a revocation.
 
     Raises what `with_kit` and `work` raise.
     """
 
-    async def listening(kit: Kit) -> T:
-        await kit.revocations.start()
+    async def listening(ports: Ports) -> T:
+        await ports.revocations.start()
         deadline = time.monotonic() + _LISTENING
-        while not kit.revocations.cache.confirmed and time.monotonic() < deadline:  # noqa: ASYNC110
+        while not ports.revocations.cache.confirmed and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        return await work(kit)
+        return await work(ports)
 
     return with_kit(settings, listening)
 
 
-async def _warn_of_other_secrets(kit: Kit) -> None:
+async def _warn_of_other_secrets(ports: Ports) -> None:
     """Warns when the database has keys made under another secret than this command's.
 
     Such a command makes keys that the server refuses, and lists keys as active that are dead under its own
     secret.
     """
-    async with kit.database.acquire() as connection:
-        lost = await unusable(connection, kit.settings)
+    async with ports.database.acquire() as connection:
+        lost = await unusable(connection, ports.settings)
     if lost is not None:
         say(
             f"Warning: the database has keys or tokens {lost}. A server with the secret of this command "

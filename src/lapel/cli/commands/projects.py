@@ -24,7 +24,7 @@ def create(
         lapel projects create "Acme wearables"
         lapel projects create Acme --data-dir /srv/lapel --json
     """
-    made = with_kit(settings_of(data_dir), lambda kit: Projects(kit).create(name, organization))
+    made = with_kit(settings_of(data_dir), lambda ports: Projects(ports).create(name, organization))
     emit(made, json, lambda: f"{made.id}  {visible(made.name)}")
 
 
@@ -36,6 +36,6 @@ def list_(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel projects list
         lapel projects list --json
     """
-    found = with_kit(settings_of(data_dir), lambda kit: Projects(kit).list())
+    found = with_kit(settings_of(data_dir), lambda ports: Projects(ports).list())
     rows = [(each.id, each.organization_id, each.name, each.created_at) for each in found]
     emit({"data": found}, json, lambda: table(("ID", "ORGANIZATION", "NAME", "CREATED"), rows))

@@ -29,7 +29,7 @@ from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.speech.transcript import Segment
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.transcription.providers.protocol import Transcriber
     from lapel.slices.transcription.speech.messages import Heard
 
@@ -174,8 +174,8 @@ def try_(
         lapel providers test whisper --language en --json
     """
 
-    async def work(kit: Kit, slots: OperatorProviders) -> Tested:
-        return await _tested(kit, await slots.choice(slot), language)
+    async def work(ports: Ports, slots: OperatorProviders) -> Tested:
+        return await _tested(ports, await slots.choice(slot), language)
 
     tested = _with(data_dir, project, mode, work)
     emit(tested, json, lambda: _told(tested))
@@ -185,13 +185,13 @@ def _with(
     data_dir: Path | None,
     project: str | None,
     mode: Literal["test", "live"],
-    work: Callable[[Kit, OperatorProviders], Awaitable[T]],
+    work: Callable[[Ports, OperatorProviders], Awaitable[T]],
 ) -> T:
     """Runs `work`. Raises CommandError, with the name of the flag, when the rules or the service refuse."""
 
-    async def run(kit: Kit) -> T:
+    async def run(ports: Ports) -> T:
         try:
-            return await work(kit, OperatorProviders(kit, mode=mode, project_id=project))
+            return await work(ports, OperatorProviders(ports, mode=mode, project_id=project))
         except InvalidRequest as fault:
             flag = _FLAGS.get(fault.param or "")
             raise CommandError(f"{flag}: {fault.message}" if flag else fault.message) from fault
@@ -236,13 +236,13 @@ def _beginning(file: Path) -> str:
         return opened.read(_MOST_KEY_FILE).decode(errors="replace")
 
 
-async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
+async def _tested(ports: Ports, choice: SlotChoice, language: str | None) -> Tested:
     copies: list[str] = []
 
     async def remember(copy_id: str) -> None:
         copies.append(copy_id)
 
-    engine = transcriber(choice, local=_local, clock=kit.clock, remember=remember)
+    engine = transcriber(choice, local=_local, clock=ports.clock, remember=remember)
     sample, wish, began = speech(), Wish(language=language), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lapel-") as folder:
         pcm = Path(folder) / "audio.pcm"
@@ -254,7 +254,7 @@ async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
         try:
             heard: Heard = await engine.transcribe(clip, wish, lambda _: None)
         finally:
-            left = await _deleted(kit, choice, copies)
+            left = await _deleted(ports, choice, copies)
     return Tested(
         slot=choice.slot,
         engine=choice.engine,
@@ -264,16 +264,16 @@ async def _tested(kit: Kit, choice: SlotChoice, language: str | None) -> Tested:
         language_probability=heard.language_probability,
         segments=heard.segments,
         known=sample.text,
-        warnings=[*left, *await model_warnings(choice, kit.clock)],
+        warnings=[*left, *await model_warnings(choice, ports.clock)],
     )
 
 
-async def _deleted(kit: Kit, choice: SlotChoice, copies: list[str]) -> list[str]:
+async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[str]:
     """Deletes the copies of the sample at the service; gives a sentence for each that stays there."""
     left: list[str] = []
     for copy_id in copies:
         try:
-            await delete_copy(choice, copy_id, kit.clock)
+            await delete_copy(choice, copy_id, ports.clock)
         except (SpeechError, TryAgain) as fault:
             left.append(f"The transcript {copy_id} is kept there: {fault.message}")
     return left

@@ -26,13 +26,13 @@ from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.plan import NOTHING, Plan, Rates
-from lapel.simulate.report import Report, lines_of
+from lapel.simulate.report import FleetReport, lines_of
 from lapel.slices.projects.operator import OperatorKeys
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 _AFTERWARDS = timedelta(hours=1)  # for comparing and removing at the end
@@ -168,10 +168,10 @@ def _running(settings: Settings) -> str:
 def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
     """A key of the test world with only the scopes that the backend needs; revoked after the block."""
 
-    async def make(kit: Kit) -> tuple[str, str]:
-        ends = kit.clock.now() + timedelta(minutes=plan.minutes) + _AFTERWARDS
+    async def make(ports: Ports) -> tuple[str, str]:
+        ends = ports.clock.now() + timedelta(minutes=plan.minutes) + _AFTERWARDS
         name = f"lapel simulate {plan.run}"
-        made = await OperatorKeys(kit).create(
+        made = await OperatorKeys(ports).create(
             mode="test", project_id=project, scopes=SCOPES, expires_at=ends, name=name
         )
         return made.id, made.key
@@ -181,18 +181,18 @@ def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
         yield key
     finally:
 
-        async def end(kit: Kit) -> None:
-            await OperatorKeys(kit).revoke(key_id)
+        async def end(ports: Ports) -> None:
+            await OperatorKeys(ports).revoke(key_id)
 
         revoking(settings, end)
 
 
-def _run(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Report:
+def _run(plan: Plan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_simulate(plan, base_url, key, quiet=quiet))
 
 
-async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Report:
+async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
     stop = asyncio.Event()
     fleet = Fleet(plan, base_url, key, stop)
     main = asyncio.current_task()

@@ -21,7 +21,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from lapel.cli.demo.demo_job import DemoError, MainJob, Outcome, Spoken, Step
+from lapel.cli.demo.demo_job import DemoError, DemoOutcome, HeardSpeech, MainJob, Step
 from lapel.cli.shared.options import Json
 from lapel.sample import speech
 
@@ -36,7 +36,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     data_dir: str
     steps: list[Step]
-    outcome: Outcome
+    outcome: DemoOutcome
 
 
 class _Running(msgspec.Struct):
@@ -213,7 +213,7 @@ def _progress() -> Generator[Callable[[float], None]]:
         yield lambda done: status.update(f"listening: {done:.0%}")
 
 
-def _tell_spoken(console: Console, spoken: Spoken) -> None:
+def _tell_spoken(console: Console, spoken: HeardSpeech) -> None:
     if spoken.failure is not None:
         console.print(Text(f"There is no transcript: {spoken.failure}", style="yellow"), soft_wrap=True)
         console.print("`lapel doctor` says how to mend it; everything else works.", soft_wrap=True)
@@ -228,7 +228,7 @@ def _tell_spoken(console: Console, spoken: Spoken) -> None:
     console.print(Text("; ".join(facts)), soft_wrap=True)
 
 
-def _conclude(console: Console, base_url: str, outcome: Outcome, *, keep: bool) -> None:
+def _conclude(console: Console, base_url: str, outcome: DemoOutcome, *, keep: bool) -> None:
     console.print()
     _tell_spoken(console, outcome.spoken)
     console.print()

@@ -35,7 +35,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     commands: list[str]
 
 
-class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+class HeardSpeech(msgspec.Struct, frozen=True, kw_only=True):
     """The transcript, compared with the sample's known text. `failure`: why there is no transcript.
 
     `word_error`: wrong, missing and additional words per word of the known text. `real_time_factor`: seconds
@@ -52,7 +52,7 @@ class Spoken(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The result of the job. The link works for an hour, while the server runs.
 
     `bytes`: size of the object.
@@ -66,7 +66,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str
     bytes: int
     sha256: str
-    spoken: Spoken
+    spoken: HeardSpeech
 
 
 class _Made(msgspec.Struct):
@@ -140,7 +140,7 @@ class MainJob:
         self._report = report
         self._clock = clock
 
-    def run(self, serial_number: str) -> Outcome:
+    def run(self, serial_number: str) -> DemoOutcome:
         """Runs the whole job with a device of that serial number.
 
         Raises DemoError when a call gets no answer or an unexpected one, or what comes back is not what was
@@ -159,7 +159,7 @@ class MainJob:
         )
         self._read_back(link)
         spoken = self._transcribe(recording.id)
-        return Outcome(
+        return DemoOutcome(
             end_user_id=end_user,
             device_id=device,
             recording_id=recording.id,
@@ -228,7 +228,7 @@ class MainJob:
         if (whole.content_type, link.content_type) != (sample.content_type, sample.content_type):
             raise DemoError(f"GET it: the type is {whole.content_type}, not {sample.content_type}")
 
-    def _transcribe(self, recording_id: str) -> Spoken:
+    def _transcribe(self, recording_id: str) -> HeardSpeech:
         sample = self._sample
         asked = self._post(
             "ask for a transcript", "/v1/transcriptions", {"recording_id": recording_id}, _Transcription
@@ -240,7 +240,7 @@ class MainJob:
         done = self._timed(name, curl, lambda: self._await_transcript(path))
         seconds = self._clock() - began
         text = done.full_text or ""
-        return Spoken(
+        return HeardSpeech(
             transcription_id=done.id,
             text=text,
             language=done.language,

@@ -29,7 +29,7 @@ from lapel.settings import SettingsError, unknown_variables_here
 
 if TYPE_CHECKING:
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 _SKEW = timedelta(seconds=30)
@@ -151,12 +151,12 @@ def address(settings: Settings) -> Iterator[Finding]:
         yield Finding("links", "ok", f"they name {settings.store_url}")
 
 
-async def remote(kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
+async def remote(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
     """Findings about database and store. `is_served`: a server runs, so a worker should run too."""
     try:
-        async with kit.database.acquire() as connection:
-            yield await _database(connection, kit)
-            async for finding in _work(connection, kit, is_served=is_served):
+        async with ports.database.acquire() as connection:
+            yield await _database(connection, ports)
+            async for finding in _work(connection, ports, is_served=is_served):
                 yield finding
     except Exception as fault:
         sentence = explain(fault)
@@ -165,12 +165,12 @@ async def remote(kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
         yield Finding(
             "database", "broken", sentence, "Check LAPEL_DATABASE_URL, or postgres.log in the data folder."
         )
-    yield await _store(kit)
-    for finding in _credentials(kit):
+    yield await _store(ports)
+    for finding in _credentials(ports):
         yield finding
 
 
-async def _database(connection: Connection, kit: Kit) -> Finding:
+async def _database(connection: Connection, ports: Ports) -> Finding:
     found, needed = await queries.schema(connection), newest_revision()
     if found != needed:
         remedy = "Run `lapel migrate`." if found < needed else "Use the newer Lapel."
@@ -180,7 +180,7 @@ async def _database(connection: Connection, kit: Kit) -> Finding:
             "database", "broken", "it answers before it writes to disk (fsync or synchronous_commit is off)",
             "Switch both on: without them a power cut takes back what was promised.",
         )  # fmt: skip
-    skew = abs(await queries.database_now(connection) - kit.clock.now())
+    skew = abs(await queries.database_now(connection) - ports.clock.now())
     if skew > _SKEW:
         detail = f"its clock and ours are {skew.total_seconds():.0f} s apart"
         return Finding("database", "warning", detail, "Run a time service such as chrony on both machines.")
@@ -189,8 +189,8 @@ async def _database(connection: Connection, kit: Kit) -> Finding:
     return Finding("database", "ok", f"schema {found}, {extension}")
 
 
-async def _work(connection: Connection, kit: Kit, *, is_served: bool) -> AsyncIterator[Finding]:
-    now = kit.clock.now()
+async def _work(connection: Connection, ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
+    now = ports.clock.now()
     workers = await queries.workers_seen(connection)
     if is_served and not workers:
         yield Finding("worker", "broken", "none was seen for 30 s", "Start one: `lapel serve --role worker`.")
@@ -214,19 +214,19 @@ async def _work(connection: Connection, kit: Kit, *, is_served: bool) -> AsyncIt
         yield Finding("reconciler", "ok", "nothing found")
 
 
-async def _store(kit: Kit) -> Finding:
+async def _store(ports: Ports) -> Finding:
     """Puts a small object into the store, reads it back and deletes it."""
-    where = f"bucket {kit.settings.s3_bucket} at {kit.settings.s3_endpoint}"
-    if kit.settings.uses_embedded_store:
-        where = f"embedded, bucket {kit.settings.s3_bucket}"
+    where = f"bucket {ports.settings.s3_bucket} at {ports.settings.s3_endpoint}"
+    if ports.settings.uses_embedded_store:
+        where = f"embedded, bucket {ports.settings.s3_bucket}"
     key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(64)
     remedy = "Check the LAPEL_S3_* settings, and that the keys may put, get, list and delete."
     try:
-        if not await asyncio.to_thread(BucketClient(kit.settings, kit.clock).exists):
+        if not await asyncio.to_thread(BucketClient(ports.settings, ports.clock).exists):
             return Finding("store", "broken", f"{where}: there is no such bucket", "Run `lapel init`.")
-        await kit.store.put(key, content)
-        back = await kit.store.get_range(key, 0, len(content))
-        await kit.store.delete(key)
+        await ports.store.put(key, content)
+        back = await ports.store.get_range(key, 0, len(content))
+        await ports.store.delete(key)
     except (StoreUnavailable, ObjectMissing, CommandError, OSError, *DATABASE_AWAY) as fault:
         return Finding("store", "broken", f"{where}: {explain(fault) or fault}", remedy)
     if back != content:
@@ -234,15 +234,15 @@ async def _store(kit: Kit) -> Finding:
     return Finding("store", "ok", where)
 
 
-def _credentials(kit: Kit) -> Iterator[Finding]:
-    if kit.settings.uses_embedded_store:
+def _credentials(ports: Ports) -> Iterator[Finding]:
+    if ports.settings.uses_embedded_store:
         return
     try:
-        ends = credential_source(kit.settings, kit.clock).current().expires_at
+        ends = credential_source(ports.settings, ports.clock).current().expires_at
     except StoreUnavailable as fault:
         yield Finding("credentials", "broken", str(fault), "See the LAPEL_S3_* settings.")
         return
-    if ends is not None and ends - kit.clock.now() < _CREDENTIALS_LEFT:
+    if ends is not None and ends - ports.clock.now() < _CREDENTIALS_LEFT:
         yield Finding(
             "credentials", "warning", f"they end {ends:%H:%M:%S} UTC, and links with them, within the hour",
             "Give the role longer sessions, or a key of its own.",

@@ -15,7 +15,7 @@ from lapel.cli.doctor.checks import Finding
 from lapel.cli.shared.faults import explain
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit
-from lapel.foundation.ports import open_kit
+from lapel.foundation.ports import open_ports
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
 from lapel.settings import Settings, SettingsError
@@ -23,7 +23,7 @@ from lapel.settings import Settings, SettingsError
 _MARKS = {"ok": ("✓", "32"), "warning": ("!", "33"), "broken": ("✗", "31")}
 
 
-class Report(msgspec.Struct, frozen=True):
+class DoctorReport(msgspec.Struct, frozen=True):
     """What `--json` prints; `healthy` means that nothing is broken."""
 
     healthy: bool
@@ -44,7 +44,7 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
         findings = list(_examine(settings_of(data_dir)))
     except SettingsError as fault:
         findings = [Finding("settings", "broken", str(fault), "See docs/settings.md.")]
-    report = Report(all(each.state != "broken" for each in findings), findings)
+    report = DoctorReport(all(each.state != "broken" for each in findings), findings)
     emit(report, json, lambda: "\n".join(_line(each) for each in findings))
     if not report.healthy:
         raise SystemExit(1)
@@ -89,15 +89,15 @@ def _is_made(folder: DataFolder) -> bool:
 
 
 async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
-    async with open_kit(settings) as kit:
-        found = [finding async for finding in checks.remote(kit, is_served=is_served)]
+    async with open_ports(settings) as ports:
+        found = [finding async for finding in checks.remote(ports, is_served=is_served)]
         if not any(each.part == "database" and each.state == "broken" for each in found):
-            async with kit.database.acquire() as connection:
+            async with ports.database.acquire() as connection:
                 found.append(await secret_checks.secrets(connection, settings))
                 found += [finding async for finding in speech_checks.failing_steps(connection)]
-                found += [finding async for finding in speech_checks.provider_keys(connection, kit.sealer)]
+                found += [finding async for finding in speech_checks.provider_keys(connection, ports.sealer)]
                 found += [finding async for finding in speech_checks.remote_copies(connection)]
-            found += await speech_models.provider_models(kit)
+            found += await speech_models.provider_models(ports)
         return found
 
 

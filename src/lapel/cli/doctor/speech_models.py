@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.clock import Clock
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.transcription.slots.slots import Engine
 
 # Seconds to wait for a service.
@@ -24,32 +24,32 @@ _LIMIT = 10.0
 _MOST_SLOTS = 20
 
 
-async def provider_models(kit: Kit) -> list[Finding]:
+async def provider_models(ports: Ports) -> list[Finding]:
     """One finding for each slot with a remote engine, of at most _MOST_SLOTS.
 
     It names the model that is asked for and the one that answered last, and warns when the service ends the
     model.
     """
-    async with kit.database.acquire() as connection:
+    async with ports.database.acquire() as connection:
         rows = await slot_queries.list_remote(connection, _MOST_SLOTS)
-    return await asyncio.gather(*(_finding(kit, row) for row in rows))
+    return await asyncio.gather(*(_finding(ports, row) for row in rows))
 
 
-async def _finding(kit: Kit, row: asyncpg.Record) -> Finding:
+async def _finding(ports: Ports, row: asyncpg.Record) -> Finding:
     where = f"{row['slot']} of {row['project_id']} ({row['mode']})"
     answered = f", {row['answered']} answered last" if row["answered"] else ""
     detail = f"{where}: {row['engine']} is asked for {row['model'] or _usual(row['engine'])}{answered}"
     try:
-        warnings = await model_warnings(_choice(kit, row), kit.clock)
+        warnings = await model_warnings(_choice(ports, row), ports.clock)
     except SealBroken:  # `provider_keys` reports it
         warnings = []
     return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
 
 
-def _choice(kit: Kit, row: asyncpg.Record) -> SlotChoice:
+def _choice(ports: Ports, row: asyncpg.Record) -> SlotChoice:
     """The slot's choice with its key opened. Raises SealBroken when no loaded secret opens the key."""
     place = (row["world_id"], row["slot"], row["engine"], row["base_url"])
-    key = None if row["sealed_key"] is None else opened(kit.sealer, row["sealed_key"], *place)
+    key = None if row["sealed_key"] is None else opened(ports.sealer, row["sealed_key"], *place)
     return SlotChoice(
         slot=row["slot"], engine=row["engine"], model=row["model"], base_url=row["base_url"], key=key
     )

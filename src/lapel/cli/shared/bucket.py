@@ -27,7 +27,7 @@ from lapel.foundation.storage.sigv4 import ALGORITHM, encode_path, signature, si
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 _CHUNK = 1 << 20
@@ -40,7 +40,7 @@ _CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BucketAnswer:
     """Status, headers with lower-case names, and body (at most 1 MiB) of an answer."""
 
     status: int
@@ -148,7 +148,7 @@ class BucketClient:
                 )  # fmt: skip
             _checked(_answer(connection.getresponse()), f"write {key}")
 
-    def _call(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> Answer:
+    def _call(self, method: str, path: str, *, query: str = "", body: bytes = b"") -> BucketAnswer:
         with self._connected() as connection:
             headers = {"content-length": str(len(body))} if method == "PUT" else {}
             self._send(connection, method, path, query, body, headers)
@@ -215,17 +215,17 @@ class BucketClient:
         return ordered
 
 
-async def prepare_bucket(kit: Kit) -> tuple[bool, str]:
+async def prepare_bucket(ports: Ports) -> tuple[bool, str]:
     """Makes the bucket unless it exists, and sets its CORS rules.
 
     Gives whether it was made now, and the state of the CORS rules: `built in` or `set`. Raises CommandError
     when the store refuses, and StoreUnavailable when there are no valid credentials.
     """
-    client = BucketClient(kit.settings, kit.clock)
+    client = BucketClient(ports.settings, ports.clock)
     made = not await asyncio.to_thread(client.exists)
     if made:
         await asyncio.to_thread(client.make)
-    if kit.settings.uses_embedded_store:
+    if ports.settings.uses_embedded_store:
         return made, "built in"
     await asyncio.to_thread(client.open_to_browsers)
     return made, "set"
@@ -235,12 +235,12 @@ def _stamp(moment: datetime) -> str:
     return f"{moment:%Y%m%dT%H%M%SZ}"
 
 
-def _answer(response: http.client.HTTPResponse) -> Answer:
+def _answer(response: http.client.HTTPResponse) -> BucketAnswer:
     headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, response.read(1 << 20))
+    return BucketAnswer(response.status, headers, response.read(1 << 20))
 
 
-def _checked(answer: Answer, what: str) -> Answer:
+def _checked(answer: BucketAnswer, what: str) -> BucketAnswer:
     if answer.status >= 300:
         text = answer.body.decode(errors="replace")
         code = text.partition("<Code>")[2].partition("</Code>")[0] or "no code"

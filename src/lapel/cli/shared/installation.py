@@ -27,7 +27,7 @@ from lapel.process_environment import child_environment
 from lapel.settings import Settings
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another command
@@ -41,19 +41,19 @@ def settings_of(data_dir: Path | None) -> Settings:
     return Settings.load(data_dir=data_dir, role="all")
 
 
-def with_kit(settings: Settings, work: Callable[[Kit], Awaitable[T]], *, store: bool = False) -> T:
-    """Runs `work` on a kit of this installation. `store`: the store runs as well.
+def with_kit(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, store: bool = False) -> T:
+    """Runs `work` on a ports of this installation. `store`: the store runs as well.
 
     Raises what `reachable` and `work` raise, StoreUnavailable when there are no store credentials, and
     asyncpg's errors when the database cannot be reached.
     """
-    prepare.check_store_keys(settings)  # a kit needs keys even when `work` does not use the store
+    prepare.check_store_keys(settings)  # a ports needs keys even when `work` does not use the store
     with reachable(settings, store=store) as complete:
-        from lapel.foundation.ports import open_kit  # noqa: PLC0415  # after the checks: it imports a lot
+        from lapel.foundation.ports import open_ports  # noqa: PLC0415  # after the checks: it imports a lot
 
         async def run() -> T:
-            async with open_kit(complete) as kit:
-                return await work(kit)
+            async with open_ports(complete) as ports:
+                return await work(ports)
 
         return asyncio.run(run())
 

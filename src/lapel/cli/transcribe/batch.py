@@ -20,7 +20,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.models.weights.whisper_weights import SETTING
-from lapel.slices.transcription.providers.local import Whisper
+from lapel.slices.transcription.providers.local import LocalTranscriber
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.work.offline import Outcome, Status, transcribe
@@ -35,7 +35,7 @@ _NAME = 28  # characters of a file's name in the progress line
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Problem(msgspec.Struct, frozen=True):
+class FileProblem(msgspec.Struct, frozen=True):
     """Why a file has no transcript. `code`, for programs: a code of the API, `unreadable` or `unwritable`."""
 
     code: str
@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FileJob:
     """One input: its name on the command line, and the file to read."""
 
     name: str
@@ -54,13 +54,13 @@ class Job:
 class Result:
     """The result of one input. `seconds`: duration of the work, without loading the model."""
 
-    job: Job
+    job: FileJob
     seconds: float
-    came: Outcome | Problem
+    came: Outcome | FileProblem
 
 
 def transcribe_all(
-    jobs: list[Job], wish: Wish, *, model: str | None, folder: Path, done: Callable[[Result], None]
+    jobs: list[FileJob], wish: Wish, *, model: str | None, folder: Path, done: Callable[[Result], None]
 ) -> None:
     """Transcribes the jobs one after the other; `done` gets each result at once.
 
@@ -80,7 +80,7 @@ class _Tools:
         self._is_ready = False
         self.decoder = Decoder(children=1, spare_bytes=SPARE_BYTES)
         self.engine = Engine()
-        self.transcriber = Whisper(self.engine, model)
+        self.transcriber = LocalTranscriber(self.engine, model)
 
     async def prepare(self) -> None:
         """Load the model, after downloading it when needed. Raises CommandError when that fails."""
@@ -103,7 +103,7 @@ class _Tools:
 
 
 async def _all(
-    jobs: list[Job], wish: Wish, model: str | None, folder: Path, done: Callable[[Result], None]
+    jobs: list[FileJob], wish: Wish, model: str | None, folder: Path, done: Callable[[Result], None]
 ) -> None:
     caught: list[int] = []
     _cancel_at_signals(caught)
@@ -136,8 +136,8 @@ def _cancel_at_signals(caught: list[int]) -> None:
             loop.add_signal_handler(number, cancel, number)
 
 
-async def _one(job: Job, wish: Wish, tools: _Tools, folder: Path, place: str) -> Result:
-    came: Outcome | Problem | None = _unreadable(job)
+async def _one(job: FileJob, wish: Wish, tools: _Tools, folder: Path, place: str) -> Result:
+    came: Outcome | FileProblem | None = _unreadable(job)
     if came is not None:
         return Result(job, 0.0, came)
     await tools.prepare()
@@ -154,25 +154,25 @@ async def _one(job: Job, wish: Wish, tools: _Tools, folder: Path, place: str) ->
                 report=live,
             )
     except (SpeechError, TryAgain) as fault:
-        came = Problem(fault.code, fault.message)
+        came = FileProblem(fault.code, fault.message)
     except OSError as fault:
-        came = Problem("unreadable", f"{fault.strerror or fault}.")
+        came = FileProblem("unreadable", f"{fault.strerror or fault}.")
     return Result(job, time.perf_counter() - began, came)
 
 
-def _unreadable(job: Job) -> Problem | None:
+def _unreadable(job: FileJob) -> FileProblem | None:
     try:
         mode = job.place.stat().st_mode
         if stat.S_ISDIR(mode):
-            return Problem("unreadable", "it is a folder; name the files in it.")
+            return FileProblem("unreadable", "it is a folder; name the files in it.")
         if not stat.S_ISREG(mode):
-            return Problem("unreadable", "it is no regular file; send it to `lapel transcribe -`.")
+            return FileProblem("unreadable", "it is no regular file; send it to `lapel transcribe -`.")
         with job.place.open("rb"):
             return None
     except OSError as fault:
-        return Problem("unreadable", f"{(fault.strerror or str(fault)).lower()}.")
+        return FileProblem("unreadable", f"{(fault.strerror or str(fault)).lower()}.")
     except ValueError:  # the name holds a NUL
-        return Problem("unreadable", "no file can have this name.")
+        return FileProblem("unreadable", "no file can have this name.")
 
 
 def _short(name: str) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lapel.cli.shared.options import put, say
-from lapel.cli.transcribe.batch import Problem, Result
+from lapel.cli.transcribe.batch import FileProblem, Result
 from lapel.slices.transcription.exports.content import Document
 from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment
@@ -30,7 +30,7 @@ _BLANK = "\n"
 _UPLOAD = " Upload the recording again."
 
 
-class Audio(msgspec.Struct, frozen=True, kw_only=True):
+class AudioSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Properties of the audio as decoded, whatever the file's name says."""
 
     duration_ms: int
@@ -41,7 +41,7 @@ class Audio(msgspec.Struct, frozen=True, kw_only=True):
     mime_type: str
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class PrintedWord(msgspec.Struct, frozen=True, kw_only=True):
     """The transcript, with fields as in the API. `language_probability`: of the detected language, 0 to 1."""
 
     language: str | None
@@ -54,7 +54,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[Segment]
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class TranscriptDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The report on one file: either `error`, or all other fields.
 
     `seconds`: duration of the work after the Whisper model was loaded. `real_time_factor`: seconds of audio
@@ -64,17 +64,17 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     seconds: float
     real_time_factor: float | None = None
-    transcript: Said | None = None
-    audio: Audio | None = None
+    transcript: PrintedWord | None = None
+    audio: AudioSummary | None = None
     warnings: list[str] = msgspec.field(default_factory=list[str])
     output: str | None = None
-    error: Problem | None = None
+    error: FileProblem | None = None
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `--json` prints: every file, in the order it was named."""
 
-    files: list[Told]
+    files: list[TranscriptDocument]
 
 
 class Writer:
@@ -91,7 +91,7 @@ class Writer:
         self._done = 0
         self._printed = 0
         self._warned: set[str] = set()
-        self.told: list[Told] = []
+        self.told: list[TranscriptDocument] = []
         self.failed = False
 
     def take(self, result: Result) -> None:
@@ -105,9 +105,9 @@ class Writer:
         came = result.came
         if isinstance(came, Outcome):
             came = self._written(came, name, target)
-        if isinstance(came, Problem):
+        if isinstance(came, FileProblem):
             self.failed = True
-            came = Problem(came.code, came.message.removesuffix(_UPLOAD))
+            came = FileProblem(came.code, came.message.removesuffix(_UPLOAD))
             say(f"{name}: {came.message}")
         else:
             for warning in came.warnings:
@@ -116,7 +116,7 @@ class Writer:
         if self._as_json:
             self.told.append(_told(result, came, target))
 
-    def _written(self, outcome: Outcome, name: str, target: Path | None) -> Outcome | Problem:
+    def _written(self, outcome: Outcome, name: str, target: Path | None) -> Outcome | FileProblem:
         if target is None and self._as_json:
             return outcome
         content = self._chosen.render(Document.of(outcome.transcript, PurePath(name).name))
@@ -149,7 +149,7 @@ def shown(name: str) -> str:
     return "standard input" if name == STDIN else plain(name) or ascii(name)
 
 
-def _replace(target: Path, content: bytes) -> Problem | None:
+def _replace(target: Path, content: bytes) -> FileProblem | None:
     """Replaces the target atomically.
 
     A target that is not a regular file, such as /dev/stdout, is written to.
@@ -166,20 +166,20 @@ def _replace(target: Path, content: bytes) -> Problem | None:
         finally:
             part.unlink(missing_ok=True)
     except OSError as fault:
-        return Problem("unwritable", f"{shown(str(target))} could not be written: {fault.strerror}.")
+        return FileProblem("unwritable", f"{shown(str(target))} could not be written: {fault.strerror}.")
     return None
 
 
-def _told(result: Result, came: Outcome | Problem, target: Path | None) -> Told:
+def _told(result: Result, came: Outcome | FileProblem, target: Path | None) -> TranscriptDocument:
     name, seconds = result.job.name, round(result.seconds, 3)
-    if isinstance(came, Problem):
-        return Told(file=name, seconds=seconds, error=came)
+    if isinstance(came, FileProblem):
+        return TranscriptDocument(file=name, seconds=seconds, error=came)
     facts, made = came.facts, came.transcript
-    return Told(
+    return TranscriptDocument(
         file=name,
         seconds=seconds,
         real_time_factor=round(facts.duration_ms / 1000 / result.seconds, 2),
-        transcript=Said(
+        transcript=PrintedWord(
             language=made.language,
             language_probability=made.language_probability,
             model=made.model,
@@ -189,7 +189,7 @@ def _told(result: Result, came: Outcome | Problem, target: Path | None) -> Told:
             confidence=made.confidence,
             segments=made.segments,
         ),
-        audio=Audio(
+        audio=AudioSummary(
             duration_ms=facts.duration_ms,
             channels=facts.channels,
             sample_rate=facts.sample_rate,

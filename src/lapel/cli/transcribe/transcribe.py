@@ -16,10 +16,10 @@ from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.options import Json, emit
-from lapel.cli.transcribe.batch import SPARE_BYTES, Job, transcribe_all
-from lapel.cli.transcribe.output import SEPARATED, STDIN, Report, Writer
+from lapel.cli.transcribe.batch import SPARE_BYTES, FileJob, transcribe_all
+from lapel.cli.transcribe.output import SEPARATED, STDIN, BatchReport, Writer
 from lapel.foundation import telemetry
-from lapel.foundation.workers.private_folder import OwnFolder, private_file
+from lapel.foundation.workers.private_folder import PrivateFolder, private_file
 from lapel.slices.transcription.exports.formats import FORMATS, Format, FormatName
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.providers.protocol import Wish
@@ -82,10 +82,10 @@ def transcribe(
     report = Writer(chosen, targets, as_json=json)
     telemetry.configure("error", "auto", "transcribe")
     with _scratch() as folder:
-        jobs = [Job(name, _stdin(folder) if name == STDIN else Path(name)) for name in files]
+        jobs = [FileJob(name, _stdin(folder) if name == STDIN else Path(name)) for name in files]
         transcribe_all(jobs, wish, model=model, folder=folder, done=report.take)
     if json:
-        emit(Report(files=report.told), True, str)
+        emit(BatchReport(files=report.told), True, str)
     if report.failed:
         raise SystemExit(1)
 
@@ -197,9 +197,9 @@ def _scratch() -> Generator[Path]:
     signal.signal(signal.SIGTERM, _leave)
     try:
         try:
-            own = OwnFolder(Path(tempfile.gettempdir()) / f"lapel-transcribe-{os.getuid()}")
+            own = PrivateFolder(Path(tempfile.gettempdir()) / f"lapel-transcribe-{os.getuid()}")
         except PermissionError:  # another user has made a folder of that name
-            own = OwnFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
+            own = PrivateFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
     except OSError as fault:
         raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
     own.forget_left()

@@ -31,7 +31,7 @@ class PostgresError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SystemAccount:
     """The account that PostgreSQL runs as."""
 
     name: str
@@ -50,7 +50,7 @@ def package_folder() -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def programs(account: Account, package: Path) -> Path:
+def programs(account: SystemAccount, package: Path) -> Path:
     """Folder with `postgres`, `initdb`, `pg_dump`… that `account` may run; copied there when needed.
 
     Raises PostgresError when the package has no such programs, or they can be copied to no folder.
@@ -122,7 +122,7 @@ def _own(folder: Path) -> None:
         raise PermissionError(f"{folder} is not ours alone")
 
 
-def account(say: Say) -> Account:
+def account(say: Say) -> SystemAccount:
     """The account PostgreSQL runs as: our own, or for root a system account, made when missing.
 
     `say` receives a sentence when another account had to do. Raises PostgresError when there is none.
@@ -161,7 +161,7 @@ def account(say: Say) -> Account:
     )
 
 
-def _myself() -> Account:
+def _myself() -> SystemAccount:
     try:
         found = pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -169,18 +169,18 @@ def _myself() -> Account:
             f"The user id {os.geteuid()} has no name in /etc/passwd, and PostgreSQL needs one. Run as a user "
             "that has one, or set LAPEL_DATABASE_URL."
         ) from None
-    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+    return SystemAccount(found.pw_name, found.pw_uid, found.pw_gid)
 
 
-def _lookup(name: str) -> Account | None:
+def _lookup(name: str) -> SystemAccount | None:
     try:
         found = pwd.getpwnam(name)
     except KeyError:
         return None
-    return Account(name, found.pw_uid, found.pw_gid)
+    return SystemAccount(name, found.pw_uid, found.pw_gid)
 
 
-def socket_folder(data_dir: Path, owner: Account) -> Path:
+def socket_folder(data_dir: Path, owner: SystemAccount) -> Path:
     """A short folder (a socket's path may have 107 bytes, see unix(7)), 0700 and `owner`'s. The same for the
     same data, unless a temporary one has to do.
 
@@ -196,7 +196,7 @@ def socket_folder(data_dir: Path, owner: Account) -> Path:
     return _private(Path(tempfile.mkdtemp(prefix="lapel-")), owner)
 
 
-def _private(folder: Path, owner: Account) -> Path:
+def _private(folder: Path, owner: SystemAccount) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     known = folder.lstat()
     if not stat.S_ISDIR(known.st_mode) or known.st_uid not in {os.geteuid(), owner.uid}:

@@ -24,7 +24,7 @@ from typing import Self
 from urllib.parse import quote
 
 from lapel.embedded.postgres import install, shim
-from lapel.embedded.postgres.install import MAJOR, Account, PostgresError, Say
+from lapel.embedded.postgres.install import MAJOR, PostgresError, Say, SystemAccount
 from lapel.embedded.postgres.processes import escalate, is_ready, stop_survivors
 
 OWNER = "lapel"  # the role that owns the database `lapel`
@@ -187,7 +187,7 @@ class EmbeddedPostgres:
                 self._say("A PostgreSQL that an earlier run left behind was stopped.")
         shutil.rmtree(self.folder / "postgres.new", ignore_errors=True)
 
-    def _make(self, who: Account) -> None:
+    def _make(self, who: SystemAccount) -> None:
         """initdb, roles, database and extension in a folder that gets its name when all is there."""
         building = self.folder / "postgres.new"
         building.mkdir(mode=0o700)
@@ -203,7 +203,7 @@ class EmbeddedPostgres:
         building.rename(self.data)
         _sync_folder(self.folder)
 
-    def _run(self, who: Account, cwd: Path, program: str, arguments: list[str], text: str = "") -> None:
+    def _run(self, who: SystemAccount, cwd: Path, program: str, arguments: list[str], text: str = "") -> None:
         done = subprocess.run(
             self._shimmed(who, cwd, [str(self.program(program)), *arguments]),
             input=text, env=_environment(), capture_output=True, text=True, timeout=300, check=False,
@@ -211,7 +211,7 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             raise PostgresError(f"{program} failed ({done.returncode}): {done.stderr.strip()[-800:]}")
 
-    def _spawn(self, who: Account, cwd: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    def _spawn(self, who: SystemAccount, cwd: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
         _shorten(self.log)
         with self.log.open("ab") as log:
             os.fchmod(log.fileno(), 0o600)
@@ -220,7 +220,7 @@ class EmbeddedPostgres:
                 env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
-    def _shimmed(self, who: Account, cwd: Path, argv: list[str]) -> list[str]:
+    def _shimmed(self, who: SystemAccount, cwd: Path, argv: list[str]) -> list[str]:
         program = str(Path(shim.__file__).resolve())
         return [
             sys.executable,
@@ -234,7 +234,7 @@ class EmbeddedPostgres:
             *argv,
         ]
 
-    def _as_seen(self, data: Path, who: Account) -> str:
+    def _as_seen(self, data: Path, who: SystemAccount) -> str:
         """The path of the data folder for the server. An account that cannot pass the parents has only the
         working folder, which the shim entered as root; /proc gives that an absolute name."""
         hidden = os.geteuid() == 0 and who.uid != 0 and not install.may_enter(data.parent)
@@ -242,12 +242,12 @@ class EmbeddedPostgres:
             raise PostgresError(f"{who.name} cannot enter {data.parent}; choose another data folder.")
         return "/proc/self/cwd" if hidden else str(data)
 
-    def _server_arguments(self, who: Account, sockets: Path) -> list[str]:
+    def _server_arguments(self, who: SystemAccount, sockets: Path) -> list[str]:
         settings = {**_CONFIGURATION, **self._extra, "unix_socket_directories": str(sockets)}
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return ["-D", self._as_seen(self.data, who), *flags]
 
-    def _give(self, data: Path, who: Account) -> None:
+    def _give(self, data: Path, who: SystemAccount) -> None:
         """Makes all of `data` the account's: it may come from a copy or from another account."""
         if os.geteuid() != 0 or data.stat().st_uid == who.uid:
             return
@@ -256,7 +256,7 @@ class EmbeddedPostgres:
                 os.chown(path, who.uid, who.gid, follow_symlinks=False)
         os.chown(data, who.uid, who.gid)
 
-    def _write_access(self, data: Path, who: Account) -> None:
+    def _write_access(self, data: Path, who: SystemAccount) -> None:
         """Only our account, which the kernel names for the socket's other end, may be any of our roles."""
         names = {"root", who.name} if os.geteuid() == 0 else {who.name}
         lines = [f'own "{name}" {role}' for name in sorted(names) for role in (SUPERUSER, OWNER)]

@@ -19,7 +19,7 @@ from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.call import MAX_OBJECT, Call
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed, Verifier
-from lapel.embedded.s3.s3_errors import ClientGone, S3Error
+from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 from lapel.foundation.core.asgi import Receive, Scope, Send
 from lapel.foundation.core.clock import Clock
 from lapel.foundation.core.disk_guard import is_disk_full
@@ -126,7 +126,7 @@ class StoreApp:
         request = Request(scope, receive, send, secrets.token_hex(8).upper())
         try:
             await self._serve(request)
-        except ClientGone:
+        except SenderGone:
             _log.debug("client gone", extra={"request_id": request.id})
         except S3Error as error:
             await _refuse(request, error)

@@ -59,5 +59,5 @@ class S3Error(Exception):
         ).encode()
 
 
-class ClientGone(Exception):
+class SenderGone(Exception):
     """The connection ended before the request did; no client is there to answer."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 
-class Turnstile:
+class FairSemaphore:
     """At most `places` are inside at once; the others wait in line, `patience` seconds at most.
 
     A semaphore with a time limit would do the same at four times the cost. Here all waiting callers

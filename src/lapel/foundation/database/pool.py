@@ -22,7 +22,7 @@ import structlog
 from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database.fair_semaphore import Turnstile
+from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.own_connection import OwnConnection
 from lapel.foundation.database.world_shares import WorldShares
 
@@ -176,7 +176,7 @@ class _Connections:
 
     def __init__(self, pool: Pool, places: int) -> None:
         self._pool = pool
-        self._turnstile = Turnstile(places, ACQUIRE_SECONDS)
+        self._turnstile = FairSemaphore(places, ACQUIRE_SECONDS)
         self._shares = WorldShares(places, ACQUIRE_SECONDS)
         self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
         self._closing = False

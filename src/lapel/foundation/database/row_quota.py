@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.disk_guard import DiskGuard
     from lapel.foundation.database.pool import Connection, Database
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 MEASURED_EVERY_SECONDS = 300
 _BELIEVED_FOR_SECONDS = 15.0
@@ -128,18 +128,18 @@ class RowQuota:
             )
 
 
-async def measure(kit: Kit) -> dict[int, int]:
+async def measure(ports: Ports) -> dict[int, int]:
     """Find the full worlds anew and store them; returns their ids and bytes.
 
     Raises Unavailable when the database is away.
     """
-    limit = kit.settings.rows_bytes_per_world
-    async with kit.database.acquire() as connection:
+    limit = ports.settings.rows_bytes_per_world
+    async with ports.database.acquire() as connection:
         sizes = await _sizes(connection, limit) if limit else Counter[int]()
     full = {world_id: found for world_id, found in sizes.items() if found > limit}
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await connection.execute(FORGET)
-        now = kit.clock.now()
+        now = ports.clock.now()
         await connection.executemany(REMEMBER, [(world_id, found, now) for world_id, found in full.items()])
     if full:
         _log.warning("rows.full_worlds", worlds=len(full), limit=limit)
@@ -166,10 +166,10 @@ async def _sizes(connection: Connection, limit: int) -> Counter[int]:
     return found
 
 
-def schedules(kit: Kit) -> tuple[Schedule, ...]:
+def schedules(ports: Ports) -> tuple[Schedule, ...]:
     """`measure`, every five minutes."""
 
     async def run() -> None:
-        await measure(kit)
+        await measure(ports)
 
     return (Schedule(name="rows.measure", expression="*/5 * * * *", handler=run),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from lapel.foundation.database.fair_semaphore import Turnstile
+from lapel.foundation.database.fair_semaphore import FairSemaphore
 
 # The world that the present request works for, once it is known.
 WORLD: ContextVar[int | None] = ContextVar("world", default=None)
@@ -37,12 +37,12 @@ class TokenWorlds:
 
 @dataclass(slots=True)
 class _Line:
-    turnstile: Turnstile
+    semaphore: FairSemaphore
     users: int = 0
 
 
 class WorldShares:
-    """A turnstile for each world that has requests; requests that work for no world pass."""
+    """A semaphore for each world that has requests; requests that work for no world pass."""
 
     def __init__(self, places: int, patience: float) -> None:
         self._each = max(1, places // 2)
@@ -59,11 +59,11 @@ class WorldShares:
             return None
         line = self._lines.get(world_id)
         if line is None:
-            line = self._lines[world_id] = _Line(Turnstile(self._each, self._patience))
+            line = self._lines[world_id] = _Line(FairSemaphore(self._each, self._patience))
         line.users += 1
-        if not line.turnstile.try_enter():
+        if not line.semaphore.try_enter():
             try:
-                await line.turnstile.enter()
+                await line.semaphore.enter()
             except BaseException:
                 self._forget(world_id, line)
                 raise
@@ -73,7 +73,7 @@ class WorldShares:
         """Give the place back that `enter` named."""
         if world_id is not None:
             line = self._lines[world_id]
-            line.turnstile.leave()
+            line.semaphore.leave()
             self._forget(world_id, line)
 
     def _forget(self, world_id: int, line: _Line) -> None:

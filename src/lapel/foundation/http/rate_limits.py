@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.http.responses import Headers
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 PATIENCE_SECONDS = 0.05
@@ -324,19 +324,19 @@ class RateLimiter:
 
 
 @asynccontextmanager
-async def open_limiter(kit: Kit) -> AsyncGenerator[RateLimiter | Unlimited]:
+async def open_limiter(ports: Ports) -> AsyncGenerator[RateLimiter | Unlimited]:
     """The limiter that the settings ask for.
 
     The counter has connections of its own, because it must not queue behind the requests that it
     holds back. Raises what `Database.open` raises when the database is away.
     """
-    if not kit.settings.rate_limits_on:
+    if not ports.settings.rate_limits_on:
         yield Unlimited()
         return
-    database = Database(kit.database.dsn, min_size=1, max_size=2)
+    database = Database(ports.database.dsn, min_size=1, max_size=2)
     await database.open()
     try:
-        yield RateLimiter(kit.settings, database, kit.clock, patience=PATIENCE_SECONDS)
+        yield RateLimiter(ports.settings, database, ports.clock, patience=PATIENCE_SECONDS)
     finally:
         await database.close()
 

@@ -27,7 +27,7 @@ _EXTENSIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptName:
     """One attempt to upload one media: the four ids that every object name of it is made of."""
 
     project_id: str
@@ -71,9 +71,9 @@ def firmware_release(key: str) -> str | None:
     return parts[2] if parts[0] == "firmware" and len(parts) == 4 else None
 
 
-def parse(key: str) -> Attempt | None:
+def parse(key: str) -> AttemptName | None:
     """Return the attempt that a staging or final name belongs to, or None for any other name."""
     parts = key.split("/")
     if (parts[0] == "staging" and len(parts) == 5) or (parts[0] == "media" and len(parts) == 6):
-        return Attempt(*parts[1:5])
+        return AttemptName(*parts[1:5])
     return None

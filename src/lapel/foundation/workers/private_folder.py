@@ -20,7 +20,7 @@ _HELD = "held"
 _NAME = re.compile(r"[0-9]+-[0-9a-f]{8,32}")
 
 
-class OwnFolder:
+class PrivateFolder:
     """A folder `path` in `root`, held by a lock (`flock`) that ends with this process.
 
     A new one also empties the folders that killed processes left in `root`; `left` has the names of these

@@ -1,7 +1,7 @@
 """A child process that answers one request at a time: for work that must not block or crash this process.
 
-`python -m MODULE` runs `answer_requests` in the child; a `Subworker` here starts the child when it is first
-needed and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
+`python -m MODULE` runs `answer_requests` in the child; a `WorkerProcess` here starts it when it is first needed
+and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
 endian), kind (1 byte; of a request the number of its files), MessagePack (https://msgpack.org). Files come as
 SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled, ends the child.
 """
@@ -91,7 +91,7 @@ class NamesFiles(Protocol):
         ...
 
 
-class Subworker:
+class WorkerProcess:
     """The parent's side. One call at a time; others wait their turn.
 
     `memory_bytes`: address space that the child may use at most (0: no bound; Linux only).

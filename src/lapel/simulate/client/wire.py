@@ -9,7 +9,7 @@ import msgspec
 T = TypeVar("T")
 
 
-class Made(msgspec.Struct):
+class CreatedReply(msgspec.Struct):
     """Any resource that was made."""
 
     id: str
@@ -28,7 +28,7 @@ class Token(msgspec.Struct):
     device_token: str
 
 
-class Command(msgspec.Struct):
+class CommandReply(msgspec.Struct):
     """A command."""
 
     id: str
@@ -37,7 +37,7 @@ class Command(msgspec.Struct):
     grant_token: str
 
 
-class Manifest(msgspec.Struct):
+class ManifestReply(msgspec.Struct):
     """Firmware that a device should run."""
 
     assignment_id: str
@@ -53,13 +53,13 @@ class Beat(msgspec.Struct):
     """The answer to a heartbeat."""
 
     status: str
-    commands: list[Command]
-    ota: Manifest | None
+    commands: list[CommandReply]
+    ota: ManifestReply | None
     config_revision: int
     accepted_event_ids: list[str]
 
 
-class Upload(msgspec.Struct):
+class UploadReply(msgspec.Struct):
     """The signed link of an upload, and the headers to send."""
 
     media_id: str
@@ -68,7 +68,7 @@ class Upload(msgspec.Struct):
     upload_token: str
 
 
-class Media(msgspec.Struct):
+class MediaReply(msgspec.Struct):
     """One media object of a recording."""
 
     id: str
@@ -77,28 +77,28 @@ class Media(msgspec.Struct):
     file_size_bytes: int | None
 
 
-class Recording(msgspec.Struct):
+class RecordingReply(msgspec.Struct):
     """A recording."""
 
     id: str
     status: str
     recording_uuid: str | None
-    media: list[Media]
+    media: list[MediaReply]
 
 
-class Download(msgspec.Struct):
+class DownloadReply(msgspec.Struct):
     """A signed link."""
 
     download_url: str
 
 
-class Grant(msgspec.Struct):
+class GrantReply(msgspec.Struct):
     """A Wi-Fi grant."""
 
     grant_blob: str
 
 
-class Assignment(msgspec.Struct):
+class AssignmentReply(msgspec.Struct):
     """A firmware assignment: one update offered to one device."""
 
     id: str
@@ -116,7 +116,7 @@ class DeviceRow(msgspec.Struct):
     last_heartbeat_at: str | None
 
 
-class Page(msgspec.Struct, Generic[T]):
+class PageReply(msgspec.Struct, Generic[T]):
     """One page of a list."""
 
     data: list[T]

@@ -1,4 +1,4 @@
-"""Audio for simulated recordings: the speech sample, cut and repeated at the borders of its Ogg pages.
+"""SampleAudio for simulated recordings: the speech sample, cut and repeated at the borders of its Ogg pages.
 
 Every recording is a playable Ogg/Opus file (RFC 3533, RFC 7845) with its own comment, so no two recordings
 have the same bytes.
@@ -20,7 +20,7 @@ _BACKWARDS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Audio:
+class SampleAudio:
     """An Ogg/Opus file."""
 
     data: bytes
@@ -29,7 +29,7 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _OggPage:
     granule: int
     lacing: bytes
     payload: bytes
@@ -43,7 +43,7 @@ class Recorder:
         self._head, self._speech = pages[0], pages[2:]
         self._pre_skip: int = struct.unpack_from("<H", self._head.payload, 10)[0]
 
-    def record(self, seconds: float, comment: str) -> Audio:
+    def record(self, seconds: float, comment: str) -> SampleAudio:
         """A recording of at least `seconds`, and less than a second more, with `comment` in its tags."""
         parts: list[bytes] = []
         left = max(1, round(seconds * 1000))
@@ -52,7 +52,7 @@ class Recorder:
             length = self._link(parts, left, link, comment)
             total, left, link = total + length, left - length, link + 1
         data = b"".join(parts)
-        return Audio(data, hashlib.sha256(data).hexdigest(), total)
+        return SampleAudio(data, hashlib.sha256(data).hexdigest(), total)
 
     def _link(self, parts: list[bytes], ms: int, serial: int, comment: str) -> int:
         """Appends one stream of the chain to `parts`, as long as the sample allows; its length in ms."""
@@ -61,14 +61,14 @@ class Recorder:
         pages = self._speech[:count]
         tags = _tags(comment)
         parts.append(_encoded(self._head, serial, 0, _BEGINS))
-        parts.append(_encoded(_Page(0, _lacing(len(tags)), tags), serial, 1, 0))
+        parts.append(_encoded(_OggPage(0, _lacing(len(tags)), tags), serial, 1, 0))
         for at, page in enumerate(pages, 2):
             parts.append(_encoded(page, serial, at, _ENDS if at == len(pages) + 1 else 0))
         return (pages[-1].granule - self._pre_skip) // _PER_MS
 
 
-def _pages(data: bytes) -> list[_Page]:
-    found: list[_Page] = []
+def _pages(data: bytes) -> list[_OggPage]:
+    found: list[_OggPage] = []
     at = 0
     while at < len(data):
         _, _, _, granule, _, _, _ = _HEADER.unpack_from(data, at)
@@ -76,11 +76,11 @@ def _pages(data: bytes) -> list[_Page]:
         lacing = data[begin : begin + data[begin - 1]]
         begin += len(lacing)
         at = begin + sum(lacing)
-        found.append(_Page(granule, lacing, data[begin:at]))
+        found.append(_OggPage(granule, lacing, data[begin:at]))
     return found
 
 
-def _encoded(page: _Page, serial: int, number: int, flags: int) -> bytes:
+def _encoded(page: _OggPage, serial: int, number: int, flags: int) -> bytes:
     rest = bytes((len(page.lacing),)) + page.lacing + page.payload
     blank = _HEADER.pack(b"OggS", 0, flags, page.granule, serial, number, 0)
     return _HEADER.pack(b"OggS", 0, flags, page.granule, serial, number, _checksum(blank + rest)) + rest

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from uuid import NAMESPACE_OID, uuid5
 
-from lapel.simulate.client.wire import Upload
+from lapel.simulate.client.wire import UploadReply
 from lapel.simulate.plan import Plan
 
 FIRST_VERSION = "1.0.0"
@@ -40,12 +40,12 @@ class Pending:
 
     number: int
     recording_id: str | None = None
-    upload: Upload | None = None
+    upload: UploadReply | None = None
     is_stored: bool = False
 
 
 @dataclass(slots=True)
-class Device:
+class SimulatedDevice:
     """One device. All times are seconds of simulated time."""
 
     index: int
@@ -81,12 +81,12 @@ class Device:
         return Activity(min(range(len(self.due)), key=self.due.__getitem__))
 
 
-def dice_of(plan: Plan, device: Device, purpose: str, number: int) -> Random:
+def dice_of(plan: Plan, device: SimulatedDevice, purpose: str, number: int) -> Random:
     """A random generator that depends only on the plan's seed, the device, the purpose and the number."""
     return Random(zlib.crc32(f"{plan.seed}/{device.index}/{purpose}/{number}".encode()))  # noqa: S311
 
 
-def schedule(plan: Plan, device: Device) -> None:
+def schedule(plan: Plan, device: SimulatedDevice) -> None:
     """Sets the time of each activity's first occurrence."""
     dice = dice_of(plan, device, "life", 0)
     rates = plan.rates

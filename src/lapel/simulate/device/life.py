@@ -9,9 +9,9 @@ from typing import TypeAlias
 from lapel.simulate.backend import Backend
 from lapel.simulate.client.caller import Answer, Caller, CallFailed, SimulationError
 from lapel.simulate.client.meter import Meter
-from lapel.simulate.client.wire import Beat, Command, Manifest, Page, Token
+from lapel.simulate.client.wire import Beat, CommandReply, ManifestReply, PageReply, Token
 from lapel.simulate.device import updates
-from lapel.simulate.device.device import NEVER, Activity, Device, Pending, after, dice_of, spell
+from lapel.simulate.device.device import NEVER, Activity, Pending, SimulatedDevice, after, dice_of, spell
 from lapel.simulate.device.grants import Keyring
 from lapel.simulate.device.uploads import Uploader
 from lapel.simulate.journal import (
@@ -32,7 +32,7 @@ _RETRY = 15.0  # seconds of simulated time until a device repeats a failed activ
 _JITTER = 0.1  # share of the interval
 _MOST_EVENTS = 16  # diagnostic events in one heartbeat
 _COMMANDS = ("start_recording", "stop_recording", "trigger_upload")
-_Doing: TypeAlias = Callable[[Device, float, Random], Awaitable[None]]
+_Doing: TypeAlias = Callable[[SimulatedDevice, float, Random], Awaitable[None]]
 
 
 class Life:
@@ -57,7 +57,7 @@ class Life:
             Activity.SPELL: self._spell,
         }
 
-    async def step(self, device: Device, now: float) -> None:
+    async def step(self, device: SimulatedDevice, now: float) -> None:
         """Runs the device's next activity at `now` (seconds of simulated time) and schedules it again.
 
         Never raises CallFailed or SimulationError: both are counted, and the activity is repeated later.
@@ -84,13 +84,13 @@ class Life:
                 device.is_refreshing = False
                 device.due[Activity.REBIND] = now
 
-    async def _beat(self, device: Device, now: float, dice: Random) -> None:
+    async def _beat(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         interval = self._plan.interval
         following = device.due[Activity.BEAT] + interval * dice.uniform(1 - _JITTER, 1 + _JITTER)
         await self._heartbeat(device, now, dice)
         device.due[Activity.BEAT] = following if following > now - interval else now
 
-    async def _heartbeat(self, device: Device, now: float, dice: Random) -> None:
+    async def _heartbeat(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         body = self._report_of(device, dice)
         answer = await self._send_heartbeat(device.token, body, (200,))
         beat = answer.read(Beat)
@@ -109,7 +109,7 @@ class Life:
         for command in beat.commands:
             await self._obey(device, command, now, dice)
 
-    def _report_of(self, device: Device, dice: Random) -> dict[str, object]:
+    def _report_of(self, device: SimulatedDevice, dice: Random) -> dict[str, object]:
         if device.is_charging:
             device.battery = min(100, device.battery + 5)
             device.is_charging = device.battery < 95
@@ -140,7 +140,7 @@ class Life:
             body["ota_result"] = {"assignment_id": assignment_id, "status": "failed", "error_message": why}
         return body
 
-    def _hear_of_events(self, device: Device, accepted: list[str]) -> None:
+    def _hear_of_events(self, device: SimulatedDevice, accepted: list[str]) -> None:
         """The device deletes exactly those events that the server has accepted."""
         sent = device.unaccepted[:_MOST_EVENTS]
         missing = set(sent) - set(accepted)
@@ -149,7 +149,7 @@ class Life:
         self._meter.counts["diagnostics accepted"] += len(sent) - len(missing)
         device.unaccepted = [each for each in device.unaccepted if each not in accepted]
 
-    def _ended_update(self, device: Device) -> str | None:
+    def _ended_update(self, device: SimulatedDevice) -> str | None:
         """The assignment whose end the heartbeat reported that was just answered; None when there is none."""
         ended: str | None = None
         if device.update is not None:
@@ -162,7 +162,7 @@ class Life:
             self._meter.counts["updates failed"] += 1
         return ended
 
-    async def _take(self, device: Device, offer: Manifest, dice: Random) -> None:
+    async def _take(self, device: SimulatedDevice, offer: ManifestReply, dice: Random) -> None:
         if offer.model != self._plan.model:
             self._violation(device, "firmware for another model", offer.model)
             return
@@ -170,7 +170,7 @@ class Life:
         if wrong is not None:
             self._violation(device, "firmware is not as offered", wrong)
 
-    async def _obey(self, device: Device, command: Command, now: float, dice: Random) -> None:
+    async def _obey(self, device: SimulatedDevice, command: CommandReply, now: float, dice: Random) -> None:
         """Executes a command once, and sends its ack until that is answered."""
         ended = device.executed.get(command.id)
         if ended is None:
@@ -193,7 +193,7 @@ class Life:
             self._meter.counts["commands acknowledged"] += 1
         device.executed.pop(command.id, None)
 
-    def _execute(self, device: Device, command: Command, now: float, dice: Random) -> str:
+    def _execute(self, device: SimulatedDevice, command: CommandReply, now: float, dice: Random) -> str:
         self._note(Executed(device.index, command.id))
         self._meter.counts["commands executed"] += 1
         if command.type == "trigger_upload":
@@ -205,14 +205,14 @@ class Life:
         device.executed[command.id] = ended
         return ended
 
-    async def _record(self, device: Device, now: float, dice: Random) -> None:
+    async def _record(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         device.recordings += 1
         device.pending.append(Pending(device.recordings))
         device.due[Activity.RECORD] = after(dice, now, self._plan.rates.recordings)
         device.due[Activity.UPLOAD] = min(device.due[Activity.UPLOAD], now + dice.uniform(0, 20))
         self._meter.counts["recordings"] += 1
 
-    async def _upload(self, device: Device, now: float, dice: Random) -> None:
+    async def _upload(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         device.due[Activity.UPLOAD] = now + dice.uniform(1, 30)
         while device.pending:
             if await self._uploader.advance(device, device.pending[0]):
@@ -221,7 +221,7 @@ class Life:
                 return  # interrupted here, continued later
         device.due[Activity.UPLOAD] = NEVER
 
-    async def _command(self, device: Device, now: float, dice: Random) -> None:
+    async def _command(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         device.due[Activity.COMMAND] = after(dice, now, self._plan.rates.commands)
         key = f"{self._plan.run}-{device.index}-{device.steps}"
         self._note(Commanding(device.index, key))
@@ -236,10 +236,10 @@ class Life:
         if dice.random() < 0.3:  # some do not wait for their next heartbeat
             path = f"/devices/{device.id}/commands/pending"
             answer = await self._caller.api("pending", "GET", path, device.token)
-            for command in answer.read(Page[Command]).data:
+            for command in answer.read(PageReply[CommandReply]).data:
                 await self._obey(device, command, now, dice)
 
-    async def _refresh(self, device: Device, now: float, dice: Random) -> None:
+    async def _refresh(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         device.is_refreshing = True  # until there is an answer, the old token is used for nothing else
         old = device.token
         answer = await self._caller.api("refresh", "POST", "/devices/me/token/refresh", old)
@@ -248,7 +248,7 @@ class Life:
         self._meter.counts["tokens refreshed"] += 1
         await self._check_ended(device, old)
 
-    async def _rebind(self, device: Device, now: float, dice: Random) -> None:
+    async def _rebind(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         if device.pending and device.token:  # these recordings belong to the present end user: upload first
             device.due[Activity.UPLOAD] = now
             device.due[Activity.REBIND] = now + _RETRY
@@ -263,14 +263,14 @@ class Life:
         device.due[Activity.REBIND] = after(dice, now, self._plan.rates.rebindings)
         self._meter.counts["devices rebound"] += 1
 
-    async def _offer(self, device: Device, _now: float, _dice: Random) -> None:
+    async def _offer(self, device: SimulatedDevice, _now: float, _dice: Random) -> None:
         device.due[Activity.OFFER] = NEVER
         assignment_id = await self._backend.offer(device)
         if assignment_id is not None:
             self._note(Offered(device.index, assignment_id))
             self._meter.counts["updates offered"] += 1
 
-    async def _spell(self, device: Device, now: float, dice: Random) -> None:
+    async def _spell(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         until = now + spell(dice)
         device.due = type(device.due)("d", (max(until, each) for each in device.due))
         device.due[Activity.BEAT] = until
@@ -279,7 +279,7 @@ class Life:
         self._meter.counts["offline"] += 1
         self._meter.counts["spells"] += 1
 
-    async def _check_ended(self, device: Device, token: str) -> None:
+    async def _check_ended(self, device: SimulatedDevice, token: str) -> None:
         answer = await self._send_heartbeat(token, {}, (200, 401))
         if answer.status == 200:
             self._violation(device, "ended token works", "a heartbeat was answered 200")
@@ -289,7 +289,7 @@ class Life:
             "heartbeat", "POST", "/devices/me/heartbeat", token, body, expected=expected
         )
 
-    def _violation(self, device: Device, kind: str, detail: str) -> None:
+    def _violation(self, device: SimulatedDevice, kind: str, detail: str) -> None:
         self._note(Violation(device.index, kind, detail))
         self._meter.errors[kind] += 1
 

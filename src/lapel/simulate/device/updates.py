@@ -7,13 +7,13 @@ import zlib
 from random import Random
 
 from lapel.simulate.client.caller import Caller
-from lapel.simulate.client.wire import Manifest
-from lapel.simulate.device.device import Device
+from lapel.simulate.client.wire import ManifestReply
+from lapel.simulate.device.device import SimulatedDevice
 
 _FAILS = 0.05  # share of all updates that fail on the device
 
 
-async def take(caller: Caller, device: Device, offer: Manifest, dice: Random) -> str | None:
+async def take(caller: Caller, device: SimulatedDevice, offer: ManifestReply, dice: Random) -> str | None:
     """Downloads and installs firmware; the next heartbeat reports the result.
 
     Gives what is wrong with the file, or None. Raises CallFailed when the link is not answered with 200.
@@ -29,7 +29,7 @@ async def take(caller: Caller, device: Device, offer: Manifest, dice: Random) ->
     return wrong
 
 
-def _fault_of(offer: Manifest, file: bytes) -> str | None:
+def _fault_of(offer: ManifestReply, file: bytes) -> str | None:
     if len(file) != offer.bin_file_size_bytes:
         return f"{len(file)} bytes instead of {offer.bin_file_size_bytes}"
     if hashlib.sha256(file).hexdigest() != offer.bin_sha256:

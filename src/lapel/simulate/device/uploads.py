@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lapel.simulate.client.caller import Caller
 from lapel.simulate.client.meter import Meter
-from lapel.simulate.client.wire import Made, Recording, Upload
-from lapel.simulate.device.audio import Audio, Recorder
-from lapel.simulate.device.device import Device, Pending, dice_of
+from lapel.simulate.client.wire import CreatedReply, RecordingReply, UploadReply
+from lapel.simulate.device.audio import Recorder, SampleAudio
+from lapel.simulate.device.device import Pending, SimulatedDevice, dice_of
 from lapel.simulate.journal import Announcing, Journal, Promised
 from lapel.simulate.plan import Plan
 
@@ -23,7 +23,7 @@ class Uploader:
         self._journal = journal
         self._recorder = Recorder()
 
-    async def advance(self, device: Device, pending: Pending) -> bool:
+    async def advance(self, device: SimulatedDevice, pending: Pending) -> bool:
         """Does the recording's next step; True when that was the last one.
 
         Raises CallFailed when a call gets no expected answer, and SimulationError when an answer breaks the
@@ -48,28 +48,35 @@ class Uploader:
         await self._complete(device, pending, audio, pending.recording_id, pending.upload)
         return True
 
-    def _audio(self, device: Device, number: int) -> Audio:
+    def _audio(self, device: SimulatedDevice, number: int) -> SampleAudio:
         dice = dice_of(self._plan, device, "audio", number)
         return self._recorder.record(dice.uniform(_SHORTEST, _LONGEST), device.uuid_of(self._plan, number))
 
-    async def _announce(self, device: Device, pending: Pending) -> None:
+    async def _announce(self, device: SimulatedDevice, pending: Pending) -> None:
         uuid = device.uuid_of(self._plan, pending.number)
         self._journal.write(Announcing(device.index, uuid))
         body = {"recording_uuid": uuid, "recording_generation": 1, "source": "device"}
         answer = await self._caller.api(
             "create recording", "POST", "/recordings", device.token, body, expected=(200, 201)
         )
-        pending.recording_id = answer.read(Made).id
+        pending.recording_id = answer.read(CreatedReply).id
 
-    async def _ask(self, device: Device, pending: Pending, audio: Audio, recording_id: str) -> None:
+    async def _ask(
+        self, device: SimulatedDevice, pending: Pending, audio: SampleAudio, recording_id: str
+    ) -> None:
         body = {"content_type": "audio/opus", "file_size_bytes": len(audio.data), "sha256": audio.sha256}
         answer = await self._caller.api(
             "upload-url", "POST", f"/recordings/{recording_id}/upload-url", device.token, body
         )
-        pending.upload = answer.read(Upload)
+        pending.upload = answer.read(UploadReply)
 
     async def _complete(
-        self, device: Device, pending: Pending, audio: Audio, recording_id: str, upload: Upload
+        self,
+        device: SimulatedDevice,
+        pending: Pending,
+        audio: SampleAudio,
+        recording_id: str,
+        upload: UploadReply,
     ) -> None:
         body = {
             "content_sha256": audio.sha256,
@@ -82,7 +89,7 @@ class Uploader:
             "complete", "POST", f"/recordings/{recording_id}/upload-complete", token, body
         )
         uuid = device.uuid_of(self._plan, pending.number)
-        if answer.read(Recording).status == "uploaded":
+        if answer.read(RecordingReply).status == "uploaded":
             self._journal.write(
                 Promised(device.index, uuid, recording_id, upload.media_id, audio.sha256, len(audio.data))
             )

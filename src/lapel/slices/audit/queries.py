@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, actor_kind, actor_id, action, resource_type, resource_id, before, after, request_id,
     created_at"""
@@ -35,7 +35,11 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 
 
 async def list_page(
-    connection: Connection, world_id: int, asked: Window, resource_type: str | None, resource_id: str | None
+    connection: Connection,
+    world_id: int,
+    asked: PageWindow,
+    resource_type: str | None,
+    resource_id: str | None,
 ) -> list[asyncpg.Record]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.audit.wire import AuditQuery
 
 
 class AuditLog:
     """Reads the changes of a world and their actors."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
         """One page, newest first.
@@ -30,7 +30,7 @@ class AuditLog:
         Raises InvalidRequest for a bad cursor, Unavailable while the database is away.
         """
         asked = window(query, "audit_log")
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(
                 connection, actor.world_id, asked, query.resource_type, query.resource_id
             )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.commands.wire import Status
 
 _NAMES = (
@@ -209,7 +209,7 @@ async def list_page(
     world_id: int,
     device_id: str,
     only: str | None,
-    asked: Window,
+    asked: PageWindow,
     status: Status | None,
     now: datetime,
 ) -> list[asyncpg.Record]:

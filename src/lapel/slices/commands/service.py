@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, Mode
     from lapel.foundation.database.pool import Connection
     from lapel.foundation.identity.signing import KeySet
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.commands.wire import AskWifiGrant, CommandQuery, CreateCommand, Report
     from lapel.slices.devices.service import Devices
 
@@ -63,8 +63,8 @@ class Commands:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit, devices: Devices) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, devices: Devices) -> None:
+        self._ports = ports
         self._devices = devices
 
     async def create(
@@ -76,7 +76,7 @@ class Commands:
         Conflict when the device is not bound or has `MAX_OPEN` open commands; InvalidRequest when the
         `metadata` is too large or too deep.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
+        now, world_id = self._ports.clock.now(), actor.world_id
         params = params_text(body.params or Params())
         device = await queries.hold_device(connection, world_id, device_id)
         if device is None:
@@ -104,7 +104,7 @@ class Commands:
             connection,
             world_id,
             device_id,
-            self._kit.ids.new("cmd"),
+            self._ports.ids.new("cmd"),
             (device["end_user_id"], device["binding_generation"]),
             body.type,
             params,
@@ -120,8 +120,8 @@ class Commands:
 
     async def read(self, actor: Actor, device_id: str, command_id: str) -> Command:
         """One command. Raises NotFound when the caller reaches no such command."""
-        now = self._kit.clock.now()
-        async with self._kit.database.acquire() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, device_id, command_id, actor.scoped_to)
         if row is None:
             raise _unknown()
@@ -132,9 +132,9 @@ class Commands:
 
         Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
         """
-        now, world_id, only = self._kit.clock.now(), actor.world_id, actor.scoped_to
+        now, world_id, only = self._ports.clock.now(), actor.world_id, actor.scoped_to
         asked = window(query, f"commands:{device_id}")
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             device = await queries.read_device(connection, world_id, device_id, only)
             if device is None:
                 raise _unknown_device()
@@ -148,8 +148,8 @@ class Commands:
 
         Raises NotFound when there is no such command, Conflict when it is not `pending`.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
-        async with self._kit.database.acquire() as connection:
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.acquire() as connection:
             row = await queries.cancel(connection, world_id, device_id, command_id, now)
             if row is not None:
                 return self._command(row, actor, row["serial_number"], now)
@@ -161,8 +161,8 @@ class Commands:
     async def peek(self, actor: Actor, device_id: str) -> PendingCommands:
         """The open commands of the calling device, not delivered by this. Raises Forbidden for another id."""
         _check_own(actor, device_id)
-        now = self._kit.clock.now()
-        async with self._kit.database.acquire() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_open(
                 connection, actor.world_id, actor.id, actor.binding_generation, now
             )
@@ -174,8 +174,8 @@ class Commands:
         Raises Forbidden for another device's id, Unauthorized when the caller's binding ended meanwhile.
         """
         _check_own(actor, device_id)
-        now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
-        async with self._kit.database.acquire() as connection:
+        now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_open(connection, world_id, actor.id, generation, now)
             if any(row["status"] == "pending" for row in rows):
                 async with connection.transaction():
@@ -194,9 +194,9 @@ class Commands:
         too large or too deep.
         """
         _check_own(actor, device_id)
-        now, world_id, generation = self._kit.clock.now(), actor.world_id, actor.binding_generation
+        now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
         said = (told.status, object_text(told.result, "result"), object_text(told.error, "error"))
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             kind = None
             if told.status == "executed":
                 kind = await queries.read_type(connection, world_id, actor.id, command_id, generation)
@@ -234,15 +234,15 @@ class Commands:
 
         Raises NotFound when there is no such device.
         """
-        issued = int(self._kit.clock.now().timestamp())
-        async with self._kit.database.acquire() as connection:
+        issued = int(self._ports.clock.now().timestamp())
+        async with self._ports.database.acquire() as connection:
             device = await queries.read_device(connection, actor.world_id, device_id, None)
         if device is None:
             raise _unknown_device()
         claims = GrantClaims(
             sub=device_id,
             aud=f"device:{device['serial_number']}",
-            jti=self._kit.ids.new("grant"),
+            jti=self._ports.ids.new("grant"),
             iat=issued,
             exp=issued + body.expires_in_seconds,
             type="wifi_config",
@@ -252,13 +252,13 @@ class Commands:
             binding_generation=device["binding_generation"],
         )
         return WifiGrant(
-            grant_blob=self._kit.signer.sign(claims),
+            grant_blob=self._ports.signer.sign(claims),
             expires_at=timestamp(EPOCH + timedelta(seconds=claims.exp)),
         )
 
     def keys(self) -> KeySet:
         """The public keys for every grant that can still be valid."""
-        return self._kit.signer.key_set
+        return self._ports.signer.key_set
 
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
@@ -284,7 +284,7 @@ class Commands:
             type=stored.type,
             status="expired" if _expired(stored.status, stored.expires_at, now) else stored.status,
             params=stored.params,
-            grant_token=self._kit.signer.sign(claims),
+            grant_token=self._ports.signer.sign(claims),
             result=stored.result,
             error=stored.error,
             expires_at=timestamp_or_none(stored.expires_at),

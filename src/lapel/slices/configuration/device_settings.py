@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from lapel.slices.configuration.kinds import Number, Whole, Word
+from lapel.slices.configuration.kinds import Number, Whole, WordKind
 from lapel.slices.configuration.merging import Document, flat, leaves, nested
 from lapel.slices.configuration.schemas import lenient_schema, set_schema
 from lapel.slices.configuration.sections import SECTIONS, Field, Section
@@ -22,7 +22,7 @@ _AUDIO = Section(
     "audio",
     "How a device records.",
     (
-        Field("codec", Word(("opus", "aac", "wav")), None, "How sound is coded."),
+        Field("codec", WordKind(("opus", "aac", "wav")), None, "How sound is coded."),
         Field("sample_rate", Number((16_000, 24_000, 48_000)), None, "Samples in a second."),
         Field("bitrate", Whole(8, 320), None, "In kbit/s."),
     ),

@@ -124,7 +124,7 @@ class Limit(Whole):
 
 
 @dataclass(frozen=True)
-class Word(Kind):
+class WordKind(Kind):
     """One of some words."""
 
     words: tuple[str, ...]
@@ -140,7 +140,7 @@ class Word(Kind):
 
 
 @dataclass(frozen=True)
-class Strictest(Word):
+class Strictest(WordKind):
     """One of some words, ordered from lax to strict; the strictest of all levels counts."""
 
     rule: ClassVar[str] = "the strictest of all levels"
@@ -169,7 +169,7 @@ class Words(Kind):
         listed = cast("list[object]", value) if isinstance(value, list) else []
         if not 1 <= len(listed) <= len(self.words):
             raise refused(param, f"must be a list of 1 to {len(self.words)}")
-        entry = Word(self.words)
+        entry = WordKind(self.words)
         return [cast("str", entry.check(each, f"{param}[{at}]")) for at, each in enumerate(listed)]
 
     def merge(self, lower: Value, upper: Value) -> Value:

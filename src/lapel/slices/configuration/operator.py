@@ -17,7 +17,7 @@ from lapel.slices.configuration.wire import ConfigValue
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.configuration.service import Change
 
 
@@ -28,14 +28,14 @@ class OperatorConfiguration:
     organizations to choose from, and Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit, *, mode: Mode, organization_id: str | None = None) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, *, mode: Mode, organization_id: str | None = None) -> None:
+        self._ports = ports
         self._mode: Mode = mode
         self._organization_id = organization_id
 
     async def read(self) -> dict[str, ConfigValue]:
         """Every section, by name."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             organization_id = await self._organization(connection)
             rows = await queries.list_overrides(connection, organization_id, self._mode)
         return {name: shown(section, rows) for name, section in SECTIONS.items()}
@@ -53,8 +53,8 @@ class OperatorConfiguration:
         return await self._write(section, lambda _: {})
 
     async def _write(self, name: str, change: Change) -> ConfigValue:
-        section, now = section_at(name, "organization"), self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        section, now = section_at(name, "organization"), self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             organization_id = await self._organization(connection)
             at = (organization_id, self._mode, name)
             worlds = await queries.hold(connection, organization_id, self._mode)
@@ -68,7 +68,7 @@ class OperatorConfiguration:
                     await queries.delete_override(connection, at)
                 await audit.record(
                     connection,
-                    self._kit.ids,
+                    self._ports.ids,
                     now,
                     worlds=worlds,
                     actor=None,

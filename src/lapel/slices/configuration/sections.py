@@ -19,7 +19,7 @@ from lapel.slices.configuration.kinds import (
     Text,
     Value,
     Whole,
-    Word,
+    WordKind,
     Words,
 )
 
@@ -152,20 +152,23 @@ SECTIONS: dict[str, Section] = {
                 Field("auto_transcription.enabled", Flag(), False, "Transcribes it."),
                 Field(
                     "auto_transcription.provider",
-                    Word(_SPEECH),
+                    WordKind(_SPEECH),
                     None,
                     "By whom; null: the project's default.",
                 ),
                 Field("auto_summary.enabled", Flag(), False, "Summarizes the transcription."),
                 Field(
-                    "auto_summary.provider", Word(_LANGUAGE), None, "By whom; null: the project's default."
+                    "auto_summary.provider",
+                    WordKind(_LANGUAGE),
+                    None,
+                    "By whom; null: the project's default.",
                 ),
                 Field("auto_summary.template", _NAME, "general_notes", "Name or id of the template."),
                 Field("auto_embedding.enabled", Flag(), True, "Makes it searchable by meaning."),
                 Field("auto_enhancement.enabled", Flag(), False, "Cleans the sound."),
                 Field(
                     "auto_enhancement.provider",
-                    Word(("cleanvoice",)),
+                    WordKind(("cleanvoice",)),
                     None,
                     "By whom; left out until it is set.",
                     shown_unset=False,
@@ -181,7 +184,7 @@ SECTIONS: dict[str, Section] = {
                 ),
                 Field(
                     "source",
-                    Word(("legacy", "service")),
+                    WordKind(("legacy", "service")),
                     "service",
                     "Where releases come from: this server, or where they came from before it.",
                 ),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 # Gives the override after a write, from the one before.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
@@ -59,8 +59,8 @@ class Configuration:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     def definitions(self) -> ConfigDefinitions:
         """Every section."""
@@ -81,14 +81,14 @@ class Configuration:
 
     async def read_all(self, actor: Actor, level: Level, subject_id: str) -> ConfigValues:
         """Every section on a level. Raises NotFound when the caller reaches no such subject."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await self._rows(connection, actor, level, subject_id)
         return ConfigValues(data={name: shown(section, rows) for name, section in SECTIONS.items()})
 
     async def read(self, actor: Actor, level: Level, subject_id: str, section: str) -> ConfigValue:
         """One section on a level. Raises NotFound when the caller reaches no such subject, or section."""
         wanted = section_named(section)
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return shown(wanted, await self._rows(connection, actor, level, subject_id))
 
     async def patch(
@@ -147,8 +147,8 @@ class Configuration:
 
         Raises NotFound when there is no such subject, and what `change` raises.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
-        async with self._kit.database.transaction() as connection:
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.transaction() as connection:
             if not await queries.hold(connection, world_id, level, subject_id):
                 raise NotFound(_UNKNOWN[level])
             at = (world_id, level, subject_id, section.name)
@@ -162,7 +162,7 @@ class Configuration:
                     await queries.delete_override(connection, at)
                 await audit.record(
                     connection,
-                    self._kit.ids,
+                    self._ports.ids,
                     now,
                     worlds=[world_id],
                     actor=actor,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, binding_generation, bound_at,
     battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
@@ -236,7 +236,7 @@ async def read_many(connection: Connection, world_id: int, device_ids: list[str]
 
 
 async def list_page(
-    connection: Connection, world_id: int, asked: Window, end_user_id: str | None, bound: bool | None
+    connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None, bound: bool | None
 ) -> list[asyncpg.Record]:
     """Rows of one page, plus one that tells whether more follow. `end_user_id` stands before `bound`."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)

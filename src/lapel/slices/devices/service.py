@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.devices.wire import (
         BindDevice,
         CreateDevice,
@@ -96,15 +96,15 @@ class Devices:
 
     def __init__(
         self,
-        kit: Kit,
+        ports: Ports,
         *,
         on_bind: Sequence[Hook] = (),
         on_unbind: Sequence[Hook] = (),
         on_delete: Sequence[Hook] = (),
     ) -> None:
         """Hooks of other slices, called inside the transaction that binds, unbinds or deletes devices."""
-        self._kit = kit
-        self._counts = FleetCounts(kit.database)
+        self._ports = ports
+        self._counts = FleetCounts(ports.database)
         self._on_bind = tuple(on_bind)
         self._on_unbind = tuple(on_unbind)
         self._on_delete = tuple(on_delete)
@@ -119,13 +119,13 @@ class Devices:
             row = await queries.insert(
                 connection,
                 actor.world_id,
-                self._kit.ids.new("dev"),
+                self._ports.ids.new("dev"),
                 body.serial_number,
                 body.model or body.device_type or UNKNOWN_MODEL,
                 body.name,
                 body.firmware_version,
                 metadata,
-                self._kit.clock.now(),
+                self._ports.clock.now(),
             )
             if row is not None:
                 return device_of(row, actor.project_id), True
@@ -145,14 +145,14 @@ class Devices:
 
     async def state(self, actor: Actor, device_id: str) -> DeviceState:
         """The present state of a device. Raises NotFound when the caller reaches no such device."""
-        return state_of(await self._row(actor, device_id), self._kit.clock.now())
+        return state_of(await self._row(actor, device_id), self._ports.clock.now())
 
     async def settings(self, actor: Actor, device_id: str) -> DeviceSettings:
         """A device's settings in the older form. Raises NotFound when the caller reaches no such device."""
         return settings_of(await self._row(actor, device_id))
 
     async def _row(self, actor: Actor, device_id: str) -> asyncpg.Record:
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, device_id, actor.end_user_id)
         if row is None:
             raise unknown()
@@ -168,17 +168,17 @@ class Devices:
         ):
             return DevicePage(data=[], has_more=False, next_cursor=None)
         bound = None if query.status is None else query.status == "bound"
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked, end_user_id, bound)
         data, has_more, next_cursor = page(rows, asked, lambda row: device_of(row, actor.project_id))
         return DevicePage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def stats(self, actor: Actor) -> DeviceStats:
         """The counts of the fleet, and its newest devices."""
-        own, now = actor.end_user_id, self._kit.clock.now()
+        own, now = actor.end_user_id, self._ports.clock.now()
         newest = window(PageQuery(limit=_STATS_DEVICES), "devices")
         counts = await self._counts.of_world(actor.world_id, now) if own is None else None
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             if counts is None:
                 counts = await count(connection, actor.world_id, now, own)
             rows = await queries.list_page(connection, actor.world_id, newest, own, None)
@@ -196,7 +196,7 @@ class Devices:
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         change = device_settings.change_of(value_of(body.settings))
         world_id = actor.world_id
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             settings = (False, device_settings.NOTHING)
             if body.settings is not msgspec.UNSET:
                 settings = (True, await _merged(connection, world_id, device_id, change))
@@ -204,7 +204,7 @@ class Devices:
                 connection,
                 world_id,
                 device_id,
-                self._kit.clock.now(),
+                self._ports.clock.now(),
                 name=given(body.name),
                 firmware_version=given(body.firmware_version),
                 metadata=metadata,
@@ -222,8 +222,8 @@ class Devices:
         Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when both
         forms of the body are mixed.
         """
-        change, world_id, now = device_settings.body_change(body), actor.world_id, self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        change, world_id, now = device_settings.body_change(body), actor.world_id, self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             if reset:
                 settings = device_settings.merged(device_settings.NOTHING, change)
             else:
@@ -238,8 +238,8 @@ class Devices:
 
         Raises NotFound when there is no such device, DeviceAlreadyBound when it is bound.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
-        async with self._kit.database.transaction() as connection:
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.transaction() as connection:
             held = await queries.hold_to_delete(connection, world_id, device_id)
             if held is None:
                 raise unknown()
@@ -259,7 +259,7 @@ class Devices:
         bound, even to the same end user: the answer holds a token, and a second token would end the first,
         which works. A client that lost the answer repeats the request with its Idempotency-Key, or unbinds.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
+        now, world_id = self._ports.clock.now(), actor.world_id
         await hold_active(connection, world_id, body.end_user_id)
         row = await queries.bind(connection, world_id, device_id, body.end_user_id, body.pk_d, now)
         if row is None:
@@ -273,14 +273,14 @@ class Devices:
             connection,
             world_id,
             device_id,
-            self._kit.hasher.hash(token),
-            self._kit.hasher.secret_id,
+            self._ports.hasher.hash(token),
+            self._ports.hasher.secret_id,
             device.binding_generation,
             "current",
             now,
         )
         await events.publish_bindings(
-            connection, self._kit.ids, now, world_id, "device.bound", [device], device.end_user_id
+            connection, self._ports.ids, now, world_id, "device.bound", [device], device.end_user_id
         )
         for hook in self._on_bind:
             await hook(connection, world_id, [device_id], now)
@@ -291,8 +291,8 @@ class Devices:
 
         Raises NotFound when there is no such device.
         """
-        now, world_id, project_id = self._kit.clock.now(), actor.world_id, actor.project_id
-        async with self._kit.database.transaction() as connection:
+        now, world_id, project_id = self._ports.clock.now(), actor.world_id, actor.project_id
+        async with self._ports.database.transaction() as connection:
             device = await self.unbind_in(connection, world_id, project_id, device_id, now)
             if device is not None:
                 return device
@@ -333,9 +333,9 @@ class Devices:
         """
         if device_id not in ("me", actor.id):
             raise Forbidden("A device may refresh its own token only.")
-        now, world_id, caller = self._kit.clock.now(), actor.world_id, actor.token_hash
+        now, world_id, caller = self._ports.clock.now(), actor.world_id, actor.token_hash
         token = new_token("dtok")
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             generation = await queries.hold(connection, world_id, actor.id)
             # Since authentication the device may have been unbound, or its new token used.
             if generation is None or not await queries.token_lives(connection, world_id, actor.id, caller):
@@ -343,7 +343,7 @@ class Devices:
             await queries.delete_other_tokens(connection, world_id, actor.id, caller)
             await queries.keep_for_refresh(connection, world_id, actor.id, caller)
             await queries.insert_token(
-                connection, world_id, actor.id, self._kit.hasher.hash(token), self._kit.hasher.secret_id,
+                connection, world_id, actor.id, self._ports.hasher.hash(token), self._ports.hasher.secret_id,
                 generation, "fresh", now,
             )  # fmt: skip
         return RefreshedToken(device_token=token)
@@ -360,7 +360,7 @@ class Devices:
         """Write one event for each device and episode. `began`: device id to the begin of its episode."""
         rows = await queries.read_many(connection, world_id, list(began))
         episodes = [(device_of(row, project_id), began[row["id"]]) for row in rows]
-        await events.publish_episodes(connection, self._kit.ids, now, world_id, type, episodes)
+        await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)
 
     async def _unbound(
         self,
@@ -377,7 +377,7 @@ class Devices:
         for hook in self._on_unbind:
             await hook(connection, world_id, device_ids, now)
         await events.publish_bindings(
-            connection, self._kit.ids, now, world_id, "device.unbound", devices, wearer
+            connection, self._ports.ids, now, world_id, "device.unbound", devices, wearer
         )
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = "id, external_id, name, email, metadata, created_at, updated_at, deleted_at"
 
@@ -122,7 +122,7 @@ async def read(
 
 
 async def list_page(
-    connection: Connection, world_id: int, asked: Window, external_id: str | None, only: str | None
+    connection: Connection, world_id: int, asked: PageWindow, external_id: str | None, only: str | None
 ) -> list[asyncpg.Record]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)

@@ -20,7 +20,7 @@ from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
 
 # `(connection, world id, end user id, now)`, called in the deleting transaction. A hook returns the ids
@@ -84,10 +84,10 @@ class EndUsers:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
+    def __init__(self, ports: Ports, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
         """`issuer` limits how long a token works. `on_delete`: hooks that delete or revoke what belongs to an
         end user, called in this order inside the deleting transaction."""
-        self._kit = kit
+        self._ports = ports
         self._issuer = issuer
         self._on_delete = tuple(on_delete)
 
@@ -102,12 +102,12 @@ class EndUsers:
             row = await queries.insert(
                 connection,
                 actor.world_id,
-                self._kit.ids.new("eu"),
+                self._ports.ids.new("eu"),
                 body.external_id,
                 body.name,
                 body.email,
                 metadata,
-                self._kit.clock.now(),
+                self._ports.clock.now(),
             )
             if row is not None:
                 return _end_user(row, actor.project_id)
@@ -116,7 +116,7 @@ class EndUsers:
 
     async def read(self, actor: Actor, end_user_id: str) -> EndUser:
         """One end user. Raises NotFound when the caller reaches none of this id."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, end_user_id, actor.end_user_id)
         if row is None:
             raise unknown()
@@ -125,7 +125,7 @@ class EndUsers:
     async def list(self, actor: Actor, query: EndUserQuery) -> EndUserPage:
         """One page, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "end_users")
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(
                 connection, actor.world_id, asked, query.external_id, actor.end_user_id
             )
@@ -143,13 +143,13 @@ class EndUsers:
             return await self.read(actor, end_user_id)
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         for _ in range(_TRIES):
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 try:
                     row = await queries.update(
                         connection,
                         actor.world_id,
                         end_user_id,
-                        self._kit.clock.now(),
+                        self._ports.clock.now(),
                         external_id=given(body.external_id),
                         name=given(body.name),
                         email=given(body.email),
@@ -170,18 +170,18 @@ class EndUsers:
         answers that are kept for repeats. Until then the deleted end user hides them (`present`).
         Raises NotFound when there is no such end user.
         """
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         world_id = actor.world_id
         revoked: list[str] = []
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if not await queries.erase_person(connection, world_id, end_user_id, now):
                 raise unknown()
-            entry_id = self._kit.ids.new("era")
+            entry_id = self._ports.ids.new("era")
             await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self._on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
-        await self._kit.revocations.announce(revoked)
+        await self._ports.revocations.announce(revoked)
 
     async def issue_token(
         self, connection: Connection, actor: Actor, end_user_id: str, body: IssueToken
@@ -195,7 +195,7 @@ class EndUsers:
             raise unknown()
         expires_at = await self._issuer.end_of_issued(connection, actor, body.expires_at)
         token = new_token("eut")
-        hasher, now = self._kit.hasher, self._kit.clock.now()
+        hasher, now = self._ports.hasher, self._ports.clock.now()
         await queries.put_token(
             connection,
             actor.world_id,
@@ -210,7 +210,7 @@ class EndUsers:
             token=token,
             expires_at=timestamp_or_none(expires_at),
             connection_command=(
-                f"claude mcp add --transport http lapel {self._kit.settings.base_url}/mcp "
+                f"claude mcp add --transport http lapel {self._ports.settings.base_url}/mcp "
                 f'--header "Authorization: Bearer {token}"'
             ),
         )
@@ -225,7 +225,7 @@ class EndUsers:
 
     async def revoke_token(self, actor: Actor, end_user_id: str) -> None:
         """Revoke the token, if there is one. Raises NotFound when there is no such end user."""
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if not await queries.hold(connection, actor.world_id, end_user_id):
                 raise unknown()
             await queries.delete_token(connection, actor.world_id, end_user_id)

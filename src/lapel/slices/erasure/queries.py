@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """
 id, resource_type, resource_id, state, objects_erased, links_expire_at, created_at, first_empty_at, closed_at
@@ -117,7 +117,7 @@ async def open_recordings(
     )
 
 
-async def list_page(connection: Connection, world_id: int, asked: Window) -> list[asyncpg.Record]:
+async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[asyncpg.Record]:
     """Rows of one page, plus one row that tells whether more follow."""
     return await connection.fetch(
         LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.erasure.wire import ErasureQuery
 
 __all__ = ["Erasures", "LocalCopies"]
@@ -52,13 +52,13 @@ class Erasures:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def list(self, actor: Actor, query: ErasureQuery) -> ErasurePage:
         """One page of entries, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "erasures")
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked)
         data, has_more, next_cursor = page(rows, asked, lambda row: _erasure(row, actor.project_id))
         return ErasurePage(data=data, has_more=has_more, next_cursor=next_cursor)
@@ -77,7 +77,7 @@ class Erasures:
         With `end_user_id`, the end user's own job erases their objects; otherwise each gets a job.
         """
         entries = [
-            (self._kit.ids.new("era"), recording_id, prefixes, links_expire_at or now)
+            (self._ports.ids.new("era"), recording_id, prefixes, links_expire_at or now)
             for recording_id, prefixes, links_expire_at in recordings
         ]
         await queries.open_recordings(connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE)
@@ -100,7 +100,7 @@ class Erasures:
 
     async def find_entering(self, now: datetime) -> list[tuple[int, str]]:
         """(world, end user) of deletions whose job was killed between two batches, at most `_BATCH`."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return await queries.find_entering(connection, now, _BATCH)
 
     async def start_end_user(
@@ -121,7 +121,7 @@ class Erasures:
         """
         last = ""
         while True:
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 entries = await queries.find_open_of_end_user(
                     connection, payload.world_id, payload.end_user_id, last, _BATCH
                 )
@@ -138,9 +138,9 @@ class Erasures:
         Raises StoreUnavailable when the store is away; the next round begins with the other entries.
         """
         done = 0
-        began = self._kit.clock.now()
+        began = self._ports.clock.now()
         while True:
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 due = await queries.find_due(connection, began, _BATCH)
             if not due:
                 break
@@ -150,44 +150,44 @@ class Erasures:
                 except StoreUnavailable:
                     # The store may refuse this one only: it goes to the end of the line, so that the
                     # next round begins with the others.
-                    await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
+                    await self._postpone(world_id, entry_id, self._ports.clock.now() + _LOOK_AGAIN)
                     raise
                 except Unavailable:
                     raise
                 except Exception as error:  # noqa: BLE001 - one that cannot be erased must not hold up the others
                     _log.error("erasure.stuck", entry=entry_id, exc_info=error)
-                    await self._postpone(world_id, entry_id, self._kit.clock.now() + _LOOK_AGAIN)
+                    await self._postpone(world_id, entry_id, self._ports.clock.now() + _LOOK_AGAIN)
             done += len(due)
         await self._follow()
         return done
 
     async def _postpone(self, world_id: int, entry_id: str, until: datetime) -> None:
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             await queries.set_due(connection, world_id, entry_id, until)
 
     async def _follow(self) -> None:
-        async with self._kit.database.transaction() as connection:
-            await queries.follow(connection, self._kit.clock.now())
+        async with self._ports.database.transaction() as connection:
+            await queries.follow(connection, self._ports.clock.now())
 
     async def _advance(self, world_id: int, entry_id: str) -> None:
         """Delete the objects of an entry, then move it one state further if its time has come."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             entry = await queries.read_unfinished(connection, world_id, entry_id)
         if entry is None:
             return
         crash_point("erase:begin")
-        listed_at = self._kit.clock.now()
+        listed_at = self._ports.clock.now()
         found = 0
         for prefix in entry["prefixes"]:
             found += await self._delete_below(world_id, entry_id, prefix)
         if found:
-            listed_at = self._kit.clock.now()
+            listed_at = self._ports.clock.now()
             if not await self._empty(entry["prefixes"]):
                 await self._postpone(world_id, entry_id, listed_at + _LOOK_AGAIN)
                 return
         no_links_after: datetime = entry["links_expire_at"] + MARGIN
         crash_point("erase:before-close")
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if entry["state"] == "open":
                 again = max(no_links_after, listed_at) + timedelta(seconds=1)
                 await queries.set_erased(connection, world_id, entry_id, listed_at, again)
@@ -203,18 +203,18 @@ class Erasures:
     async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> int:
         """Delete page after page, so that memory stays bounded. Returns the number of objects."""
         found = 0
-        async for listed in self._kit.store.pages(prefix):
+        async for listed in self._ports.store.pages(prefix):
             crash_point("erase:listed")
-            await self._kit.store.delete_many([each.key for each in listed])
+            await self._ports.store.delete_many([each.key for each in listed])
             crash_point("erase:objects-deleted")
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 await queries.add_erased(connection, world_id, entry_id, len(listed))
             found += len(listed)
         return found
 
     async def _empty(self, prefixes: Sequence[str]) -> bool:
         for prefix in prefixes:
-            async for listed in self._kit.store.pages(prefix):
+            async for listed in self._ports.store.pages(prefix):
                 if listed:
                     return False
         return True

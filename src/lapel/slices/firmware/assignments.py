@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.devices.service import HeldDevice
     from lapel.slices.firmware.wire import Assignment, AssignRelease, HistoryQuery
 
@@ -30,8 +30,8 @@ class Offers:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def assign(
         self, connection: Connection, actor: Actor, device_id: str, body: AssignRelease
@@ -42,7 +42,7 @@ class Offers:
         another model; Conflict when it is not released, the device runs it already, it would be a downgrade
         that it does not allow, or the device is offered something else at the same moment.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
+        now, world_id = self._ports.clock.now(), actor.world_id
         device = await hold_device(connection, world_id, device_id)
         release = await queries.read_release(connection, world_id, body.firmware_release_id)
         if release is None:
@@ -52,7 +52,7 @@ class Offers:
         row = await queries.assign(
             connection,
             world_id,
-            self._kit.ids.new("ota"),
+            self._ports.ids.new("ota"),
             device_id,
             body.firmware_release_id,
             now + timedelta(hours=body.deadline_hours),
@@ -65,32 +65,32 @@ class Offers:
     async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
         late = await queries.expire_of_device(connection, world_id, device_id, now)
         if late:
-            await failures.failed(connection, self._kit.ids, now, late)
+            await failures.failed(connection, self._ports.ids, now, late)
         await queries.cancel(connection, world_id, [device_id], now, "Another release was assigned.")
 
     async def cancel(self, actor: Actor, device_id: str) -> None:
         """Take back what a device is offered, if anything. Raises NotFound without such a device."""
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
             await queries.cancel(
                 connection,
                 actor.world_id,
                 [device_id],
-                self._kit.clock.now(),
+                self._ports.clock.now(),
                 "The assignment was cancelled.",
             )
 
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
         """A device's newest assignment, whatever its status. Raises NotFound without such a device."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
-            row = await queries.newest(connection, actor.world_id, device_id, self._kit.clock.now())
+            row = await queries.newest(connection, actor.world_id, device_id, self._ports.clock.now())
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
     async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> Assignments:
         """A device's assignments, newest first. Raises NotFound without such a device."""
-        now = self._kit.clock.now()
-        async with self._kit.database.acquire() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.acquire() as connection:
             await _must_see(connection, actor, device_id)
             rows = await queries.history(connection, actor.world_id, device_id, query.limit, now)
         return Assignments(data=[assignment_of(row) for row in rows])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
 
 _RELEASE = """id, version, model, released_at, changelog, bin_sha256, bin_file_size_bytes, bin_crc32,
     ufw_sha256, ufw_file_size_bytes, release_sequence, allow_downgrade, created_at, updated_at"""
@@ -195,7 +195,7 @@ async def release(
 
 
 async def list_releases(
-    connection: Connection, world_id: int, asked: Window, model: str | None
+    connection: Connection, world_id: int, asked: PageWindow, model: str | None
 ) -> list[asyncpg.Record]:
     """Rows of one page, plus one that tells whether more follow: released for `model`; None: all."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.input.forms import Form
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.foundation.storage.links import Link
     from lapel.slices.firmware.wire import DownloadQuery, Release, ReleaseQuery, UploadRelease
 
@@ -76,9 +76,9 @@ class Releases:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self.max_bytes = kit.settings.max_firmware_bytes
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self.max_bytes = ports.settings.max_firmware_bytes
         self.uploads = Admission(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
@@ -107,7 +107,7 @@ class Releases:
             ) from None
 
     async def _upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
-        now, release_id = self._kit.clock.now(), self._kit.ids.new("fw")
+        now, release_id = self._ports.clock.now(), self._ports.ids.new("fw")
         files: dict[str, _File] = {}
         crash_point("firmware:begin")
         try:
@@ -133,7 +133,7 @@ class Releases:
         return body
 
     async def _store(self, form: Form[UploadRelease], file: _File) -> None:
-        async with self._kit.store.writing(file.key) as target:
+        async with self._ports.store.writing(file.key) as target:
             while piece := await form.read():
                 await asyncio.to_thread(file.add, piece)
                 await target.write(piece)
@@ -142,11 +142,11 @@ class Releases:
     async def _insert(
         self, actor: Actor, release_id: str, body: UploadRelease, files: dict[str, _File], began: datetime
     ) -> Release:
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         if now - began > LONGEST_UPLOAD:
             raise InvalidRequest("The upload took too long; what came first may be swept by now.")
         binary, ufw = files["bin"], files.get("ufw")
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             row = await queries.insert_release(
                 connection,
                 actor.world_id,
@@ -178,19 +178,19 @@ class Releases:
         """Delete the objects of a refused upload, if the store answers in time."""
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_TIDY_SECONDS):
-                await self._kit.store.delete_many([file.key for file in files.values()])
+                await self._ports.store.delete_many([file.key for file in files.values()])
 
     async def release(self, actor: Actor, release_id: str) -> Release:
         """Allow offers of a release to devices, for good. Raises NotFound when there is no such release."""
-        async with self._kit.database.transaction() as connection:
-            row = await queries.release(connection, actor.world_id, release_id, self._kit.clock.now())
+        async with self._ports.database.transaction() as connection:
+            row = await queries.release(connection, actor.world_id, release_id, self._ports.clock.now())
         if row is None:
             raise unknown_release()
         return release_of(row)
 
     async def read(self, actor: Actor, release_id: str) -> Release:
         """One release. Raises NotFound when there is no such release."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read_release(connection, actor.world_id, release_id)
         if row is None:
             raise unknown_release()
@@ -204,7 +204,7 @@ class Releases:
         asked = window(query.page, "firmware-releases")
         if query.device_id is None and actor.scoped_to is not None:
             return ReleasePage(data=[], has_more=False, next_cursor=None)
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             model = None
             if query.device_id is not None:
                 model = await queries.read_model(connection, actor.world_id, query.device_id, actor.scoped_to)
@@ -221,14 +221,14 @@ class Releases:
 
         Raises NotFound when there is no such release, StoreUnavailable without credentials to sign with.
         """
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read_files(connection, actor.world_id, release_id)
         if row is None:
             raise unknown_release()
         # A release without a `ufw` file answers with its `bin`.
         kind = "bin" if row["ufw_object_key"] is None else query.type
         link = link_to(
-            self._kit, row[f"{kind}_object_key"], row["model"], row["version"], self._kit.clock.now()
+            self._ports, row[f"{kind}_object_key"], row["model"], row["version"], self._ports.clock.now()
         )
         return FirmwareDownload(
             download_url=link.url,
@@ -239,13 +239,13 @@ class Releases:
         )
 
 
-def link_to(kit: Kit, key: str, model: str, version: str, now: datetime) -> Link:
+def link_to(ports: Ports, key: str, model: str, version: str, now: datetime) -> Link:
     """Sign a link to a file of a release, without a request to the store.
 
     Raises StoreUnavailable without credentials to sign with.
     """
     kind = key.rpartition(".")[2]
-    return kit.links.get(
+    return ports.links.get(
         key,
         now=now,
         expires_in=LINK_SECONDS,

@@ -18,7 +18,7 @@ from lapel.slices.firmware.wire import Manifest
 
 if TYPE_CHECKING:
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 __all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
 
@@ -46,19 +46,19 @@ class Firmware:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self.releases = Releases(kit)
-        self.offers = Offers(kit)
-        self.rollouts = Rollouts(kit)
-        self.sweeps = Sweeps(kit)
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self.releases = Releases(ports)
+        self.offers = Offers(ports)
+        self.rollouts = Rollouts(ports)
+        self.sweeps = Sweeps(ports)
 
     def manifest(self, offer: Offer, now: datetime) -> Manifest:
         """The answer to a device with an open offer; signs a link, without a request to the store.
 
         Raises StoreUnavailable without valid credentials.
         """
-        link = link_to(self._kit, offer.bin_object_key, offer.model, offer.version, now)
+        link = link_to(self._ports, offer.bin_object_key, offer.model, offer.version, now)
         return Manifest(
             assignment_id=offer.assignment_id,
             firmware_release_id=offer.firmware_release_id,
@@ -77,19 +77,19 @@ class Firmware:
 
     async def applied(self, world_id: int, device_id: str, version: str) -> None:
         """A device reports that it runs `version`. No effect unless that version is on offer. Repeatable."""
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             row = await queries.apply(connection, world_id, device_id, version, now)
             if row is not None:
-                await events.publish(connection, self._kit.ids, now, "ota.applied", [row])
+                await events.publish(connection, self._ports.ids, now, "ota.applied", [row])
 
     async def failed(self, world_id: int, device_id: str, assignment_id: str, error_message: str) -> None:
         """A device reports that an update failed. No effect unless the assignment is open. Repeatable."""
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             row = await queries.fail(connection, world_id, device_id, assignment_id, error_message, now)
             if row is not None:
-                await failures.failed(connection, self._kit.ids, now, [row])
+                await failures.failed(connection, self._ports.ids, now, [row])
 
     async def cancel_of_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], now: datetime

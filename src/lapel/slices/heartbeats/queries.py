@@ -242,7 +242,7 @@ SELECT count(*) FROM held
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedState:
     """What a heartbeat reports: parameters $3 to $14, and $15 to $19 if it needs the full statement."""
 
     facts: tuple[object, ...]
@@ -250,7 +250,7 @@ class Told:
 
 
 async def beat_of_device(
-    connection: Connection, token_hash: bytes, device_id: str | None, told: Told
+    connection: Connection, token_hash: bytes, device_id: str | None, told: ReportedState
 ) -> asyncpg.Record | None:
     """Store the heartbeat of the device that has this token. None when there is none, or not `device_id`.
 
@@ -264,7 +264,7 @@ async def beat_of_device(
 
 
 async def beat_of_key(
-    connection: Connection, world_id: int, device_id: str, told: Told
+    connection: Connection, world_id: int, device_id: str, told: ReportedState
 ) -> asyncpg.Record | None:
     """Store the heartbeat of a device of the world, as `beat_of_device`. None when there is none."""
     if told.diagnostics is None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.disk_guard import DiskGuard
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.commands.service import Commands
     from lapel.slices.devices.service import Devices
     from lapel.slices.firmware.service import Firmware, Manifest
@@ -59,8 +59,8 @@ class Heartbeats:
     Every method raises Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit, devices: Devices, commands: Commands, firmware: Firmware) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, devices: Devices, commands: Commands, firmware: Firmware) -> None:
+        self._ports = ports
         self._devices = devices
         self._commands = commands
         self._firmware = firmware
@@ -73,10 +73,10 @@ class Heartbeats:
         None when the token is not a current one, or its device is not `device_id` (or `me`). Raises
         InvalidRequest for a malformed event, or when the context or an event is too large.
         """
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         told, sent = self._told(body, _connection(body), now)
         own = None if device_id == "me" else device_id
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.beat_of_device(connection, token_hash, own, told)
             heard = await _hear(connection, row, body, now)
         if row is None:
@@ -104,10 +104,10 @@ class Heartbeats:
             if found is None:  # revoked or replaced since it was looked up
                 raise Unauthorized("This device token was revoked or replaced.")
             return found[1]
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         # An app passes on what it receives from its device over Bluetooth.
         told, sent = self._told(body, "ble", now)
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
             heard = await _hear(connection, row, body, now)
         if row is None:
@@ -118,8 +118,8 @@ class Heartbeats:
 
     def _told(
         self, body: HeartbeatBody, connection: str | None, now: datetime
-    ) -> tuple[queries.Told, list[str]]:
-        return _told(body, connection, now, self._kit.disk, self._kit.settings.diagnostics_bytes_per_day)
+    ) -> tuple[queries.ReportedState, list[str]]:
+        return _told(body, connection, now, self._ports.disk, self._ports.settings.diagnostics_bytes_per_day)
 
     async def _answer(
         self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
@@ -147,7 +147,7 @@ class Heartbeats:
 
     async def _begin_low_battery(self, row: asyncpg.Record, now: datetime) -> None:
         world_id, device_id = row["world_id"], row["id"]
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if await queries.begin_low_battery(connection, world_id, device_id, now):
                 await self._devices.tell(
                     connection, world_id, row["project_id"], "device.low_battery", {device_id: now}, now
@@ -178,12 +178,12 @@ class Heartbeats:
 
     async def sweep(self) -> int:
         """Publish `device.offline` for bound devices that have gone silent, once each; their number."""
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         before, total = now - ONLINE_FOR, 0
         # Devices that still send lie between the silent ones, so a batch begins where the last one ended.
         slot = 0
         while True:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 rows = await queries.find_silent(connection, slot, _minute(before), before, _SWEEP)
                 silent: defaultdict[tuple[int, str], dict[str, datetime]] = defaultdict(dict)
                 for row in rows:
@@ -199,9 +199,9 @@ class Heartbeats:
 
     async def prune(self) -> int:
         """Delete diagnostics older than `DIAGNOSTICS_KEPT`. Returns their number."""
-        before, total = self._kit.clock.now() - DIAGNOSTICS_KEPT, 0
+        before, total = self._ports.clock.now() - DIAGNOSTICS_KEPT, 0
         while True:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 deleted = affected(await queries.prune_diagnostics(connection, before, _PRUNE))
             total += deleted
             if deleted < _PRUNE:
@@ -263,7 +263,7 @@ def _accepted(row: asyncpg.Record, sent: list[str]) -> list[str]:
 
 def _told(
     body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None, daily: int
-) -> tuple[queries.Told, list[str]]:
+) -> tuple[queries.ReportedState, list[str]]:
     """The parameters of the statements, and the ids of the diagnostic events in them.
 
     `connection`: the way on which the heartbeat came, if known. `daily`: bytes of events that a device may
@@ -290,11 +290,11 @@ def _told(
     if events and disk is not None and disk.low():
         events = {}
     if body.device_state != "recording" and not events:
-        return queries.Told(facts, None), []
+        return queries.ReportedState(facts, None), []
     version = None if diagnostics is None else diagnostics.schema_version
     day = now.toordinal() - EPOCH.toordinal()
     stored = (version, [each.lower() for each in events], list(events.values()), day, daily)
-    return queries.Told(facts, stored), list(events)
+    return queries.ReportedState(facts, stored), list(events)
 
 
 def _connection(body: HeartbeatBody) -> str | None:

@@ -10,27 +10,27 @@ from lapel.slices.projects.operator import DEFAULT_PROJECT
 from lapel.slices.projects.service import create_project
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import CreatedApiKey
 
 FIRST_KEY_NAME = "first key"
 
 
-async def ensure_first_key(kit: Kit) -> CreatedApiKey | None:
+async def ensure_first_key(ports: Ports) -> CreatedApiKey | None:
     """A secret key of the test world of the oldest project, when no key was ever created; else None.
 
     The caller must show it, because only its hash is stored. Of several processes that start at once,
     one gets it. If that process is killed before it shows the key, `lapel keys create` creates another.
     Raises Unavailable while the database is away.
     """
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         await queries.lock_tenancy(connection)
         if await queries.any_key(connection):
             return None
         projects = await queries.list_projects(connection)
         project_id = projects[0]["id"] if projects else None
         if project_id is None:
-            project_id = (await create_project(connection, kit, DEFAULT_PROJECT)).id
+            project_id = (await create_project(connection, ports, DEFAULT_PROJECT)).id
         world = await issuing.find_world(connection, project_id, "test")
         grant = Grant(kind="secret", scopes=(), name=FIRST_KEY_NAME, end_user_id=None, expires_at=None)
-        return await issuing.issue(connection, kit, world, issuing.checked(grant, kit.clock.now()))
+        return await issuing.issue(connection, ports, world, issuing.checked(grant, ports.clock.now()))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import Kind
 
 _PREFIXES: dict[tuple[str, str], TokenPrefix] = {
@@ -87,7 +87,7 @@ async def find_world(connection: Connection, project_id: str, mode: Mode) -> Wor
     return World(world_id, project_id, mode)
 
 
-async def issue(connection: Connection, kit: Kit, world: World, grant: Grant) -> CreatedApiKey:
+async def issue(connection: Connection, ports: Ports, world: World, grant: Grant) -> CreatedApiKey:
     """Create a key of a checked grant. Raises NotFound when its end user is not active."""
     if grant.end_user_id is not None:
         await hold_active(connection, world.id, grant.end_user_id)
@@ -95,12 +95,12 @@ async def issue(connection: Connection, kit: Kit, world: World, grant: Grant) ->
     row = await queries.insert_key(
         connection,
         world.id,
-        kit.ids.new("key"),
-        kit.hasher.hash(key),
-        kit.hasher.secret_id,
+        ports.ids.new("key"),
+        ports.hasher.hash(key),
+        ports.hasher.secret_id,
         hint(key),
         grant,
-        kit.clock.now(),
+        ports.clock.now(),
     )
     return CreatedApiKey(**msgspec.structs.asdict(api_key(row, world)), key=key)
 
@@ -116,14 +116,14 @@ async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
 
 
 async def replace(
-    connection: Connection, kit: Kit, world: World, old: asyncpg.Record, overlap_seconds: int
+    connection: Connection, ports: Ports, world: World, old: asyncpg.Record, overlap_seconds: int
 ) -> RotatedApiKey:
     """Create a key that may do the same as `old` (locked, after `hold_owner`), and let `old` end.
 
     `old` works for `overlap_seconds` more; 0 revokes it now. Raises Conflict when `old` has ended, or already
     has a successor that works.
     """
-    now = kit.clock.now()
+    now = ports.clock.now()
     if not works(old, now):
         raise Conflict("This key was revoked or has expired.", resource_id=old["id"])
     expires_at: datetime | None = old["expires_at"]
@@ -142,7 +142,7 @@ async def replace(
         end_user_id=old["end_user_id"],
         expires_at=expires_at,
     )
-    created = await issue(connection, kit, world, checked(grant, now))
+    created = await issue(connection, ports, world, checked(grant, now))
     until = await queries.retire_key(
         connection,
         world.id,

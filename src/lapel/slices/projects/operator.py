@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 DEFAULT_PROJECT = "Default"
@@ -33,8 +33,8 @@ _PAGE = PageQuery(limit=100)
 class OperatorKeys:
     """Operations on every key of the installation. All raise Unavailable while the database is away."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def create(
         self,
@@ -64,18 +64,18 @@ class OperatorKeys:
             kind=body.kind, scopes=body.scopes or (), name=body.name,
             end_user_id=body.end_user_id, expires_at=body.expires_at,
         )  # fmt: skip
-        grant = issuing.checked(grant, self._kit.clock.now())
-        async with self._kit.database.transaction() as connection:
+        grant = issuing.checked(grant, self._ports.clock.now())
+        async with self._ports.database.transaction() as connection:
             project_id = project_id or await self._only_project(connection)
             world = await issuing.find_world(connection, project_id, mode)
-            return await issuing.issue(connection, self._kit, world, grant)
+            return await issuing.issue(connection, self._ports, world, grant)
 
     async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
         """The keys of a project, or of all; world by world, newest first.
 
         Raises NotFound when there is no such project.
         """
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             worlds = await queries.list_worlds(connection, project_id)
         if project_id is not None and not worlds:
             raise NotFound("There is no project with this id.", param="project_id")
@@ -83,7 +83,7 @@ class OperatorKeys:
             world = World(row["id"], row["project_id"], row["mode"])
             asked = window(_PAGE, "api_keys")
             while True:
-                async with self._kit.database.acquire() as connection:
+                async with self._ports.database.acquire() as connection:
                     rows = await queries.list_keys(connection, world.id, asked, None)
                 for key in rows[: asked.limit]:
                     yield issuing.api_key(key, world)
@@ -97,10 +97,10 @@ class OperatorKeys:
 
         Raises NotFound when there is no such key.
         """
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
-            await queries.revoke_key(connection, world.id, key_id, self._kit.clock.now(), issued=issued)
-        await self._kit.revocations.announce([key_id])
+            await queries.revoke_key(connection, world.id, key_id, self._ports.clock.now(), issued=issued)
+        await self._ports.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
         """Create a key in another one's place, which works for `overlap_seconds` more.
@@ -109,12 +109,12 @@ class OperatorKeys:
         when the key has ended or has a successor that works.
         """
         body = body_of(RotateApiKey, {"overlap_seconds": overlap_seconds})
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
             await issuing.hold_owner(connection, world, key_id)
             row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
-            rotated = await issuing.replace(connection, self._kit, world, row, body.overlap_seconds)
-        await self._kit.revocations.announce([key_id])
+            rotated = await issuing.replace(connection, self._ports, world, row, body.overlap_seconds)
+        await self._ports.revocations.announce([key_id])
         return rotated
 
     async def _only_project(self, connection: Connection) -> str:
@@ -125,7 +125,7 @@ class OperatorKeys:
             raise Conflict(f"Name the project (--project), there are several: {listed}.")
         if projects:
             return projects[0]["id"]
-        return (await create_project(connection, self._kit, DEFAULT_PROJECT)).id
+        return (await create_project(connection, self._ports, DEFAULT_PROJECT)).id
 
     async def _world_of(self, connection: Connection, key_id: str) -> World:
         row = await queries.find_key_of_any_world(connection, key_id)

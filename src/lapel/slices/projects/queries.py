@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.projects.issuing import Grant
 
 _COLUMNS = """id, kind, name, hint, scopes, end_user_id, expires_at, last_used_at, revoked_at, rotated_to,
@@ -183,7 +183,7 @@ async def insert_key(
 
 
 async def list_keys(
-    connection: Connection, world_id: int, asked: Window, end_user_id: str | None
+    connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None
 ) -> list[asyncpg.Record]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)

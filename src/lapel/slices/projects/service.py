@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
     from lapel.foundation.http.input.pagination import PageQuery
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey
 
 _DEFAULT_ORGANIZATION = "Default"
@@ -35,8 +35,8 @@ class Projects:
     Every method raises Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def create(self, name: str, organization_id: str | None = None) -> Project:
         """Create a project with a live and a test world, in the oldest organization unless one is named.
@@ -44,13 +44,13 @@ class Projects:
         Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
         organization.
         """
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             await queries.lock_tenancy(connection)
-            return await create_project(connection, self._kit, name, organization_id)
+            return await create_project(connection, self._ports, name, organization_id)
 
     async def list(self) -> list[Project]:
         """All projects, oldest first."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_projects(connection)
         return [
             Project(
@@ -64,7 +64,7 @@ class Projects:
 
 
 async def create_project(
-    connection: Connection, kit: Kit, name: str, organization_id: str | None = None
+    connection: Connection, ports: Ports, name: str, organization_id: str | None = None
 ) -> Project:
     """`Projects.create` for a caller that holds `queries.lock_tenancy`.
 
@@ -73,15 +73,15 @@ async def create_project(
     """
     if not 1 <= len(name) <= _NAME_CHARACTERS or "\0" in name:
         raise InvalidRequest(f"A project's name has 1 to {_NAME_CHARACTERS} characters.", param="name")
-    now = kit.clock.now()
+    now = ports.clock.now()
     if organization_id is None:
         organization_id = await queries.first_organization(connection)
         if organization_id is None:
-            organization_id = kit.ids.new("org")
+            organization_id = ports.ids.new("org")
             await queries.insert_organization(connection, organization_id, _DEFAULT_ORGANIZATION, now)
     elif not await queries.organization_exists(connection, organization_id):
         raise NotFound("There is no organization with this id.", param="organization_id")
-    project_id = kit.ids.new("proj")
+    project_id = ports.ids.new("proj")
     await queries.insert_project(connection, project_id, organization_id, name, now)
     return Project(id=project_id, organization_id=organization_id, name=name, created_at=timestamp(now))
 
@@ -96,8 +96,8 @@ class Keys:
     expired meanwhile. Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def create(self, connection: Connection, actor: Actor, body: CreateApiKey) -> CreatedApiKey:
         """Create a key.
@@ -108,7 +108,7 @@ class Keys:
         """
         if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
             raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         # The caller's row is locked: a revocation of it waits for this transaction, and a list made after the
         # revocation shows the new key.
         caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
@@ -125,12 +125,12 @@ class Keys:
         )
         _may_handle(actor, caller, grant.kind, grant.scopes)
         _may_outlive(caller, grant.expires_at)
-        return await issuing.issue(connection, self._kit, _world_of(actor), grant)
+        return await issuing.issue(connection, self._ports, _world_of(actor), grant)
 
     async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
         """One page, newest first, with ended keys. Raises InvalidRequest for a bad cursor."""
         asked, world = window(query, "api_keys"), _world_of(actor)
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
         data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))
         return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
@@ -140,13 +140,13 @@ class Keys:
 
         Raises NotFound when the key is out of reach, Forbidden when it may do more than the caller's.
         """
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target["kind"], target["scopes"])
             await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
         # Also for a key that was revoked before: that request may have died before its announcement.
-        await self._kit.revocations.announce([key_id])
+        await self._ports.revocations.announce([key_id])
 
     async def rotate(self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey) -> Reply:
         """Create a key in another one's place.
@@ -154,16 +154,16 @@ class Keys:
         Raises NotFound when the key is out of reach; Forbidden when it may do more than the caller's or the
         new key would outlive the caller's; Conflict when the key has ended or has a successor that works.
         """
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         world = _world_of(actor)
         await issuing.hold_owner(connection, world, key_id)
         caller, target = await self._caller_and(connection, actor, key_id, now)
         _may_handle(actor, caller, target["kind"], target["scopes"])
-        rotated = await issuing.replace(connection, self._kit, world, target, body.overlap_seconds)
+        rotated = await issuing.replace(connection, self._ports, world, target, body.overlap_seconds)
         # When the target's successor has ended, the new key lasts as long as that successor would have.
         if target["id"] != caller["id"]:
             _may_outlive(caller, _moment(rotated.expires_at))
-        announce = partial(self._kit.revocations.announce, [key_id])
+        announce = partial(self._ports.revocations.announce, [key_id])
         return Reply(rotated, committed=announce)
 
     async def replayed(
@@ -174,9 +174,9 @@ class Keys:
         `of_caller`: the created key took the place of the caller's own. Raises Forbidden when the repeating
         key could not have created it.
         """
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read_key(connection, actor.world_id, actor.id)
-        caller = _still_working(row, self._kit.clock.now())
+        caller = _still_working(row, self._ports.clock.now())
         _may_handle(actor, caller, created.kind, created.scopes)
         if not of_caller:
             _may_outlive(caller, _moment(created.expires_at))
@@ -189,7 +189,7 @@ class Keys:
 
         Raises InvalidRequest when that is past, Forbidden when it is after the key's own end.
         """
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
         caller = _still_working(rows.get(actor.id), now)
         if wanted is not None and wanted <= now:
@@ -200,9 +200,9 @@ class Keys:
 
     async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
         """Raises Forbidden when the caller's key could not have issued a token that expires then."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read_key(connection, actor.world_id, actor.id)
-        _may_outlive(_still_working(row, self._kit.clock.now()), _moment(expires_at))
+        _may_outlive(_still_working(row, self._ports.clock.now()), _moment(expires_at))
 
     async def revoke_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime

@@ -17,7 +17,7 @@ from lapel.slices.recordings.uploads.start import Uploads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.deletion.service import EraseSome, OnDelete
     from lapel.slices.recordings.uploads.commit import OnAudio
 
@@ -29,7 +29,7 @@ class Recordings:
 
     def __init__(
         self,
-        kit: Kit,
+        ports: Ports,
         *,
         on_audio: Sequence[OnAudio] = (),
         on_delete: Sequence[OnDelete] = (),
@@ -38,10 +38,10 @@ class Recordings:
         """`on_audio`: called in the transaction that makes an audio readable; `on_delete`: in the one that
         deletes recordings, before their rows go; `of_end_user`: what else the job removes of a deleted end
         user."""
-        erasures = Erasures(kit)
-        self.records = Records(kit)
-        self.uploads = Uploads(kit)
-        self.completion = Completion(kit, on_audio)
-        self.downloads = Downloads(kit)
-        self.deletion = Deletion(kit, erasures, on_delete, of_end_user)
-        self.reconciler = Reconciler(kit, self.completion, erasures)
+        erasures = Erasures(ports)
+        self.records = Records(ports)
+        self.uploads = Uploads(ports)
+        self.completion = Completion(ports, on_audio)
+        self.downloads = Downloads(ports)
+        self.deletion = Deletion(ports, erasures, on_delete, of_end_user)
+        self.reconciler = Reconciler(ports, self.completion, erasures)

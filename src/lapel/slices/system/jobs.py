@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.pool import Database
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 _BATCH = 5000
 
@@ -66,13 +66,15 @@ _KEPT = (
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def prune(kit: Kit) -> dict[str, int]:
+async def prune(ports: Ports) -> dict[str, int]:
     """Delete what is too old, in batches; returns the number of rows of each kind.
 
     Raises Unavailable when the database is away.
     """
-    now = kit.clock.now()
-    pruned = {name: await _prune_one(kit.database, statement, now - kept) for name, statement, kept in _KEPT}
+    now = ports.clock.now()
+    pruned = {
+        name: await _prune_one(ports.database, statement, now - kept) for name, statement, kept in _KEPT
+    }
     if any(pruned.values()):
         _log.info("housekeeping.pruned", **pruned)
     return pruned
@@ -88,10 +90,10 @@ async def _prune_one(database: Database, statement: str, before: datetime) -> in
             return total
 
 
-def schedules(kit: Kit) -> tuple[Schedule, ...]:
+def schedules(ports: Ports) -> tuple[Schedule, ...]:
     """`prune`, once an hour."""
 
     async def run() -> None:
-        await prune(kit)
+        await prune(ports)
 
     return (Schedule(name="housekeeping", expression="41 * * * *", handler=run),)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.pool import Connection
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.openapi.schemas import Schema
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 PROBE_SECONDS = 2.0
 _AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
@@ -83,8 +83,8 @@ class Readiness(msgspec.Struct, frozen=True):
 class Probe:
     """Looks at the parts. Simultaneous callers share one query of the database, which is outside the pool."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
         self._asking: asyncio.Task[bool] | None = None
 
     async def database(self) -> bool:
@@ -96,7 +96,7 @@ class Probe:
     async def _ask_database(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._kit.database.own.run(lambda connection: connection.fetchval(ALIVE))
+                await self._ports.database.own.run(lambda connection: connection.fetchval(ALIVE))
         except _AWAY:
             return False
         return True
@@ -105,7 +105,7 @@ class Probe:
         """Whether the store answers in time, and takes our credentials."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._kit.store.head(_NOWHERE)
+                await self._ports.store.head(_NOWHERE)
         except ObjectMissing:
             return True
         except (StoreUnavailable, TimeoutError):
@@ -121,7 +121,7 @@ class Probe:
 
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                workers = await self._kit.database.own.run(look)
+                workers = await self._ports.database.own.run(look)
         except _AWAY:
             return "disconnected"
         return "running" if workers else "no_worker"
@@ -131,15 +131,15 @@ class Probe:
         expected = newest_revision()
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                applied = await self._kit.database.own.run(lambda connection: connection.fetchval(REVISION))
+                applied = await self._ports.database.own.run(lambda connection: connection.fetchval(REVISION))
                 return Migrations(applied, expected)
         except _AWAY:
             return Migrations(None, expected)
 
 
 class _Routes:
-    def __init__(self, kit: Kit) -> None:
-        self._probe = Probe(kit)
+    def __init__(self, ports: Ports) -> None:
+        self._probe = Probe(ports)
 
     async def health(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Reply:
         if await self._probe.database():
@@ -192,10 +192,10 @@ class _Described:
         return Reply(await asyncio.to_thread(lambda: self._html))
 
 
-def operations(kit: Kit, others: Sequence[Operation]) -> tuple[Operation, ...]:
+def operations(ports: Ports, others: Sequence[Operation]) -> tuple[Operation, ...]:
     """The public routes about the server itself; they describe `others` and themselves."""
-    routes = _Routes(kit)
-    described = _Described(others, kit.settings.base_url)
+    routes = _Routes(ports)
+    described = _Described(others, ports.settings.base_url)
     own = (
         Operation(
             method="GET",
@@ -258,14 +258,14 @@ class Metrics:
     requests from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a tenant.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
         """Answer one request."""
         if scope["type"] != "http":
             return
-        request_id = self._kit.ids.new("req")
+        request_id = self._ports.ids.new("req")
         try:
             if scope["method"] not in {"GET", "HEAD"}:
                 raise MethodNotAllowed(("GET", "HEAD"))
@@ -277,7 +277,7 @@ class Metrics:
         await _send(send, status, ((b"x-request-id", request_id.encode()), *headers), content)
 
     def _admit(self, client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> None:
-        token = self._kit.settings.metrics_token
+        token = self._ports.settings.metrics_token
         given = headers.get(b"authorization")
         if token is not None and given is not None:
             if hmac.compare_digest(given, b"Bearer " + token.encode()):
@@ -295,7 +295,7 @@ class Metrics:
         """What only the database knows: jobs, workers and findings of all processes."""
         up = "Whether the database answered this request."
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._kit.database.acquire() as connection:
+            async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
                 jobs = await connection.fetch(JOBS)
                 workers = await count_workers(connection)
                 findings = await connection.fetch(FINDINGS)

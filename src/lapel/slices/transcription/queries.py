@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Transcript
 
@@ -242,7 +242,7 @@ async def list_page(
     connection: Connection,
     world_id: int,
     end_user_id: str | None,
-    asked: Window,
+    asked: PageWindow,
     filters: Mapping[str, str | None],
     *,
     include: Include | None,
@@ -257,7 +257,7 @@ async def list_size(
     connection: Connection,
     world_id: int,
     end_user_id: str | None,
-    asked: Window,
+    asked: PageWindow,
     filters: Mapping[str, str | None],
     *,
     include: Include | None,
@@ -270,7 +270,7 @@ async def list_size(
 def _listed(
     world_id: int,
     end_user_id: str | None,
-    asked: Window,
+    asked: PageWindow,
     filters: Mapping[str, str | None],
     *,
     include: Include | None,

@@ -40,7 +40,7 @@ from lapel.slices.transcription.work.daily_audio import DailyAudio
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.configuration.service import Configuration, Document
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.exports.formats import FormatName
@@ -56,11 +56,11 @@ class Transcriptions:
     """The operations on transcriptions. Those without a `connection` raise Unavailable when the database is
     away."""
 
-    def __init__(self, kit: Kit, configuration: Configuration) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, configuration: Configuration) -> None:
+        self._ports = ports
         self._configuration = configuration
         self._turns = Turns()
-        self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
+        self._daily_audio = DailyAudio(ports.settings.transcription_hours_per_day)
 
     async def create(
         self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
@@ -71,7 +71,7 @@ class Transcriptions:
         the caller sees no such recording; MediaNotUploaded when it has no audio yet; TranscriptionInProgress
         when one is under way; RateLimitExceeded when the day's hours of audio are used up.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
+        now, world_id = self._ports.clock.now(), actor.world_id
         if wish.language is not None:
             _check_tag(wish.language)
         audio = await find_audio(connection, actor, recording_id, hold=True)
@@ -93,7 +93,7 @@ class Transcriptions:
                 _check_language(wish.language)
         created = await lifecycle.begin_transcription(
             connection,
-            self._kit.ids,
+            self._ports.ids,
             now,
             world_id,
             (audio.recording_id, audio.media_id),
@@ -115,12 +115,12 @@ class Transcriptions:
 
     async def read(self, actor: Actor, transcription_id: str, *, with_words: bool = False) -> Transcription:
         """A transcription with its segments. Raises NotFound when the caller sees no such transcription."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return await self._read_in(connection, actor, transcription_id, with_words=with_words)
 
     async def size(self, actor: Actor, transcription_id: str) -> int:
         """About how many bytes of JSON the transcription is. Raises NotFound when there is none."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             size = await queries.size(connection, actor.world_id, transcription_id)
         if size is None:
             raise _unknown()
@@ -132,7 +132,7 @@ class Transcriptions:
 
     async def size_of_list(self, actor: Actor, query: TranscriptionQuery) -> int:
         """About how many bytes of JSON the page is. Raises InvalidRequest as `list`."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return await queries.list_size(
                 connection,
                 actor.world_id,
@@ -145,7 +145,7 @@ class Transcriptions:
     async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
         """A page, newest first. Raises InvalidRequest if the cursor is not of this list."""
         asked = window(query, "transcriptions")
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(
                 connection,
                 actor.world_id,
@@ -169,7 +169,7 @@ class Transcriptions:
         completed.
         """
         form = FORMATS[name]
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await export_queries.read(
                 connection,
                 actor.world_id,
@@ -205,7 +205,7 @@ class Transcriptions:
         loop = asyncio.get_running_loop()
 
         async def read_slice(place: int) -> bytes:
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 found = await export_queries.read_slice(
                     connection,
                     actor.world_id,
@@ -229,7 +229,7 @@ class Transcriptions:
         Raises NotFound when the caller sees no such recording, MediaNotUploaded when it has no audio yet,
         Conflict when the audio is not probed yet or cannot be decoded.
         """
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             audio = await find_audio(connection, actor, recording_id)
             if audio is None:
                 raise MediaNotUploaded("This recording has no uploaded audio yet.")
@@ -257,9 +257,9 @@ class Transcriptions:
         Does nothing when the audio is gone, or is being transcribed already (by this job's last try, or on
         request). Raises Unavailable when the database is away.
         """
-        now, world_id = self._kit.clock.now(), told.world_id
+        now, world_id = self._ports.clock.now(), told.world_id
         crash_point("process:begin")
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             audio = await audio_of(connection, world_id, told.recording_id, told.media_id, hold=True)
             if audio is None:  # deleted meanwhile
                 return
@@ -271,7 +271,7 @@ class Transcriptions:
             else:
                 created = await lifecycle.begin_transcription(
                     connection,
-                    self._kit.ids,
+                    self._ports.ids,
                     now,
                     world_id,
                     (audio.recording_id, audio.media_id),

@@ -10,10 +10,10 @@ from lapel.slices.usage.wire import Usage
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.operations import Params
-    from lapel.slices.usage.service import Usage as Service
+    from lapel.slices.usage.service import UsageMeter
 
 
-def operations(service: Service) -> tuple[Operation, ...]:
+def operations(service: UsageMeter) -> tuple[Operation, ...]:
     """Every route of the usage."""
 
     async def get_usage(actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> Usage:

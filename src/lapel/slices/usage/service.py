@@ -10,26 +10,26 @@ from lapel.slices.usage import queries, wire
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 _HOUR_MS = 3_600_000
 
 
-class Usage:
+class UsageMeter:
     """The figures of a world."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def read(self, actor: Actor) -> wire.Usage:
         """The figures of one moment.
 
         Raises Unavailable when counting takes too long or the database is away.
         """
-        midnight = self._kit.clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        async with self._kit.database.acquire() as connection:
+        midnight = self._ports.clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._ports.database.acquire() as connection:
             row = await queries.usage(connection, actor.world_id, midnight.date())
-        limit = self._kit.settings.transcription_hours_per_day
+        limit = self._ports.settings.transcription_hours_per_day
         return wire.Usage(
             project_id=actor.project_id,
             end_users=row["end_users"],

@@ -14,15 +14,15 @@ from lapel.embedded.s3.files.folder import Folder
 from lapel.embedded.s3.files.objects import (
     SMALL,
     DamagedObject,
-    Facts,
-    ObjectWriter,
+    FileWriter,
+    ObjectFacts,
     open_object,
     sweep_temporary,
 )
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import ManualClock, SystemClock
 
-FACTS = Facts(
+FACTS = ObjectFacts(
     size=5,
     etag="e",
     modified=1_768_478_400_123,
@@ -33,8 +33,8 @@ FACTS = Facts(
 )
 
 
-def write(path: Path, body: bytes, facts: Facts = FACTS) -> None:
-    with ObjectWriter(path.parent) as writer:
+def write(path: Path, body: bytes, facts: ObjectFacts = FACTS) -> None:
+    with FileWriter(path.parent) as writer:
         writer.write([body])
         writer.commit(path, facts)
 
@@ -43,7 +43,7 @@ def write(path: Path, body: bytes, facts: Facts = FACTS) -> None:
 @pytest.mark.parametrize("talk", [1, 6000])
 def test_objects_of_all_sizes_are_read_back(tmp_path: Path, size: int, talk: int) -> None:
     body = os.urandom(size)
-    facts = Facts(size=size, etag="e", modified=1, content_type="a/b", user={"x": "y" * talk})
+    facts = ObjectFacts(size=size, etag="e", modified=1, content_type="a/b", user={"x": "y" * talk})
     write(tmp_path / "a.o", body, facts)
     for wait in (True, False):
         stored = open_object(str(tmp_path / "a.o"), wait=wait)
@@ -82,7 +82,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
-        with ObjectWriter(tmp_path) as writer:
+        with FileWriter(tmp_path) as writer:
             writer.write([b"half"])
             raise ZeroDivisionError
 
@@ -93,7 +93,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_only_new_means_only_new(tmp_path: Path) -> None:
     write(tmp_path / "a.o", b"hello")
-    with ObjectWriter(tmp_path) as writer:
+    with FileWriter(tmp_path) as writer:
         writer.write([b"other"])
         with pytest.raises(S3Error, match="exists"):
             writer.commit(tmp_path / "a.o", FACTS, only_new=True)
@@ -112,11 +112,11 @@ def test_a_reader_keeps_what_it_opened(tmp_path: Path) -> None:
 
 def test_copies_are_whole(tmp_path: Path) -> None:
     body = os.urandom(3 << 20)
-    facts = Facts(size=len(body), etag="e", modified=1, content_type="a/b")
+    facts = ObjectFacts(size=len(body), etag="e", modified=1, content_type="a/b")
     write(tmp_path / "a.o", body, facts)
     stored = open_object(str(tmp_path / "a.o"))
     assert stored is not None
-    with stored, ObjectWriter(tmp_path) as writer:
+    with stored, FileWriter(tmp_path) as writer:
         writer.copy_from(stored)
         writer.commit(tmp_path / "b.o", facts)
     assert (tmp_path / "b.o").read_bytes() == (tmp_path / "a.o").read_bytes()
@@ -142,7 +142,7 @@ def test_copies_are_whole_where_the_kernel_does_not_copy(
 
 
 def test_a_sweep_takes_leftovers_and_spares_the_living(tmp_path: Path) -> None:
-    with ObjectWriter(tmp_path) as writer:
+    with FileWriter(tmp_path) as writer:
         writer.write([b"hello"])
         (tmp_path / "left.tmp").write_bytes(b"killed")
         assert sweep_temporary(tmp_path) == 1
@@ -171,9 +171,9 @@ async def test_what_is_not_in_memory_is_read_all_the_same(tmp_path: Path) -> Non
     bucket.create()
     body = os.urandom(200_000)
     path = bucket.path_of("k")
-    with ObjectWriter(bucket.temporary) as writer:
+    with FileWriter(bucket.temporary) as writer:
         writer.write([body])
-        writer.commit(Path(path), Facts(size=len(body), etag="e", modified=1, content_type="a/b"))
+        writer.commit(Path(path), ObjectFacts(size=len(body), etag="e", modified=1, content_type="a/b"))
     if hasattr(os, "posix_fadvise"):
         fd = os.open(path, os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # out of the page cache, where the system obeys

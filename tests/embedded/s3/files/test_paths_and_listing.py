@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapel.embedded.s3.files.folder import Folder, valid_bucket
-from lapel.embedded.s3.files.listing import Page, list_page
-from lapel.embedded.s3.files.objects import Facts, ObjectWriter, delete_object
+from lapel.embedded.s3.files.listing import ListingPage, list_page
+from lapel.embedded.s3.files.objects import FileWriter, ObjectFacts, delete_object
 from lapel.embedded.s3.files.paths import check_key, decode_name, encode_name, object_path
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import ManualClock
@@ -87,14 +87,14 @@ def test_listings_equal_the_model(
     bucket = folder.bucket("bucket")
     bucket.create()
     for key in keys:
-        with ObjectWriter(bucket.temporary) as writer:
+        with FileWriter(bucket.temporary) as writer:
             writer.write([key.encode()])
-            facts = Facts(size=len(key.encode()), etag="e", modified=1, content_type="a/b")
+            facts = ObjectFacts(size=len(key.encode()), etag="e", modified=1, content_type="a/b")
             writer.commit(Path(bucket.path_of(key)), facts)
     listed: list[str] = []
     after, pages = "", 0
     while True:
-        page: Page = list_page(bucket, prefix, delimiter, after, limit)
+        page: ListingPage = list_page(bucket, prefix, delimiter, after, limit)
         here = sorted([*(key for key, _ in page.objects), *page.prefixes], key=str.encode)
         assert len(here) <= limit
         assert all(facts.size == len(key.encode()) for key, facts in page.objects)

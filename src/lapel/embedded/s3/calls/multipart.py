@@ -20,8 +20,8 @@ from lapel.embedded.s3.calls.metadata import checksum_headers, kept_headers, ref
 from lapel.embedded.s3.calls.write import only_new
 from lapel.embedded.s3.files.durable import make_folders, replace_file, sync_folder
 from lapel.embedded.s3.files.folder import Bucket
-from lapel.embedded.s3.files.objects import Facts, ObjectWriter, StoredObject, open_object
-from lapel.embedded.s3.protocol.body import Upload, read_document
+from lapel.embedded.s3.files.objects import FileWriter, ObjectFacts, StoredObject, open_object
+from lapel.embedded.s3.protocol.body import IncomingBody, read_document
 from lapel.embedded.s3.protocol.call import Call
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.xml import Element, document, moment, read, tag
@@ -95,9 +95,9 @@ async def put_part(call: Call) -> None:
         raise S3Error("InvalidArgument", f"A part's number is 1 to {MAX_PARTS}.")
     place = _upload_folder(call)
     await folder.in_thread(_plan, place, call.key)
-    upload = Upload(call)
+    upload = IncomingBody(call)
     with await upload.receive() as writer:
-        facts = Facts(
+        facts = ObjectFacts(
             size=upload.size,
             etag=upload.digests.etag(),
             modified=folder.now(),
@@ -108,7 +108,7 @@ async def put_part(call: Call) -> None:
     await request.answer(200, [(b"etag", b'"%s"' % facts.etag.encode()), *checksum_headers(facts.checksums)])
 
 
-def _keep_part(place: Path, key: str, writer: ObjectWriter, number: int, facts: Facts) -> None:
+def _keep_part(place: Path, key: str, writer: FileWriter, number: int, facts: ObjectFacts) -> None:
     """Put a part into its upload's folder, and do not bring the folder of an aborted upload back."""
     _plan(place, key)
     writer.commit(place / f"{number}.part", facts)
@@ -152,7 +152,7 @@ def _wanted_parts(root: Element) -> list[tuple[int, str]]:
     return wanted
 
 
-def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_new: bool) -> Facts:
+def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_new: bool) -> ObjectFacts:
     folder, bucket = call.folder, call.bucket
     plan = _plan(place, call.key)
     parts = [(number, etag, _part_facts(place, number)) for number, etag in wanted]
@@ -165,7 +165,7 @@ def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_ne
     digest = hashlib.md5(
         b"".join(bytes.fromhex(etag) for _, etag in wanted), usedforsecurity=False
     ).hexdigest()
-    with ObjectWriter(bucket.temporary) as writer:
+    with FileWriter(bucket.temporary) as writer:
         size = 0
         for number, etag, _ in parts:
             with _open_part(place, number) as part:
@@ -173,7 +173,7 @@ def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_ne
                     raise S3Error("InvalidPart", f"Part {number} was replaced meanwhile.")
                 writer.copy_from(part)
                 size += part.facts.size
-        whole = Facts(
+        whole = ObjectFacts(
             size=size,
             etag=f"{digest}-{len(parts)}",
             modified=folder.now(),
@@ -200,7 +200,7 @@ def _open_part(place: Path, number: int) -> StoredObject:
     return part
 
 
-def _part_facts(place: Path, number: int) -> Facts | None:
+def _part_facts(place: Path, number: int) -> ObjectFacts | None:
     part = open_object(f"{place}/{number}.part")
     if part is None:
         return None
@@ -227,7 +227,7 @@ async def list_parts(call: Call) -> None:
     limit = min(_number(request, "max-parts", 1000), 1000)
     after = _number(request, "part-number-marker", 0)
 
-    def collect() -> list[tuple[int, Facts]]:
+    def collect() -> list[tuple[int, ObjectFacts]]:
         _plan(place, call.key)
         numbers = sorted(int(path.stem) for path in place.glob("*.part"))
         found = ((number, _part_facts(place, number)) for number in numbers if number > after)

@@ -11,10 +11,10 @@ from email.utils import parsedate_to_datetime
 
 from lapel.embedded.s3.calls.metadata import answer_headers, checksum_headers
 from lapel.embedded.s3.files.folder import Bucket, Folder
-from lapel.embedded.s3.files.objects import Facts, StoredObject, open_object
+from lapel.embedded.s3.files.objects import ObjectFacts, StoredObject, open_object
 from lapel.embedded.s3.protocol.call import Call
 from lapel.embedded.s3.protocol.request import Headers, Request
-from lapel.embedded.s3.s3_errors import ClientGone, S3Error
+from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
 _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -40,7 +40,7 @@ async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObjec
 async def read_object(call: Call) -> None:
     """Answer a GET or HEAD.
 
-    Raises `S3Error` when there is no such object, or a condition or range is not met; `ClientGone` when the
+    Raises `S3Error` when there is no such object, or a condition or range is not met; `SenderGone` when the
     client hangs up or reads nothing for `call.stall` seconds.
     """
     request = call.request
@@ -80,13 +80,13 @@ async def _send_file(call: Call, stored: StoredObject, first: int, length: int) 
         while first < end:
             piece = await call.folder.in_thread(stored.read, first, min(_CHUNK, end - first))
             if gone.done() or not piece:
-                raise ClientGone
+                raise SenderGone
             first += len(piece)
             try:
                 async with asyncio.timeout(call.stall):
                     await call.request.send_body(piece, more=first < end)
             except TimeoutError:
-                raise ClientGone from None
+                raise SenderGone from None
     finally:
         gone.cancel()
         with suppress(asyncio.CancelledError):
@@ -98,7 +98,7 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-def conditions(headers: Mapping[bytes, bytes], facts: Facts) -> int:
+def conditions(headers: Mapping[bytes, bytes], facts: ObjectFacts) -> int:
     """Return 200 or 304; raises `S3Error` PreconditionFailed. Order and precedence as in RFC 9110, 13.2.2."""
     if not any(name.startswith(b"if-") for name in headers):
         return 200
@@ -120,7 +120,7 @@ def _names_etag(header: bytes, etag: str) -> bool:
     return any(part.strip().removeprefix(b"W/").strip(b'"') == etag.encode() for part in header.split(b","))
 
 
-def _modified_since(headers: Mapping[bytes, bytes], name: bytes, facts: Facts) -> bool | None:
+def _modified_since(headers: Mapping[bytes, bytes], name: bytes, facts: ObjectFacts) -> bool | None:
     """Tell whether the object is newer than the header's date; None without a readable one."""
     value = headers.get(name)
     if value is None:
@@ -132,7 +132,7 @@ def _modified_since(headers: Mapping[bytes, bytes], name: bytes, facts: Facts) -
     return facts.modified // 1000 > moment
 
 
-def byte_range(request: Request, facts: Facts) -> tuple[int, int] | None:
+def byte_range(request: Request, facts: ObjectFacts) -> tuple[int, int] | None:
     """Return offset and length of the one range asked for, or None for the whole object.
 
     A header that is no single range of bytes is ignored, as RFC 9110 allows. Raises `S3Error` InvalidRange

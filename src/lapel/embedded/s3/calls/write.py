@@ -9,9 +9,9 @@ from urllib.parse import unquote_to_bytes
 from lapel.embedded.s3.calls.metadata import checksum_headers, kept_headers, refuse_unserved
 from lapel.embedded.s3.calls.read import conditions, open_existing
 from lapel.embedded.s3.files.folder import Bucket
-from lapel.embedded.s3.files.objects import Facts, ObjectWriter, StoredObject, delete_object
+from lapel.embedded.s3.files.objects import FileWriter, ObjectFacts, StoredObject, delete_object
 from lapel.embedded.s3.files.paths import check_key
-from lapel.embedded.s3.protocol.body import Upload
+from lapel.embedded.s3.protocol.body import IncomingBody
 from lapel.embedded.s3.protocol.call import Call
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.xml import copy_result
@@ -39,11 +39,11 @@ async def put_object(call: Call) -> None:
     content_type, headers, user = kept_headers(request, call.signed)
     must_be_new = only_new(request)
     destination = Path(bucket.path_of(call.key))
-    upload = Upload(call)
+    upload = IncomingBody(call)
     if must_be_new and await folder.in_thread(destination.exists):  # spare the client the upload
         raise S3Error("PreconditionFailed", "An object with this key exists.")
     with await upload.receive() as writer:
-        facts = Facts(
+        facts = ObjectFacts(
             size=upload.size,
             etag=upload.digests.etag(),
             modified=folder.now(),
@@ -95,7 +95,7 @@ async def copy_object(call: Call) -> None:
         content_type, headers, user = old.content_type, old.headers, old.user
         if directive == "REPLACE":
             content_type, headers, user = kept_headers(request, call.signed)
-        facts = Facts(
+        facts = ObjectFacts(
             size=old.size,
             etag=old.etag,
             modified=folder.now(),
@@ -108,13 +108,15 @@ async def copy_object(call: Call) -> None:
     await request.answer(200, body=copy_result(facts))
 
 
-def _copy(bucket: Bucket, source: StoredObject, destination: Path, facts: Facts, must_be_new: bool) -> None:
-    with ObjectWriter(bucket.temporary) as writer:
+def _copy(
+    bucket: Bucket, source: StoredObject, destination: Path, facts: ObjectFacts, must_be_new: bool
+) -> None:
+    with FileWriter(bucket.temporary) as writer:
         writer.copy_from(source)
         writer.commit(destination, facts, only_new=must_be_new)
 
 
-def check_copy_conditions(request: Request, facts: Facts) -> None:
+def check_copy_conditions(request: Request, facts: ObjectFacts) -> None:
     """Raise `S3Error` PreconditionFailed unless the x-amz-copy-source-if-* headers hold for the source."""
     moved = {
         name.removeprefix(_COPY_SOURCE): value

@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lapel.embedded.s3.files.folder import Bucket
-from lapel.embedded.s3.files.objects import DamagedObject, Facts, open_object
+from lapel.embedded.s3.files.objects import DamagedObject, ObjectFacts, open_object
 from lapel.embedded.s3.files.paths import decode_name
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Page:
+class ListingPage:
     """One page of a listing: objects and common prefixes, and where the next page starts."""
 
-    objects: list[tuple[str, Facts]] = field(default_factory=list)
+    objects: list[tuple[str, ObjectFacts]] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
     next_after: str | None = None
     """The last key or common prefix of this page if more follow, else None."""
@@ -82,13 +82,13 @@ def _entry(start: bytes, name: str) -> tuple[bytes, str]:
     return (raw + b"/" if kind == ".d" else raw), name
 
 
-def list_page(bucket: Bucket, prefix: str, delimiter: str, after: str, limit: int) -> Page:
+def list_page(bucket: Bucket, prefix: str, delimiter: str, after: str, limit: int) -> ListingPage:
     """Return up to `limit` keys and common prefixes that come after `after`. Runs in a thread.
 
     Only committed objects are seen: temporary files lie elsewhere. One that is deleted while the page is made
     is left out.
     """
-    page = Page()
+    page = ListingPage()
     if limit == 0:
         return page
     start, cut = prefix.encode(), delimiter.encode()
@@ -118,7 +118,7 @@ def list_page(bucket: Bucket, prefix: str, delimiter: str, after: str, limit: in
     return page
 
 
-def _facts(path: str) -> Facts | None:
+def _facts(path: str) -> ObjectFacts | None:
     try:
         stored = open_object(path)
     except DamagedObject:  # one broken file must not hide all others; reading it raises the error

@@ -1,7 +1,7 @@
 """One object is one file: its bytes, then its facts, then a short end mark.
 
     bytes 0 .. size          the object's own bytes, so that the file can be played or rescued as it is
-    then                     JSON: type, ETag, checksums, time, user metadata (`Facts`)
+    then                     JSON: type, ETag, checksums, time, user metadata (`ObjectFacts`)
     last 16 bytes            magic, length of the JSON, CRC-32 of the JSON
 
 A file is written under a temporary name, synced, renamed to its final one, and never changed afterwards.
@@ -39,7 +39,7 @@ _NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.E
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ObjectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of an object besides its bytes. `modified` is in milliseconds since 1970."""
 
     size: int
@@ -54,7 +54,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base64 by algorithm: sha256, sha1, crc32."""
 
 
-_decoder = msgspec.json.Decoder(Facts)
+_decoder = msgspec.json.Decoder(ObjectFacts)
 _encoder = msgspec.json.Encoder()
 
 
@@ -67,7 +67,7 @@ class StoredObject:
 
     __slots__ = ("data", "facts", "fd")
 
-    def __init__(self, fd: int, facts: Facts, data: memoryview | None) -> None:
+    def __init__(self, fd: int, facts: ObjectFacts, data: memoryview | None) -> None:
         self.fd = fd
         self.facts = facts
         self.data = data
@@ -137,7 +137,7 @@ def _read(fd: int, length: int, offset: int, *, wait: bool) -> bytes | bytearray
     return buffer
 
 
-def _facts(path: str, tail: bytes | bytearray) -> tuple[Facts | None, int]:
+def _facts(path: str, tail: bytes | bytearray) -> tuple[ObjectFacts | None, int]:
     """Return the facts, or None if `tail` is too short for them, and how many bytes follow the object's."""
     if len(tail) < _END.size:
         raise DamagedObject(path)
@@ -153,7 +153,7 @@ def _facts(path: str, tail: bytes | bytearray) -> tuple[Facts | None, int]:
     return _decoder.decode(text), total
 
 
-class ObjectWriter:
+class FileWriter:
     """An object under way. Everything here may wait for the disk, so it runs in a thread.
 
     The temporary file is locked as long as its writer lives. A sweep tries the lock, and so tells the file of
@@ -200,7 +200,7 @@ class ObjectWriter:
                 raise DamagedObject(self._path)
             offset, end = offset + done, end + done
 
-    def commit(self, destination: Path, facts: Facts, *, only_new: bool = False) -> None:
+    def commit(self, destination: Path, facts: ObjectFacts, *, only_new: bool = False) -> None:
         """Make the object visible at `destination`, durably.
 
         Raises `S3Error` KeyTooLongError when the file system takes no path so long, and with `only_new`

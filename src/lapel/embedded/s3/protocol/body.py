@@ -6,13 +6,13 @@ Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
 import asyncio
 from collections.abc import AsyncIterator
 
-from lapel.embedded.s3.files.objects import ObjectWriter
+from lapel.embedded.s3.files.objects import FileWriter
 from lapel.embedded.s3.protocol.call import Call
 from lapel.embedded.s3.protocol.checksums import Digests, verify_document
 from lapel.embedded.s3.protocol.chunked import ChunkedDecoder
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed
-from lapel.embedded.s3.s3_errors import ClientGone, S3Error
+from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
 MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
@@ -21,7 +21,7 @@ _BATCH = 1 << 20  # bytes handed to a thread at once
 async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
     """Yield the body as it comes.
 
-    Raises `ClientGone` when the client hangs up, `S3Error` when nothing comes for `call.stall` seconds.
+    Raises `SenderGone` when the client hangs up, `S3Error` when nothing comes for `call.stall` seconds.
     """
     call.request.body_wanted = True
     more = True
@@ -34,7 +34,7 @@ async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
                 "RequestTimeout", "The body stopped coming.", ((b"connection", b"close"),)
             ) from None
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise SenderGone
         if body := message.get("body", b""):
             yield body
         more = message.get("more_body", False)
@@ -43,7 +43,7 @@ async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
 async def read_document(call: Call) -> bytes:
     """Read a small body (an XML document) whole, and check its hashes.
 
-    Raises `S3Error` when it is too large, stops coming or has another hash; `ClientGone`.
+    Raises `S3Error` when it is too large, stops coming or has another hash; `SenderGone`.
     """
     pieces: list[bytes] = []
     size = 0
@@ -75,7 +75,7 @@ def declared_length(request: Request, signed: Signed) -> int | None:
     return int(text)
 
 
-class Upload:
+class IncomingBody:
     """One body on its way into one file; writes and hashes in a thread while the next bytes come in.
 
     Raises `S3Error` when the announced length or hashes are not valid, or the length is over the limit.
@@ -92,14 +92,14 @@ class Upload:
             raise _too_large(call.largest)
         self.size = 0
 
-    async def receive(self) -> ObjectWriter:
+    async def receive(self) -> FileWriter:
         """Take the whole body; return the unfinished file. Leaves nothing behind when it raises.
 
         Raises `S3Error` when the disk is nearly full, or the body stops coming or has another length than
-        announced; `ClientGone` when the client hangs up.
+        announced; `SenderGone` when the client hangs up.
         """
         self._folder.require_space(self._expected or 0)
-        writer = await self._folder.in_thread(ObjectWriter, self._call.bucket.temporary)
+        writer = await self._folder.in_thread(FileWriter, self._call.bucket.temporary)
         try:
             await self._fill(writer)
         except BaseException:
@@ -107,7 +107,7 @@ class Upload:
             raise
         return writer
 
-    async def _fill(self, writer: ObjectWriter) -> None:
+    async def _fill(self, writer: FileWriter) -> None:
         batch: list[bytes] = []
         waiting = 0
         running: asyncio.Task[None] | None = None
@@ -130,7 +130,7 @@ class Upload:
         if self._expected is not None and self.size != self._expected:
             raise S3Error("IncompleteBody", "The body has not the length that was announced.")
 
-    def _consume(self, writer: ObjectWriter, batch: list[bytes]) -> None:
+    def _consume(self, writer: FileWriter, batch: list[bytes]) -> None:
         """Decode, write and hash; runs in a thread, one call at a time."""
         pieces: list[bytes] | list[memoryview] = batch
         if self._decoder is not None:

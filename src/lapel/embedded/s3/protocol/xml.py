@@ -11,7 +11,7 @@ from urllib.parse import quote
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from lapel.embedded.s3.files.objects import Facts
+from lapel.embedded.s3.files.objects import ObjectFacts
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import timestamp
 
@@ -93,7 +93,7 @@ def moment(milliseconds: int) -> str:
     return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 
-def copy_result(facts: Facts) -> bytes:
+def copy_result(facts: ObjectFacts) -> bytes:
     """Return what a copy answers."""
     return document(
         "CopyObjectResult",

@@ -51,7 +51,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PageWindow:
     """Which rows a page asks for; `fetch` is one more than it shows, to know of a next page."""
 
     list_name: str
@@ -66,17 +66,17 @@ class Window:
         return self.limit + 1
 
 
-def window(query: PageQuery, list_name: str) -> Window:
+def window(query: PageQuery, list_name: str) -> PageWindow:
     """What a query of a list asks for. Raises InvalidRequest for a cursor that this list did not make."""
     if not query.cursor:
-        return Window(list_name, *BEFORE_ALL, query.limit, query.offset)
+        return PageWindow(list_name, *BEFORE_ALL, query.limit, query.offset)
     moment, row_id = _read_cursor(query.cursor, list_name)
-    return Window(list_name, moment, row_id, query.limit, query.offset)
+    return PageWindow(list_name, moment, row_id, query.limit, query.offset)
 
 
 def page(
     rows: Sequence[asyncpg.Record],
-    asked: Window,
+    asked: PageWindow,
     build: Callable[[asyncpg.Record], T],
     *,
     cut: bool = False,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """r.id, r.world_id, r.firmware_release_id, r.model, r.percent, r.max_failure_rate,
     r.deadline_hours, r.status, r.halt_reason, r.offered, r.walked_at, r.created_at, r.updated_at"""
@@ -194,7 +194,7 @@ async def read(
 
 
 async def list_page(
-    connection: Connection, world_id: int, asked: Window, release_id: str, now: datetime
+    connection: Connection, world_id: int, asked: PageWindow, release_id: str, now: datetime
 ) -> list[asyncpg.Record]:
     """Rows of one page, plus one row that tells whether more follow."""
     return await connection.fetch(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
 
 # The failure rate counts from this many ended updates on, or when all have ended.
@@ -49,8 +49,8 @@ class Rollouts:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def create(
         self, connection: Connection, actor: Actor, release_id: str, body: CreateRollout
@@ -60,7 +60,7 @@ class Rollouts:
         Raises NotFound when there is no such release, InvalidRequest when it is for another model, Conflict
         when it is not released or another rollout for the model begins at the same moment.
         """
-        now, world_id, rollout_id = self._kit.clock.now(), actor.world_id, self._kit.ids.new("rol")
+        now, world_id, rollout_id = self._ports.clock.now(), actor.world_id, self._ports.ids.new("rol")
         release = await queries.read_release(connection, world_id, release_id)
         if release is None:
             raise unknown_release()
@@ -91,8 +91,10 @@ class Rollouts:
 
     async def read(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
         """One rollout. Raises NotFound when the release has no such rollout."""
-        async with self._kit.database.acquire() as connection:
-            return await self._read(connection, actor.world_id, release_id, rollout_id, self._kit.clock.now())
+        async with self._ports.database.acquire() as connection:
+            return await self._read(
+                connection, actor.world_id, release_id, rollout_id, self._ports.clock.now()
+            )
 
     async def list(self, actor: Actor, release_id: str, query: RolloutQuery) -> RolloutPage:
         """A release's rollouts, newest first.
@@ -100,10 +102,12 @@ class Rollouts:
         Raises NotFound when there is no such release, InvalidRequest for a bad cursor.
         """
         asked = window(query, f"rollouts:{release_id}")
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             if await queries.read_release(connection, actor.world_id, release_id) is None:
                 raise unknown_release()
-            found = await rows.list_page(connection, actor.world_id, asked, release_id, self._kit.clock.now())
+            found = await rows.list_page(
+                connection, actor.world_id, asked, release_id, self._ports.clock.now()
+            )
         data, has_more, next_cursor = page(found, asked, rollout_of)
         return RolloutPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
@@ -112,8 +116,8 @@ class Rollouts:
 
         Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
-        async with self._kit.database.transaction() as connection:
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.transaction() as connection:
             await rows.hold(connection, world_id, rollout_id)  # a resume under way comes first
             if await rows.pause(connection, world_id, release_id, rollout_id, now):
                 await _withdraw(connection, world_id, rollout_id)
@@ -127,8 +131,8 @@ class Rollouts:
 
         Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
         """
-        now, world_id = self._kit.clock.now(), actor.world_id
-        async with self._kit.database.transaction() as connection:
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.transaction() as connection:
             await rows.hold(connection, world_id, rollout_id)  # a pause under way comes first
             if await rows.resume(connection, world_id, release_id, rollout_id, now):
                 await _advance(connection, world_id, rollout_id)
@@ -154,8 +158,8 @@ class Rollouts:
 
     async def _advance(self, job: RolloutJob, *, look: bool) -> bool:
         """Offer the release to one batch of devices; whether there are more."""
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             rollout = await rows.hold(connection, job.world_id, job.rollout_id)
             if rollout is None or rollout["status"] != "running":
                 return False
@@ -166,7 +170,7 @@ class Rollouts:
                 rollout,
                 now + timedelta(hours=rollout["deadline_hours"]),
                 now,
-                [self._kit.ids.new("ota") for _ in range(_BATCH)],
+                [self._ports.ids.new("ota") for _ in range(_BATCH)],
             )
             offered, more = rollout["offered"] + batch["offered"], batch["seen"] == _BATCH
             if more:
@@ -214,10 +218,10 @@ class Rollouts:
         """Take back offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
         taken = _WITHDRAW_BATCH
         while taken == _WITHDRAW_BATCH:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 taken = affected(
                     await rows.withdraw(
-                        connection, job.world_id, job.rollout_id, self._kit.clock.now(), _WITHDRAW_BATCH
+                        connection, job.world_id, job.rollout_id, self._ports.clock.now(), _WITHDRAW_BATCH
                     )
                 )
                 crash_point("withdraw:before-commit")
@@ -225,10 +229,10 @@ class Rollouts:
 
     async def wake(self) -> None:
         """Enqueue the job of every running rollout."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             running = await rows.find_running(connection)
         for each in running:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 await _advance(connection, each["world_id"], each["id"])
 
 

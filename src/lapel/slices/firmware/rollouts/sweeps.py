@@ -15,7 +15,7 @@ from lapel.slices.firmware import failures, queries
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.foundation.storage.client import ObjectInfo
 
 # Twice as long as an upload may take until its row is written: `releases.LONGEST_UPLOAD`.
@@ -28,8 +28,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Sweeps:
     """Run by the worker's schedules; several at once do no harm."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def end_late(self) -> int:
         """Fail every assignment whose deadline has passed. Returns their number.
@@ -38,11 +38,11 @@ class Sweeps:
         """
         total = 0
         while True:
-            now = self._kit.clock.now()
-            async with self._kit.database.transaction() as connection:
+            now = self._ports.clock.now()
+            async with self._ports.database.transaction() as connection:
                 late = await queries.expire(connection, now, _BATCH)
                 if late:
-                    await failures.failed(connection, self._kit.ids, now, late)
+                    await failures.failed(connection, self._ports.ids, now, late)
                 crash_point("deadlines:before-commit")
             crash_point("deadlines:committed")
             total += len(late)
@@ -55,16 +55,16 @@ class Sweeps:
         Raises StoreUnavailable or Unavailable while the store or the database is away.
         """
         total = 0
-        async for listed in self._kit.store.pages(object_names.FIRMWARE):
+        async for listed in self._ports.store.pages(object_names.FIRMWARE):
             old = self._old(listed)
             if not old:
                 continue
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 served = await queries.served(connection, old)
             orphans = [key for key in old if key not in served]
             if orphans:
                 crash_point("firmware-sweep:before-delete")
-                await self._kit.store.delete_many(orphans)
+                await self._ports.store.delete_many(orphans)
                 crash_point("firmware-sweep:deleted")
                 _log.info("firmware.orphans-removed", keys=orphans)
             total += len(orphans)
@@ -72,7 +72,7 @@ class Sweeps:
 
     def _old(self, listed: Sequence[ObjectInfo]) -> list[str]:
         """Files of ours that are old by both clocks: the store's, and that of the process that began them."""
-        before = self._kit.clock.now() - ORPHAN_GRACE
+        before = self._ports.clock.now() - ORPHAN_GRACE
         old: list[str] = []
         for each in listed:
             release_id = object_names.firmware_release(each.key)

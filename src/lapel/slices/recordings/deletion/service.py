@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.erasure.service import Erasures
     from lapel.slices.recordings.access import Reach
 
@@ -62,13 +62,13 @@ class Deletion:
 
     def __init__(
         self,
-        kit: Kit,
+        ports: Ports,
         erasures: Erasures,
         on_delete: Sequence[OnDelete] = (),
         of_end_user: Sequence[EraseSome] = (),
     ) -> None:
         """`of_end_user`: hooks that remove other rows of a deleted end user, called in this order."""
-        self._kit = kit
+        self._ports = ports
         self._erasures = erasures
         self._on_delete = on_delete
         self._of_end_user = of_end_user
@@ -78,12 +78,12 @@ class Deletion:
 
         Raises NotFound when `at` reaches no recording, Unavailable while the database is away.
         """
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             rows = await deletion_queries.lock_one(connection, at)
             if not rows:
                 raise unknown()
             crash_point("delete:locked")
-            await self._delete_rows(connection, at.world_id, rows, None, self._kit.clock.now())
+            await self._delete_rows(connection, at.world_id, rows, None, self._ports.clock.now())
             crash_point("delete:before-commit")
         crash_point("delete:committed")
 
@@ -115,21 +115,21 @@ class Deletion:
 
         Raises Unavailable while the database is away.
         """
-        due = await self._erasures.find_entering(self._kit.clock.now())
+        due = await self._erasures.find_entering(self._ports.clock.now())
         for world_id, end_user_id in due:
             try:
                 await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
             except Exception as error:  # noqa: BLE001 - one that cannot be deleted must not hold up the others
                 _log.error("deletion.stuck", end_user=end_user_id, exc_info=error)
-                async with self._kit.database.transaction() as connection:
-                    await self._erasures.goes_on(connection, world_id, end_user_id, self._kit.clock.now())
+                async with self._ports.database.transaction() as connection:
+                    await self._erasures.goes_on(connection, world_id, end_user_id, self._ports.clock.now())
         return len(due)
 
     async def _erase_batch(self, payload: DeleteOfEndUser, erase: EraseSome) -> int:
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             erased = await erase(connection, payload.world_id, payload.end_user_id, _ROWS)
             if erased:
-                now = self._kit.clock.now()
+                now = self._ports.clock.now()
                 await self._erasures.goes_on(connection, payload.world_id, payload.end_user_id, now)
             crash_point("delete-all:rows-erased")
         return erased
@@ -141,8 +141,8 @@ class Deletion:
 
         Deleted rows stay in the index for a while; without this position every batch would read past them.
         """
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             rows = await deletion_queries.lock_of_end_user(connection, world_id, end_user_id, _BATCH, before)
             if rows:
                 deleted_at = await self._erasures.goes_on(connection, world_id, end_user_id, now)
@@ -187,4 +187,4 @@ class Deletion:
         deleted = [
             events.deleted_recording(row["id"], row["project_id"], row["created_at"], now) for row in rows
         ]
-        await events.publish_deleted(connection, self._kit.ids, now, world_id, deleted)
+        await events.publish_deleted(connection, self._ports.ids, now, world_id, deleted)

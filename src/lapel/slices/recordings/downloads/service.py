@@ -17,7 +17,7 @@ from lapel.slices.recordings.wire import AudioDownload, Download
 if TYPE_CHECKING:
     import asyncpg
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.wire import DownloadQuery, DownloadRequest
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Downloads:
     """Signed links to uploaded media. Every method raises Unavailable while the database is away."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def of_media(self, at: Reach, body: DownloadRequest) -> Download:
         """A link to one media.
@@ -34,7 +34,7 @@ class Downloads:
         Raises NotFound when the recording is out of reach or has no such media, MediaNotUploaded when the
         media is not uploaded, StoreUnavailable without credentials to sign with.
         """
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await media_queries.find_download(
                 connection, at.world_id, at.recording_id, body.media_id, at.end_user_id
             )
@@ -45,7 +45,7 @@ class Downloads:
 
     async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
         """A link to the one audio. Raises what `of_media` raises; without audio, MediaNotUploaded."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await media_queries.find_audio_download(
                 connection, at.world_id, at.recording_id, at.end_user_id
             )
@@ -62,9 +62,9 @@ class Downloads:
         if status != "uploaded":
             raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")
         name = file_name(asked.filename, title, recording_id, content_type)
-        link = self._kit.links.get(
+        link = self._ports.links.get(
             key,
-            now=self._kit.clock.now(),
+            now=self._ports.clock.now(),
             expires_in=asked.expires_in,
             content_type=content_type,
             disposition=content_disposition(asked.disposition, name, recording_id),

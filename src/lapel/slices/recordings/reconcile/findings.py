@@ -10,7 +10,7 @@ import structlog
 from lapel.slices.recordings.reconcile import reconcile_queries
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 Kind = Literal[
     "upload_finished",  # an object without a completion: its client died after the PUT
@@ -29,8 +29,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Findings:
     """The findings of one run."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
         self._unsaved: Counting[str] = Counting()
         self.counts: Counting[str] = Counting()
 
@@ -45,8 +45,8 @@ class Findings:
         """Add the findings since the last save to the table. Raises Unavailable without the database."""
         if not self._unsaved:
             return
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             await reconcile_queries.add_findings(
-                connection, sorted(self._unsaved.items()), self._kit.clock.now()
+                connection, sorted(self._unsaved.items()), self._ports.clock.now()
             )
         self._unsaved.clear()

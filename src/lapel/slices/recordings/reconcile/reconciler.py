@@ -16,7 +16,7 @@ from lapel.slices.recordings.reconcile.stale_uploads import Unfinished
 from lapel.slices.recordings.reconcile.store_scan import Walks
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.erasure.service import Erasures
     from lapel.slices.recordings.uploads.completion import Completion
 
@@ -28,8 +28,8 @@ _BATCH = 1000
 class Reconciler:
     """Run by the worker's schedules; `run_once` does everything now."""
 
-    def __init__(self, kit: Kit, completion: Completion, erasures: Erasures) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, completion: Completion, erasures: Erasures) -> None:
+        self._ports = ports
         self._completion = completion
         self._erasures = erasures
 
@@ -49,9 +49,9 @@ class Reconciler:
 
         Returns the number of findings by kind. Raises what `run_once` raises.
         """
-        findings = Findings(self._kit)
+        findings = Findings(self._ports)
         crash_point("reconcile:begin")
-        await Unfinished(self._kit, self._completion, findings).run()
+        await Unfinished(self._ports, self._completion, findings).run()
         await self._prune()
         crash_point("reconcile:end")
         return dict(findings.counts)
@@ -61,14 +61,14 @@ class Reconciler:
 
         Returns the number of findings by kind. Raises what `run_once` raises.
         """
-        findings = Findings(self._kit)
-        await Walks(self._kit, findings).run()
+        findings = Findings(self._ports)
+        await Walks(self._ports, findings).run()
         return dict(findings.counts)
 
     async def _prune(self) -> None:
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         while True:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 attempts = affected(await rows.prune_attempts(connection, now - _ATTEMPTS_KEPT, _BATCH))
                 tokens = affected(await rows.prune_tokens(connection, now, _BATCH))
             if attempts < _BATCH and tokens < _BATCH:

@@ -25,7 +25,7 @@ from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads.commit import VERIFICATION_PATIENCE
 
 if TYPE_CHECKING:
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.reconcile.findings import Findings
     from lapel.slices.recordings.uploads.completion import Completion
 
@@ -40,8 +40,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Unfinished:
     """Looks after media that are pending or being verified."""
 
-    def __init__(self, kit: Kit, completion: Completion, findings: Findings) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, completion: Completion, findings: Findings) -> None:
+        self._ports = ports
         self._completion = completion
         self._findings = findings
 
@@ -50,9 +50,9 @@ class Unfinished:
 
         Raises StoreUnavailable or Unavailable when the store or the database is away; the next run goes on.
         """
-        began = self._kit.clock.now()
+        began = self._ports.clock.now()
         while True:
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 due = await rows.find_unfinished(connection, began, _BATCH)
             if not due:
                 return
@@ -81,17 +81,17 @@ class Unfinished:
                 await self._findings.save()
 
     async def _postpone(self, at: Reach, media_ids: list[str], until: datetime) -> None:
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             await rows.postpone(connection, at.world_id, at.recording_id, media_ids, until)
 
     async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
         """Enqueue the verification again; no effect while its job waits or runs, which has the same name."""
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             attempt_id = await rows.find_verifying(connection, at.world_id, at.recording_id)
             if attempt_id is not None:
                 payload = VerifyUpload(at.world_id, at.recording_id)
                 await jobs.enqueue(connection, VERIFY, payload, dedupe=attempt_id)
-            again = self._kit.clock.now() + VERIFICATION_PATIENCE
+            again = self._ports.clock.now() + VERIFICATION_PATIENCE
             await rows.postpone(connection, at.world_id, at.recording_id, media_ids, again)
         if attempt_id is not None:
             self._findings.add("verification_requeued", recording=at.recording_id, attempt=attempt_id)
@@ -115,7 +115,7 @@ class Unfinished:
 
     async def _tell(self, at: Reach, media_ids: list[str], began: datetime) -> None:
         """Report the results; media that are still pending are looked at again."""
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             after = await rows.read_statuses(connection, at.world_id, at.recording_id, media_ids)
             pending = [row for row in after if row["status"] == "pending"]
             if pending:
@@ -133,9 +133,9 @@ class Unfinished:
 
     async def _expire(self, at: Reach, media_ids: list[str], began: datetime) -> list[str]:
         """Fail the media whose last URL ended a day ago. Returns their ids."""
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         crash_point("reconcile:before-expiry")
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             locked = await queries.lock(connection, at)
             if locked is None:
                 return []
@@ -157,7 +157,7 @@ class Unfinished:
                 recording = await read_in(connection, at, locked["project_id"])
                 occasion = f"{expired[0]}:{int(now.timestamp())}"
                 await events.publish(
-                    connection, self._kit.ids, now, at.world_id, "failed", recording, occasion=occasion
+                    connection, self._ports.ids, now, at.world_id, "failed", recording, occasion=occasion
                 )
         crash_point("reconcile:expired")
         for media_id in expired:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.foundation.storage.client import ObjectInfo
     from lapel.slices.recordings.reconcile.findings import Findings
 
@@ -36,8 +36,8 @@ _ROWS = 2000
 class Walks:
     """Compares what the store has with what the rows say."""
 
-    def __init__(self, kit: Kit, findings: Findings) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, findings: Findings) -> None:
+        self._ports = ports
         self._findings = findings
 
     async def run(self) -> None:
@@ -49,10 +49,10 @@ class Walks:
         await self._walk("staging", object_names.STAGING)
 
     async def _walk(self, name: str, prefix: str) -> None:
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             position = await rows.read_walk(connection, name)
         pages = 0
-        async for listed in self._kit.store.pages(prefix, after=position or None):
+        async for listed in self._ports.store.pages(prefix, after=position or None):
             crash_point("reconcile:walk")
             last = max((each.key for each in listed), default=position)
             if name == "copies":
@@ -69,8 +69,8 @@ class Walks:
         await self._save(name, "")
 
     async def _save(self, name: str, position: str) -> None:
-        async with self._kit.database.transaction() as connection:
-            await rows.save_walk(connection, name, position, self._kit.clock.now())
+        async with self._ports.database.transaction() as connection:
+            await rows.save_walk(connection, name, position, self._ports.clock.now())
         await self._findings.save()
 
     async def _compare_copies(self, after: str, until: str | None, listed: Sequence[ObjectInfo]) -> None:
@@ -79,7 +79,7 @@ class Walks:
         served: set[str] = set()
         low = after
         while True:
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 page = await rows.rows_between(connection, low, until, _ROWS)
             served.update(page)
             for key in page:
@@ -88,7 +88,7 @@ class Walks:
             if len(page) < _ROWS:
                 break
             low = page[-1]
-        oldest = self._kit.clock.now() - COPY_GRACE
+        oldest = self._ports.clock.now() - COPY_GRACE
         for each in listed:
             if each.key not in served and each.last_modified < oldest:
                 await self._sweep_copy(each.key, oldest)
@@ -99,9 +99,9 @@ class Walks:
         The listing may be older than the object, or the row gone by now.
         """
         try:
-            await self._kit.store.head(key)
+            await self._ports.store.head(key)
         except ObjectMissing:
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 row = await rows.row_of_object(connection, key)
             if row is not None:
                 self._findings.add("object_missing", recording=row["recording_id"], media=row["id"], key=key)
@@ -120,18 +120,18 @@ class Walks:
         if begun_at >= oldest:
             return
         crash_point("reconcile:before-sweep")
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             await rows.lock_by_project(connection, named.project_id, named.recording_id)
             if await rows.row_of_object(connection, key) is not None:
                 return
-            await self._kit.store.delete_many([key])
+            await self._ports.store.delete_many([key])
         crash_point("reconcile:swept")
         self._findings.add("copy_swept", recording=named.recording_id, key=key)
 
     async def _sweep_staging(self, listed: Sequence[ObjectInfo]) -> None:
         """Delete staged objects that no completion will take any more."""
-        now = self._kit.clock.now()
-        async with self._kit.database.acquire() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.acquire() as connection:
             attempts = await rows.read_staged(connection, [each.key for each in listed])
         stale: list[str] = []
         for each in listed:
@@ -146,7 +146,7 @@ class Walks:
         if not stale:
             return
         crash_point("reconcile:before-sweep")
-        await self._kit.store.delete_many(stale)
+        await self._ports.store.delete_many(stale)
         crash_point("reconcile:swept")
         for key in stale:
             self._findings.add("late_put_swept", key=key)

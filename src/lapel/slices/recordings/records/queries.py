@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.http.input.pagination import Window
+    from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.recordings.access import Reach
 
 # Media are read as the contract's JSON, so that a page of recordings needs no second query and its
@@ -220,7 +220,7 @@ async def adopt(connection: Connection, world_id: int, recording_id: str, bindin
 
 
 async def list_page(
-    connection: Connection, world_id: int, asked: Window, filters: Mapping[str, object | None]
+    connection: Connection, world_id: int, asked: PageWindow, filters: Mapping[str, object | None]
 ) -> list[asyncpg.Record]:
     """Rows of one page with their media, plus one that tells whether more follow.
 

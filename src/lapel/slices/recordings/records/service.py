@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
 
 # `create` tries again when the recording that blocked its insert is deleted before it is read.
@@ -36,8 +36,8 @@ class Records:
     Methods that open a connection raise Unavailable while the database is away.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def create(
         self, connection: Connection, actor: Actor, body: CreateRecording
@@ -76,11 +76,11 @@ class Records:
             encryption_version=body.encryption_version,
         )
         for _ in range(_TRIES):
-            recording_id = self._kit.ids.new("rec")
-            now = self._kit.clock.now()
+            recording_id = self._ports.ids.new("rec")
+            now = self._ports.clock.now()
             if await queries.insert(connection, actor.world_id, recording_id, new, now):
                 recording = await read_in(connection, Reach(actor.world_id, recording_id), actor.project_id)
-                await events.publish(connection, self._kit.ids, now, actor.world_id, "created", recording)
+                await events.publish(connection, self._ports.ids, now, actor.world_id, "created", recording)
                 return recording, True
             if device_id is None or recording_uuid is None:
                 continue
@@ -96,14 +96,14 @@ class Records:
 
     async def replayed(self, actor: Actor, stored: Recording) -> Recording:
         """The stored answer of `create`, for a repeat. Raises NotFound when the recording is deleted."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             if await queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
                 raise unknown()
         return stored
 
     async def read(self, actor: Actor, at: Reach) -> Recording:
         """One recording with its media. Raises NotFound when `at` reaches no recording."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return await read_in(connection, at, actor.project_id)
 
     async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
@@ -119,7 +119,7 @@ class Records:
             "recorded_after": query.recorded_after,
             "recorded_before": query.recorded_before,
         }
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked, filters)
         data, has_more, next_cursor = page(rows, asked, lambda row: recording_of(row, actor.project_id))
         return RecordingPage(data=data, has_more=has_more, next_cursor=next_cursor)
@@ -131,7 +131,7 @@ class Records:
         `started_at` or `metadata` is too large.
         """
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             row = await queries.lock(connection, at)
             if row is None:
                 raise unknown()
@@ -144,7 +144,7 @@ class Records:
                 await queries.update(
                     connection,
                     at,
-                    self._kit.clock.now(),
+                    self._ports.clock.now(),
                     name=given(body.name),
                     metadata=metadata,
                     started_at=started_at,

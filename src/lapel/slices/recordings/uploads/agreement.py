@@ -11,7 +11,7 @@ from lapel.slices.recordings.views import whole_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lapel.slices.recordings.uploads.snapshot import MediaState, Refusal, Snapshot
+    from lapel.slices.recordings.uploads.snapshot import MediaState, Rejection, Snapshot
     from lapel.slices.recordings.wire import CompleteUpload
 
 
@@ -33,7 +33,7 @@ def agree(given: Facts, known: Facts) -> bool:
     )
 
 
-def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Refusal]) -> None:
+def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]) -> None:
     """Pass when a call repeats a finished one with the same facts.
 
     Raises IntegrityFailure when the upload that the facts describe was refused, MediaNotUploaded when the

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
-    from lapel.slices.recordings.uploads.integrity import Stage, Take, Trial, Verdict
+    from lapel.foundation.ports import Ports
+    from lapel.slices.recordings.uploads.integrity import Candidate, Stage, Verdict, Verification
     from lapel.slices.recordings.uploads.snapshot import Snapshot
 
 # A copy without a row is swept when it is a day old. A completion that slept longer than this
@@ -67,7 +67,7 @@ class _Lost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class CommitOutcome:
     """How a trial ended: the verdicts claimed and the verdicts refused; neither after a lost race."""
 
     claimed: tuple[Verdict, ...] = ()
@@ -82,11 +82,11 @@ class Settled:
 class Settling:
     """Claims, refusals and hand-overs, each in one transaction."""
 
-    def __init__(self, kit: Kit, on_audio: Sequence[OnAudio] = ()) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, on_audio: Sequence[OnAudio] = ()) -> None:
+        self._ports = ports
         self._on_audio = on_audio
 
-    async def settle(self, snapshot: Snapshot, trial: Trial, stage: Stage) -> Settled:
+    async def settle(self, snapshot: Snapshot, trial: Verification, stage: Stage) -> CommitOutcome:
         """Claim what is good, refuse what is not, then delete the objects that are no longer needed.
 
         Until a recording is uploaded, one bad media refuses the completion as a whole; afterwards
@@ -97,19 +97,19 @@ class Settling:
         """
         crash_point(f"{stage}:before-refusal" if trial.bad else f"{stage}:before-claim")
         try:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 settled = await self._settle_in(connection, snapshot, trial, stage)
         except _Lost:
-            settled = Settled()
+            settled = CommitOutcome()
         else:
             crash_point(f"{stage}:refused" if settled.refused else f"{stage}:committed")
         await self._clean(trial, settled, stage)
         return settled
 
     async def _settle_in(
-        self, connection: Connection, snapshot: Snapshot, trial: Trial, stage: Stage
-    ) -> Settled:
-        now, world_id, recording_id = self._kit.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
+        self, connection: Connection, snapshot: Snapshot, trial: Verification, stage: Stage
+    ) -> CommitOutcome:
+        now, world_id, recording_id = self._ports.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
         if snapshot.device_id is not None and snapshot.status != "uploaded" and not trial.bad:
             # Before the recording is locked, because deleting an end user locks the devices first, too.
             by = _CONNECTIONS.get(snapshot.upload_method or "")
@@ -130,15 +130,15 @@ class Settling:
             await self._set_uploaded(connection, snapshot, claims, now)
             if not uploaded_before:
                 recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
-                await events.publish(connection, self._kit.ids, now, world_id, "uploaded", recording)
+                await events.publish(connection, self._ports.ids, now, world_id, "uploaded", recording)
             crash_point(f"{stage}:claimed")
         elif await queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
             recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
             occasion = trial.bad[0].take.attempt.id
             await events.publish(
-                connection, self._kit.ids, now, world_id, "failed", recording, occasion=occasion
+                connection, self._ports.ids, now, world_id, "failed", recording, occasion=occasion
             )
-        return Settled(claims, trial.bad)
+        return CommitOutcome(claims, trial.bad)
 
     async def _claim(
         self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
@@ -177,19 +177,19 @@ class Settling:
         await self._move_media(connection, snapshot, take, "failed", failure=verdict.failure)
 
     async def _hand_back(
-        self, connection: Connection, snapshot: Snapshot, take: Take, attempt_state: str, now: datetime
+        self, connection: Connection, snapshot: Snapshot, take: Candidate, attempt_state: str, now: datetime
     ) -> None:
         """Return a media from verification to pending, undecided."""
         await self._move_attempt(connection, snapshot.at.world_id, take, attempt_state)
         again = max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)
         await self._move_media(connection, snapshot, take, "pending", reconcile_at=again)
 
-    async def abandon(self, snapshot: Snapshot, take: Take) -> None:
+    async def abandon(self, snapshot: Snapshot, take: Candidate) -> None:
         """End a verification whose staged object is gone: the media is pending again, the attempt refused."""
         try:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 await queries.lock(connection, snapshot.at)
-                await self._hand_back(connection, snapshot, take, "refused", self._kit.clock.now())
+                await self._hand_back(connection, snapshot, take, "refused", self._ports.clock.now())
         except _Lost:
             return
 
@@ -211,15 +211,15 @@ class Settling:
             for tell in self._on_audio:
                 await tell(connection, snapshot.at.world_id, snapshot.at.recording_id, audio.take.media.id)
 
-    async def begin(self, snapshot: Snapshot, takes: tuple[Take, ...], *, ask_for_worker: bool) -> bool:
+    async def begin(self, snapshot: Snapshot, takes: tuple[Candidate, ...], *, ask_for_worker: bool) -> bool:
         """Hand large objects to a job; False when the race was lost.
 
         Raises Unavailable, with nothing changed, when `ask_for_worker` and no worker is running.
         """
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         crash_point("verify:before-begin")
         try:
-            async with self._kit.database.transaction() as connection:
+            async with self._ports.database.transaction() as connection:
                 if ask_for_worker and not await jobs.count_workers(connection):
                     raise Unavailable(
                         "No worker is running to verify this upload. Repeat the request later.",
@@ -233,7 +233,7 @@ class Settling:
         return True
 
     async def _begin_in(
-        self, connection: Connection, snapshot: Snapshot, takes: tuple[Take, ...], now: datetime
+        self, connection: Connection, snapshot: Snapshot, takes: tuple[Candidate, ...], now: datetime
     ) -> None:
         at = Reach(snapshot.at.world_id, snapshot.at.recording_id)
         if await queries.lock(connection, at) is None:
@@ -246,7 +246,9 @@ class Settling:
         newest = max(take.attempt.id for take in takes)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
 
-    async def _begin_one(self, connection: Connection, snapshot: Snapshot, take: Take, now: datetime) -> None:
+    async def _begin_one(
+        self, connection: Connection, snapshot: Snapshot, take: Candidate, now: datetime
+    ) -> None:
         expected = _merged(take.expected)
         if not await media_queries.begin_attempt(
             connection,
@@ -266,7 +268,7 @@ class Settling:
         self,
         connection: Connection,
         snapshot: Snapshot,
-        take: Take,
+        take: Candidate,
         after: str,
         *,
         failure: str | None = None,
@@ -284,7 +286,7 @@ class Settling:
         ):
             raise _Lost
 
-    async def _move_attempt(self, connection: Connection, world_id: int, take: Take, after: str) -> None:
+    async def _move_attempt(self, connection: Connection, world_id: int, take: Candidate, after: str) -> None:
         if not await media_queries.move_attempt(
             connection, world_id, take.media.id, take.attempt.id, before=take.attempt.state, after=after
         ):
@@ -293,11 +295,11 @@ class Settling:
     async def discard(self, verdicts: Iterable[Verdict]) -> None:
         """Delete the copies of an unfinished trial; while the store is away they stay for the sweep."""
         try:
-            await self._kit.store.delete_many([each.key for each in verdicts if each.key is not None])
+            await self._ports.store.delete_many([each.key for each in verdicts if each.key is not None])
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", error=str(error))
 
-    async def _clean(self, trial: Trial, settled: Settled, stage: Stage) -> None:
+    async def _clean(self, trial: Verification, settled: CommitOutcome, stage: Stage) -> None:
         """Delete our copies that no row serves, and staged objects that were claimed or refused.
 
         The reconciler sweeps what stays because the store is away or the process is killed.
@@ -306,9 +308,9 @@ class Settling:
         copies = [each.key for each in trial.verdicts if each.key is not None and each.key not in served]
         staged = [each.take.attempt.staging_key for each in (*settled.claimed, *settled.refused)]
         try:
-            await self._kit.store.delete_many(copies)
+            await self._ports.store.delete_many(copies)
             crash_point(f"{stage}:copies-deleted")
-            await self._kit.store.delete_many(staged)
+            await self._ports.store.delete_many(staged)
             crash_point(f"{stage}:staging-deleted")
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", objects=len(copies) + len(staged), error=str(error))

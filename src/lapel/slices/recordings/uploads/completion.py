@@ -18,8 +18,8 @@ from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import ObjectMissing
 from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads import agreement as judging
-from lapel.slices.recordings.uploads.commit import Settled, Settling
-from lapel.slices.recordings.uploads.integrity import Integrity, Take, Trial
+from lapel.slices.recordings.uploads.commit import CommitOutcome, Settling
+from lapel.slices.recordings.uploads.integrity import Candidate, Integrity, Verification
 from lapel.slices.recordings.uploads.snapshot import look, refusals
 from lapel.slices.recordings.wire import CompleteUpload
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.payloads import VerifyUpload
     from lapel.slices.recordings.uploads.commit import OnAudio
@@ -69,7 +69,7 @@ class Completion:
 
     def __init__(
         self,
-        kit: Kit,
+        ports: Ports,
         on_audio: Sequence[OnAudio] = (),
         *,
         examining: Admission | None = None,
@@ -77,11 +77,11 @@ class Completion:
     ) -> None:
         """`examining` limits the calls that copy and hash at once. `examined_within`: seconds that a call has
         for that; then a job goes on."""
-        self._kit = kit
+        self._ports = ports
         self._examined_within = examined_within
         self._examining = examining or Admission(_EXAMINING, _EXAMINING_OF_ONE_WORLD, patience=_PATIENCE)
-        self._integrity = Integrity(kit)
-        self._settling = Settling(kit, on_audio)
+        self._integrity = Integrity(ports)
+        self._settling = Settling(ports, on_audio)
 
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
         """Verify the newest uploaded object of every pending media, and serve it from then on.
@@ -96,7 +96,7 @@ class Completion:
         began = loop.time()
         for _ in range(_TRIES):
             if await self._try(at, body, due=None, ask_for_worker=True):
-                async with self._kit.database.acquire() as connection:
+                async with self._ports.database.acquire() as connection:
                     return await read_in(connection, at, actor.project_id)
             if loop.time() - began > _LOST_LATE:
                 break
@@ -137,7 +137,7 @@ class Completion:
         subject = judging.subject_of(snapshot, pending, taken, body)
         given = judging.facts_of(body)
         takes = tuple(
-            Take(
+            Candidate(
                 media,
                 attempt,
                 size,
@@ -153,7 +153,7 @@ class Completion:
         raise _still_verifying()
 
     async def _look(self, at: Reach) -> Snapshot:
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             return await look(connection, at)
 
     async def _nothing_to_take(self, snapshot: Snapshot, facts: Facts) -> None:
@@ -162,7 +162,7 @@ class Completion:
         Raises MediaNotUploaded, IntegrityFailure or Conflict when it does not.
         """
         if snapshot.status == "uploaded":
-            async with self._kit.database.acquire() as connection:
+            async with self._ports.database.acquire() as connection:
                 refused = await refusals(connection, snapshot.at) if snapshot.having("failed") else ()
             judging.check_repeat(snapshot, facts, refused)
             return
@@ -170,7 +170,7 @@ class Completion:
             raise judging.refused()
         raise judging.nothing_uploaded()
 
-    async def _take_in_turn(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
+    async def _take_in_turn(self, snapshot: Snapshot, takes: tuple[Candidate, ...]) -> CommitOutcome:
         """Examine and settle once there is a place.
 
         Raises UploadVerificationPending when no place is free in time, _TakesLong when the store is slow.
@@ -181,17 +181,17 @@ class Completion:
             async with self._examining.hold(snapshot.at.world_id):
                 waited = loop.time() - asked > _HARDLY
                 if waited and await self._look(snapshot.at) != snapshot:
-                    return Settled()  # another request has examined it meanwhile
+                    return CommitOutcome()  # another request has examined it meanwhile
                 return await self._take(snapshot, takes)
         except NoRoom:
             raise UploadVerificationPending(
                 "Many uploads are being verified at once. Repeat the identical request.", retry_after=2
             ) from None
 
-    async def _take(self, snapshot: Snapshot, takes: tuple[Take, ...]) -> Settled:
-        began_at = self._kit.clock.now()
+    async def _take(self, snapshot: Snapshot, takes: tuple[Candidate, ...]) -> CommitOutcome:
+        began_at = self._ports.clock.now()
 
-        async def examine(take: Take) -> Verdict | None:
+        async def examine(take: Candidate) -> Verdict | None:
             try:
                 return await self._integrity.examine(snapshot, take, "complete")
             except ObjectMissing:  # a faster completion has deleted it
@@ -205,13 +205,13 @@ class Completion:
         verdicts = tuple(each for each in found if each is not None)
         if len(verdicts) < len(takes):
             await self._settling.discard(verdicts)
-            return Settled()
-        return await self._settling.settle(snapshot, Trial(verdicts, began_at), "complete")
+            return CommitOutcome()
+        return await self._settling.settle(snapshot, Verification(verdicts, began_at), "complete")
 
-    def _too_much_for_a_call(self, takes: tuple[Take, ...]) -> bool:
+    def _too_much_for_a_call(self, takes: tuple[Candidate, ...]) -> bool:
         """Whether a job must hash this. An object over its type's limit is refused without hashing."""
         sizes = [take.size for take in takes if self._integrity.too_large(take.media.type, take.size) is None]
-        limit = self._kit.settings.inline_hash_bytes
+        limit = self._ports.settings.inline_hash_bytes
         return any(size > limit for size in sizes) or sum(sizes) > _INLINE_TOTAL * limit
 
     async def _find_all(
@@ -230,12 +230,12 @@ class Completion:
             return None
         newest = media.attempts[0]
         try:
-            return newest, (await self._kit.store.head(newest.staging_key)).size
+            return newest, (await self._ports.store.head(newest.staging_key)).size
         except ObjectMissing:
             if len(media.attempts) == 1:
                 return None
         prefix, _ = object_names.recording_prefixes(snapshot.project_id, snapshot.at.recording_id)
-        sizes = {each.key: each.size async for each in self._kit.store.list(f"{prefix}{media.id}/")}
+        sizes = {each.key: each.size async for each in self._ports.store.list(f"{prefix}{media.id}/")}
         for attempt in media.attempts:
             if attempt.staging_key in sizes:
                 return attempt, sizes[attempt.staging_key]
@@ -249,30 +249,30 @@ class Completion:
         """
         crash_point("hash:begin")
         snapshot = await self._look(payload.at)
-        began_at = self._kit.clock.now()
+        began_at = self._ports.clock.now()
         verdicts: list[Verdict] = []
         for media in snapshot.having("verifying"):
             verdict = await self._verify_one(snapshot, media)
             if verdict is not None:
                 verdicts.append(verdict)
         if verdicts:
-            await self._settling.settle(snapshot, Trial(tuple(verdicts), began_at), "hash")
+            await self._settling.settle(snapshot, Verification(tuple(verdicts), began_at), "hash")
 
     async def _verify_one(self, snapshot: Snapshot, media: MediaState) -> Verdict | None:
         attempt = next((each for each in media.attempts if each.state == "verifying"), None)
         if attempt is None:
             return None
-        take = Take(media, attempt, 0, (attempt.expected, attempt.declared))
+        take = Candidate(media, attempt, 0, (attempt.expected, attempt.declared))
         try:
-            size = (await self._kit.store.head(attempt.staging_key)).size
-            sized = Take(media, attempt, size, take.expected)
+            size = (await self._ports.store.head(attempt.staging_key)).size
+            sized = Candidate(media, attempt, size, take.expected)
             return await self._integrity.examine(snapshot, sized, "hash")
         except ObjectMissing:
             await self._settling.abandon(snapshot, take)
             return None
 
 
-def _answer(settled: Settled) -> bool:
+def _answer(settled: CommitOutcome) -> bool:
     """Raises IntegrityFailure for what was refused; False for a lost race."""
     if settled.refused:
         verdict = settled.refused[0]

@@ -12,14 +12,14 @@ from lapel.slices.recordings.content_types import largest
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.uploads.snapshot import Attempt, Facts, MediaState, Snapshot
 
 Stage = Literal["complete", "hash"]
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Candidate:
     """One media to be completed with the object of one of its attempts.
 
     `size` is the present size of the staged object in bytes; `expected` are the facts that it must match.
@@ -39,7 +39,7 @@ class Verdict:
     good. Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the store.
     """
 
-    take: Take
+    take: Candidate
     key: str | None
     size: int
     sha256: str
@@ -54,15 +54,15 @@ class Verdict:
 class Integrity:
     """Copies staged objects and hashes the copies."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     def too_large(self, media_type: str, size: int) -> str | None:
         """Why an object of `size` bytes is too large for its type; None when it is not."""
-        limit = largest(self._kit.settings, media_type)
+        limit = largest(self._ports.settings, media_type)
         return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."
 
-    async def examine(self, snapshot: Snapshot, take: Take, stage: Stage) -> Verdict:
+    async def examine(self, snapshot: Snapshot, take: Candidate, stage: Stage) -> Verdict:
         """Copy one staged object, read the copy back, compare. A too large object is refused without a copy.
 
         A client may overwrite the staged object at any time, so size and hash are taken from the copy. Each
@@ -76,16 +76,16 @@ class Integrity:
             return Verdict(take, None, take.size, "", failure)
         key = self._fresh_key(snapshot, take)
         crash_point(f"{stage}:before-copy")
-        await self._kit.store.copy(take.attempt.staging_key, key)
+        await self._ports.store.copy(take.attempt.staging_key, key)
         crash_point(f"{stage}:copied")
-        size, sha256 = await self._kit.store.sha256_of(key)
+        size, sha256 = await self._ports.store.sha256_of(key)
         crash_point(f"{stage}:hashed")
         failure = self.too_large(take.media.type, size) or _difference(size, sha256, take.expected)
         return Verdict(take, key, size, sha256, failure)
 
-    def _fresh_key(self, snapshot: Snapshot, take: Take) -> str:
-        this_try = self._kit.ids.new("att").removeprefix("att_")
-        named = object_names.Attempt(
+    def _fresh_key(self, snapshot: Snapshot, take: Candidate) -> str:
+        this_try = self._ports.ids.new("att").removeprefix("att_")
+        named = object_names.AttemptName(
             snapshot.project_id,
             snapshot.at.recording_id,
             take.media.id,
@@ -104,7 +104,7 @@ def _difference(size: int, sha256: str, expected: tuple[Facts, ...]) -> str | No
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Verification:
     """The verdicts of one completion, and when its first copy was begun."""
 
     verdicts: tuple[Verdict, ...]

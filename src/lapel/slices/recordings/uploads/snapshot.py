@@ -61,7 +61,7 @@ class MediaState:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """The facts that a refused upload was checked against, and when it was refused."""
 
     facts: Facts
@@ -114,10 +114,10 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
     )
 
 
-async def refusals(connection: Connection, at: Reach) -> tuple[Refusal, ...]:
+async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
     """The facts that refused uploads of this recording were checked against, newest first."""
     rows = await media_queries.read_refusals(connection, at)
-    return tuple(Refusal(_expected(row), row["refused_at"]) for row in rows)
+    return tuple(Rejection(_expected(row), row["refused_at"]) for row in rows)
 
 
 def _media(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> MediaState:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.wire import StartUpload
 
@@ -50,8 +50,8 @@ class _Declared:
 class Uploads:
     """Issues upload URLs and upload tokens."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
         """A fresh URL: for the one audio always the same media, for images and videos a new one.
@@ -62,7 +62,7 @@ class Uploads:
         StoreUnavailable without credentials to sign with.
         """
         declared = self._check(body)
-        now = self._kit.clock.now()
+        now = self._ports.clock.now()
         if await queries.lock(connection, at) is None:
             raise unknown()
         crash_point("upload-url:begin")
@@ -77,7 +77,7 @@ class Uploads:
         else:
             if await media_queries.count_media(connection, at) >= MAX_MEDIA:
                 raise Conflict(f"A recording has {MAX_MEDIA} media at most.")
-            media_id = self._kit.ids.new("med")
+            media_id = self._ports.ids.new("med")
             await media_queries.insert_media(
                 connection,
                 at,
@@ -96,8 +96,8 @@ class Uploads:
 
         Raises what `start` raises; Conflict also when the media or the first attempt is gone.
         """
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             if await queries.lock(connection, at) is None:
                 raise unknown()
             media = await media_queries.find_media(connection, at, stored.media_id)
@@ -113,7 +113,7 @@ class Uploads:
 
     def _check(self, body: StartUpload) -> _Declared:
         content_type = content_type_for(body.type, body.content_type)
-        limit = largest(self._kit.settings, body.type)
+        limit = largest(self._ports.settings, body.type)
         if body.file_size_bytes is not None and body.file_size_bytes > limit:
             raise InvalidRequest(f"{body.type} may have {limit} bytes at most.", param="file_size_bytes")
         return _Declared(content_type, body.file_size_bytes, body.sha256)
@@ -127,11 +127,11 @@ class Uploads:
         declared: _Declared,
         now: datetime,
     ) -> Upload:
-        attempt_id = self._kit.ids.new("att")
-        staging_key = object_names.Attempt(
+        attempt_id = self._ports.ids.new("att")
+        staging_key = object_names.AttemptName(
             actor.project_id, at.recording_id, media_id, attempt_id
         ).staging_key()
-        link = self._kit.links.put(
+        link = self._ports.links.put(
             staging_key,
             now=now,
             expires_in=URL_SECONDS,
@@ -155,7 +155,7 @@ class Uploads:
         token = new_token("up")
         await media_queries.keep_upload_access(
             connection,
-            self._kit.hasher.hash(token),
+            self._ports.hasher.hash(token),
             at,
             expires_at=now + TOKEN_LIFE if actor.expires_at is None else actor.expires_at,
             issued_by=actor.id if actor.kind == "key" else actor.issued_by,
@@ -169,7 +169,7 @@ class Uploads:
             expires_at=timestamp(link.expires_at),
             expires_in=link.expires_in,
             upload_token=token,
-            complete_url=f"{self._kit.settings.base_url}/v1/recordings/{at.recording_id}/upload-complete",
+            complete_url=f"{self._ports.settings.base_url}/v1/recordings/{at.recording_id}/upload-complete",
         )
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from lapel.foundation.workers.worker_process import Refusal, Subworker, SubworkerDied
+from lapel.foundation.workers.worker_process import Refusal, SubworkerDied, WorkerProcess
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder_messages import DISK, DISK_FULL, Decode
 from lapel.slices.transcription.speech.failures import Code, DiskFull, SpeechError, TryAgain, TurnOver
@@ -37,7 +37,9 @@ _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSY
 class _UnderWay:
     """A decode in its own child process. `used`: seconds that the child has worked on it."""
 
-    def __init__(self, child: Subworker, request: Decode, file: Path, pcm: Path | None, owner: int) -> None:
+    def __init__(
+        self, child: WorkerProcess, request: Decode, file: Path, pcm: Path | None, owner: int
+    ) -> None:
         self.child = child
         self.file = file
         self.pcm = pcm
@@ -100,7 +102,7 @@ class Decoder:
         self._turn_seconds = seconds if turn_seconds is None else turn_seconds
         self._seats = 0 if turn_seconds is None else seats
         self._children = [
-            Subworker(
+            WorkerProcess(
                 "lapel.slices.transcription.audio.decoder_child",
                 memory_bytes=memory_bytes,
                 idle_seconds=_IDLE_SECONDS,

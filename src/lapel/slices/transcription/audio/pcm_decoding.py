@@ -50,7 +50,7 @@ class _ForeignFile(Exception):
     """The file asks for another one to be opened."""
 
 
-class _File:
+class _InputFile:
     """The file object that FFmpeg sees. It has no name, so that FFmpeg learns no extension and no folder."""
 
     def __init__(self, file: FileIO, *, seekable: bool = True) -> None:
@@ -88,7 +88,7 @@ def decode(request: Decode) -> AudioFacts:
     """
     try:
         with _opened(request.file) as file:
-            head = _File(file).read(_HEAD)
+            head = _InputFile(file).read(_HEAD)
             if not head:
                 raise Refusal("audio_corrupt", "The file is empty. Upload the recording again.")
             file.seek(0)
@@ -223,7 +223,7 @@ def _unread(error: OSError) -> Refusal:
 @contextmanager
 def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
     try:
-        container = _container(_File(file))
+        container = _container(_InputFile(file))
     except MemoryError:
         raise
     except FFmpegError:
@@ -241,7 +241,7 @@ def _container_without_index(file: FileIO) -> InputContainer:
     """
     file.seek(0)
     try:
-        return _container(_File(file, seekable=False))
+        return _container(_InputFile(file, seekable=False))
     except MemoryError:
         raise
     except FFmpegError:
@@ -250,7 +250,7 @@ def _container_without_index(file: FileIO) -> InputContainer:
         ) from None
 
 
-def _container(file: _File) -> InputContainer:
+def _container(file: _InputFile) -> InputContainer:
     return av.open(
         file,
         "r",

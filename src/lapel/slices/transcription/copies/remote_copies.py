@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.clock import Clock
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.transcription.providers.protocol import Remember
     from lapel.slices.transcription.work.lease import Claim
 
@@ -39,7 +39,7 @@ _GIVE_UP = timedelta(days=30)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
+def remember_for(ports: Ports, claim: Claim, choice: SlotChoice) -> Remember:
     """A function that stores the ids of copies that a step's provider keeps.
 
     An id that cannot be stored would be lost. So the copy is then deleted at once, if that works, and the
@@ -49,14 +49,14 @@ def remember_for(kit: Kit, claim: Claim, choice: SlotChoice) -> Remember:
     async def remember(copy_id: str) -> None:
         step = (claim.id, claim.lease)
         try:
-            async with kit.database.transaction() as connection:
+            async with ports.database.transaction() as connection:
                 await copy_queries.insert(
                     connection, claim.world_id, choice.engine, copy_id, choice.slot, choice.base_url, step,
-                    kit.clock.now(),
+                    ports.clock.now(),
                 )  # fmt: skip
         except Exception:
             try:
-                await delete_copy(choice, copy_id, kit.clock)
+                await delete_copy(choice, copy_id, ports.clock)
             except (SpeechError, TryAgain) as refused:
                 _log.error(
                     "speech.copy_given_up", engine=choice.engine, slot=choice.slot, copy=copy_id,
@@ -91,12 +91,12 @@ async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
 class RemoteCopies:
     """Deletes the copies of all worlds."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
 
     async def sweep(self) -> None:
         """Delete copies of ended steps, at most 20. Raises Unavailable when the database is away."""
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             rows = await copy_queries.claim(connection, _AT_ONCE, _LONGEST_PAUSE, _GIVE_UP)
         await asyncio.gather(*(self._delete(row) for row in rows))
 
@@ -104,11 +104,11 @@ class RemoteCopies:
         copy = (row["world_id"], row["engine"], row["copy_id"])
         fault: str | None = None
         try:
-            await delete_copy(await self._choice(row), row["copy_id"], self._kit.clock)
+            await delete_copy(await self._choice(row), row["copy_id"], self._ports.clock)
         except (SpeechError, TryAgain) as refused:
             fault = refused.message
         told = {"engine": row["engine"], "slot": row["slot"], "copy": row["copy_id"], "error": fault}
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if fault is None or row["is_old"]:
                 await copy_queries.delete(connection, *copy)
             else:
@@ -123,7 +123,7 @@ class RemoteCopies:
         Raises SpeechError when the world has none any more, or when its key can no longer be read.
         """
         world_id, engine, base_url = row["world_id"], row["engine"], row["base_url"]
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             slot = await slot_queries.find_account(connection, world_id, engine, base_url, row["slot"])
         if slot is None:
             raise SpeechError(
@@ -133,7 +133,7 @@ class RemoteCopies:
         key = None
         if slot["sealed_key"] is not None:
             try:
-                key = opened(self._kit.sealer, slot["sealed_key"], world_id, slot["slot"], engine, base_url)
+                key = opened(self._ports.sealer, slot["sealed_key"], world_id, slot["slot"], engine, base_url)
             except SealBroken:
                 raise SpeechError(
                     "provider_error", f"The key for {slot['slot']} was sealed under another secret."

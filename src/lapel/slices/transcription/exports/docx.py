@@ -52,12 +52,12 @@ class _Element(Protocol):
     def set(self, key: str, value: str, /) -> None: ...
 
 
-class _Part(Protocol):
+class _DocumentPart(Protocol):
     element: _Element
 
 
 class _Package(Protocol):
-    def part_related_by(self, reltype: str, /) -> _Part: ...
+    def part_related_by(self, reltype: str, /) -> _DocumentPart: ...
 
 
 def docx(document: Document) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 _INDENT = 2
 
 
-class _Begin(msgspec.Struct, frozen=True, kw_only=True):
+class _JsonBegin(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a transcription that are about its recording, named as in the API."""
 
     title: str
@@ -36,8 +36,8 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def json(document: Document) -> Iterator[bytes]:
-    """One object, indented: `_Begin`, `full_text`, `_Figures`, `segments`."""
-    begin = _Begin(
+    """One object, indented: `_JsonBegin`, `full_text`, `_Figures`, `segments`."""
+    begin = _JsonBegin(
         title=document.title,
         recorded_at=document.recorded_at,
         duration_ms=document.duration_ms,

@@ -30,7 +30,7 @@ _GIVES_UP = 600.0
 _SEVERAL, _ITS_SEVERAL = "mul", "multi"
 
 
-class _Word(msgspec.Struct, frozen=True):
+class _DeepgramWord(msgspec.Struct, frozen=True):
     word: str
     start: float
     end: float
@@ -40,19 +40,19 @@ class _Word(msgspec.Struct, frozen=True):
     punctuated_word: str | None = None
 
 
-class _Utterance(msgspec.Struct, frozen=True):
+class _DeepgramUtterance(msgspec.Struct, frozen=True):
     transcript: str
     start: float
     end: float
     confidence: float | None = None
     speaker: int | None = None
-    words: Sequence[_Word] = ()
+    words: Sequence[_DeepgramWord] = ()
 
 
 class _Alternative(msgspec.Struct, frozen=True):
     transcript: str
     confidence: float | None = None
-    words: Sequence[_Word] = ()
+    words: Sequence[_DeepgramWord] = ()
     # For a conversation in several languages: the languages heard, the one with the most words first.
     languages: Sequence[str] = ()
 
@@ -65,21 +65,21 @@ class _Channel(msgspec.Struct, frozen=True):
 
 class _Results(msgspec.Struct, frozen=True):
     channels: Sequence[_Channel]
-    utterances: Sequence[_Utterance] | None = None
+    utterances: Sequence[_DeepgramUtterance] | None = None
 
 
-class _Model(msgspec.Struct, frozen=True):
+class _DeepgramModel(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-class _Metadata(msgspec.Struct, frozen=True):
+class _DeepgramMetadata(msgspec.Struct, frozen=True):
     models: Sequence[str] = ()
-    model_info: Mapping[str, _Model] = {}
+    model_info: Mapping[str, _DeepgramModel] = {}
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _DeepgramAnswer(msgspec.Struct, frozen=True):
     results: _Results
-    metadata: _Metadata = _Metadata()
+    metadata: _DeepgramMetadata = _DeepgramMetadata()
 
 
 class Deepgram:
@@ -104,7 +104,9 @@ class Deepgram:
         """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2))
-            answer = await service.ask("POST", "/v1/listen", _Answer, query=self._query(wish), send=send)
+            answer = await service.ask(
+                "POST", "/v1/listen", _DeepgramAnswer, query=self._query(wish), send=send
+            )
         model = self._account.clean(_named(answer.metadata) or self._model)
         found = await asyncio.to_thread(_heard, answer.results, clip, wish, model)
         report(1.0)
@@ -127,7 +129,7 @@ def _is_several(language: str | None) -> bool:
     return language is not None and tag(language) == _SEVERAL
 
 
-def _named(metadata: _Metadata) -> str | None:
+def _named(metadata: _DeepgramMetadata) -> str | None:
     """The model that answered. It may differ from the requested one, because some models lack a language."""
     known = [metadata.model_info[each].name for each in metadata.models if each in metadata.model_info]
     return next((name for name in known if name), None)
@@ -146,7 +148,7 @@ def _heard(results: _Results, clip: Clip, wish: Wish, model: str) -> Heard:
     return heard(said, clip, language=language, probability=told.language_confidence, model=model)
 
 
-def _stretch(utterance: _Utterance, wish: Wish) -> Said:
+def _stretch(utterance: _DeepgramUtterance, wish: Wish) -> Said:
     return Said(
         text=utterance.transcript, start=utterance.start, end=utterance.end, confidence=utterance.confidence,
         speaker=utterance.speaker if wish.diarization else None,
@@ -154,7 +156,7 @@ def _stretch(utterance: _Utterance, wish: Wish) -> Said:
     )  # fmt: skip
 
 
-def _said(word: _Word) -> Said:
+def _said(word: _DeepgramWord) -> Said:
     return Said(
         text=word.punctuated_word or word.word, start=word.start, end=word.end, confidence=word.confidence,
         speaker=word.speaker,

@@ -44,7 +44,7 @@ class _Token(msgspec.Struct, frozen=True):
     logprob: float | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _ElevenLabsAnswer(msgspec.Struct, frozen=True):
     text: str
     language_code: str | None = None
     language_probability: float | None = None
@@ -92,7 +92,7 @@ class ElevenLabs:
             fields.append(("language_code", primary(wish.language)))
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2), fields)
-            answer = await service.ask("POST", "/v1/speech-to-text", _Answer, send=send)
+            answer = await service.ask("POST", "/v1/speech-to-text", _ElevenLabsAnswer, send=send)
         copy = answer.transcription_id
         if copy is not None and _ID.fullmatch(copy):
             await to_its_end(self._remember(copy))
@@ -103,7 +103,7 @@ class ElevenLabs:
         return found
 
 
-def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
+def _heard(answer: _ElevenLabsAnswer, clip: Clip, wish: Wish, model: str) -> Heard:
     said = stretches(_words(answer.words or (), wish)) or [Said(text=answer.text)]
     language = spoken(answer.language_code, wish.language)
     return heard(said, clip, language=language, probability=answer.language_probability, model=model)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.providers.protocol import Clip, Wish
 
 
-class Whisper:
+class LocalTranscriber:
     """A Transcriber on the local models. `model`: a folder or a name, instead of the setting."""
 
     piecewise: bool = True

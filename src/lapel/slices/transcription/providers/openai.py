@@ -22,7 +22,7 @@ from lapel.slices.transcription.providers.heard import Said, heard, stretches
 from lapel.slices.transcription.providers.http.account import Account
 from lapel.slices.transcription.providers.http.http_errors import Refused
 from lapel.slices.transcription.providers.http.provider_client import Service
-from lapel.slices.transcription.providers.http.sending import Upload
+from lapel.slices.transcription.providers.http.sending import AudioUpload
 from lapel.slices.transcription.providers.openai_models import traits_of
 from lapel.slices.transcription.providers.provider_languages import spoken
 from lapel.slices.transcription.speech.failures import SpeechError
@@ -50,35 +50,35 @@ _LANGUAGE = re.compile("language", re.IGNORECASE)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-class _Word(msgspec.Struct, frozen=True):
+class _OpenAIWord(msgspec.Struct, frozen=True):
     word: str
     start: float
     end: float
     probability: float | None = None
 
 
-class _Segment(msgspec.Struct, frozen=True):
+class _OpenAISegment(msgspec.Struct, frozen=True):
     text: str
     start: float
     end: float
     # The mean over its tokens.
     avg_logprob: float | None = None
-    words: Sequence[_Word] | None = None
+    words: Sequence[_OpenAIWord] | None = None
     # "A", "B", …: only of a model that diarizes.
     speaker: str | None = None
 
 
-class _Language(msgspec.Struct, frozen=True):
+class _OpenAILanguage(msgspec.Struct, frozen=True):
     code: str
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _OpenAIAnswer(msgspec.Struct, frozen=True):
     text: str
     language: str | None = None
     # From gpt-transcribe instead of `language`; empty when it is unsure.
-    languages: Sequence[_Language] | None = None
-    segments: Sequence[_Segment] | None = None
-    words: Sequence[_Word] | None = None
+    languages: Sequence[_OpenAILanguage] | None = None
+    segments: Sequence[_OpenAISegment] | None = None
+    words: Sequence[_OpenAIWord] | None = None
 
 
 def account_of(choice: SlotChoice) -> Account:
@@ -91,7 +91,7 @@ def account_of(choice: SlotChoice) -> Account:
     )  # fmt: skip
 
 
-class _Model(msgspec.Struct, frozen=True):
+class _OpenAIModel(msgspec.Struct, frozen=True):
     shutdown_date: object = None
 
 
@@ -141,7 +141,7 @@ class OpenAI:
 
     async def _answer(
         self, service: Service, piece: tuple[Path, str], wish: Wish, report: Callable[[float], None]
-    ) -> _Answer:
+    ) -> _OpenAIAnswer:
         """Send the piece; if the model refuses the language, send it without. Raises as `Service.ask`."""
         reached = 0.0
 
@@ -150,12 +150,12 @@ class OpenAI:
             reached = max(reached, sent)
             report(reached)
 
-        async def ask(*, with_language: bool) -> _Answer:
+        async def ask(*, with_language: bool) -> _OpenAIAnswer:
             fields = self._traits.fields(self.model, wish, with_language=with_language)
-            upload = Upload(
+            upload = AudioUpload(
                 path=piece[0], content_type=piece[1], file_name=piece[0].name, fields=fields, report=onwards
             )
-            return await service.ask("POST", "/audio/transcriptions", _Answer, send=upload)
+            return await service.ask("POST", "/audio/transcriptions", _OpenAIAnswer, send=upload)
 
         try:
             return await ask(with_language=True)
@@ -172,7 +172,7 @@ class OpenAI:
         Raises SpeechError, TryAgain as `Service.ask`.
         """
         async with Service(self._account, self._clock, self._patience) as service:
-            told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _Model)
+            told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _OpenAIModel)
         return _date(told.shutdown_date)
 
 
@@ -202,7 +202,7 @@ async def _piece(clip: Clip) -> tuple[Path, str]:
     return file, content_type
 
 
-def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
+def _heard(answer: _OpenAIAnswer, clip: Clip, wish: Wish, model: str) -> Heard:
     words = [_said(word) for segment in answer.segments or () for word in segment.words or ()]
     words = words or [_said(word) for word in answer.words or ()]
     said = _segments(answer.segments or (), words, wish) or stretches(words) or [Said(text=answer.text)]
@@ -211,7 +211,7 @@ def _heard(answer: _Answer, clip: Clip, wish: Wish, model: str) -> Heard:
     return heard(said, clip, language=language, probability=None, model=model)
 
 
-def _segments(segments: Sequence[_Segment], words: Sequence[Said], wish: Wish) -> list[Said]:
+def _segments(segments: Sequence[_OpenAISegment], words: Sequence[Said], wish: Wish) -> list[Said]:
     """The segments, each with the words whose middle lies before its end. Both inputs are in order."""
     found: list[Said] = []
     at = 0
@@ -237,5 +237,5 @@ def _middle(word: Said) -> float:
     return ((word.start or 0.0) + (word.end or 0.0)) / 2
 
 
-def _said(word: _Word) -> Said:
+def _said(word: _OpenAIWord) -> Said:
     return Said(text=word.word, start=word.start, end=word.end, confidence=word.probability)

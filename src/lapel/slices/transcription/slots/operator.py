@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
 
 # Fewest characters of a key whose last four are shown.
 _LONG_ENOUGH = 12
@@ -81,14 +81,14 @@ class OperatorProviders:
     and none is named, and Unavailable when the database is away.
     """
 
-    def __init__(self, kit: Kit, *, mode: Mode, project_id: str | None = None) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, *, mode: Mode, project_id: str | None = None) -> None:
+        self._ports = ports
         self._mode: Mode = mode
         self._project_id = project_id
 
     async def list(self) -> list[SlotShown]:
         """All slots, in their order."""
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             world = await self._world(connection)
             rows = {row["slot"]: row for row in await queries.list_slots(connection, world.id)}
         return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
@@ -99,9 +99,9 @@ class OperatorProviders:
         Raises InvalidRequest when there is no such slot, SpeechError when its key can no longer be read.
         """
         name = checked_slot(slot)
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             world = await self._world(connection)
-            return await engine_of(connection, self._kit.sealer, world.id, name)
+            return await engine_of(connection, self._ports.sealer, world.id, name)
 
     async def set(self, slot: str, wanted: Wanted) -> SlotShown:
         """Let an engine answer a slot; its key is sealed anew, under the present secret.
@@ -110,7 +110,7 @@ class OperatorProviders:
         Raises InvalidRequest when a setting is not valid, or when the key must be given again.
         """
         name = checked_slot(slot)
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             world = await self._world(connection, hold=True)
             row = await queries.read(connection, world.id, name)
             choice = self._changed(world, name, row, wanted)
@@ -126,7 +126,7 @@ class OperatorProviders:
         Raises InvalidRequest when there is no such slot.
         """
         name = checked_slot(slot)
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             world = await self._world(connection, hold=True)
             row = await queries.read(connection, world.id, name)
             if row is not None:
@@ -158,8 +158,8 @@ class OperatorProviders:
 
     async def _put(self, connection: Connection, world: _World, choice: SlotChoice) -> None:
         place = (world.id, choice.slot, choice.engine, choice.base_url)
-        kept = None if choice.key is None else sealed(self._kit.sealer, choice.key, *place)
-        now = self._kit.clock.now()
+        kept = None if choice.key is None else sealed(self._ports.sealer, choice.key, *place)
+        now = self._ports.clock.now()
         await queries.put(
             connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now,
             allow_training=choice.allow_training,
@@ -175,8 +175,8 @@ class OperatorProviders:
     ) -> None:
         await audit.record(
             connection,
-            self._kit.ids,
-            self._kit.clock.now(),
+            self._ports.ids,
+            self._ports.clock.now(),
             worlds=[world.id],
             actor=None,
             change=audit.Change(
@@ -218,7 +218,7 @@ class OperatorProviders:
         """The row's key; None when it was sealed under an unknown secret."""
         place = (world.id, row["slot"], row["engine"], row["base_url"])
         try:
-            return opened(self._kit.sealer, row["sealed_key"], *place)
+            return opened(self._ports.sealer, row["sealed_key"], *place)
         except SealBroken:
             return None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.transcription.payloads import Lane, Stage
 
 # A step stays with its worker for so long after the last renewal; it is renewed several times in that time.
@@ -43,7 +43,9 @@ class Claim:
     lease: str
 
 
-async def claim_next(kit: Kit, lane: Lane, worker: str = "", passed_over: Sequence[int] = ()) -> Claim | None:
+async def claim_next(
+    ports: Ports, lane: Lane, worker: str = "", passed_over: Sequence[int] = ()
+) -> Claim | None:
     """Claim the next step in order; None when there is none.
 
     With the first step of a transcription the event `transcription.started` is written. `worker`: name of the
@@ -51,17 +53,17 @@ async def claim_next(kit: Kit, lane: Lane, worker: str = "", passed_over: Sequen
     away.
     """
     lease = secrets.token_hex(8)
-    async with kit.database.transaction() as connection:
+    async with ports.database.transaction() as connection:
         row = await work_queries.claim(connection, lane, lease, LEASE, worker, passed_over)
         if row is None:
             return None
         claim = _claim(row, lease)
         if claim.transcription_id is not None:
-            now = kit.clock.now()
+            now = ports.clock.now()
             begun = await queries.begin(connection, claim.world_id, claim.transcription_id, now)
             if begun is not None:
                 shown = transcription_of(begun)
-                await events.publish(connection, kit.ids, now, claim.world_id, "started", shown)
+                await events.publish(connection, ports.ids, now, claim.world_id, "started", shown)
         return claim
 
 

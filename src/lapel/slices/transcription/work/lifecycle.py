@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.transcription.slots.slots import Slot
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.wire import TranscribeRecording
@@ -99,7 +99,7 @@ _COSTS_NOTHING = frozenset({"provider_error", "processing_error"})
 
 async def fail(
     connection: Connection,
-    kit: Kit,
+    ports: Ports,
     world_id: int,
     transcription_id: str,
     code: Code,
@@ -111,10 +111,10 @@ async def fail(
 
     `by_audio`: the audio or its deletion is the reason, whatever the code; then its hours stay counted.
     """
-    now = kit.clock.now()
+    now = ports.clock.now()
     failed = await queries.fail(connection, world_id, transcription_id, code, message, now)
     if failed is not None and code in _COSTS_NOTHING and not by_audio:
         await give_back(connection, world_id, transcription_id, now)
     await queries.delete_pieces(connection, world_id, transcription_id)
     if failed is not None:
-        await events.publish(connection, kit.ids, now, world_id, "failed", transcription_of(failed))
+        await events.publish(connection, ports.ids, now, world_id, "failed", transcription_of(failed))

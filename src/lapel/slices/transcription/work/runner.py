@@ -34,7 +34,7 @@ from lapel.slices.transcription.work.stages import Doing, Ending
 
 if TYPE_CHECKING:
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.payloads import Lane
     from lapel.slices.transcription.speech.failures import Code
@@ -80,10 +80,10 @@ def pause_after(failures: int) -> float | None:
 class Runner:
     """Does steps, as many in parallel as there are jobs that call `work`."""
 
-    def __init__(self, kit: Kit, steps: Steps) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, steps: Steps) -> None:
+        self._ports = ports
         self._steps = steps
-        self._doing = Doing(kit, steps)
+        self._doing = Doing(ports, steps)
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
         self._models = asyncio.Lock()
@@ -104,7 +104,7 @@ class Runner:
         until = time.monotonic() + _STAY_SECONDS
         while (claim := await self.run(lane)) is not None:
             if time.monotonic() > until:
-                async with self._kit.database.transaction() as connection:
+                async with self._ports.database.transaction() as connection:
                     await lifecycle.wake(connection, lane, claim.world_id, claim.id, claim.stage)
                 return
 
@@ -136,7 +136,7 @@ class Runner:
         async with self._claiming[lane]:  # one after the other, so that each sees the places of the others
             if self._stopping or places.none_free:
                 return None
-            claim = await claim_next(self._kit, lane, self._name, places.at_their_most)
+            claim = await claim_next(self._ports, lane, self._name, places.at_their_most)
             if claim is not None:
                 places.take(claim.world_id)
             return claim
@@ -197,7 +197,7 @@ class Runner:
 
         Raises Unavailable when the database is away.
         """
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             for row in await work_queries.lacking(connection):
                 for _ in range(min(max(row["lacking"], 0), _MAX_WOKEN)):
                     await lifecycle.wake(connection, row["lane"], row["world_id"], row["id"], "probe")
@@ -244,7 +244,7 @@ class Runner:
                 _log.warning("speech.not_renewed", work=claim.id, error=str(error))
 
     async def _renew(self, claim: Claim, progress: _Progress) -> bool:
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if not await work_queries.renew(connection, claim.world_id, claim.id, claim.lease, LEASE):
                 return False
             if claim.transcription_id is not None and progress.reached > progress.told:
@@ -258,7 +258,7 @@ class Runner:
         Returns whether a step that reads the audio follows in the queue. Raises Gone when the step changes
         the recording (`probe`, `finish`) and the recording is deleted.
         """
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
                 raise Gone
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
@@ -287,8 +287,8 @@ class Runner:
 
     async def _fail(self, claim: Claim, code: Code, message: str, *, by_audio: bool = False) -> None:
         """End the step and its transcription as failed; if it is the probe, store the fault of the audio."""
-        now = self._kit.clock.now()
-        async with self._kit.database.transaction() as connection:
+        now = self._ports.clock.now()
+        async with self._ports.database.transaction() as connection:
             audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
             if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
                 return
@@ -298,7 +298,7 @@ class Runner:
                 )
             if claim.transcription_id is not None:
                 ended = (claim.world_id, claim.transcription_id, code, message)
-                await lifecycle.fail(connection, self._kit, *ended, by_audio=by_audio)
+                await lifecycle.fail(connection, self._ports, *ended, by_audio=by_audio)
             await work_queries.delete(connection, claim.world_id, claim.id)
         _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
 
@@ -334,7 +334,7 @@ class Runner:
 
         In that case no job is queued: the job that did this turn claims the next step.
         """
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             wait = 0 if kept else min(claim.turns + 1, _CROWDED)
             after, worker = timedelta(seconds=wait), self._name if kept else None
             place = (claim.world_id, claim.id, claim.lease)
@@ -351,7 +351,7 @@ class Runner:
         self, claim: Claim, after: timedelta, *, failed: bool, waits_for_room: bool = False
     ) -> None:
         place = (claim.world_id, claim.id, claim.lease)
-        async with self._kit.database.transaction() as connection:
+        async with self._ports.database.transaction() as connection:
             if await work_queries.put_back(
                 connection, *place, after, failed=failed, waits_for_room=waits_for_room
             ):

@@ -22,7 +22,7 @@ import structlog
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
-from lapel.foundation.workers.private_folder import OwnFolder, private_file, remove
+from lapel.foundation.workers.private_folder import PrivateFolder, private_file, remove
 from lapel.slices.transcription.speech.failures import Gone, SpeechError, TryAgain
 from lapel.slices.transcription.speech.messages import pcm_name
 from lapel.slices.transcription.work import work_queries
@@ -49,7 +49,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class ScratchPlace:
     """A folder with one audio: `file` as it was uploaded and, once it is decoded, `pcm`.
 
     `recording`: ids of its world and recording.
@@ -105,11 +105,11 @@ class Scratch:
         self._look_seconds = look_seconds
         self._leaving = leaving
         self._beginning = asyncio.Lock()
-        self._own: OwnFolder | None = None
-        self._places: dict[str, Place] = {}
+        self._own: PrivateFolder | None = None
+        self._places: dict[str, ScratchPlace] = {}
         self._at_work: dict[tuple[int, str], int] = {}
         # Places that are being removed, or could not be removed yet.
-        self._unremoved: set[Place] = set()
+        self._unremoved: set[ScratchPlace] = set()
         # Recordings whose place is gone and whose row may not be.
         self._unforgotten: set[tuple[int, str]] = set()
         self._registering = asyncio.Lock()
@@ -142,7 +142,7 @@ class Scratch:
                 await asyncio.shield(self._end_stay(recording, keep=stay.next_waits))
 
     @asynccontextmanager
-    async def audio(self, audio: Audio) -> AsyncGenerator[Place]:
+    async def audio(self, audio: Audio) -> AsyncGenerator[ScratchPlace]:
         """The place of an audio, fetched, for the duration of the block.
 
         Raises Gone when its recording is deleted, StoreUnavailable when the store is away, Unavailable when
@@ -181,7 +181,7 @@ class Scratch:
             await self._copies.forget_holders([own.path.name])
             await asyncio.to_thread(own.close)
 
-    async def _place(self, audio: Audio) -> Place:
+    async def _place(self, audio: Audio) -> ScratchPlace:
         own = await self._held()
         found = self._places.pop(audio.object_key, None)
         if found is not None and not found.users and not found.folder.exists():
@@ -189,11 +189,11 @@ class Scratch:
         if found is None:
             folder = own.path / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
-            found = Place(folder, (audio.world_id, audio.recording_id))
+            found = ScratchPlace(folder, (audio.world_id, audio.recording_id))
         self._places[audio.object_key] = found  # the newest comes last
         return found
 
-    async def _held(self) -> OwnFolder:
+    async def _held(self) -> PrivateFolder:
         async with self._beginning:
             if self._closed:
                 raise TryAgain("processing_error", "Audio is not fetched any more: we are shutting down.")
@@ -206,16 +206,16 @@ class Scratch:
                     self._tasks.append(asyncio.create_task(listening, name="scratch-listen"))
             return self._own
 
-    def _begin(self) -> OwnFolder:
+    def _begin(self) -> PrivateFolder:
         try:
             if self._own is None:
-                return OwnFolder(self.root)
+                return PrivateFolder(self.root)
             self._own.hold()
         except PermissionError as error:
             raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
         return self._own
 
-    async def _forget_left(self, own: OwnFolder) -> None:
+    async def _forget_left(self, own: PrivateFolder) -> None:
         """Delete the rows of killed processes whose files are gone, then their folders."""
         if own.left:
             try:
@@ -225,7 +225,7 @@ class Scratch:
             else:
                 await asyncio.to_thread(own.forget_left)
 
-    async def _fetch(self, audio: Audio, place: Place) -> None:
+    async def _fetch(self, audio: Audio, place: ScratchPlace) -> None:
         await self._register(place)
         try:
             await asyncio.to_thread(_check_room, place.folder, audio.size)
@@ -248,7 +248,7 @@ class Scratch:
                 place.file.unlink(missing_ok=True)
             raise
 
-    async def _register(self, place: Place) -> None:
+    async def _register(self, place: ScratchPlace) -> None:
         """Tell the ledger that the recording is here. Raises Gone when it is deleted, Unavailable."""
         own = await self._held()
         async with self._registering:
@@ -278,7 +278,7 @@ class Scratch:
         self._unremoved.update(removed)
         await self._empty(removed)
 
-    async def _empty(self, places: list[Place]) -> None:
+    async def _empty(self, places: list[ScratchPlace]) -> None:
         """Remove the files of places. If that fails, the rows stay, so that the ledger waits; the next look
         tries again."""
         for place in places:

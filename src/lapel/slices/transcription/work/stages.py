@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.database.pool import Connection
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.payloads import Lane, Stage
     from lapel.slices.transcription.providers.protocol import Transcriber
@@ -120,10 +120,10 @@ def _lane(engine: str) -> Lane:
 class Doing:
     """Does claimed steps."""
 
-    def __init__(self, kit: Kit, steps: Steps) -> None:
-        self._kit = kit
+    def __init__(self, ports: Ports, steps: Steps) -> None:
+        self._ports = ports
         self._steps = steps
-        self._daily_audio = DailyAudio(kit.settings.transcription_hours_per_day)
+        self._daily_audio = DailyAudio(ports.settings.transcription_hours_per_day)
 
     async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:
         """Do a claimed step. `tell` is called with the progress of the whole transcription, 0 to 1.
@@ -144,7 +144,7 @@ class Doing:
 
     async def _probe(self, claim: Claim) -> Ending:
         world_id, transcribed = claim.world_id, claim.transcription_id is not None
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
             known = await fact_queries.read(connection, world_id, claim.media_id)
         if audio is None:
@@ -163,7 +163,7 @@ class Doing:
 
         async def write(connection: Connection) -> None:
             if facts is not None:
-                now = self._kit.clock.now()
+                now = self._ports.clock.now()
                 await fact_queries.put(connection, world_id, claim.recording_id, claim.media_id, facts, now)
                 await set_duration(
                     connection, world_id, claim.recording_id, claim.media_id, facts.duration_ms, now
@@ -172,7 +172,7 @@ class Doing:
         if claim.transcription_id is None:
             return Ending(write, None)
         transcription_id = claim.transcription_id
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, world_id, claim.transcription_id, None)
             if row is None:
                 raise Gone
@@ -181,24 +181,24 @@ class Doing:
         engine = "local" if chosen is None else chosen["engine"]
 
         async def admit(connection: Connection) -> bool:
-            now = self._kit.clock.now()
+            now = self._ports.clock.now()
             if await self._daily_audio.take_for(connection, world_id, transcription_id, duration_ms, now):
                 return True
             why = self._daily_audio.refusal(now)
-            await lifecycle.fail(connection, self._kit, world_id, transcription_id, "processing_error", why)
+            await lifecycle.fail(connection, self._ports, world_id, transcription_id, "processing_error", why)
             return False
 
         return Ending(write, Next(_lane(engine), "transcribe", 0, engine), admit)
 
     async def _look(self, claim: Claim) -> _Task:
         world_id = claim.world_id
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
             row = await queries.read(connection, world_id, claim.transcription_id or "", None)
             facts = await fact_queries.read(connection, world_id, claim.media_id)
             if audio is None or row is None or facts is None:
                 raise Gone
-            choice = await engine_of(connection, self._kit.sealer, world_id, row["provider"])
+            choice = await engine_of(connection, self._ports.sealer, world_id, row["provider"])
         return _Task(
             claim=claim,
             audio=audio,
@@ -207,8 +207,8 @@ class Doing:
             transcriber=transcriber(
                 choice,
                 local=self._steps.local,
-                clock=self._kit.clock,
-                remember=remember_for(self._kit, claim, choice),
+                clock=self._ports.clock,
+                remember=remember_for(self._ports, claim, choice),
             ),
             cuts=facts["cuts"],
             duration_ms=facts["duration_ms"],
@@ -258,7 +258,7 @@ class Doing:
 
     async def _diarize(self, task: _Task, progress: Progress) -> Ending:
         claim, index = task.claim, task.claim.piece
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             of = (connection, claim.world_id, task.transcription_id, "transcribe")
             heard, count = await queries.read_piece(*of, index), await queries.count_pieces(*of)
         if heard is None:
@@ -280,7 +280,7 @@ class Doing:
 
     async def _finish(self, task: _Task) -> Ending:
         claim = task.claim
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             of = (connection, claim.world_id, task.transcription_id)
             heard = [_decode_heard(each) for each in await queries.read_pieces(*of, "transcribe")]
             voices = [_decode_voices(each) for each in await queries.read_pieces(*of, "diarize")]
@@ -289,7 +289,7 @@ class Doing:
         segments = stored_segments(transcript.segments)
 
         async def write(connection: Connection) -> None:
-            now = self._kit.clock.now()
+            now = self._ports.clock.now()
             done = await queries.complete(
                 connection, claim.world_id, task.transcription_id, transcript, segments, now
             )
@@ -297,7 +297,7 @@ class Doing:
             if done is not None:
                 await lifecycle.settle_current(connection, claim.world_id, claim.recording_id, now)
                 shown = transcription_of(done)
-                await events.publish(connection, self._kit.ids, now, claim.world_id, "completed", shown)
+                await events.publish(connection, self._ports.ids, now, claim.world_id, "completed", shown)
 
         return Ending(write, None)
 
@@ -309,7 +309,7 @@ class Doing:
         """
         if task.wish.language is not None:
             return task.wish.language
-        async with self._kit.database.acquire() as connection:
+        async with self._ports.database.acquire() as connection:
             of = (connection, task.claim.world_id, task.transcription_id, "transcribe")
             for piece in range(task.claim.piece):
                 heard = await queries.read_piece(*of, piece)

@@ -13,7 +13,7 @@ from lapel.foundation.queue.jobs import AT_ONCE
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
-from lapel.slices.transcription.providers.local import Whisper
+from lapel.slices.transcription.providers.local import LocalTranscriber
 from lapel.slices.transcription.providers.protocol import Clip
 from lapel.slices.transcription.speech.assembly import Piece, assemble
 from lapel.slices.transcription.speech.messages import Describe, Group, Heard, Voices
@@ -25,13 +25,13 @@ _TURN_SECONDS = 0.5
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lapel.foundation.ports import Kit
+    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.audio.audio_facts import AudioFacts
     from lapel.slices.transcription.providers.protocol import Transcriber, Wish
     from lapel.slices.transcription.speech.transcript import Transcript
-    from lapel.slices.transcription.work.scratch import Place
+    from lapel.slices.transcription.work.scratch import ScratchPlace
 
     Report = Callable[[float], None]
 
@@ -51,7 +51,7 @@ class Steps:
 
     def local(self, model: str | None) -> Transcriber:
         """The local model as a provider."""
-        return Whisper(self.engine, model)
+        return LocalTranscriber(self.engine, model)
 
     async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
         """Decode the audio and return its properties. `keep_samples`: write the samples, for the next step.
@@ -102,13 +102,13 @@ class Steps:
             groups = await self.engine.group(Group(voices=voices, num_speakers=wish.num_speakers))
         return await asyncio.to_thread(assemble, heard, pieces, groups, duration_ms=duration_ms)
 
-    async def _decoded(self, audio: Audio, place: Place) -> None:
+    async def _decoded(self, audio: Audio, place: ScratchPlace) -> None:
         """Decode the audio unless its samples are still here from an earlier step."""
         async with place.lock:
             if not place.pcm.exists():
                 await self._decode(audio, place, place.pcm)
 
-    async def _decode(self, audio: Audio, place: Place, pcm: Path | None) -> AudioFacts:
+    async def _decode(self, audio: Audio, place: ScratchPlace, pcm: Path | None) -> AudioFacts:
         return await self.decoder.decode(
             place.file, declared=audio.content_type, pcm=pcm, owner=audio.world_id
         )
@@ -120,9 +120,9 @@ class Steps:
         await self.scratch.close()
 
 
-def steps_of(kit: Kit) -> Steps:
+def steps_of(ports: Ports) -> Steps:
     """The tools of a worker process. No process is started before it is needed."""
-    settings = kit.settings
+    settings = ports.settings
     # Extra children, so that steps that need samples again do not wait for files that are probed.
     decoder = Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"], turn_seconds=_TURN_SECONDS)
     return Steps(
@@ -130,9 +130,9 @@ def steps_of(kit: Kit) -> Steps:
         engine=Engine(settings),
         scratch=Scratch(
             settings.scratch_dir or _usual_scratch(settings),
-            kit.store,
-            kit.database,
-            LocalCopies(kit.database, listen_dsn=settings.listen_database_url),
+            ports.store,
+            ports.database,
+            LocalCopies(ports.database, listen_dsn=settings.listen_database_url),
             leaving=decoder.forget,
         ),
     )

@@ -2,7 +2,7 @@
 
 Started as `python -m lapel.slices.transcription.models.process.engine_child`.
 
-A Subworker starts it and passes the settings as arguments: the Whisper model, the weights of the speaker
+A WorkerProcess starts it and passes the settings as arguments: the Whisper model, the weights of the speaker
 model (empty: the installed ones) and the number of threads (0: as many as there are cores).
 """
 
@@ -119,7 +119,7 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Answer requests until the parent is gone. `arguments`: of the command line, the Subworker's first."""
+    """Answer requests until the parent is gone. `arguments`: of the command line, the WorkerProcess's first."""
     whisper, speakers, threads = arguments[1:4]
     models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or cores())
     answer_requests(Request, models.answer, arguments[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 import structlog
 
-from lapel.foundation.workers.worker_process import Refusal, Subworker, SubworkerDied, SubworkerTimeout
+from lapel.foundation.workers.worker_process import Refusal, SubworkerDied, SubworkerTimeout, WorkerProcess
 from lapel.settings import Settings
 from lapel.slices.transcription.models.weights.hub import cache_folder
 from lapel.slices.transcription.models.weights.whisper_weights import named_folder
@@ -59,7 +59,7 @@ class Engine:
         settings = settings or Settings.load()
         self._setting = settings.whisper_model
         self._reads = list(_models(settings))
-        self._worker = Subworker(
+        self._worker = WorkerProcess(
             "lapel.slices.transcription.models.process.engine_child",
             settings.whisper_model,
             "" if settings.speaker_model is None else str(settings.speaker_model),
@@ -125,7 +125,7 @@ class Engine:
 
     async def _download(self, model: str, report: Report) -> None:
         """Download a model, in a process that has the network and sees no audio."""
-        fetching = Subworker("lapel.slices.transcription.models.weights.download", reads=None)
+        fetching = WorkerProcess("lapel.slices.transcription.models.weights.download", reads=None)
         try:
             await self._call(fetching, Prepare(model=model), Ready, seconds=_LOADING, report=report)
         finally:
@@ -139,7 +139,13 @@ class Engine:
         return await self._call(self._worker, request, answer, seconds=seconds, report=report)
 
     async def _call(
-        self, worker: Subworker, request: Request, answer: type[T], *, seconds: float, report: Report | None
+        self,
+        worker: WorkerProcess,
+        request: Request,
+        answer: type[T],
+        *,
+        seconds: float,
+        report: Report | None,
     ) -> T:
         try:
             return await worker.call(request, answer, seconds=seconds, report=report)

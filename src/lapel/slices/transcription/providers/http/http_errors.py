@@ -41,7 +41,7 @@ _MODEL = re.compile(r"model|language/tier|unsupported_value", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class ProviderRefusal:
     """An answer other than 2xx. `headers`: any case. `waited`: seconds since the whole request was sent."""
 
     status: int
@@ -59,7 +59,9 @@ class Refused(SpeechError):
         self.detail = detail
 
 
-def judged(account: Account, refusal: Refusal, now: datetime, longest_pause: float) -> Refused | TryAgain:
+def judged(
+    account: Account, refusal: ProviderRefusal, now: datetime, longest_pause: float
+) -> Refused | TryAgain:
     """The error for a refusal. A pause that the service asks for is cut to `longest_pause` seconds."""
     words = account.clean(text_of(refusal.content))
     told = f"{account.name} answered {refusal.status}" + (f": {words.rstrip('.')}." if words else ".")
@@ -71,7 +73,7 @@ def judged(account: Account, refusal: Refusal, now: datetime, longest_pause: flo
     return Refused(f"{told} {advice}" if advice else told, refusal.status, detail)
 
 
-def _advice(account: Account, refusal: Refusal, codes: str, words: str) -> str | None:
+def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) -> str | None:
     """What to do about a lasting refusal; empty when only the service's message helps; None: try again."""
     setting = f"lapel providers set {account.slot}"
     status, wish = refusal.status, _header(refusal.headers, "x-should-retry")

@@ -17,8 +17,8 @@ import msgspec
 from yarl import URL
 
 from lapel.slices.transcription.providers.http.account import broken
-from lapel.slices.transcription.providers.http.http_errors import Refusal, judged
-from lapel.slices.transcription.providers.http.sending import Upload, body_of
+from lapel.slices.transcription.providers.http.http_errors import ProviderRefusal, judged
+from lapel.slices.transcription.providers.http.sending import AudioUpload, body_of
 from lapel.slices.transcription.speech.failures import TryAgain
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Service:
         shape: type[T],
         *,
         query: Sequence[tuple[str, str]] | None = None,
-        send: Upload | bytes | None = None,
+        send: AudioUpload | bytes | None = None,
     ) -> T:
         """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
 
@@ -114,17 +114,17 @@ class Service:
         await self._call(method, path, (), None)
 
     async def _call(
-        self, method: str, path: str, query: Sequence[tuple[str, str]], send: Upload | bytes | None
+        self, method: str, path: str, query: Sequence[tuple[str, str]], send: AudioUpload | bytes | None
     ) -> bytes:
         if self._session is None:
             raise RuntimeError("a service is used in `async with`")
         url = URL(f"{self.account.base_url}{path}").with_query(query)
         watch = _Watch(self.patience)
-        body = await body_of(send, watch) if isinstance(send, Upload) else send
+        body = await body_of(send, watch) if isinstance(send, AudioUpload) else send
         headers = {"Content-Type": "application/json"} if isinstance(send, bytes) else {}
         try:
             async with (
-                watch.over(sending=isinstance(send, Upload)),
+                watch.over(sending=isinstance(send, AudioUpload)),
                 self._session.request(
                     method, url, data=body, headers=headers, allow_redirects=False
                 ) as response,
@@ -145,7 +145,7 @@ class Service:
                 raise self.account.unreadable("it is too long")
             return content
         content = (await _read(response, _REFUSAL_BYTES))[:_REFUSAL_BYTES]
-        refusal = Refusal(
+        refusal = ProviderRefusal(
             status=response.status, content=content, headers=response.headers, waited=watch.waited
         )
         raise judged(self.account, refusal, self._clock.now(), self.patience.longest_pause)

@@ -44,7 +44,7 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class AudioUpload:
     """A file to send. `fields`: of a form in which it is the field `file`; None: the file is the whole body.
 
     `report` is called with the sent share of it, 0 to 1.
@@ -63,10 +63,10 @@ def upload_of(
     fields: Sequence[tuple[str, str]] | None = None,
     *,
     as_bytes: bool = False,
-) -> Upload:
+) -> AudioUpload:
     """The recording's uploaded file. `as_bytes`: without its content type, which the receiver detects."""
     content_type, ending = _NAMES.get(clip.content_type, (_BYTES, "bin"))
-    return Upload(
+    return AudioUpload(
         path=clip.file,
         content_type=_BYTES if as_bytes else content_type,
         file_name=f"recording.{ending}",
@@ -75,13 +75,13 @@ def upload_of(
     )
 
 
-async def body_of(upload: Upload, watch: Watch) -> aiohttp.Payload:
+async def body_of(upload: AudioUpload, watch: Watch) -> aiohttp.Payload:
     """The payload for aiohttp, of known length, because many services accept no chunked bodies.
 
     Raises OSError when the file cannot be read.
     """
     size = (await asyncio.to_thread(upload.path.stat)).st_size
-    file = _File(upload, size, watch)
+    file = _FormFile(upload, size, watch)
     if upload.fields is None:
         return file
     # No quoting: names and values are our own, and some services do not decode a quoted `[]`.
@@ -92,10 +92,10 @@ async def body_of(upload: Upload, watch: Watch) -> aiohttp.Payload:
     return form()
 
 
-class _File(aiohttp.Payload):
+class _FormFile(aiohttp.Payload):
     """The bytes of a file; at most one chunk of them is in memory."""
 
-    def __init__(self, upload: Upload, size: int, watch: Watch) -> None:
+    def __init__(self, upload: AudioUpload, size: int, watch: Watch) -> None:
         super().__init__(upload.path, content_type=upload.content_type)
         self._size = size
         self._upload = upload
