@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database import outbox, row_quota
+from lapel.foundation.database import outbox
 from lapel.foundation.http.idempotency import erase_some_answers
 from lapel.slices.audit import routes as audit_routes
 from lapel.slices.audit.service import AuditLog
@@ -179,5 +179,4 @@ def schedules(ports: Ports, parts: Slices, runner: Runner) -> Sequence[Schedule]
         *firmware_jobs.schedules(parts.firmware),
         *heartbeat_jobs.schedules(parts.heartbeats),
         *system_jobs.schedules(ports),
-        *row_quota.schedules(ports),
     )

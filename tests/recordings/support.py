@@ -18,7 +18,7 @@ from lapel.slices.recordings.service import Recordings
 from tests.support.tenants import Tenant
 
 if TYPE_CHECKING:
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 Json = dict[str, Any]
 A_KEY = "SELECT id FROM api_keys WHERE world_id = $1"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import SystemClock
+from lapel.slices.transcription.providers.choice import Engine, SlotChoice
 from lapel.slices.transcription.providers.http.provider_client import Patience
 from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
-from lapel.slices.transcription.slots.slots import Engine, SlotChoice, transcriber
+from lapel.slices.transcription.slots.slots import transcriber
 from tests.support.speech_services import assemblyai, deepgram, elevenlabs, openai
 from tests.support.speech_services.service import Service, listening
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lapel.sample import speech
+from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import Engine, sealed
+from lapel.slices.transcription.slots.slots import sealed
 from tests.recordings.support import Device
 from tests.support.client import api_client
 from tests.support.running import Running, running, working

@@ -11,7 +11,7 @@ import pytest
 import lapel
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.transcription.crash_points import CRASH_POINTS, OF_A_STEP, STAGES
-from lapel.slices.transcription.slots.slots import Engine
+from lapel.slices.transcription.providers.choice import Engine
 from tests.faults.evidence import scratch_files
 from tests.faults.processes import armed, process
 from tests.recordings.support import events_of

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from lapel.cli.doctor.speech_checks import remote_copies
 from lapel.slices.transcription.copies import copy_queries
 from lapel.slices.transcription.copies.remote_copies import RemoteCopies, remember_for
-from lapel.slices.transcription.slots.slots import Engine
+from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.work.lease import claim_next
 from tests.support.speech_faults import status
 from tests.support.tenants import make_tenant

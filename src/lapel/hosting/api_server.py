@@ -75,7 +75,9 @@ class Server:
             effects=Effects(ports.database, ports.sealer, ports.clock),
             clock=ports.clock,
             ids=ports.ids,
-            limiter=await self._open.enter_async_context(open_limiter(ports)),
+            limiter=await self._open.enter_async_context(
+                open_limiter(ports.settings, ports.database.dsn, ports.clock)
+            ),
             observe=observe_request,
             body_limit=settings.body_limit,
             answer_timeout=settings.answer_timeout,

@@ -16,7 +16,7 @@ from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.pool import Database
 
 if TYPE_CHECKING:
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 PID = "SELECT pg_backend_pid()"
 

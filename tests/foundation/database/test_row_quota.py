@@ -55,6 +55,11 @@ async def bounded(
         yield live, client
 
 
+async def measured(live: Running) -> dict[int, int]:
+    """The full worlds, found anew."""
+    return await measure(live.ports.database, live.ports.clock, live.ports.settings.rows_bytes_per_world)
+
+
 async def fill(client: httpx.AsyncClient, tenant: Tenant, rows: int) -> None:
     """End users with as much metadata as one may have."""
     for _ in range(rows):
@@ -76,9 +81,9 @@ async def test_a_full_world_takes_nothing_new_until_there_is_room(
     live, client = bounded
     tenant = await make_tenant(live.ports)
     await fill(client, tenant, 5)
-    assert await measure(live.ports) == {}
+    assert await measured(live) == {}
     await fill(client, tenant, 20)  # until they are measured, they are not known
-    (found,) = (await measure(live.ports)).items()
+    (found,) = (await measured(live)).items()
     assert found[0] == tenant.test_world
     assert 16_000 * 25 < found[1] < 16_000 * 40
     refused = await client.post("/v1/end-users", headers=tenant.headers)
@@ -95,7 +100,7 @@ async def test_a_full_world_takes_nothing_new_until_there_is_room(
     for each in listed.json()["data"]:
         gone = await client.delete(f"/v1/end-users/{each['id']}", headers=tenant.headers)
         assert gone.status_code == 204
-    assert await measure(live.ports) == {}
+    assert await measured(live) == {}
     assert (await client.post("/v1/end-users", headers=tenant.headers)).status_code == 201
 
 
@@ -141,7 +146,7 @@ async def test_a_full_world_takes_no_diagnostics_and_says_so(
 
     assert await accepted(1) == [f"{1:016x}"]
     await fill(client, tenant, 20)
-    await measure(live.ports)
+    await measured(live)
     assert await accepted(2) == []
     assert await accepted(1) == [f"{1:016x}"]  # it is stored
 
@@ -154,7 +159,7 @@ async def test_without_a_limit_nothing_is_measured(fresh_database: str, tmp_path
             # From when there was a limit.
             await connection.execute("INSERT INTO full_worlds VALUES ($1, 1, now())", tenant.test_world)
         await fill(client, tenant, 1)
-        assert await measure(live.ports) == {}
+        assert await measured(live) == {}
 
 
 async def test_of_large_tables_a_sample_is_enough(
@@ -165,9 +170,9 @@ async def test_of_large_tables_a_sample_is_enough(
     async with live.ports.database.acquire() as connection:
         await connection.execute(FILL, tenant.test_world)
         (pages, _) = await connection.fetchrow(row_quota.LAYOUT, "end_users") or (0, "")
-    (true,) = (await measure(live.ports)).values()
+    (true,) = (await measured(live)).values()
     monkeypatch.setattr(row_quota, "_PAGES", pages // 2)
-    (sampled,) = (await measure(live.ports)).values()
+    (sampled,) = (await measured(live)).values()
     assert true / 2 < sampled < true * 2
 
 

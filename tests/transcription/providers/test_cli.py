@@ -17,7 +17,7 @@ from lapel.foundation.core.errors import NotFound
 from lapel.foundation.ports import open_ports
 from lapel.hosting.data_folder import DataFolderError
 from lapel.slices.projects.service import Projects
-from lapel.slices.transcription.slots.slots import Engine
+from lapel.slices.transcription.providers.choice import Engine
 from tests.support.running import settings_for
 from tests.support.serving import LAPEL
 from tests.support.speech_faults import status

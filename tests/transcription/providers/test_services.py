@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.providers.protocol import Clip
-from lapel.slices.transcription.slots.slots import Engine
 from tests.support import speech_services
 from tests.support.speech_providers import KEY, Fake, serving_fake
 

@@ -12,10 +12,11 @@ import pytest
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.identity import seal
 from lapel.foundation.ports import Ports
+from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
 from lapel.slices.transcription.providers.deepgram import Deepgram
 from lapel.slices.transcription.providers.protocol import Transcriber
 from lapel.slices.transcription.slots.operator import OperatorProviders, Wanted
-from lapel.slices.transcription.slots.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, transcriber
+from lapel.slices.transcription.slots.slots import engine_of, transcriber
 from lapel.slices.transcription.speech.failures import SpeechError
 from tests.support.tenants import Tenant
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import structlog
 
+from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.providers.protocol import Clip, Wish
-from lapel.slices.transcription.slots.slots import Engine
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.speech.transcript import Word
 from tests.support.speech_answers import ASSEMBLYAI, DEEPGRAM, ELEVENLABS, OPENAI

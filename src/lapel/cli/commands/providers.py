@@ -22,9 +22,10 @@ from lapel.cli.shared.options import DataDir, Json, emit, table
 from lapel.foundation.core.errors import InvalidRequest
 from lapel.sample import speech
 from lapel.slices.transcription.copies.remote_copies import delete_copy
+from lapel.slices.transcription.providers.choice import ENGINES, SLOTS, SlotChoice
 from lapel.slices.transcription.providers.protocol import Clip, Wish
 from lapel.slices.transcription.slots.operator import OperatorProviders, SlotShown, Wanted
-from lapel.slices.transcription.slots.slots import ENGINES, SLOTS, SlotChoice, transcriber
+from lapel.slices.transcription.slots.slots import transcriber
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.speech.transcript import Segment
 

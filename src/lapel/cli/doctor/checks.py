@@ -28,7 +28,7 @@ from lapel.hosting.data_folder import DataFolder, DataFolderError
 from lapel.settings import SettingsError, unknown_variables_here
 
 if TYPE_CHECKING:
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 

@@ -12,7 +12,7 @@ from lapel.cli.shared import queries
 from lapel.foundation.identity.seal import secret_id
 
 if TYPE_CHECKING:
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.settings import Settings
 
 REMEDY = (

@@ -21,7 +21,7 @@ from lapel.slices.transcription.work import work_queries
 if TYPE_CHECKING:
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
     from lapel.settings import Settings
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import SlotChoice, opened
+from lapel.slices.transcription.slots.slots import opened
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.ports import Ports
-    from lapel.slices.transcription.slots.slots import Engine
+    from lapel.slices.transcription.providers.choice import Engine
 
 # Seconds to wait for a service.
 _LIMIT = 10.0

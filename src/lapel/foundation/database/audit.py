@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.ids import Ids
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 # The actor on the command line: the operator of the machine, who has no token.
 OPERATOR = "operator"

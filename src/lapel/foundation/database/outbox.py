@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 
 # A whole body is at most 1 MiB; the envelope around its data takes less than the difference.

@@ -11,7 +11,7 @@ from asyncpg.exceptions import InternalClientError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 T = TypeVar("T")
 

@@ -29,7 +29,8 @@ from lapel.foundation.database.world_shares import WorldShares
 if TYPE_CHECKING:
     from types import TracebackType
 
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from lapel.foundation.database.connection import Connection
+
     Pool = asyncpg.Pool[asyncpg.Record]
     PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.queue.jobs import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lapel.foundation.core.clock import Clock
     from lapel.foundation.core.disk_guard import DiskGuard
-    from lapel.foundation.database.pool import Connection, Database
-    from lapel.foundation.ports import Ports
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
 
 MEASURED_EVERY_SECONDS = 300
 _BELIEVED_FOR_SECONDS = 15.0
@@ -128,18 +128,19 @@ class RowQuota:
             )
 
 
-async def measure(ports: Ports) -> dict[int, int]:
-    """Find the full worlds anew and store them; returns their ids and bytes.
+async def measure(database: Database, clock: Clock, limit: int) -> dict[int, int]:
+    """Find the worlds whose rows take more than `limit` bytes, and store them; returns their ids and bytes.
+
+    0: no limit.
 
     Raises Unavailable when the database is away.
     """
-    limit = ports.settings.rows_bytes_per_world
-    async with ports.database.acquire() as connection:
+    async with database.acquire() as connection:
         sizes = await _sizes(connection, limit) if limit else Counter[int]()
     full = {world_id: found for world_id, found in sizes.items() if found > limit}
-    async with ports.database.transaction() as connection:
+    async with database.transaction() as connection:
         await connection.execute(FORGET)
-        now = ports.clock.now()
+        now = clock.now()
         await connection.executemany(REMEMBER, [(world_id, found, now) for world_id, found in full.items()])
     if full:
         _log.warning("rows.full_worlds", worlds=len(full), limit=limit)
@@ -164,12 +165,3 @@ async def _sizes(connection: Connection, limit: int) -> Counter[int]:
         rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(TABLES))
         found.update({row["world_id"]: row["bytes"] for row in rows})
     return found
-
-
-def schedules(ports: Ports) -> tuple[Schedule, ...]:
-    """`measure`, every five minutes."""
-
-    async def run() -> None:
-        await measure(ports)
-
-    return (Schedule(name="rows.measure", expression="*/5 * * * *", handler=run),)

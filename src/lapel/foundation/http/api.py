@@ -29,6 +29,7 @@ from lapel.foundation.core.errors import (
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.database.world_shares import WORLD, TokenWorlds
 from lapel.foundation.http import idempotency
+from lapel.foundation.http.authorization import admit
 from lapel.foundation.http.deadline import Deadline, Deadlines
 from lapel.foundation.http.effects import Effect
 from lapel.foundation.http.endpoints import Endpoint, endpoint_of
@@ -38,7 +39,6 @@ from lapel.foundation.http.large_responses import PIECE, LargeAnswers, is_large,
 from lapel.foundation.http.operations import Operation, Router
 from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import encode, encode_any, problem, refuse
-from lapel.foundation.identity.authenticator import admit
 from lapel.foundation.identity.strangers import Strangers
 
 if TYPE_CHECKING:

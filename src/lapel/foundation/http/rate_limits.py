@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.http.responses import Headers
-    from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 PATIENCE_SECONDS = 0.05
@@ -324,19 +323,19 @@ class RateLimiter:
 
 
 @asynccontextmanager
-async def open_limiter(ports: Ports) -> AsyncGenerator[RateLimiter | Unlimited]:
-    """The limiter that the settings ask for.
+async def open_limiter(settings: Settings, dsn: str, clock: Clock) -> AsyncGenerator[RateLimiter | Unlimited]:
+    """The limiter that the settings ask for, on the database of `dsn`.
 
     The counter has connections of its own, because it must not queue behind the requests that it
     holds back. Raises what `Database.open` raises when the database is away.
     """
-    if not ports.settings.rate_limits_on:
+    if not settings.rate_limits_on:
         yield Unlimited()
         return
-    database = Database(ports.database.dsn, min_size=1, max_size=2)
+    database = Database(dsn, min_size=1, max_size=2)
     await database.open()
     try:
-        yield RateLimiter(ports.settings, database, ports.clock, patience=PATIENCE_SECONDS)
+        yield RateLimiter(settings, database, clock, patience=PATIENCE_SECONDS)
     finally:
         await database.close()
 

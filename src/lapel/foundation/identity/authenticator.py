@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lapel.foundation.core.actors import Actor, ActorKind
-from lapel.foundation.core.errors import Forbidden, Unauthorized
+from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.core.scopes import SCOPES, granted
 from lapel.foundation.identity.tokens import TokenHasher, token_prefix
 
@@ -21,16 +21,10 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.clock import Clock
-    from lapel.foundation.database.pool import Connection, Database
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
     from lapel.foundation.identity.key_cache import Revocations
 
-_CALLERS: dict[ActorKind, str] = {
-    "key": "a key",
-    "device": "a device token",
-    "upload": "an upload token",
-    "end_user": "an end-user token",
-}
 # These statements take no world, because the token determines it.
 FIND_KEY = """
 SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
@@ -205,27 +199,3 @@ def _actor(row: asyncpg.Record, kind: ActorKind, **more: Any) -> Actor:  # noqa:
         mode=row["mode"],
         **more,
     )
-
-
-def admit(operation: Operation, actor: Actor) -> None:
-    """Check that this caller may call the operation.
-
-    Raises Forbidden when this kind of token, or this key, may not; Unauthorized when a device token was
-    replaced and the operation does not take replaced ones.
-    """
-    if actor.refresh_only and not operation.refreshing_tokens:
-        raise Unauthorized("This device token was replaced. Use the new one.")
-    if actor.kind not in operation.callers:
-        takes = " or ".join(_CALLERS[kind] for kind in _CALLERS if kind in operation.callers)
-        raise Forbidden(f"This route takes {takes}, not {_CALLERS[actor.kind]}.")
-    if actor.kind == "key":
-        if operation.scope not in actor.scopes or not actor.scopes.issuperset(operation.more_scopes):
-            raise _lacking(operation, actor)
-        if actor.end_user_id is not None and operation.end_user_keys == "deny":
-            raise Forbidden("A key that is scoped to one end user may not call this route.")
-
-
-def _lacking(operation: Operation, actor: Actor) -> Forbidden:
-    needed = (operation.scope, *operation.more_scopes)
-    missing = [f"`{scope}`" for scope in needed if scope not in actor.scopes]
-    return Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")

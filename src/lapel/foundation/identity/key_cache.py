@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection, Database
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
 
 CACHE_SECONDS = 3.0
 _CAPACITY = 10_000

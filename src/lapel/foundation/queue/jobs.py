@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pgqueuer.ports.driver import Driver
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]

@@ -1,7 +1,7 @@
 """A child process that answers one request at a time: for work that must not block or crash this process.
 
-`python -m MODULE` runs `answer_requests` in the child; a `WorkerProcess` here starts it when it is first needed
-and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
+`python -m MODULE` runs `answer_requests` in the child. A `WorkerProcess` here starts the child at the first
+request and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
 endian), kind (1 byte; of a request the number of its files), MessagePack (https://msgpack.org). Files come as
 SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled, ends the child.
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, actor_kind, actor_id, action, resource_type, resource_id, before, after, request_id,

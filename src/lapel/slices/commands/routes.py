@@ -23,7 +23,7 @@ from lapel.slices.commands.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.commands.service import Commands
 
 _DEVICE: frozenset[ActorKind] = frozenset({"device"})

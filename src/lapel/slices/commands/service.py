@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Actor, Mode
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.signing import KeySet
     from lapel.foundation.ports import Ports
     from lapel.slices.commands.wire import AskWifiGrant, CommandQuery, CreateCommand, Report

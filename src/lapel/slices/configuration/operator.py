@@ -16,7 +16,7 @@ from lapel.slices.configuration.wire import ConfigValue
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Mode
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.configuration.service import Change
 

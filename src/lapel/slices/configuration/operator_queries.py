@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Mode
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
     # The place of an override: organization, mode, section.
     At = tuple[str, Mode, str]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.configuration.sections import Level
 
     # The place of an override: world, level, the id of its subject ('' for the project), section.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
 # Gives the override after a write, from the one before.

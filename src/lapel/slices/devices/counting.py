@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from lapel.foundation.database.pool import Connection, Database
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
 
 LOW_BATTERY_PERCENT = 15
 # Fleets up to this size are counted each time.

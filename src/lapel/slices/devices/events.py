@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 
 async def publish_bindings(

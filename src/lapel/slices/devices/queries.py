@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, binding_generation, bound_at,

@@ -27,7 +27,7 @@ from lapel.slices.devices.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.devices.service import Devices
 
 _READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})

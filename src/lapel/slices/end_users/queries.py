@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = "id, external_id, name, email, metadata, created_at, updated_at, deleted_at"

@@ -23,7 +23,7 @@ from lapel.slices.end_users.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.end_users.service import EndUsers
 
 _READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})

@@ -19,7 +19,7 @@ from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
 

@@ -19,7 +19,8 @@ from lapel.slices.erasure import copy_queries
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lapel.foundation.database.pool import Connection, Database
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
 
 _LISTEN_AGAIN_SECONDS = 1.0
 # A connection whose other end has vanished is detected after about this time.

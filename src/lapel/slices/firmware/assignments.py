@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.devices.service import HeldDevice
     from lapel.slices.firmware.wire import Assignment, AssignRelease, HistoryQuery

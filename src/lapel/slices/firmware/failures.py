@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.ids import Ids
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 
 _MOMENT = timedelta(seconds=2)

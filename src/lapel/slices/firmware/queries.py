@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
 _RELEASE = """id, version, model, released_at, changelog, bin_sha256, bin_file_size_bytes, bin_crc32,

@@ -26,7 +26,7 @@ from lapel.slices.firmware.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.forms import Form
     from lapel.slices.firmware.service import Firmware
 

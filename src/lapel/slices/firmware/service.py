@@ -17,7 +17,7 @@ from lapel.slices.firmware.rollouts.sweeps import Sweeps
 from lapel.slices.firmware.wire import Manifest
 
 if TYPE_CHECKING:
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
 __all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]

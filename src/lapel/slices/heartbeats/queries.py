@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 # An episode of low battery begins below LOW_BATTERY_PERCENT and ends here.
 CHARGED_PERCENT = 20

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.disk_guard import DiskGuard
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.commands.service import Commands
     from lapel.slices.devices.service import Devices

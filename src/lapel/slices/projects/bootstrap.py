@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.slices.projects import issuing, queries
-from lapel.slices.projects.issuing import Grant
+from lapel.slices.projects.grants import Grant
 from lapel.slices.projects.operator import DEFAULT_PROJECT
 from lapel.slices.projects.service import create_project
 

@@ -14,17 +14,16 @@ from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.projects import queries
+from lapel.slices.projects.grants import World
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import asyncpg
 
     from lapel.foundation.core.actors import Mode
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.projects.wire import Kind
+    from lapel.slices.projects.grants import Grant
 
 _PREFIXES: dict[tuple[str, str], TokenPrefix] = {
     ("secret", "live"): "sk_live",
@@ -32,26 +31,6 @@ _PREFIXES: dict[tuple[str, str], TokenPrefix] = {
     ("restricted", "live"): "rk_live",
     ("restricted", "test"): "rk_test",
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class World:
-    """The live or the test half of a project."""
-
-    id: int
-    project_id: str
-    mode: Mode
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """What a new key may do, and for how long."""
-
-    kind: Kind
-    scopes: Sequence[str]
-    name: str | None
-    end_user_id: str | None
-    expires_at: datetime | None
 
 
 def unknown() -> NotFound:

@@ -13,7 +13,7 @@ from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.http.input.decoding import body_of
 from lapel.foundation.http.input.pagination import PageQuery, window
 from lapel.slices.projects import issuing, queries
-from lapel.slices.projects.issuing import Grant, World
+from lapel.slices.projects.grants import Grant, World
 from lapel.slices.projects.service import create_project
 from lapel.slices.projects.wire import DAY_SECONDS, CreateApiKey, RotateApiKey
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.core.actors import Mode
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 

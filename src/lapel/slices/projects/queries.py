@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
-    from lapel.slices.projects.issuing import Grant
+    from lapel.slices.projects.grants import Grant
 
 _COLUMNS = """id, kind, name, hint, scopes, end_user_id, expires_at, last_used_at, revoked_at, rotated_to,
     created_at"""

@@ -18,7 +18,7 @@ from lapel.slices.projects.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.projects.service import Keys
 
 

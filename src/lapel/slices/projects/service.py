@@ -11,7 +11,7 @@ from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Un
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.http.operations import Reply
 from lapel.slices.projects import issuing, queries
-from lapel.slices.projects.issuing import Grant, World
+from lapel.slices.projects.grants import Grant, World
 from lapel.slices.projects.wire import ApiKeyPage, Project
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageQuery
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey

@@ -31,7 +31,7 @@ from lapel.slices.recordings.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.service import Recordings
 
 _TAG = "Recordings"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lapel.foundation.database import row_quota
 from lapel.foundation.database.pool import affected
 from lapel.foundation.queue.jobs import Schedule
 
@@ -91,9 +92,15 @@ async def _prune_one(database: Database, statement: str, before: datetime) -> in
 
 
 def schedules(ports: Ports) -> tuple[Schedule, ...]:
-    """`prune`, once an hour."""
+    """`prune`, once an hour, and the measuring of each world's rows, every five minutes."""
 
     async def run() -> None:
         await prune(ports)
 
-    return (Schedule(name="housekeeping", expression="41 * * * *", handler=run),)
+    async def measure() -> None:
+        await row_quota.measure(ports.database, ports.clock, ports.settings.rows_bytes_per_world)
+
+    return (
+        Schedule(name="housekeeping", expression="41 * * * *", handler=run),
+        Schedule(name="rows.measure", expression="*/5 * * * *", handler=measure),
+    )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.asgi import Receive, Scope, Send
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.openapi.schemas import Schema
     from lapel.foundation.ports import Ports

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.audio.audio_facts import AudioFacts
     from lapel.slices.transcription.speech.failures import Code
 

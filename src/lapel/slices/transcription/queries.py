@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Transcript

@@ -30,7 +30,7 @@ from lapel.slices.transcription.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.service import Transcriptions
 
 _TAG = "Transcriptions"

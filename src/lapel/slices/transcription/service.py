@@ -39,12 +39,12 @@ from lapel.slices.transcription.work.daily_audio import DailyAudio
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.configuration.service import Configuration, Document
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.exports.formats import FormatName
-    from lapel.slices.transcription.slots.slots import Slot
+    from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.wire import Transcription, TranscriptionQuery
 
 # A transcription that has not ended after so long may be replaced by a new one.

@@ -9,7 +9,7 @@ import msgspec
 from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 from lapel.slices.transcription.exports.formats import FormatName
-from lapel.slices.transcription.slots.slots import Slot
+from lapel.slices.transcription.providers.choice import Slot
 from lapel.slices.transcription.speech.failures import Code
 from lapel.slices.transcription.speech.transcript import Segment
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 # A deleted end user's recordings are removed in batches; those that still have rows do not count.
 USAGE = """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """r.id, r.world_id, r.firmware_release_id, r.model, r.percent, r.max_failure_rate,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

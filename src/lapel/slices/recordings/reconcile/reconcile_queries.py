@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 FIND_UNFINISHED = """
 SELECT world_id, recording_id, id, status FROM media

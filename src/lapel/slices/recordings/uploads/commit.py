@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.uploads.integrity import Candidate, Stage, Verdict, Verification
     from lapel.slices.recordings.uploads.snapshot import Snapshot

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.wire import StartUpload

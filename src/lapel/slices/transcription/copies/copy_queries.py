@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 # If the id is stored already, the copy belongs to this step from now on.
 INSERT = """

@@ -16,9 +16,10 @@ import structlog
 
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.transcription.copies import copy_queries
+from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.http.http_errors import Refused
 from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import SlotChoice, opened
+from lapel.slices.transcription.slots.slots import opened
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from lapel.slices.end_users.service import PRESENT
 if TYPE_CHECKING:
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 # $4: whether words are needed. Otherwise rows of before migration 0020 still include them.
 _STORED = "CASE WHEN $4 THEN t.segments ELSE coalesce(t.segments_plain, t.segments) END"

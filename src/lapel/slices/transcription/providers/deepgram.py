@@ -17,9 +17,9 @@ from lapel.slices.transcription.providers.provider_languages import spoken, tag
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
+    from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Clip, Wish
-    from lapel.slices.transcription.slots.slots import SlotChoice
     from lapel.slices.transcription.speech.messages import Heard
 
 BASE_URL = "https://api.deepgram.com"

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lapel.foundation.core.clock import Clock
+    from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Clip, Wish
-    from lapel.slices.transcription.slots.slots import SlotChoice
     from lapel.slices.transcription.speech.messages import Heard
 
 BASE_URL = "https://api.openai.com/v1"

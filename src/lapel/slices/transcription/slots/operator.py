@@ -14,6 +14,7 @@ from lapel.foundation.core.clock import timestamp_or_none
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries as queries
 from lapel.slices.transcription.slots.regions import address_of, region_of
 from lapel.slices.transcription.slots.slot_checks import (
@@ -22,13 +23,13 @@ from lapel.slices.transcription.slots.slot_checks import (
     checked_engine,
     checked_slot,
 )
-from lapel.slices.transcription.slots.slots import SLOTS, Engine, Slot, SlotChoice, engine_of, opened, sealed
+from lapel.slices.transcription.slots.slots import engine_of, opened, sealed
 
 if TYPE_CHECKING:
     import asyncpg
 
     from lapel.foundation.core.actors import Mode
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
 # Fewest characters of a key whose last four are shown.

@@ -12,7 +12,7 @@ from lapel.foundation.core.errors import InvalidRequest
 from lapel.slices.transcription.speech.text_cleaning import plain
 
 if TYPE_CHECKING:
-    from lapel.slices.transcription.slots.slots import Engine
+    from lapel.slices.transcription.providers.choice import Engine
 
 GLOBAL: Final = "global"
 _ADDRESSES: Final[dict[str, dict[str, str]]] = {

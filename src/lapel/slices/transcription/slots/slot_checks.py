@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lapel.foundation.core.errors import InvalidRequest
-from lapel.slices.transcription.slots.slots import ENGINES, SLOTS, Engine, Slot
+from lapel.slices.transcription.providers.choice import ENGINES, SLOTS, Engine, Slot
 from lapel.slices.transcription.speech.text_cleaning import plain
 
 if TYPE_CHECKING:
-    from lapel.slices.transcription.slots.slots import SlotChoice
+    from lapel.slices.transcription.providers.choice import SlotChoice
 
 _MOST_MODEL, _MOST_URL, _MOST_KEY = 200, 500, 4096
 # The characters that a header may carry.

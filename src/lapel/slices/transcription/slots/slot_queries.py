@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 READ = """
 SELECT slot, engine, model, base_url, sealed_key, allow_training, updated_at FROM provider_slots

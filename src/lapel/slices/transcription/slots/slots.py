@@ -7,39 +7,19 @@ module has what the work needs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.transcription.providers.choice import Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries as queries
 from lapel.slices.transcription.speech.failures import SpeechError
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Remember, Transcriber
-
-Slot: TypeAlias = Literal["whisper", "deepgram", "assemblyai", "elevenlabs"]
-Engine: TypeAlias = Literal["local", "deepgram", "assemblyai", "elevenlabs", "openai"]
-SLOTS: tuple[Slot, ...] = get_args(Slot)
-ENGINES: tuple[Engine, ...] = get_args(Engine)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotChoice:
-    """The engine of a slot. `model` and `base_url`: None for the engine's own.
-
-    `allow_training`: whether the engine may keep the audio and train on it, if a request can say so.
-    """
-
-    slot: Slot
-    engine: Engine = "local"
-    model: str | None = None
-    base_url: str | None = None
-    key: str | None = field(default=None, repr=False)
-    allow_training: bool = False
 
 
 async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:

@@ -13,7 +13,7 @@ from lapel.slices.transcription.work import daily_audio_queries
 if TYPE_CHECKING:
     from datetime import date
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
 
 _HOUR_MS = 3_600_000
 _MOST_OF_ALL = 2**53 - 1  # the largest integer that JSON readers represent exactly

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from lapel.foundation.core.ids import Ids
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.transcription.slots.slots import Slot
+    from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.wire import TranscribeRecording
 

@@ -33,7 +33,7 @@ from lapel.slices.transcription.work.places import Places
 from lapel.slices.transcription.work.stages import Doing, Ending
 
 if TYPE_CHECKING:
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.payloads import Lane

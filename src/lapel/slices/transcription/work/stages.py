@@ -31,12 +31,12 @@ from lapel.slices.transcription.work.progress import Progress, share_of_audio
 if TYPE_CHECKING:
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.payloads import Lane, Stage
+    from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.protocol import Transcriber
-    from lapel.slices.transcription.slots.slots import SlotChoice
     from lapel.slices.transcription.work.lease import Claim
     from lapel.slices.transcription.work.tools import Piece, Steps
 

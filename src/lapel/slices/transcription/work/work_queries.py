@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from lapel.foundation.database.pool import Connection
+    from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.payloads import Lane, Stage
 
 # A second insert of the same work does nothing.

@@ -119,7 +119,7 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Answer requests until the parent is gone. `arguments`: of the command line, the WorkerProcess's first."""
+    """Answer requests until the parent is gone. `arguments`: of the command line, from WorkerProcess."""
     whisper, speakers, threads = arguments[1:4]
     models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or cores())
     answer_requests(Request, models.answer, arguments[0])

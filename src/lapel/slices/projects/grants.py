@@ -1,0 +1,33 @@
+"""What a new key may do, and the world that it is for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Mode
+    from lapel.slices.projects.wire import Kind
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """The live or the test half of a project."""
+
+    id: int
+    project_id: str
+    mode: Mode
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a new key may do, and for how long."""
+
+    kind: Kind
+    scopes: Sequence[str]
+    name: str | None
+    end_user_id: str | None
+    expires_at: datetime | None
