@@ -1,1 +1,1 @@
-"""The command `lapel`: one file per command, and the processes that `lapel serve` starts."""
+"""The command `lapel`: the only code that writes to a terminal."""
