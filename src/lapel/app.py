@@ -70,7 +70,7 @@ class Slices:
 
 
 def slices(ports: Ports) -> Slices:
-    """All services on one ports.
+    """All services of one process.
 
     Also registers the hooks by which a slice acts when another one binds, unbinds, stores or deletes.
     """

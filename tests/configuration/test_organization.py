@@ -20,7 +20,7 @@ ORGANIZATION = "SELECT organization_id FROM projects WHERE id = $1"
 
 @pytest.fixture
 async def own_kit(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Ports]:
-    """A ports as a command opens it, on an installation that nobody used yet."""
+    """Ports as a command opens them, on an installation that nobody used yet."""
     async with open_ports(settings_for(tmp_path, fresh_database, 8080)) as ports:
         yield ports
 

@@ -37,8 +37,8 @@ def points(stage: str) -> list[str]:
 
 
 def test_every_point_is_listed_once_and_every_listed_one_exists() -> None:
-    folder = Path(lapel.__file__).parent / "firmware"
-    found = [name for file in folder.glob("*.py") for name in _CALL.findall(file.read_text())]
+    folder = Path(lapel.__file__).parent / "slices" / "firmware"
+    found = [name for file in folder.rglob("*.py") for name in _CALL.findall(file.read_text())]
     assert sorted(CRASH_POINTS) == sorted(found)
 
 

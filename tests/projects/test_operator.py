@@ -26,8 +26,8 @@ LAST_USED = "SELECT last_used_at FROM api_keys WHERE world_id = $1 AND id = $2"
 
 
 @pytest.fixture
-async def own_kit(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Ports]:
-    """A ports as a command opens it, on an installation that nobody used yet."""
+async def own_ports(fresh_database: str, tmp_path: Path) -> AsyncGenerator[Ports]:
+    """Ports as a command opens them, on an installation that nobody used yet."""
     clock = ManualClock(datetime(2026, 1, 15, 12, tzinfo=UTC))
     async with open_ports(settings_for(tmp_path, fresh_database, 8080), clock=clock) as ports:
         yield ports
@@ -44,29 +44,29 @@ async def until_used(ports: Ports, world_id: int, key_id: str) -> datetime:
     raise AssertionError("the key's use was never written")
 
 
-async def test_the_first_start_makes_one_key_however_many_start(own_kit: Ports) -> None:
-    answers = await asyncio.gather(*(ensure_first_key(own_kit) for _ in range(5)))
+async def test_the_first_start_makes_one_key_however_many_start(own_ports: Ports) -> None:
+    answers = await asyncio.gather(*(ensure_first_key(own_ports) for _ in range(5)))
     (first,) = [answer for answer in answers if answer is not None]
     assert first.key.startswith("sk_test_")
     assert (first.mode, first.kind, first.scopes) == ("test", "secret", list(SCOPES))
-    (project,) = await Projects(own_kit).list()
+    (project,) = await Projects(own_ports).list()
     assert first.project_id == project.id
-    assert await ensure_first_key(own_kit) is None
+    assert await ensure_first_key(own_ports) is None
 
 
-async def test_the_first_key_is_of_a_project_that_exists(own_kit: Ports) -> None:
-    project = await Projects(own_kit).create("Mine")
-    first = await ensure_first_key(own_kit)
+async def test_the_first_key_is_of_a_project_that_exists(own_ports: Ports) -> None:
+    project = await Projects(own_ports).create("Mine")
+    first = await ensure_first_key(own_ports)
     assert first is not None
     assert first.project_id == project.id
 
 
-async def test_projects_are_made_with_two_worlds_in_one_organization(own_kit: Ports) -> None:
-    projects = Projects(own_kit)
+async def test_projects_are_made_with_two_worlds_in_one_organization(own_ports: Ports) -> None:
+    projects = Projects(own_ports)
     made = await asyncio.gather(*(projects.create(f"Project {n}") for n in range(4)))
     assert len({project.organization_id for project in made}) == 1
     assert {project.id for project in await projects.list()} == {project.id for project in made}
-    keys = OperatorKeys(own_kit)
+    keys = OperatorKeys(own_ports)
     for mode in ("live", "test"):
         key = await keys.create(mode=mode, project_id=made[0].id)
         assert key.key.startswith(f"sk_{mode}_")
@@ -79,8 +79,8 @@ async def test_projects_are_made_with_two_worlds_in_one_organization(own_kit: Po
             await projects.create(name)
 
 
-async def test_the_operator_names_the_project_only_when_there_are_several(own_kit: Ports) -> None:
-    keys, projects = OperatorKeys(own_kit), Projects(own_kit)
+async def test_the_operator_names_the_project_only_when_there_are_several(own_ports: Ports) -> None:
+    keys, projects = OperatorKeys(own_ports), Projects(own_ports)
     first = await keys.create(mode="live")
     assert [project.id for project in await projects.list()] == [first.project_id]
     assert (await keys.create(mode="test")).project_id == first.project_id
@@ -92,9 +92,9 @@ async def test_the_operator_names_the_project_only_when_there_are_several(own_ki
         await keys.create(mode="test", project_id="proj_none")
 
 
-async def test_the_operator_makes_restricted_keys(own_kit: Ports) -> None:
-    keys = OperatorKeys(own_kit)
-    expires_at = own_kit.clock.now() + timedelta(days=1)
+async def test_the_operator_makes_restricted_keys(own_ports: Ports) -> None:
+    keys = OperatorKeys(own_ports)
+    expires_at = own_ports.clock.now() + timedelta(days=1)
     made = await keys.create(mode="test", scopes=["devices:read"], name="cron", expires_at=expires_at)
     assert made.key.startswith("rk_test_")
     assert (made.scopes, made.name, made.expires_at) == (["devices:read"], "cron", "2026-01-16T12:00:00.000Z")
@@ -103,13 +103,13 @@ async def test_the_operator_makes_restricted_keys(own_kit: Ports) -> None:
     with pytest.raises(InvalidRequest):
         await keys.create(mode="test", end_user_id="eu_x")
     with pytest.raises(InvalidRequest):
-        await keys.create(mode="test", expires_at=own_kit.clock.now())
+        await keys.create(mode="test", expires_at=own_ports.clock.now())
     with pytest.raises(NotFound):
         await keys.create(mode="test", scopes=["devices:read"], end_user_id="eu_x")
 
 
-async def test_the_operator_lists_every_key_of_any_number(own_kit: Ports) -> None:
-    keys = OperatorKeys(own_kit)
+async def test_the_operator_lists_every_key_of_any_number(own_ports: Ports) -> None:
+    keys = OperatorKeys(own_ports)
     made = {(await keys.create(mode="live")).id for _ in range(102)}
     made |= {(await keys.create(mode="test")).id for _ in range(2)}
     found = [key.id async for key in keys.list()]
@@ -141,17 +141,17 @@ async def test_the_operator_ends_and_replaces_keys_of_a_running_server(
             await act("key_none")
 
 
-async def test_use_is_gathered_and_never_goes_back(own_kit: Ports) -> None:
-    keys = OperatorKeys(own_kit)
+async def test_use_is_gathered_and_never_goes_back(own_ports: Ports) -> None:
+    keys = OperatorKeys(own_ports)
     made = [await keys.create(mode="test") for _ in range(3)]
-    async with own_kit.database.acquire() as connection:
+    async with own_ports.database.acquire() as connection:
         world: int = await connection.fetchval("SELECT world_id FROM api_keys WHERE id = $1", made[0].id)
 
         async def last_used() -> list[datetime | None]:
             return [await connection.fetchval(LAST_USED, world, key.id) for key in made]
 
-        now = own_kit.clock.now()
-        use = KeyUse(own_kit.database)
+        now = own_ports.clock.now()
+        use = KeyUse(own_ports.database)
         await use.flush()
         use.record(world, made[0].id, now)
         use.record(world, made[0].id, now + timedelta(seconds=2))
@@ -161,32 +161,32 @@ async def test_use_is_gathered_and_never_goes_back(own_kit: Ports) -> None:
         await use.flush()
         assert await last_used() == [now + timedelta(seconds=2), now, None]
         # Another process writes what it saw earlier.
-        late = KeyUse(own_kit.database)
+        late = KeyUse(own_ports.database)
         late.record(world, made[0].id, now)
         late.record(world, made[2].id, now)
         await late.flush()
         assert await last_used() == [now + timedelta(seconds=2), now, now]
 
 
-async def test_use_is_written_regularly_and_at_the_end(own_kit: Ports) -> None:
-    made = await OperatorKeys(own_kit).create(mode="test")
-    now = own_kit.clock.now()
-    async with own_kit.database.acquire() as connection:
+async def test_use_is_written_regularly_and_at_the_end(own_ports: Ports) -> None:
+    made = await OperatorKeys(own_ports).create(mode="test")
+    now = own_ports.clock.now()
+    async with own_ports.database.acquire() as connection:
         world: int = await connection.fetchval("SELECT world_id FROM api_keys WHERE id = $1", made.id)
-        async with KeyUse(own_kit.database, flush_seconds=0.01) as use:
+        async with KeyUse(own_ports.database, flush_seconds=0.01) as use:
             use.record(world, made.id, now)
-            assert await until_used(own_kit, world, made.id) == now
-        async with KeyUse(own_kit.database, flush_seconds=3600) as use:
+            assert await until_used(own_ports, world, made.id) == now
+        async with KeyUse(own_ports.database, flush_seconds=3600) as use:
             use.record(world, made.id, now + timedelta(seconds=1))
         assert await connection.fetchval(LAST_USED, world, made.id) == now + timedelta(seconds=1)
 
 
-async def test_use_waits_for_a_database_that_is_away(own_kit: Ports) -> None:
-    made = await OperatorKeys(own_kit).create(mode="test")
-    now = own_kit.clock.now()
-    async with own_kit.database.acquire() as connection:
+async def test_use_waits_for_a_database_that_is_away(own_ports: Ports) -> None:
+    made = await OperatorKeys(own_ports).create(mode="test")
+    now = own_ports.clock.now()
+    async with own_ports.database.acquire() as connection:
         world: int = await connection.fetchval("SELECT world_id FROM api_keys WHERE id = $1", made.id)
-    database = Database(own_kit.database.dsn)
+    database = Database(own_ports.database.dsn)
     use = KeyUse(database)
     use.record(world, made.id, now)
     with pytest.raises(Unavailable):  # it is not open yet

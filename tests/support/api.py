@@ -1,4 +1,4 @@
-"""An API with only a few operations, on the parts of a ports; each test passes the parts that it observes."""
+"""An API with only a few operations, on the parts of ports; each test passes the parts that it observes."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def described_api() -> dict[str, Any]:
 
 
 def _closed_ports() -> Ports:
-    """A ports of the real parts, none of them opened."""
+    """Ports of the real parts, none of them opened."""
     secret = "a-secret-for-tests-that-is-long-enough"
     settings = Settings.from_env(
         {

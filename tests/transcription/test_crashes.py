@@ -26,7 +26,7 @@ SENDS = ("POST /v1/listen", "POST /v2/transcript", "POST /v1/audio/transcription
 
 def test_every_point_in_the_code_is_listed() -> None:
     found: set[str] = set()
-    for file in (Path(lapel.__file__).parent / "transcription").glob("*.py"):
+    for file in (Path(lapel.__file__).parent / "slices" / "transcription").rglob("*.py"):
         for name in re.findall(r'crash_point\(f?"([^"]+)"\)', file.read_text()):
             if name.startswith("{claim.stage}:"):
                 found.update(name.replace("{claim.stage}", stage) for stage in STAGES)

@@ -223,9 +223,9 @@ async def test_a_worker_that_starts_removes_what_a_killed_one_left_and_nothing_o
 
 def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from lapel.foundation.workers.private_folder import OwnFolder\n"
+        "import sys, pathlib; from lapel.foundation.workers.private_folder import PrivateFolder\n"
         "for _ in range(200):\n"
-        "    own = OwnFolder(pathlib.Path(sys.argv[1]))\n"
+        "    own = PrivateFolder(pathlib.Path(sys.argv[1]))\n"
         "    assert own.is_held\n"
         "    own.forget_left()\n"
         "    own.close()\n"

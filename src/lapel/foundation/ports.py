@@ -69,7 +69,7 @@ async def open_ports(
     the settings are not complete.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
-        raise ValueError("the database, the store and the secret must be known before a ports is opened")
+        raise ValueError("the database, the store and the secret must be known before ports are opened")
     clock = clock or SystemClock()
     credentials = credential_source(settings, clock)
     database = Database(settings.database_url, max_size=connections, lock_seconds=lock_seconds)

@@ -10,7 +10,7 @@ from lapel.simulate.plan import Plan
 
 
 class UploadCounts(msgspec.Struct, frozen=True):
-    """UploadCounts whose completion was answered 200, and what the server has of them at the end."""
+    """Uploads whose completion was answered 200, and what the server has of them at the end."""
 
     promised: int
     kept: int
@@ -19,7 +19,7 @@ class UploadCounts(msgspec.Struct, frozen=True):
 
 
 class CommandCounts(msgspec.Struct, frozen=True):
-    """CommandCounts. `twice`: those that a device had to execute a second time, which breaks a promise."""
+    """Commands. `twice`: those that a device had to execute a second time, which breaks a promise."""
 
     sent: int
     executed: int
@@ -139,10 +139,10 @@ def lines_of(report: FleetReport) -> str:
         f"Lived       {report.devices:,} devices for {report.seconds:,} s"
         + (", ended early" if report.ended_early else ""),
         f"Heartbeats  {report.heartbeats:,}, {report.heartbeats_per_second:,}/s",
-        f"UploadCounts     {_shown(report.uploads)}",
-        f"CommandCounts    {_shown(report.commands)}",
+        f"Uploads     {_shown(report.uploads)}",
+        f"Commands    {_shown(report.commands)}",
         f"Updates     {_shown(report.ota)}",
-        f"DiagnosticsCounts {_shown(report.diagnostics)}",
+        f"Diagnostics {_shown(report.diagnostics)}",
         f"Answers     {latency}; a device was served {report.late.p99} ms late (p99)",
         f"Repeated    {_listed(report.repeats)}",
         f"Errors      {_listed(report.errors)}",

@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit
 from lapel.slices.configuration.operator import OperatorConfiguration
 from lapel.slices.configuration.views import section_named
@@ -46,7 +46,7 @@ def show(
     """
     if section is not None:
         section_named(section)
-    found = with_kit(
+    found = with_ports(
         settings_of(data_dir),
         lambda ports: OperatorConfiguration(ports, mode=mode, organization_id=organization).read(),
     )
@@ -75,7 +75,7 @@ def set_(
         lapel config set retention recordings_days=null
     """
     change = _change(list(fields))
-    changed = with_kit(
+    changed = with_ports(
         settings_of(data_dir),
         lambda ports: OperatorConfiguration(ports, mode=mode, organization_id=organization).patch(
             section, change
@@ -100,7 +100,7 @@ def clear(
         lapel config clear upload
         lapel config clear upload --mode live --organization org_… --json
     """
-    cleared = with_kit(
+    cleared = with_ports(
         settings_of(data_dir),
         lambda ports: OperatorConfiguration(ports, mode=mode, organization_id=organization).clear(section),
     )

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from lapel.cli.doctor.secret_checks import unusable
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, is_piped, say, table
 from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.projects.operator import OperatorKeys
@@ -105,7 +105,7 @@ def create(
                 expires_at=_moment(expires, ports.clock.now()) if expires else None,
             )  # fmt: skip
 
-    made = _new(with_kit(settings_of(data_dir), work))
+    made = _new(with_ports(settings_of(data_dir), work))
     emit(made, json or is_piped(), lambda: _shown(made))
 
 
@@ -122,7 +122,7 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
         await _warn_of_other_secrets(ports)
         return [key async for key in OperatorKeys(ports).list(project)]
 
-    found = with_kit(settings_of(data_dir), work)
+    found = with_ports(settings_of(data_dir), work)
     rows = [
         (key.id, key.hint, key.mode, key.kind, _state(key), key.last_used_at or "never", key.name or "")
         for key in found
@@ -172,9 +172,9 @@ def rotate(
 
 
 def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
-    """Runs `work` on a ports that receives the servers' confirmations of a revocation.
+    """Runs `work` on ports that receive the servers' confirmations of a revocation.
 
-    Raises what `with_kit` and `work` raise.
+    Raises what `with_ports` and `work` raise.
     """
 
     async def listening(ports: Ports) -> T:
@@ -184,7 +184,7 @@ def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
             await asyncio.sleep(0.02)
         return await work(ports)
 
-    return with_kit(settings, listening)
+    return with_ports(settings, listening)
 
 
 async def _warn_of_other_secrets(ports: Ports) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table, visible
 from lapel.slices.projects.service import Projects
 
@@ -24,7 +24,7 @@ def create(
         lapel projects create "Acme wearables"
         lapel projects create Acme --data-dir /srv/lapel --json
     """
-    made = with_kit(settings_of(data_dir), lambda ports: Projects(ports).create(name, organization))
+    made = with_ports(settings_of(data_dir), lambda ports: Projects(ports).create(name, organization))
     emit(made, json, lambda: f"{made.id}  {visible(made.name)}")
 
 
@@ -36,6 +36,6 @@ def list_(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel projects list
         lapel projects list --json
     """
-    found = with_kit(settings_of(data_dir), lambda ports: Projects(ports).list())
+    found = with_ports(settings_of(data_dir), lambda ports: Projects(ports).list())
     rows = [(each.id, each.organization_id, each.name, each.created_at) for each in found]
     emit({"data": found}, json, lambda: table(("ID", "ORGANIZATION", "NAME", "CREATED"), rows))

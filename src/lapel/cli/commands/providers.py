@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from lapel.cli.doctor.speech_models import model_warnings
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table
 from lapel.foundation.core.errors import InvalidRequest
 from lapel.sample import speech
@@ -199,7 +199,7 @@ def _with(
         except (SpeechError, TryAgain) as fault:
             raise CommandError(fault.message) from fault
 
-    return with_kit(settings_of(data_dir), run)
+    return with_ports(settings_of(data_dir), run)
 
 
 def _key(file: str | None, variable: str | None) -> str | None:

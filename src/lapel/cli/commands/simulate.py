@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lapel.cli.commands.keys import revoking
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.installation import settings_of, with_kit
+from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder
@@ -176,7 +176,7 @@ def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
         )
         return made.id, made.key
 
-    key_id, key = with_kit(settings, make)
+    key_id, key = with_ports(settings, make)
     try:
         yield key
     finally:

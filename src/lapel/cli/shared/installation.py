@@ -41,13 +41,13 @@ def settings_of(data_dir: Path | None) -> Settings:
     return Settings.load(data_dir=data_dir, role="all")
 
 
-def with_kit(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, store: bool = False) -> T:
-    """Runs `work` on a ports of this installation. `store`: the store runs as well.
+def with_ports(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, store: bool = False) -> T:
+    """Runs `work` on the ports of this installation. `store`: the store runs as well.
 
     Raises what `reachable` and `work` raise, StoreUnavailable when there are no store credentials, and
     asyncpg's errors when the database cannot be reached.
     """
-    prepare.check_store_keys(settings)  # a ports needs keys even when `work` does not use the store
+    prepare.check_store_keys(settings)  # the ports need keys even when `work` does not use the store
     with reachable(settings, store=store) as complete:
         from lapel.foundation.ports import open_ports  # noqa: PLC0415  # after the checks: it imports a lot
 

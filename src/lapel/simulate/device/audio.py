@@ -1,4 +1,4 @@
-"""SampleAudio for simulated recordings: the speech sample, cut and repeated at the borders of its Ogg pages.
+"""Audio for simulated recordings: the speech sample, cut and repeated at the borders of its Ogg pages.
 
 Every recording is a playable Ogg/Opus file (RFC 3533, RFC 7845) with its own comment, so no two recordings
 have the same bytes.

@@ -14,7 +14,7 @@ from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.projects import queries
-from lapel.slices.projects.grants import World
+from lapel.slices.projects.grants import Grant, World
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.projects.grants import Grant
 
 _PREFIXES: dict[tuple[str, str], TokenPrefix] = {
     ("secret", "live"): "sk_live",

