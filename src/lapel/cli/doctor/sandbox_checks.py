@@ -12,7 +12,7 @@ from lapel.cli.doctor.checks import Finding
 from lapel.foundation.workers.sandbox import Layer
 from lapel.process_environment import environment_without_ours
 
-_REMEDY = 'docs/operations.md, "What parses strangers\' bytes", says what each layer needs.'
+_REMEDY = 'docs/operations.md, "Processes that parse untrusted bytes", says what each layer needs.'
 
 
 def sandbox() -> Iterator[Finding]:
