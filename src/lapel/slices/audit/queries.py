@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import asyncpg
+import msgspec
 
+from lapel.foundation.database.rows import fetch_rows
+
+if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, actor_kind, actor_id, action, resource_type, resource_id, before, after, request_id,
     created_at"""
+
+
+class EntryRow(msgspec.Struct, frozen=True):
+    """One entry of the audit log; `before` and `after` are JSON texts."""
+
+    id: str
+    actor_kind: str
+    actor_id: str | None
+    action: str
+    resource_type: str
+    resource_id: str | None
+    before: str | None
+    after: str | None
+    request_id: str | None
+    created_at: datetime
+
 
 # Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 LIST = f"""
@@ -40,11 +59,11 @@ async def list_page(
     asked: PageWindow,
     resource_type: str | None,
     resource_id: str | None,
-) -> list[asyncpg.Record]:
+) -> list[EntryRow]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if resource_id is not None:
-        return await connection.fetch(LIST_OF_RESOURCE, *window, resource_id, resource_type)
+        return await fetch_rows(connection, EntryRow, LIST_OF_RESOURCE, *window, resource_id, resource_type)
     if resource_type is not None:
-        return await connection.fetch(LIST_OF_TYPE, *window, resource_type)
-    return await connection.fetch(LIST, *window)
+        return await fetch_rows(connection, EntryRow, LIST_OF_TYPE, *window, resource_type)
+    return await fetch_rows(connection, EntryRow, LIST, *window)

@@ -11,10 +11,9 @@ from lapel.slices.audit import queries
 from lapel.slices.audit.wire import AuditActor, AuditEntry, AuditPage
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.ports import Ports
+    from lapel.slices.audit.queries import EntryRow
     from lapel.slices.audit.wire import AuditQuery
 
 
@@ -38,16 +37,16 @@ class AuditLog:
         return AuditPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
 
-def _entry(row: asyncpg.Record, project_id: str) -> AuditEntry:
+def _entry(row: EntryRow, project_id: str) -> AuditEntry:
     return AuditEntry(
-        id=row["id"],
+        id=row.id,
         project_id=project_id,
-        actor=AuditActor(kind=row["actor_kind"], id=row["actor_id"]),
-        action=row["action"],
-        resource_type=row["resource_type"],
-        resource_id=row["resource_id"],
-        before=raw(row["before"]),
-        after=raw(row["after"]),
-        request_id=row["request_id"],
-        created_at=timestamp(row["created_at"]),
+        actor=AuditActor(kind=row.actor_kind, id=row.actor_id),
+        action=row.action,
+        resource_type=row.resource_type,
+        resource_id=row.resource_id,
+        before=raw(row.before),
+        after=raw(row.after),
+        request_id=row.request_id,
+        created_at=timestamp(row.created_at),
     )

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
 from lapel.slices.erasure.copy_queries import HELD
+from lapel.slices.erasure.wire import State, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
+
+
+class EntryRow(msgspec.Struct, frozen=True):
+    """One entry of the ledger."""
+
+    id: str
+    resource_type: Subject
+    resource_id: str
+    state: State
+    objects_erased: int
+    links_expire_at: datetime
+    created_at: datetime
+    first_empty_at: datetime | None
+    closed_at: datetime | None
+
+
+class UnfinishedRow(msgspec.Struct, frozen=True):
+    """What is still to do for an entry that is not closed."""
+
+    state: State
+    prefixes: list[str]
+    links_expire_at: datetime
+
+
+class WorldAndId(msgspec.Struct, frozen=True):
+    """Which row of which world."""
+
+    world_id: int
+    id: str
+
 
 _COLUMNS = """
 id, resource_type, resource_id, state, objects_erased, links_expire_at, created_at, first_empty_at, closed_at
@@ -117,16 +149,16 @@ async def open_recordings(
     )
 
 
-async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[asyncpg.Record]:
+async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[EntryRow]:
     """Rows of one page, plus one row that tells whether more follow."""
-    return await connection.fetch(
-        LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
+    return await fetch_rows(
+        connection, EntryRow, LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
     )
 
 
-async def read_unfinished(connection: Connection, world_id: int, entry_id: str) -> asyncpg.Record | None:
-    """`state`, `prefixes` and `links_expire_at` of an entry that is not closed."""
-    return await connection.fetchrow(READ_UNFINISHED, world_id, entry_id)
+async def read_unfinished(connection: Connection, world_id: int, entry_id: str) -> UnfinishedRow | None:
+    """An entry that is not closed."""
+    return await fetch_row(connection, UnfinishedRow, READ_UNFINISHED, world_id, entry_id)
 
 
 async def add_erased(connection: Connection, world_id: int, entry_id: str, objects: int) -> None:
@@ -160,8 +192,7 @@ async def find_open_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, after: str, limit: int
 ) -> list[str]:
     """Entries of recordings that went with an end user and may still have objects, in order of id."""
-    rows = await connection.fetch(FIND_OPEN_OF_END_USER, world_id, end_user_id, after, limit)
-    return [row["id"] for row in rows]
+    return await fetch_values(connection, str, FIND_OPEN_OF_END_USER, world_id, end_user_id, after, limit)
 
 
 async def find_entering(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
@@ -178,7 +209,7 @@ async def set_entered(
 
     Returns when the end user was deleted; None when all were entered before.
     """
-    return await connection.fetchval(SET_ENTERED, world_id, end_user_id, last, due_at)
+    return await fetch_value(connection, datetime, SET_ENTERED, world_id, end_user_id, last, due_at)
 
 
 async def follow(connection: Connection, now: datetime) -> None:

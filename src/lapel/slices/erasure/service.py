@@ -28,11 +28,10 @@ from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, Erase
 from lapel.slices.erasure.wire import Erasure, ErasurePage
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.erasure.queries import EntryRow
     from lapel.slices.erasure.wire import ErasureQuery
 
 __all__ = ["Erasures", "LocalCopies"]
@@ -178,17 +177,17 @@ class Erasures:
         crash_point("erase:begin")
         listed_at = self._ports.clock.now()
         found = 0
-        for prefix in entry["prefixes"]:
+        for prefix in entry.prefixes:
             found += await self._delete_below(world_id, entry_id, prefix)
         if found:
             listed_at = self._ports.clock.now()
-            if not await self._empty(entry["prefixes"]):
+            if not await self._empty(entry.prefixes):
                 await self._postpone(world_id, entry_id, listed_at + _LOOK_AGAIN)
                 return
-        no_links_after: datetime = entry["links_expire_at"] + MARGIN
+        no_links_after = entry.links_expire_at + MARGIN
         crash_point("erase:before-close")
         async with self._ports.database.transaction() as connection:
-            if entry["state"] == "open":
+            if entry.state == "open":
                 again = max(no_links_after, listed_at) + timedelta(seconds=1)
                 await queries.set_erased(connection, world_id, entry_id, listed_at, again)
             elif listed_at > no_links_after:
@@ -220,16 +219,16 @@ class Erasures:
         return True
 
 
-def _erasure(row: asyncpg.Record, project_id: str) -> Erasure:
+def _erasure(row: EntryRow, project_id: str) -> Erasure:
     return Erasure(
-        id=row["id"],
+        id=row.id,
         project_id=project_id,
-        resource_type=row["resource_type"],
-        resource_id=row["resource_id"],
-        state=row["state"],
-        objects_erased=row["objects_erased"],
-        links_expire_at=timestamp(row["links_expire_at"]),
-        created_at=timestamp(row["created_at"]),
-        erased_at=timestamp_or_none(row["first_empty_at"]),
-        closed_at=timestamp_or_none(row["closed_at"]),
+        resource_type=row.resource_type,
+        resource_id=row.resource_id,
+        state=row.state,
+        objects_erased=row.objects_erased,
+        links_expire_at=timestamp(row.links_expire_at),
+        created_at=timestamp(row.created_at),
+        erased_at=timestamp_or_none(row.first_empty_at),
+        closed_at=timestamp_or_none(row.closed_at),
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
+
+Subject: TypeAlias = Literal["recording", "end_user"]
+State: TypeAlias = Literal["open", "erased", "closed"]
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +22,9 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     project_id: str
-    resource_type: Literal["recording", "end_user"]
+    resource_type: Subject
     resource_id: str
-    state: Literal["open", "erased", "closed"]
+    state: State
     objects_erased: int
     links_expire_at: Annotated[Timestamp, msgspec.Meta(description="When the last upload URL ends.")]
     created_at: Timestamp

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_only_row
+
 if TYPE_CHECKING:
     from datetime import date
 
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
+
+
+class UsageRow(msgspec.Struct, frozen=True):
+    """The figures of a world: counts, bytes, and milliseconds transcribed on a day."""
+
+    end_users: int
+    devices: int
+    recordings: int
+    media_bytes: int
+    transcribed_ms: int
+
 
 # A deleted end user's recordings are removed in batches; those that still have rows do not count.
 USAGE = """
@@ -29,7 +42,6 @@ SELECT
 """
 
 
-async def usage(connection: Connection, world_id: int, day: date) -> asyncpg.Record:
+async def usage(connection: Connection, world_id: int, day: date) -> UsageRow:
     """The figures of a world at one moment: counts, bytes, and milliseconds transcribed on `day` (UTC)."""
-    (row,) = await connection.fetch(USAGE, world_id, day)
-    return row
+    return await fetch_only_row(connection, UsageRow, USAGE, world_id, day)

@@ -32,12 +32,12 @@ class UsageMeter:
         limit = self._ports.settings.transcription_hours_per_day
         return wire.Usage(
             project_id=actor.project_id,
-            end_users=row["end_users"],
-            devices=row["devices"],
-            recordings=row["recordings"],
-            media_bytes=row["media_bytes"],
+            end_users=row.end_users,
+            devices=row.devices,
+            recordings=row.recordings,
+            media_bytes=row.media_bytes,
             transcribed_today=wire.TranscribedToday(
-                duration_ms=row["transcribed_ms"],
+                duration_ms=row.transcribed_ms,
                 limit_ms=limit * _HOUR_MS if limit else None,
                 resets_at=timestamp(midnight + timedelta(days=1)),
             ),

@@ -18,16 +18,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 from zlib import crc32
 
+import asyncpg
 import msgspec
 
 from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    import asyncpg
 
 # Where a walk from the newest begins: a moment after every row, and an id after every id.
 BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
@@ -36,6 +34,21 @@ PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Listed | asyncpg.Record")  # records: until every list has typed rows
+
+
+class Listed(Protocol):
+    """A row of a list."""
+
+    @property
+    def id(self) -> str:
+        """Orders rows of one moment."""
+        ...
+
+    @property
+    def created_at(self) -> datetime:
+        """Orders the list."""
+        ...
 
 
 Cursor = Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")]
@@ -75,13 +88,13 @@ def window(query: PageQuery, list_name: str) -> PageWindow:
 
 
 def page(
-    rows: Sequence[asyncpg.Record],
+    rows: Sequence[R],
     asked: PageWindow,
-    build: Callable[[asyncpg.Record], T],
+    build: Callable[[R], T],
     *,
     cut: bool = False,
 ) -> tuple[list[T], bool, str | None]:
-    """(`data`, `has_more`, `next_cursor`) of a page; rows need `created_at` and `id`.
+    """(`data`, `has_more`, `next_cursor`) of a page.
 
     A page ends before the row with which its JSON would pass `PAGE_BYTES`, unless that is its first.
     `cut`: more rows follow, though there are not so many as were asked for.
@@ -95,9 +108,14 @@ def page(
             break
         data.append(item)
     has_more = cut or len(rows) > len(data)
-    last = rows[len(data) - 1] if has_more else None
-    cursor = _write_cursor(asked.list_name, last["created_at"], last["id"]) if last is not None else None
+    cursor = _cursor_at(asked.list_name, rows[len(data) - 1]) if has_more else None
     return data, has_more, cursor
+
+
+def _cursor_at(list_name: str, row: Listed | asyncpg.Record) -> str:
+    if isinstance(row, asyncpg.Record):
+        return _write_cursor(list_name, row["created_at"], row["id"])
+    return _write_cursor(list_name, row.created_at, row.id)
 
 
 def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:

@@ -1,0 +1,116 @@
+"""Rows of statements as typed objects; query functions return these and not asyncpg's records.
+
+A row is a frozen `msgspec.Struct`. Its fields are the columns of the statement, same names and same order, so
+that it can be made by position: 0.2 µs for 20 columns. By name it takes 2.6 µs, as a frozen dataclass 3.0 µs,
+as a NamedTuple 0.5 to 0.8 µs (Python 3.11, best of 5 times 100,000). A field is then read in 20 ns, and one
+of a record in 70 ns. Structs also inherit, so that a statement with more columns needs only the rest of them.
+
+Names are compared at the first row of each statement, and `tests/contract/test_rows.py` compares names and
+types of all statements with what PostgreSQL says of them. To let it read the types, a module that defines
+rows imports them also at run time. Values are not checked: an enumeration is kept by a CHECK of its column.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from lapel.foundation.database.connection import Connection
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+Value = TypeVar("Value")
+
+# Kinds of rows and statements whose names were compared. Statements are constants, so there are few.
+_compared: set[tuple[type[msgspec.Struct], str]] = set()
+
+
+async def fetch_row(
+    connection: Connection, kind: type[Row], statement: str, *arguments: object
+) -> Row | None:
+    """The first row that the statement gives; None when it gives none.
+
+    Raises TypeError when the columns are not the fields of `kind`.
+    """
+    record = await connection.fetchrow(statement, *arguments)
+    if record is None:
+        return None
+    if (kind, statement) not in _compared:
+        _compare(kind, statement, record)
+    return kind(*record)
+
+
+async def fetch_rows(
+    connection: Connection, kind: type[Row], statement: str, *arguments: object
+) -> list[Row]:
+    """All rows that the statement gives.
+
+    Raises TypeError when the columns are not the fields of `kind`.
+    """
+    records = await connection.fetch(statement, *arguments)
+    if records and (kind, statement) not in _compared:
+        _compare(kind, statement, records[0])
+    return [kind(*record) for record in records]
+
+
+async def fetch_only_row(connection: Connection, kind: type[Row], statement: str, *arguments: object) -> Row:
+    """The row of a statement that always gives one: an aggregate, or an INSERT without a condition.
+
+    Raises TypeError when the columns are not the fields of `kind`, AssertionError when there is no row.
+    """
+    row = await fetch_row(connection, kind, statement, *arguments)
+    if row is None:
+        raise AssertionError(f"no row came of {statement!r}")
+    return row
+
+
+async def fetch_value(
+    connection: Connection, kind: type[Value], statement: str, *arguments: object
+) -> Value | None:
+    """The first column of the first row; None when there is no row, or the column is NULL.
+
+    Raises TypeError when the value is no `kind`.
+    """
+    value: object = await connection.fetchval(statement, *arguments)
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError(f"{type(value).__name__} came of {statement!r}, and {kind.__name__} was asked for")
+
+
+async def fetch_only_value(
+    connection: Connection, kind: type[Value], statement: str, *arguments: object
+) -> Value:
+    """The value of a statement that always gives one, such as a count.
+
+    Raises TypeError when the value is no `kind`, AssertionError when there is none.
+    """
+    value = await fetch_value(connection, kind, statement, *arguments)
+    if value is None:
+        raise AssertionError(f"no value came of {statement!r}")
+    return value
+
+
+async def fetch_values(
+    connection: Connection, kind: type[Value], statement: str, *arguments: object
+) -> list[Value]:
+    """The first column of all rows, none of them NULL.
+
+    Raises TypeError when a value is no `kind`.
+    """
+    values: list[object] = [record[0] for record in await connection.fetch(statement, *arguments)]
+    found = [value for value in values if isinstance(value, kind)]
+    if len(found) < len(values):
+        raise TypeError(f"not every value of {statement!r} is {kind.__name__}")
+    return found
+
+
+def _compare(kind: type[msgspec.Struct], statement: str, record: asyncpg.Record) -> None:
+    names = tuple(record.keys())
+    if names != kind.__struct_fields__:
+        raise TypeError(
+            f"{kind.__name__} has the fields {kind.__struct_fields__}, and the columns are {names}"
+        )
+    _compared.add((kind, statement))
