@@ -16,11 +16,11 @@ import httpx
 import pytest
 
 from lapel.foundation.core.admission import Admission
-from lapel.foundation.core.errors import UploadVerificationPending
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.errors import UploadVerificationPending
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, HeldStore, actor_of, objects

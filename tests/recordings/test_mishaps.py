@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.core.errors import MediaNotUploaded
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, HeldStore, actor_of, later, objects

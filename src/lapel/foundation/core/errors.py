@@ -88,40 +88,10 @@ class ResourceAlreadyExists(ApiError):
     status, code = 409, "resource_already_exists"
 
 
-class DeviceAlreadyBound(ApiError):
-    """The device belongs to somebody; unbind it first."""
-
-    status, code = 409, "device_already_bound"
-
-
 class Conflict(ApiError):
     """The request contradicts what is stored."""
 
     status, code = 409, "conflict"
-
-
-class MediaNotUploaded(ApiError):
-    """There is no object to complete or to download."""
-
-    status, code = 409, "media_not_uploaded"
-
-
-class IntegrityFailure(ApiError):
-    """The bytes in the store are not the bytes that were announced."""
-
-    status, code = 409, "integrity_failure"
-
-
-class TranscriptionInProgress(ApiError):
-    """The recording is being transcribed; `resource_id` names the transcription."""
-
-    status, code = 409, "transcription_in_progress"
-
-
-class TranscriptNotReady(ApiError):
-    """The transcription is not completed."""
-
-    status, code = 409, "transcript_not_ready"
 
 
 class IdempotencyKeyInUse(ApiError):
@@ -152,15 +122,6 @@ class IdempotencyKeyReused(ApiError):
     """The key was used for another request."""
 
     status, code = 422, "idempotency_key_reused"
-
-
-class UploadVerificationPending(ApiError):
-    """The object is still being hashed; repeat the identical request."""
-
-    status, code = 425, "upload_verification_pending"
-
-    def __init__(self, message: str, *, retry_after: int = 2) -> None:
-        super().__init__(message, headers=(("Retry-After", str(retry_after)),))
 
 
 class RateLimitExceeded(ApiError):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, DeviceAlreadyBound, Forbidden, NotFound
+from lapel.foundation.core.errors import Conflict, Forbidden, NotFound
 from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.wire import (
     BindDevice,
     BoundDevice,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.core.errors import Conflict, DeviceAlreadyBound, Forbidden, NotFound, Unauthorized
+from lapel.foundation.core.errors import Conflict, Forbidden, NotFound, Unauthorized
 from lapel.foundation.database import outbox
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
@@ -17,6 +17,7 @@ from lapel.foundation.identity.tokens import new_token
 from lapel.slices.devices import events, queries
 from lapel.slices.devices import settings as device_settings
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
+from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
 from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.slices.end_users.service import hold_active

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import (
-    Conflict,
-    IntegrityFailure,
-    MediaNotUploaded,
-    NotFound,
-    Unavailable,
-    UploadVerificationPending,
-)
+from lapel.foundation.core.errors import Conflict, NotFound, Unavailable
 from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
 from lapel.slices.recordings.access import reach
+from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.wire import (
     AudioDownload,
     CompleteUpload,

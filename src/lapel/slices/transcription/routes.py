@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import (
-    Conflict,
-    MediaNotUploaded,
-    NotFound,
-    TranscriptionInProgress,
-    TranscriptNotReady,
-)
+from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.slices.recordings.errors import MediaNotUploaded
+from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.exports.formats import FORMATS
 from lapel.slices.transcription.wire import (
     CreateTranscription,

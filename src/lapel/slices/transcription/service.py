@@ -8,23 +8,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import (
-    Conflict,
-    InvalidRequest,
-    MediaNotUploaded,
-    NotFound,
-    TranscriptionInProgress,
-    TranscriptNotReady,
-)
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.core.file_names import clean, content_disposition
 from lapel.foundation.database import outbox
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.http.large_responses import IN_PIECES
 from lapel.foundation.http.operations import Reply
 from lapel.foundation.queue import jobs
+from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.service import audio_of, find_audio
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.peaks import resample
+from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.exports.formats import FORMATS
 from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.core.errors import MediaNotUploaded, NotFound
+from lapel.foundation.core.errors import NotFound
 from lapel.foundation.core.file_names import content_disposition
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.downloads.download_names import file_name
+from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.uploads import media_queries
 from lapel.slices.recordings.wire import AudioDownload, Download
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import ApiError, MediaNotUploaded, NotFound, Unavailable
+from lapel.foundation.core.errors import ApiError, NotFound, Unavailable
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.payloads import VERIFY, VerifyUpload
 from lapel.slices.recordings.reconcile import reconcile_queries as rows
 from lapel.slices.recordings.records import queries

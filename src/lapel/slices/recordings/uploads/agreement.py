@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, IntegrityFailure, InvalidRequest, MediaNotUploaded
+from lapel.foundation.core.errors import Conflict, InvalidRequest
+from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded
 from lapel.slices.recordings.uploads.snapshot import Facts
 from lapel.slices.recordings.views import whole_seconds
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lapel.foundation.core.admission import Admission, NoRoom
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import IntegrityFailure, Unavailable, UploadVerificationPending
+from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import ObjectMissing
+from lapel.slices.recordings.errors import IntegrityFailure, UploadVerificationPending
 from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads import agreement as judging
 from lapel.slices.recordings.uploads.commit import CommitOutcome, Settling

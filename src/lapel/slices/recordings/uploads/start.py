@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import Conflict, InvalidRequest, UploadVerificationPending
+from lapel.foundation.core.errors import Conflict, InvalidRequest
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.storage import object_names
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.content_types import content_type_for, largest
+from lapel.slices.recordings.errors import UploadVerificationPending
 from lapel.slices.recordings.records import queries
 from lapel.slices.recordings.uploads import media_queries
 from lapel.slices.recordings.wire import Upload
