@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
@@ -19,7 +20,7 @@ from lapel.simulate.fleet import Fleet
 from lapel.simulate.journal import Entry
 from lapel.simulate.oracle import Oracle
 from lapel.simulate.plan import NOTHING, Plan
-from lapel.simulate.report import FleetReport, lines_of
+from lapel.simulate.report import FleetReport, shown_of
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
@@ -87,7 +88,10 @@ async def test_a_fleet_does_everything_and_finds_everything_kept(
     assert await rows(client, tenant, "/v1/devices") == []
     assert await rows(client, tenant, "/v1/end-users") == []
     assert await rows(client, tenant, "/v1/recordings") == []
-    assert "✓ everything that was promised was kept" in lines_of(report)
+    console = Console()
+    with console.capture() as shown:
+        console.print(shown_of(report))
+    assert "✓ everything that was promised was kept" in shown.get()
 
 
 async def test_what_is_lost_on_the_way_is_repeated_and_kept(live: Running, tenant: Tenant) -> None:

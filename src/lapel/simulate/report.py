@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from lapel.simulate.client.meter import Histogram, Meter
 from lapel.simulate.oracle import OracleFinding, OracleVerdict
@@ -132,29 +135,31 @@ def latency_of(histogram: Histogram) -> Latency:
     )
 
 
-def lines_of(report: FleetReport) -> str:
-    """The report as lines for people."""
+def shown_of(report: FleetReport) -> Group:
+    """The report for people."""
     latency = "no call" if report.p50 is None else f"p50 {report.p50}, p95 {report.p95}, p99 {report.p99} ms"
-    lines = [
-        f"Lived       {report.devices:,} devices for {report.seconds:,} s"
-        + (", ended early" if report.ended_early else ""),
-        f"Heartbeats  {report.heartbeats:,}, {report.heartbeats_per_second:,}/s",
-        f"Uploads     {_shown(report.uploads)}",
-        f"Commands    {_shown(report.commands)}",
-        f"Updates     {_shown(report.ota)}",
-        f"Diagnostics {_shown(report.diagnostics)}",
-        f"Answers     {latency}; a device was served {report.late.p99} ms late (p99)",
-        f"Repeated    {_listed(report.repeats)}",
-        f"Errors      {_listed(report.errors)}",
-    ]
-    lines += [f"✗ {each.kind}, {each.serial_number}: {each.detail}" for each in report.findings]
+    early = ", ended early" if report.ended_early else ""
+    figures = Table.grid(padding=(0, 1))
+    for name, value in (
+        ("Lived", f"{report.devices:,} devices for {report.seconds:,} s{early}"),
+        ("Heartbeats", f"{report.heartbeats:,}, {report.heartbeats_per_second:,}/s"),
+        ("Uploads", _shown(report.uploads)),
+        ("Commands", _shown(report.commands)),
+        ("Updates", _shown(report.ota)),
+        ("Diagnostics", _shown(report.diagnostics)),
+        ("Answers", f"{latency}; a device was served {report.late.p99} ms late (p99)"),
+        ("Repeated", _listed(report.repeats)),
+        ("Errors", _listed(report.errors)),
+    ):
+        figures.add_row(Text(name, "bold"), Text(value))
+    lines = [Text(f"✗ {each.kind}, {each.serial_number}: {each.detail}") for each in report.findings]
     if report.is_kept:
-        lines.append("✓ everything that was promised was kept")
+        lines.append(Text.assemble(("✓", "green"), " everything that was promised was kept"))
     else:
-        lines.append(f"✗ not as promised: {_listed(report.broken)}")
+        lines.append(Text.assemble(("✗", "red"), f" not as promised: {_listed(report.broken)}"))
     if report.left_behind:
-        lines.append(f"The devices stay: end users {report.run}-…, model simulated_{report.run}")
-    return "\n".join(lines)
+        lines.append(Text(f"The devices stay: end users {report.run}-…, model simulated_{report.run}"))
+    return Group(figures, *lines)
 
 
 def _listed(counts: dict[str, int]) -> str:

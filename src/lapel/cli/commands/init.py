@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+from rich.table import Table
 
 from lapel.cli.shared.bucket import prepare_bucket
 from lapel.cli.shared.first_key import FirstKey, handed_over
 from lapel.cli.shared.installation import reachable, settings_of
-from lapel.cli.shared.options import DataDir, Json, emit, is_piped
+from lapel.cli.shared.options import DataDir, Json, emit, is_piped, named
 from lapel.foundation.database.schema_version import newest_revision
 from lapel.foundation.ports import Ports, open_ports
 from lapel.slices.projects.bootstrap import ensure_first_key
@@ -68,15 +69,15 @@ async def _key(ports: Ports) -> FirstKey:
     return handed_over(first.key if first else None, settings.data_dir)
 
 
-def _lines(done: Initialized) -> str:
+def _lines(done: Initialized) -> Table:
     lines = [
-        f"Database     schema {done.schema}" + (f" in {done.data_dir}" if done.data_dir else ""),
-        f"Bucket       {done.bucket} ({'made' if done.bucket_made else 'was there'}), CORS {done.cors}",
+        ("Database", f"schema {done.schema}" + (f" in {done.data_dir}" if done.data_dir else "")),
+        ("Bucket", f"{done.bucket} ({'made' if done.bucket_made else 'was there'}), CORS {done.cors}"),
     ]
     if (key := FirstKey(done.key, done.key_file).line()) is not None:
-        lines.append(f"Secret key   {key}")
+        lines.append(("Secret key", key))
     elif done.data_dir is None and is_piped():
         lines.append(
-            "Secret key   made by `lapel keys create`; no output but a terminal is shown a first one"
+            ("Secret key", "made by `lapel keys create`; no output but a terminal is shown a first one")
         )
-    return "\n".join(lines)
+    return named(lines)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 from cyclopts import Parameter
+from rich.console import Group
 
 from lapel.cli.doctor.speech_models import model_warnings
 from lapel.cli.shared.faults import CommandError
@@ -294,13 +295,13 @@ def _decode(file: Path, pcm: Path) -> None:
     decode(Decode(file=str(file), pcm=str(pcm), declared="audio/opus", max_seconds=60, spare_bytes=0))
 
 
-def _lines(found: list[SlotShown]) -> str:
+def _lines(found: list[SlotShown]) -> Group:
     rows = [
         (each.slot, each.engine, each.model or "", each.region or each.base_url or "", each.key or "")
         for each in found
     ]
     world = f"{found[0].project_id}, {found[0].mode}"
-    return f"{table(('SLOT', 'ENGINE', 'MODEL', 'WHERE', 'KEY'), rows)}\n\n{world}"
+    return Group(table(("SLOT", "ENGINE", "MODEL", "WHERE", "KEY"), rows), "", world)
 
 
 def _told(tested: Tested) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from cyclopts import Parameter
+from rich.table import Table
 
 from lapel.cli.shared.first_key import FirstKey, handed_over
-from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.cli.shared.options import DataDir, Json, emit, named, say
 from lapel.foundation import telemetry
 from lapel.hosting.serve import Serving
 from lapel.hosting.serve import serve as run
@@ -90,8 +89,7 @@ def serve(
     run(settings, say, announce, time.monotonic)
 
 
-def _lines(started: Started, settings: Settings, first: FirstKey) -> str:
-    """The lines for people; with bold names on a terminal."""
+def _lines(started: Started, settings: Settings, first: FirstKey) -> Table:
     lines = [("Lapel is up", f"{started.base_url}   (documentation: {started.base_url}/docs)")]
     if settings.role in {"worker", "store"}:
         lines = [
@@ -105,8 +103,7 @@ def _lines(started: Started, settings: Settings, first: FirstKey) -> str:
     if (key := first.line()) is not None:
         lines.append(("Secret key", key))
     lines.append(("Ready after", f"{started.seconds:.1f} s; Ctrl-C stops it"))
-    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
-    return "\n".join(f"{bold}{name:<12}{plain} {value}" for name, value in lines)
+    return named(lines)
 
 
 def _warn_of_links(settings: Settings) -> None:

@@ -26,7 +26,7 @@ from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.plan import NOTHING, Plan, Rates
-from lapel.simulate.report import FleetReport, lines_of
+from lapel.simulate.report import FleetReport, shown_of
 from lapel.slices.projects.operator import OperatorKeys
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def simulate(  # noqa: PLR0913 - a flag each
                 report = _run(plan, base_url, made, quiet=json)
     except SimulationError as fault:
         raise CommandError(str(fault)) from fault
-    emit(report, json, lambda: lines_of(report))
+    emit(report, json, lambda: shown_of(report))
     if not report.is_kept:
         raise SystemExit(1)
 

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Annotated
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lapel.cli.demo.demo_job import DemoError, DemoOutcome, HeardSpeech, MainJob, Step
+from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import Json
 from lapel.sample import speech
 
@@ -171,15 +171,10 @@ def _run_file(folder: Path) -> _Running | None:
 
 
 def _is_healthy(base_url: str) -> bool:
-    where = urlsplit(base_url)
-    connection = HTTPConnection(where.hostname or "", where.port, timeout=5)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
+        return request("GET", f"{base_url}/health", timeout=5).status == 200
+    except NoAnswer:
         return False
-    finally:
-        connection.close()
 
 
 def _make_key(folder: Path, report: Callable[[Step], None]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lapel.cli.shared.http_client import HttpAnswer, NoAnswer, request
 from lapel.sample import Sample
 from lapel.slices.transcription.speech.word_error import word_error
 
@@ -108,12 +108,6 @@ class _Transcription(msgspec.Struct):
     full_text: str | None
     error_message: str | None
     segments: list[_Segment] | None = None
-
-
-class _Answer(msgspec.Struct):
-    status: int
-    content_type: str
-    body: bytes
 
 
 class MainJob:
@@ -299,25 +293,19 @@ class MainJob:
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, expected: set[int]
-    ) -> _Answer:
-        parts = urlsplit(url)
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_TIMEOUT)
+    ) -> HttpAnswer:
+        path = urlsplit(url).path
         try:
-            connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            answer = _Answer(response.status, response.headers.get_content_type(), response.read())
-        except (OSError, http.client.HTTPException) as fault:
-            raise DemoError(f"no answer to {method} {parts.path}: {fault!r}") from fault
-        finally:
-            connection.close()
+            answer = request(method, url, headers, body, timeout=ANSWER_TIMEOUT)
+        except NoAnswer as fault:
+            raise DemoError(f"no answer to {method} {path}: {fault}") from fault
         if answer.status not in expected:
             shown = answer.body[:500].decode(errors="replace")
-            raise DemoError(f"{method} {parts.path} was answered {answer.status}: {shown}")
+            raise DemoError(f"{method} {path} was answered {answer.status}: {shown}")
         return answer
 
 
-def _decoded(answer: _Answer, shape: type[T]) -> T:
+def _decoded(answer: HttpAnswer, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.body, type=shape)
     except msgspec.DecodeError as fault:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import ssl
-import sys
 from collections.abc import Iterator
 
 import msgspec
+from rich.console import Group
+from rich.text import Text
 
 from lapel.cli.doctor import checks, sandbox_checks, secret_checks, speech_checks, speech_models
 from lapel.cli.doctor.checks import Finding
 from lapel.cli.shared.faults import explain
+from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit
 from lapel.foundation.ports import open_ports
@@ -20,7 +20,7 @@ from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
 from lapel.settings import Settings, SettingsError
 
-_MARKS = {"ok": ("✓", "32"), "warning": ("!", "33"), "broken": ("✗", "31")}
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
     except SettingsError as fault:
         findings = [Finding("settings", "broken", str(fault), "See docs/settings.md.")]
     report = DoctorReport(all(each.state != "broken" for each in findings), findings)
-    emit(report, json, lambda: "\n".join(_line(each) for each in findings))
+    emit(report, json, lambda: Group(*map(_line, findings)))
     if not report.healthy:
         raise SystemExit(1)
 
@@ -104,32 +104,20 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
 def _server(running: Running) -> Finding:
     """Whether the running server answers on its own address; the public URL may lead through a proxy."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
-    if running.tls:
-        trust = ssl.create_default_context()
-        trust.check_hostname, trust.verify_mode = (
-            False,
-            ssl.CERT_NONE,
-        )  # this machine's own server, and only its health
-        connection = http.client.HTTPSConnection(host, running.port, timeout=10, context=trust)
-    else:
-        connection = http.client.HTTPConnection(host, running.port, timeout=10)
+    netloc = f"[{host}]" if ":" in host else host
+    url = f"{'https' if running.tls else 'http'}://{netloc}:{running.port}/health"
     where, remedy = f"{host}:{running.port}", "Look into the log of `lapel serve`."
     try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as fault:
-        detail = f"{where} does not answer ({type(fault).__name__}: {fault})"
-        return Finding("server", "broken", detail, remedy)
-    finally:
-        connection.close()
+        # The certificate names the public host and not this address; only the state is asked for.
+        status = request("GET", url, timeout=10, verify=False).status
+    except NoAnswer as fault:
+        return Finding("server", "broken", f"{where} does not answer ({fault})", remedy)
     if status != 200:
         return Finding("server", "broken", f"{where}/health is {status}", remedy)
     return Finding("server", "ok", f"{where} is healthy, for clients {running.base_url}")
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: Finding) -> Text:
     mark, colour = _MARKS[finding.state]
-    if sys.stdout.isatty():
-        mark = f"\x1b[{colour}m{mark}\x1b[0m"
     remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
-    return f"{mark} {finding.part:<12} {finding.detail}{remedy}"
+    return Text.assemble((mark, colour), f" {finding.part:<12} {finding.detail}{remedy}")

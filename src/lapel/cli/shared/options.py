@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Generator
@@ -11,12 +12,16 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 from cyclopts import Parameter
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from lapel.cli.shared.faults import CommandError
 from lapel.settings import docs
 
 _DATA_DIR = docs()["data_dir"].text.replace("Default: ", "Default: $LAPEL_DATA_DIR, else ")
 DataDir: TypeAlias = Annotated[Path | None, Parameter(help=_DATA_DIR)]
+_UNLIMITED = 1 << 20  # columns
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document.")]
 
 
@@ -26,12 +31,12 @@ def say(sentence: str) -> None:
     sys.stderr.flush()
 
 
-def emit(value: object, as_json: bool, lines: Callable[[], str]) -> None:
-    """Prints the result: as one JSON document, or as lines for people.
+def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:
+    """Prints the result: as one JSON document, or what `shown` gives for people.
 
     Raises CommandError when it cannot be written (a full disk, a closed pipe).
     """
-    text = msgspec.json.encode(value).decode() if as_json else lines()
+    text = msgspec.json.encode(value).decode() if as_json else _rendered(shown())
     with _read_by_somebody():
         sys.stdout.write(text.rstrip("\n") + "\n")
         sys.stdout.flush()
@@ -66,11 +71,30 @@ def visible(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
     """A table with columns as wide as their widest cell; each row is one line."""
-    rows = [tuple(visible(cell) for cell in row) for row in rows]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    )
+    made = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        made.add_row(*(visible(cell) for cell in row))
+    return made
+
+
+def named(lines: list[tuple[str, str]]) -> Table:
+    """Lines of a name and a value; the values stand below each other."""
+    made = Table.grid(padding=(0, 1))
+    made.add_column(min_width=12)
+    for name, value in lines:
+        made.add_row(Text(name, "bold"), value)
+    return made
+
+
+def _rendered(shown: RenderableType) -> str:
+    """The text of `shown`, with colours when stdout is a terminal.
+
+    No value is wrapped or cut at the width of the terminal, because people and programs copy it.
+    """
+    text = io.StringIO()
+    Console(
+        file=text, force_terminal=not is_piped(), width=_UNLIMITED, markup=False, emoji=False, highlight=False
+    ).print(shown)
+    return "\n".join(line.rstrip(" ") for line in text.getvalue().split("\n"))

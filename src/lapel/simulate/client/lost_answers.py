@@ -1,4 +1,7 @@
-"""A call whose answer is lost: the connection ends at a random byte of the request or of the answer."""
+"""A call whose answer is lost: the connection ends at a random byte of the request or of the answer.
+
+The request is written to the socket by hand, because an HTTP library sends only whole requests.
+"""
 
 from __future__ import annotations
 

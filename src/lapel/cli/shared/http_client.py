@@ -1,0 +1,62 @@
+"""The HTTP client of commands: one call, one connection.
+
+`cli/shared/bucket.py` has a client of its own, because it signs calls on the bucket and streams files (see
+docs/decisions/). `simulate/client/lost_answers.py` writes to a socket, because it breaks off in the middle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+
+class NoAnswer(Exception):
+    """The server cannot be reached, breaks off, or is silent for too long."""
+
+
+class HttpAnswer(NamedTuple):
+    """Status, content type without its parameters, and body of an answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def request(
+    method: str,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    *,
+    timeout: float,
+    verify: bool = True,
+) -> HttpAnswer:
+    """One call to `url`, which is sent as it is, because links are signed. Redirects are not followed.
+
+    timeout: most seconds for the connection, and between two pieces of the answer. verify: whether the
+    certificate of an https URL must be valid.
+
+    Raises NoAnswer.
+    """
+    call = _request(method, URL(url, encoded=True), headers or {}, body, timeout, verify)
+    try:
+        return asyncio.run(call)
+    except (aiohttp.ClientError, OSError) as fault:  # TimeoutError is an OSError
+        raise NoAnswer(f"{type(fault).__name__}: {fault}") from fault
+
+
+async def _request(
+    method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout: float, verify: bool
+) -> HttpAnswer:
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
+    async with (
+        aiohttp.ClientSession(timeout=patience, headers={"Accept-Encoding": "identity"}) as session,
+        session.request(
+            method, url, headers=headers, data=body, ssl=verify, allow_redirects=False
+        ) as response,
+    ):
+        return HttpAnswer(response.status, response.content_type, await response.read())
