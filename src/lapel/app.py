@@ -155,9 +155,9 @@ def speech_runner(ports: Ports) -> Runner:
     """The runner of audio work in a worker process. Its child processes start when they are needed."""
     # Imported here because an API process never needs it.
     from lapel.slices.transcription.work.runner import Runner  # noqa: PLC0415
-    from lapel.slices.transcription.work.tools import steps_of  # noqa: PLC0415
+    from lapel.slices.transcription.work.tools import worker_stages  # noqa: PLC0415
 
-    return Runner(ports, steps_of(ports))
+    return Runner(ports, worker_stages(ports))
 
 
 def jobs(parts: Slices, runner: Runner) -> Sequence[Job]:

@@ -17,15 +17,16 @@ from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription import queries
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+from lapel.slices.transcription.speech.assembly import Piece
 from lapel.slices.transcription.speech.failures import Code, SpeechError, TryAgain
 from lapel.slices.transcription.speech.messages import Heard
 from lapel.slices.transcription.work import lifecycle
-from lapel.slices.transcription.work.daily_audio import DailyAudio
 from lapel.slices.transcription.work.runner import Runner
 from lapel.slices.transcription.work.scratch import Scratch
-from lapel.slices.transcription.work.tools import Piece, Steps
+from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device, events_of
 from tests.support.speech_faults import status
 from tests.support.spoken import FACTS
@@ -120,7 +121,7 @@ UPDATE speech_work SET counted_on = counted_on - 1 WHERE world_id = $1
 """
 
 
-class Failing(Steps):
+class Failing(WorkerStages):
     """Whatever is looked at is FACTS, and cannot be transcribed."""
 
     fault: ClassVar[Exception]

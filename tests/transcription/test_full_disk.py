@@ -16,7 +16,7 @@ from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.work.runner import Runner
 from lapel.slices.transcription.work.scratch import Scratch
-from lapel.slices.transcription.work.tools import Steps
+from lapel.slices.transcription.work.tools import WorkerStages
 from tests.support.disks import tiny_disk
 from tests.transcription.office import Office, office
 
@@ -67,7 +67,7 @@ def runner_of(opened: Office, folder: Path) -> Runner:
     ports = opened.live.ports
     scratch = Scratch(folder, ports.store, ports.database, LocalCopies(ports.database))
     decoder = Decoder(spare_bytes=0)
-    return Runner(ports, Steps(decoder=decoder, engine=Engine(ports.settings), scratch=scratch))
+    return Runner(ports, WorkerStages(decoder=decoder, engine=Engine(ports.settings), scratch=scratch))
 
 
 async def try_often(opened: Office, runner: Runner) -> list[str]:

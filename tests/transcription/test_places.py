@@ -22,8 +22,8 @@ from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import Claim
 from lapel.slices.transcription.work.runner import Runner
 from lapel.slices.transcription.work.scratch import Scratch
-from lapel.slices.transcription.work.stages import Doing, Ending
-from lapel.slices.transcription.work.tools import Steps
+from lapel.slices.transcription.work.steps import Ending, Steps
+from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 from tests.transcription.audio.signals import silent_flac
@@ -36,7 +36,7 @@ UNDER_WAY = "SELECT count(*) FROM speech_work WHERE turns > 0"
 DRAWS = int(os.environ.get("LAPEL_PLACES_DRAWS", "30"))
 
 
-class Hanging(Doing):
+class Hanging(Steps):
     """Its steps last until they are let go. `admitted`: for each, how many steps its world had under way and
     how many places were free when it was begun."""
 
@@ -71,9 +71,9 @@ class Hanging(Doing):
 class Busy(Runner):
     """One job for each step that was put in its lane, as the queue has them."""
 
-    def begin(self, ports: Ports, steps: Steps, places: int) -> None:
+    def begin(self, ports: Ports, steps: WorkerStages, places: int) -> None:
         """Its steps hang."""
-        self._doing = self.hanging = Hanging(ports, steps)
+        self._steps = self.hanging = Hanging(ports, steps)
         self.hanging.start(places)
         self.jobs: list[asyncio.Task[None]] = []
 
@@ -106,7 +106,7 @@ async def busy(ports: Ports, tmp_path: Path, places: int) -> AsyncGenerator[Busy
     async with ports.database.acquire() as connection:  # other tests leave work, which would come before ours
         await connection.execute("DELETE FROM speech_work")
     scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
-    steps = Steps(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch)
+    steps = WorkerStages(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch)
     made = Busy(ports, steps)
     made.begin(ports, steps, places)
     yield made
@@ -192,7 +192,7 @@ async def test_a_long_file_is_decoded_in_turns_to_its_end(tmp_path: Path, fresh_
         # Half a second of work, in turns of a fiftieth of it.
         decoder = Decoder(turn_seconds=0.01)
         scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
-        runner = Runner(ports, Steps(decoder=decoder, engine=Engine(ports.settings), scratch=scratch))
+        runner = Runner(ports, WorkerStages(decoder=decoder, engine=Engine(ports.settings), scratch=scratch))
         async with ports.database.transaction() as connection:
             world_id = opened.tenant.test_world
             await lifecycle.begin_probe(connection, world_id, recording_id, media_id, ports.clock.now())
@@ -209,7 +209,9 @@ async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str
         recording_id, media_id = await opened.upload(SPEECH)
         ports = opened.live.ports
         scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
-        runner = Runner(ports, Steps(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch))
+        runner = Runner(
+            ports, WorkerStages(decoder=Decoder(), engine=Engine(ports.settings), scratch=scratch)
+        )
         async with ports.database.transaction() as connection:
             await lifecycle.begin_probe(
                 connection, opened.tenant.test_world, recording_id, media_id, ports.clock.now()

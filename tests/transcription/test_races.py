@@ -22,6 +22,7 @@ from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.payloads import Lane, Process
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
 from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.speech.assembly import Piece
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import Heard
 from lapel.slices.transcription.views import stored_segments, transcription_of
@@ -29,7 +30,7 @@ from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import claim_next
 from lapel.slices.transcription.work.runner import Runner
 from lapel.slices.transcription.work.scratch import Scratch
-from lapel.slices.transcription.work.tools import Piece, Steps
+from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device, events_of
 from tests.support.locks import until_waiting
 from tests.support.spoken import FACTS, TRANSCRIPT
@@ -37,10 +38,10 @@ from tests.support.tenants import make_tenant
 from tests.transcription.office import SLOW
 
 SOUND = b"OggS" + bytes(200)
-T = TypeVar("T", bound=Steps)
+T = TypeVar("T", bound=WorkerStages)
 
 
-class Looked(Steps):
+class Looked(WorkerStages):
     """Whatever is looked at is FACTS."""
 
     async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:  # noqa: ARG002

@@ -19,6 +19,7 @@ from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.service import audio_of, find_audio
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.peaks import resample
+from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
 from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.exports.formats import FORMATS
@@ -30,7 +31,6 @@ from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.views import document_of, segments_of, transcription_of
 from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
 from lapel.slices.transcription.work import lifecycle, work_queries
-from lapel.slices.transcription.work.daily_audio import DailyAudio
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor

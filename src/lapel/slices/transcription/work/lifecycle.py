@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from lapel.foundation.queue import jobs
 from lapel.slices.recordings.service import set_transcription
 from lapel.slices.transcription import events, queries
+from lapel.slices.transcription.daily_audio.daily_audio import give_back
 from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
 from lapel.slices.transcription.views import transcription_of
 from lapel.slices.transcription.work import work_queries
-from lapel.slices.transcription.work.daily_audio import give_back
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Transcribes one file without a server: the same steps that the server's jobs do one by one."""
+"""Transcribes one file without a server: all steps of stages.py in a row, with the results in memory."""
 
 from __future__ import annotations
 
@@ -6,33 +6,26 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
-from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
-from lapel.slices.transcription.speech.assembly import assemble, settled_language
-from lapel.slices.transcription.speech.failures import SpeechError
-from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices, pcm_name
+from lapel.slices.transcription.payloads import Stage
+from lapel.slices.transcription.speech.messages import Heard, Voices, pcm_name
 from lapel.slices.transcription.speech.transcript import Transcript
-from lapel.slices.transcription.work.progress import Progress, Stage, share_of_audio
+from lapel.slices.transcription.work.progress import Progress
+from lapel.slices.transcription.work.stages import Plan, Stages, Step
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.slices.transcription.audio.decoder import Decoder
-
-
-class VoiceEngine(Protocol):
-    """Tells voices apart. `engine.client.Engine` implements it."""
-
-    async def describe(self, request: Describe, /) -> Voices:
-        """Embed the voices in some stretches. Raises SpeechError, TryAgain."""
-        ...
-
-    async def group(self, request: Group, /) -> Groups:
-        """Cluster the voices. Raises SpeechError, TryAgain."""
-        ...
+    from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+    from lapel.slices.transcription.work.stages import VoiceEngine
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -71,9 +64,30 @@ async def transcribe(
     """
     scratch = Path(tempfile.mkdtemp(prefix="audio-", dir=folder))
     try:
-        return await _Run(file, wish, decoder, transcriber, engine, scratch, report).outcome()
+        stages = _FileStages(decoder=decoder, engine=engine)
+        return await _Run(_File(file, pcm_name(scratch)), wish, transcriber, stages, report).outcome()
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file on this machine, which nobody has declared the type of. All files are of one world."""
+
+    file: Path
+    pcm: Path
+    content_type: str = ""
+    world_id: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _FileStages(Stages[_File]):
+    """The stages on a file where it is."""
+
+    @asynccontextmanager
+    async def opened(self, audio: _File) -> AsyncGenerator[_File]:
+        """The file itself."""
+        yield audio
 
 
 class _Run:
@@ -81,80 +95,60 @@ class _Run:
 
     def __init__(
         self,
-        file: Path,
+        file: _File,
         wish: Wish,
-        decoder: Decoder,
         transcriber: Transcriber,
-        engine: VoiceEngine,
-        scratch: Path,
+        stages: Stages[_File],
         report: Callable[[Status], None],
     ) -> None:
         self._file = file
-        self._wish = wish
-        self._decoder = decoder
-        self._transcriber = transcriber
-        self._engine = engine
-        self._pcm = pcm_name(scratch)
+        self._stages = stages
         self._report = report
+        # Its pieces and length are known once the file is probed.
+        self._plan = Plan(wish=wish, transcriber=transcriber, cuts=[], duration_ms=0)
+        self._progress = Progress(self._tell, diarization=self._plan.diarizes)
         self._duration_ms: int | None = None
-        # If the provider diarizes, our own models do not.
-        self._grouping = wish.diarization and not transcriber.tells_speakers
-        self._progress = Progress(self._tell, diarization=self._grouping)
+        self._heard: list[Heard] = []
+        self._voices: list[Voices] = []
         self._warnings: list[str] = []
 
     async def outcome(self) -> Outcome:
-        self._progress("probe", 0)
-        facts = await self._decoder.decode(self._file, declared="", pcm=self._pcm)
-        self._duration_ms = facts.duration_ms
-        pieces = facts.pieces if self._transcriber.piecewise else [(0, facts.duration_ms)]
-        heard = await self._listen(facts, pieces)
-        groups = await self._group(heard, pieces) if self._grouping else None
+        facts = await self._probe()
+        step = self._plan.after(Step("probe"), 0)
+        while step is not None and step.stage != "finish":
+            await (self._transcribe if step.stage == "transcribe" else self._diarize)(step.piece)
+            step = self._plan.after(step, len(self._plan.pieces))
         self._progress("finish", 0)
-        made = await asyncio.to_thread(assemble, heard, pieces, groups, duration_ms=facts.duration_ms)
+        transcript = await self._stages.finish(self._plan, self._heard, self._voices)
         self._progress("finish", 1)
-        return Outcome(transcript=made, facts=facts, warnings=self._warnings)
+        return Outcome(transcript=transcript, facts=facts, warnings=self._warnings)
 
-    async def _listen(self, facts: AudioFacts, pieces: list[tuple[int, int]]) -> list[Heard]:
-        """Transcribe piece by piece. A language that one piece made clear holds for the later pieces."""
-        heard: list[Heard] = []
-        for index, (start_ms, end_ms) in enumerate(pieces):
-            language = self._wish.language or settled_language(heard)
-            wish = msgspec.structs.replace(self._wish, language=language)
-            clip = Clip(
-                file=self._file,
-                content_type=facts.mime_type,
-                pcm=self._pcm,
-                start_ms=start_ms,
-                end_ms=end_ms,
-            )
-            told = self._telling("transcribe", pieces, index)
-            told(0)
-            heard.append(await self._transcriber.transcribe(clip, wish, told))
-        return heard
+    async def _probe(self) -> AudioFacts:
+        self._progress("probe", 0)
+        facts = await self._stages.probe(self._file, keep_samples=True)
+        self._file = replace(self._file, content_type=facts.mime_type)
+        self._plan = replace(self._plan, cuts=facts.pieces, duration_ms=facts.duration_ms)
+        self._duration_ms = facts.duration_ms
+        return facts
 
-    async def _group(self, heard: list[Heard], pieces: list[tuple[int, int]]) -> Groups | None:
-        """Diarize; None without speech, or without the weights of the speaker model."""
-        try:
-            voices = await self._describe(heard, pieces)
-        except SpeechError as fault:
-            self._warnings.append(f"The speakers are left out. {fault.message}")
-            return None
-        if not any(each.windows for each in voices):
-            return None
-        return await self._engine.group(Group(voices=voices, num_speakers=self._wish.num_speakers))
+    async def _transcribe(self, piece: int) -> None:
+        plan, report = self._plan, self._plan.reporter(self._progress, piece)
+        report(0)
+        wish = await plan.wish_for(piece, self._earlier)
+        heard = await self._stages.transcribe(self._file, plan.pieces[piece], plan.transcriber, wish, report)
+        self._heard.append(heard)
 
-    async def _describe(self, heard: list[Heard], pieces: list[tuple[int, int]]) -> list[Voices]:
-        voices: list[Voices] = []
-        for index, each in enumerate(heard):
-            self._telling("diarize", pieces, index)(0)
-            spoken = each.spoken
-            if spoken:
-                voices.append(await self._engine.describe(Describe(pcm=str(self._pcm), speech=spoken)))
-        return voices
+    async def _diarize(self, piece: int) -> None:
+        self._progress("diarize", piece / len(self._heard))
+        self._voices.append(await self._stages.diarize(self._file, self._heard[piece], self._leave_out))
 
-    def _telling(self, stage: Stage, pieces: list[tuple[int, int]], index: int) -> Callable[[float], None]:
-        """A function that reports the progress within one piece, 0 to 1."""
-        return lambda share: self._progress(stage, share_of_audio(pieces, index, share))
+    async def _earlier(self, piece: int) -> Heard:
+        return self._heard[piece]
+
+    def _leave_out(self, reason: str) -> None:
+        warning = f"The speakers are left out. {reason}"
+        if warning not in self._warnings:
+            self._warnings.append(warning)
 
     def _tell(self, stage: Stage, progress: float) -> None:
         self._report(Status(stage, progress, self._duration_ms))

@@ -30,7 +30,7 @@ from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechErr
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, Claim, claim_next
 from lapel.slices.transcription.work.places import Places
-from lapel.slices.transcription.work.stages import Doing, Ending
+from lapel.slices.transcription.work.steps import Ending, Steps
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.payloads import Lane
     from lapel.slices.transcription.speech.failures import Code
-    from lapel.slices.transcription.work.tools import Steps
+    from lapel.slices.transcription.work.tools import WorkerStages
 
 _RENEW_SECONDS = 1.5
 # Failed tries of one step after which it has failed for good, and starts of it that may end with the worker.
@@ -80,10 +80,10 @@ def pause_after(failures: int) -> float | None:
 class Runner:
     """Does steps, as many in parallel as there are jobs that call `work`."""
 
-    def __init__(self, ports: Ports, steps: Steps) -> None:
+    def __init__(self, ports: Ports, stages: WorkerStages) -> None:
         self._ports = ports
-        self._steps = steps
-        self._doing = Doing(ports, steps)
+        self._stages = stages
+        self._steps = Steps(ports, stages)
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
         self._models = asyncio.Lock()
@@ -93,7 +93,7 @@ class Runner:
 
     async def start(self) -> None:
         """Remove files that killed workers left on the disk. Call this before `work`."""
-        await self._steps.scratch.start()
+        await self._stages.scratch.start()
 
     async def work(self, lane: Lane) -> None:
         """Do one step of the lane after the other, while any is free, for an hour at most.
@@ -155,7 +155,7 @@ class Runner:
             message = "Decoding this audio takes more turns than one may have."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
-        async with self._steps.scratch.working_on(claim.world_id, claim.recording_id) as stay:
+        async with self._stages.scratch.working_on(claim.world_id, claim.recording_id) as stay:
             stay.next_waits = await self._do(claim)
 
     async def _do(self, claim: Claim) -> bool:
@@ -190,7 +190,7 @@ class Runner:
         self._stopping = True
         for task in self._running:
             task.cancel()
-        await self._steps.close()
+        await self._stages.close()
 
     async def sweep(self) -> None:
         """Queue a job for every free step without one: its worker was killed, or its job was lost.
@@ -205,11 +205,11 @@ class Runner:
     async def _attempt(self, claim: Claim) -> Ending:
         """Do the step as long as it is ours.
 
-        Raises the step's own errors (see `Doing.do`), DiskFull for a full disk, TryAgain for an unknown
+        Raises the step's own errors (see `Steps.do`), DiskFull for a full disk, TryAgain for an unknown
         fault, and Gone when another worker has taken over the step.
         """
         progress = _Progress()
-        doing = asyncio.create_task(self._doing.do(claim, progress), name=f"speech-{claim.stage}")
+        doing = asyncio.create_task(self._steps.do(claim, progress), name=f"speech-{claim.stage}")
         keeping = asyncio.create_task(self._keep(claim, progress), name="speech-lease")
         self._running.add(doing)
         try:
@@ -324,7 +324,7 @@ class Runner:
             work=claim.id,
             stage=claim.stage,
             error=str(error),
-            scratch=str(self._steps.scratch.root),
+            scratch=str(self._stages.scratch.root),
             remedy="Free some of the disk, or name another folder in LAPEL_SCRATCH_DIR and start again.",
         )
         await self._put_back(claim, _FULL, failed=False, waits_for_room=True)

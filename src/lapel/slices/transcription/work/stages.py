@@ -1,319 +1,211 @@
-"""The stages: the input, work and result of each. The runner writes the result to the database.
+"""The stages of a transcription: what each does with an audio, and which step follows.
 
-probe → transcribe, piece by piece → diarize, piece by piece → finish. Results are stored per piece, so that
-a killed worker loses only the piece that it was working on.
+probe → transcribe, piece by piece → diarize, piece by piece → finish. A worker does one step at a time, and
+keeps the results in the database (steps.py). The command line does all steps of a file in a row, and keeps
+the results in memory (offline.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
-import structlog
 
-from lapel.slices.recordings.service import audio_of, set_duration
-from lapel.slices.transcription import events, fact_queries, queries
-from lapel.slices.transcription.copies.remote_copies import remember_for
-from lapel.slices.transcription.providers.protocol import Wish
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import engine_of, transcriber
-from lapel.slices.transcription.speech.assembly import settled_language
-from lapel.slices.transcription.speech.failures import Gone, SpeechError
-from lapel.slices.transcription.speech.messages import Heard, Voices
-from lapel.slices.transcription.views import stored_segments, transcription_of
-from lapel.slices.transcription.work import lifecycle
-from lapel.slices.transcription.work.daily_audio import DailyAudio
-from lapel.slices.transcription.work.progress import Progress, share_of_audio
+from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
+from lapel.slices.transcription.speech.assembly import Piece, assemble, settled_language
+from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices
+from lapel.slices.transcription.work.progress import share_of_audio
 
 if TYPE_CHECKING:
-    import asyncpg
+    from lapel.slices.transcription.audio.audio_facts import AudioFacts
+    from lapel.slices.transcription.audio.decoder import Decoder
+    from lapel.slices.transcription.payloads import Stage
+    from lapel.slices.transcription.speech.transcript import Transcript
+    from lapel.slices.transcription.work.progress import Progress
 
-    from lapel.foundation.database.connection import Connection
-    from lapel.foundation.ports import Ports
-    from lapel.slices.recordings.service import Audio
-    from lapel.slices.transcription.payloads import Lane, Stage
-    from lapel.slices.transcription.providers.choice import SlotChoice
-    from lapel.slices.transcription.providers.protocol import Transcriber
-    from lapel.slices.transcription.work.lease import Claim
-    from lapel.slices.transcription.work.tools import Piece, Steps
-
-# Faults of the audio: another try would end alike.
-_FOR_GOOD = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
-_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-_decode_heard = msgspec.json.Decoder(Heard).decode
-_decode_voices = msgspec.msgpack.Decoder(Voices).decode
+Report: TypeAlias = Callable[[float], None]
+# Reads the result of an earlier piece; None when it is not stored.
+Earlier: TypeAlias = Callable[[int], Awaitable[Heard | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
-    """The step that follows. `piece`: index of its piece. `engine`: the one that transcribes all pieces."""
+class VoiceEngine(Protocol):
+    """Tells voices apart. `Engine` in models/process/engine_client.py implements it."""
 
-    lane: Lane
-    stage: Stage
-    piece: int = 0
-    engine: str | None = None
+    async def describe(self, request: Describe, /) -> Voices:
+        """Embed the voices in some stretches. Raises SpeechError, TryAgain."""
+        ...
+
+    async def group(self, request: Group, /) -> Groups:
+        """Cluster the voices. Raises SpeechError, TryAgain."""
+        ...
+
+
+class SourceAudio(Protocol):
+    """What identifies an audio. `content_type`: as declared. `world_id`: worlds take turns at the decoder."""
 
     @property
-    def reads_audio(self) -> bool:
-        """Whether it needs the audio again."""
-        return self.stage in ("transcribe", "diarize")
+    def content_type(self) -> str: ...
+    @property
+    def world_id(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The result of a step, to be written in the transaction that ends it, and the step that follows."""
+class AudioPlace(Protocol):
+    """An audio on this machine's disk: `file` as it was recorded, and `pcm` once it is decoded.
 
-    write: Callable[[Connection], Awaitable[None]]
-    next: Next | None
-    # Called in that transaction, after `write`: whether `next` may follow. If not, it writes the failure.
-    admit: Callable[[Connection], Awaitable[bool]] | None = None
+    `lock` is held while it is decoded.
+    """
+
+    @property
+    def file(self) -> Path: ...
+    @property
+    def pcm(self) -> Path: ...
+    @property
+    def lock(self) -> asyncio.Lock: ...
+
+
+A = TypeVar("A", bound=SourceAudio)
+
+
+class Step(NamedTuple):
+    """One stage of the whole audio, or of one piece of it. `piece`: its index."""
+
+    stage: Stage
+    piece: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """A step of a transcription with all its inputs."""
+class Plan:
+    """How one probed audio is transcribed. `cuts`: its pieces, as the probe found them."""
 
-    claim: Claim
-    audio: Audio
-    transcription: asyncpg.Record
-    choice: SlotChoice
+    wish: Wish
     transcriber: Transcriber
-    cuts: list[int]
+    cuts: Sequence[Piece]
     duration_ms: int
 
     @property
-    def wish(self) -> Wish:
-        """The caller's options."""
-        row = self.transcription
-        return Wish(
-            language=row["language_asked"], diarization=row["diarization"], num_speakers=row["num_speakers"]
-        )
-
-    @property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> Sequence[Piece]:
         """The parts that are transcribed one after the other."""
-        return list(pairwise(self.cuts)) if self.transcriber.piecewise else [(0, self.duration_ms)]
+        return self.cuts if self.transcriber.piecewise else [(0, self.duration_ms)]
 
     @property
-    def speakers_wanted(self) -> bool:
+    def diarizes(self) -> bool:
         """Whether our own models diarize: it is requested, and the provider does not do it."""
-        return self.transcription["diarization"] and not self.transcriber.tells_speakers
+        return self.wish.diarization and not self.transcriber.tells_speakers
 
-    @property
-    def transcription_id(self) -> str:
-        """The transcription's id."""
-        return str(self.transcription["id"])
+    def pieces_of(self, count: int) -> Sequence[Piece]:
+        """The parts that `count` results are of. Another provider may have transcribed the audio: in our
+        pieces, or as a whole."""
+        return self.cuts if count > 1 else [(0, self.duration_ms)]
 
-    @property
-    def lane(self) -> Lane:
-        """The lane of its transcribe steps."""
-        return _lane(self.choice.engine)
+    def after(self, done: Step, count: int) -> Step | None:
+        """The step that follows; None at the end. `count`: how many pieces are transcribed."""
+        if done.stage == "probe":
+            return Step("transcribe")
+        if done.stage in ("transcribe", "diarize") and done.piece + 1 < count:
+            return Step(done.stage, done.piece + 1)
+        if done.stage == "transcribe" and self.diarizes:
+            return Step("diarize")
+        return None if done.stage == "finish" else Step("finish")
 
-
-def _lane(engine: str) -> Lane:
-    return "inference" if engine == "local" else "io"
-
-
-class Doing:
-    """Does claimed steps."""
-
-    def __init__(self, ports: Ports, steps: Steps) -> None:
-        self._ports = ports
-        self._steps = steps
-        self._daily_audio = DailyAudio(ports.settings.transcription_hours_per_day)
-
-    async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:
-        """Do a claimed step. `tell` is called with the progress of the whole transcription, 0 to 1.
-
-        Raises SpeechError when another try cannot help, TryAgain when it may; TurnOver when the turn of a
-        decode has ended; Gone when the recording is deleted; StoreUnavailable when the store is away;
-        Unavailable when the database is away; OSError when the scratch disk is full or fails.
-        """
-        if claim.stage == "probe":
-            return await self._probe(claim)
-        task = await self._look(claim)
-        progress = Progress(lambda _, done: tell(done), diarization=task.speakers_wanted)
-        if claim.stage == "transcribe":
-            return await self._transcribe(task, progress)
-        if claim.stage == "diarize":
-            return await self._diarize(task, progress)
-        return await self._finish(task)
-
-    async def _probe(self, claim: Claim) -> Ending:
-        world_id, transcribed = claim.world_id, claim.transcription_id is not None
-        async with self._ports.database.acquire() as connection:
-            audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
-            known = await fact_queries.read(connection, world_id, claim.media_id)
-        if audio is None:
-            raise Gone
-        fault = None if known is None else known["error_code"]
-        if fault in _FOR_GOOD and known is not None:
-            raise SpeechError(fault, known["error_message"])
-        facts = None
-        duration_ms: int = 0 if known is None else known["duration_ms"]
-        if known is None or fault is not None:
-            facts = await self._steps.probe(audio, keep_samples=transcribed)
-            duration_ms = facts.duration_ms
-            if facts.mime_type != audio.content_type:  # download links serve the declared, signed type
-                found = {"declared": audio.content_type, "found": facts.mime_type}
-                _log.warning("speech.other_type", recording=claim.recording_id, **found)
-
-        async def write(connection: Connection) -> None:
-            if facts is not None:
-                now = self._ports.clock.now()
-                await fact_queries.put(connection, world_id, claim.recording_id, claim.media_id, facts, now)
-                await set_duration(
-                    connection, world_id, claim.recording_id, claim.media_id, facts.duration_ms, now
-                )
-
-        if claim.transcription_id is None:
-            return Ending(write, None)
-        transcription_id = claim.transcription_id
-        async with self._ports.database.acquire() as connection:
-            row = await queries.read(connection, world_id, claim.transcription_id, None)
-            if row is None:
-                raise Gone
-            # The key is read in the next step, because a fault of the key is no fault of the audio.
-            chosen = await slot_queries.read(connection, world_id, row["provider"])
-        engine = "local" if chosen is None else chosen["engine"]
-
-        async def admit(connection: Connection) -> bool:
-            now = self._ports.clock.now()
-            if await self._daily_audio.take_for(connection, world_id, transcription_id, duration_ms, now):
-                return True
-            why = self._daily_audio.refusal(now)
-            await lifecycle.fail(connection, self._ports, world_id, transcription_id, "processing_error", why)
-            return False
-
-        return Ending(write, Next(_lane(engine), "transcribe", 0, engine), admit)
-
-    async def _look(self, claim: Claim) -> _Task:
-        world_id = claim.world_id
-        async with self._ports.database.acquire() as connection:
-            audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
-            row = await queries.read(connection, world_id, claim.transcription_id or "", None)
-            facts = await fact_queries.read(connection, world_id, claim.media_id)
-            if audio is None or row is None or facts is None:
-                raise Gone
-            choice = await engine_of(connection, self._ports.sealer, world_id, row["provider"])
-        return _Task(
-            claim=claim,
-            audio=audio,
-            transcription=row,
-            choice=choice,
-            transcriber=transcriber(
-                choice,
-                local=self._steps.local,
-                clock=self._ports.clock,
-                remember=remember_for(self._ports, claim, choice),
-            ),
-            cuts=facts["cuts"],
-            duration_ms=facts["duration_ms"],
-        )
-
-    async def _transcribe(self, task: _Task, progress: Progress) -> Ending:
-        claim, index, pieces = task.claim, task.claim.piece, task.pieces
-        if claim.engine != task.choice.engine:
-            return self._anew(task)
-        wish = msgspec.structs.replace(task.wish, language=await self._language(task))
-        heard = await self._steps.transcribe(
-            task.audio,
-            pieces[index],
-            task.transcriber,
-            wish,
-            lambda share: progress("transcribe", share_of_audio(pieces, index, share)),
-        )
-
-        async def write(connection: Connection) -> None:
-            kept = msgspec.json.encode(heard)
-            await queries.put_piece(
-                connection, claim.world_id, task.transcription_id, "transcribe", index, kept
-            )
-            if task.transcription["language"] is None and heard.language is not None:
-                await queries.set_language(
-                    connection,
-                    claim.world_id,
-                    task.transcription_id,
-                    heard.language,
-                    heard.language_probability,
-                    heard.model,
-                )
-
-        if index + 1 < len(pieces):
-            return Ending(write, Next(task.lane, "transcribe", index + 1, claim.engine))
-        if task.speakers_wanted:
-            return Ending(write, Next("inference", "diarize", 0, claim.engine))
-        return Ending(write, Next("io", "finish", 0, claim.engine))
-
-    def _anew(self, task: _Task) -> Ending:
-        """Begin again, because another engine answers the slot now: the old engine's results do not fit."""
-
-        async def write(connection: Connection) -> None:
-            await queries.delete_pieces(connection, task.claim.world_id, task.transcription_id)
-
-        return Ending(write, Next(task.lane, "transcribe", 0, task.choice.engine))
-
-    async def _diarize(self, task: _Task, progress: Progress) -> Ending:
-        claim, index = task.claim, task.claim.piece
-        async with self._ports.database.acquire() as connection:
-            of = (connection, claim.world_id, task.transcription_id, "transcribe")
-            heard, count = await queries.read_piece(*of, index), await queries.count_pieces(*of)
-        if heard is None:
-            raise Gone
-        progress("diarize", index / count)
-        try:
-            voices = await self._steps.describe(task.audio, _decode_heard(heard))
-        except SpeechError as error:  # no weights of the speaker model: keep the text without speakers
-            _log.warning("speech.speakers_left_out", work=claim.id, error=error.message)
-            voices = Voices(windows=[], embeddings=b"")
-
-        async def write(connection: Connection) -> None:
-            kept = msgspec.msgpack.encode(voices)
-            await queries.put_piece(connection, claim.world_id, task.transcription_id, "diarize", index, kept)
-
-        if index + 1 < count:
-            return Ending(write, Next("inference", "diarize", index + 1, claim.engine))
-        return Ending(write, Next("inference", "finish", 0, claim.engine))
-
-    async def _finish(self, task: _Task) -> Ending:
-        claim = task.claim
-        async with self._ports.database.acquire() as connection:
-            of = (connection, claim.world_id, task.transcription_id)
-            heard = [_decode_heard(each) for each in await queries.read_pieces(*of, "transcribe")]
-            voices = [_decode_voices(each) for each in await queries.read_pieces(*of, "diarize")]
-        pieces = list(pairwise(task.cuts)) if len(heard) > 1 else [(0, task.duration_ms)]
-        transcript = await self._steps.finish(heard, voices, pieces, task.wish, task.duration_ms)
-        segments = stored_segments(transcript.segments)
-
-        async def write(connection: Connection) -> None:
-            now = self._ports.clock.now()
-            done = await queries.complete(
-                connection, claim.world_id, task.transcription_id, transcript, segments, now
-            )
-            await queries.delete_pieces(connection, claim.world_id, task.transcription_id)
-            if done is not None:
-                await lifecycle.settle_current(connection, claim.world_id, claim.recording_id, now)
-                shown = transcription_of(done)
-                await events.publish(connection, self._ports.ids, now, claim.world_id, "completed", shown)
-
-        return Ending(write, None)
-
-    async def _language(self, task: _Task) -> str | None:
-        """The requested language, or the one that an earlier piece made clear.
+    async def wish_for(self, piece: int, earlier: Earlier) -> Wish:
+        """The options for a piece: with the requested language, or the one that an earlier piece made clear.
 
         Pieces are read one by one: the first one usually decides, and all pieces of a day would be many
-        megabytes in each step.
+        megabytes in each step. Raises what `earlier` raises.
         """
-        if task.wish.language is not None:
-            return task.wish.language
-        async with self._ports.database.acquire() as connection:
-            of = (connection, task.claim.world_id, task.transcription_id, "transcribe")
-            for piece in range(task.claim.piece):
-                heard = await queries.read_piece(*of, piece)
-                language = None if heard is None else settled_language([_decode_heard(heard)])
-                if language is not None:
-                    return language
-        return None
+        language = self.wish.language
+        for index in range(piece):
+            if language is not None:
+                break
+            heard = await earlier(index)
+            language = None if heard is None else settled_language([heard])
+        return msgspec.structs.replace(self.wish, language=language)
+
+    def reporter(self, progress: Progress, piece: int) -> Report:
+        """A function that takes the progress within a piece that is transcribed, 0 to 1."""
+        return lambda share: progress("transcribe", share_of_audio(self.pieces, piece, share))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages(ABC, Generic[A]):
+    """The four stages, with a decoder and the local models. A subclass brings the audio to this machine."""
+
+    decoder: Decoder
+    engine: VoiceEngine
+
+    @abstractmethod
+    def opened(self, audio: A) -> AbstractAsyncContextManager[AudioPlace]:
+        """The audio on this machine's disk, for the duration of the block."""
+
+    async def probe(self, audio: A, *, keep_samples: bool) -> AudioFacts:
+        """Decode the audio and return its properties. `keep_samples`: write the samples, for the next step.
+
+        Raises SpeechError, TryAgain, TurnOver and OSError as `Decoder.decode`, and what `opened` raises.
+        """
+        async with self.opened(audio) as place, place.lock:
+            return await self._decode(audio, place, place.pcm if keep_samples else None)
+
+    async def transcribe(
+        self, audio: A, piece: Piece, transcriber: Transcriber, wish: Wish, report: Report
+    ) -> Heard:
+        """Transcribe a piece (start and end in ms). `report` is called with the progress, 0 to 1.
+
+        Raises what `Transcriber.transcribe`, `Decoder.decode` and `opened` raise.
+        """
+        async with self.opened(audio) as place:
+            if transcriber.reads_samples:
+                await self._decoded(audio, place)
+            clip = Clip(
+                file=place.file,
+                content_type=audio.content_type,
+                pcm=place.pcm,
+                start_ms=piece[0],
+                end_ms=piece[1],
+            )
+            return await transcriber.transcribe(clip, wish, report)
+
+    async def diarize(self, audio: A, heard: Heard, leave_out: Callable[[str], None]) -> Voices:
+        """Embed the voices of a piece. A text without times has none.
+
+        `leave_out` is called with the reason when that is impossible, usually because the weights of the
+        speaker model are missing: the text then stays without speakers. Raises what `VoiceEngine.describe`,
+        `Decoder.decode` and `opened` raise, except SpeechError.
+        """
+        spoken = heard.spoken if heard.timed else []
+        if spoken:
+            try:
+                async with self.opened(audio) as place:
+                    await self._decoded(audio, place)
+                    return await self.engine.describe(Describe(pcm=str(place.pcm), speech=spoken))
+            except SpeechError as error:
+                leave_out(error.message)
+        return Voices(windows=[], embeddings=b"")
+
+    async def finish(self, plan: Plan, heard: list[Heard], voices: list[Voices]) -> Transcript:
+        """Group the voices and assemble the transcript.
+
+        Raises SpeechError, TryAgain as `VoiceEngine.group`.
+        """
+        groups = None
+        if any(each.windows for each in voices):
+            groups = await self.engine.group(Group(voices=voices, num_speakers=plan.wish.num_speakers))
+        pieces = plan.pieces_of(len(heard))
+        return await asyncio.to_thread(assemble, heard, pieces, groups, duration_ms=plan.duration_ms)
+
+    async def _decoded(self, audio: A, place: AudioPlace) -> None:
+        """Decode the audio unless its samples are still here from an earlier step."""
+        async with place.lock:
+            if not place.pcm.exists():
+                await self._decode(audio, place, place.pcm)
+
+    async def _decode(self, audio: A, place: AudioPlace, pcm: Path | None) -> AudioFacts:
+        return await self.decoder.decode(
+            place.file, declared=audio.content_type, pcm=pcm, owner=audio.world_id
+        )
