@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lapel.slices.erasure import queries as erasure
+from lapel.slices.erasure import queries
 from lapel.slices.recordings.deletion import deletion_queries
-from lapel.slices.recordings.reconcile import reconcile_queries as reconcile
-from lapel.slices.recordings.records import queries
-from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.reconcile import reconcile_queries
+from lapel.slices.recordings.records import record_queries
+from lapel.slices.recordings.uploads import media_queries, media_states
 from tests.support.plans import filled, indexes_of
 
 # One world of 2,000 has 10,000 end users, and 20,000 recordings of 200 of them and of 50 devices, each with
@@ -56,9 +56,9 @@ LISTS = {
 
 
 SINGLE = {
-    queries.READ: ["recordings_pkey", "media_pkey", "end_users_pkey"],
-    queries.LOCK: ["recordings_pkey", "worlds_pkey", "end_users_pkey"],
-    queries.FIND_BY_UUID: ["recordings_device_uuid", "media_pkey"],
+    record_queries.READ: ["recordings_pkey", "media_pkey", "end_users_pkey"],
+    record_queries.LOCK: ["recordings_pkey", "worlds_pkey", "end_users_pkey"],
+    record_queries.FIND_BY_UUID: ["recordings_device_uuid", "media_pkey"],
     media_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
     media_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
     media_queries.FIND_AUDIO: ["media_one_audio"],
@@ -67,16 +67,16 @@ SINGLE = {
     media_queries.READ_OPEN_ATTEMPTS: ["media_pkey", "upload_attempts_pkey"],
     media_queries.COUNT_ATTEMPTS: ["upload_attempts_pkey"],
     media_queries.FORGET_ATTEMPTS: ["upload_attempts_pkey", "upload_attempts_pkey"],
-    media_queries.CLAIM_MEDIA: ["media_world_id_id_key"],
-    media_queries.MOVE_ATTEMPT: ["upload_attempts_pkey"],
+    media_states.ACCEPT_MEDIA: ["media_world_id_id_key"],
+    media_states.ACCEPT_ATTEMPT: ["upload_attempts_pkey"],
     deletion_queries.LOCK_OF_END_USER: ["recordings_of_end_user"],
-    reconcile.FIND_UNFINISHED: ["media_unfinished"],
-    reconcile.ROWS_BETWEEN: ["media_object"],
-    reconcile.ROW_OF_OBJECT: ["media_object"],
-    reconcile.LOCK_BY_PROJECT: ["worlds_project_id_mode_key", "recordings_pkey"],
-    erasure.LIST: ["erasures_newest"],
-    erasure.FIND_DUE: ["erasures_unfinished"],
-    erasure.FIND_ENTERING: ["erasures_entering"],
+    reconcile_queries.FIND_UNFINISHED: ["media_unfinished"],
+    reconcile_queries.ROWS_BETWEEN: ["media_object"],
+    reconcile_queries.ROW_OF_OBJECT: ["media_object"],
+    reconcile_queries.LOCK_BY_PROJECT: ["worlds_project_id_mode_key", "recordings_pkey"],
+    queries.LIST: ["erasures_newest"],
+    queries.FIND_DUE: ["erasures_unfinished"],
+    queries.FIND_ENTERING: ["erasures_entering"],
 }
 
 
@@ -84,15 +84,15 @@ async def test_lists_and_hot_statements_have_their_index(fresh_database: str) ->
     async with filled(fresh_database, FILL) as connection:
         for filters, index in LISTS.items():
             # What is sorted are the media of one recording.
-            plan = await indexes_of(connection, queries.LISTS[filters], may_sort=True)
+            plan = await indexes_of(connection, record_queries.LISTS[filters], may_sort=True)
             assert sorted(plan) == sorted([index, "media_pkey", "end_users_pkey"]), filters
         for sql, expected in SINGLE.items():
             assert sorted(await indexes_of(connection, sql, may_sort=True)) == sorted(expected), sql
         for sql in (
-            reconcile.READ_STAGED,
-            reconcile.PRUNE_ATTEMPTS,
-            reconcile.PRUNE_TOKENS,
+            reconcile_queries.READ_STAGED,
+            reconcile_queries.PRUNE_ATTEMPTS,
+            reconcile_queries.PRUNE_TOKENS,
             deletion_queries.READ_LOCKED,
-            erasure.FIND_OPEN_OF_END_USER,
+            queries.FIND_OPEN_OF_END_USER,
         ):
             await indexes_of(connection, sql, may_sort=True)

@@ -41,7 +41,7 @@ def content_type_for(media_type: MediaType, asked: str | None) -> str:
     return asked
 
 
-def largest(settings: Settings, media_type: str) -> int:
+def largest(settings: Settings, media_type: MediaType) -> int:
     """The most bytes that a media of this type may have."""
     return settings.media_ceilings[media_type]
 

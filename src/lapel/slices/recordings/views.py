@@ -17,7 +17,7 @@ _decode_media = msgspec.json.Decoder(list[Media]).decode
 
 
 def recording_of(row: asyncpg.Record, project_id: str) -> Recording:
-    """The object as every answer and event shows it; `row` is one of `queries.READ` or a list."""
+    """The object as every answer and event shows it; `row` is one of `record_queries.READ` or a list."""
     duration_ms: int | None = row["duration_ms"]
     media: str | None = row["media"]
     return Recording(

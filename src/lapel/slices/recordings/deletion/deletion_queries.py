@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.slices.recordings.records.queries import REACHED, reached
+from lapel.slices.recordings.records.record_queries import REACHED, reached
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -33,13 +33,6 @@ SELECT max(a.id) FROM upload_attempts a JOIN media m ON m.world_id = a.world_id 
 WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status = 'verifying' AND a.state = 'verifying'
 """
 
-EXPIRE = """
-UPDATE media SET status = 'failed', failure = $4
-WHERE world_id = $1 AND recording_id = $2 AND id = ANY($3::text[]) AND status = 'pending'
-  AND last_url_expires_at <= $5
-RETURNING id
-"""
-
 # A recording has failed when all its media have.
 ALL_FAILED = """
 SELECT NOT EXISTS (SELECT 1 FROM media WHERE world_id = $1 AND recording_id = $2 AND status <> 'failed')
@@ -114,19 +107,6 @@ async def postpone(
 async def find_verifying(connection: Connection, world_id: int, recording_id: str) -> str | None:
     """The newest attempt that is being verified; it names the job."""
     return await connection.fetchval(FIND_VERIFYING, world_id, recording_id)
-
-
-async def expire(
-    connection: Connection,
-    world_id: int,
-    recording_id: str,
-    media_ids: list[str],
-    failure: str,
-    ended_before: datetime,
-) -> list[str]:
-    """Fail media that are pending and whose last URL ended by `ended_before`. Returns their ids."""
-    rows = await connection.fetch(EXPIRE, world_id, recording_id, media_ids, failure, ended_before)
-    return [row["id"] for row in rows]
 
 
 async def all_failed(connection: Connection, world_id: int, recording_id: str) -> bool:

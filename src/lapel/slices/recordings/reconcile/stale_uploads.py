@@ -20,9 +20,10 @@ from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.payloads import VERIFY, VerifyUpload
-from lapel.slices.recordings.reconcile import reconcile_queries as rows
-from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.reconcile import reconcile_queries
+from lapel.slices.recordings.records import record_queries
 from lapel.slices.recordings.records.service import read_in
+from lapel.slices.recordings.uploads import media_states
 from lapel.slices.recordings.uploads.commit import VERIFICATION_PATIENCE
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Unfinished:
         began = self._ports.clock.now()
         while True:
             async with self._ports.database.acquire() as connection:
-                due = await rows.find_unfinished(connection, began, _BATCH)
+                due = await reconcile_queries.find_unfinished(connection, began, _BATCH)
             if not due:
                 return
             due.sort(key=lambda row: (row["world_id"], row["recording_id"]))
@@ -83,17 +84,17 @@ class Unfinished:
 
     async def _postpone(self, at: Reach, media_ids: list[str], until: datetime) -> None:
         async with self._ports.database.transaction() as connection:
-            await rows.postpone(connection, at.world_id, at.recording_id, media_ids, until)
+            await reconcile_queries.postpone(connection, at.world_id, at.recording_id, media_ids, until)
 
     async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
         """Enqueue the verification again; no effect while its job waits or runs, which has the same name."""
         async with self._ports.database.transaction() as connection:
-            attempt_id = await rows.find_verifying(connection, at.world_id, at.recording_id)
+            attempt_id = await reconcile_queries.find_verifying(connection, at.world_id, at.recording_id)
             if attempt_id is not None:
                 payload = VerifyUpload(at.world_id, at.recording_id)
                 await jobs.enqueue(connection, VERIFY, payload, dedupe=attempt_id)
             again = self._ports.clock.now() + VERIFICATION_PATIENCE
-            await rows.postpone(connection, at.world_id, at.recording_id, media_ids, again)
+            await reconcile_queries.postpone(connection, at.world_id, at.recording_id, media_ids, again)
         if attempt_id is not None:
             self._findings.add("verification_requeued", recording=at.recording_id, attempt=attempt_id)
 
@@ -117,7 +118,7 @@ class Unfinished:
     async def _tell(self, at: Reach, media_ids: list[str], began: datetime) -> None:
         """Report the results; media that are still pending are looked at again."""
         async with self._ports.database.transaction() as connection:
-            after = await rows.read_statuses(connection, at.world_id, at.recording_id, media_ids)
+            after = await reconcile_queries.read_statuses(connection, at.world_id, at.recording_id, media_ids)
             pending = [row for row in after if row["status"] == "pending"]
             if pending:
                 last_look = min(row["last_url_expires_at"] for row in pending) + EXPIRY
@@ -125,7 +126,7 @@ class Unfinished:
                 if began < last_look < again:
                     again = last_look
                 ids = [row["id"] for row in pending]
-                await rows.postpone(connection, at.world_id, at.recording_id, ids, again)
+                await reconcile_queries.postpone(connection, at.world_id, at.recording_id, ids, again)
         for row in after:
             if row["status"] in ("uploaded", "verifying"):
                 self._findings.add("upload_finished", recording=at.recording_id, media=row["id"])
@@ -137,24 +138,18 @@ class Unfinished:
         now = self._ports.clock.now()
         crash_point("reconcile:before-expiry")
         async with self._ports.database.transaction() as connection:
-            locked = await queries.lock(connection, at)
+            locked = await record_queries.lock(connection, at)
             if locked is None:
                 return []
-            expired = await rows.expire(
-                connection,
-                at.world_id,
-                at.recording_id,
-                media_ids,
-                "Nothing was uploaded within 24 hours of the last upload URL's end.",
-                began - EXPIRY,
-            )
+            failure = "Nothing was uploaded within 24 hours of the last upload URL's end."
+            expired = await media_states.expire(connection, at, media_ids, failure, began - EXPIRY)
             # An `integrity_failure` stays: it says more than that nothing came.
             if (
                 expired
                 and locked["status"] == "pending"
-                and await rows.all_failed(connection, at.world_id, at.recording_id)
+                and await reconcile_queries.all_failed(connection, at.world_id, at.recording_id)
             ):
-                await queries.set_status(connection, at.world_id, at.recording_id, "failed", now)
+                await record_queries.set_status(connection, at.world_id, at.recording_id, "failed", now)
                 recording = await read_in(connection, at, locked["project_id"])
                 occasion = f"{expired[0]}:{int(now.timestamp())}"
                 await events.publish(

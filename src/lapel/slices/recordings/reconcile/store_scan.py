@@ -14,7 +14,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.ids import made_at
 from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import ObjectMissing
-from lapel.slices.recordings.reconcile import reconcile_queries as rows
+from lapel.slices.recordings.reconcile import reconcile_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Walks:
 
     async def _walk(self, name: str, prefix: str) -> None:
         async with self._ports.database.acquire() as connection:
-            position = await rows.read_walk(connection, name)
+            position = await reconcile_queries.read_walk(connection, name)
         pages = 0
         async for listed in self._ports.store.pages(prefix, after=position or None):
             crash_point("reconcile:walk")
@@ -70,7 +70,7 @@ class Walks:
 
     async def _save(self, name: str, position: str) -> None:
         async with self._ports.database.transaction() as connection:
-            await rows.save_walk(connection, name, position, self._ports.clock.now())
+            await reconcile_queries.save_walk(connection, name, position, self._ports.clock.now())
         await self._findings.save()
 
     async def _compare_copies(self, after: str, until: str | None, listed: Sequence[ObjectInfo]) -> None:
@@ -80,7 +80,7 @@ class Walks:
         low = after
         while True:
             async with self._ports.database.acquire() as connection:
-                page = await rows.rows_between(connection, low, until, _ROWS)
+                page = await reconcile_queries.rows_between(connection, low, until, _ROWS)
             served.update(page)
             for key in page:
                 if key not in objects:
@@ -102,7 +102,7 @@ class Walks:
             await self._ports.store.head(key)
         except ObjectMissing:
             async with self._ports.database.acquire() as connection:
-                row = await rows.row_of_object(connection, key)
+                row = await reconcile_queries.row_of_object(connection, key)
             if row is not None:
                 self._findings.add("object_missing", recording=row["recording_id"], media=row["id"], key=key)
 
@@ -121,8 +121,8 @@ class Walks:
             return
         crash_point("reconcile:before-sweep")
         async with self._ports.database.transaction() as connection:
-            await rows.lock_by_project(connection, named.project_id, named.recording_id)
-            if await rows.row_of_object(connection, key) is not None:
+            await reconcile_queries.lock_by_project(connection, named.project_id, named.recording_id)
+            if await reconcile_queries.row_of_object(connection, key) is not None:
                 return
             await self._ports.store.delete_many([key])
         crash_point("reconcile:swept")
@@ -132,7 +132,7 @@ class Walks:
         """Delete staged objects that no completion will take any more."""
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
-            attempts = await rows.read_staged(connection, [each.key for each in listed])
+            attempts = await reconcile_queries.read_staged(connection, [each.key for each in listed])
         stale: list[str] = []
         for each in listed:
             attempt = attempts.get(each.key)

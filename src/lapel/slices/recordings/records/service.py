@@ -12,7 +12,7 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, reach, unknown
-from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.records import record_queries
 from lapel.slices.recordings.views import recording_of
 from lapel.slices.recordings.wire import Recording, RecordingPage
 
@@ -59,7 +59,7 @@ class Records:
         metadata = metadata_text(body.metadata)
         end_user_id, device_id, generation = await self._owner(connection, actor, body)
         await hold_active(connection, actor.world_id, end_user_id)
-        new = queries.NewRecording(
+        new = record_queries.NewRecording(
             end_user_id=end_user_id,
             device_id=device_id,
             binding_generation=generation,
@@ -78,26 +78,26 @@ class Records:
         for _ in range(_TRIES):
             recording_id = self._ports.ids.new("rec")
             now = self._ports.clock.now()
-            if await queries.insert(connection, actor.world_id, recording_id, new, now):
+            if await record_queries.insert(connection, actor.world_id, recording_id, new, now):
                 recording = await read_in(connection, Reach(actor.world_id, recording_id), actor.project_id)
                 await events.publish(connection, self._ports.ids, now, actor.world_id, "created", recording)
                 return recording, True
             if device_id is None or recording_uuid is None:
                 continue
-            row = await queries.find_by_uuid(
+            row = await record_queries.find_by_uuid(
                 connection, actor.world_id, device_id, recording_uuid, body.recording_generation
             )
             if row is not None:
                 _check_agreement(row, end_user_id, body)
                 if generation is not None:
-                    await queries.adopt(connection, actor.world_id, row["id"], generation)
+                    await record_queries.adopt(connection, actor.world_id, row["id"], generation)
                 return recording_of(row, actor.project_id), False
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
     async def replayed(self, actor: Actor, stored: Recording) -> Recording:
         """The stored answer of `create`, for a repeat. Raises NotFound when the recording is deleted."""
         async with self._ports.database.acquire() as connection:
-            if await queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
+            if await record_queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
                 raise unknown()
         return stored
 
@@ -120,7 +120,7 @@ class Records:
             "recorded_before": query.recorded_before,
         }
         async with self._ports.database.acquire() as connection:
-            rows = await queries.list_page(connection, actor.world_id, asked, filters)
+            rows = await record_queries.list_page(connection, actor.world_id, asked, filters)
         data, has_more, next_cursor = page(rows, asked, lambda row: recording_of(row, actor.project_id))
         return RecordingPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
@@ -132,7 +132,7 @@ class Records:
         """
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         async with self._ports.database.transaction() as connection:
-            row = await queries.lock(connection, at)
+            row = await record_queries.lock(connection, at)
             if row is None:
                 raise unknown()
             started_at, ended_at = given(body.started_at), given(body.ended_at)
@@ -141,7 +141,7 @@ class Records:
                 ended_at[1] if ended_at[0] else row["ended_at"],
             )
             if any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
-                await queries.update(
+                await record_queries.update(
                     connection,
                     at,
                     self._ports.clock.now(),
@@ -177,7 +177,7 @@ class Records:
                     reason="required",
                 )
             return asked, None, None
-        device = await queries.device_owner(connection, actor.world_id, body.device_id)
+        device = await record_queries.device_owner(connection, actor.world_id, body.device_id)
         if device is None or (own is not None and device["end_user_id"] != own):
             raise NotFound("There is no device with this `device_id`.", param="device_id")
         bound_to: str | None = device["end_user_id"]
@@ -193,7 +193,7 @@ class Records:
 
 async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
     """The recording as this transaction sees it. Raises NotFound when `at` reaches no recording."""
-    row = await queries.read(connection, at)
+    row = await record_queries.read(connection, at)
     if row is None:
         raise unknown()
     return recording_of(row, project_id)

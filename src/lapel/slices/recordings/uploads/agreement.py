@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded
-from lapel.slices.recordings.uploads.snapshot import Facts
+from lapel.slices.recordings.uploads.facts import Facts
 from lapel.slices.recordings.views import whole_seconds
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
 """The transactions of a completion: claim media, refuse media, hand verification to a job.
 
-Each change names the state that it expects. A completion that finds another state has lost a
-race: it changes nothing, deletes its own copies and reads the state again. This is optimistic
-concurrency control (Kung and Robinson, ACM TODS 6(2), 1981).
+A completion that finds another state than it has read has lost a race (media_states.py): it changes nothing,
+deletes its own copies and reads the state again.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from lapel.slices.devices.service import mark_synced
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.payloads import VERIFY, VerifyUpload
-from lapel.slices.recordings.records import queries
+from lapel.slices.recordings.records import record_queries
 from lapel.slices.recordings.records.service import read_in
-from lapel.slices.recordings.uploads import media_queries
-from lapel.slices.recordings.uploads.snapshot import Facts
+from lapel.slices.recordings.uploads import media_states
+from lapel.slices.recordings.uploads.facts import merged
+from lapel.slices.recordings.uploads.media_states import LostRace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,10 +62,6 @@ class OnAudio(Protocol):
     ) -> None: ...
 
 
-class _Lost(Exception):
-    """Another request changed a row that this completion relies on."""
-
-
 @dataclass(frozen=True, slots=True)
 class CommitOutcome:
     """How a trial ended: the verdicts claimed and the verdicts refused; neither after a lost race."""
@@ -99,7 +95,7 @@ class Settling:
         try:
             async with self._ports.database.transaction() as connection:
                 settled = await self._settle_in(connection, snapshot, trial, stage)
-        except _Lost:
+        except LostRace:
             settled = CommitOutcome()
         else:
             crash_point(f"{stage}:refused" if settled.refused else f"{stage}:committed")
@@ -114,25 +110,28 @@ class Settling:
             # Before the recording is locked, because deleting an end user locks the devices first, too.
             by = _CONNECTIONS.get(snapshot.upload_method or "")
             await mark_synced(connection, world_id, snapshot.device_id, by, now)
-        locked = await queries.lock(connection, Reach(world_id, recording_id))
+        locked = await record_queries.lock(connection, Reach(world_id, recording_id))
         if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
-            raise _Lost
+            raise LostRace
         uploaded_before = locked["status"] == "uploaded"
         claims = trial.good if uploaded_before or not trial.bad else ()
         for verdict in trial.bad:
-            await self._refuse(connection, snapshot, verdict, now)
+            expected = merged(verdict.take.expected)
+            observed = _observed(snapshot, verdict.take)
+            await media_states.refuse(connection, observed, expected, verdict.failure, now)
         for verdict in claims:
             await self._claim(connection, snapshot, verdict, now)
         if not claims and stage == "hash":
             for verdict in trial.good:
-                await self._hand_back(connection, snapshot, verdict.take, "issued", now)
+                again = _next_look(verdict.take, now)
+                await media_states.hand_back(connection, _observed(snapshot, verdict.take), again)
         if claims:
             await self._set_uploaded(connection, snapshot, claims, now)
             if not uploaded_before:
                 recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
                 await events.publish(connection, self._ports.ids, now, world_id, "uploaded", recording)
             crash_point(f"{stage}:claimed")
-        elif await queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
+        elif await record_queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
             recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
             occasion = trial.bad[0].take.attempt.id
             await events.publish(
@@ -143,61 +142,32 @@ class Settling:
     async def _claim(
         self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
     ) -> None:
-        world_id, take = snapshot.at.world_id, verdict.take
         if verdict.key is None:
-            raise _Lost
-        await self._move_attempt(connection, world_id, take, "accepted")
-        verified = media_queries.Verified(
+            raise LostRace
+        verified = media_states.Verified(
             object_key=verdict.key,
-            content_type=take.attempt.content_type,
+            content_type=verdict.take.attempt.content_type,
             size=verdict.size,
             sha256=verdict.sha256,
             duration_ms=verdict.duration_ms,
         )
-        recording_id, before = snapshot.at.recording_id, take.media.status
-        if not await media_queries.claim_media(
-            connection, world_id, recording_id, take.media.id, before, verified, now
-        ):
-            raise _Lost
-
-    async def _refuse(
-        self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
-    ) -> None:
-        take, expected = verdict.take, _merged(verdict.take.expected)
-        if not await media_queries.refuse_attempt(
-            connection,
-            snapshot.at.world_id,
-            take.media.id,
-            take.attempt.id,
-            before=take.attempt.state,
-            facts=(expected.sha256, expected.size, expected.duration_ms),
-            now=now,
-        ):
-            raise _Lost
-        await self._move_media(connection, snapshot, take, "failed", failure=verdict.failure)
-
-    async def _hand_back(
-        self, connection: Connection, snapshot: Snapshot, take: Candidate, attempt_state: str, now: datetime
-    ) -> None:
-        """Return a media from verification to pending, undecided."""
-        await self._move_attempt(connection, snapshot.at.world_id, take, attempt_state)
-        again = max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)
-        await self._move_media(connection, snapshot, take, "pending", reconcile_at=again)
+        await media_states.accept(connection, _observed(snapshot, verdict.take), verified, now)
 
     async def abandon(self, snapshot: Snapshot, take: Candidate) -> None:
         """End a verification whose staged object is gone: the media is pending again, the attempt refused."""
+        again = _next_look(take, self._ports.clock.now())
         try:
             async with self._ports.database.transaction() as connection:
-                await queries.lock(connection, snapshot.at)
-                await self._hand_back(connection, snapshot, take, "refused", self._ports.clock.now())
-        except _Lost:
+                await record_queries.lock(connection, snapshot.at)
+                await media_states.abandon(connection, _observed(snapshot, take), again)
+        except LostRace:
             return
 
     async def _set_uploaded(
         self, connection: Connection, snapshot: Snapshot, claims: Iterable[Verdict], now: datetime
     ) -> None:
         audio = next((each for each in claims if each.take.media.type == "audio"), None)
-        await queries.set_uploaded(
+        await record_queries.set_uploaded(
             connection,
             snapshot.at.world_id,
             snapshot.at.recording_id,
@@ -227,7 +197,7 @@ class Settling:
                     )
                 await self._begin_in(connection, snapshot, takes, now)
                 crash_point("verify:begun")
-        except _Lost:
+        except LostRace:
             return False
         crash_point("verify:committed")
         return True
@@ -236,61 +206,17 @@ class Settling:
         self, connection: Connection, snapshot: Snapshot, takes: tuple[Candidate, ...], now: datetime
     ) -> None:
         at = Reach(snapshot.at.world_id, snapshot.at.recording_id)
-        if await queries.lock(connection, at) is None:
-            raise _Lost
+        if await record_queries.lock(connection, at) is None:
+            raise LostRace
         for take in takes:
-            await self._begin_one(connection, snapshot, take, now)
-        await queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
+            await media_states.begin(
+                connection, _observed(snapshot, take), merged(take.expected), now + VERIFICATION_PATIENCE
+            )
+        await record_queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
         payload = VerifyUpload(at.world_id, at.recording_id)
         # The reconciler uses the same name, so a job that is still in the queue is not doubled.
         newest = max(take.attempt.id for take in takes)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
-
-    async def _begin_one(
-        self, connection: Connection, snapshot: Snapshot, take: Candidate, now: datetime
-    ) -> None:
-        expected = _merged(take.expected)
-        if not await media_queries.begin_attempt(
-            connection,
-            snapshot.at.world_id,
-            take.media.id,
-            take.attempt.id,
-            sha256=expected.sha256,
-            size=expected.size,
-            duration_ms=expected.duration_ms,
-        ):
-            raise _Lost
-        await self._move_media(
-            connection, snapshot, take, "verifying", reconcile_at=now + VERIFICATION_PATIENCE
-        )
-
-    async def _move_media(
-        self,
-        connection: Connection,
-        snapshot: Snapshot,
-        take: Candidate,
-        after: str,
-        *,
-        failure: str | None = None,
-        reconcile_at: datetime | None = None,
-    ) -> None:
-        if not await media_queries.move_media(
-            connection,
-            snapshot.at.world_id,
-            snapshot.at.recording_id,
-            take.media.id,
-            before=take.media.status,
-            after=after,
-            failure=failure,
-            reconcile_at=reconcile_at,
-        ):
-            raise _Lost
-
-    async def _move_attempt(self, connection: Connection, world_id: int, take: Candidate, after: str) -> None:
-        if not await media_queries.move_attempt(
-            connection, world_id, take.media.id, take.attempt.id, before=take.attempt.state, after=after
-        ):
-            raise _Lost
 
     async def discard(self, verdicts: Iterable[Verdict]) -> None:
         """Delete the copies of an unfinished trial; while the store is away they stay for the sweep."""
@@ -316,10 +242,17 @@ class Settling:
             _log.warning("completion.left_for_sweep", objects=len(copies) + len(staged), error=str(error))
 
 
-def _merged(expected: tuple[Facts, ...]) -> Facts:
-    """One set of facts out of several: the earlier (the caller's) stand before the later (the URL's)."""
-    return Facts(
-        sha256=next((each.sha256 for each in expected if each.sha256 is not None), None),
-        size=next((each.size for each in expected if each.size is not None), None),
-        duration_ms=next((each.duration_ms for each in expected if each.duration_ms is not None), None),
+def _observed(snapshot: Snapshot, take: Candidate) -> media_states.Observed:
+    return media_states.Observed(
+        world_id=snapshot.at.world_id,
+        recording_id=snapshot.at.recording_id,
+        media_id=take.media.id,
+        status=take.media.status,
+        attempt_id=take.attempt.id,
+        state=take.attempt.state,
     )
+
+
+def _next_look(take: Candidate, now: datetime) -> datetime:
+    """When the reconciler looks at a media that is pending again."""
+    return max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)

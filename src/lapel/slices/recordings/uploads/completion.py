@@ -18,7 +18,7 @@ from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import ObjectMissing
 from lapel.slices.recordings.errors import IntegrityFailure, UploadVerificationPending
 from lapel.slices.recordings.records.service import read_in
-from lapel.slices.recordings.uploads import agreement as judging
+from lapel.slices.recordings.uploads import agreement
 from lapel.slices.recordings.uploads.commit import CommitOutcome, Settling
 from lapel.slices.recordings.uploads.integrity import Candidate, Integrity, Verification
 from lapel.slices.recordings.uploads.snapshot import look, refusals
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.payloads import VerifyUpload
     from lapel.slices.recordings.uploads.commit import OnAudio
+    from lapel.slices.recordings.uploads.facts import Facts
     from lapel.slices.recordings.uploads.integrity import Verdict
-    from lapel.slices.recordings.uploads.snapshot import Attempt, Facts, MediaState, Snapshot
+    from lapel.slices.recordings.uploads.snapshot import Attempt, MediaState, Snapshot
     from lapel.slices.recordings.wire import Recording
 
 # Each lost race means that another request finished something.
@@ -122,7 +123,7 @@ class Completion:
         crash_point("complete:begin")
         snapshot = await self._look(at)
         if snapshot.having("verifying"):
-            judging.check_pending(snapshot, judging.facts_of(body))
+            agreement.check_pending(snapshot, agreement.facts_of(body))
             raise _still_verifying()
         pending = tuple(each for each in snapshot.having("pending") if due is None or each.id in due)
         found = await self._find_all(snapshot, pending)
@@ -131,12 +132,12 @@ class Completion:
             return False  # a faster completion has taken, and deleted, a staged object
         if not found:
             if due is not None:
-                raise judging.nothing_uploaded()
-            await self._nothing_to_take(snapshot, judging.facts_of(body))
+                raise agreement.nothing_uploaded()
+            await self._nothing_to_take(snapshot, agreement.facts_of(body))
             return True
         taken = {media.id for media, _, _ in found}
-        subject = judging.subject_of(snapshot, pending, taken, body)
-        given = judging.facts_of(body)
+        subject = agreement.subject_of(snapshot, pending, taken, body)
+        given = agreement.facts_of(body)
         takes = tuple(
             Candidate(
                 media,
@@ -165,11 +166,11 @@ class Completion:
         if snapshot.status == "uploaded":
             async with self._ports.database.acquire() as connection:
                 refused = await refusals(connection, snapshot.at) if snapshot.having("failed") else ()
-            judging.check_repeat(snapshot, facts, refused)
+            agreement.check_repeat(snapshot, facts, refused)
             return
         if snapshot.status == "integrity_failure" and not snapshot.having("pending"):
-            raise judging.refused()
-        raise judging.nothing_uploaded()
+            raise agreement.refused()
+        raise agreement.nothing_uploaded()
 
     async def _take_in_turn(self, snapshot: Snapshot, takes: tuple[Candidate, ...]) -> CommitOutcome:
         """Examine and settle once there is a place.

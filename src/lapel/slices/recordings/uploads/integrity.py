@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.ports import Ports
-    from lapel.slices.recordings.uploads.snapshot import Attempt, Facts, MediaState, Snapshot
+    from lapel.slices.recordings.content_types import MediaType
+    from lapel.slices.recordings.uploads.facts import Facts
+    from lapel.slices.recordings.uploads.snapshot import Attempt, MediaState, Snapshot
 
 Stage = Literal["complete", "hash"]
 
@@ -57,7 +59,7 @@ class Integrity:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
-    def too_large(self, media_type: str, size: int) -> str | None:
+    def too_large(self, media_type: MediaType, size: int) -> str | None:
         """Why an object of `size` bytes is too large for its type; None when it is not."""
         limit = largest(self._ports.settings, media_type)
         return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."

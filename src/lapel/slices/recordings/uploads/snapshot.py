@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.uploads.facts import Facts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,23 +16,9 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is stated of an object: SHA-256 (hexadecimal), size in bytes, duration in milliseconds."""
-
-    sha256: str | None = None
-    size: int | None = None
-    duration_ms: int | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether at least one fact is stated."""
-        return self != NO_FACTS
-
-
-NO_FACTS = Facts()
+    from lapel.slices.recordings.content_types import MediaType
+    from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
+    from lapel.slices.recordings.wire import RecordingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +29,7 @@ class Attempt:
     media_id: str
     staging_key: str
     content_type: str
-    state: Literal["issued", "verifying"]
+    state: AttemptState
     declared: Facts
     expected: Facts
 
@@ -52,8 +39,8 @@ class MediaState:
     """One media, and its attempts that may still be taken, newest first."""
 
     id: str
-    type: Literal["audio", "image", "video"]
-    status: Literal["pending", "verifying", "uploaded", "failed"]
+    type: MediaType
+    status: MediaStatus
     known: Facts
     uploaded_at: datetime | None
     last_url_expires_at: datetime
@@ -76,7 +63,7 @@ class Snapshot:
     project_id: str
     device_id: str | None
     upload_method: str | None
-    status: Literal["pending", "uploaded", "failed", "integrity_failure"]
+    status: RecordingStatus
     media: tuple[MediaState, ...]
 
     @property
@@ -84,7 +71,7 @@ class Snapshot:
         """The one audio, if there is one."""
         return next((each for each in self.media if each.type == "audio"), None)
 
-    def having(self, status: str) -> tuple[MediaState, ...]:
+    def having(self, status: MediaStatus) -> tuple[MediaState, ...]:
         """The media of one status."""
         return tuple(each for each in self.media if each.status == status)
 

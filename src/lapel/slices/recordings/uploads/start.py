@@ -14,8 +14,8 @@ from lapel.foundation.storage import object_names
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.content_types import content_type_for, largest
 from lapel.slices.recordings.errors import UploadVerificationPending
-from lapel.slices.recordings.records import queries
-from lapel.slices.recordings.uploads import media_queries
+from lapel.slices.recordings.records import record_queries
+from lapel.slices.recordings.uploads import media_queries, media_states
 from lapel.slices.recordings.wire import Upload
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
+    from lapel.slices.recordings.uploads.media_states import MediaStatus
     from lapel.slices.recordings.wire import StartUpload
 
 URL_SECONDS = 3600
@@ -64,7 +65,7 @@ class Uploads:
         """
         declared = self._check(body)
         now = self._ports.clock.now()
-        if await queries.lock(connection, at) is None:
+        if await record_queries.lock(connection, at) is None:
             raise unknown()
         crash_point("upload-url:begin")
         media_id: str | None = None
@@ -79,16 +80,15 @@ class Uploads:
             if await media_queries.count_media(connection, at) >= MAX_MEDIA:
                 raise Conflict(f"A recording has {MAX_MEDIA} media at most.")
             media_id = self._ports.ids.new("med")
-            await media_queries.insert_media(
-                connection,
-                at,
-                media_id,
-                body.type,
-                declared.content_type,
-                body.captured_at,
-                now,
-                now + timedelta(seconds=URL_SECONDS),
+            new = media_states.NewMedia(
+                id=media_id,
+                type=body.type,
+                content_type=declared.content_type,
+                captured_at=body.captured_at,
+                created_at=now,
+                url_expires_at=now + timedelta(seconds=URL_SECONDS),
             )
+            await media_states.create(connection, at, new)
         crash_point("upload-url:media-written")
         return await self._issue(connection, actor, at, media_id, declared, now)
 
@@ -99,7 +99,7 @@ class Uploads:
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            if await queries.lock(connection, at) is None:
+            if await record_queries.lock(connection, at) is None:
                 raise unknown()
             media = await media_queries.find_media(connection, at, stored.media_id)
             attempt = await media_queries.read_attempt(
@@ -140,18 +140,17 @@ class Uploads:
             content_length=declared.size,
             sha256=declared.sha256,
         )
-        await media_queries.insert_attempt(
-            connection,
-            at.world_id,
-            media_id,
-            attempt_id,
-            staging_key,
-            declared.content_type,
-            declared.size,
-            declared.sha256,
-            now + timedelta(seconds=URL_SECONDS),
-            now,
+        attempt = media_states.NewAttempt(
+            media_id=media_id,
+            id=attempt_id,
+            staging_key=staging_key,
+            content_type=declared.content_type,
+            size=declared.size,
+            sha256=declared.sha256,
+            created_at=now,
+            url_expires_at=now + timedelta(seconds=URL_SECONDS),
         )
+        await media_states.issue(connection, at.world_id, attempt)
         crash_point("upload-url:attempt-written")
         token = new_token("up")
         await media_queries.keep_upload_access(
@@ -194,10 +193,10 @@ async def _renew(
             connection, at.world_id, media_id, now - _FORGET_AFTER, MAX_ATTEMPTS
         )
     ends = now + timedelta(seconds=URL_SECONDS)
-    await media_queries.renew_media(connection, at, media_id, declared.content_type, captured_at, ends)
+    await media_states.renew(connection, at, media_id, declared.content_type, captured_at, ends)
 
 
-def _check_open(status: str) -> None:
+def _check_open(status: MediaStatus) -> None:
     """Raises UploadVerificationPending or Conflict for a media that takes no more uploads."""
     if status == "verifying":
         raise UploadVerificationPending("This upload is being verified. Ask again when it is.")
