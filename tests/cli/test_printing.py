@@ -45,7 +45,7 @@ def test_a_terminal_gets_colours_and_whole_values(monkeypatch: pytest.MonkeyPatc
     emit({}, False, lambda: Group(named([("Store", LONG)]), Text.assemble(("✓", "green"), f" {LONG}")))
     shown = terminal.getvalue()
     assert shown.count(LONG) == 2
-    assert "\x1b[1mStore\x1b[0m " in shown
+    assert "\x1b[1mStore       \x1b[0m " in shown
     assert "\x1b[32m✓\x1b[0m " in shown
 
 
