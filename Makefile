@@ -58,10 +58,11 @@ coverage: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test and see which li
 
 check: lint types test ## all that must pass before a commit is published
 
-lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, sizes, and imports that cross a border
+lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, sizes, names, and imports that cross a border
 	@$(BIN)/ruff check .
 	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/python tools/check_docstrings.py
+	@$(BIN)/python tools/check_names.py
 	@$(BIN)/ruff format --check --quiet . || { echo "lapel: run 'make format'"; exit 1; }
 	@$(BIN)/lint-imports --no-logo
 

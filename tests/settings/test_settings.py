@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel import settings as module
-from lapel.settings import Settings, SettingsError, docs, variable
+from lapel.settings import Settings, SettingsError, docs, unknown_variables, variable
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 SECRET = "s" * 32
@@ -171,7 +170,7 @@ def test_rate_limits_are_on_with_a_given_database() -> None:
 def test_misspelt_variables_are_found() -> None:
     env = {"LAPEL_DATABSE_URL": "x", "LAPEL_PORT": "1", "LAPEL_READY_FD": "3", "PATH": "/bin"}
     env |= {"LAPEL_URL": "http://127.0.0.1:8080", "LAPEL_KEY": "sk_test_x"}  # of clients
-    assert module.unknown_variables(env) == ["LAPEL_DATABSE_URL"]
+    assert unknown_variables(env) == ["LAPEL_DATABSE_URL"]
 
 
 def _row(name: str) -> str:

@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database import pool as module
 from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.pool import Database
 
@@ -122,7 +121,7 @@ async def test_a_cancelled_query_leaves_no_trace(database: Database) -> None:
 
 
 async def test_unused_connections_are_given_up(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.02)
+    monkeypatch.setattr("lapel.foundation.database.pool.IDLE_SECONDS", 0.02)
     database = Database(fresh_database, min_size=0, max_size=2)
     await database.open()
     async with database.acquire() as first, database.acquire() as second:

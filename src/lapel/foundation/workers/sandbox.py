@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from lapel.foundation.workers import kernel_calls as kernel
+from lapel.foundation.workers import kernel_calls
 
 # Outside of what Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is nobody),
 # and inside of the 65,536 ids that a container without root has.
@@ -63,23 +63,25 @@ def confine(
     root = os.geteuid() == 0
     barred = _barred(ACCOUNT, needed) if own_account and root else None
     layers = [
-        _layer("no new privileges", kernel.forbid_new_privileges),
+        _layer("no new privileges", kernel_calls.forbid_new_privileges),
         _layer("no network (namespace)", _leave_network),
     ]
     opened = [*needed, *map(Path, _SYSTEM if needs_code else ())]
     written = [*writes, *map(Path, _DEVICES)]
-    layers.append(_layer("no other files (Landlock)", lambda: kernel.landlock(opened, written)))
+    layers.append(_layer("no other files (Landlock)", lambda: kernel_calls.landlock(opened, written)))
     # A process that stays root may find files of another account in `writes`.
-    kept = (kernel.DAC_OVERRIDE,) if root and not own_account else ()
+    kept = (kernel_calls.DAC_OVERRIDE,) if root and not own_account else ()
     if root:
-        layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
+        layers.append(
+            _layer("no capabilities ever (bounding set)", lambda: kernel_calls.shrink_bounding_set(kept))
+        )
     if own_account and root:
         layers.append(_own_account(barred))
-    layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
-    layers.append(_layer("not readable by others", kernel.forbid_looking_in))
+    layers.append(_layer("no capabilities", lambda: kernel_calls.drop_capabilities(kept)))
+    layers.append(_layer("not readable by others", kernel_calls.forbid_looking_in))
     # The event loop already has an io_uring, which the layers of network and Landlock bind as well.
-    refused = kernel.denied(but={"listen", "io_uring_enter"} if serves else ())
-    layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel.refuse_calls(refused)))
+    refused = kernel_calls.denied(but={"listen", "io_uring_enter"} if serves else ())
+    layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel_calls.refuse_calls(refused)))
     return layers
 
 
@@ -87,11 +89,13 @@ def give_up_rights() -> list[Layer]:
     """Gives up root's rights beyond files, in a process that still needs its network and all its files."""
     if sys.platform != "linux":
         return [Layer("rights", holds=False, why=f"nothing is known of {sys.platform}")]
-    kept = (kernel.DAC_OVERRIDE,)
-    layers = [_layer("no new privileges", kernel.forbid_new_privileges)]
+    kept = (kernel_calls.DAC_OVERRIDE,)
+    layers = [_layer("no new privileges", kernel_calls.forbid_new_privileges)]
     if os.geteuid() == 0:
-        layers.append(_layer("no capabilities ever (bounding set)", lambda: kernel.shrink_bounding_set(kept)))
-        layers.append(_layer("no capabilities", lambda: kernel.drop_capabilities(kept)))
+        layers.append(
+            _layer("no capabilities ever (bounding set)", lambda: kernel_calls.shrink_bounding_set(kept))
+        )
+        layers.append(_layer("no capabilities", lambda: kernel_calls.drop_capabilities(kept)))
     return layers
 
 
@@ -128,9 +132,9 @@ def _leave_network() -> None:
     """
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        kernel.unshare(kernel.CLONE_NEWNET)
+        kernel_calls.unshare(kernel_calls.CLONE_NEWNET)
         return
-    kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+    kernel_calls.unshare(kernel_calls.CLONE_NEWUSER | kernel_calls.CLONE_NEWNET)
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")

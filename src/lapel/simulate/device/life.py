@@ -12,7 +12,7 @@ from lapel.simulate.client.meter import Meter
 from lapel.simulate.client.wire import Beat, CommandReply, ManifestReply, PageReply, Token
 from lapel.simulate.device import updates
 from lapel.simulate.device.device import NEVER, Activity, Pending, SimulatedDevice, after, dice_of, spell
-from lapel.simulate.device.grants import Keyring
+from lapel.simulate.device.keyring import Keyring
 from lapel.simulate.device.uploads import Uploader
 from lapel.simulate.journal import (
     Acknowledged,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.database import audit
-from lapel.slices.configuration import operator_queries as queries
+from lapel.slices.configuration import operator_queries
 from lapel.slices.configuration.merging import patched
 from lapel.slices.configuration.sections import SECTIONS
 from lapel.slices.configuration.service import change_of
@@ -37,7 +37,7 @@ class OperatorConfiguration:
         """Every section, by name."""
         async with self._ports.database.acquire() as connection:
             organization_id = await self._organization(connection)
-            rows = await queries.list_overrides(connection, organization_id, self._mode)
+            rows = await operator_queries.list_overrides(connection, organization_id, self._mode)
         return {name: shown(section, rows) for name, section in SECTIONS.items()}
 
     async def patch(self, section: str, change: Mapping[str, object]) -> ConfigValue:
@@ -57,15 +57,15 @@ class OperatorConfiguration:
         async with self._ports.database.transaction() as connection:
             organization_id = await self._organization(connection)
             at = (organization_id, self._mode, name)
-            worlds = await queries.hold(connection, organization_id, self._mode)
-            before = read(section, await queries.read_override(connection, at))
+            worlds = await operator_queries.hold(connection, organization_id, self._mode)
+            before = read(section, await operator_queries.read_override(connection, at))
             after = change(before)
             if after != before:
-                revision = await queries.raise_revision(connection, organization_id, worlds)
+                revision = await operator_queries.raise_revision(connection, organization_id, worlds)
                 if after:
-                    await queries.put_override(connection, at, written(after), revision, now)
+                    await operator_queries.put_override(connection, at, written(after), revision, now)
                 else:
-                    await queries.delete_override(connection, at)
+                    await operator_queries.delete_override(connection, at)
                 await audit.record(
                     connection,
                     self._ports.ids,
@@ -74,10 +74,12 @@ class OperatorConfiguration:
                     actor=None,
                     change=change_of("organization", organization_id, section, before, after),
                 )
-            return shown(section, await queries.list_overrides(connection, organization_id, self._mode))
+            return shown(
+                section, await operator_queries.list_overrides(connection, organization_id, self._mode)
+            )
 
     async def _organization(self, connection: Connection) -> str:
-        every = await queries.list_organizations(connection)
+        every = await operator_queries.list_organizations(connection)
         wanted = self._organization_id
         if wanted is None and len(every) > 1:
             listed = ", ".join(f"{row['id']} ({row['name']})" for row in every)

@@ -14,8 +14,7 @@ from lapel.foundation.database import outbox
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.foundation.identity.tokens import new_token
-from lapel.slices.devices import events, queries
-from lapel.slices.devices import settings as device_settings
+from lapel.slices.devices import events, queries, settings_bodies
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
@@ -195,10 +194,10 @@ class Devices:
         if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, device_id)
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
-        change = device_settings.change_of(value_of(body.settings))
+        change = settings_bodies.change_of(value_of(body.settings))
         world_id = actor.world_id
         async with self._ports.database.transaction() as connection:
-            settings = (False, device_settings.NOTHING)
+            settings = (False, settings_bodies.NOTHING)
             if body.settings is not msgspec.UNSET:
                 settings = (True, await _merged(connection, world_id, device_id, change))
             row = await queries.update(
@@ -223,10 +222,10 @@ class Devices:
         Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when both
         forms of the body are mixed.
         """
-        change, world_id, now = device_settings.body_change(body), actor.world_id, self._ports.clock.now()
+        change, world_id, now = settings_bodies.body_change(body), actor.world_id, self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             if reset:
-                settings = device_settings.merged(device_settings.NOTHING, change)
+                settings = settings_bodies.merged(settings_bodies.NOTHING, change)
             else:
                 settings = await _merged(connection, world_id, device_id, change)
             row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
@@ -383,10 +382,10 @@ class Devices:
 
 
 async def _merged(
-    connection: Connection, world_id: int, device_id: str, change: device_settings.Change
+    connection: Connection, world_id: int, device_id: str, change: settings_bodies.SectionChange
 ) -> str:
     """The device's settings after a change; locks its row. Raises NotFound, InvalidRequest as `update`."""
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:
         raise unknown()
-    return device_settings.merged(stored, change)
+    return settings_bodies.merged(stored, change)

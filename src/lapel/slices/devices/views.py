@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.http.input.fields import raw
-from lapel.slices.devices.settings import in_sections, shown
+from lapel.slices.devices.settings_bodies import in_sections, shown
 from lapel.slices.devices.wire import CurrentStatus, Device, DeviceSettings, DeviceState, RecordingNow
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.firmware import queries
 from lapel.slices.firmware.payloads import ADVANCE, WITHDRAW, RolloutJob
 from lapel.slices.firmware.releases import unknown_release
-from lapel.slices.firmware.rollouts import rollout_queries as rows
+from lapel.slices.firmware.rollouts import rollout_queries
 from lapel.slices.firmware.views import rollout_of
 from lapel.slices.firmware.wire import RolloutPage
 
@@ -70,11 +70,11 @@ class Rollouts:
             )
         if release["released_at"] is None:
             raise Conflict("This firmware is not released. Release it first.")
-        for replaced in await rows.replace(
+        for replaced in await rollout_queries.replace(
             connection, world_id, body.model, now, f"It was replaced by {rollout_id}."
         ):
             await _withdraw(connection, world_id, replaced)
-        if not await rows.insert(
+        if not await rollout_queries.insert(
             connection,
             world_id,
             rollout_id,
@@ -105,7 +105,7 @@ class Rollouts:
         async with self._ports.database.acquire() as connection:
             if await queries.read_release(connection, actor.world_id, release_id) is None:
                 raise unknown_release()
-            found = await rows.list_page(
+            found = await rollout_queries.list_page(
                 connection, actor.world_id, asked, release_id, self._ports.clock.now()
             )
         data, has_more, next_cursor = page(found, asked, rollout_of)
@@ -118,8 +118,8 @@ class Rollouts:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            await rows.hold(connection, world_id, rollout_id)  # a resume under way comes first
-            if await rows.pause(connection, world_id, release_id, rollout_id, now):
+            await rollout_queries.hold(connection, world_id, rollout_id)  # a resume under way comes first
+            if await rollout_queries.pause(connection, world_id, release_id, rollout_id, now):
                 await _withdraw(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "paused":
@@ -133,8 +133,8 @@ class Rollouts:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            await rows.hold(connection, world_id, rollout_id)  # a pause under way comes first
-            if await rows.resume(connection, world_id, release_id, rollout_id, now):
+            await rollout_queries.hold(connection, world_id, rollout_id)  # a pause under way comes first
+            if await rollout_queries.resume(connection, world_id, release_id, rollout_id, now):
                 await _advance(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "running":
@@ -144,7 +144,7 @@ class Rollouts:
     async def _read(
         self, connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
     ) -> Rollout:
-        row = await rows.read(connection, world_id, release_id, rollout_id, now)
+        row = await rollout_queries.read(connection, world_id, release_id, rollout_id, now)
         if row is None:
             raise NotFound("There is no rollout with this id.")
         return rollout_of(row)
@@ -160,12 +160,12 @@ class Rollouts:
         """Offer the release to one batch of devices; whether there are more."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            rollout = await rows.hold(connection, job.world_id, job.rollout_id)
+            rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
             if rollout is None or rollout["status"] != "running":
                 return False
             if (look and await self._halt(connection, rollout, now)) or not _due(rollout, now):
                 return False
-            batch = await rows.offer(
+            batch = await rollout_queries.offer(
                 connection,
                 rollout,
                 now + timedelta(hours=rollout["deadline_hours"]),
@@ -174,7 +174,7 @@ class Rollouts:
             )
             offered, more = rollout["offered"] + batch["offered"], batch["seen"] == _BATCH
             if more:
-                await rows.save(
+                await rollout_queries.save(
                     connection, job.world_id, job.rollout_id, batch["last"], offered, rollout["walked_at"]
                 )
             else:
@@ -186,13 +186,13 @@ class Rollouts:
     async def _halt(self, connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
         """Halt the rollout when too many updates failed; whether it did."""
         world_id, rollout_id = rollout["world_id"], rollout["id"]
-        counts = await rows.count(connection, world_id, rollout_id, now)
+        counts = await rollout_queries.count(connection, world_id, rollout_id, now)
         all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
         failed, ended = counts["failed"], counts["failed"] + counts["applied"]
         if not too_many(failed, ended, rollout["max_failure_rate"], all_ended=all_ended):
             return False
         why = f"{failed} of {ended} updates failed, and {100 * rollout['max_failure_rate']:g}% may."
-        await rows.halt(connection, world_id, rollout_id, why, now)
+        await rollout_queries.halt(connection, world_id, rollout_id, why, now)
         await _withdraw(connection, world_id, rollout_id)
         crash_point("rollout:halted")
         _log.warning("rollout.halted", rollout=rollout_id, failed=failed, ended=ended)
@@ -207,12 +207,12 @@ class Rollouts:
         passed since its creation.
         """
         world_id, rollout_id = rollout["world_id"], rollout["id"]
-        await rows.save(connection, world_id, rollout_id, "", 0, now)
+        await rollout_queries.save(connection, world_id, rollout_id, "", 0, now)
         if offered or now < rollout["created_at"] + timedelta(hours=rollout["deadline_hours"]):
             return
-        counts = await rows.count(connection, world_id, rollout_id, now)
+        counts = await rollout_queries.count(connection, world_id, rollout_id, now)
         if not counts["pending"] + counts["delivered"]:
-            await rows.complete(connection, world_id, rollout_id, now)
+            await rollout_queries.complete(connection, world_id, rollout_id, now)
 
     async def withdraw(self, job: RolloutJob) -> None:
         """Take back offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
@@ -220,7 +220,7 @@ class Rollouts:
         while taken == _WITHDRAW_BATCH:
             async with self._ports.database.transaction() as connection:
                 taken = affected(
-                    await rows.withdraw(
+                    await rollout_queries.withdraw(
                         connection, job.world_id, job.rollout_id, self._ports.clock.now(), _WITHDRAW_BATCH
                     )
                 )
@@ -230,7 +230,7 @@ class Rollouts:
     async def wake(self) -> None:
         """Enqueue the job of every running rollout."""
         async with self._ports.database.acquire() as connection:
-            running = await rows.find_running(connection)
+            running = await rollout_queries.find_running(connection)
         for each in running:
             async with self._ports.database.transaction() as connection:
                 await _advance(connection, each["world_id"], each["id"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from lapel.slices.transcription.exports import csv_format, html, json_formats, subtitles, text
-from lapel.slices.transcription.exports import docx as word
+from lapel.slices.transcription.exports import csv_format, docx, html, json_formats, subtitles, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +55,6 @@ FORMATS: Final[dict[FormatName, Format]] = {
         Format("json", "application/json", json_formats.json, has_words=True),
         Format("ndjson", "application/x-ndjson", json_formats.ndjson, has_words=True),
         Format("html", "text/html; charset=utf-8", html.html),
-        Format("docx", _DOCX, word.docx),
+        Format("docx", _DOCX, docx.docx),
     )
 }

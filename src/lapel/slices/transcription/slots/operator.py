@@ -15,7 +15,7 @@ from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
-from lapel.slices.transcription.slots import slot_queries as queries
+from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.regions import address_of, region_of
 from lapel.slices.transcription.slots.slot_checks import (
     checked_base_url,
@@ -91,7 +91,7 @@ class OperatorProviders:
         """All slots, in their order."""
         async with self._ports.database.acquire() as connection:
             world = await self._world(connection)
-            rows = {row["slot"]: row for row in await queries.list_slots(connection, world.id)}
+            rows = {row["slot"]: row for row in await slot_queries.list_slots(connection, world.id)}
         return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
 
     async def choice(self, slot: str) -> SlotChoice:
@@ -113,10 +113,10 @@ class OperatorProviders:
         name = checked_slot(slot)
         async with self._ports.database.transaction() as connection:
             world = await self._world(connection, hold=True)
-            row = await queries.read(connection, world.id, name)
+            row = await slot_queries.read(connection, world.id, name)
             choice = self._changed(world, name, row, wanted)
             await self._put(connection, world, choice)
-            written = await queries.read(connection, world.id, name)
+            written = await slot_queries.read(connection, world.id, name)
             if row is None or wanted.key is not None or _facts(row) != _facts(written):
                 await self._record(connection, world, name, row, written)
         return self._shown(world, name, written)
@@ -129,9 +129,9 @@ class OperatorProviders:
         name = checked_slot(slot)
         async with self._ports.database.transaction() as connection:
             world = await self._world(connection, hold=True)
-            row = await queries.read(connection, world.id, name)
+            row = await slot_queries.read(connection, world.id, name)
             if row is not None:
-                await queries.delete(connection, world.id, name)
+                await slot_queries.delete(connection, world.id, name)
                 await self._record(connection, world, name, row, None)
         return self._shown(world, name, None)
 
@@ -161,7 +161,7 @@ class OperatorProviders:
         place = (world.id, choice.slot, choice.engine, choice.base_url)
         kept = None if choice.key is None else sealed(self._ports.sealer, choice.key, *place)
         now = self._ports.clock.now()
-        await queries.put(
+        await slot_queries.put(
             connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now,
             allow_training=choice.allow_training,
         )  # fmt: skip
@@ -225,7 +225,7 @@ class OperatorProviders:
 
     async def _world(self, connection: Connection, *, hold: bool = False) -> _World:
         project_id = self._project_id or await _only_project(connection)
-        find = queries.hold_world if hold else queries.find_world
+        find = slot_queries.hold_world if hold else slot_queries.find_world
         world_id = await find(connection, project_id, self._mode)
         if world_id is None:
             raise NotFound("There is no project with this id.", param="project_id")
@@ -249,7 +249,7 @@ def _facts(row: asyncpg.Record | None) -> dict[str, str | bool | None]:
 
 
 async def _only_project(connection: Connection) -> str:
-    projects = await queries.list_projects(connection)
+    projects = await slot_queries.list_projects(connection)
     if not projects:
         raise NotFound("There is no project yet; `lapel init` makes one.")
     if len(projects) > 1:

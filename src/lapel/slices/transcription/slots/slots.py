@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.transcription.providers.choice import Slot, SlotChoice
-from lapel.slices.transcription.slots import slot_queries as queries
+from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.speech.failures import SpeechError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:
     """The engine of a slot in a world. Raises SpeechError when its key can no longer be read."""
-    row = await queries.read(connection, world_id, slot)
+    row = await slot_queries.read(connection, world_id, slot)
     if row is None:
         return SlotChoice(slot=slot)
     engine, base_url, sealed = row["engine"], row["base_url"], row["sealed_key"]

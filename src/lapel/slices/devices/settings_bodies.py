@@ -22,22 +22,22 @@ _SECTIONS = SettingsChange.__struct_fields__
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SectionChange:
     """The sections that a write names, None to clear all; `at` is their place in the body."""
 
     sections: JsonObject | None
     at: str
 
 
-def change_of(change: SettingsChange | None, at: str = "settings.") -> Change:
+def change_of(change: SettingsChange | None, at: str = "settings.") -> SectionChange:
     """The change that a device's `settings` ask for."""
     if change is None:
-        return Change(None, at)
+        return SectionChange(None, at)
     named = {name: value for name in _SECTIONS if (value := getattr(change, name)) is not msgspec.UNSET}
-    return Change(named, at)
+    return SectionChange(named, at)
 
 
-def body_change(body: SettingsBody) -> Change:
+def body_change(body: SettingsBody) -> SectionChange:
     """The change that a body of the older form asks for. Raises InvalidRequest when both forms are mixed."""
     if body.settings is msgspec.UNSET:
         return change_of(body, "")
@@ -46,7 +46,7 @@ def body_change(body: SettingsBody) -> Change:
     return change_of(body.settings)
 
 
-def merged(stored: str, change: Change) -> str:
+def merged(stored: str, change: SectionChange) -> str:
     """The JSON text to store after a change. Raises InvalidRequest, naming the field that is wrong."""
     if change.sections is None:
         return NOTHING

@@ -1,0 +1,121 @@
+"""Check names: classes and modules of `src` have names of their own, and no import renames a module of ours.
+
+    python tools/check_names.py [ROOT]
+
+The names of FURNITURE are the same in every slice on purpose. TODAY lists the other names that are used
+twice, and the imports that rename. It may shrink: then this check fails until the entry is removed, so the
+list never allows more than there is.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDERS = ("src", "tests", "benchmarks", "tools")
+# Modules that a slice has under the same name as other slices.
+FURNITURE = frozenset(
+    {
+        "__init__", "crash_points", "errors", "events", "jobs", "nouns", "payloads", "queries", "routes",
+        "rows", "service", "slice", "views", "wire",
+    }
+)  # fmt: skip
+
+TODAY: frozenset[str] = frozenset(
+    {
+        "class DownloadQuery",
+        "class EntryRow",
+        "class Settings",
+        "class _Routes",
+        "import lapel.slices.audit.routes as audit_routes",
+        "import lapel.slices.commands.routes as command_routes",
+        "import lapel.slices.commands.service as commands",
+        "import lapel.slices.configuration.routes as configuration_routes",
+        "import lapel.slices.devices.routes as device_routes",
+        "import lapel.slices.end_users.routes as end_user_routes",
+        "import lapel.slices.erasure.jobs as erasure_jobs",
+        "import lapel.slices.erasure.queries as erasure",
+        "import lapel.slices.erasure.routes as erasure_routes",
+        "import lapel.slices.firmware.jobs as firmware_jobs",
+        "import lapel.slices.firmware.routes as firmware_routes",
+        "import lapel.slices.heartbeats.jobs as heartbeat_jobs",
+        "import lapel.slices.heartbeats.routes as heartbeat_routes",
+        "import lapel.slices.heartbeats.service as heartbeats",
+        "import lapel.slices.projects.routes as project_routes",
+        "import lapel.slices.recordings.jobs as recording_jobs",
+        "import lapel.slices.recordings.reconcile.reconcile_queries as reconcile",
+        "import lapel.slices.recordings.reconcile.reconcile_queries as rows",
+        "import lapel.slices.recordings.routes as recording_routes",
+        "import lapel.slices.recordings.uploads.agreement as judging",
+        "import lapel.slices.system.jobs as system_jobs",
+        "import lapel.slices.system.routes as system_routes",
+        "import lapel.slices.transcription.jobs as transcription_jobs",
+        "import lapel.slices.transcription.routes as transcription_routes",
+        "import lapel.slices.usage.routes as usage_routes",
+        "module copy_queries",
+        "module failures",
+        "module operator",
+        "module schemas",
+        "module serve",
+    }
+)
+
+
+def offences(root: Path) -> dict[str, list[str]]:
+    """What breaks a rule below `root`, and where: `class NAME`, `module NAME` or `import OURS as OTHER`."""
+    places: dict[str, list[str]] = defaultdict(list)
+    renames: dict[str, list[str]] = defaultdict(list)
+    ours = {_dotted(path.relative_to(root / "src")) for path in (root / "src").rglob("*.py")}
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            where = path.relative_to(root).as_posix()
+            if folder == "src" and path.stem not in FURNITURE:
+                places[f"module {path.stem}"].append(where)
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef) and folder == "src":
+                    places[f"class {node.name}"].append(where)
+                elif isinstance(node, ast.Import | ast.ImportFrom):
+                    for renamed in _renames(node, ours):
+                        renames[renamed].append(where)
+    return {name: at for name, at in places.items() if len(at) > 1} | renames
+
+
+def _dotted(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _renames(node: ast.Import | ast.ImportFrom, ours: set[str]) -> Iterator[str]:
+    """The modules of ours that an import gives another name."""
+    start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+    for each in node.names:
+        module = f"{start}{each.name}"
+        if module in ours and each.asname not in (None, module.rpartition(".")[2]):
+            yield f"import {module} as {each.asname}"
+
+
+def complaints(found: dict[str, list[str]], allowed: frozenset[str]) -> list[str]:
+    """What to do about each difference between what was found and what is allowed."""
+    said = [
+        f"{name}: in {', '.join(at)}; give it a name of its own"
+        for name, at in sorted(found.items())
+        if name not in allowed
+    ]
+    gone = sorted(allowed - found.keys())
+    return said + [f"{name}: is no more; remove it from TODAY in tools/check_names.py" for name in gone]
+
+
+def main() -> int:
+    """1 with a line for each complaint on standard error, else 0."""
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
+    said = complaints(offences(root), TODAY if len(sys.argv) == 1 else frozenset())
+    for each in said:
+        print(each, file=sys.stderr)
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
