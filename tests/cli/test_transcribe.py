@@ -80,8 +80,8 @@ def test_the_sample_is_transcribed_beside_a_bad_file(weights: None, tmp_path: Pa
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--output", "a.pdf"), "no format is called pdf"),
-        (("--output", "a.srt", "--format", "vtt"), "is no name for --format vtt"),
+        (("--output", "a.pdf"), "there is no format pdf"),
+        (("--output", "a.srt", "--format", "vtt"), "does not fit --format vtt"),
         (("b.wav", "--output", "a.srt"), "several inputs need a folder"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
@@ -189,7 +189,7 @@ def test_a_word_document_is_not_written_to_a_terminal() -> None:
     os.close(theirs)
     os.close(ours)
     assert done.returncode == 1
-    assert done.stderr == "lapel: docx is no text; name a file with --output, or send it on with `>`.\n"
+    assert done.stderr == "lapel: docx is binary; name a file with --output, or redirect with `>`.\n"
 
 
 def result(name: str, text: str) -> Result:

@@ -10,16 +10,16 @@ from lapel import __version__
 
 app = App(
     name="lapel",
-    help="The cloud behind devices that record conversations. Begin with `lapel demo` or `lapel serve`.",
+    help="The cloud for devices that record conversations. Start with `lapel demo` or `lapel serve`.",
     version=__version__,
     help_format="markdown",
 )
 projects = App(name="projects", help="Make and list projects.")
-config = App(name="config", help="What an organization sets for the devices of all its projects.")
-providers = App(name="providers", help="Who transcribes when clients ask for a provider by its name.")
-keys = App(name="keys", help="Make, list, revoke and rotate API keys, whether the server runs or not.")
+config = App(name="config", help="The configuration that an organization sets for all its projects.")
+providers = App(name="providers", help="Which engine transcribes for each provider name.")
+keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
-# The function of each command, and the first line of its help, so that the overview need not import them all.
+# Each command's function and the first line of its help. With the line here, the overview imports no command.
 COMMANDS = (
     (
         app,
@@ -31,13 +31,13 @@ COMMANDS = (
         app,
         "demo",
         "lapel.cli.demo.demo:demo",
-        "Start a server, and take one real recording through the whole main job.",
+        "Start a server, then upload, download and transcribe one real recording.",
     ),
     (
         app,
         "simulate",
         "lapel.cli.commands.simulate:simulate",
-        "Drive a running server with a fleet of devices, and hold it to what it promised.",
+        "Run a fleet of simulated devices against a server, and check that the server keeps its promises.",
     ),
     (
         app,
@@ -55,20 +55,20 @@ COMMANDS = (
         app,
         "migrate",
         "lapel.cli.commands.migrate:migrate",
-        "Bring the database to this Lapel's schema. Safe to repeat, and from several machines at once.",
+        "Migrate the database to this version's schema. Safe to repeat, and on several machines at once.",
     ),
     (
         app,
         "backup",
         "lapel.cli.backup.backup:backup",
-        "Write database, objects and secrets into a folder, while the server runs or not.",
+        "Write database, objects and secrets to a folder, with the server running or stopped.",
     ),
-    (app, "restore", "lapel.cli.backup.restore:restore", "Bring a backup back into an empty data folder."),
+    (app, "restore", "lapel.cli.backup.restore:restore", "Restore a backup into an empty data folder."),
     (
         app,
         "doctor",
         "lapel.cli.doctor.doctor:doctor",
-        "Check every part and say how to mend it. Status 1 when something is broken.",
+        "Check every part, and say how to repair each fault. Status 1 when something is broken.",
     ),
     (
         projects,
@@ -81,66 +81,71 @@ COMMANDS = (
         config,
         "show",
         "lapel.cli.commands.config:show",
-        "Show what the built-in defaults and the organization come to, and which of them says so.",
+        "Show the built-in defaults merged with the organization's overrides, and each section's source.",
     ),
     (
         config,
         "set",
         "lapel.cli.commands.config:set_",
-        "Override fields of a section for all projects of the organization; their own levels come after it.",
+        "Override fields of a section for all projects of the organization; a project's own levels win.",
     ),
     (
         config,
         "clear",
         "lapel.cli.commands.config:clear",
-        "Take away what the organization overrides of a section.",
+        "Remove the organization's overrides of a section.",
     ),
     (
         providers,
         "list",
         "lapel.cli.commands.providers:list_",
-        "List who answers each provider's name; of keys the last four characters.",
+        "List the engine of each provider name. Of a key, only the last four characters are shown.",
     ),
     (
         providers,
         "set",
         "lapel.cli.commands.providers:set_",
-        "Let an engine answer a provider's name. What is not named stays as it was.",
+        "Set the engine that answers a provider name. Options that are left out keep their value.",
     ),
     (
         providers,
         "remove",
         "lapel.cli.commands.providers:remove",
-        "Let the local engine answer a provider's name again, and forget the key.",
+        "Reset a provider name to the local engine, and delete its key.",
     ),
     (
         providers,
         "test",
         "lapel.cli.commands.providers:try_",
-        "Send 25 seconds of a public audiobook to whoever answers a name, and print what comes back.",
+        "Send 25 seconds of a public audiobook to the engine of a provider name, and print the transcript.",
     ),
     (
         keys,
         "create",
         "lapel.cli.commands.keys:create",
-        "Make a key and print it, this once. Into a pipe it prints JSON, as with --json.",
+        "Make a key and print it; it is shown only once. Into a pipe it prints JSON, as with --json.",
     ),
-    (keys, "list", "lapel.cli.commands.keys:list_", "List keys, ended ones too; never their secrets."),
+    (
+        keys,
+        "list",
+        "lapel.cli.commands.keys:list_",
+        "List all keys, including ended ones; secrets are never shown.",
+    ),
     (
         keys,
         "revoke",
         "lapel.cli.commands.keys:revoke",
-        "End a key: when this returns, no server accepts it any more.",
+        "Revoke a key: when this command returns, every server refuses the key.",
     ),
     (
         keys,
         "rotate",
         "lapel.cli.commands.keys:rotate",
-        "Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.",
+        "Replace a key by a new one; both work during the overlap. Into a pipe it prints JSON.",
     ),
 )
 for _parent, _name, _place, _help in COMMANDS:
-    # A help text given here would replace the docstring in the command's own help.
+    # When this command runs, pass no help text: it would replace the docstring in the command's own help.
     _parent.command(_place, name=_name, help=None if _name in sys.argv else _help)
 app.command(projects)
 app.command(config)

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 # One world gets half of them, eight. With five, the database's answers to one busy project arrive one at a
 # time, each in its own turn of the event loop, and a request costs a sixth more CPU.
 _CONNECTIONS = 16
-# Connections are few: a request that waits for a row lock gives its connection back before the request times
-# out.
+# Connections are few, so a request that waits for a row lock gives its connection back before it times out.
 _LOCK_SECONDS = 4.0
 
 

@@ -1,7 +1,7 @@
 """One process of `lapel serve`: `python -m lapel.hosting.child api|worker|store`. Not a command for people.
 
-It reads its settings from LAPEL_* alone, writes `ready` to the descriptor that it inherits, drains and stops
-on SIGTERM, and ends when the supervisor ends.
+The process reads its settings only from LAPEL_*, writes `ready` to the descriptor that it inherits, drains
+and stops on SIGTERM, and ends when the supervisor ends.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _raise_file_limit() -> None:
-    """Allows as many connections as the system does: the usual soft limit is only 1,024 descriptors."""
+    """Raises the soft limit of open files to the hard limit: the soft limit is often only 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -102,7 +102,7 @@ async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) ->
 
 
 def _confine_store(settings: Settings, parent: FromParent) -> None:
-    """Confines the store to its socket and its folders. Without a socket it must open one: not confined."""
+    """Confines the store to its socket and its folders. A store that must open its socket is not confined."""
     from lapel.foundation.workers.sandbox import confine  # noqa: PLC0415  # only this role needs it
 
     if parent.listen_fd is None:
@@ -138,7 +138,7 @@ async def _serve(
 
 
 def _say_ready(parent: FromParent) -> None:
-    gc.freeze()  # imported objects live until the end, so the collector need not visit them
+    gc.freeze()  # imported objects live until the end, so the collector can skip them
     gc.enable()
     if parent.ready_fd is not None:
         with contextlib.suppress(BrokenPipeError):

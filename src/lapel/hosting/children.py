@@ -33,16 +33,16 @@ class Backoff:
         self.failures = 0
 
     def after(self, lived: float) -> float:
-        """Counts the death of a process that lived `lived` seconds; gives the seconds to wait."""
+        """Counts the death of a process that lived `lived` seconds; returns the seconds to wait."""
         self.failures = 1 if lived >= STABLE else self.failures + 1
         return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self.failures - 1, 20))
 
 
 class Child:
-    """One of our own processes.
+    """One child process that runs Lapel's code.
 
-    `environment` takes the variables of this process and gives its whole environment. `listener`: descriptor
-    of a listening socket that the process inherits.
+    `environment` gets the variables of this process and returns the child's whole environment. `listener`:
+    descriptor of a listening socket that the child inherits.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Child:
             own["LAPEL_LISTEN_FD"] = str(self._listener)
             passed.append(self._listener)
         try:
-            # Its own process group: Ctrl-C in the terminal reaches only us, and we stop the tree in order.
+            # A process group of its own: Ctrl-C in the terminal reaches only this process, which stops the
+            # tree.
             self.process = subprocess.Popen(
                 command(self.role), env=self._environment(own), pass_fds=passed,
                 stdin=subprocess.DEVNULL, process_group=0,
@@ -139,7 +140,7 @@ def command(role: Role) -> Sequence[str]:
 def stop_all(children: Sequence[Child], patience: float, hurry: Callable[[], bool]) -> list[str]:
     """Ends the processes: SIGTERM, then SIGKILL after `patience` seconds or as soon as `hurry()` is true.
 
-    Gives the names of the processes that had to be killed.
+    Returns the names of the processes that had to be killed.
     """
     for child in children:
         child.send(signal.SIGTERM)

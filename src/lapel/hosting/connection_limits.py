@@ -3,8 +3,8 @@
 A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to
 send its request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each
 `body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as
-long as it moves. The limits cost a request only a few counters: one sweep for all connections together
-looks at the clock, every second or more often.
+long as it moves. The limits cost a request only a few counters: one sweep checks the time of all connections
+together, every second or more often.
 
 Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
 section 15.5.9 (408), and RFC 6585, section 5 (431).
@@ -78,7 +78,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _fed = 0  # bytes since the head began
     _head_bytes = 0
     _moved = 0  # bytes of body that arrived
-    _resumed = 0  # times that the peer had drained what we had written
+    _resumed = 0  # how often the peer drained the write buffer
     _refusal: EarlyRefusal | None = None
 
     # What the sweep saw last.
@@ -109,7 +109,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(EarlyRefusal(431, "The headers are too large."))
 
     def send_400_response(self, msg: str) -> None:
-        """The parser has given up, because of its own rules or because a callback refused."""
+        """The parser has stopped, because of its own rules or because a callback refused."""
         self._refuse(self._refusal or EarlyRefusal(400, msg))
 
     def on_message_begin(self) -> None:
@@ -129,7 +129,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there; the application begins."""
+        """The head is complete; the application begins."""
         if len(self.url) + self._head_bytes > self.limits.header_limit:
             self._fail(431, "The request line and headers are too large.")
         parser = cast("HttpRequestParser", self.parser)  # None only after the connection is gone
@@ -154,13 +154,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is complete."""
         self._phase = IDLE
         self._turn += 1
         super().on_message_complete()
 
     def resume_writing(self) -> None:
-        """The peer has read most of what was written."""
+        """The peer has read most of the bytes that were written."""
         self._resumed += 1
         super().resume_writing()
 
@@ -205,7 +205,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Ends the connection for the application, which leaves this request's answer unfinished."""
         cycle = under_way()
         if cycle is not None:
-            cycle.disconnected = True  # else uvicorn takes it for an error of the application
+            cycle.disconnected = True  # otherwise uvicorn logs it as an error of the application
         self.transport.abort()
 
     def _begin_head(self) -> None:
@@ -219,7 +219,7 @@ class GuardedProtocol(HttpToolsProtocol):
         raise self._refusal
 
     def _refuse(self, refusal: EarlyRefusal) -> None:
-        """Answers in the contract's form and hangs up, leaving the client a moment to read it."""
+        """Answers in the contract's form, gives the client a moment to read the answer, and hangs up."""
         if self._phase == REFUSED or self.transport.is_closing():
             return
         started, self._phase = self._fed > 0, REFUSED
@@ -250,7 +250,7 @@ def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
 
 
 def _send_unframed(cycle: RequestResponseCycle) -> None:
-    """HTTP/1.0 has no chunks: send a body of unknown length as it is, ended by the end of the connection."""
+    """Sends a body of unknown length over HTTP/1.0, which has no chunks: the connection's end is its end."""
     send = cycle.send
     unframed = False
 

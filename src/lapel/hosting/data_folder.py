@@ -159,10 +159,10 @@ class DataFolder:
         return _decoded(self._version, Version)
 
     def check_version(self) -> None:
-        """Raises DataFolderError when this Lapel must not use the folder.
+        """Raises DataFolderError when this version of Lapel must not use the folder.
 
-        That is: a newer Lapel wrote it, it holds data of another PostgreSQL major, a restore into it was
-        broken off, or VERSION cannot be read.
+        The reasons: a newer version wrote it, it holds data of another PostgreSQL major, a restore into it
+        was broken off, or VERSION cannot be read.
         """
         if self._restoring.exists():
             raise DataFolderError(
@@ -232,7 +232,7 @@ class DataFolder:
             write_durably(self._secret_previous, previous.encode() + b"\n")
 
     def put_first_key(self, key: str) -> Path:
-        """Writes the first API key for the owner; gives the file."""
+        """Writes the first API key to a file that only the owner can read; returns the file."""
         write_durably(self._first_key, key.encode() + b"\n")
         return self._first_key
 

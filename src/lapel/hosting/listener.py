@@ -1,6 +1,6 @@
-"""Serving an ASGI application: sockets, TLS, the guarded protocol, and a stop that drains.
+"""Serving an ASGI application: sockets, TLS, the guarded protocol, and a stop that lets requests end.
 
-`listen` makes the sockets, `serve` runs one process's server on them until it is told to stop.
+`listen` makes the sockets. `serve` runs one process's server on them until its `stop` event is set.
 
 Sources: socket(7) (SO_REUSEPORT) of the Linux man-pages, and the documentation of uvicorn.
 """
@@ -41,7 +41,7 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     family, _, _, _, address = _resolve(host, port)
     share = count > 1 and sys.platform == "linux"
     try:
-        # A socket that shares its port would also share it with another program's: bind it alone first.
+        # With SO_REUSEPORT the port could be shared with another program by accident: bind without it first.
         first = _bound(family, address, share=False)
         if share:
             address = first.getsockname()
@@ -66,7 +66,7 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str,
 
 
 def _bound(family: socket.AddressFamily, address: tuple[str, int], *, share: bool) -> socket.socket:
-    # asyncio turns Nagle off (40 ms of waiting) only on sockets that say that they are TCP.
+    # asyncio switches Nagle's algorithm (a delay of 40 ms) off only on sockets whose protocol is TCP.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -82,7 +82,7 @@ def _bound(family: socket.AddressFamily, address: tuple[str, int], *, share: boo
 
 
 class _Server(Server):
-    """uvicorn's server, which says when it is ready and leaves signals to us."""
+    """uvicorn's server, with a call when it is ready, and without its own signal handlers."""
 
     def __init__(self, config: Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

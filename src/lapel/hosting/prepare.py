@@ -1,4 +1,4 @@
-"""Steps from the operator's settings to what every process needs: sockets, database, complete settings."""
+"""Steps that prepare what every process needs: sockets, database, complete settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sockets:
 
 
 def with_secret(settings: Settings, folder: DataFolder | None) -> Settings:
-    """The settings, with the folder's secrets where none were given.
+    """The settings, with the folder's secrets in place of unset ones.
 
     Raises DataFolderError when a secret in the folder is missing or damaged.
     """
@@ -109,7 +109,7 @@ def check_store_keys(settings: Settings) -> None:
     except StoreUnavailable as fault:
         raise SettingsError(
             f"LAPEL_S3_ENDPOINT is set without keys for it ({fault}). Set LAPEL_S3_ACCESS_KEY_ID and "
-            "LAPEL_S3_SECRET_ACCESS_KEY, or let the AWS chain find some."
+            "LAPEL_S3_SECRET_ACCESS_KEY, or provide credentials to the AWS chain."
         ) from fault
 
 

@@ -86,7 +86,8 @@ def serve(
         def up() -> None:
             first_key = None
             if folder is not None:
-                # Made only now that everything is up: after a failed start the key would never be shown.
+                # The key is made only now that everything is up: after a failed start it would never be
+                # shown.
                 first_key = _first_key(settings) if folder.version() is None else None
                 folder.write_version()
                 folder.write_running(_running(settings))
@@ -143,7 +144,7 @@ def _running(settings: Settings) -> Running:
         host=settings.host,
         port=settings.port,
         tls=settings.tls_cert is not None,
-        # A URL from the settings carries a password, which must not go into a file; commands have the same
+        # A URL from the settings contains a password and must not go into a file. Commands read the same
         # settings.
         database_url=settings.database_url if settings.embedded_database else None,
         store_endpoint=settings.s3_endpoint if settings.embedded_store else None,
@@ -154,8 +155,8 @@ def _running(settings: Settings) -> Running:
 def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
     """The folder, empty at the start, in which the processes share their metrics.
 
-    In memory (/dev/shm) where possible: the files are mapped, and a full disk would kill the processes that
-    write to them.
+    The folder is in memory (/dev/shm) if possible: the files are mapped, and a full disk would kill the
+    processes that write to them.
     """
     base = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
     path = base / f"lapel-metrics-{hashlib.sha256(bytes(folder.path)).hexdigest()[:10]}" if folder else None

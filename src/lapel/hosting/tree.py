@@ -53,7 +53,7 @@ class Tree:
     def signals(self) -> Generator[None]:
         """Inside the block SIGINT, SIGTERM and SIGHUP stop the tree: the first in order, the second at once.
 
-        SIGHUP is left alone when it was ignored before, as under nohup.
+        A SIGHUP that was ignored before, as under nohup, stays ignored.
         """
 
         def note(_number: int, _frame: FrameType | None) -> None:
@@ -141,7 +141,7 @@ class Tree:
                         os.read(self._wake_read, 4096)
 
     def _reap_orphans(self) -> None:
-        """Reaps the children of a killed PostgreSQL: in a container they fall to us, often process 1."""
+        """Reaps the children of a killed PostgreSQL: in a container they become ours if we are process 1."""
         known = {child.process.pid for child in self._children if child.process is not None}
         if self._postgres is not None:
             with contextlib.suppress(PostgresError):  # it failed to start and waits for the next try

@@ -1,6 +1,6 @@
 """The format of a backup, and copying objects into it and out of it.
 
-DIR/backup.json     the manifest; written last, so that a folder without it is no backup
+DIR/backup.json     the manifest; written last, so a folder without it is not a backup
 DIR/database.dump   pg_dump's custom format
 DIR/objects.jsonl   one line per object: key, size, sha256, content_type
 DIR/objects/…       the objects, under their keys
@@ -69,7 +69,7 @@ class Archive:
     def object_file(self, key: str) -> Path:
         """The file of an object. Raises CommandError when the key could lead out of the folder."""
         if _KEY.fullmatch(key) is None:
-            raise CommandError(f"{key!r} is no name of an object of ours; the backup was tampered with.")
+            raise CommandError(f"{key!r} is not a valid object name; the backup was tampered with.")
         return self.path / "objects" / key
 
     def begin(self) -> None:
@@ -89,7 +89,7 @@ class Archive:
             return msgspec.json.decode(self.manifest_file.read_bytes(), type=ArchiveManifest)
         except (FileNotFoundError, NotADirectoryError):
             raise CommandError(
-                f"{self.path} is no backup, or one that was broken off: backup.json is missing."
+                f"{self.path} is not a backup, or the backup was broken off: backup.json is missing."
             ) from None
         except msgspec.DecodeError as fault:
             raise CommandError(f"{self.manifest_file} cannot be read: {fault}.") from None
@@ -102,7 +102,7 @@ class Archive:
                 yield decoder.decode(line)
 
     def put_secret(self, name: str, secret: str | None) -> None:
-        """Writes key material to the file `name`, 0600; nothing when `secret` is None."""
+        """Writes key material to the file `name`, 0600; does nothing when `secret` is None."""
         if secret is not None:
             handle = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
@@ -114,7 +114,7 @@ class Archive:
             return (self.path / "secret").read_text().strip()
         except FileNotFoundError:
             raise CommandError(
-                f"{self.path}/secret is missing; without it no key of the backup works."
+                f"{self.path}/secret is missing. The keys in the backup need it: restore that file first."
             ) from None
 
     def secret_previous(self) -> str | None:

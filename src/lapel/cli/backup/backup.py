@@ -1,4 +1,4 @@
-"""`lapel backup DIR`: writes everything that is needed to begin again elsewhere."""
+"""`lapel backup DIR`: writes everything that a new installation needs to replace this one."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class FinishedBackup(msgspec.Struct, frozen=True):
 
 
 def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False) -> None:
-    """Write database, objects and secrets into a folder, while the server runs or not.
+    """Write database, objects and secrets to a folder, with the server running or stopped.
 
-    The database is dumped first, then every object that it promises is copied and its hash compared with the
-    one promised: what was accepted before the backup began is in it, whole. Keep the folder safe: it holds
-    everything, keys included.
+    The command dumps the database first. Then it copies every object that the dump promises, and compares
+    its hash with the promised one. So the backup contains, complete, everything that was accepted before it
+    began. Protect the folder: it also contains the keys.
 
     For example:
 
@@ -88,7 +88,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
 
 
 async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
-    """Dumps the database, and lists in `promised` exactly the objects of that dump; gives the schema."""
+    """Dumps the database, and lists in `promised` exactly the objects of that dump; returns the schema."""
     connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -106,7 +106,7 @@ async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
 def _copy_promised(
     archive: Archive, client: BucketClient, promised: Path, index: IO[bytes]
 ) -> tuple[int, int, list[PromisedObject]]:
-    """Copies every promised object; gives bytes, number of objects, and the objects that are missing."""
+    """Copies every promised object; returns bytes, number of objects, and the objects that are missing."""
 
     def wanted() -> Iterator[PromisedObject]:
         decoder = msgspec.json.Decoder(PromisedObject)
@@ -133,9 +133,9 @@ def _copy_promised(
 def _copy_staged(
     settings: Settings, archive: Archive, client: BucketClient, index: IO[bytes]
 ) -> tuple[int, int]:
-    """Copies uploads that are not completed yet; gives bytes and number.
+    """Copies uploads that are not completed yet; returns bytes and number.
 
-    An upload that is completed meanwhile is no longer there, and is left out.
+    An upload that is completed meanwhile is gone from the staging prefix, and is left out.
     """
     size, count = 0, 0
     for _, entry in in_parallel(lambda key: archive.save(client, key), asyncio.run(_staged(settings))):

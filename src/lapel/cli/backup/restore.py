@@ -43,11 +43,11 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = False) -> None:
-    """Bring a backup back into an empty data folder.
+    """Restore a backup into an empty data folder.
 
-    With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead: the database must be empty. Set
-    LAPEL_SECRET to what the backup's file `secret` holds, and LAPEL_SECRET_PREVIOUS to what `secret_previous`
-    holds, if there is one. Every object's hash is compared on the way.
+    With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead, and the database must be empty. Set
+    LAPEL_SECRET to the content of the backup's file `secret`, and LAPEL_SECRET_PREVIOUS to the content of
+    `secret_previous`, if that file exists. The command checks the hash of every object.
 
     For example:
 
@@ -150,11 +150,11 @@ def _check_empty(database_url: str) -> None:
 
 
 def _load_objects(settings: Settings, archive: Archive, manifest: ArchiveManifest) -> tuple[int, int]:
-    """Copies every object into the store; gives their number and their bytes."""
+    """Copies every object into the store; returns their number and their bytes."""
     client = BucketClient(settings, SystemClock())
     if not client.exists():
         client.make()
-        client.open_to_browsers()  # not for a bucket that existed: its owner sets its rules
+        client.open_to_browsers()  # a bucket that existed keeps the rules of its owner
     count, size = 0, 0
     for entry, _ in in_parallel(lambda entry: archive.load(client, entry), archive.entries()):
         count, size = count + 1, size + entry.size

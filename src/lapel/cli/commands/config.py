@@ -22,7 +22,9 @@ Fields = Annotated[
         help="FIELD=VALUE, a dotted path and JSON (or a bare word): streaming_enabled=true. null clears it."
     ),
 ]
-Mode = Annotated[Literal["test", "live"], Parameter(help="For which worlds of the organization's projects.")]
+Mode = Annotated[
+    Literal["test", "live"], Parameter(help="Which worlds of the organization's projects: test or live.")
+]
 Organization = Annotated[
     str | None, Parameter(help="Id of the organization. Default: the only one there is.")
 ]
@@ -37,7 +39,7 @@ def show(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Show what the built-in defaults and the organization come to, and which of them says so.
+    """Show the built-in defaults merged with the organization's overrides, and each section's source.
 
     For example:
 
@@ -65,7 +67,7 @@ def set_(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Override fields of a section for all projects of the organization; their own levels come after it.
+    """Override fields of a section for all projects of the organization; a project's own levels win.
 
     For example:
 
@@ -93,7 +95,7 @@ def clear(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Take away what the organization overrides of a section.
+    """Remove the organization's overrides of a section.
 
     For example:
 
@@ -110,7 +112,7 @@ def clear(
 def _change(fields: list[str]) -> dict[str, Any]:
     """The document that FIELD=VALUE arguments describe.
 
-    Raises CommandError when there is none, one has another form, or two contradict each other.
+    Raises CommandError when there is no argument, one has another form, or two contradict each other.
     """
     if not fields:
         raise CommandError("name at least one FIELD=VALUE, such as streaming_enabled=true.")
@@ -118,7 +120,7 @@ def _change(fields: list[str]) -> dict[str, Any]:
     for each in fields:
         path, equals, text = each.partition("=")
         if not path or not equals:
-            raise CommandError(f"{each!r} is no FIELD=VALUE, such as streaming_enabled=true.")
+            raise CommandError(f"{each!r} is not FIELD=VALUE, such as streaming_enabled=true.")
         *groups, name = path.split(".")
         at = change
         for group in groups:
@@ -131,7 +133,7 @@ def _change(fields: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> object:
-    """The value of a JSON text; any other text stands for itself."""
+    """The value of a JSON text; any other text is the value itself."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -35,8 +35,8 @@ class Initialized(msgspec.Struct, frozen=True):
 def init(*, data_dir: DataDir = None, json: Json = False) -> None:
     """Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.
 
-    `lapel serve` does the same by itself for the embedded database and store. With LAPEL_DATABASE_URL and
-    LAPEL_S3_ENDPOINT run this once before the first start.
+    For the embedded database and store `lapel serve` does the same by itself. With LAPEL_DATABASE_URL and
+    LAPEL_S3_ENDPOINT run `lapel init` once before the first start.
 
     For example:
 
@@ -78,6 +78,6 @@ def _lines(done: Initialized) -> Table:
         lines.append(("Secret key", key))
     elif done.data_dir is None and is_piped():
         lines.append(
-            ("Secret key", "made by `lapel keys create`; no output but a terminal is shown a first one")
+            ("Secret key", "not made, because there is no terminal to show it; `lapel keys create` makes one")
         )
     return named(lines)

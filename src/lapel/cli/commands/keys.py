@@ -26,26 +26,27 @@ if TYPE_CHECKING:
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 T = TypeVar("T")
-Mode = Annotated[Literal["test", "live"], Parameter(help="Which world of the project the key opens.")]
+Mode = Annotated[Literal["test", "live"], Parameter(help="World of the key: test or live.")]
 Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
 Scopes = Annotated[
     str | None,
     Parameter(help="Scopes of a restricted key, by comma, such as recordings:read. Default: a secret key."),
 ]
 EndUser = Annotated[
-    str | None, Parameter(help="Id of the one end user whose data the key may touch; needs --scopes.")
+    str | None,
+    Parameter(help="Id of an end user. Restricts the key to that end user's data; needs --scopes."),
 ]
 Expires = Annotated[
     str | None,
-    Parameter(help="When it ends: 90d, 12h, 30m from now, or a time such as 2027-01-31T12:00:00Z."),
+    Parameter(help="When the key ends: 90d, 12h, 30m from now, or a time such as 2027-01-31T12:00:00Z."),
 ]
-KeyName = Annotated[str | None, Parameter(help="What people call it.")]
+KeyName = Annotated[str | None, Parameter(help="A name for people.")]
 KeyId = Annotated[str, Parameter(help="Id of the key, key_….")]
 Issued = Annotated[
     bool, Parameter(help="Also end the end-user tokens and upload tokens that the key issued.", negative="")
 ]
 Overlap = Annotated[
-    str, Parameter(help="How long the old key goes on working: 24h, 30m, or 0 for not at all.")
+    str, Parameter(help="How long the old key continues to work: 24h, 30m; 0 ends it at once.")
 ]
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
@@ -59,7 +60,7 @@ _LISTENING = 3.0  # seconds to wait for the connection by which servers confirm 
 
 
 class NewKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key that was made; `key` is the secret, shown this once."""
+    """A new key. `key` is the secret, which is shown only here."""
 
     key: str
     id: str
@@ -83,7 +84,7 @@ def create(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Make a key and print it, this once. Into a pipe it prints JSON, as with --json.
+    """Make a key and print it; it is shown only once. Into a pipe it prints JSON, as with --json.
 
     For example:
 
@@ -110,7 +111,7 @@ def create(
 
 
 def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """List keys, ended ones too; never their secrets.
+    """List all keys, including ended ones; secrets are never shown.
 
     For example:
 
@@ -132,7 +133,7 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
 
 
 def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None, json: Json = False) -> None:
-    """End a key: when this returns, no server accepts it any more.
+    """Revoke a key: when this command returns, every server refuses the key.
 
     For example:
 
@@ -152,7 +153,7 @@ def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None
 def rotate(
     key_id: KeyId, /, *, overlap: Overlap = "24h", data_dir: DataDir = None, json: Json = False
 ) -> None:
-    """Make a key in another one's place; both work during the overlap. Into a pipe it prints JSON.
+    """Replace a key by a new one; both work during the overlap. Into a pipe it prints JSON.
 
     For example:
 
@@ -190,8 +191,8 @@ def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
 async def _warn_of_other_secrets(ports: Ports) -> None:
     """Warns when the database has keys made under another secret than this command's.
 
-    Such a command makes keys that the server refuses, and lists keys as active that are dead under its own
-    secret.
+    With another secret than the server's, this command makes keys that the server refuses, and lists keys as
+    active that the server refuses.
     """
     async with ports.database.acquire() as connection:
         lost = await unusable(connection, ports.settings)
@@ -217,7 +218,7 @@ def _refusals_of_flags() -> Generator[None]:
 
 @contextlib.contextmanager
 def _unknown_keys() -> Generator[None]:
-    """Turns NotFound into CommandError without the id, which is often the secret key itself by mistake."""
+    """Turns NotFound into CommandError without the id: people often pass the secret key by mistake."""
     try:
         yield
     except NotFound as fault:
@@ -258,7 +259,7 @@ def _seconds(text: str) -> float:
         return 0
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise CommandError(f"{text!r} is no length of time; write it as 90d, 12h, 30m or 45s.")
+        raise CommandError(f"{text!r} is not a duration; write it as 90d, 12h, 30m or 45s.")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -270,7 +271,7 @@ def _moment(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise CommandError(
-            f"--expires {text!r} is no time; write it as 90d or 2027-01-31T12:00:00Z."
+            f"--expires {text!r} is not a time; write it as 90d or 2027-01-31T12:00:00Z."
         ) from None
     if moment.tzinfo is None:
         raise CommandError(

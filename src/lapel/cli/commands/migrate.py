@@ -1,4 +1,4 @@
-"""`lapel migrate`: brings the database to the schema of this Lapel."""
+"""`lapel migrate`: migrates the database to the schema of this version of Lapel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Migrated(msgspec.Struct, frozen=True):
 
 
 def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
-    """Bring the database to this Lapel's schema. Safe to repeat, and from several machines at once.
+    """Migrate the database to this version's schema. Safe to repeat, and on several machines at once.
 
-    `lapel serve` does it by itself for the embedded database. With LAPEL_DATABASE_URL run it once after an
-    upgrade, before the servers start.
+    For the embedded database `lapel serve` does this by itself. With LAPEL_DATABASE_URL run `lapel migrate`
+    once after an upgrade, before the servers start.
 
     For example:
 
@@ -27,7 +27,7 @@ def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… lapel migrate --json
     """
     settings = settings_of(data_dir)
-    # With a given database the folder only holds the secret, and may be new.
+    # With a database of the operator's own, the folder holds only the secret, and may be new.
     with reachable(settings, migrate=True, begin=settings.database_url is not None):
         pass
     emit(Migrated(newest_revision()), json, lambda: f"The database has schema {newest_revision()}.")

@@ -10,8 +10,8 @@ from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table, visible
 from lapel.slices.projects.service import Projects
 
-Name = Annotated[str, Parameter(help="What people call it, 1 to 200 characters.")]
-Organization = Annotated[str | None, Parameter(help="Id of its organization. Default: the oldest one.")]
+Name = Annotated[str, Parameter(help="A name for people, 1 to 200 characters.")]
+Organization = Annotated[str | None, Parameter(help="Id of the organization. Default: the oldest one.")]
 
 
 def create(

@@ -1,4 +1,4 @@
-"""`lapel providers list|set|remove|test`: which engine answers each provider's name that clients ask for."""
+"""`lapel providers list|set|remove|test`: which engine answers each provider name that clients request."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _FLAGS = {
 }  # fmt: skip
 
 Slot = Annotated[str, Parameter(help=f"The name that clients ask for: {', '.join(SLOTS)}.")]
-Mode = Annotated[Literal["test", "live"], Parameter(help="For which world of the project.")]
+Mode = Annotated[Literal["test", "live"], Parameter(help="The world of the project: test or live.")]
 Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
 Engine = Annotated[
     str | None,
-    Parameter(help=f"Who answers: {', '.join(ENGINES)}. Default: who does now, else the slot's own name."),
+    Parameter(help=f"Engine: {', '.join(ENGINES)}. Default: the present one, else the slot's own name."),
 ]
-Model = Annotated[str | None, Parameter(help="Model to ask it for. Default: the engine's usual one.")]
+Model = Annotated[str | None, Parameter(help="Model to request. Default: the engine's usual one.")]
 BaseUrl = Annotated[
     str | None,
-    Parameter(help="Where it listens, https:// (or http:// on this machine). Default: at its maker's."),
+    Parameter(help="Base URL of the service, https:// (or http:// on this machine). Default: the vendor's."),
 ]
 Region = Annotated[
     str | None,
     Parameter(
-        help="Where the service keeps and processes it, by a preset: eu, or another one of the engine's; "
-        "global is its maker's choice."
+        help="Region in which the service keeps and processes the audio: eu, or another one of "
+        "the engine's regions; global leaves it to the service."
     ),
 ]
 AllowTraining = Annotated[
@@ -71,7 +71,7 @@ KeyFile = Annotated[
     Parameter(help="File that holds the key; `-` is standard input.", allow_leading_hyphen=True),
 ]
 KeyEnv = Annotated[str | None, Parameter(help="Name of an environment variable that holds the key.")]
-Language = Annotated[str | None, Parameter(help="Language to ask for. Default: it is detected.")]
+Language = Annotated[str | None, Parameter(help="The language that is spoken. Default: detected.")]
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class Tested(msgspec.Struct, frozen=True, kw_only=True):
 def list_(
     *, project: Project = None, mode: Mode = "test", data_dir: DataDir = None, json: Json = False
 ) -> None:
-    """List who answers each provider's name; of keys the last four characters.
+    """List the engine of each provider name. Of a key, only the last four characters are shown.
 
     For example:
 
@@ -121,7 +121,7 @@ def set_(  # noqa: PLR0913  # each is a flag
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Let an engine answer a provider's name. What is not named stays as it was.
+    """Set the engine that answers a provider name. Options that are left out keep their value.
 
     For example:
 
@@ -147,7 +147,7 @@ def remove(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Let the local engine answer a provider's name again, and forget the key.
+    """Reset a provider name to the local engine, and delete its key.
 
     For example:
 
@@ -168,7 +168,7 @@ def try_(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Send 25 seconds of a public audiobook to whoever answers a name, and print what comes back.
+    """Send 25 seconds of a public audiobook to the engine of a provider name, and print the transcript.
 
     For example:
 
@@ -206,8 +206,8 @@ def _with(
 def _key(file: str | None, variable: str | None) -> str | None:
     """The key, from a file, standard input or a variable; None when none is named.
 
-    Never from the command line, which other users can read. Raises CommandError when both are named, or what
-    is named is empty or cannot be read.
+    The key is never an argument, because other users can read command lines. Raises CommandError when both a
+    file and a variable are named, or when the named one is empty or cannot be read.
     """
     if file is not None and variable is not None:
         raise CommandError("give --key-file or --key-env, not both.")
@@ -271,7 +271,7 @@ async def _tested(ports: Ports, choice: SlotChoice, language: str | None) -> Tes
 
 
 async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[str]:
-    """Deletes the copies of the sample at the service; gives a sentence for each that stays there."""
+    """Deletes the copies of the sample at the service; returns a sentence for each copy that stays there."""
     left: list[str] = []
     for copy_id in copies:
         try:
@@ -283,8 +283,8 @@ async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[
 
 def _local(_model: str | None) -> Transcriber:
     raise CommandError(
-        "the local engine answers this name: nothing is sent anywhere. `lapel transcribe FILE` tries it, "
-        "`lapel providers set` lets another one answer."
+        "the local engine answers this name: nothing is sent anywhere. `lapel transcribe FILE` tests it, "
+        "`lapel providers set` chooses another engine."
     )
 
 

@@ -57,9 +57,9 @@ def serve(
 ) -> None:
     """Run the server: database, store, API and worker, until Ctrl-C.
 
-    Every flag but --json has an environment variable of the same name, such as LAPEL_PORT; docs/settings.md
-    lists the others. The first start makes the data folder and a secret key: a terminal shows it, once;
-    elsewhere it goes into the file `first-key` of the data folder.
+    Every flag except --json has an environment variable of the same name, such as LAPEL_PORT;
+    docs/settings.md lists the others. The first start makes the data folder and a secret key. A terminal
+    shows the key once; without a terminal the key goes into the file `first-key` of the data folder.
 
     For example:
 
@@ -75,7 +75,7 @@ def serve(
     )  # fmt: skip
     telemetry.configure(settings.log_level, settings.log_format, "supervisor")
     for name in unknown_variables_here():
-        say(f"{name} is set, but there is no such setting; see docs/settings.md.")
+        say(f"{name} is set, but Lapel has no such setting; see docs/settings.md.")
 
     def announce(serving: Serving) -> None:
         done = serving.settings
@@ -107,10 +107,10 @@ def _lines(started: Started, settings: Settings, first: FirstKey) -> Table:
 
 
 def _warn_of_links(settings: Settings) -> None:
-    """Warns that links will name the address listened on, because no public URL is set."""
+    """Warns that links will contain the listening address, because no public URL is set."""
     try:
         local = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
         local = settings.host == "localhost"
     if not local and settings.public_url is None and settings.role in {"all", "api"}:
-        say(f"Links will name {settings.base_url}; set --public-url to what other machines call this one.")
+        say(f"Links will name {settings.base_url}; set --public-url to the URL that clients use.")

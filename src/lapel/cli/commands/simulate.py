@@ -1,4 +1,4 @@
-"""`lapel simulate`: runs a fleet of devices against a server, and checks that it kept its promises."""
+"""`lapel simulate`: runs a fleet of devices against a server, and checks the server's promises."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _AFTERWARDS = timedelta(hours=1)  # for comparing and removing at the end
 
 def simulate(  # noqa: PLR0913 - a flag each
     *,
-    devices: Annotated[int, Parameter(help="How many devices.")] = 20,
-    minutes: Annotated[float, Parameter(help="How long they live, on the clock.")] = 1,
+    devices: Annotated[int, Parameter(help="Number of devices.")] = 20,
+    minutes: Annotated[float, Parameter(help="How long the fleet runs, in real time.")] = 1,
     url: Annotated[
         str | None,
         Parameter(env_var="LAPEL_URL", help="Base URL of the server. Default: the one of the data folder."),
@@ -50,35 +50,36 @@ def simulate(  # noqa: PLR0913 - a flag each
         str | None,
         Parameter(
             env_var="LAPEL_KEY",
-            help="A key for --url. Better in LAPEL_KEY: others on the machine see arguments.",
+            help="A key for --url. LAPEL_KEY is safer, because other users of the machine can see arguments.",
         ),
     ] = None,
     project: Annotated[
-        str | None, Parameter(help="Id of the project, when the data folder's server has several.")
+        str | None, Parameter(help="Id of the project, if the data folder's server has several.")
     ] = None,
     interval: Annotated[float, Parameter(help="Seconds between two heartbeats of a device.")] = 60,
-    speed: Annotated[float, Parameter(help="How much faster than the clock the devices' time runs.")] = 1,
+    speed: Annotated[
+        float, Parameter(help="Speed of the devices' own time, as a multiple of real time.")
+    ] = 1,
     drop: Annotated[
         float,
-        Parameter(help="Share of all answers to lose, 0 to 0.9: the connection ends at any byte."),
+        Parameter(help="Share of all answers that get lost, 0 to 0.9: the connection ends at a random byte."),
     ] = 0,
     only_heartbeats: Annotated[
-        bool, Parameter(negative=(), help="Nothing but heartbeats: for large fleets.")
+        bool, Parameter(negative=(), help="Send only heartbeats; for large fleets.")
     ] = False,
     updates: Annotated[float, Parameter(help="Share of the devices that is offered new firmware.")] = 0.3,
-    connections: Annotated[int, Parameter(help="Most calls that are under way at once.")] = 64,
-    seed: Annotated[int | None, Parameter(help="Makes the same choices again.")] = None,
-    keep: Annotated[
-        bool, Parameter(negative=(), help="Leave devices and recordings in place at the end.")
-    ] = False,
+    connections: Annotated[int, Parameter(help="Maximum number of calls under way at once.")] = 64,
+    seed: Annotated[int | None, Parameter(help="Seed that repeats the random choices.")] = None,
+    keep: Annotated[bool, Parameter(negative=(), help="Keep devices and recordings at the end.")] = False,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Drive a running server with a fleet of devices, and hold it to what it promised.
+    """Run a fleet of simulated devices against a server, and check that the server keeps its promises.
 
     The devices register, bind, send heartbeats, record and upload real speech, take commands and firmware,
-    refresh their tokens, change hands, go offline, and repeat what was not answered. In the end everything
-    that was promised is asked for again. Status 1 when something is missing or there twice.
+    refresh their tokens, are bound to other end users, go offline, and repeat calls that got no answer. At
+    the end the command compares what the server shows with what it promised. Status 1 when something is
+    missing or stored twice.
 
     For example:
 
@@ -105,7 +106,7 @@ def simulate(  # noqa: PLR0913 - a flag each
     try:
         if url is not None or key is not None:
             if url is None or key is None:
-                raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) are only useful together.")
+                raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) need each other: give both.")
             _check_server(url, key)
             report = _run(plan, url, key, quiet=json)
         else:
@@ -138,7 +139,7 @@ def _check_server(url: str, key: str) -> None:
     if not _is_base(url):
         raise CommandError("--url takes a base URL, such as https://api.example.com, without a user.")
     if not (key.isascii() and key.isprintable()):
-        raise CommandError("--key holds characters that no key has. Was it copied whole, and nothing else?")
+        raise CommandError("--key holds characters that no key has. Copy the key again.")
 
 
 def _is_base(url: str) -> bool:
@@ -154,7 +155,7 @@ def _is_base(url: str) -> bool:
 def _running(settings: Settings) -> str:
     """The base URL of the server that runs on the data folder."""
     if not prepare.needs_folder(settings):
-        raise CommandError("name the server with --url, and a key with LAPEL_KEY.")
+        raise CommandError("Name the server with --url, and a key with LAPEL_KEY.")
     folder = DataFolder(settings.data_dir)
     running = folder.running() if folder.path.is_dir() and folder.is_taken() else None
     if running is None:
@@ -199,7 +200,7 @@ async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> Flee
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        """First: end the fleet's life, then report. Second: cancel the report. Third: cancel the removal."""
+        """First Ctrl-C: end the run, then report. Second: cancel the report. Third: cancel the removal."""
         if stop.is_set() and main is not None:
             main.cancel()
         stop.set()

@@ -52,16 +52,16 @@ def demo(
     *,
     data_dir: Annotated[
         Path | None,
-        Parameter(help="Folder for the data. Default: a temporary one that is removed at the end."),
+        Parameter(help="Folder for the data. Default: a temporary folder that is removed at the end."),
     ] = None,
     keep: Annotated[
-        bool, Parameter(negative=(), help="Leave the server running when all is done, until Ctrl-C.")
+        bool, Parameter(negative=(), help="Keep the server running after the demo, until Ctrl-C.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Start a server, and take one real recording through the whole main job.
+    """Start a server, then upload, download and transcribe one real recording.
 
-    Every step is printed with its time and with the commands that do the same by hand.
+    The command prints each step with its time, and with the shell commands that do the same.
 
     For example:
 
@@ -124,7 +124,7 @@ def _server(folder: Path, report: Callable[[Step], None]) -> Generator[tuple[sub
     command = ["serve", "--data-dir", str(folder), "--port", "0"]
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        # Its own session: Ctrl-C in the terminal reaches only us, and we stop the server in order.
+        # A session of its own: Ctrl-C in the terminal reaches only this process, and it stops the server.
         server = subprocess.Popen(
             [*LAPEL, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -199,7 +199,7 @@ def _show(console: Console, step: Step) -> None:
 
 @contextmanager
 def _progress() -> Generator[Callable[[float], None]]:
-    """A line with the progress of the transcription; nothing when stderr is not a terminal."""
+    """Shows a line with the transcription's progress; shows nothing when stderr is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
@@ -211,7 +211,7 @@ def _progress() -> Generator[Callable[[float], None]]:
 def _tell_spoken(console: Console, spoken: HeardSpeech) -> None:
     if spoken.failure is not None:
         console.print(Text(f"There is no transcript: {spoken.failure}", style="yellow"), soft_wrap=True)
-        console.print("`lapel doctor` says how to mend it; everything else works.", soft_wrap=True)
+        console.print("`lapel doctor` says how to repair it; everything else works.", soft_wrap=True)
         return
     console.print(Text(f"“{spoken.text}”", style="italic"))
     facts = [
@@ -237,7 +237,7 @@ def _conclude(console: Console, base_url: str, outcome: DemoOutcome, *, keep: bo
     ):
         console.print(Text(f"  {name:<5} {url}"), soft_wrap=True)
     if keep:
-        end = "The server goes on, and the link works for an hour; Ctrl-C stops it."
+        end = "The server keeps running, and the link works for an hour. Ctrl-C stops the server."
     else:
-        end = "The server stops now; with --keep it goes on, for the link and the lines above to be tried."
+        end = "The server stops now. With --keep it keeps running, for the link and the commands above."
     console.print(end, soft_wrap=True)

@@ -113,9 +113,9 @@ class _Transcription(msgspec.Struct):
 class MainJob:
     """The steps, in order; `report` gets each one when it has ended.
 
-    base_url: of the API, without a trailing slash. key: a secret key. clock: gives seconds. hear: gets the
-    progress of the transcription, 0 to 1.
-    The commands of a step need shell variables that the commands of earlier steps export.
+    base_url: of the API, without a trailing slash. key: a secret key. clock: returns seconds. hear: is called
+    with the progress of the transcription, 0 to 1.
+    The shell commands of a step need variables that the commands of earlier steps export.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class MainJob:
     def run(self, serial_number: str) -> DemoOutcome:
         """Runs the whole job with a device of that serial number.
 
-        Raises DemoError when a call gets no answer or an unexpected one, or what comes back is not what was
-        sent.
+        Raises DemoError when a call gets no answer or an unexpected one, or when the downloaded bytes differ
+        from the uploaded ones.
         """
         end_user, device = self._people_and_things(serial_number)
         recording = self._post(
@@ -218,7 +218,7 @@ class MainJob:
             lambda: hashlib.sha256(whole.body).hexdigest(),
         )
         if digest != sample.sha256 or part.body != sample.data[:1024]:
-            raise DemoError("compare SHA-256: what came back is not what went in")
+            raise DemoError("compare SHA-256: the downloaded bytes differ from the uploaded ones")
         if (whole.content_type, link.content_type) != (sample.content_type, sample.content_type):
             raise DemoError(f"GET it: the type is {whole.content_type}, not {sample.content_type}")
 
@@ -309,7 +309,7 @@ def _decoded(answer: HttpAnswer, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.body, type=shape)
     except msgspec.DecodeError as fault:
-        raise DemoError(f"an answer of another shape: {fault}") from fault
+        raise DemoError(f"an answer with unexpected fields: {fault}") from fault
 
 
 def _exports(result: object) -> list[str]:

@@ -68,7 +68,7 @@ def _programs() -> Finding:
         who = install.account(lambda _: None)
         place = install.programs(who, install.package_folder())
     except PostgresError as fault:
-        return Finding("postgresql", "broken", str(fault), "Mend that, or set LAPEL_DATABASE_URL.")
+        return Finding("postgresql", "broken", str(fault), "Repair that, or set LAPEL_DATABASE_URL.")
     return Finding("postgresql", "ok", f"PostgreSQL {install.MAJOR} in {place}, run by {who.name}")
 
 
@@ -81,7 +81,10 @@ def _folder(settings: Settings) -> Iterator[Finding]:
             yield Finding("data folder", "broken", detail, "Name another one with --data-dir.")
             return
         yield Finding(
-            "data folder", "warning", f"{folder.path} does not exist yet", "Run `lapel serve`; it makes it."
+            "data folder",
+            "warning",
+            f"{folder.path} does not exist yet",
+            "Run `lapel serve`, which makes the folder.",
         )
         return
     mode = stat.S_IMODE(folder.path.stat().st_mode)
@@ -92,7 +95,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     else:
         if mode & 0o077:
             yield Finding(
-                "data folder", "warning", f"{folder.path} may be entered by others (mode {mode:o})",
+                "data folder", "warning", f"{folder.path} other users can enter it (mode {mode:o})",
                 f"chmod 700 {folder.path}",
             )  # fmt: skip
         else:
@@ -103,15 +106,22 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     needed = max(settings.min_free_bytes, usage.total // 20)
     free = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} free"
     if usage.free < needed:
-        remedy = "Free some, or lower LAPEL_MIN_FREE_BYTES; below the limit uploads are refused with 507."
+        remedy = (
+            "Free disk space, or lower LAPEL_MIN_FREE_BYTES; below the limit uploads are refused with 507."
+        )
         yield Finding("disk", "broken", f"{free}, {needed / 2**30:.1f} GiB are kept in reserve", remedy)
     else:
         state = "warning" if usage.free < 2 * needed else "ok"
-        yield Finding("disk", state, free, "Uploads stop soon; free some." if state == "warning" else None)
+        yield Finding(
+            "disk",
+            state,
+            free,
+            "Free disk space: uploads will soon be refused." if state == "warning" else None,
+        )
 
 
 def _in_the_way(path: Path) -> Path | None:
-    """The file or dangling link that keeps the folder from being made; None when nothing does."""
+    """The file or dangling link that blocks making the folder; None when nothing blocks it."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     return None if there.is_dir() else there
 
@@ -142,7 +152,7 @@ def _ends(chain: Path) -> datetime:
 
 def address(settings: Settings) -> Iterator[Finding]:
     """The address in the links of a server with these settings; a running server reports its own."""
-    remedy = "Set LAPEL_PUBLIC_URL to what clients call this server."
+    remedy = "Set LAPEL_PUBLIC_URL to the URL that clients use for this server."
     if settings.public_url is None and settings.host in {"0.0.0.0", "::"}:  # noqa: S104
         yield Finding(
             "links", "warning", f"they name {settings.base_url}, which only this machine reaches", remedy
@@ -177,15 +187,15 @@ async def _database(connection: Connection, ports: Ports) -> Finding:
         return Finding("database", "broken", f"schema {found}, this Lapel needs {needed}", remedy)
     if await queries.forgets(connection):
         return Finding(
-            "database", "broken", "it answers before it writes to disk (fsync or synchronous_commit is off)",
-            "Switch both on: without them a power cut takes back what was promised.",
+            "database", "broken", "it answers before data are on disk (fsync or synchronous_commit is off)",
+            "Switch both on: without them a power cut can undo promised uploads.",
         )  # fmt: skip
     skew = abs(await queries.database_now(connection) - ports.clock.now())
     if skew > _SKEW:
-        detail = f"its clock and ours are {skew.total_seconds():.0f} s apart"
+        detail = f"its clock and this machine's are {skew.total_seconds():.0f} s apart"
         return Finding("database", "warning", detail, "Run a time service such as chrony on both machines.")
     vector = await queries.vector_version(connection)
-    extension = "no pgvector, which nothing needs yet" if vector is None else f"pgvector {vector}"
+    extension = "no pgvector; no part of Lapel needs it yet" if vector is None else f"pgvector {vector}"
     return Finding("database", "ok", f"schema {found}, {extension}")
 
 
@@ -230,7 +240,7 @@ async def _store(ports: Ports) -> Finding:
     except (StoreUnavailable, ObjectMissing, CommandError, OSError, *DATABASE_AWAY) as fault:
         return Finding("store", "broken", f"{where}: {explain(fault) or fault}", remedy)
     if back != content:
-        return Finding("store", "broken", f"{where}: gave back other bytes than it got", remedy)
+        return Finding("store", "broken", f"{where}: it returned other bytes than were stored", remedy)
     return Finding("store", "ok", where)
 
 

@@ -31,9 +31,9 @@ class DoctorReport(msgspec.Struct, frozen=True):
 
 
 def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
-    """Check every part and say how to mend it. Status 1 when something is broken.
+    """Check every part, and say how to repair each fault. Status 1 when something is broken.
 
-    The database and store of a stopped server are started for the moment.
+    If the server is stopped, the command starts its database and store while it checks.
 
     For example:
 
@@ -61,7 +61,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if running is None:
         yield from checks.address(settings)
     if folder is not None and settings.database_url is None and not (is_there and _is_made(folder)):
-        return  # there is no installation yet, or the finding about the folder says what is wrong
+        return  # there is no installation yet, or the finding about the folder already names the fault
     if running is not None:
         yield _server(running)
     try:
@@ -106,7 +106,7 @@ def _server(running: Running) -> Finding:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
     netloc = f"[{host}]" if ":" in host else host
     url = f"{'https' if running.tls else 'http'}://{netloc}:{running.port}/health"
-    where, remedy = f"{host}:{running.port}", "Look into the log of `lapel serve`."
+    where, remedy = f"{host}:{running.port}", "Read the log of `lapel serve`."
     try:
         # The certificate names the public host and not this address; only the state is asked for.
         status = request("GET", url, timeout=10, verify=False).status

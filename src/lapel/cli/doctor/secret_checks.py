@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 REMEDY = (
-    "Name the secret that they were made under in LAPEL_SECRET_PREVIOUS, or replace them: "
+    "Set LAPEL_SECRET_PREVIOUS to the secret that they were made under, or replace them: "
     "`lapel keys create` makes a key, and binding a device again gives it a token."
 )
 

@@ -73,13 +73,13 @@ async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
     if roomless := _steps(rows, "roomless"):
         yield Finding(
             "speech work", "broken", f"steps that wait because a worker's disk is full: {roomless}",
-            "Free some of the disk of the worker's scratch folder (its log names that: "
+            "Free space on the disk with the worker's scratch folder (its log names the folder: "
             "speech.disk_full) or name another in LAPEL_SCRATCH_DIR and restart the worker. Then they go on.",
         )  # fmt: skip
     if steps := _steps(rows, "failed"):
         yield Finding(
             "speech work", "warning", f"steps that failed and will be tried again: {steps}",
-            "The worker's log tells why (speech.tries_again). `lapel providers test SLOT` asks a service.",
+            "The worker's log says why (speech.tries_again). `lapel providers test SLOT` asks a service.",
         )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         yield Finding(
             "providers", "broken", f"keys sealed under another secret: {', '.join(lost[:3])}{more}",
-            "Name the former secret in LAPEL_SECRET_PREVIOUS, or set them again: `lapel providers set`.",
+            "Set LAPEL_SECRET_PREVIOUS to the former secret, or set the keys again: `lapel providers set`.",
         )  # fmt: skip
     elif rows:
         yield Finding("providers", "ok", f"keys that can be read: {len(rows)}")
@@ -112,6 +112,6 @@ async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:
         yield Finding(
             "remote copies", "warning",
             f"{row['copies']} at {row['engine']} could not be deleted yet; the last: {row['fault']}",
-            "It is tried for 30 days, once an hour or more often. The worker's log names each "
+            "Lapel tries again for 30 days, at least once an hour. The worker's log names each copy "
             "(speech.copy_not_deleted).",
         )  # fmt: skip

@@ -86,4 +86,4 @@ async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
     if day is None:
         return []
     ends = f"The service ends its model {service.model} on {day.isoformat()}."
-    return [f"{ends} Name another one before: `lapel providers set {choice.slot} --model NAME`."]
+    return [f"{ends} Choose another model before that day: `lapel providers set {choice.slot} --model NAME`."]

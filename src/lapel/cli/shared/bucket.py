@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 _CHUNK = 1 << 20
-# What writing or reading a file that is open may raise, and a connection does not.
+# Errors that only an open file raises, never a connection.
 _OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
 <AllowedMethod>GET</AllowedMethod><AllowedMethod>HEAD</AllowedMethod><AllowedMethod>PUT</AllowedMethod>\
@@ -87,7 +87,7 @@ class BucketClient:
         return _checked(answer, "look for the bucket").status == 200
 
     def make(self) -> None:
-        """Makes the bucket in the region of the settings; one that we own already is fine.
+        """Makes the bucket in the region of the settings; does nothing if this account owns it already.
 
         Raises CommandError when the store refuses.
         """
@@ -129,7 +129,9 @@ class BucketClient:
                 file.flush()
                 os.fsync(file.fileno())
             if response.length:
-                raise CommandError(f"the store broke off while {key} was read; run the command again.")
+                raise CommandError(
+                    f"the connection to the store broke while {key} was read; run the command again."
+                )
             return Copied(
                 size, digest.hexdigest(), response.getheader("content-type", "application/octet-stream")
             )
@@ -158,7 +160,7 @@ class BucketClient:
     def _connected(self) -> Generator[http.client.HTTPConnection]:
         """A connection for one call. Raises StoreUnavailable for what the network does to it.
 
-        OSError of a file that the call reads or writes goes through.
+        An OSError of a file that the call reads or writes is raised unchanged.
         """
         connection = (
             http.client.HTTPSConnection(self._host, timeout=60, context=ssl.create_default_context())
@@ -218,7 +220,7 @@ class BucketClient:
 async def prepare_bucket(ports: Ports) -> tuple[bool, str]:
     """Makes the bucket unless it exists, and sets its CORS rules.
 
-    Gives whether it was made now, and the state of the CORS rules: `built in` or `set`. Raises CommandError
+    Returns whether it was made now, and the state of the CORS rules: `built in` or `set`. Raises CommandError
     when the store refuses, and StoreUnavailable when there are no valid credentials.
     """
     client = BucketClient(ports.settings, ports.clock)

@@ -1,4 +1,4 @@
-"""Which errors are shown to the operator at the terminal as one sentence, and in which words."""
+"""The errors that a terminal shows as one sentence, and the sentence for each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def explain(fault: BaseException) -> str | None:
     if isinstance(fault, StoreUnavailable):
         return f"the store does not answer: {redact(str(fault))}. `lapel doctor` looks closer."
     if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections have no name
-        return f"{fault.filename}: {fault.strerror}. Name another place, or mend this one."
+        return f"{fault.filename}: {fault.strerror}. Name another path, or repair this one."
     if isinstance(fault, (*DATABASE_AWAY, asyncpg.PostgresError)):
         shown = f"{type(fault).__name__}: {redact(str(fault))}"
         return f"the database does not answer ({shown}). `lapel doctor` looks closer."

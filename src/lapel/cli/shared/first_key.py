@@ -20,7 +20,7 @@ class FirstKey(NamedTuple):
         if self.key is not None:
             return f"{self.key}   (shown this once; `lapel keys create` makes more)"
         if self.file is not None:
-            return f"in {self.file}; delete the file when the key is kept elsewhere"
+            return f"in {self.file}; delete the file after you have stored the key elsewhere"
         return None
 
 

@@ -168,7 +168,7 @@ def _with_running_postgres(
         prepare.prepare_database(settings, folder)
         folder.write_version()
     else:
-        _check_not_older(folder)  # the running server may be an older Lapel
+        _check_not_older(folder)  # the running server may be an older version
     return settings
 
 
@@ -189,7 +189,7 @@ def _with_own_postgres(
 def _with_store_of(settings: Settings, running: Running | None) -> Settings:
     """Settings with the store of the running server, or else with an address where no store listens.
 
-    The latter is only for commands that did not ask for the store and so do not use it.
+    The second case is for commands that do not use the store.
     """
     if running is None or running.store_endpoint is None:
         return prepare.complete(settings, None, "http://127.0.0.1:9")
@@ -215,7 +215,7 @@ def with_store(settings: Settings, folder: DataFolder, stack: contextlib.ExitSta
     child.start()
     stack.callback(_stop, child)
     if child.ready_fd is None or not select.select([child.ready_fd], [], [], PATIENCE)[0] or not child.hear():
-        raise CommandError("the embedded store does not start; the lines above say why.")
+        raise CommandError("the embedded store does not start; its messages above say why.")
     return complete
 
 

@@ -55,7 +55,7 @@ def _read_by_somebody() -> Generator[None]:
     try:
         yield
     except OSError as fault:  # a full disk, or a pipe whose reader has gone
-        # The text stays in the buffer: at exit Python would write it again, fail, and set its own status.
+        # The text is still in the buffer: at exit Python would write it again, fail, and set its own status.
         with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
@@ -67,7 +67,7 @@ def is_piped() -> bool:
 
 
 def visible(text: str) -> str:
-    """The text with unprintable characters escaped: clients choose names, and terminals obey controls."""
+    """The text with unprintable characters escaped: a client's name could hold control codes."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

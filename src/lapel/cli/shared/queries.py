@@ -38,7 +38,7 @@ NOW = "SELECT clock_timestamp()"
 FORGETS = """
 SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
 """
-# The same count as in `foundation.jobs`, which is not used here because it imports the whole queue.
+# The same count as in `foundation.queue.jobs`. That module is not imported here, because it loads PgQueuer.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 HELD_JOBS = """
 SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint

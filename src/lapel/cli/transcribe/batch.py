@@ -65,7 +65,7 @@ def transcribe_all(
     """Transcribes the jobs one after the other; `done` gets each result at once.
 
     `model`: a folder or a name instead of the setting. `folder`: for scratch files.
-    Raises CommandError when there is no usable model, and what `done` raises. At Ctrl-C, SIGTERM and SIGHUP
+    Raises CommandError when no model is usable, and what `done` raises. At Ctrl-C, SIGTERM and SIGHUP
     the children end, and SystemExit (128 plus the signal's number) is raised.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -111,7 +111,7 @@ async def _all(
     try:
         for number, job in enumerate(jobs, start=1):
             result = await _one(job, wish, tools, folder, f" {number}/{len(jobs)}" if len(jobs) > 1 else "")
-            if caught:  # children get Ctrl-C too: their end then is no failure of the file
+            if caught:  # Ctrl-C reaches the children too; their end is then not a fault of the file
                 break
             done(result)
     except (asyncio.CancelledError, CommandError):
@@ -166,13 +166,13 @@ def _unreadable(job: FileJob) -> FileProblem | None:
         if stat.S_ISDIR(mode):
             return FileProblem("unreadable", "it is a folder; name the files in it.")
         if not stat.S_ISREG(mode):
-            return FileProblem("unreadable", "it is no regular file; send it to `lapel transcribe -`.")
+            return FileProblem("unreadable", "it is not a regular file; pipe it into `lapel transcribe -`.")
         with job.place.open("rb"):
             return None
     except OSError as fault:
         return FileProblem("unreadable", f"{(fault.strerror or str(fault)).lower()}.")
     except ValueError:  # the name holds a NUL
-        return FileProblem("unreadable", "no file can have this name.")
+        return FileProblem("unreadable", "a file cannot have this name.")
 
 
 def _short(name: str) -> str:
@@ -182,7 +182,7 @@ def _short(name: str) -> str:
 
 
 class _Live:
-    """A progress line on a terminal: stage, share, and speed relative to real time. Elsewhere nothing."""
+    """A progress line: stage, share, and speed relative to real time. It appears only on a terminal."""
 
     def __init__(self, title: str, stage: str) -> None:
         console = Console(stderr=True)

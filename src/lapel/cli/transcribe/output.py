@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STDIN: Final = "-"
 # Formats in which a line with the file's name separates several transcripts on standard output.
 SEPARATED: Final = frozenset({"txt", "md", "srt", "vtt", "csv"})
-# The end of messages for clients of the API; it is removed here, where nothing was uploaded.
+# The last sentence of messages for API clients. This command removes it, because it uploads nothing.
 _BLANK = "\n"
 _UPLOAD = " Upload the recording again."
 

@@ -38,20 +38,19 @@ def transcribe(
     *,
     form: Annotated[
         FormatName | None,
-        Parameter(name="--format", help="Default: what the name of --output ends in, else txt."),
+        Parameter(name="--format", help="Default: the file extension of --output, else txt."),
     ] = None,
     output: Annotated[
         str | None,
-        Parameter(help="The file to write; for several inputs the folder. Default: standard output."),
+        Parameter(help="File to write; with several inputs, a folder. Default: standard output."),
     ] = None,
     language: Annotated[
-        str | None, Parameter(help="What is spoken, such as `en`. Default: what is heard.")
+        str | None, Parameter(help="Language that is spoken, such as `en`. Default: detected.")
     ] = None,
-    speakers: Annotated[
-        int | None, Parameter(help="How many people speak. Default: as many as found.")
-    ] = None,
+    speakers: Annotated[int | None, Parameter(help="Number of people who speak. Default: detected.")] = None,
     diarization: Annotated[
-        bool, Parameter(negative="--no-diarization", help="Tell who speaks.", show_default=False)
+        bool,
+        Parameter(negative="--no-diarization", help="Find out which speaker said what.", show_default=False),
     ] = True,
     model: Annotated[
         str | None,
@@ -61,8 +60,8 @@ def transcribe(
 ) -> None:
     """Turn audio files into transcripts. Needs no server, no data folder and no account.
 
-    The transcript goes to standard output, progress to the terminal. A file that cannot be transcribed is
-    told in one line, the others are done all the same, and the status is 1.
+    The transcript goes to standard output, progress to the terminal. If a file cannot be transcribed, one
+    line says so, the other files are still transcribed, and the status is 1.
 
     For example:
 
@@ -93,7 +92,7 @@ def transcribe(
 def _check_names(files: list[str]) -> None:
     """Ends with status 2 for a misspelt option.
 
-    The parser must take `-` as a file, and therefore takes everything that begins with it.
+    The parser must accept `-` as a file, and therefore accepts every argument that begins with `-`.
     """
     for name in files:
         if name.startswith("-") and name != STDIN and not Path(name).exists():
@@ -134,14 +133,14 @@ def _format(form: FormatName | None, output: str | None, count: int) -> Format:
     named: FormatName | None = next((name for name in FORMATS if name == ending), None)
     if count > 1 and named:
         raise CommandError(
-            f"--output {output}: several inputs need a folder; one called so ends in {os.sep}."
+            f"--output {output}: several inputs need a folder; a folder's name ends in {os.sep}."
         )
     if count == 1 and ending and not named and form is None:
         raise CommandError(
-            f"--output {output}: no format is called {ending}; --format says which: {', '.join(FORMATS)}."
+            f"--output {output}: there is no format {ending}; --format says which: {', '.join(FORMATS)}."
         )
     if form and named and form != named:
-        raise CommandError(f"--output {output} is no name for --format {form}; leave one of them out.")
+        raise CommandError(f"--output {output} does not fit --format {form}; leave one of them out.")
     return FORMATS[form or named or "txt"]
 
 
@@ -165,7 +164,7 @@ def _targets(files: list[str], output: str | None, chosen: Format) -> list[Path 
     except OSError as fault:
         raise CommandError(f"--output {output}: {fault.strerror}.") from fault
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CommandError(f"--output {output}: nothing may be written there.")
+        raise CommandError(f"--output {output}: it cannot be written.")
     return [*targets]
 
 
@@ -186,7 +185,7 @@ def _differ(names: list[str]) -> bool:
 
 def _check_stdout(chosen: Format, count: int) -> None:
     if chosen.name == "docx" and sys.stdout.isatty():
-        raise CommandError("docx is no text; name a file with --output, or send it on with `>`.")
+        raise CommandError("docx is binary; name a file with --output, or redirect with `>`.")
     if count > 1 and chosen.name not in _IN_A_ROW:
         raise CommandError(f"several {chosen.name} documents need a folder; name one with --output.")
 
@@ -201,7 +200,7 @@ def _scratch() -> Generator[Path]:
         except PermissionError:  # another user has made a folder of that name
             own = PrivateFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
     except OSError as fault:
-        raise CommandError(f"no place for scratch files: {fault.strerror}; TMPDIR names one.") from fault
+        raise CommandError(f"scratch files cannot be written: {fault.strerror}; TMPDIR names one.") from fault
     own.forget_left()
     try:
         yield own.path
@@ -217,7 +216,7 @@ def _leave(signum: int, frame: object) -> None:
 def _stdin(folder: Path) -> Path:
     """Standard input, copied to a file. Raises CommandError when it is a terminal or cannot be stored."""
     if sys.stdin.isatty():
-        raise CommandError("standard input is the terminal; name a file, or send audio in with `|` or `<`.")
+        raise CommandError("standard input is the terminal; name a file, or redirect audio with `|` or `<`.")
     path = folder / "stdin"
     try:
         with private_file(path) as file:
@@ -226,5 +225,5 @@ def _stdin(folder: Path) -> Path:
                 if shutil.disk_usage(folder).free < SPARE_BYTES:
                     raise CommandError("standard input fills the disk; TMPDIR names another one.")
     except OSError as fault:
-        raise CommandError(f"standard input could not be kept in {folder}: {fault.strerror}.") from fault
+        raise CommandError(f"standard input could not be stored in {folder}: {fault.strerror}.") from fault
     return path
