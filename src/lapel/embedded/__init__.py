@@ -1,1 +1,1 @@
-"""The parts that a laptop has of its own: an S3 server and a supervised PostgreSQL."""
+"""The parts that a single machine runs itself: an S3 server and a supervised PostgreSQL."""

@@ -1,1 +1,1 @@
-"""What every slice stands on. It knows no slice."""
+"""The modules that every slice uses. They import no slice."""

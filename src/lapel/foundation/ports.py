@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 
-# Seconds. A process that ended because the database restarts would only be started again, and again.
+# Seconds to wait for a database that restarts. A process that ended instead would be restarted again and
+# again.
 RESTART_PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Made once per process (`app.py`, the worker, a command); tests make their own."""
+    """The dependencies; one object per process (API, worker, a command). Tests make their own."""
 
     settings: Settings
     database: Database
@@ -63,10 +64,10 @@ async def open_ports(
 ) -> AsyncGenerator[Ports]:
     """The ports of this process; closes what it opened.
 
-    `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds
-    that a database which is away may take to come back. `connections` and `lock_seconds`: see Database.
-    Raises StoreUnavailable without credentials, what asyncpg raises without a database, and ValueError when
-    the settings are not complete.
+    `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds to wait
+    for an unavailable database. `connections` and `lock_seconds`: see Database. Raises StoreUnavailable
+    without credentials, asyncpg's errors without a database, and ValueError when the settings are not
+    complete.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
         raise ValueError("the database, the store and the secret must be known before ports are opened")

@@ -1,7 +1,7 @@
 """Logs and metrics: structured lines with the request id, never a token or a signed link.
 
-`configure` is called once per process. Every line passes `redact` after it is rendered, whichever logger and
-field its text comes from, so that a new field or a traceback cannot slip past.
+`configure` is called once per process. Every line passes `redact` after it is rendered, so the text of every
+logger and field, new ones and tracebacks included, is redacted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SECRETS = (
     (re.compile(r"\b((?:sk|rk)_(?:live|test)|dtok|up|eut)_[A-Za-z0-9]{8,}"), r"\1_***"),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=]{8,}"), "whsec_***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
-    # A signed link gives access to its object, so the whole query goes.
+    # A signed link gives access to its object, so its whole query is removed.
     (re.compile(r"(?i)\?[^\s\"'<>\\]*X-Amz-(?:Signature|Credential|Security-Token)[^\s\"'<>\\]*"), "?***"),
     (re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^\s\"'<>&\\]+"), r"\1***"),
     (re.compile(r"(\bpostgres(?:ql)?://[^\s:/@]*:)[^\s\"']+@"), r"\1***@"),
@@ -52,7 +52,7 @@ if _name is not None:
 
 @dataclass(slots=True)
 class _Series:
-    """One operation and status: its histogram, and how many answers it has seen."""
+    """One operation and status: its histogram, and the number of its answers."""
 
     histogram: Histogram
     seen: int = 0
@@ -138,7 +138,8 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 def observe_request(
     operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
 ) -> None:
-    """Counts one answer, and logs it: our failures as warnings, of the rest a sample (all, at level debug).
+    """Counts one answer, and logs it: answers of 500 and above as warnings, and a sample of all others (at
+    level debug every one).
 
     `method` is logged only: it comes from the client, and metrics must not grow with what clients send.
     """

@@ -1,4 +1,4 @@
-"""The device maker's backend beside the fleet: it has an API key, and does what a device cannot."""
+"""The device maker's backend beside the fleet: it makes the calls that need an API key."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Backend:
         return self._people[number]
 
     async def make_end_user(self, number: int) -> None:
-        """Makes an end user, who can wear devices.
+        """Makes an end user, to whom devices can be bound.
 
         Raises CallFailed and SimulationError as the class says.
         """
@@ -109,7 +109,7 @@ class Backend:
         await self.caller.api("unbind", "POST", f"/devices/{device.id}/unbind", self.key)
 
     async def command(self, device: SimulatedDevice, kind: str, key: str) -> str:
-        """Sends a command; gives its id. Raises CallFailed and SimulationError as the class says."""
+        """Sends a command; returns its id. Raises CallFailed and SimulationError as the class says."""
         body = {"type": kind, "idempotency_key": key, "ttl_seconds": _TTL_SECONDS}
         answer = await self.caller.api(
             "command", "POST", f"/devices/{device.id}/commands", self.key, body, expected=(200, 201)
@@ -137,7 +137,7 @@ class Backend:
         self._release = release
 
     async def offer(self, device: SimulatedDevice) -> str | None:
-        """Offers the new version; gives the assignment's id, or None when no firmware was made.
+        """Offers the new version; returns the assignment's id, or None when no firmware was made.
 
         Raises CallFailed and SimulationError as the class says.
         """
@@ -170,5 +170,5 @@ class Backend:
 
 
 def _made_or_there(answer: Answer) -> str:
-    """The id of what this call made (201), or of what an earlier call made whose answer was lost (409)."""
+    """The id of the resource that this call made (201), or an earlier call whose answer was lost (409)."""
     return answer.read(CreatedReply).id if answer.status == 201 else answer.read(_Exists).error.resource_id

@@ -1,4 +1,4 @@
-"""A whole simulation: devices are made, live, are compared with the server's promises, and are removed."""
+"""A whole simulation: makes the devices, runs them, compares the server with its promises, removes them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from lapel.simulate.plan import Plan
 from lapel.simulate.report import FleetReport, report_of
 
 T = TypeVar("T")
-_LONGEST_NAP = 0.05  # seconds, after which the fleet looks whether an earlier activity was scheduled
-_QUIET_DEVICES = 1000  # so many of the devices with an empty journal are checked at the end
+_LONGEST_NAP = 0.05  # seconds between two checks for an activity that was scheduled earlier
+_QUIET_DEVICES = 1000  # number of devices with an empty journal that are checked at the end
 
 
 class Fleet:
@@ -75,7 +75,7 @@ class Fleet:
 
     @property
     def elapsed(self) -> float:
-        """Seconds, by the clock, that the fleet has lived; 0 before it does."""
+        """Seconds of real time that the fleet has lived; 0 before it lives."""
         return self._lived or (time.monotonic() - self._began if self._began else 0.0)
 
     async def _run(self, backend: Backend, journal: Journal, calm: Caller) -> FleetReport:
@@ -156,7 +156,7 @@ class Fleet:
             entries[entry.device].append(entry)
         oracle = Oracle(backend)
         quiet = (each for each in self._devices if each.id and each.index not in entries)
-        # A list, made before `one` takes entries away: a device that was judged must not count as quiet.
+        # Make the list before `one` removes entries: a device that was judged must not count as quiet.
         asked = [self._devices[index] for index in entries] + list(itertools.islice(quiet, _QUIET_DEVICES))
 
         async def one(device: SimulatedDevice) -> None:

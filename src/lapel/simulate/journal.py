@@ -1,7 +1,8 @@
-"""The journal of what each device asked for and was promised: JSON lines, append-only.
+"""The journal of each device's requests and the server's promises: JSON lines, append-only.
 
-A line that begins something is written **before** the request, every other line after the answer: a promise
-counts only when the device has received it. Heartbeats are counted, not written.
+The line of a new recording or command is written **before** the request. Every other line is written after
+the answer, because a promise counts only when the device has received it. Heartbeats are counted, not
+written.
 """
 
 from __future__ import annotations

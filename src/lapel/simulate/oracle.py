@@ -1,4 +1,4 @@
-"""The oracle: compares what the server promised to the devices with what it answers at the end."""
+"""The oracle: compares the server's promises to the devices with the server's answers at the end."""
 
 from __future__ import annotations
 

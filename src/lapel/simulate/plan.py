@@ -21,11 +21,11 @@ NOTHING = Rates(recordings=0, commands=0, refreshes=0, rebindings=0, spells=0)
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A simulation. Simulated time runs `speed` times as fast as the clock.
 
-    minutes: how long the fleet lives, by the clock. interval: seconds of simulated time between two
-    heartbeats of a device. drop: share of all answers to lose, 0 to 1. updates: share of the devices that is
-    offered new firmware, 0 to 1. connections: how many calls may be under way at once.
-    seed: the same seed makes the same choices; the order of calls depends on the network. run: part of every
-    name that the simulation makes, so that two simulations never collide. keep: remove nothing at the end.
+    minutes: real time that the fleet lives. interval: seconds of simulated time between two heartbeats of a
+    device. drop: share of all answers that get lost, 0 to 1. updates: share of the devices that is offered
+    new firmware, 0 to 1. connections: the most calls under way at once. seed: the same seed repeats the
+    choices, but the order of calls depends on the network. run: part of every name that the simulation makes,
+    so that two simulations never collide. keep: remove nothing at the end.
     """
 
     devices: int

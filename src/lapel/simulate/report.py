@@ -13,7 +13,7 @@ from lapel.simulate.plan import Plan
 
 
 class UploadCounts(msgspec.Struct, frozen=True):
-    """Uploads whose completion was answered 200, and what the server has of them at the end."""
+    """Uploads whose completion was answered 200, and their state on the server at the end."""
 
     promised: int
     kept: int
@@ -57,7 +57,8 @@ class Latency(msgspec.Struct, frozen=True):
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
 
-    `late`: how long after its due time a device acted. It grows when the load is higher than what was served.
+    `late`: delay between the due time of a device's action and the action. It grows if the server is
+    overloaded.
     """
 
     run: str
@@ -86,7 +87,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether every promise was kept: everything is there, once."""
+        """Whether every promise was kept: each promised resource exists exactly once."""
         return not self.broken
 
 

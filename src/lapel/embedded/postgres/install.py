@@ -1,7 +1,8 @@
-"""What the embedded PostgreSQL needs: its programs, the account it runs as, its socket folder.
+"""The prerequisites of the embedded PostgreSQL: its programs, the account it runs as, its socket folder.
 
-PostgreSQL refuses to run as root. When we are root it runs as a system account of its own, which
-cannot enter a folder such as /root; then its programs are copied to a folder that every account may read.
+PostgreSQL refuses to run as root. If root starts Lapel, PostgreSQL runs as a system account of its own. That
+account cannot enter a folder such as /root; then Lapel copies the programs to a folder that every account may
+read.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def package_folder() -> Path:
 def programs(account: SystemAccount, package: Path) -> Path:
     """Folder with `postgres`, `initdb`, `pg_dump`… that `account` may run; copied there when needed.
 
-    Raises PostgresError when the package has no such programs, or they can be copied to no folder.
+    Raises PostgresError when the package lacks the programs, or no folder can hold the copy.
     """
     bin_folder = package / f"pginstall{MAJOR}" / "bin"
     if not (bin_folder / "postgres").is_file():
@@ -86,7 +87,7 @@ def _fingerprint(program: Path) -> str:
 
 
 def _copied(package: Path, target: Path) -> Path:
-    """`target` with the programs in it, their libraries at the same relative place; made in one step."""
+    """`target` with the programs in it and their libraries at the same relative path; made in one step."""
     if target.is_dir():
         _own(target)
         return target
@@ -116,16 +117,16 @@ def _copied(package: Path, target: Path) -> Path:
 
 
 def _own(folder: Path) -> None:
-    """Refuses a folder that another user could have prepared for us."""
+    """Refuses a folder that another user could have prepared as a trap."""
     known = folder.lstat()
     if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.geteuid() or known.st_mode & 0o022:
         raise PermissionError(f"{folder} is not ours alone")
 
 
 def account(say: Say) -> SystemAccount:
-    """The account PostgreSQL runs as: our own, or for root a system account, made when missing.
+    """The account PostgreSQL runs as: the present user's, or for root a system account, made when missing.
 
-    `say` receives a sentence when another account had to do. Raises PostgresError when there is none.
+    `say` gets a sentence when an existing account is used instead. Raises PostgresError when there is none.
     """
     if os.geteuid() != 0:
         return _myself()

@@ -72,8 +72,8 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL processes of {data} do not end: {_working_in(data)}.")
             time.sleep(POLL)
-    # No server works here any more. PostgreSQL would refuse to start beside a stale pid file whose number
-    # another process has got since, and beside one that its server did not finish writing before it died.
+    # No server works here any more. PostgreSQL would refuse to start beside a stale pid file: one whose
+    # number now belongs to another process, or one that a dying server left half written.
     pid = postmaster_pid(data)
     if pid is None or _alive(pid):
         (data / "postmaster.pid").unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
 
 
 def _stop_stranger(pid: int, grace: float) -> bool:
-    """Stops a process that is not our child; a pidfd makes sure the number is not reused meanwhile."""
+    """Stops a process that is not our child; a pidfd prevents that a reused number gets the signal."""
     if sys.platform != "linux":
         return escalate(
             lambda number: os.kill(pid, number), lambda patience: _wait_dead(pid, patience), grace

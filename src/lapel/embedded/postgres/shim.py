@@ -1,9 +1,11 @@
 """Becomes a PostgreSQL program: gives up root, asks the kernel to end it with its parent, execs.
 
 Run as a script in a fresh interpreter: `python -I -S shim.py UID GID PARENT CWD PROGRAM ARG…`.
-It imports all it needs before it gives up root, because the standard library may lie in a folder
-that only root may enter. PR_SET_PDEATHSIG is a property of the thread that started us and is cleared
-by a change of uid, hence the order here and the rule that the parent starts us from its main thread.
+The shim imports everything before it gives up root, because the standard library may lie in a folder that
+only root may enter. A change of uid clears PR_SET_PDEATHSIG, so the shim sets it after that. The signal comes
+when the starting thread ends, so the parent must start the shim from its main thread.
+
+Source: PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
 """
 
 from __future__ import annotations

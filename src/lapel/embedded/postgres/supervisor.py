@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: made, started, watched and stopped by us, from the programs of a wheel.
+"""The embedded PostgreSQL: Lapel makes, starts, watches and stops it, with the programs of a wheel.
 
-`EmbeddedPostgres(folder)` keeps its data in `folder`/postgres. Everything here is synchronous: the
-supervisor and the commands call it from their main thread, which must live as long as the server
-(the kernel ends the server with the thread that started it). The caller holds the folder's lock.
+`EmbeddedPostgres(folder)` keeps its data in `folder`/postgres. Everything here is synchronous. Supervisor and
+commands call it from their main thread, which must live as long as the server, because the kernel ends the
+server with the thread that started it. The caller holds the folder's lock.
 
 Sources: PostgreSQL's documentation, sections "Peer Authentication" and "Shutting Down the Server";
 PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
@@ -46,13 +46,13 @@ _CONFIGURATION = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
-    # The server's own events are logged. Errors of statements are not, because the text and the parameters
-    # of a statement hold what people said; the API reports such errors itself.
+    # The server logs its own events, but no errors of statements, because the text and the parameters of a
+    # statement contain people's data; the API reports such errors itself.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
-# One statement a line, for `postgres --single`. A language file of vector is not trusted, so only the
+# One statement a line, for `postgres --single`. The extension `vector` is not trusted, so only the
 # superuser can make the extension.
 _ROLES = f"CREATE ROLE {OWNER} LOGIN;\n"
 _DATABASE = f"CREATE DATABASE {OWNER} OWNER {OWNER};\nREVOKE ALL ON DATABASE {OWNER} FROM PUBLIC;\n"
@@ -62,8 +62,8 @@ _EXTENSIONS = "CREATE EXTENSION vector;\n"
 class EmbeddedPostgres:
     """One server over `folder`/postgres; made on the first start.
 
-    `say` receives sentences for people; `package` is where the programs come from; `extra` are
-    server settings over ours.
+    `say` gets sentences for people; `package` is the folder of the wheel with the programs; `extra` are
+    server settings that override ours.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
             self._make(who)
         self._give(self.data, who)
         self._sockets = install.socket_folder(self.folder, who)
-        # As with the pid file: no server works here any more, and a stale lock can block a start for ever.
+        # No server works here any more, and a stale lock file can block every start, as a stale pid file can.
         (self._sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         self._write_access(self.data, who)
         self._process = self._spawn(who, self.data, self._server_arguments(who, self._sockets))
@@ -133,7 +133,7 @@ class EmbeddedPostgres:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
     def shorten_log(self) -> None:
-        """Call it now and then: a log above LOG_LIMIT is emptied, and its end kept in postgres.log.1."""
+        """Empties a log above LOG_LIMIT and keeps its end in postgres.log.1; call it from time to time."""
         _shorten(self.log)
 
     def poll(self) -> int | None:
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
         shutil.rmtree(self.folder / "postgres.new", ignore_errors=True)
 
     def _make(self, who: SystemAccount) -> None:
-        """initdb, roles, database and extension in a folder that gets its name when all is there."""
+        """initdb, roles, database and extension in a folder that is renamed to its final name at the end."""
         building = self.folder / "postgres.new"
         building.mkdir(mode=0o700)
         self._give(building, who)
@@ -197,7 +197,7 @@ class EmbeddedPostgres:
         for database, statements in ((SUPERUSER, _ROLES + _DATABASE), (OWNER, _EXTENSIONS)):
             arguments = ["--single", "-D", seen, "-c", "exit_on_error=on", "-c", "fsync=off", database]
             self._run(who, building, "postgres", arguments, statements)
-        # Everything is synced once, here, and not after each of the steps above.
+        # One sync here replaces a sync after each of the steps above.
         method = ["--sync-method=syncfs"] if sys.platform == "linux" else []
         self._run(who, building, "initdb", ["--sync-only", *method, "-D", seen])
         building.rename(self.data)
@@ -248,7 +248,7 @@ class EmbeddedPostgres:
         return ["-D", self._as_seen(self.data, who), *flags]
 
     def _give(self, data: Path, who: SystemAccount) -> None:
-        """Makes all of `data` the account's: it may come from a copy or from another account."""
+        """Changes the owner of all of `data` to the account: it may come from a copy or another account."""
         if os.geteuid() != 0 or data.stat().st_uid == who.uid:
             return
         for root, _, files in os.walk(data):
@@ -257,7 +257,7 @@ class EmbeddedPostgres:
         os.chown(data, who.uid, who.gid)
 
     def _write_access(self, data: Path, who: SystemAccount) -> None:
-        """Only our account, which the kernel names for the socket's other end, may be any of our roles."""
+        """Lets only our own account use our roles; the kernel names the account of the socket's peer."""
         names = {"root", who.name} if os.geteuid() == 0 else {who.name}
         lines = [f'own "{name}" {role}' for name in sorted(names) for role in (SUPERUSER, OWNER)]
         for file, content in (
@@ -275,7 +275,7 @@ class EmbeddedPostgres:
                 raise PostgresError(f"PostgreSQL ended while starting ({status}): {_tail(self.log)}")
             if interrupted():
                 self.stop(grace=1.0)
-                raise PostgresError("PostgreSQL was told to stop while it started.")
+                raise PostgresError("PostgreSQL was stopped while it started.")
             if time.monotonic() > deadline:
                 self.stop()
                 raise PostgresError(f"PostgreSQL was not ready within {patience:.0f} s: {_tail(self.log)}")
@@ -304,20 +304,20 @@ def check_major(data: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin"}  # neither our secrets nor a broken locale reach the server
+    return {"PATH": "/usr/bin:/bin"}  # the server gets no secret of ours and no broken locale
 
 
 def _shorten(log: Path) -> None:
-    """Empties a long log in place, because its writer holds it open; the end of it is kept beside it.
+    """Empties a long log in place, because its writer holds it open, and keeps its end in a file beside it.
 
-    A line that is written at this very moment may be lost. A fault of the disk is not raised.
+    A line that is written at this very moment may be lost. Errors of the disk are ignored.
     """
     with contextlib.suppress(OSError), log.open("r+b") as file:
         size = os.fstat(file.fileno()).st_size
         if size <= LOG_LIMIT:
             return
         file.seek(size - LOG_LIMIT)
-        with contextlib.suppress(OSError):  # a full disk has no room for the copy; truncating makes some
+        with contextlib.suppress(OSError):  # a full disk has no room for the copy; truncating frees some
             kept = os.open(log.with_suffix(".log.1"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(kept, "wb") as target:
                 target.write(file.read(LOG_LIMIT))

@@ -1,7 +1,7 @@
 """A small S3 endpoint over a folder, as an ASGI application.
 
-Every request is checked in the same order: its path and query, its signature, whether this store serves such
-a call, then what it asks for. What is not served is refused, never half done.
+Every request is checked in the same order: path and query, signature, whether this store serves the call,
+then the call's own parameters. A call that this store does not serve is refused and has no effect.
 
 Source: Amazon S3 API reference.
 """
@@ -75,7 +75,7 @@ _ON_BUCKET = {
     "POST": (_Operation(buckets.delete_many, frozenset({"delete"})),),
     "DELETE": (_Operation(buckets.delete_cors, frozenset({"cors"})),),
 }
-# Reading is the hot path: it looks for the bucket only when it finds no object.
+# Reading is the hot path: it checks the bucket only if it finds no object.
 _READ = _Operation(read.read_object, optional=OVERRIDES, needs_bucket=False)
 _ON_OBJECT = {
     "GET": (
@@ -158,7 +158,7 @@ class StoreApp:
         await operation.handle(Call(request, signed, self._folder, bucket, key, self._stall, largest))
 
     def _largest(self, request: Request, signed: Signed) -> int:
-        """How many bytes a PUT may have: a link without a length takes any size up to its type's limit."""
+        """The most bytes of a PUT: a link without a signed length allows up to its media type's limit."""
         if "X-Amz-Signature" not in request.query or "content-type" not in signed.headers:
             return MAX_OBJECT
         kind = (request.header("content-type") or "").partition("/")[0]
@@ -184,7 +184,9 @@ class StoreApp:
 
 
 async def _refuse(request: Request, error: S3Error) -> None:
-    if request.started:  # too late for a refusal: end the connection, or the client takes this for whole
+    if (
+        request.started
+    ):  # too late for an error answer: close the connection, or the client takes the body for complete
         raise error
     resource = f"/{request.bucket}/{request.key_bytes.decode('utf-8', 'replace')}"
     await request.answer(error.status, list(error.headers), error.body(resource, request.id))
@@ -213,12 +215,12 @@ def create_store_app(
 ) -> StoreApp:
     """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
 
-    `credentials` maps access keys to secrets; all may do everything. `path_prefix` (such as `/store`) is what
-    all paths begin with when the application is mounted beside another one; it is part of what clients
-    sign. `buckets` are made unless they exist. A PUT is refused (507) when it would leave less than
-    `min_free_bytes`, or 5 % of the disk, free. A client may stand still for `stall_seconds`. `ceilings` is
-    how many bytes a pre-signed PUT may have, by the first word of its Content-Type (`audio`): S3's 5 GiB for
-    others. Any number of processes may serve the same folder.
+    `credentials` maps access keys to secrets; every key may do everything. `path_prefix` (such as `/store`)
+    begins all paths if the application is mounted beside another one; clients sign it too. `buckets` are made
+    unless they exist. A PUT is refused (507) if it would leave less than `min_free_bytes`, or 5 % of the
+    disk, free. A client may pause for `stall_seconds`. `ceilings`: the most bytes of a pre-signed PUT, by the
+    first word of its Content-Type (`audio`); other types have S3's 5 GiB. Any number of processes may serve
+    the same folder.
 
     Raises `S3Error` for the name of a bucket that S3 does not allow.
     """

@@ -41,7 +41,7 @@ _STATUS = {
 
 
 class S3Error(Exception):
-    """A refusal. `code` is S3's own word for it and decides the status; `headers` go into the answer."""
+    """An error answer. `code` is S3's own code and decides the status; `headers` go into the answer."""
 
     def __init__(self, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(message)

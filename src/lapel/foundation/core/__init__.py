@@ -1,1 +1,1 @@
-"""What everything else stands on; imports nothing above the settings."""
+"""The lowest room of the foundation; it imports only the settings."""

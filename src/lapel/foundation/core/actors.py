@@ -1,4 +1,4 @@
-"""Who is calling: what a token stands for, and what it may touch."""
+"""The caller of a request: the holder of a token, and the data that the token may reach."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Actor:
     binding_generation: int = 0
     expires_at: datetime | None = None
     issued_by: str | None = None
-    # A device token that was replaced may still do one thing: ask for the replacement again.
+    # A device token that was replaced may still do one thing: request the replacement again.
     refresh_only: bool = False
-    # Which of a device's tokens this is, so that a refresh replaces that one and no other.
+    # Identifies one of the device's tokens, so that a refresh replaces only that token.
     token_hash: bytes = b""
 
     @property
@@ -44,9 +44,10 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """Whose idempotency keys these are: the project's keys share one space.
+        """The group of callers that share idempotency keys: all keys of a project are one group.
 
-        A device has a space for each of its bindings, so that no wearer gets an earlier wearer's answers.
+        Each binding of a device is a group of its own, so an end user never gets an earlier end user's
+        answers.
         """
         if self.kind == "key" and self.end_user_id is None:
             return "keys"

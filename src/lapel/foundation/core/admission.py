@@ -1,9 +1,9 @@
-"""Admission: a limited number of units (uploads, examinations, bytes of answers), shared between worlds.
+"""Admission: a limited number of units (uploads, verifications, bytes of answers), shared between worlds.
 
-A caller takes units, waits in line while there are none, and gives them back. The next caller is the one
-whose world holds least; of those, the one that has waited longest. A world that holds something may hold
-`of_one` units at most, so that one world cannot hold all of them. While callers wait, a holder that stands
-in their way and moves fewer bytes than its least rate loses its units.
+A caller takes units, waits in line while none is free, and gives them back. The next caller is the one whose
+world holds the fewest units; among equals, the one that has waited longest. A world that holds units already
+may hold `of_one` at most, so one world cannot hold all of them. While callers wait, a holder that blocks them
+and moves fewer bytes than its least rate loses its units.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ class NoRoom(Exception):
 
 
 class TooSlow(Exception):
-    """The units were taken back: others waited, and this holder moved too little."""
+    """The units were taken back: others waited, and this holder moved too few bytes."""
 
 
 class Place:
     """Units that one caller waits for or holds.
 
-    `moved`: bytes that went through so far, or None while the caller is not to blame for a pause; without it
-    the place is never taken back. `least_rate`: bytes a second that must move while others wait.
+    `moved`: returns the bytes that went through so far, or None during a pause that is not the caller's
+    fault; without it the place is never taken back. `least_rate`: bytes a second that must move while others
+    wait.
     """
 
     def __init__(self, world_id: int, units: int, number: int) -> None:
@@ -44,7 +45,7 @@ class Place:
         self._measured_from: tuple[float, int] | None = None
 
     def measure(self, now: float, window: float) -> bool:
-        """Whether it moved too little for `window` seconds; `now` is the loop's time, in seconds."""
+        """Whether the holder moved too little for `window` seconds; `now` is the loop's time, in seconds."""
         moved = None if self.moved is None else self.moved()
         if moved is None or self._measured_from is None:
             self._measured_from = None if moved is None else (now, moved)
@@ -56,14 +57,15 @@ class Place:
         return moved - moved_then < self.least_rate * (now - began)
 
     def rest(self) -> None:
-        """No caller waits: the next measurement begins anew."""
+        """Forget the present measurement, because no caller waits; the next one starts from now."""
         self._measured_from = None
 
 
 class Admission:
-    """At most `total` units are held at once, `of_one` by a world that asks for more of them.
+    """At most `total` units are held at once; a world that holds units already gets at most `of_one`.
 
-    Callers wait `patience` seconds at most. Rates are measured over `window` seconds. One event loop uses it.
+    Callers wait `patience` seconds at most. Rates are measured over `window` seconds. Only one event loop may
+    use an object.
     """
 
     def __init__(self, total: int, of_one: int, *, patience: float, window: float = 5.0) -> None:
@@ -80,10 +82,10 @@ class Admission:
 
     @asynccontextmanager
     async def hold(self, world_id: int, units: int = 1) -> AsyncGenerator[Place]:
-        """Hold units (all there are, when more are asked for) for a block.
+        """Hold units (at most `total`) for a block.
 
-        Raises NoRoom when the units do not become free within `patience`; TooSlow when they are taken back,
-        which ends the block from within as a cancellation does.
+        Raises NoRoom when the units do not become free within `patience`, and TooSlow when they are taken
+        back, which ends the block as a cancellation does.
         """
         self._asked += 1
         place = Place(world_id, min(units, self._total), self._asked)
@@ -99,7 +101,7 @@ class Admission:
             self._leave(place)
 
     def shrink(self, place: Place, units: int) -> None:
-        """Give back all but so many units of a place that is held."""
+        """Give back all but `units` of a place that is held."""
         given = place.units - min(place.units, units)
         place.units -= given
         self._give_back(place.world_id, given)
@@ -159,7 +161,7 @@ class Admission:
             del self._lines[place.world_id]
 
     def _check(self) -> None:
-        """While callers wait, look a few times per window for holders that are too slow."""
+        """While callers wait, check a few times per window for holders that are too slow."""
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
         # A caller waits for its own world's share, or else for units of any world.

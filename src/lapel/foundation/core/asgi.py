@@ -1,4 +1,4 @@
-"""The types of ASGI, as loose as in its specification: the callables, and dictionaries."""
+"""The types of ASGI, as loose as in its specification: callables and dictionaries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 HANG_UP = "lapel.hang_up"
-"""In the scope of a request over our own protocol: a function that ends its connection at once."""
+"""In the scope of a request that our own listener received: a function that closes the connection at once."""
 
 
 IS_GONE = "lapel.is_gone"
-"""In the same scope: a function that says whether the client has hung up."""
+"""In the same scope: a function that returns whether the client has disconnected."""
 
 
 class ClientGone(Exception):  # it is no error of ours
-    """The client hung up before its request was whole."""
+    """The client disconnected before its request was complete."""

@@ -23,7 +23,7 @@ def encode(number: int, width: int) -> str:
 
 
 def decode(text: str) -> int:
-    """The number that `encode` was given. Raises ValueError for any other character."""
+    """The inverse of `encode`. Raises ValueError for any other character."""
     number = 0
     for character in text:
         number = number * 62 + ALPHABET.index(character)

@@ -9,7 +9,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Where the present comes from. Tests hand in one that they turn themselves."""
+    """The source of the present time. Tests pass a clock that they move themselves."""
 
     def now(self) -> datetime:
         """The present, UTC, timezone-aware."""
@@ -40,7 +40,7 @@ class ManualClock:
 
 
 def timestamp(moment: datetime) -> str:
-    """`2026-01-15T12:00:00.000Z`: UTC, millisecond precision, as every answer writes it."""
+    """`2026-01-15T12:00:00.000Z`: UTC with milliseconds, the form of every answer."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 

@@ -1,6 +1,6 @@
-"""Named crash points: where a test may end the process as a power cut would.
+"""Named crash points: places where a test may end the process at once, as a power cut would.
 
-In production nothing is armed and a point costs one comparison.
+In production no point is armed, and a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ class _Armed:
 
 
 def arm(instruction: str | None) -> None:
-    """`point@marker file`: end the process at that point, once, while the marker file exists."""
+    """Arm `point@marker file`: the process ends at that point, once, while the marker file exists."""
     point, _, marker = (instruction or "").partition("@")
     _Armed.point = point or None
     _Armed.marker = Path(marker) if marker else None
 
 
 def crash_point(name: str) -> None:
-    """End the process here if this point is armed and its marker is still there."""
+    """End the process here if this point is armed and its marker file still exists."""
     if _Armed.point != name:
         return
     if _Armed.marker is not None:

@@ -1,4 +1,4 @@
-"""Full disks: how their errors are recognized, and how writes are refused before PostgreSQL meets one."""
+"""Full disks: recognizing their errors, and refusing writes before PostgreSQL runs out of space."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_EVERY_SECONDS = 1.0
-# The store refuses uploads below max(1 GiB, 5 %); small writes may go on a while longer.
+# The store refuses uploads below max(1 GiB, 5 %). Small writes may go on below that limit for a while.
 _SHARE = 0.025
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the operating system found no room, or none within a quota."""
+    """Whether the error means a full disk or an exhausted quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskGuard:
-    """Whether the data folder's disk is nearly full, looked at once a second at most."""
+    """Whether the data folder's disk is nearly full, checked once a second at most."""
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._folder = folder

@@ -1,7 +1,8 @@
-"""Errors are values of one family: a status, a code, and a message that says what to do.
+"""The errors of the API: each has a status, a code, and a message that says what to do.
 
-A handler raises one; the request path turns it into the contract's envelope. Anything else
-that is raised is a 500 that shows nothing and is logged with its request id.
+A handler raises one, and the request path turns it into the contract's envelope. Any other exception becomes
+a
+500 without details, and is logged with its request id.
 """
 
 from __future__ import annotations
@@ -67,13 +68,13 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """No such thing in this project and world."""
+    """No such resource in this project and world."""
 
     status, code = 404, "not_found"
 
 
 class MethodNotAllowed(ApiError):
-    """The path exists, the method does not."""
+    """The path exists, but not for this method."""
 
     status, code = 405, "method_not_allowed"
 
@@ -83,7 +84,7 @@ class MethodNotAllowed(ApiError):
 
 
 class ResourceAlreadyExists(ApiError):
-    """Something unique is taken; `resource_id` names the holder."""
+    """A unique value is taken; `resource_id` names its holder."""
 
     status, code = 409, "resource_already_exists"
 
@@ -125,19 +126,19 @@ class IdempotencyKeyReused(ApiError):
 
 
 class RateLimitExceeded(ApiError):
-    """Too many requests; `Retry-After` says when to come back."""
+    """Too many requests; `Retry-After` says when to repeat the request."""
 
     status, code = 429, "rate_limit_exceeded"
 
 
 class InternalError(ApiError):
-    """A bug of ours."""
+    """A fault of the server."""
 
     status, code = 500, "internal_error"
 
 
 class Unavailable(ApiError):
-    """A part that this request needs is away; it may be repeated."""
+    """A part that this request needs is unavailable; the request may be repeated."""
 
     status, code = 503, "unavailable"
 

@@ -1,4 +1,4 @@
-"""File names that any system takes, and the header that hands one over (RFC 6266, RFC 5987)."""
+"""File names that any system accepts, and the header that carries one (RFC 6266, RFC 5987)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from urllib.parse import quote
 
 Disposition = Literal["inline", "attachment"]
 
-# What some file system forbids or some shell trips over, and what would end the quoted string.
+# Characters that a file system forbids, that a shell interprets, or that would end the quoted string.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"*/:<>?\\|%;\u2028\u2029]+')
 _SPACES = re.compile(r"\s+")
-# What makes a name a hidden file, an option, a formula.
+# First characters that make a name a hidden file, an option or a formula.
 _LEADING = " .-="
-# Windows reads these as devices, whatever follows the first dot.
+# Windows reads these names as devices, with any extension.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9]) *(\..*)?\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_-])?\Z")
-# Format, surrogate, private and unassigned characters: some turn text around, so that
-# `exe.opus` would be shown as `supo.exe`.
+# Format, surrogate, private and unassigned characters: some reverse the direction of text, which would show
+# `exe.opus` as `supo.exe`.
 _INVISIBLE = frozenset({"Cf", "Cs", "Co", "Cn"})
 _MAX_CHARACTERS = 100
 # File systems take 255, with the suffix.
@@ -27,7 +27,7 @@ _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
 
 
 def clean(text: str) -> str:
-    """The text as a name, without what is unsafe in one; 100 characters and 240 bytes at most, or none."""
+    """The text as a file name without unsafe characters: at most 100 characters and 240 bytes, or empty."""
     if not _PLAIN.match(text):
         text = _visible(unicodedata.normalize("NFKC", _visible(text[:1000])))
         text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)
@@ -41,8 +41,9 @@ def _visible(text: str) -> str:
 
 
 def content_disposition(disposition: Disposition, name: str, fallback: str) -> str:
-    """The header's value, ASCII, for a name of ours with a suffix. When ASCII has no letters for the part
-    before the suffix, old clients get `fallback` (plain ASCII) in its place."""
+    """The header's value, ASCII, for a name that ends in a suffix. If no letter of the part before the suffix
+    is
+    ASCII, old clients get `fallback` (plain ASCII) in its place."""
     if name.isascii():
         return f'{disposition}; filename="{name}"'
     # Old clients read the ASCII form only; all others prefer `filename*`.

@@ -1,8 +1,8 @@
 """Ids: `prefix_` and 24 base-62 characters, ordered by the time they were made.
 
-The first 8 characters are milliseconds since 1970 (good until the year 8888), the other 16
-are 94 random bits; within one process ids of the same millisecond go up by at least one,
-so the order of making is the order of sorting.
+The first 8 characters are milliseconds since 1970 (until the year 8888), the other 16 are 94 random bits.
+Within one process an id of the same millisecond is the previous one plus at least one, so ids sort in the
+order in which they were made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ID = re.compile(r"(?:[a-z]+_)?([0-9A-Za-z]{8})[0-9A-Za-z]{16}\Z")
 
 
 class Ids(Protocol):
-    """Where new ids come from."""
+    """The source of new ids."""
 
     def new(self, prefix: Prefix) -> str:
         """A fresh id, e.g. `rec_0VvP…`."""
@@ -34,13 +34,13 @@ class Ids(Protocol):
 
 
 class TimeOrderedIds:
-    """The real source of ids."""
+    """The source of ids outside of tests."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = Lock()
         self._last = (0, 0)
-        # The part that ids of one millisecond nearly always share; to make it is most of the work.
+        # The part that ids of one millisecond nearly always share. Making it is most of the work.
         self._shared: tuple[int, int, str] = (0, 0, encode(0, 16))
 
     def new(self, prefix: Prefix) -> str:
@@ -61,6 +61,6 @@ class TimeOrderedIds:
 
 
 def made_at(value: str) -> datetime | None:
-    """When an id (prefix or not) was made, by its maker's clock, UTC; None for text that is no id."""
+    """The time at which an id (prefix optional) was made, by its maker's clock, UTC; None for other text."""
     found = _ID.match(value)
     return None if found is None else EPOCH + timedelta(milliseconds=decode(found[1]))

@@ -1,4 +1,4 @@
-"""The id of the request being answered, for every line that is logged meanwhile."""
+"""The id of the request being answered, for every line that is logged during the request."""
 
 from __future__ import annotations
 

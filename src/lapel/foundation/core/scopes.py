@@ -1,4 +1,4 @@
-"""What a key may be allowed to do."""
+"""The scopes: the permissions of API keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# What an end-user token reads. A key needs all of these to issue one: it may hand on no more than it has.
+# The scopes with which an end-user token reads. A key needs all of them to issue one: no key grants a right
+# that it lacks.
 END_USER_READS: tuple[Scope, ...] = (
     "recordings:read",
     "transcriptions:read",
@@ -37,11 +38,11 @@ END_USER_READS: tuple[Scope, ...] = (
     "devices:read",
 )
 
-# Clients made for the public API ask with `recordings:read`.
+# Existing clients of the API use Ask with `recordings:read`.
 IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
 
 
 def granted(scopes: list[str]) -> frozenset[str]:
-    """The scopes and what they imply."""
+    """The scopes, and the scopes that they imply."""
     implied = [IMPLIED[scope] for scope in SCOPES if scope in scopes and scope in IMPLIED]
     return frozenset(scopes).union(*implied)

@@ -1,7 +1,7 @@
 """The object store as the server uses it: copy, hash, delete, list; over any S3, through obstore.
 
-Recordings never pass through here: they go by signed links (`links.py`). Large objects are read in
-ranges, never in one stream, and hashed in a thread; they are written in parts.
+Clients' bytes do not pass through this client: clients use signed links (`links.py`). Large objects are read
+in ranges, never in one stream, and hashed in a thread; they are written in parts.
 
 Sources of the limits: "Amazon S3 multipart upload limits", Amazon S3 User Guide; DeleteObjects, Amazon S3
 API reference.
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.credentials import CredentialSource
     from lapel.settings import Settings
 
-# The range of an object that is hashed; the next one is read meanwhile. Many objects are hashed at once.
+# Bytes of one range. While it is hashed, the next one is read. Many objects are hashed at once.
 _RANGE_BYTES = 1024 * 1024
 _PAGE = 1000
 _QUICK = timedelta(seconds=30)
-# A store copies a large object by reading and writing it: minutes, on a slow one.
+# A store copies a large object by reading and writing it, which takes minutes on a slow store.
 _COPY = timedelta(minutes=15)
 # The parts of an object that is written; two are sent at once. S3 takes 10,000 parts of at least 5 MiB.
 _PART_BYTES = 8 * 1024 * 1024
@@ -49,7 +49,7 @@ _DELETE_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing or a HEAD tells of an object; `size` is in bytes."""
+    """An object in a listing or a HEAD; `size` is in bytes."""
 
     key: str
     size: int
@@ -64,7 +64,7 @@ class ObjectWriter:
         self._key = key
 
     async def write(self, content: bytes) -> None:
-        """Append bytes; waits while the store does not keep up. Raises StoreUnavailable when it is away."""
+        """Append bytes; waits while the store is slower. Raises StoreUnavailable when the store fails."""
         with _translated(self._key):
             await self._file.write(content)
 
@@ -88,7 +88,7 @@ class ObjectStore:
             await obstore.copy_async(self._patient, source, target)
 
     async def put(self, key: str, content: bytes) -> None:
-        """Write a small object of ours."""
+        """Write a small object."""
         with _translated(key):
             await obstore.put_async(self._quick, key, content, use_multipart=False)
 
@@ -96,8 +96,8 @@ class ObjectStore:
     async def writing(self, key: str) -> AsyncGenerator[ObjectWriter]:
         """Write an object piece by piece, of any size, in bounded memory.
 
-        The whole object is there once the block ends. A block that raises or is cancelled leaves nothing. If
-        the process is killed, parts remain that no listing shows; the store removes them in time.
+        The object exists, complete, once the block ends. A block that raises or is cancelled leaves nothing.
+        If the process is killed, parts remain that no listing shows; the store removes them later.
         """
         with _translated(key):
             file = obstore.open_writer_async(
@@ -152,7 +152,7 @@ class ObjectStore:
                 raise
 
     def _read(self, key: str, start: int, size: int) -> asyncio.Task[bytes]:
-        """A task that reads the next range; beyond the end it gives no bytes."""
+        """A task that reads the next range; beyond the end it returns no bytes."""
 
         async def read() -> bytes:
             length = min(_RANGE_BYTES, size - start)
@@ -166,7 +166,7 @@ class ObjectStore:
         return asyncio.create_task(read())
 
     async def delete(self, key: str) -> None:
-        """Delete an object; it is no error when there is none."""
+        """Delete an object; a missing object is not an error."""
         try:
             with _translated(key):
                 await obstore.delete_async(self._quick, key)
@@ -174,7 +174,7 @@ class ObjectStore:
             return
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        """Delete objects, a thousand a request; it is no error when some do not exist."""
+        """Delete objects, a thousand a request; missing objects are not an error."""
         for at in range(0, len(keys), _DELETE_AT_ONCE):
             part = list(keys[at : at + _DELETE_AT_ONCE])
             try:
@@ -223,7 +223,7 @@ def _translated(key: str) -> Generator[None]:
 
 
 def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore:
-    """The store of this installation. Nothing is sent before it is used."""
+    """The store of this installation. It sends nothing until it is used."""
 
     def current() -> S3Credential:
         keys = credentials.current()

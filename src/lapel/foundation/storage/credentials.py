@@ -26,10 +26,10 @@ class Credentials:
 
 
 class CredentialSource(Protocol):
-    """Hands out the credentials of this moment."""
+    """Returns the present credentials."""
 
     def current(self) -> Credentials:
-        """Return what is valid now, without waiting; raise `StoreUnavailable` if nothing is."""
+        """Return valid credentials without waiting; raise `StoreUnavailable` without any."""
         ...
 
 
@@ -47,9 +47,9 @@ class StaticCredentials:
 class RefreshingCredentials:
     """Credentials renewed before they end.
 
-    `fetch` may block (it asks a metadata service or STS); it runs in a thread of its own, at most once at
-    a time, while `current` keeps returning the old set as long as that is valid. Credentials without an
-    expiry are looked at again every 15 minutes, because files and environments are rotated too.
+    `fetch` may block (it asks a metadata service or STS). It runs in a thread of its own, at most once at a
+    time; meanwhile `current` returns the old set as long as that is valid. Credentials without an expiry are
+    fetched again every 15 minutes, because files and environments are rotated too.
     """
 
     def __init__(self, fetch: Callable[[], Credentials], clock: Clock) -> None:

@@ -1,6 +1,6 @@
-"""Signed links as the API hands them out: computed here, without a request to the store.
+"""The signed links of the API's answers: computed here, without a request to the store.
 
-A link lives for the time that was asked for, or until the credentials that signed it end, if that is sooner.
+A link is valid for the requested time, or until the credentials that signed it end, if that is sooner.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PutLink(msgspec.Struct, frozen=True):
 
 
 class Links:
-    """Signs links for the endpoint that clients reach the store by."""
+    """Signs links for the endpoint under which clients reach the store."""
 
     def __init__(self, presigner: Presigner) -> None:
         self._presigner = presigner

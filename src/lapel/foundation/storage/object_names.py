@@ -1,7 +1,7 @@
-"""Object names: what is staged, what is served, and how one is read back into its parts.
+"""Object names: staging names, final names, and parsing a name into its parts.
 
-A client is only ever given links to staging names; download links only ever name final ones, so a link that
-outlives completion cannot change what was promised.
+Upload links name only staging names, and download links only final ones. So an upload link that is still
+valid after the completion cannot change a served object.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _EXTENSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class AttemptName:
-    """One attempt to upload one media: the four ids that every object name of it is made of."""
+    """One attempt to upload one media: the four ids in each of its object names."""
 
     project_id: str
     recording_id: str
@@ -41,11 +41,11 @@ class AttemptName:
         return self.attempt_id.rpartition("-")[2]
 
     def staging_key(self) -> str:
-        """Where the client puts the bytes."""
+        """The name to which the client uploads."""
         return f"{STAGING}{self.project_id}/{self.recording_id}/{self.media_id}/{self.attempt_id}"
 
     def final_key(self, media_type: str, content_type: str) -> str:
-        """Where the verified copy lives; `media_type` is audio, image or video."""
+        """The name of the verified copy; `media_type` is audio, image or video."""
         name = f"{media_type}.{extension(content_type)}"
         return f"{MEDIA}{self.project_id}/{self.recording_id}/{self.media_id}/{self.attempt_id}/{name}"
 
@@ -56,12 +56,12 @@ def extension(content_type: str) -> str:
 
 
 def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str]:
-    """Return the two prefixes below which everything of a recording lies (staging, final)."""
+    """Return the two prefixes of all objects of a recording (staging, final)."""
     return f"{STAGING}{project_id}/{recording_id}/", f"{MEDIA}{project_id}/{recording_id}/"
 
 
 def firmware_key(project_id: str, release_id: str, kind: str) -> str:
-    """Where a file of a firmware release lives; `kind` is bin or ufw."""
+    """The name of a file of a firmware release; `kind` is bin or ufw."""
     return f"{FIRMWARE}{project_id}/{release_id}/firmware.{kind}"
 
 

@@ -1,4 +1,4 @@
-"""Signed links to objects, computed without I/O: byte for byte what botocore would make, far cheaper.
+"""Signed links to objects, computed without I/O: byte for byte botocore's links, in a fraction of its time.
 
 One link is two SHA-256 blocks and one HMAC, because the day's signing key and everything that depends only
 on endpoint and bucket is kept.
@@ -43,7 +43,7 @@ class PresignedPut:
 
 
 class _Day(NamedTuple):
-    """What stays the same for all links that one set of credentials signs on one day."""
+    """The values that all links of one day and one set of credentials share."""
 
     credentials: Credentials
     date: str
@@ -107,8 +107,8 @@ class Presigner:
     ) -> str:
         """Return a link that GETs `key` for `expires_in` seconds (1-604800) from `now` (aware).
 
-        The two overrides are what the store will answer as Content-Type and Content-Disposition.
-        Raises `ValueError` for an impossible life and `StoreUnavailable` without valid credentials.
+        The two overrides are the Content-Type and Content-Disposition of the store's answer. Raises
+        `ValueError` for an invalid `expires_in`, and `StoreUnavailable` without valid credentials.
         """
         query = ""
         if response_content_disposition is not None:
@@ -129,8 +129,8 @@ class Presigner:
     ) -> PresignedPut:
         """Return a link that PUTs `key`, once or more, for `expires_in` seconds from `now`.
 
-        Signed are the content type, the length in bytes and the SHA-256 (`sha256`, hexadecimal) when
-        given, so the store refuses any other. Raises as `get_url`, and `ValueError` for a bad hash.
+        The content type is signed, and so are the length in bytes and the SHA-256 (`sha256`, hexadecimal)
+        when given; the store refuses any other. Raises as `get_url`, and `ValueError` for a malformed hash.
         """
         content_type = _SPACES.sub(" ", content_type.strip())
         headers = {"Content-Type": content_type}
@@ -147,9 +147,9 @@ class Presigner:
         return PresignedPut(self._url("PUT", key, now, expires_in, "", lines, names), headers)
 
     def expires_at(self, now: datetime, expires_in: int) -> datetime:
-        """Return when a link signed at `now` stops working: its own end, or its credentials' if sooner.
+        """Return the end of a link signed at `now`: its own end, or that of its credentials if sooner.
 
-        A link's time has whole seconds, so its own end is counted from the last whole second.
+        The time in a link has whole seconds, so its own end is counted from the last whole second.
         Raises `StoreUnavailable` without valid credentials.
         """
         end = now.replace(microsecond=0) + timedelta(seconds=expires_in)

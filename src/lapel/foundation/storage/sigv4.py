@@ -1,4 +1,4 @@
-"""The arithmetic of AWS Signature Version 4 that the signer of links and the checker of requests share.
+"""The functions of AWS Signature Version 4 that the signer of links and the verifier of requests share.
 
 Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference.
 """
@@ -22,7 +22,7 @@ def _percent(match: re.Match[bytes]) -> bytes:
 
 
 def encode(value: bytes) -> str:
-    """Percent-encode everything but the unreserved characters of RFC 3986, as SigV4 wants query parts."""
+    """Percent-encode all but the unreserved characters of RFC 3986, as SigV4 requires of query parts."""
     return _RESERVED.sub(_percent, value).decode("ascii")
 
 
@@ -32,7 +32,7 @@ def encode_path(value: bytes) -> str:
 
 
 def signing_key(secret: str, date: str, region: str) -> bytes:
-    """The key of one day (`date` is YYYYMMDD) for the service s3; worth keeping, it costs four HMACs."""
+    """The key of one day (`date` is YYYYMMDD) for the service s3; cache it, because it costs four HMACs."""
     key = hmac.digest(f"AWS4{secret}".encode(), date.encode(), "sha256")
     for part in (region.encode(), b"s3", b"aws4_request"):
         key = hmac.digest(key, part, "sha256")

@@ -1,6 +1,6 @@
-"""The system calls that take rights away from this very process, for which Python has no names. Linux only.
+"""The system calls with which this process gives up rights, and which Python does not wrap. Linux only.
 
-All of them raise OSError when the kernel refuses. They change the calling thread and what it starts.
+All of them raise OSError when the kernel refuses. They change the calling thread and everything it starts.
 
 Sources: prctl(2), capset(2), unshare(2), landlock(7) and seccomp(2) of the Linux man-pages.
 """
@@ -30,8 +30,8 @@ _OF_FILES = 0b0111 | 1 << 14 | 1 << 15  # execute, write, read, truncate, ioctl:
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # bind and connect TCP; abstract sockets and signals of others
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
-# What a process that only computes never needs: sockets and ways around them, other processes, mounts, the
-# kernel.
+# Calls that a process that only computes never needs: sockets and their substitutes, other processes, mounts,
+# the kernel.
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsmount": 432, "pidfd_getfd": 438, "mount_setattr": 442,
@@ -82,7 +82,7 @@ def _prctl(option: int, *arguments: int) -> int:
 
 
 def forbid_new_privileges() -> None:
-    """No program that is run from here on gets more rights than this process has."""
+    """From here on no program that this process runs gets more rights than the process has."""
     _prctl(_SET_NO_NEW_PRIVS, 1)
 
 
@@ -92,7 +92,7 @@ def forbid_looking_in() -> None:
 
 
 def shrink_bounding_set(kept: Collection[int] = ()) -> None:
-    """No capability but `kept` can be gained any more. Those that are held stay until `drop_capabilities`."""
+    """From here on only `kept` can be gained. Capabilities that are held stay until `drop_capabilities`."""
     for number in range(64):
         try:
             held = _prctl(_CAPBSET_READ, number)
@@ -122,11 +122,11 @@ def landlock_abi() -> int:
 
 
 def landlock(reads: Sequence[Path], writes: Sequence[Path]) -> None:
-    """From here on only these files and folders can be opened: to read and run, or for everything.
+    """From here on only these files and folders can be opened: to read and run, or for every use.
 
-    What is open already stays usable. Where the kernel can (ABI 4, 6): no TCP, and no signals to others.
-    Those of the paths that do not exist are left out. Raises OSError for folders in `writes` below ABI 2,
-    under which no file could be renamed from one folder to another.
+    Open files stay usable. If the kernel supports it (ABI 4, 6), TCP and signals to other processes are
+    denied too. Paths that do not exist are left out. Raises OSError for folders in `writes` below ABI 2,
+    which denies every rename between folders.
     """
     abi = landlock_abi()
     if abi < 2 and any(path.is_dir() for path in writes):

@@ -28,8 +28,8 @@ def end_with(parent: int | None) -> None:
 def keep_one_heap() -> None:
     """All threads allocate from one heap; call it before there is a second thread.
 
-    Otherwise glibc makes a heap for each thread, and each heap keeps the pages that its largest work took.
-    Other C libraries do not, and have no such call.
+    Otherwise glibc makes a heap for each thread, and each heap keeps the pages of its largest allocation.
+    Other C libraries have neither these heaps nor this call.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 1)

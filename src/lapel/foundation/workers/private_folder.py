@@ -1,4 +1,4 @@
-"""A private folder of this process. Its files are removed at its end, after a kill by the next process."""
+"""A private folder of this process, removed at the process's end, or after a kill by the next process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PrivateFolder:
         self.hold()
 
     def hold(self) -> None:
-        """Make and lock the folder again after it, or only its lock file, was removed. Its content stays.
+        """Make and lock the folder again after the folder or its lock file was removed. Its content stays.
 
         Raises PermissionError, OSError as the class does.
         """
@@ -56,7 +56,7 @@ class PrivateFolder:
         return (self.path / _HELD).exists()
 
     def sweep(self) -> None:
-        """Empty the folders that killed processes have left since. Ignores faults of the disk."""
+        """Empty the folders that killed processes have left since. Ignores errors of the disk."""
         with contextlib.suppress(OSError), _gate(self.path.parent):
             self._empty_left()
 
@@ -88,10 +88,11 @@ class PrivateFolder:
     def _take(self) -> BinaryIO:
         root = self.path.parent
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A link to it must be ours, too: in a folder that all users may write, another one may make it first.
+        # A link to it must be ours, too: in a folder that all users may write, another user may make it
+        # first.
         if {root.lstat().st_uid, root.stat().st_uid} != {os.getuid()}:
             raise PermissionError(f"{root} is somebody else's")
-        with _gate(root):  # else a folder that is being made would look left behind
+        with _gate(root):  # otherwise a folder that is being made would look left behind
             self._empty_left()
             self.path.mkdir(mode=0o700, exist_ok=True)
             held = private_file(self.path / _HELD)

@@ -1,8 +1,8 @@
-"""Takes rights away from a process before it parses untrusted bytes.
+"""A process gives up its rights before it parses untrusted bytes.
 
-Each layer is optional: where the kernel refuses one, the others hold and the work goes on. `lapel doctor`
-says which hold; systems other than Linux have none. `python -m lapel.foundation.workers.sandbox [imported]`
-confines itself and prints them.
+Each layer is optional: if the kernel refuses one, the others hold and the work goes on. `lapel doctor` lists
+the layers that hold; systems other than Linux have none. `python -m lapel.foundation.workers.sandbox
+[imported]` confines itself and prints its layers.
 
 Sources: landlock(7), seccomp(2), capabilities(7), network_namespaces(7) and user_namespaces(7) of the Linux
 man-pages.
@@ -22,8 +22,8 @@ import msgspec
 
 from lapel.foundation.workers import kernel_calls
 
-# Outside of what Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is nobody),
-# and inside of the 65,536 ids that a container without root has.
+# Outside the ids that Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is
+# nobody), and inside the 65,536 ids of a rootless container.
 ACCOUNT = 65_531
 _SYSTEM = (
     *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo"),
@@ -33,7 +33,7 @@ _DEVICES = ("/dev/null",)
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One thing that was taken away, or why it was not."""
+    """One right that was given up, or the reason why it was kept."""
 
     name: str
     holds: bool
@@ -48,7 +48,7 @@ def confine(
     own_account: bool = True,
     serves: bool = False,
 ) -> list[Layer]:
-    """Gives up for good what this process does not need; call it before there is a second thread.
+    """Gives up every right that this process does not need; call it before there is a second thread.
 
     `reads`, `writes`: files and folders that the process opens later by name; open descriptors, its own or
     handed over, stay usable. `needs_code`: the process still imports modules. `own_account`: root becomes
@@ -57,7 +57,7 @@ def confine(
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
-    # A path that does not exist is no reason against an account of its own.
+    # Missing paths are left out: they must not keep the process from an account of its own.
     there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
     needed = [*there, *_inside(there), *(code_folders() if needs_code else ())]
     root = os.geteuid() == 0
@@ -100,7 +100,7 @@ def give_up_rights() -> list[Layer]:
 
 
 def code_folders() -> list[Path]:
-    """Where Python and what it imports lie."""
+    """The folders of Python and of the modules that it imports."""
     found = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path, *site.getsitepackages()]
     found += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(__file__).parents[3])]
     there = {Path(each).resolve() for each in found if each and os.path.exists(each)}  # noqa: PTH110
@@ -108,8 +108,9 @@ def code_folders() -> list[Path]:
 
 
 def _inside(folders: Sequence[Path]) -> list[Path]:
-    """The entries of these folders, with links resolved, as a cache of models has them: Landlock checks the
-    files themselves, and an account may be barred from a file of a folder that it may enter."""
+    """The entries of these folders, with links resolved (a cache of models has links). Landlock checks the
+    files
+    themselves, and an account may lack the right to read a file of a folder that it may enter."""
     found: list[str] = []
     for folder in folders:
         with contextlib.suppress(OSError):  # a file, or a folder that we may not list
@@ -154,7 +155,7 @@ def _own_account(barred: str | None) -> Layer:
 
 
 def _barred(uid: int, needed: Sequence[Path]) -> str | None:
-    """Why the account cannot be had or could not read these paths; checked as that account, for a moment."""
+    """Why this account is impossible, or which path it may not read; the process switches to it briefly."""
     groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
     with contextlib.ExitStack() as back:
         try:

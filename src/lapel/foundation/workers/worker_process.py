@@ -40,26 +40,26 @@ T = TypeVar("T", bound=msgspec.Struct)
 _HEAD = struct.Struct(">IB")
 _PROGRESS, _ANSWER, _REFUSAL = 0, 1, 2
 _STDERR_PIECES = 20
-# Bytes that a child under an attacker's control can make this process hold, at most.
+# The most bytes that a child under an attacker's control can make this process hold.
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _LAST_SECONDS = 2.0
 # For libraries: idle threads do not spin, and no telemetry is sent. Without its variable, onnxruntime reports
-# to its makers, and leaves files in the home and in the temporary folder.
+# to its vendor, and leaves files in the home folder and in the temporary folder.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class SubworkerDied(Exception):
-    """The child ended in mid-work: killed, out of memory, or by a fault of the code it ran."""
+    """The child ended during the work: it was killed, ran out of memory, or crashed."""
 
 
 class SubworkerTimeout(Exception):
-    """The work took longer than it may; the child was ended."""
+    """The work exceeded its time; the child was ended."""
 
 
 class Refusal(Exception):
-    """The child examined the work and refuses it for good: `code` for programs, the message for people."""
+    """The child refuses the work, also when repeated: `code` for programs, the message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -73,8 +73,9 @@ class _Refused(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent tells its child on the command line. `files`: the descriptor that files come through;
-    `reads`: what it may open by name, None for whatever the account may."""
+    """The child's parameters on its command line. `files`: the descriptor through which files come; `reads`:
+    the
+    paths that the child may open by name, None for all that the account may open."""
 
     memory_bytes: int
     parent: int
@@ -87,7 +88,7 @@ class NamesFiles(Protocol):
     """A request that names files. The parent opens them and hands them over, because the child may not."""
 
     def files(self) -> Sequence[tuple[str, int]]:
-        """Their paths, with the flags to open each."""
+        """The paths, with the flags to open each."""
         ...
 
 
@@ -134,7 +135,7 @@ class WorkerProcess:
         seconds: float | None,
         report: Report | None = None,
     ) -> T:
-        """The child's answer, 64 MiB at most. `report` hears the progress, 0 to 1.
+        """The child's answer, 64 MiB at most. `report` gets the progress, 0 to 1.
 
         Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied also for an answer that
         cannot be read; OSError when the disk is full and the request names a file to write.
@@ -188,7 +189,7 @@ class WorkerProcess:
         await self._end()
         self._said.clear()
         self._files, theirs = socket.socketpair()
-        self._files.setblocking(False)  # a child that takes no files must not block the event loop
+        self._files.setblocking(False)  # a child that receives no files must not block the event loop
         with theirs:
             bounds = _Bounds(
                 memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
@@ -230,7 +231,7 @@ class WorkerProcess:
                 report(done)
 
     async def _listen(self, stderr: asyncio.StreamReader | None) -> None:
-        """Keep the last of what libraries print, for the log in case the child dies."""
+        """Keep the end of the libraries' output, for the log in case the child dies."""
         while stderr is not None and (piece := await stderr.read(4096)):
             self._said.append(piece.decode(errors="replace").strip())
 
@@ -284,8 +285,8 @@ class WorkerProcess:
 def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
     """Opens the files of a request and sends them, each with its path; returns their number.
 
-    A file that cannot be opened is left out: the child meets the error itself. Raises OSError when the disk
-    has no room for a new file, which the child could not find out; BrokenPipeError when it takes no files.
+    A file that cannot be opened is left out: the child gets the error itself. Raises OSError when the disk
+    has no room for a new file, which the child cannot see; BrokenPipeError when it receives no files.
     """
     sent = 0
     for path, flags in request.files() if isinstance(request, NamesFiles) else ():
@@ -309,10 +310,10 @@ def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
 
 
 async def _ended(child: asyncio.subprocess.Process) -> None:
-    """Wait a little for a child that ends, and read what it left behind.
+    """Wait a little for a child that ends, and read the rest of its output.
 
     `wait` alone may wait for ever: some releases of Python wait until all pipes are closed, a pipe is closed
-    when it is read to its end, and reading pauses while much is buffered.
+    when it is read to its end, and reading pauses while the buffer is full.
     """
     # A process that the child started may hold the pipes open: do not wait for that one.
     with contextlib.suppress(TimeoutError):
@@ -340,7 +341,7 @@ def answer_requests(
     end_with(bounds.parent)
     if bounds.memory_bytes and sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (bounds.memory_bytes, bounds.memory_bytes))
-    # Libraries may print; what they print must not get between the frames.
+    # Libraries may print; their output must not get between the frames.
     with (
         open(os.dup(1), "wb", buffering=0) as out,  # noqa: PTH123
         open(os.dup(0), "rb") as incoming,  # noqa: PTH123

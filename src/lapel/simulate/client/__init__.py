@@ -1,1 +1,1 @@
-"""The HTTP calls of a simulated device, and what is counted of them."""
+"""The HTTP calls of a simulated device, and their counts and latencies."""

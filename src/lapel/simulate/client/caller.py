@@ -1,7 +1,7 @@
 """HTTP as a careful device uses it: a call without a final answer is repeated with the same bytes.
 
-Repeated are calls without an answer, 425, 429, 503, and 409 `idempotency_key_in_use`. The pause between two
-tries is what Retry-After says, else 1 s; without an answer it doubles from _FIRST_PAUSE to _LONGEST_PAUSE.
+A call is repeated if it gets no answer, or 425, 429, 503 or 409 `idempotency_key_in_use`. The pause between
+two tries is Retry-After, else 1 s; without an answer the pause doubles from _FIRST_PAUSE to _LONGEST_PAUSE.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import msgspec
 from lapel.simulate.client.lost_answers import lose
 from lapel.simulate.client.meter import Meter
 
-# Seconds for which one call is repeated before it fails. Time that the server asks for with 429 is not
-# counted.
+# Seconds for which one call is repeated before it fails. Pauses that the server requests with 429 do not
+# count.
 PATIENCE: Final = 60.0
 OK: Final = frozenset({200})
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
@@ -77,7 +77,7 @@ class Caller:
         except (aiohttp.ClientError, TimeoutError, OSError) as fault:
             raise SimulationError(f"{self._base_url} does not answer: {fault}") from fault
         if status != 200:
-            raise SimulationError(f"{self._base_url}/health is {status}; is that a Lapel?")
+            raise SimulationError(f"{self._base_url}/health is {status}; is this a Lapel server?")
 
     async def api(
         self,

@@ -19,7 +19,7 @@ _LONGEST_ANSWER = 3000  # bytes; a cut past the end reads the whole answer and d
 async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, dice: Random) -> None:
     """Makes the call and drops the connection: half of the time within the request, else within the answer.
 
-    The server may or may not process a request that was cut. The answer is not looked at.
+    The server may or may not process a request that was cut. The answer is not read.
     """
     where = urlsplit(url)
     secure = where.scheme == "https"

@@ -44,7 +44,7 @@ class Meter:
     """All counts and latencies of a simulation.
 
     counts: events by name. errors: by kind. repeats: repeated calls by reason. calls: latency by call. total:
-    latency of all calls. late: how long after its due time a device acted.
+    latency of all calls. late: delay between the due time of a device's action and the action.
     """
 
     def __init__(self) -> None:

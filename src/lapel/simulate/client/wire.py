@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class CreatedReply(msgspec.Struct):
-    """Any resource that was made."""
+    """Any new resource."""
 
     id: str
 

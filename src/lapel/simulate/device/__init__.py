@@ -1,1 +1,1 @@
-"""One simulated device: its state, its life, and each thing that it does."""
+"""One simulated device: its state, its schedule, and each of its activities."""

@@ -55,7 +55,7 @@ class Recorder:
         return SampleAudio(data, hashlib.sha256(data).hexdigest(), total)
 
     def _link(self, parts: list[bytes], ms: int, serial: int, comment: str) -> int:
-        """Appends one stream of the chain to `parts`, as long as the sample allows; its length in ms."""
+        """Appends a stream to `parts`, as long as the sample allows; returns its length in ms."""
         wanted = ms * _PER_MS + self._pre_skip
         count = next((at for at, page in enumerate(self._speech, 1) if page.granule >= wanted), None)
         pages = self._speech[:count]

@@ -36,7 +36,7 @@ class Activity(enum.IntEnum):
 
 @dataclass(slots=True)
 class Pending:
-    """A recording that is not uploaded yet, and its progress. Its bytes are made anew from `number`."""
+    """A recording that is not uploaded yet, and its progress. `number` determines its bytes."""
 
     number: int
     recording_id: str | None = None
@@ -82,7 +82,7 @@ class SimulatedDevice:
 
 
 def dice_of(plan: Plan, device: SimulatedDevice, purpose: str, number: int) -> Random:
-    """A random generator that depends only on the plan's seed, the device, the purpose and the number."""
+    """A random generator whose seed is the plan's seed, the device, the purpose and the number."""
     return Random(zlib.crc32(f"{plan.seed}/{device.index}/{purpose}/{number}".encode()))  # noqa: S311
 
 

@@ -141,7 +141,7 @@ class Life:
         return body
 
     def _hear_of_events(self, device: SimulatedDevice, accepted: list[str]) -> None:
-        """The device deletes exactly those events that the server has accepted."""
+        """Deletes exactly the events that the server has accepted."""
         sent = device.unaccepted[:_MOST_EVENTS]
         missing = set(sent) - set(accepted)
         if missing:
@@ -249,11 +249,13 @@ class Life:
         await self._check_ended(device, old)
 
     async def _rebind(self, device: SimulatedDevice, now: float, dice: Random) -> None:
-        if device.pending and device.token:  # these recordings belong to the present end user: upload first
+        if (
+            device.pending and device.token
+        ):  # These recordings belong to the present end user: upload them first.
             device.due[Activity.UPLOAD] = now
             device.due[Activity.REBIND] = now + _RETRY
             return
-        # Dropped before the call: without a final answer the token may or may not have ended.
+        # Forget the token before the call: without a final answer it may or may not have ended.
         old, device.token = device.token, ""
         await self._backend.unbind(device)
         device.executed.clear()

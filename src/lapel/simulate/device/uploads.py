@@ -83,7 +83,8 @@ class Uploader:
             "file_size_bytes": len(audio.data),
             "duration_seconds": audio.duration_ms / 1000,
         }
-        # One upload in five is completed with its upload token, as by a phone that the device handed it to.
+        # One upload in five is completed with its upload token, as a phone does that got the token from the
+        # device.
         token = upload.upload_token if pending.number % 5 == 4 else device.token
         answer = await self._caller.api(
             "complete", "POST", f"/recordings/{recording_id}/upload-complete", token, body

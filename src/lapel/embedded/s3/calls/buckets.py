@@ -47,7 +47,7 @@ async def create_bucket(call: Call) -> None:
 
 
 async def head_bucket(call: Call) -> None:
-    """Answer HeadBucket; that the bucket exists was checked before."""
+    """Answer HeadBucket; the caller has checked that the bucket exists."""
     await call.request.answer(200)
 
 
@@ -111,11 +111,11 @@ def _read_token(token: str) -> str:
     try:
         return b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (Base64Error, ValueError):
-        raise S3Error("InvalidArgument", "The continuation token is none of ours.") from None
+        raise S3Error("InvalidArgument", "The continuation token is not one of this store.") from None
 
 
 async def delete_many(call: Call) -> None:
-    """Answer DeleteObjects, 1 to 1,000 objects. Raises `S3Error` for another document or a version."""
+    """Answer DeleteObjects, 1 to 1,000 objects. Raises `S3Error` for another document, or for a version."""
     bucket = call.bucket
     root = read(await read_document(call), "Delete")
     objects = root.all("Object")

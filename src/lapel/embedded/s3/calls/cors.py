@@ -1,6 +1,7 @@
 """Which web pages may use the store: the bucket's own rules, or the default ones when it has none.
 
-A signed link is the permission itself and no cookie is ever read, so by default any origin may use one.
+A signed link is itself the permission, and the store reads no cookie, so by default any origin may use a
+link.
 
 Sources: "CORS protocol" in the Fetch Standard (https://fetch.spec.whatwg.org/#http-cors-protocol), and
 PutBucketCors in the Amazon S3 API reference.
@@ -55,8 +56,8 @@ def _file(bucket: Bucket) -> Path:
 
 
 def rules_of(bucket: Bucket) -> tuple[Rule, ...]:
-    """Return the rules in force. The file is looked at every time, because another process may have written
-    it, and read when it changed.
+    """Return the rules in force. Another process may have written the file, so each call checks its state and
+    reads it if it changed.
     """
     path = _file(bucket)
     try:
@@ -73,7 +74,7 @@ def rules_of(bucket: Bucket) -> tuple[Rule, ...]:
 
 
 def store_rules(bucket: Bucket, body: bytes) -> None:
-    """Keep the rules of a PutBucketCors. Raises `S3Error` for rules that are not valid. Runs in a thread."""
+    """Store the rules of a PutBucketCors. Raises `S3Error` for invalid rules. Runs in a thread."""
     root = read(body, "CORSConfiguration")
     rules = [_read_rule(element) for element in root.all("CORSRule")]
     if not 1 <= len(rules) <= _MAX_RULES:
@@ -132,9 +133,9 @@ def _like(pattern: str, text: str) -> bool:
 
 
 def allow(rules: tuple[Rule, ...], origin: str, method: str, headers: list[str] | None) -> Headers | None:
-    """Return the Access-Control headers for a page of this origin, or None if no rule lets it.
+    """Return the Access-Control headers for a page of this origin, or None if no rule allows it.
 
-    `headers` are those that a preflight asks for (any case), None for the request itself.
+    `headers` are those that a preflight requests (any case); None for the request itself.
     """
     asked = [name.lower() for name in headers or []]
     for rule in rules:

@@ -1,4 +1,4 @@
-"""The headers that are kept with an object and given back with it.
+"""The headers that are stored with an object and sent with its answers.
 
 Source: "Working with object metadata", Amazon S3 User Guide.
 """
@@ -21,7 +21,7 @@ OVERRIDES = frozenset(
     f"response-{name}" for name in ("content-type", *_KEPT)
 )  # the query parameters that replace a header of the answer
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Accepting these without doing what they say would be worse than refusing.
+# Refused, because the store cannot do what these headers request.
 _NOT_SERVED = (
     "if-match",
     "x-amz-server-side-encryption",
@@ -44,8 +44,8 @@ def refuse_unserved(request: Request) -> None:
 def kept_headers(request: Request, signed: Signed) -> tuple[str, dict[str, str], dict[str, str]]:
     """Return content type, other headers and user metadata of a PUT.
 
-    Cache-Control and its like are not kept when a link does not sign them: the holder of the link must not
-    decide how others get the object.
+    Unsigned headers of a link, such as Cache-Control, are dropped: the holder of the link must not decide how
+    others get the object.
     Raises `S3Error` for headers that are too long, and for a Content-Encoding that a link does not sign.
     """
     by_link = b"authorization" not in request.headers

@@ -35,7 +35,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """What is known of the object when its upload is created. `started` is in milliseconds since 1970."""
+    """The object's properties at the creation of its upload. `started`: milliseconds since 1970."""
 
     key: str
     started: int
@@ -87,7 +87,7 @@ async def create_upload(call: Call) -> None:
 async def put_part(call: Call) -> None:
     """Answer UploadPart: like a PUT, into the upload's folder. A part sent again replaces the earlier one.
 
-    Raises `S3Error` for a number that no part has, an upload that there is not, and as a PUT does.
+    Raises `S3Error` for an invalid part number, for an unknown upload, and as a PUT does.
     """
     request, folder = call.request, call.folder
     text = request.query["partNumber"]
@@ -109,7 +109,7 @@ async def put_part(call: Call) -> None:
 
 
 def _keep_part(place: Path, key: str, writer: FileWriter, number: int, facts: ObjectFacts) -> None:
-    """Put a part into its upload's folder, and do not bring the folder of an aborted upload back."""
+    """Put a part into its upload's folder. The folder of an aborted upload is not made again."""
     _plan(place, key)
     writer.commit(place / f"{number}.part", facts)
     try:
@@ -187,8 +187,8 @@ def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_ne
 
 
 def _remove(place: Path) -> None:
-    """Remove an upload, its plan first: a part that is put here after that finds the plan gone and is removed
-    by its own request, and an earlier part is removed here."""
+    """Remove an upload, its plan first. A part that arrives later finds no plan and its own request removes
+    it; an earlier part is removed here."""
     (place / "upload.json").unlink(missing_ok=True)
     shutil.rmtree(place, ignore_errors=True)
 

@@ -73,7 +73,7 @@ async def read_object(call: Call) -> None:
 
 
 async def _send_file(call: Call, stored: StoredObject, first: int, length: int) -> None:
-    """Send a range in pieces, as fast as the client takes them; stop when it is gone or stands still."""
+    """Send a range in pieces, as fast as the client reads; stop when it has gone or has stopped reading."""
     gone = asyncio.ensure_future(_until_gone(call.request))
     try:
         end = first + length
@@ -121,7 +121,7 @@ def _names_etag(header: bytes, etag: str) -> bool:
 
 
 def _modified_since(headers: Mapping[bytes, bytes], name: bytes, facts: ObjectFacts) -> bool | None:
-    """Tell whether the object is newer than the header's date; None without a readable one."""
+    """Whether the object is newer than the header's date; None without a readable date."""
     value = headers.get(name)
     if value is None:
         return None
@@ -133,10 +133,10 @@ def _modified_since(headers: Mapping[bytes, bytes], name: bytes, facts: ObjectFa
 
 
 def byte_range(request: Request, facts: ObjectFacts) -> tuple[int, int] | None:
-    """Return offset and length of the one range asked for, or None for the whole object.
+    """Return offset and length of the requested range, or None for the whole object.
 
-    A header that is no single range of bytes is ignored, as RFC 9110 allows. Raises `S3Error` InvalidRange
-    for one that begins behind the end.
+    A header that is not a single byte range is ignored, as RFC 9110 allows. Raises `S3Error` InvalidRange for
+    a range that begins behind the end.
     """
     match = _RANGE.fullmatch(request.header("range") or "")
     condition = request.headers.get(b"if-range")

@@ -21,7 +21,7 @@ _COPY_SOURCE = b"x-amz-copy-source-"
 
 
 def only_new(request: Request) -> bool:
-    """Tell whether the PUT must not replace anything. Raises `S3Error` for other conditions."""
+    """Whether the PUT must not replace an object. Raises `S3Error` for other conditions."""
     condition = request.header("if-none-match")
     if condition not in {None, "*"}:
         raise S3Error("NotImplemented", "A PUT takes If-None-Match: * and no other.")
@@ -29,10 +29,10 @@ def only_new(request: Request) -> bool:
 
 
 async def put_object(call: Call) -> None:
-    """Store the body. Nothing is visible before everything about it was checked and is on the disk.
+    """Store the body. The object becomes visible after all checks, when its bytes are on the disk.
 
-    Raises `S3Error` when the body is not as announced, the disk is nearly full, or the object must be new and
-    is not.
+    Raises `S3Error` when the body is not as announced, the disk is nearly full, or the object exists although
+    it must be new.
     """
     request, folder, bucket = call.request, call.folder, call.bucket
     refuse_unserved(request)
@@ -40,7 +40,7 @@ async def put_object(call: Call) -> None:
     must_be_new = only_new(request)
     destination = Path(bucket.path_of(call.key))
     upload = IncomingBody(call)
-    if must_be_new and await folder.in_thread(destination.exists):  # spare the client the upload
+    if must_be_new and await folder.in_thread(destination.exists):  # refuse before the client sends the body
         raise S3Error("PreconditionFailed", "An object with this key exists.")
     with await upload.receive() as writer:
         facts = ObjectFacts(
@@ -57,7 +57,7 @@ async def put_object(call: Call) -> None:
 
 
 async def delete_one(call: Call) -> None:
-    """Remove an object; it is gone for good when this answers. A missing one is no error."""
+    """Remove an object durably before the answer. A missing object is not an error."""
     bucket = call.bucket
     await call.folder.in_thread(delete_object, Path(bucket.path_of(call.key)), bucket.tree)
     await call.request.answer(204)
@@ -75,7 +75,7 @@ def copy_source(request: Request) -> tuple[str, str]:
 
 
 async def copy_object(call: Call) -> None:
-    """Copy an object as it is at this moment, with its metadata or with the request's.
+    """Copy the present version of an object, with its own metadata or with the request's.
 
     Raises `S3Error` when there is no such source, a condition is not met, or the disk is nearly full.
     """

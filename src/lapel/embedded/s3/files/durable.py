@@ -1,8 +1,8 @@
 """Making file-system changes survive a power cut.
 
-An existing folder may have been made a moment ago by another process, which has not synced it yet: so a
-process that relies on the folder syncs it too. A process remembers which folders it has synced, so that this
-costs nothing later.
+Another process may have made an existing folder a moment ago without having synced it yet, so a process that
+relies on the folder syncs it too. A process remembers which folders it has synced, so later calls cost
+nothing.
 
 Sources: fsync(2) of the Linux man-pages (a new entry also needs a sync of its folder), and F_FULLFSYNC in
 fcntl(2) of macOS.
@@ -82,7 +82,7 @@ def _sync_way_to(folder: Path) -> None:
             return
         try:
             _sync_entries(folder.parent)
-        except PermissionError:  # a process that may not read a folder has made nothing in it
+        except PermissionError:  # a process that may not read a folder has made no entry in it
             return
         _synced.add(folder, inode)
         folder = folder.parent
@@ -126,7 +126,7 @@ def prune_folders(folder: Path, top: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a small file so that readers see the old content or the new, also after a power cut."""
+    """Replace a small file atomically: readers see the old or the new content, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

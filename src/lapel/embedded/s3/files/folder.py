@@ -48,7 +48,7 @@ class Bucket:
 
 
 class Folder:
-    """What all requests of one application share. None of it is authoritative, because other processes may
+    """The state that all requests of one application share. It is only a cache, because other processes may
     serve and change the same folder at the same time.
     """
 
@@ -68,7 +68,7 @@ class Folder:
         return [bucket for bucket in map(self.bucket, names) if bucket.exists()]
 
     def bucket(self, name: str) -> Bucket:
-        """Return a bucket that need not exist. Raises `S3Error` for a name that none can have."""
+        """Return a bucket, which may not exist. Raises `S3Error` for an invalid bucket name."""
         bucket = self._buckets.get(name)
         if bucket is None:
             if not valid_bucket(name):
@@ -85,7 +85,7 @@ class Folder:
     def require_space(self, coming: int) -> None:
         """Raise `S3Error` InsufficientStorage if so many more bytes would leave the disk too full.
 
-        Kept free are the configured bytes or 5 % of the file system, whichever is more.
+        The configured bytes or 5 % of the file system stay free, whichever is more.
         """
         disk = os.statvfs(self.root)
         reserve = max(self._min_free, disk.f_blocks * disk.f_frsize // 20)
@@ -93,8 +93,8 @@ class Folder:
             raise S3Error("InsufficientStorage", "The disk is nearly full; nothing was written.")
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that may wait for the disk. When cancelled, still waits until it has ended, because
-        its files must not be closed meanwhile.
+        """Run a function that may wait for the disk. A cancelled call still waits for the function to end,
+        because its files must stay open until then.
         """
         future = asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
         try:

@@ -1,8 +1,8 @@
 """Listing a bucket: walking the tree of objects in the order of their keys.
 
-Every folder of the tree holds keys that are neighbours in S3's order (`paths`), so sorting one folder at
-a time is enough, and whole folders are passed over when they lie outside the prefix, before the start, or
-within a common prefix that is already reported.
+Every folder of the tree holds keys that are neighbours in S3's order (`paths`), so sorting one folder at a
+time is enough. The walk skips whole folders that are outside the prefix, before the start, or within a common
+prefix that is already reported.
 
 Source for order, prefixes and delimiters: ListObjectsV2, Amazon S3 API reference.
 """
@@ -85,8 +85,8 @@ def _entry(start: bytes, name: str) -> tuple[bytes, str]:
 def list_page(bucket: Bucket, prefix: str, delimiter: str, after: str, limit: int) -> ListingPage:
     """Return up to `limit` keys and common prefixes that come after `after`. Runs in a thread.
 
-    Only committed objects are seen: temporary files lie elsewhere. One that is deleted while the page is made
-    is left out.
+    Only committed objects are listed, because temporary files are in another folder. An object that is
+    deleted while the page is made is left out.
     """
     page = ListingPage()
     if limit == 0:
@@ -121,7 +121,7 @@ def list_page(bucket: Bucket, prefix: str, delimiter: str, after: str, limit: in
 def _facts(path: str) -> ObjectFacts | None:
     try:
         stored = open_object(path)
-    except DamagedObject:  # one broken file must not hide all others; reading it raises the error
+    except DamagedObject:  # one damaged file must not hide all others; reading it raises the error
         _log.exception("damaged object")
         return None
     if stored is None:

@@ -40,14 +40,14 @@ _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 
 class ObjectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of an object besides its bytes. `modified` is in milliseconds since 1970."""
+    """The properties of an object besides its bytes. `modified`: milliseconds since 1970."""
 
     size: int
     etag: str
     modified: int
     content_type: str
     headers: dict[str, str] = {}
-    """Cache-Control and its like, lower case, answered as they were sent."""
+    """Further headers, such as Cache-Control: names in lower case, values as they were sent."""
     user: dict[str, str] = {}
     """The x-amz-meta-* headers, without that prefix."""
     checksums: dict[str, str] = {}
@@ -59,7 +59,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class DamagedObject(Exception):
-    """A file among the objects does not end as an object does; the path is the argument."""
+    """A file in the tree of objects has no valid end mark; the path is the argument."""
 
 
 class StoredObject:
@@ -78,7 +78,7 @@ class StoredObject:
         return os.pread(self.fd, min(length, self.facts.size - offset), offset)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self.fd)
 
     def __enter__(self) -> Self:
@@ -91,9 +91,9 @@ class StoredObject:
 def open_object(path: str, *, wait: bool = True) -> StoredObject | None:
     """Open the object in a file, or return None if there is none.
 
-    With `wait=False` the content is taken from the page cache alone: raises `BlockingIOError` when the disk
-    would have to be read (and always where the system cannot tell). Raises `DamagedObject` when the file does
-    not end as an object does.
+    With `wait=False` the content comes from the page cache alone: raises `BlockingIOError` when the disk
+    would have to be read (and always on a system that cannot tell). Raises `DamagedObject` when the file has
+    no valid end mark.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -154,10 +154,10 @@ def _facts(path: str, tail: bytes | bytearray) -> tuple[ObjectFacts | None, int]
 
 
 class FileWriter:
-    """An object under way. Everything here may wait for the disk, so it runs in a thread.
+    """An object that is being written. Every method may wait for the disk, so it runs in a thread.
 
-    The temporary file is locked as long as its writer lives. A sweep tries the lock, and so tells the file of
-    a killed writer from one that another process is writing.
+    The temporary file is locked as long as its writer lives. A sweep tries the lock: it is free if the writer
+    was killed, and held if another process is writing.
     """
 
     def __init__(self, temporary: Path) -> None:
@@ -166,7 +166,7 @@ class FileWriter:
             self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if _lock(self.fd) and os.fstat(self.fd).st_nlink == 1:
                 break
-            os.close(self.fd)  # a sweep took it for a leftover in the moment before the lock
+            os.close(self.fd)  # a sweep removed it as a leftover in the moment before the lock
         self._open = True
 
     def write(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -203,8 +203,8 @@ class FileWriter:
     def commit(self, destination: Path, facts: ObjectFacts, *, only_new: bool = False) -> None:
         """Make the object visible at `destination`, durably.
 
-        Raises `S3Error` KeyTooLongError when the file system takes no path so long, and with `only_new`
-        PreconditionFailed when there is an object already. Raises FileNotFoundError when deletes removed the
+        Raises `S3Error` KeyTooLongError when the path is too long for the file system, and with `only_new`
+        PreconditionFailed when the object exists already. Raises FileNotFoundError when deletes removed the
         new folder again a hundred times.
         """
         text = _encoder.encode(facts)
@@ -269,14 +269,14 @@ def _lock(fd: int) -> bool:
 
 
 def delete_object(path: Path, tree: Path) -> None:
-    """Remove an object durably, and the folders it leaves empty below `tree`. Missing ones are no error."""
+    """Remove an object durably, and the folders it leaves empty below `tree`. A missing one is no error."""
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
         prune_folders(path.parent, tree)
 
 
 def sweep_temporary(temporary: Path) -> int:
-    """Remove what killed writers left, not what living ones write; return how many files."""
+    """Remove the temporary files of killed writers, but none of living writers; return their number."""
     removed = 0
     for path in temporary.glob("*.tmp"):
         try:

@@ -7,9 +7,9 @@ file whose name has only `a-z 0-9 - _ . + %` and ends in its kind:
     name.o   the object whose key ends here
     name.c   the folder of the keys that go on without one (segments of 80 bytes and more)
 
-So `a` and `a/b` live side by side, no name is `.`, `..` or empty, and no key can leave its folder. Capital
-letters are written `+a`, other bytes `%xx`: two keys never share a file where the file system ignores case.
-The keys below any one folder are neighbours in S3's order, which is what lets a listing walk the tree.
+So `a` and `a/b` can both exist, no name is `.`, `..` or empty, and no key can leave its folder. Capital
+letters are written `+a`, other bytes `%xx`, so two keys never share a file on a file system that ignores
+case. The keys below one folder are neighbours in S3's order, so a listing can walk the tree.
 """
 
 import re
@@ -48,7 +48,7 @@ def decode_name(name: str) -> bytes:
 
 
 def check_key(raw: bytes) -> str:
-    """Return the key in a URL's decoded bytes; raises `S3Error` for one that no object can have."""
+    """Return the key in a URL's decoded bytes; raises `S3Error` for an invalid key."""
     if len(raw) > MAX_KEY_BYTES:
         raise S3Error("KeyTooLongError", f"A key has at most {MAX_KEY_BYTES} bytes.")
     try:

@@ -1,4 +1,4 @@
-"""Receiving bodies: large ones into a file, small ones into memory. A body that stops coming is refused.
+"""Receiving bodies: large ones into a file, small ones into memory. A body that stalls is refused.
 
 Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
 """
@@ -58,9 +58,9 @@ async def read_document(call: Call) -> bytes:
 
 
 def declared_length(request: Request, signed: Signed) -> int | None:
-    """Return the length in bytes of the object to come, or None where the request does not give it.
+    """Return the declared length of the object in bytes, or None if the request declares none.
 
-    Raises `S3Error` for a length that is no number, and for a streamed body without one.
+    Raises `S3Error` for a length that is not a number, and for a streamed body without a length.
     """
     if signed.payload.startswith("STREAMING-"):
         text = request.header("x-amz-decoded-content-length")

@@ -11,10 +11,10 @@ MAX_OBJECT = 5 << 30
 
 
 class Call(NamedTuple):
-    """A request whose signature was checked, and where it goes.
+    """A request with a verified signature, and its target.
 
-    `key` is empty for calls on a bucket. `stall` is how many seconds a client may stand still, `largest` how
-    many bytes it may PUT.
+    `key` is empty for calls on a bucket. `stall`: seconds for which a client may pause. `largest`: the most
+    bytes that it may PUT.
     """
 
     request: Request

@@ -1,4 +1,4 @@
-"""The hashes a client sends with its bytes, computed again from the bytes that arrived.
+"""The hashes that a client sends with its bytes, compared with hashes of the received bytes.
 
 Source: "Checking object integrity", Amazon S3 User Guide.
 """
@@ -25,7 +25,7 @@ class _Hash(Protocol):
 
 
 class _Crc32:
-    """CRC-32 with the manners of hashlib."""
+    """CRC-32 with the interface of hashlib."""
 
     def __init__(self) -> None:
         self._value = 0
@@ -49,8 +49,8 @@ def _new(algorithm: str) -> _Hash:
 class Digests:
     """All hashes of one body: MD5 for the ETag, and those that the request names.
 
-    Raises `S3Error` at once for a hash that cannot be one or that we cannot compute: it is better to refuse
-    than to ignore what a client relies on.
+    Raises `S3Error` at once for a malformed hash, and for an algorithm that this store lacks, because the
+    client relies on the check.
     """
 
     def __init__(self, request: Request, signed: Signed) -> None:
@@ -82,7 +82,8 @@ class Digests:
     def verify(self, trailers: Mapping[str, str]) -> dict[str, str]:
         """Compare everything; return the client's checksums (base64 by algorithm) to keep with the object.
 
-        `trailers` are what came behind an aws-chunked body. Raises `S3Error` if a hash differs or is missing.
+        `trailers`: the trailing headers of an aws-chunked body. Raises `S3Error` if a hash differs or is
+        missing.
         """
         expected = dict(self._expected)
         if self._in_trailer is not None:
@@ -100,7 +101,7 @@ class Digests:
         return {algorithm: b64encode(digest).decode() for algorithm, digest in expected.items()}
 
     def etag(self) -> str:
-        """Return the MD5 of the body, hexadecimal: what S3 clients expect of an object put in one piece."""
+        """Return the MD5 of the body, hexadecimal: S3 clients expect it of an object put in one piece."""
         return self._hashes["md5"].digest().hex()
 
 

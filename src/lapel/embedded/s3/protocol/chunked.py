@@ -28,8 +28,8 @@ _MAX_TRAILERS = 8
 class ChunkedDecoder:
     """Turns the bytes of one aws-chunked body into the object's, in whatever pieces they come.
 
-    Keeps at most one line in memory. Every chunk's signature is checked once the chunk is whole; this is in
-    time, because nothing of the object is visible before the end. Raises `S3Error` for another format.
+    Keeps at most one line in memory. The signature of a chunk is checked when the chunk is complete, which is
+    early enough, because the object becomes visible only at the end. Raises `S3Error` for another format.
     """
 
     def __init__(self, signed: Signed) -> None:

@@ -1,4 +1,4 @@
-"""One request to the store, taken apart once, and the one way to answer it.
+"""One request to the store, parsed once, and the functions that answer it.
 
 Source for the canonical path and query: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API
 reference.
@@ -14,7 +14,7 @@ from lapel.foundation.storage.sigv4 import encode, encode_path
 
 Headers = list[tuple[bytes, bytes]]
 
-# What a browser may do with an answer opened as a page of its own: show it, and nothing else.
+# A browser that opens an answer as a page may show it, and may run or load nothing.
 _ALWAYS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (
@@ -62,7 +62,7 @@ class Request:
         self.canonical_query = ""
 
     def read_target(self, prefix: bytes) -> None:
-        """Take path and query apart; `prefix` is what all paths here begin with.
+        """Parse path and query; `prefix` is the beginning of all paths of this store.
 
         Raises `S3Error` for another path, and for a query that is not UTF-8 or gives a name twice.
         """
@@ -78,7 +78,7 @@ class Request:
             self._read_query(scope["query_string"])
 
     def _read_query(self, raw: bytes) -> None:
-        """Decode the query and write it as the signature wants it; a name given twice is refused."""
+        """Decode the query and write it in the signature's canonical form; refuse a repeated name."""
         query: dict[str, str] = {}
         canonical: list[str] = []
         for part in raw.split(b"&"):
@@ -98,7 +98,7 @@ class Request:
         """Send the status and headers; the caller names Content-Length and sends the body."""
         self.started = True
         if b"expect" in self.headers and not self.body_wanted:
-            # The client keeps its body back (RFC 9110, 10.1.1): its next request would be taken for the body.
+            # The client has not sent its body (RFC 9110, 10.1.1): its next request would be read as the body.
             headers = [*headers, (b"connection", b"close")]
         request_id = (b"x-amz-request-id", self.id.encode())
         await self._send(
@@ -136,7 +136,7 @@ class Request:
 
 def _header_map(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers = dict(raw)
-    if len(headers) != len(raw):  # S3 signs repeated headers joined by commas, and so we read them
+    if len(headers) != len(raw):  # S3 signs repeated headers joined by commas, so this store joins them too
         headers = {}
         for name, value in raw:
             headers[name] = headers[name] + b"," + value if name in headers else value

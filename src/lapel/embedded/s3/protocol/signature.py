@@ -1,4 +1,4 @@
-"""Checks who sent a request, and that it arrived as signed: Signature Version 4, in headers or in the query.
+"""Verifies the signature of a request: Signature Version 4, in headers or in the query.
 
 Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference.
 """
@@ -36,12 +36,12 @@ _QUERY_PARAMETERS = (
     "X-Amz-Signature",
 )
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
-# CloudFront adds these by itself when it is in front.
+# CloudFront adds these headers after the client has signed.
 _NEED_NOT_BE_SIGNED = frozenset({b"x-amz-cf-id"})
 
 
 class Signed(NamedTuple):
-    """A verified signature: what it covers, and what a chunk-signed body needs to go on from it."""
+    """A verified signature: what it covers, and the state that the signatures of signed chunks continue."""
 
     headers: frozenset[str]
     payload: str
@@ -115,7 +115,7 @@ class Verifier:
             raise S3Error("InvalidToken", "This store issues no session tokens.")
         payload = request.header("x-amz-content-sha256")
         if payload is None or not _PAYLOAD.fullmatch(payload):
-            raise S3Error("InvalidRequest", "x-amz-content-sha256 is missing or none of its values.")
+            raise S3Error("InvalidRequest", "x-amz-content-sha256 is missing or has an invalid value.")
         timestamp = request.header("x-amz-date") or ""
         claim = _Claim(parts["credential"], timestamp, parts["signed"], parts["signature"], malformed)
         verified = self._check(request, claim, payload)
@@ -156,7 +156,7 @@ class Verifier:
 
 
 def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
-    """Return the canonical header lines; refuses a list that leaves out what must be signed."""
+    """Return the canonical header lines; refuse a list without a header that must be signed."""
     if "host" not in names or names != sorted(set(names)):
         raise S3Error(malformed, "SignedHeaders is a sorted list of different names with host among them.")
     lines: list[str] = []

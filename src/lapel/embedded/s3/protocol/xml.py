@@ -1,6 +1,6 @@
-"""The XML documents of S3: reading the few that clients send, writing the ones we answer.
+"""The XML documents of S3: parsing the few that clients send, writing those that the store answers.
 
-Source: Amazon S3 API reference, of each call.
+Source: Amazon S3 API reference, under the name of each call.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _MAX_DEPTH = 16
 
 @dataclass(slots=True)
 class Element:
-    """An element without its namespace; `text` is what stands directly in it."""
+    """An element without its namespace; `text` is the text directly in it."""
 
     name: str
     text: str = ""
@@ -94,7 +94,7 @@ def moment(milliseconds: int) -> str:
 
 
 def copy_result(facts: ObjectFacts) -> bytes:
-    """Return what a copy answers."""
+    """Return the answer of CopyObject."""
     return document(
         "CopyObjectResult",
         tag("ETag", f'"{facts.etag}"'),
@@ -103,7 +103,7 @@ def copy_result(facts: ObjectFacts) -> bytes:
 
 
 def delete_result(deleted: Iterable[str], errors: Iterable[tuple[str, S3Error]]) -> bytes:
-    """Return what DeleteObjects answers."""
+    """Return the answer of DeleteObjects."""
     return document(
         "DeleteResult",
         *(f"<Deleted>{tag('Key', key)}</Deleted>" for key in deleted),
