@@ -47,6 +47,10 @@ PYTHON: dict[str, object] = {
 }
 
 
+# Columns that the schema lets have any text: only our own code writes them.
+UNCHECKED = {"last_seen_by", "last_synced_by"}
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """A statement that a function reads; `kind`: of rows, or (`value`) of a single value."""
@@ -162,5 +166,6 @@ async def test_states_are_those_that_the_columns_allow(database: asyncpg.Connect
     assert {"open", "erased", "closed"} in allowed["state"]
     for kind in {read.kind for read in reads() if not read.value}:
         for name, annotation in fields(kind):
-            if states := literals(annotation):
+            states = literals(annotation)
+            if states and name not in UNCHECKED:
                 assert states in allowed[name], f"{kind.__name__}.{name}: {allowed[name]}"

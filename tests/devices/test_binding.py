@@ -14,7 +14,7 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import Ports
-from lapel.slices.devices import queries
+from lapel.slices.devices import token_queries
 from tests.support.locks import until_waiting
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
@@ -247,13 +247,13 @@ async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, ports
     fresh = await wearer.refresh(old)
     world, old_hash = wearer.tenant.test_world, ports.hasher.hash(old)
     async with ports.database.transaction() as connection:
-        generation = await queries.hold(connection, world, wearer.device)
+        generation = await token_queries.hold(connection, world, wearer.device)
         assert generation == 1
         using = asyncio.create_task(wearer.works(fresh))
         await until_waiting(ports, 1)
-        await queries.delete_other_tokens(connection, world, wearer.device, old_hash)
+        await token_queries.delete_other_tokens(connection, world, wearer.device, old_hash)
         newer = ports.hasher.hash("newer")
-        await queries.insert_token(
+        await token_queries.insert_token(
             connection, world, wearer.device, newer, "a-secret", generation, "fresh", ports.clock.now()
         )
     assert await using is False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.slices.devices import queries
+from lapel.slices.devices import queries, token_queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 devices in one world; every tenth is unbound, the others belong to 450 people. Some made recordings.
@@ -35,7 +35,7 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             queries.BIND,
             queries.UNBIND,
             queries.SYNCED,
-            queries.HOLD,
+            token_queries.HOLD,
             queries.HOLD_ACTIVE,
             queries.HOLD_SETTINGS,
             queries.HOLD_TO_DELETE,

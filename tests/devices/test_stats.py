@@ -112,7 +112,7 @@ async def test_only_the_counts_of_a_large_fleet_are_told_again(fresh_database: s
     counts, now = FleetCounts(database, lambda: seconds), datetime(2026, 1, 15, tzinfo=UTC)
 
     async def total() -> int:
-        return (await counts.of_world(1, now))["total_count"]
+        return (await counts.of_world(1, now)).total_count
 
     try:
         await connection.execute(FLEET)
@@ -123,7 +123,7 @@ async def test_only_the_counts_of_a_large_fleet_are_told_again(fresh_database: s
         await connection.execute(MORE, 20_001, 20_001)
         for seconds, expected in ((0.0, 20_000), (0.19, 20_000), (0.2, 20_001)):  # noqa: B007 - read by the clock
             assert await total() == expected
-        assert (await counts.of_world(2, now))["total_count"] == 0
+        assert (await counts.of_world(2, now)).total_count == 0
     finally:
         await database.close()
         await connection.close()

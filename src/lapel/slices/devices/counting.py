@@ -15,11 +15,12 @@ from lapel.slices.devices import queries
 from lapel.slices.devices.views import ONLINE_FOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.database.pool import Database
+    from lapel.slices.devices.rows import CountsRow
 
 LOW_BATTERY_PERCENT = 15
 # Fleets up to this size are counted each time.
@@ -36,9 +37,9 @@ class FleetCounts:
         self._seconds = seconds
         self._one_at_a_time = asyncio.Lock()
         # By world: until when, and the counts.
-        self._kept: dict[int, tuple[float, Mapping[str, int]]] = {}
+        self._kept: dict[int, tuple[float, CountsRow]] = {}
 
-    async def of_world(self, world_id: int, now: datetime) -> Mapping[str, int]:
+    async def of_world(self, world_id: int, now: datetime) -> CountsRow:
         """`total_count`, `online_count`, `low_battery_count` and `storage_full_count` of all its devices.
 
         Raises Unavailable while the database is away.
@@ -54,20 +55,18 @@ class FleetCounts:
                 self._keep(world_id, found)
         return found
 
-    def _known(self, world_id: int) -> Mapping[str, int] | None:
+    def _known(self, world_id: int) -> CountsRow | None:
         until, found = self._kept.get(world_id, (0.0, None))
         return found if self._seconds() < until else None
 
-    def _keep(self, world_id: int, found: Mapping[str, int]) -> None:
+    def _keep(self, world_id: int, found: CountsRow) -> None:
         now = self._seconds()
         self._kept = {world: kept for world, kept in self._kept.items() if now < kept[0]}
-        if found["total_count"] > LARGE:
-            lasts = min(found["total_count"] / _DEVICES_PER_SECOND, _LONGEST_SECONDS)
+        if found.total_count > LARGE:
+            lasts = min(found.total_count / _DEVICES_PER_SECOND, _LONGEST_SECONDS)
             self._kept[world_id] = (now + lasts, found)
 
 
-async def count(
-    connection: Connection, world_id: int, now: datetime, end_user_id: str | None
-) -> Mapping[str, int]:
+async def count(connection: Connection, world_id: int, now: datetime, end_user_id: str | None) -> CountsRow:
     """The same counts, read now; of one end user's devices, or of all (None)."""
     return await queries.counts(connection, world_id, now - ONLINE_FOR, LOW_BATTERY_PERCENT, end_user_id)

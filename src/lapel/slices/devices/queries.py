@@ -3,28 +3,39 @@
 A deleted device keeps its row, which every statement here skips. A transaction that ties a row to a
 device locks the device's row meanwhile (HOLD_ACTIVE); only deleting waits for that lock.
 
-A transaction that changes a device's tokens locks the device's row first, so binding, unbinding, refreshing
-and the first use of a fresh token (foundation/identity/authenticator.py) run one after another.
+A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
+unbinding, refreshing and the first use of a fresh token (foundation/identity/authenticator.py) run one after
+another.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_value
+from lapel.slices.devices.rows import (
+    CountsRow,
+    DeviceRow,
+    DeviceSummary,
+    HeldRow,
+    SeenRow,
+    StateRow,
+    UnboundRow,
+)
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
+    from lapel.slices.devices.wire import ConnectionKind
 
 _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, binding_generation, bound_at,
     battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
     last_synced_at, recording_state, metadata, settings, created_at, updated_at"""
 
 # No answer shows a recording that was deleted since the device named it.
-_STATE_COLUMNS = """active_since, initiated_by, last_seen_by, last_synced_by,
+_STATE_COLUMNS = """last_seen_by, active_since, initiated_by, last_synced_by,
     (SELECT r.id FROM recordings r WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id)
         AS active_recording_id"""
 
@@ -113,12 +124,17 @@ WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}, (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
 """
 
-# For a transaction that ties a row to the device: writes that change no key go on, a deletion waits.
-HOLD_ACTIVE = """
-SELECT serial_number, model, firmware_version, end_user_id, binding_generation FROM devices
+# $3: the end user whose devices the caller may see; NULL: all.
+FIND = """
+SELECT id, serial_number, model, firmware_version, end_user_id, binding_generation FROM devices
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
-FOR KEY SHARE
 """
+
+# For a transaction that ties a row to the device: writes that change no key go on, a deletion waits.
+HOLD_ACTIVE = f"{FIND} FOR KEY SHARE"
+
+# For a transaction that must not run at the same time as the begin or the end of a binding.
+LOCK = f"{FIND} FOR NO KEY UPDATE"
 
 # Stronger than the lock of an UPDATE of these columns: it waits for every HOLD_ACTIVE, and they wait for it.
 HOLD_TO_DELETE = """
@@ -174,32 +190,6 @@ UPDATE devices SET last_synced_at = $3, last_synced_by = $4
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 
-# The binding and the token that a refresh was called with, while the row is held.
-HOLD = """
-SELECT binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
-FOR NO KEY UPDATE
-"""
-
-TOKEN_LIVES = """
-SELECT 1 FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND token_hash = $3
-"""
-
-DELETE_TOKENS = "DELETE FROM device_tokens WHERE world_id = $1 AND device_id = ANY($2::text[])"
-
-DELETE_OTHER_TOKENS = """
-DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND token_hash <> $3
-"""
-
-KEEP_FOR_REFRESH = """
-UPDATE device_tokens SET state = 'refreshing' WHERE world_id = $1 AND device_id = $2 AND token_hash = $3
-"""
-
-INSERT_TOKEN = """
-INSERT INTO device_tokens
-    (token_hash, secret_id, world_id, device_id, binding_generation, state, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-"""
-
 
 async def insert(
     connection: Connection,
@@ -211,40 +201,48 @@ async def insert(
     firmware_version: str | None,
     metadata: str,
     now: datetime,
-) -> asyncpg.Record | None:
+) -> DeviceRow | None:
     """Insert a device. None when the serial number is registered."""
-    return await connection.fetchrow(
-        INSERT, world_id, device_id, serial_number, model, name, firmware_version, metadata, now
+    return await fetch_row(
+        connection,
+        DeviceRow,
+        INSERT,
+        world_id,
+        device_id,
+        serial_number,
+        model,
+        name,
+        firmware_version,
+        metadata,
+        now,
     )
 
 
-async def read_by_serial(connection: Connection, world_id: int, serial_number: str) -> asyncpg.Record | None:
+async def read_by_serial(connection: Connection, world_id: int, serial_number: str) -> DeviceRow | None:
     """The device with this serial number; its row is locked until the transaction ends."""
-    return await connection.fetchrow(READ_BY_SERIAL, world_id, serial_number)
+    return await fetch_row(connection, DeviceRow, READ_BY_SERIAL, world_id, serial_number)
 
 
-async def read(
-    connection: Connection, world_id: int, device_id: str, only: str | None
-) -> asyncpg.Record | None:
+async def read(connection: Connection, world_id: int, device_id: str, only: str | None) -> StateRow | None:
     """One device, if the caller may see it."""
-    return await connection.fetchrow(READ, world_id, device_id, only)
+    return await fetch_row(connection, StateRow, READ, world_id, device_id, only)
 
 
-async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[asyncpg.Record]:
+async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[DeviceRow]:
     """The rows of those of these devices that exist."""
-    return await connection.fetch(READ_MANY, world_id, device_ids)
+    return await fetch_rows(connection, DeviceRow, READ_MANY, world_id, device_ids)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None, bound: bool | None
-) -> list[asyncpg.Record]:
+) -> list[DeviceRow]:
     """Rows of one page, plus one that tells whether more follow. `end_user_id` stands before `bound`."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
-        return await connection.fetch(LIST_OF_END_USER, *window, end_user_id)
+        return await fetch_rows(connection, DeviceRow, LIST_OF_END_USER, *window, end_user_id)
     if bound is None:
-        return await connection.fetch(LIST, *window)
-    return await connection.fetch(LIST_BOUND if bound else LIST_UNBOUND, *window)
+        return await fetch_rows(connection, DeviceRow, LIST, *window)
+    return await fetch_rows(connection, DeviceRow, LIST_BOUND if bound else LIST_UNBOUND, *window)
 
 
 async def bind(
@@ -254,21 +252,19 @@ async def bind(
     end_user_id: str,
     public_key: str | None,
     now: datetime,
-) -> asyncpg.Record | None:
+) -> DeviceRow | None:
     """Bind a device, and return its row. None when there is no such device, or it is bound already."""
-    return await connection.fetchrow(BIND, world_id, device_id, end_user_id, public_key, now)
+    return await fetch_row(connection, DeviceRow, BIND, world_id, device_id, end_user_id, public_key, now)
 
 
-async def unbind(
-    connection: Connection, world_id: int, device_id: str, now: datetime
-) -> asyncpg.Record | None:
+async def unbind(connection: Connection, world_id: int, device_id: str, now: datetime) -> DeviceRow | None:
     """Unbind a device, and return its row. None when there is no such device, or it is not bound."""
-    return await connection.fetchrow(UNBIND, world_id, device_id, now)
+    return await fetch_row(connection, DeviceRow, UNBIND, world_id, device_id, now)
 
 
 async def hold_wearer(connection: Connection, world_id: int, device_id: str) -> str | None:
     """The end user to whom a device is bound; the binding is locked until the transaction ends."""
-    return await connection.fetchval(HOLD_WEARER, world_id, device_id)
+    return await fetch_value(connection, str, HOLD_WEARER, world_id, device_id)
 
 
 async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
@@ -279,21 +275,33 @@ async def forget_names(connection: Connection, world_id: int, end_user_id: str, 
 
 async def unbind_all(
     connection: Connection, world_id: int, end_user_id: str, now: datetime
-) -> list[asyncpg.Record]:
+) -> list[UnboundRow]:
     """Unbind all devices of an end user. Returns their rows, each with its `project_id`."""
-    return await connection.fetch(UNBIND_ALL, world_id, end_user_id, now)
+    return await fetch_rows(connection, UnboundRow, UNBIND_ALL, world_id, end_user_id, now)
+
+
+async def find(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> DeviceSummary | None:
+    """A device, if the caller may see it."""
+    return await fetch_row(connection, DeviceSummary, FIND, world_id, device_id, only)
 
 
 async def hold_active(
     connection: Connection, world_id: int, device_id: str, only: str | None
-) -> asyncpg.Record | None:
-    """Columns for `HeldDevice`, if the caller may see the device. No deletion until the transaction ends."""
-    return await connection.fetchrow(HOLD_ACTIVE, world_id, device_id, only)
+) -> DeviceSummary | None:
+    """As `find`; no deletion until the transaction ends."""
+    return await fetch_row(connection, DeviceSummary, HOLD_ACTIVE, world_id, device_id, only)
 
 
-async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
-    """`end_user_id` of a device; until the transaction ends, no other one can tie a row to it."""
-    return await connection.fetchrow(HOLD_TO_DELETE, world_id, device_id)
+async def lock(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
+    """As `find`; its row is locked until the transaction ends."""
+    return await fetch_row(connection, DeviceSummary, LOCK, world_id, device_id, None)
+
+
+async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> HeldRow | None:
+    """The wearer of a device; until the transaction ends, no other one can tie a row to it."""
+    return await fetch_row(connection, HeldRow, HOLD_TO_DELETE, world_id, device_id)
 
 
 async def delete(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
@@ -311,75 +319,30 @@ async def update(
     firmware_version: tuple[bool, str | None] = (False, None),
     metadata: tuple[bool, str] = (False, "{}"),
     settings: tuple[bool, str] = (False, "{}"),
-) -> asyncpg.Record | None:
+) -> SeenRow | None:
     """The changed row; each field is (whether it was given, its value)."""
-    return await connection.fetchrow(
-        UPDATE, world_id, device_id, now, *name, *firmware_version, *metadata, *settings
+    return await fetch_row(
+        connection, SeenRow, UPDATE, world_id, device_id, now, *name, *firmware_version, *metadata, *settings
     )
 
 
 async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
     """The settings' JSON text; the row is locked until the transaction ends."""
-    return await connection.fetchval(HOLD_SETTINGS, world_id, device_id)
+    return await fetch_value(connection, str, HOLD_SETTINGS, world_id, device_id)
 
 
 async def counts(
     connection: Connection, world_id: int, online_since: datetime, low_percent: int, end_user_id: str | None
-) -> dict[str, int]:
+) -> CountsRow:
     """Counts of devices: all, online, with low battery, full; of one end user, or of the world (None)."""
     asked = (world_id, online_since, low_percent)
     if end_user_id is None:
-        (row,) = await connection.fetch(COUNTS, *asked)
-    else:
-        (row,) = await connection.fetch(COUNTS_OF_END_USER, *asked, end_user_id)
-    return dict(row)
+        return await fetch_only_row(connection, CountsRow, COUNTS, *asked)
+    return await fetch_only_row(connection, CountsRow, COUNTS_OF_END_USER, *asked, end_user_id)
 
 
 async def synced(
-    connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
+    connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
 ) -> None:
     """Note that an upload of the device is complete."""
     await connection.execute(SYNCED, world_id, device_id, now, by)
-
-
-async def hold(connection: Connection, world_id: int, device_id: str) -> int | None:
-    """The device's binding generation. Its row, which guards its tokens, is locked until the end."""
-    return await connection.fetchval(HOLD, world_id, device_id)
-
-
-async def token_lives(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> bool:
-    """Whether this token still exists: neither revoked nor finally replaced."""
-    return await connection.fetchval(TOKEN_LIVES, world_id, device_id, token_hash) is not None
-
-
-async def delete_tokens(connection: Connection, world_id: int, device_ids: list[str]) -> None:
-    """Revoke every token of these devices."""
-    await connection.execute(DELETE_TOKENS, world_id, device_ids)
-
-
-async def delete_other_tokens(
-    connection: Connection, world_id: int, device_id: str, token_hash: bytes
-) -> None:
-    """Revoke every token of a device but one."""
-    await connection.execute(DELETE_OTHER_TOKENS, world_id, device_id, token_hash)
-
-
-async def keep_for_refresh(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> None:
-    """Restrict a token to asking for its replacement again."""
-    await connection.execute(KEEP_FOR_REFRESH, world_id, device_id, token_hash)
-
-
-async def insert_token(
-    connection: Connection,
-    world_id: int,
-    device_id: str,
-    token_hash: bytes,
-    secret_id: str,
-    binding_generation: int,
-    state: str,
-    now: datetime,
-) -> None:
-    """Store a new token."""
-    await connection.execute(
-        INSERT_TOKEN, token_hash, secret_id, world_id, device_id, binding_generation, state, now
-    )

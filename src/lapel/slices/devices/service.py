@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.core.errors import Conflict, Forbidden, NotFound, Unauthorized
+from lapel.foundation.core.errors import Conflict, Forbidden, Unauthorized
 from lapel.foundation.database import outbox
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.foundation.identity.tokens import new_token
-from lapel.slices.devices import events, queries, settings_bodies
+from lapel.slices.devices import events, queries, settings_bodies, token_queries
+from lapel.slices.devices.access import (
+    device_of_row,
+    find_device,
+    hold_device,
+    lock_device,
+    mark_synced,
+    unknown,
+)
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
@@ -22,13 +29,13 @@ from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, Refr
 from lapel.slices.end_users.service import hold_active
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.devices.rows import DeviceSummary, StateRow
     from lapel.slices.devices.wire import (
         BindDevice,
+        ConnectionKind,
         CreateDevice,
         Device,
         DeviceQuery,
@@ -38,7 +45,19 @@ if TYPE_CHECKING:
         UpdateDevice,
     )
 
-__all__ = ["LOW_BATTERY_PERCENT", "ONLINE_FOR", "Devices", "HeldDevice", "Hook", "hold_device", "mark_synced"]
+__all__ = [
+    "LOW_BATTERY_PERCENT",
+    "ONLINE_FOR",
+    "ConnectionKind",
+    "DeviceSummary",
+    "Devices",
+    "Hook",
+    "device_of_row",
+    "find_device",
+    "hold_device",
+    "lock_device",
+    "mark_synced",
+]
 
 # `(connection, world id, device ids, now)`, called in the transaction that binds, unbinds or deletes the
 # devices. It holds their rows already, so a hook locks its own rows after them.
@@ -50,45 +69,6 @@ UNKNOWN_MODEL = "unknown"
 _STATS_DEVICES = 100
 # Try again when the device that has the serial number is deleted before it is read.
 _TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class HeldDevice:
-    """What other slices need of a device."""
-
-    id: str
-    serial_number: str
-    model: str
-    firmware_version: str | None
-    end_user_id: str | None
-    binding_generation: int
-
-
-async def hold_device(
-    connection: Connection, world_id: int, device_id: str, only: str | None = None
-) -> HeldDevice:
-    """Keep a device from being deleted until the transaction ends.
-
-    Every transaction that ties a row to a device calls this first, so that the deletion waits and
-    then finds the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
-    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
-    """
-    row = await queries.hold_active(connection, world_id, device_id, only)
-    if row is None:
-        raise unknown()
-    return HeldDevice(device_id, *row.values())
-
-
-async def mark_synced(
-    connection: Connection, world_id: int, device_id: str, by: str | None, now: datetime
-) -> None:
-    """Note a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
-    await queries.synced(connection, world_id, device_id, by, now)
-
-
-def unknown() -> NotFound:
-    """The one error for a device that is out of reach, does not exist or is deleted."""
-    return NotFound("There is no device with this id.")
 
 
 class Devices:
@@ -151,7 +131,7 @@ class Devices:
         """A device's settings in the older form. Raises NotFound when the caller reaches no such device."""
         return settings_of(await self._row(actor, device_id))
 
-    async def _row(self, actor: Actor, device_id: str) -> asyncpg.Record:
+    async def _row(self, actor: Actor, device_id: str) -> StateRow:
         async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, device_id, actor.end_user_id)
         if row is None:
@@ -183,7 +163,7 @@ class Devices:
                 counts = await count(connection, actor.world_id, now, own)
             rows = await queries.list_page(connection, actor.world_id, newest, own, None)
         data, _, _ = page(rows, newest, lambda row: device_of(row, actor.project_id))
-        return DeviceStats(**counts, data=data)
+        return DeviceStats(**msgspec.structs.asdict(counts), data=data)
 
     async def update(self, actor: Actor, device_id: str, body: UpdateDevice) -> Device:
         """Change the given fields.
@@ -243,7 +223,7 @@ class Devices:
             held = await queries.hold_to_delete(connection, world_id, device_id)
             if held is None:
                 raise unknown()
-            if held["end_user_id"] is not None:
+            if held.end_user_id is not None:
                 raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
             for hook in self._on_delete:
                 await hook(connection, world_id, [device_id], now)
@@ -268,8 +248,8 @@ class Devices:
             raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
         device = device_of(row, actor.project_id)
         token = new_token("dtok")
-        await queries.delete_tokens(connection, world_id, [device_id])
-        await queries.insert_token(
+        await token_queries.delete_tokens(connection, world_id, [device_id])
+        await token_queries.insert_token(
             connection,
             world_id,
             device_id,
@@ -319,7 +299,7 @@ class Devices:
         """Unbind the devices of an end user that is being deleted, and erase names given for them."""
         await queries.forget_names(connection, world_id, end_user_id, now)
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
-        devices = [device_of(row, row["project_id"]) for row in rows]
+        devices = [device_of(row, row.project_id) for row in rows]
         await self._unbound(connection, world_id, devices, now, None)
 
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
@@ -336,13 +316,15 @@ class Devices:
         now, world_id, caller = self._ports.clock.now(), actor.world_id, actor.token_hash
         token = new_token("dtok")
         async with self._ports.database.transaction() as connection:
-            generation = await queries.hold(connection, world_id, actor.id)
+            generation = await token_queries.hold(connection, world_id, actor.id)
             # Since authentication the device may have been unbound, or its new token used.
-            if generation is None or not await queries.token_lives(connection, world_id, actor.id, caller):
+            if generation is None or not await token_queries.token_lives(
+                connection, world_id, actor.id, caller
+            ):
                 raise Unauthorized("This device token was revoked or replaced.")
-            await queries.delete_other_tokens(connection, world_id, actor.id, caller)
-            await queries.keep_for_refresh(connection, world_id, actor.id, caller)
-            await queries.insert_token(
+            await token_queries.delete_other_tokens(connection, world_id, actor.id, caller)
+            await token_queries.keep_for_refresh(connection, world_id, actor.id, caller)
+            await token_queries.insert_token(
                 connection, world_id, actor.id, self._ports.hasher.hash(token), self._ports.hasher.secret_id,
                 generation, "fresh", now,
             )  # fmt: skip
@@ -359,7 +341,7 @@ class Devices:
     ) -> None:
         """Write one event for each device and episode. `began`: device id to the begin of its episode."""
         rows = await queries.read_many(connection, world_id, list(began))
-        episodes = [(device_of(row, project_id), began[row["id"]]) for row in rows]
+        episodes = [(device_of(row, project_id), began[row.id]) for row in rows]
         await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)
 
     async def _unbound(
@@ -373,7 +355,7 @@ class Devices:
         device_ids = [device.id for device in devices]
         if not device_ids:
             return
-        await queries.delete_tokens(connection, world_id, device_ids)
+        await token_queries.delete_tokens(connection, world_id, device_ids)
         for hook in self._on_unbind:
             await hook(connection, world_id, device_ids, now)
         await events.publish_bindings(

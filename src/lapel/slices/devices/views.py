@@ -15,7 +15,7 @@ from lapel.slices.devices.wire import CurrentStatus, Device, DeviceSettings, Dev
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
+    from lapel.slices.devices.rows import DeviceRow, SeenRow, StateRow
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNTOLD = _fields(
@@ -25,94 +25,94 @@ _UNTOLD = _fields(
 ONLINE_FOR = timedelta(minutes=15)
 
 
-def is_online(row: asyncpg.Record, now: datetime) -> bool:
+def is_online(row: DeviceRow, now: datetime) -> bool:
     """Whether the device was heard of lately."""
-    last: datetime | None = row["last_heartbeat_at"]
+    last = row.last_heartbeat_at
     return last is not None and last > now - ONLINE_FOR
 
 
-def _used_mb(row: asyncpg.Record) -> int | None:
+def _used_mb(row: DeviceRow) -> int | None:
     """What the device says that it has stored; above its total, that is shown as the total."""
-    used: int | None = row["storage_used_mb"]
-    total: int | None = row["storage_total_mb"]
+    used = row.storage_used_mb
+    total = row.storage_total_mb
     return used if used is None or total is None else min(used, total)
 
 
-def _recording_state(row: asyncpg.Record) -> msgspec.Raw:
+def _recording_state(row: DeviceRow) -> msgspec.Raw:
     """What the device reported, or null; a field that an earlier version did not store is there too."""
-    stored: str | None = row["recording_state"]
+    stored = row.recording_state
     if stored is None:
         return raw(None)
     return msgspec.Raw(msgspec.json.encode(_UNTOLD | _fields(stored)))
 
 
-def device_of(row: asyncpg.Record, project_id: str) -> Device:
+def device_of(row: DeviceRow, project_id: str) -> Device:
     """The whole object."""
     return Device(
-        id=row["id"],
-        serial_number=row["serial_number"],
-        model=row["model"],
-        device_type=row["model"],
-        name=row["name"],
-        firmware_version=row["firmware_version"],
-        status="unbound" if row["end_user_id"] is None else "bound",
-        end_user_id=row["end_user_id"],
-        binding_generation=row["binding_generation"],
-        bound_at=timestamp_or_none(row["bound_at"]),
-        battery_percent=row["battery_percent"],
+        id=row.id,
+        serial_number=row.serial_number,
+        model=row.model,
+        device_type=row.model,
+        name=row.name,
+        firmware_version=row.firmware_version,
+        status="unbound" if row.end_user_id is None else "bound",
+        end_user_id=row.end_user_id,
+        binding_generation=row.binding_generation,
+        bound_at=timestamp_or_none(row.bound_at),
+        battery_percent=row.battery_percent,
         storage_used_mb=_used_mb(row),
-        storage_total_mb=row["storage_total_mb"],
-        signal_strength_dbm=row["signal_strength_dbm"],
-        last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
-        last_seen_at=timestamp_or_none(row["last_seen_at"]),
-        last_synced_at=timestamp_or_none(row["last_synced_at"]),
+        storage_total_mb=row.storage_total_mb,
+        signal_strength_dbm=row.signal_strength_dbm,
+        last_heartbeat_at=timestamp_or_none(row.last_heartbeat_at),
+        last_seen_at=timestamp_or_none(row.last_seen_at),
+        last_synced_at=timestamp_or_none(row.last_synced_at),
         recording_state=_recording_state(row),
-        metadata=raw(row["metadata"]),
-        settings=shown(row["settings"]),
+        metadata=raw(row.metadata),
+        settings=shown(row.settings),
         project_id=project_id,
-        created_at=timestamp(row["created_at"]),
-        updated_at=timestamp(row["updated_at"]),
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
         # No statement reads a deleted device.
         deleted_at=None,
     )
 
 
-def state_of(row: asyncpg.Record, now: datetime) -> DeviceState:
+def state_of(row: StateRow, now: datetime) -> DeviceState:
     """What is known just now; the recording is what the last report said, also of a device gone silent."""
-    since: datetime | None = row["active_since"]
+    since = row.active_since
     return DeviceState(
-        device_id=row["id"],
+        device_id=row.id,
         online=is_online(row, now),
         recording=RecordingNow(
             active=since is not None,
-            recording_id=row["active_recording_id"],
+            recording_id=row.active_recording_id,
             started_at=timestamp_or_none(since),
-            initiated_by=row["initiated_by"],
+            initiated_by=row.initiated_by,
         ),
-        battery_percent=row["battery_percent"],
+        battery_percent=row.battery_percent,
         storage_used_mb=_used_mb(row),
-        storage_total_mb=row["storage_total_mb"],
-        signal_strength_dbm=row["signal_strength_dbm"],
-        last_heartbeat_at=timestamp_or_none(row["last_heartbeat_at"]),
+        storage_total_mb=row.storage_total_mb,
+        signal_strength_dbm=row.signal_strength_dbm,
+        last_heartbeat_at=timestamp_or_none(row.last_heartbeat_at),
         recording_state=_recording_state(row),
-        last_synced_at=timestamp_or_none(row["last_synced_at"]),
-        last_seen_by=row["last_seen_by"],
-        last_synced_by=row["last_synced_by"],
-        binding_generation=row["binding_generation"],
+        last_synced_at=timestamp_or_none(row.last_synced_at),
+        last_seen_by=row.last_seen_by,
+        last_synced_by=row.last_synced_by,
+        binding_generation=row.binding_generation,
     )
 
 
-def settings_of(row: asyncpg.Record) -> DeviceSettings:
+def settings_of(row: SeenRow) -> DeviceSettings:
     """The older form."""
     return DeviceSettings(
-        device_id=row["id"],
-        settings=in_sections(row["settings"]),
+        device_id=row.id,
+        settings=in_sections(row.settings),
         current_status=CurrentStatus(
-            network_type=row["last_seen_by"],
-            battery_percent=row["battery_percent"],
+            network_type=row.last_seen_by,
+            battery_percent=row.battery_percent,
             storage_used_mb=_used_mb(row),
-            storage_total_mb=row["storage_total_mb"],
-            signal_strength_dbm=row["signal_strength_dbm"],
+            storage_total_mb=row.storage_total_mb,
+            signal_strength_dbm=row.signal_strength_dbm,
         ),
-        updated_at=timestamp(row["updated_at"]),
+        updated_at=timestamp(row.updated_at),
     )

@@ -12,7 +12,7 @@ from lapel.slices.configuration.device_settings import change_schema, shown_sche
 
 Status: TypeAlias = Literal["unbound", "bound"]
 # What a heartbeat or an upload came through.
-Connection: TypeAlias = Literal["ble", "wifi", "cellular"]
+ConnectionKind: TypeAlias = Literal["ble", "wifi", "cellular"]
 Serial: TypeAlias = Annotated[
     str,
     msgspec.Meta(min_length=4, max_length=64, pattern=r"^[A-Za-z0-9_-]{4,64}\Z", examples=["PIN4G0042"]),
@@ -140,7 +140,7 @@ class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
     `network_type` is the state's `last_seen_by`. Heartbeats tell neither roaming nor how much was sent.
     """
 
-    network_type: Connection | None
+    network_type: ConnectionKind | None
     signal_strength_dbm: int | None
     is_roaming: bool | None = None
     data_used_today_mb: int | None = None
@@ -189,8 +189,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat_at: Timestamp | None
     recording_state: ObjectOrNull
     last_synced_at: Timestamp | None
-    last_seen_by: Connection | None
-    last_synced_by: Connection | None
+    last_seen_by: ConnectionKind | None
+    last_synced_by: ConnectionKind | None
     binding_generation: int
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.devices.service import ConnectionKind
     from lapel.slices.recordings.uploads.integrity import Candidate, Stage, Verdict, Verification
     from lapel.slices.recordings.uploads.snapshot import Snapshot
 
@@ -42,7 +43,7 @@ MAX_TRIAL_AGE = timedelta(hours=6)
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
 # Upload method to kind of connection; for any other method it is unknown.
-_CONNECTIONS = {
+_CONNECTIONS: dict[str, ConnectionKind] = {
     "ble": "ble",
     "wifi": "wifi",
     "wifi_direct": "wifi",

@@ -1,0 +1,71 @@
+"""How other slices reach a device: find it, hold it while they tie a row to it, or lock its binding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from lapel.foundation.core.errors import NotFound
+from lapel.slices.devices import queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.slices.devices.rows import DeviceSummary
+    from lapel.slices.devices.wire import ConnectionKind
+
+
+def device_of_row(row: str, word: Literal["ON", "WHERE"]) -> str:
+    """SQL for other slices: the device `d`, not deleted, of a row with `world_id` and `device_id`.
+
+    `row`: the alias of the row's table; `word`: of the clause, after `JOIN` or after the `FROM` of an UPDATE.
+    """
+    return f"devices d {word} d.world_id = {row}.world_id AND d.id = {row}.device_id AND d.deleted_at IS NULL"
+
+
+async def find_device(
+    connection: Connection, world_id: int, device_id: str, only: str | None = None
+) -> DeviceSummary:
+    """A device as it is now. `only`: the end user whose devices the caller may see; None: all.
+
+    Raises NotFound when the caller reaches no such device.
+    """
+    return _known(await queries.find(connection, world_id, device_id, only))
+
+
+async def lock_device(connection: Connection, world_id: int, device_id: str) -> DeviceSummary:
+    """A device whose binding neither begins nor ends until the transaction ends.
+
+    Raises NotFound when there is no such device.
+    """
+    return _known(await queries.lock(connection, world_id, device_id))
+
+
+def _known(device: DeviceSummary | None) -> DeviceSummary:
+    if device is None:
+        raise unknown()
+    return device
+
+
+async def hold_device(
+    connection: Connection, world_id: int, device_id: str, only: str | None = None
+) -> DeviceSummary:
+    """Keep a device from being deleted until the transaction ends.
+
+    Every transaction that ties a row to a device calls this first, so that the deletion waits and
+    then finds the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
+    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
+    """
+    return _known(await queries.hold_active(connection, world_id, device_id, only))
+
+
+async def mark_synced(
+    connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
+) -> None:
+    """Note a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
+    await queries.synced(connection, world_id, device_id, by, now)
+
+
+def unknown() -> NotFound:
+    """The one error for a device that is out of reach, does not exist or is deleted."""
+    return NotFound("There is no device with this id.")
