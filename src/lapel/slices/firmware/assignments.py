@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
-from lapel.slices.devices.service import hold_device
+from lapel.foundation.core.errors import Conflict, InvalidRequest
+from lapel.slices.devices.service import find_device, hold_device
 from lapel.slices.firmware import failures, queries
 from lapel.slices.firmware.releases import unknown_release
 from lapel.slices.firmware.views import assignment_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.devices.service import HeldDevice
+    from lapel.slices.devices.service import DeviceSummary
     from lapel.slices.firmware.wire import Assignment, AssignRelease, HistoryQuery
 
 
@@ -83,7 +83,7 @@ class Offers:
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
         """A device's newest assignment, whatever its status. Raises NotFound without such a device."""
         async with self._ports.database.acquire() as connection:
-            await _must_see(connection, actor, device_id)
+            await find_device(connection, actor.world_id, device_id, actor.end_user_id)
             row = await queries.newest(connection, actor.world_id, device_id, self._ports.clock.now())
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
@@ -91,17 +91,14 @@ class Offers:
         """A device's assignments, newest first. Raises NotFound without such a device."""
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
-            await _must_see(connection, actor, device_id)
+            await find_device(connection, actor.world_id, device_id, actor.end_user_id)
             rows = await queries.history(connection, actor.world_id, device_id, query.limit, now)
         return Assignments(data=[assignment_of(row) for row in rows])
 
 
-async def _must_see(connection: Connection, actor: Actor, device_id: str) -> None:
-    if await queries.read_model(connection, actor.world_id, device_id, actor.end_user_id) is None:
-        raise NotFound("There is no device with this id.")
-
-
-async def _check(connection: Connection, world_id: int, device: HeldDevice, release: asyncpg.Record) -> None:
+async def _check(
+    connection: Connection, world_id: int, device: DeviceSummary, release: asyncpg.Record
+) -> None:
     """Raises InvalidRequest or Conflict when the device may not be offered the release."""
     if release["released_at"] is None:
         raise Conflict("This firmware is not released. Release it first.")

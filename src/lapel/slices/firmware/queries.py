@@ -86,12 +86,6 @@ WHERE world_id = $1 AND model = $6 AND released_at IS NOT NULL AND (created_at, 
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# $3: the end user whose devices the caller may see; NULL: all.
-READ_MODEL = """
-SELECT model FROM devices
-WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL AND ($3::text IS NULL OR end_user_id = $3)
-"""
-
 READ_SEQUENCE = """
 SELECT release_sequence FROM firmware_releases WHERE world_id = $1 AND model = $2 AND version = $3
 """
@@ -202,11 +196,6 @@ async def list_releases(
     if model is None:
         return await connection.fetch(LIST_RELEASES, *window)
     return await connection.fetch(LIST_RELEASED, *window, model)
-
-
-async def read_model(connection: Connection, world_id: int, device_id: str, only: str | None) -> str | None:
-    """The model of a device, if the caller may see it."""
-    return await connection.fetchval(READ_MODEL, world_id, device_id, only)
 
 
 async def read_sequence(connection: Connection, world_id: int, model: str, version: str) -> int | None:

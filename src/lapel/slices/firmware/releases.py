@@ -16,6 +16,7 @@ from lapel.foundation.core.errors import InvalidRequest, NotFound, ResourceAlrea
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.object_names import firmware_key
+from lapel.slices.devices.service import find_device
 from lapel.slices.firmware import queries
 from lapel.slices.firmware.views import release_of
 from lapel.slices.firmware.wire import FirmwareDownload, ReleasePage
@@ -207,9 +208,8 @@ class Releases:
         async with self._ports.database.acquire() as connection:
             model = None
             if query.device_id is not None:
-                model = await queries.read_model(connection, actor.world_id, query.device_id, actor.scoped_to)
-                if model is None:
-                    raise NotFound("There is no device with this id.")
+                device = await find_device(connection, actor.world_id, query.device_id, actor.scoped_to)
+                model = device.model
             rows = await queries.list_releases(connection, actor.world_id, asked, model)
         data, has_more, next_cursor = page(rows, asked, release_of)
         if query.device_id is not None:
