@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database import outbox
-from lapel.foundation.http.idempotency import erase_some_answers
+from lapel.foundation.http.strategies.idempotency import erase_some_answers
 from lapel.slices.audit import routes as audit_routes
 from lapel.slices.audit.service import AuditLog
 from lapel.slices.commands import routes as command_routes

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from lapel.foundation.core.scopes import SCOPES
-from lapel.foundation.http.operations import NoBody, Operation
+from lapel.foundation.http.calls import NoBody
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from tests.support.declared import described_api
 from tests.support.spoken import complete_transcription, look_at_audio
@@ -279,7 +280,7 @@ def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
 
 def bearer_of(operation: Operation, resources: Resources) -> dict[str, str]:
     """The header of a token that may call it."""
-    if operation.public:
+    if operation.access.public:
         return {}
-    kind = "key" if "key" in operation.callers else min(operation.callers)
+    kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
     return {"Authorization": f"Bearer {resources.token(kind, operation)}"}

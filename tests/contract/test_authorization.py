@@ -18,7 +18,7 @@ from tests.support.running import Running
 from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenant
 
 OPERATIONS = declared_operations()
-PRIVATE = [each for each in OPERATIONS if not each.public]
+PRIVATE = [each for each in OPERATIONS if not each.access.public]
 KINDS = ("device", "upload", "end_user")
 # These succeed again and again on the same things, in any order; a new operation gets things of its own.
 REPEATABLE = {
@@ -76,7 +76,7 @@ async def things(
 
 @pytest.mark.parametrize(
     ("operation", "kind"),
-    [(each, kind) for each in PRIVATE for kind in sorted(each.callers)],
+    [(each, kind) for each in PRIVATE for kind in sorted(each.access.callers)],
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_who_may_call_it_succeeds(
@@ -86,12 +86,12 @@ async def test_who_may_call_it_succeeds(
     assert answer.status_code in (operation.status, *operation.also), answer.text
 
 
-@named([each for each in PRIVATE if each.scope is not None])
+@named([each for each in PRIVATE if each.access.scope is not None])
 async def test_a_restricted_key_with_just_the_scope_succeeds(
     client: httpx.AsyncClient, ports: Ports, things: Resources, operation: Operation
 ) -> None:
-    assert operation.scope is not None
-    scopes = {operation.scope, *operation.more_scopes}
+    assert operation.access.scope is not None
+    scopes = {operation.access.scope, *operation.access.more_scopes}
     if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
         scopes.add("recordings:read")
     token = await make_key(ports, things.tenant.test_world, "rk_test", scopes=tuple(scopes))
@@ -99,7 +99,7 @@ async def test_a_restricted_key_with_just_the_scope_succeeds(
     assert answer.status_code in (operation.status, *operation.also), answer.text
 
 
-@named([each for each in OPERATIONS if each.public])
+@named([each for each in OPERATIONS if each.access.public])
 async def test_a_public_operation_asks_for_no_token(
     client: httpx.AsyncClient, shared: Resources, operation: Operation
 ) -> None:
@@ -189,20 +189,20 @@ async def test_without_the_scope_it_is_403_and_the_message_names_it(
     scopes = [
         each
         for each in SCOPES
-        if each != operation.scope and operation.scope not in IMPLIED.get(each, frozenset())
+        if each != operation.access.scope and operation.access.scope not in IMPLIED.get(each, frozenset())
     ]
     token = await make_key(ports, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
     answer = await refused(client, ports, shared, call(operation, shared), token, 403)
     assert answer.json()["error"]["code"] == "forbidden"
-    if operation.scope is not None:
-        assert operation.scope in answer.json()["error"]["message"]
+    if operation.access.scope is not None:
+        assert operation.access.scope in answer.json()["error"]["message"]
 
 
-@named([each for each in PRIVATE if each.more_scopes])
+@named([each for each in PRIVATE if each.access.more_scopes])
 async def test_without_one_of_several_scopes_it_is_403_and_the_message_names_it(
     client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
-    for missing in operation.more_scopes:
+    for missing in operation.access.more_scopes:
         scopes = [each for each in SCOPES if missing not in (each, *IMPLIED.get(each, frozenset()))]
         token = await make_key(ports, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
         answer = await refused(client, ports, shared, call(operation, shared), token, 403)
@@ -237,10 +237,10 @@ END_USER_READS = {
 def test_an_end_user_token_may_call_these_reads_and_nothing_else() -> None:
     allowed = {scope: set[str]() for scope in END_USER_READS}
     for each in PRIVATE:
-        if "end_user" in each.callers:
-            assert each.scope is not None
-            assert each.end_user_keys == "filter", each.name
-            allowed[each.scope].add(each.name)
+        if "end_user" in each.access.callers:
+            assert each.access.scope is not None
+            assert each.access.end_user_keys == "filter", each.name
+            allowed[each.access.scope].add(each.name)
     assert allowed == END_USER_READS
 
 
@@ -265,13 +265,13 @@ def test_an_end_user_token_may_call_these_reads_and_nothing_else() -> None:
 def test_a_device_token_and_an_upload_token_may_call_these_and_nothing_else(
     kind: ActorKind, names: set[str]
 ) -> None:
-    assert {each.name for each in PRIVATE if kind in each.callers} == names
+    assert {each.name for each in PRIVATE if kind in each.access.callers} == names
 
 
 def test_who_issues_an_end_user_token_needs_every_scope_that_the_token_reads_with() -> None:
     issuing = next(each for each in PRIVATE if each.name == "issue_end_user_token")
-    assert issuing.scope == "end_users:write"
-    assert set(issuing.more_scopes) == END_USER_READS.keys()
+    assert issuing.access.scope == "end_users:write"
+    assert set(issuing.access.more_scopes) == END_USER_READS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -279,7 +279,7 @@ def test_who_issues_an_end_user_token_needs_every_scope_that_the_token_reads_wit
 async def test_tokens_of_another_kind_are_403(
     client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation, kind: str
 ) -> None:
-    if kind in operation.callers:
+    if kind in operation.access.callers:
         assert kind in ("device", "upload", "end_user")
         return
     await refused(client, ports, shared, call(operation, shared), shared.token(kind, operation), 403)
@@ -313,26 +313,26 @@ async def sees_nothing(
         assert after == before
 
 
-@named([each for each in PRIVATE if "key" in each.callers])
+@named([each for each in PRIVATE if "key" in each.access.callers])
 async def test_another_projects_key_sees_nothing(
     client: httpx.AsyncClient, ports: Ports, shared: Resources, outsider: Tenant, operation: Operation
 ) -> None:
     await sees_nothing(client, ports, shared, operation, outsider.test_key)
 
 
-@named([each for each in PRIVATE if "key" in each.callers])
+@named([each for each in PRIVATE if "key" in each.access.callers])
 async def test_the_other_worlds_key_sees_nothing(
     client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
     await sees_nothing(client, ports, shared, operation, shared.tenant.live_key, same_project=True)
 
 
-@named([each for each in PRIVATE if "key" in each.callers])
+@named([each for each in PRIVATE if "key" in each.access.callers])
 async def test_another_end_users_key_sees_nothing(
     client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
     token = shared.other_scoped_key
-    if operation.end_user_keys == "deny":
+    if operation.access.end_user_keys == "deny":
         await refused(client, ports, shared, call(operation, shared), token, 403)
     else:
         await sees_nothing(client, ports, shared, operation, token)
@@ -340,7 +340,7 @@ async def test_another_end_users_key_sees_nothing(
 
 @pytest.mark.parametrize(
     ("operation", "kind"),
-    [(each, kind) for each in PRIVATE for kind in KINDS if kind in each.callers],
+    [(each, kind) for each in PRIVATE for kind in KINDS if kind in each.access.callers],
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_another_holder_of_the_same_kind_sees_nothing(
@@ -362,7 +362,7 @@ async def test_ids_that_nobody_has_are_404(
     client: httpx.AsyncClient, shared: Resources, operation: Operation
 ) -> None:
     request = call(operation, shared)
-    kind = "key" if "key" in operation.callers else min(operation.callers)
+    kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
     if operation.name in OF_ITSELF and kind != "key":
         return  # 403 for any id but its own: see above
     for value in (

@@ -22,7 +22,9 @@ async def test_what_would_be_kept_is_refused_and_the_rest_goes_on(
     writing = [each for each in declared_operations() if each.method not in ("GET", "DELETE")]
     for operation in writing:
         request = call(operation, resources)
-        token = resources.token("key" if "key" in operation.callers else min(operation.callers), operation)
+        token = resources.token(
+            "key" if "key" in operation.access.callers else min(operation.access.callers), operation
+        )
         answer = await client.request(request.method, request.path, json=request.body, headers=bearer(token))
         if answer.status_code == 503:
             assert "disk" in answer.json()["error"]["message"]

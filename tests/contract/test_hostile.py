@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation
+from lapel.foundation.http.calls import NoBody, NoQuery
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations

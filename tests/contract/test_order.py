@@ -23,7 +23,7 @@ from tests.support.postgres import create_database
 from tests.support.running import running
 from tests.support.tenants import bearer, make_key
 
-TAKING_BODIES = [each for each in declared_operations() if not each.public and each.method != "GET"]
+TAKING_BODIES = [each for each in declared_operations() if not each.access.public and each.method != "GET"]
 LIMITS = {
     "LAPEL_RATE_LIMITS": "on",
     "LAPEL_RATE_PER_SECOND": "0",
@@ -65,7 +65,7 @@ async def limited(
     ):
         resources = await populate(maker, free.ports)
         made = Limited(client, clock, resources)
-        for scope in {each.scope for each in TAKING_BODIES if each.scope is not None}:
+        for scope in {each.access.scope for each in TAKING_BODIES if each.access.scope is not None}:
             rest = tuple(each for each in SCOPES if scope not in (each, *IMPLIED.get(each, frozenset())))
             made.scopeless[scope] = await make_key(
                 free.ports, resources.tenant.test_world, "rk_test", scopes=rest
@@ -78,11 +78,11 @@ async def limited(
 async def test_a_request_hears_of_the_first_thing_that_is_wrong(
     limited: Limited, operation: Operation
 ) -> None:
-    kind = "key" if "key" in operation.callers else min(operation.callers)
+    kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
     token = limited.resources.token(kind, operation)
     ids = limited.resources.ids(operation)
     path = operation.path.format(**ids)
-    scope = operation.scope
+    scope = operation.access.scope
     without = limited.resources.tenant.test_key if scope is None else limited.scopeless[scope]
     limited.clock.advance(timedelta(minutes=1))
     nowhere, method = f"{path}/nowhere/at/all", operation.method

@@ -200,8 +200,8 @@ def test_the_server_keeps_what_the_document_says(case: Any, served: Served, reso
     if case.meta.generation.mode.is_positive:
         _make_sense_of(case, operation, resources)
     headers: dict[str, str] = {}
-    if not operation.public:
-        kind = "key" if "key" in operation.callers else min(operation.callers)
+    if not operation.access.public:
+        kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
         headers["Authorization"] = f"Bearer {resources.token(kind, operation)}"
     answer = case.call(base_url=served.url, headers=headers, session=served.http)
     sent = [(name, value) for name, values in answer.headers.items() for value in values]

@@ -90,11 +90,11 @@ DECLARED = {f"{each.method} {shape(each.path)}": each for each in declared_opera
 def test_each_route_asks_for_the_scope_that_the_contract_names(route: str) -> None:
     """That a declared scope is enforced, tests/contract/test_authorization.py shows of every operation."""
     operation = DECLARED[route]
-    assert (operation.scope or "-") == WANTED[route]
-    assert ("key" in operation.callers) == (WANTED[route] != "-")
+    assert (operation.access.scope or "-") == WANTED[route]
+    assert ("key" in operation.access.callers) == (WANTED[route] != "-")
 
 
 def test_a_projects_key_writes_the_configuration_of_its_world_and_of_no_organization() -> None:
-    writes = {route for route, each in DECLARED.items() if each.scope == "config:write"}
+    writes = {route for route, each in DECLARED.items() if each.access.scope == "config:write"}
     assert writes == {route for route, scope in WANTED.items() if scope == "config:write"}
     assert not any("organization" in route for route in DECLARED)

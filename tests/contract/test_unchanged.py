@@ -119,12 +119,12 @@ def in_order(operation: Operation) -> tuple[bool, int]:
 async def test_a_call_changes_nothing_else(client: httpx.AsyncClient, ports: Ports) -> None:
     lasting, ending = await populate(client, ports), await populate(client, ports)
     state = {id(each): await objects(client, each) for each in (lasting, ending)}
-    private = [each for each in declared_operations() if not each.public]
+    private = [each for each in declared_operations() if not each.access.public]
     found: dict[str, set[str]] = {}
     for operation in sorted(private, key=in_order):
         ends = operation.method == "DELETE" or operation.name in ENDING
         resources = ending if ends else lasting
-        kind = "key" if "key" in operation.callers else min(operation.callers)
+        kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
         request = call(operation, resources)
         answer = await request.send(client, f"Bearer {resources.token(kind, operation)}")
         assert answer.is_success, (operation.name, answer.text)

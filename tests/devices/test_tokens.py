@@ -17,8 +17,8 @@ from tests.devices.conftest import Registry
 from tests.support.declared import declared_operations
 from tests.support.tenants import bearer
 
-ROUTES = [each for each in declared_operations() if "device" in each.callers]
-OTHERS = [each for each in ROUTES if not each.refreshing_tokens]
+ROUTES = [each for each in declared_operations() if "device" in each.access.callers]
+OTHERS = [each for each in ROUTES if not each.access.refreshing_tokens]
 VALUES = {"device_id": "me", "recording_id": "rec_none", "command_id": "cmd_none"}
 REFRESH = "/v1/devices/me/token/refresh"
 
@@ -56,7 +56,7 @@ def test_a_device_may_do_what_the_contract_says() -> None:
         "list_pending_commands",
         "acknowledge_command",
     }
-    assert [each.name for each in ROUTES if each.refreshing_tokens] == ["refresh_device_token"]
+    assert [each.name for each in ROUTES if each.access.refreshing_tokens] == ["refresh_device_token"]
 
 
 @pytest.mark.parametrize("operation", ROUTES, ids=lambda each: each.name)

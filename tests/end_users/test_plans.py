@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.foundation.database import outbox
-from lapel.foundation.http import idempotency
+from lapel.foundation.http.strategies import idempotency
 from lapel.slices.end_users import queries
 from tests.support.plans import filled, indexes_of
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
-from lapel.foundation.http.operations import Operation, Router
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.http.router import Router
 from tests.support.declared import declared_operations, described_api
 from tests.support.strict import reader as strict_reader
 

@@ -16,7 +16,8 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.migrations import head
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
-from lapel.slices.system.routes import Probe, is_local
+from lapel.slices.system.metrics import is_local
+from lapel.slices.system.service import Probe
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, working

@@ -11,13 +11,13 @@ from lapel.embedded.s3.endpoint import create_store_app
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database.row_quota import Room, RowQuota
 from lapel.foundation.http.api import Api
-from lapel.foundation.http.effects import Effects
 from lapel.foundation.http.rate_limits import open_limiter
+from lapel.foundation.http.strategies.effects import Effects
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.telemetry import observe_request
 from lapel.slices.projects.usage import KeyUse
-from lapel.slices.system.routes import Metrics
+from lapel.slices.system.metrics import Metrics
 
 if TYPE_CHECKING:
     from lapel.foundation.core.asgi import App, Receive, Scope, Send

@@ -115,10 +115,12 @@ async def test_what_creates_or_changes_is_refused_and_the_rest_goes_on(
             resources.tenant.project_id,
         )
     refused: set[str] = set()
-    operations = [each for each in declared_operations() if not each.public]
+    operations = [each for each in declared_operations() if not each.access.public]
     for operation in sorted(operations, key=lambda each: each.method == "DELETE"):
         request = call(operation, resources)
-        token = resources.token("key" if "key" in operation.callers else min(operation.callers), operation)
+        token = resources.token(
+            "key" if "key" in operation.access.callers else min(operation.access.callers), operation
+        )
         answer = await client.request(request.method, request.path, json=request.body, headers=bearer(token))
         if answer.status_code == 503 and "rows of this project" in answer.text:
             refused.add(operation.name)

@@ -16,8 +16,11 @@ import structlog
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.foundation.http.access import Access
+from lapel.foundation.http.calls import Call, NoBody, NoQuery, Reply, StoredCall
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.protocols import Observer
+from lapel.foundation.http.routes import Routes
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.support.api import api_of
@@ -38,26 +41,26 @@ class Make(msgspec.Struct):
     value: str = "x"
 
 
-async def read(_actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Thing:
-    return Thing(params.get("thing_id", "none"))
+async def read(call: Call[NoQuery, NoBody]) -> Thing:
+    return Thing(call.id)
 
 
-READ = Operation(
-    method="GET", path="/v1/things/{thing_id}", name="get_thing", summary="", tag="", handler=read,
-    scope="recordings:read", response=Thing,
-)  # fmt: skip
+THINGS = Routes("", read=Access("recordings:read"), write=Access("recordings:read"))
+READ = THINGS.get("/v1/things/{thing_id}", "get_thing", Thing).plain("", read)
 
 
-def raising(*errors: BaseException) -> Operation:
+def raising(*errors: BaseException, stored: bool = False) -> Operation:
     """An operation that raises one after the other, then answers."""
     left = list(errors)
 
-    async def handler(*_: Any) -> Thing:
+    async def handler(_call: Any) -> Thing:
         if left:
             raise left.pop(0)
         return Thing("done")
 
-    return replace(READ, path="/v1/raising", handler=handler)
+    if stored:
+        return THINGS.post("/v1/raising", "get_thing", Thing).stored("", handler)
+    return THINGS.get("/v1/raising", "get_thing", Thing).plain("", handler)
 
 
 @pytest.fixture
@@ -121,9 +124,9 @@ async def test_a_part_that_is_away_is_503_with_retry_after(serve: Serve, error: 
 
 @pytest.mark.parametrize("kind", [asyncpg.DeadlockDetectedError, asyncpg.InvalidCachedStatementError])
 async def test_a_stored_operation_is_tried_again_once(serve: Serve, kind: type[Exception]) -> None:
-    once = replace(raising(kind()), method="POST", idempotency="stored", scope="recordings:write")
+    once = raising(kind(), stored=True)
     assert (await serve(once).post("/v1/raising")).json() == {"value": "done"}
-    twice = replace(raising(kind(), kind()), method="POST", idempotency="stored", scope="recordings:write")
+    twice = raising(kind(), kind(), stored=True)
     lost = await serve(twice).post("/v1/raising")
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
 
@@ -131,8 +134,8 @@ async def test_a_stored_operation_is_tried_again_once(serve: Serve, kind: type[E
 async def test_a_refused_stored_operation_is_rolled_back(serve: Serve, ports: Ports, tenant: Tenant) -> None:
     user = ports.ids.new("eu")
 
-    async def handler(connection: asyncpg.Connection[asyncpg.Record], *_: Any) -> Thing:
-        await connection.execute(
+    async def handler(call: StoredCall[NoQuery, NoBody]) -> Thing:
+        await call.connection.execute(
             "INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, $2, $3, $3)",
             tenant.test_world,
             user,
@@ -140,7 +143,7 @@ async def test_a_refused_stored_operation_is_rolled_back(serve: Serve, ports: Po
         )
         raise Conflict("No.")
 
-    operation = replace(READ, method="POST", path="/v1/no", handler=handler, idempotency="stored")
+    operation = THINGS.post("/v1/no", "no", Thing).stored("", handler)
     answer = await serve(operation).post("/v1/no", headers={"Idempotency-Key": "a"})
     assert answer.status_code == 409
     async with ports.database.acquire() as connection:
@@ -161,8 +164,8 @@ async def test_what_comes_after_the_commit_sees_the_effect(
         async with ports.database.acquire() as connection:
             seen.append(await connection.fetchval("SELECT count(*) FROM end_users WHERE id = $1", user))
 
-    async def handler(connection: asyncpg.Connection[asyncpg.Record], *_: Any) -> Reply:
-        await connection.execute(
+    async def handler(call: StoredCall[NoQuery, NoBody]) -> Reply[Thing]:
+        await call.connection.execute(
             "INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, $2, $3, $3)",
             tenant.test_world,
             user,
@@ -170,41 +173,36 @@ async def test_what_comes_after_the_commit_sees_the_effect(
         )
         return Reply(Thing("made"), committed=look)
 
-    operation = replace(READ, method="POST", path="/v1/made", handler=handler, idempotency="stored")
+    operation = THINGS.post("/v1/made", "made", Thing).stored("", handler)
     assert (await serve(operation).post("/v1/made")).status_code == 200
     assert seen == [1]
 
 
 async def test_a_reply_may_have_its_own_status_and_headers(serve: Serve) -> None:
-    async def handler(*_: Any) -> Reply:
+    async def handler(_call: Call[NoQuery, NoBody]) -> Reply[Thing]:
         return Reply(Thing("new"), status=202, headers=(("Retry-After", "5"),))
 
-    answer = await serve(replace(READ, path="/v1/a", handler=handler, also=(202,))).get("/v1/a")
+    answer = await serve(THINGS.get("/v1/a", "a", Thing).plain("", handler, also=(202,))).get("/v1/a")
     assert (answer.status_code, answer.headers["retry-after"]) == (202, "5")
 
 
 async def test_an_empty_answer_has_no_length_and_no_type(serve: Serve) -> None:
-    async def handler(*_: Any) -> None:
+    async def handler(_call: Call[NoQuery, NoBody]) -> None:
         return None
 
-    operation = replace(
-        READ, method="DELETE", path="/v1/a", handler=handler, answer="empty", status=204, response=None
-    )
-    answer = await serve(operation).delete("/v1/a")
+    answer = await serve(THINGS.delete("/v1/a", "a").plain("", handler)).delete("/v1/a")
     assert answer.status_code == 204
     assert "content-length" not in answer.headers
     assert "content-type" not in answer.headers
 
 
-def make_operation(handler: Callable[..., Awaitable[Any]] | None = None) -> Operation:
+def make_operation(handler: Callable[[Call[NoQuery, Make]], Awaitable[Thing]] | None = None) -> Operation:
     """One that takes a body."""
 
-    async def echo(_actor: Actor, _params: Params, _query: NoQuery, body: Make) -> Thing:
-        return Thing(body.value)
+    async def echo(call: Call[NoQuery, Make]) -> Thing:
+        return Thing(call.body.value)
 
-    return replace(
-        READ, method="POST", path="/v1/things", handler=handler or echo, body=Make, idempotency="natural"
-    )
+    return THINGS.post("/v1/things", "get_thing", Thing, Make).plain("", handler or echo, natural=True)
 
 
 async def chunks(*parts: bytes) -> AsyncGenerator[bytes]:
@@ -244,7 +242,7 @@ async def test_a_get_is_answered_without_reading_its_body(serve: Serve) -> None:
 async def test_a_client_that_hangs_up_gets_no_answer_and_no_effect(serve: Serve) -> None:
     called: list[str] = []
 
-    async def handler(*_: Any) -> Thing:
+    async def handler(_call: Call[NoQuery, Make]) -> Thing:
         called.append("called")
         return Thing("")
 
@@ -269,15 +267,15 @@ async def test_a_client_that_hangs_up_gets_no_answer_and_no_effect(serve: Serve)
 async def test_with_a_full_disk_reading_and_deleting_go_on(serve: Serve, tmp_path: Path) -> None:
     full = DiskGuard(tmp_path, 2**62)
 
-    async def handler(*_: Any) -> Thing:
+    async def handler(_call: Any) -> Thing:
         return Thing("done")
 
     client = serve(
         READ,
         replace(make_operation(), name="natural"),
-        replace(make_operation(handler), path="/v1/stored", idempotency="stored"),
-        replace(make_operation(), path="/v1/none", idempotency="none"),
-        replace(READ, method="DELETE", path="/v1/things", handler=handler, idempotency="natural"),
+        THINGS.post("/v1/stored", "get_thing", Thing, Make).stored("", handler),
+        replace(make_operation(), path="/v1/none", natural=False),
+        THINGS.delete("/v1/things", "get_thing", Thing).plain("", handler, natural=True),
         disk=full,
     )
     assert (await client.get("/v1/things/a")).status_code == 200

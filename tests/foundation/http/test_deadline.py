@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Any
 
-import asyncpg
 import msgspec
 
 from lapel.foundation.core.asgi import Message
-from lapel.foundation.http.operations import Operation, Reply
+from lapel.foundation.http.access import PUBLIC, Access
+from lapel.foundation.http.calls import Content, NoBody, NoQuery, Reply, StoredCall
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.http.routes import Routes
 from lapel.foundation.ports import Ports
 from tests.support.api import api_of
 from tests.support.running import Running
@@ -23,14 +23,8 @@ class Thing(msgspec.Struct):
     value: str = ""
 
 
-async def answer_at_once(*_: object) -> Thing:
-    return Thing()
-
-
-PUBLIC = Operation(
-    method="POST", path="/v1/thing", name="thing", summary="", tag="", handler=answer_at_once,
-    scope=None, callers=frozenset(), response=Thing,
-)  # fmt: skip
+ROUTES = Routes("", read=PUBLIC, write=PUBLIC)
+THING = ROUTES.post("/v1/thing", "thing", Thing)
 
 
 class Call:
@@ -65,10 +59,10 @@ class Call:
 
 
 async def test_the_time_begins_with_the_last_byte(ports: Ports) -> None:
-    async def hang(*_: object) -> Thing:
+    async def hang(_call: object) -> Thing:
         return await asyncio.Future()
 
-    call = Call(ports, replace(PUBLIC, handler=hang), 0.05)
+    call = Call(ports, THING.plain("", hang), 0.05)
     call.give(b'{"value":', more=True)
     await asyncio.sleep(0.3)
     assert not call.sent
@@ -86,11 +80,11 @@ def test_upload_complete_alone_has_longer(live: Running) -> None:
 
 
 async def test_an_answer_under_way_is_not_cut(ports: Ports) -> None:
-    async def large(*_: object) -> Reply:
+    async def large(_call: object) -> Reply[Content]:
         return Reply(b"x" * 1_000_000, headers=(("Content-Type", "text/plain"),))
 
     # Nothing here waits before the answer begins, so however short the time is, that is within it.
-    call = Call(ports, replace(PUBLIC, handler=large, response=None, answer="file"), 0.001)
+    call = Call(ports, THING.content("", large, answer="file"), 0.001)
     call.pause = 0.02
     call.give(b"", more=False)
     await call.answered.wait()
@@ -102,13 +96,13 @@ async def test_an_answer_under_way_is_not_cut(ports: Ports) -> None:
 async def test_the_client_does_not_wait_for_the_rolling_back(ports: Ports) -> None:
     let_go = asyncio.Event()
 
-    async def hang(*_: object) -> Thing:
+    async def hang(_call: object) -> Thing:
         try:
             return await asyncio.Future()
         finally:
             await let_go.wait()
 
-    call = Call(ports, replace(PUBLIC, handler=hang), 0.01)
+    call = Call(ports, THING.plain("", hang), 0.01)
     call.give(b"", more=False)
     await call.answered.wait()
     assert call.status == 503
@@ -118,20 +112,20 @@ async def test_the_client_does_not_wait_for_the_rolling_back(ports: Ports) -> No
 
 
 async def test_a_handler_that_keeps_its_cancellation_back_answers_nothing_more(ports: Ports) -> None:
-    async def stubborn(*_: object) -> Thing:
+    async def stubborn(_call: object) -> Thing:
         try:
             return await asyncio.Future()
         except asyncio.CancelledError:
             return Thing("after all")
 
-    async def other_error(*_: object) -> Thing:
+    async def other_error(_call: object) -> Thing:
         try:
             return await asyncio.Future()
         except asyncio.CancelledError:
             raise TimeoutError from None
 
     for handler in (stubborn, other_error):
-        call = Call(ports, replace(PUBLIC, handler=handler), 0.01)
+        call = Call(ports, THING.plain("", handler), 0.01)
         call.give(b"", more=False)
         await call.task
         assert call.status == 503
@@ -139,10 +133,10 @@ async def test_a_handler_that_keeps_its_cancellation_back_answers_nothing_more(p
 
 
 async def test_a_request_that_is_cancelled_in_time_stays_cancelled(ports: Ports) -> None:
-    async def hang(*_: object) -> Thing:
+    async def hang(_call: object) -> Thing:
         return await asyncio.Future()
 
-    call = Call(ports, replace(PUBLIC, handler=hang), 60)
+    call = Call(ports, THING.plain("", hang), 60)
     call.give(b"", more=False)
     await asyncio.sleep(0.01)
     call.task.cancel()
@@ -156,19 +150,17 @@ async def test_a_transaction_under_way_is_rolled_back_and_its_statement_cancelle
 ) -> None:
     user = ports.ids.new("eu")
 
-    async def slow(connection: asyncpg.Connection[asyncpg.Record], *_: Any) -> Thing:
-        await connection.execute(
+    async def slow(call: StoredCall[NoQuery, NoBody]) -> Thing:
+        await call.connection.execute(
             "INSERT INTO end_users (world_id, id, created_at, updated_at) VALUES ($1, $2, $3, $3)",
             tenant.test_world, user, ports.clock.now(),
         )  # fmt: skip
-        await connection.fetch("SELECT 4711, pg_sleep(3600)")
+        await call.connection.fetch("SELECT 4711, pg_sleep(3600)")
         return Thing()
 
-    operation = replace(
-        PUBLIC, handler=slow, idempotency="stored", scope="end_users:write", callers=frozenset({"key"})
-    )
+    writing = ROUTES.post("/v1/thing", "thing", Thing, access=Access("end_users:write"))
     authorization = (b"authorization", f"Bearer {tenant.test_key}".encode())
-    call = Call(ports, operation, 0.5, authorization)
+    call = Call(ports, writing.stored("", slow), 0.5, authorization)
     call.give(b"{}", more=False)
     await call.task
     assert call.status == 503

@@ -11,9 +11,12 @@ import pytest
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
-from lapel.foundation.http.operations import NoQuery, Operation, Params
+from lapel.foundation.http.access import Access
+from lapel.foundation.http.calls import Call, DirectCall, NoQuery
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.rate_limits import Unlimited
 from lapel.foundation.http.responses import Headers
+from lapel.foundation.http.routes import Routes
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.ports import Ports
 from tests.support.api import api_of
@@ -41,17 +44,15 @@ class Found:
         self.refuse: ApiError | None = None
         self.asked = 0
 
-    async def direct(
-        self, token_hash: bytes, _params: Params, _query: NoQuery, _body: Body
-    ) -> tuple[Actor, Answer] | None:
+    async def direct(self, call: DirectCall[NoQuery, Body]) -> tuple[Actor, Answer] | None:
         self.asked += 1
         if self.refuse is not None:
             raise self.refuse
-        actor = self.known.get(token_hash)
+        actor = self.known.get(call.token_hash)
         return None if actor is None else (actor, Answer("direct"))
 
-    async def usual(self, actor: Actor, _params: Params, _query: NoQuery, _body: Body) -> Answer:
-        return Answer(f"usual {actor.kind}")
+    async def usual(self, call: Call[NoQuery, Body]) -> Answer:
+        return Answer(f"usual {call.actor.kind}")
 
 
 @pytest.fixture
@@ -60,19 +61,9 @@ def found() -> Found:
 
 
 def served(ports: Ports, found: Found, limiter: Unlimited | None = None) -> httpx.AsyncClient:
-    operation = Operation(
-        method="POST",
-        path="/v1/beats",
-        name="beat",
-        summary="",
-        tag="",
-        handler=found.usual,
-        direct=found.direct,
-        scope="devices:write",
-        callers=frozenset({"key", "device"}),
-        body=Body,
-        response=Answer,
-    )
+    access = Access("devices:write", frozenset({"key", "device"}))
+    beats = Routes("", read=access, write=access)
+    operation = beats.post("/v1/beats", "beat", Answer, Body).direct("", found.direct, found.usual)
     api = api_of(ports, [operation], body_limit=1 << 20, limiter=limiter)
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
 

@@ -14,7 +14,7 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import IdempotencyKeyReused
 from lapel.foundation.core.scopes import SCOPES
-from lapel.foundation.http.idempotency import Stored, ticket
+from lapel.foundation.http.strategies.idempotency import Stored, ticket
 from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import Ports
 from tests.support.client import api_client

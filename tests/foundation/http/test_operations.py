@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.foundation.http.operations import Operation, Router
+from lapel.foundation.http.access import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.router import Router
+from lapel.foundation.http.routes import Routes
 
 PATHS = (
     ("GET", "/v1/devices", "list"),
@@ -96,25 +98,17 @@ def test_no_path_breaks_the_router(path: str) -> None:
     Router(PATHS).find(path)
 
 
-async def _nothing() -> None:
+async def _nothing(_call: object) -> None:
     return None
 
 
 def test_an_operation_knows_its_parameters_and_whether_it_is_public() -> None:
-    private = Operation(
-        method="GET", path="/v1/a/{a_id}/b/{b_id}", name="x", summary="", tag="", handler=_nothing,
-        scope="audit:read",
-    )  # fmt: skip
+    routes = Routes("", read=Access("audit:read"), write=Access("audit:read"))
+    private = routes.get("/v1/a/{a_id}/b/{b_id}", "x").plain("", _nothing)
     assert private.parameters == ("a_id", "b_id")
-    assert not private.public
-    assert private.end_user_keys == "deny"
-    tokens_only = Operation(
-        method="GET", path="/v1/a", name="x", summary="", tag="", handler=_nothing, scope=None,
-        callers=frozenset({"device"}),
-    )  # fmt: skip
-    assert not tokens_only.public
-    public = Operation(
-        method="GET", path="/v1/a", name="x", summary="", tag="", handler=_nothing, scope=None,
-        callers=frozenset(),
-    )  # fmt: skip
-    assert public.public
+    assert not private.access.public
+    assert private.access.end_user_keys == "deny"
+    tokens_only = routes.get("/v1/a", "x", access=OWN_DEVICE).plain("", _nothing)
+    assert not tokens_only.access.public
+    public = routes.get("/v1/a", "x", access=PUBLIC).plain("", _nothing)
+    assert public.access.public

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import NoneType
 
 import asyncpg
 import pytest
@@ -15,37 +16,23 @@ from lapel.foundation.core.actors import Actor, ActorKind
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import RateLimitExceeded
 from lapel.foundation.database.pool import Database
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params
+from lapel.foundation.http.access import Access
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.rate_limits import PATIENCE_SECONDS, UNREACHABLE, RateLimiter, Unlimited
+from lapel.foundation.http.routes import Routes
 from lapel.foundation.ports import Ports
 from lapel.settings import Settings
 
 START = datetime(2026, 1, 15, 12, 0, 0, 300_000, tzinfo=UTC)
 
 
-async def _nothing(_actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> None:
+async def _nothing(_call: object) -> None:
     return None
 
 
-READ = Operation(
-    method="GET",
-    path="/v1/things",
-    name="list_things",
-    summary="",
-    tag="",
-    handler=_nothing,
-    scope="recordings:read",
-)
-UPLOAD = Operation(
-    method="POST",
-    path="/v1/things",
-    name="upload_thing",
-    summary="",
-    tag="",
-    handler=_nothing,
-    scope="recordings:write",
-    bucket="upload_url",
-)
+_THINGS = Routes("", read=Access("recordings:read"), write=Access("recordings:write"))
+READ = _THINGS.get("/v1/things", "list_things").plain("", _nothing)
+UPLOAD = _THINGS.post("/v1/things", "upload_thing", NoneType).plain("", _nothing, bucket="upload_url")
 
 
 def caller(kind: ActorKind = "key", world: int = 1, id_: str = "key_1") -> Actor:
@@ -245,7 +232,7 @@ async def test_a_device_keeps_its_limit_within_a_tenth_over_two_processes(
 @pytest.mark.parametrize("refreshing", [True, False])
 async def test_all_tokens_of_a_device_have_one_limit(processes: Processes, refreshing: bool) -> None:
     both = [processes.make(device_per_minute=20), processes.make(device_per_minute=20)]
-    operation = replace(READ, refreshing_tokens=refreshing)
+    operation = replace(READ, access=replace(READ.access, refreshing_tokens=refreshing))
     passed = 0
     for number in range(60):
         device = replace(caller("device", id_="dev_1"), token_hash=b"token %d" % number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Annotated, Any, ClassVar
 
@@ -13,8 +14,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from lapel.foundation.core.errors import ApiError, Conflict, NotFound
-from lapel.foundation.http.operations import NoBody, Operation, Reply
+from lapel.foundation.http.access import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.calls import NoBody, Reply
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.responses import encode
+from lapel.foundation.http.routes import Routes
 from lapel.foundation.openapi import page
 from lapel.foundation.openapi.document import document, refusals
 from lapel.foundation.openapi.schemas import Schemas, always_sent, example_of
@@ -49,17 +53,18 @@ class Asked(msgspec.Struct):
     since: str = ""
 
 
-async def nothing(*_: object) -> None:
+async def nothing(_call: object) -> Any:
     return None
+
+
+READ = Access("recordings:read")
+THINGS = Routes("Things", read=READ, write=READ)
 
 
 def operation(**changes: Any) -> Operation:
     """One to look at."""
-    usual: dict[str, Any] = {
-        "method": "GET", "path": "/v1/things/{recording_id}", "name": "get_thing", "summary": "Read `it`",
-        "tag": "Things", "handler": nothing, "scope": "recordings:read", "response": Parent,
-    }  # fmt: skip
-    return Operation(**{**usual, **changes})
+    made = THINGS.get("/v1/things/{recording_id}", "get_thing", Parent).plain("Read `it`", nothing)
+    return replace(made, **changes)
 
 
 def described(each: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -83,8 +88,8 @@ def test_every_operation_says_what_it_is(each: Operation) -> None:
     assert each.tag
     assert re.fullmatch(r"[a-z]+(_[a-z]+)+", each.name)
     assert told["operationId"] == each.name
-    assert told.get("x-required-scope") == each.scope
-    assert len(told["security"]) == len(each.callers)
+    assert told.get("x-required-scope") == each.access.scope
+    assert len(told["security"]) == len(each.access.callers)
     assert str(each.status) in told["responses"]
     if each.response is not None:
         assert each.answer == "json"
@@ -109,12 +114,12 @@ def test_the_example_of_a_body_is_taken(each: Operation) -> None:
 
 
 def test_a_key_may_call_with_its_scope_and_others_without() -> None:
-    _, told = described(operation(callers=frozenset({"key", "device"})))
+    _, told = described(operation(access=replace(READ, callers=frozenset({"key", "device"}))))
     assert told["security"] == [{"key": ["recordings:read"]}, {"deviceToken": []}]
     assert told["x-required-scope"] == "recordings:read"
     assert "`recordings:read`" in told["description"]
     assert "device tokens" in told["description"]
-    _, public = described(operation(scope=None, callers=frozenset()))
+    _, public = described(operation(access=PUBLIC))
     assert public["security"] == []
     assert not {"401", "403", "429"} & set(public["responses"])
 
@@ -125,7 +130,8 @@ def test_errors_are_told_by_status_and_code() -> None:
 
         status, code = 409, "gone"
 
-    each = operation(method="POST", errors=(Conflict, Gone), idempotency="stored", body=Parent)
+    route = THINGS.post("/v1/things/{recording_id}", "get_thing", Parent, Parent)
+    each = route.stored("Read `it`", nothing, errors=(Conflict, Gone))
     whole, told = described(each)
     reference = told["responses"]["409"]["$ref"]
     assert reference.endswith("/conflict-or-gone-or-idempotency_key_in_use")
@@ -158,12 +164,12 @@ def test_path_parameters_have_the_pattern_of_their_ids() -> None:
         "media_id": "^med_[A-Za-z0-9]{1,64}$",
         "kind": "^[A-Za-z0-9_]{1,128}$",
     }
-    own = operation(path="/v1/d/{device_id}", scope=None, callers=frozenset({"device"}))
+    own = operation(path="/v1/d/{device_id}", access=OWN_DEVICE)
     assert described(own)[1]["parameters"][0]["schema"]["pattern"] == "^(me|dev_[A-Za-z0-9]{1,64})$"
 
 
 def test_query_parameters_come_from_the_query_struct() -> None:
-    whole, told = described(operation(path="/v1/a", query=Asked))
+    whole, told = described(THINGS.get("/v1/a", "get_things", Parent, Asked).plain("", nothing))
     assert [each for each in told["parameters"] if each.get("in") == "query"] == [
         {
             "name": "limit", "in": "query", "required": False, "description": "Rows.",

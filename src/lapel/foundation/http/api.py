@@ -28,17 +28,18 @@ from lapel.foundation.core.errors import (
 )
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.database.world_shares import WORLD, TokenWorlds
-from lapel.foundation.http import idempotency
-from lapel.foundation.http.authorization import admit
+from lapel.foundation.http.calls import Call, DirectCall, FormCall
 from lapel.foundation.http.deadline import Deadline, Deadlines
-from lapel.foundation.http.effects import Effect
-from lapel.foundation.http.endpoints import Endpoint, endpoint_of
 from lapel.foundation.http.input.forms import Form
 from lapel.foundation.http.input.headers import check_content_type, check_version, is_date, refuse_repeated
 from lapel.foundation.http.large_responses import PIECE, LargeAnswers, is_large, room_of
-from lapel.foundation.http.operations import Operation, Router
+from lapel.foundation.http.operations import DirectHandler, FormHandler, Operation, StoredHandler
 from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import encode, encode_any, problem, refuse
+from lapel.foundation.http.router import Router
+from lapel.foundation.http.strategies import idempotency
+from lapel.foundation.http.strategies.effects import Effect
+from lapel.foundation.http.strategies.endpoints import Endpoint, endpoint_of
 from lapel.foundation.identity.strangers import Strangers
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.row_quota import Room
-    from lapel.foundation.http.effects import Effects
-    from lapel.foundation.http.operations import Answer, Direct
+    from lapel.foundation.http.calls import Answer, Content
     from lapel.foundation.http.protocols import Authenticate, Limiter, Observer
-    from lapel.foundation.http.responses import Body, Headers
+    from lapel.foundation.http.responses import Headers
+    from lapel.foundation.http.strategies.effects import Effects
 
 # An id, `me` or the name of a section. A value with any other character is a path that we do not serve, such
 # as /v1/recordings/streaming-sessions: every method gets 404, also those that get 405 on the path of an id.
@@ -64,7 +65,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Call:
+class _Request:
     """The state of one request, filled in step by step; answers and refusals are made from it."""
 
     headers: dict[bytes, bytes]
@@ -124,7 +125,7 @@ class Api:
         Raises an error only when it comes after the answer has begun, and CancelledError when the server
         cancels the request.
         """
-        call = _Call(dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
+        call = _Request(dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(call.request_id)
         try:
             await self._respond(scope, receive, send, call)
@@ -137,7 +138,7 @@ class Api:
                 call.deadline.stop()
                 call.deadline = None  # breaks a reference cycle, which only the collector would free
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send, call: _Call) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, call: _Request) -> None:
         try:
             answer = await self._answer(scope, receive, send, call)
             if isinstance(answer, _Large) or is_large(answer[2]):
@@ -152,13 +153,13 @@ class Api:
         await self._start(answer, scope, call, send)
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
-    def _refuse(self, error: Exception, call: _Call) -> tuple[int, Headers, bytes]:
+    def _refuse(self, error: Exception, call: _Request) -> tuple[int, Headers, bytes]:
         refusal = classify(error)
         if isinstance(refusal, RateLimitExceeded):
             call.extra = ()  # the refusal carries the headers of the exhausted limit
         return refuse(refusal, call.request_id, problem(call.headers))
 
-    async def _answer_late(self, scope: Scope, call: _Call, send: Send) -> None:
+    async def _answer_late(self, scope: Scope, call: _Request, send: Send) -> None:
         """Send the 503 of a request whose deadline has passed."""
         _log.warning("request.late", operation=call.operation.name if call.operation else None)
         late = Unavailable("The answer took too long to make. Repeat the request.", retry_after=2)
@@ -167,7 +168,7 @@ class Api:
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
     async def _send_large(
-        self, answer: tuple[int, Headers, Body] | _Large, scope: Scope, call: _Call, send: Send
+        self, answer: tuple[int, Headers, Content] | _Large, scope: Scope, call: _Request, send: Send
     ) -> None:
         """Wait for room, make the answer if it is not made yet, and send it.
 
@@ -180,13 +181,15 @@ class Api:
             await self._start(whole, scope, call, send)
             await self._large.send(scope, send, whole[2], place)
 
-    async def _start(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call, send: Send) -> None:
+    async def _start(
+        self, answer: tuple[int, Headers, Content], scope: Scope, call: _Request, send: Send
+    ) -> None:
         """Send the head of an answer. Raises CancelledError when the deadline has passed."""
         if call.deadline is not None:
             call.deadline.meet()
         await send(self._head(answer, scope, call))
 
-    def _head(self, answer: tuple[int, Headers, Body], scope: Scope, call: _Call) -> Message:
+    def _head(self, answer: tuple[int, Headers, Content], scope: Scope, call: _Request) -> Message:
         """Report the answer to logs and metrics; returns the message with its head."""
         call.started = True
         status, headers, body = answer
@@ -205,8 +208,8 @@ class Api:
         return {"type": "http.response.start", "status": status, "headers": sent, "trailers": False}
 
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, call: _Call
-    ) -> tuple[int, Headers, Body] | _Large:
+        self, scope: Scope, receive: Receive, send: Send, call: _Request
+    ) -> tuple[int, Headers, Content] | _Large:
         endpoint, params = self._route(scope["method"], scope["path"])
         operation = call.operation = endpoint.operation
         times = _SLOW if operation.slow else 1
@@ -214,40 +217,42 @@ class Api:
         receive = call.deadline.around(receive)
         if len(call.headers) != len(scope["headers"]):
             refuse_repeated(scope["headers"])
-        direct = operation.direct
-        if direct is not None and _is_small(call.headers):
+        handler = operation.handler
+        if isinstance(handler, DirectHandler) and _is_small(call.headers):
             token_hash = self._authenticate.device_token(call.headers.get(b"authorization"))
             if token_hash is not None and not self.strangers.suspects(scope):
                 try:
                     return await self._answer_direct(
-                        endpoint, direct, token_hash, params, scope, receive, call
+                        endpoint, handler, token_hash, params, scope, receive, call
                     )
                 except Unauthorized:
                     self._limiter.forget_device(token_hash)
                     raise
-        if not operation.public:
+        if not operation.access.public:
             await self._enter(operation, scope, call)
         if endpoint.writes or endpoint.grows:
             await self._room.check(call.actor.world_id, writes=endpoint.writes, grows=endpoint.grows)
-        if operation.files:
-            return await self._answer_form(endpoint, scope["query_string"], receive, call, params)
+        if isinstance(handler, FormHandler):
+            return await self._answer_form(endpoint, handler, scope["query_string"], receive, call, params)
         content, query, body = await self._decode(endpoint, scope, receive, call)
-        if operation.idempotency == "stored":
+        asked: Call[Any, Any] = Call(params, query, body, call.actor)
+        if isinstance(handler, StoredHandler):
             key = idempotency.read_key(call.headers.get(b"idempotency-key"))
             ticket = (
                 idempotency.ticket(call.actor, key, operation.method, scope["path"], content) if key else None
             )
-            effect = Effect(operation, call.actor, params, query, body, ticket)
-            return await self._effects.run(effect)
-        handler = operation.handler if scope["method"] != "HEAD" else operation.head or operation.handler
-        if operation.sized is not None:
-            size = await operation.sized(call.actor, params, query, body)
+            return await self._effects.run(Effect(operation, handler, asked, ticket))
+        if isinstance(handler, DirectHandler):
+            return encode_any(operation, await handler.run(asked))
+        run = handler.run if scope["method"] != "HEAD" else handler.head or handler.run
+        if handler.sized is not None:
+            size = await handler.sized(asked)
             if size > PIECE:
-                return _Large(size, lambda: handler(call.actor, params, query, body))
-        return encode_any(operation, await handler(call.actor, params, query, body))
+                return _Large(size, lambda: run(asked))
+        return encode_any(operation, await run(asked))
 
     async def _enter(
-        self, operation: Operation, scope: Scope, call: _Call, counted: Headers | None = None
+        self, operation: Operation, scope: Scope, call: _Request, counted: Headers | None = None
     ) -> None:
         """Find the caller, check its scope, and count the request unless it was `counted`."""
         try:
@@ -255,12 +260,12 @@ class Api:
         except Unauthorized:
             self.strangers.note(scope)
             raise
-        admit(operation, call.actor)
+        operation.access.admit(call.actor)
         call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted
         WORLD.set(call.actor.world_id)
 
     async def _decode(
-        self, endpoint: Endpoint, scope: Scope, receive: Receive, call: _Call
+        self, endpoint: Endpoint, scope: Scope, receive: Receive, call: _Request
     ) -> tuple[bytes, msgspec.Struct, msgspec.Struct]:
         """Read the body and check the headers; returns the raw body, the query's struct and the body's."""
         content = await self._read(receive, call.headers, endpoint.operation)
@@ -274,12 +279,12 @@ class Api:
     async def _answer_direct(
         self,
         endpoint: Endpoint,
-        direct: Direct,
+        handler: DirectHandler[Any, Any, Any],
         token_hash: bytes,
         params: Mapping[str, str],
         scope: Scope,
         receive: Receive,
-        call: _Call,
+        call: _Request,
     ) -> tuple[int, Headers, bytes]:
         """Let the operation's own statement authenticate the device and do the work.
 
@@ -293,7 +298,7 @@ class Api:
         try:
             counted = await self._limiter.take_device(token_hash)
             _, query, body = await self._decode(endpoint, scope, receive, call)
-            found = await direct(token_hash, params, query, body)
+            found = await handler.direct(DirectCall(params, query, body, token_hash))
         except Unavailable:
             raise  # to authenticate would take as long again, and add load to a part that is overloaded
         except RateLimitExceeded:
@@ -304,14 +309,20 @@ class Api:
             raise
         if found is None:
             await self._enter(operation, scope, call, counted)
-            return encode(operation, await operation.handler(call.actor, params, query, body))
+            return encode(operation, await handler.run(Call(params, query, body, call.actor)))
         call.actor, answer = found
         self._token_worlds.learn(token_hash, call.actor.world_id)
         call.extra = await self._limiter.take(call.actor, operation) if counted is None else counted
         return encode(operation, answer)
 
     async def _answer_form(
-        self, endpoint: Endpoint, query: bytes, receive: Receive, call: _Call, params: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        handler: FormHandler[Any, Any, Any],
+        query: bytes,
+        receive: Receive,
+        call: _Request,
+        params: Mapping[str, str],
     ) -> tuple[int, Headers, bytes]:
         """Let the handler read the form itself, only as fast as it can store the files."""
         operation = endpoint.operation
@@ -321,11 +332,11 @@ class Api:
         form: Form[Any] = Form(
             receive,
             call.headers,
-            files=operation.files,
+            files=handler.files,
             fields=endpoint.fields,
             field_bytes=self._body_limit,
         )
-        return encode(operation, await operation.handler(call.actor, params, asked, form))
+        return encode(operation, await handler.run(FormCall(params, asked, form, call.actor)))
 
     def _route(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
         found = self._router.find(path)
@@ -368,7 +379,7 @@ class Api:
         return PayloadTooLarge(f"The body may have at most {self._body_limit} bytes.")
 
 
-async def _make(call: _Call, answer: _Large) -> tuple[int, Headers, Body]:
+async def _make(call: _Request, answer: _Large) -> tuple[int, Headers, Content]:
     if call.operation is None:
         raise RuntimeError("only operations answer")
     return encode_any(call.operation, await answer.make())

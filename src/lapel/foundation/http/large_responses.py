@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.admission import Place
     from lapel.foundation.core.asgi import Scope, Send
-    from lapel.foundation.http.responses import Body
+    from lapel.foundation.http.calls import Content
 
 PIECE = 256 * 1024
 """Bytes that are handed to the connection at once; a longer body is a large one."""
@@ -39,12 +39,12 @@ _WITHIN_SECONDS = 60.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-def is_large(body: Body) -> bool:
+def is_large(body: Content) -> bool:
     """Whether a body needs room to be sent."""
     return not isinstance(body, bytes) or len(body) > PIECE
 
 
-def room_of(body: Body) -> int:
+def room_of(body: Content) -> int:
     """The bytes that a body counts for."""
     return len(body) if isinstance(body, bytes) else IN_PIECES * _WHILE_MADE
 
@@ -76,7 +76,7 @@ class LargeAnswers:
             _hang_up(scope)
             raise ClientGone from error
 
-    async def send(self, scope: Scope, send: Send, body: Body, place: Place) -> None:
+    async def send(self, scope: Scope, send: Send, body: Content, place: Place) -> None:
         """Send a body in its room, no faster than it is read.
 
         Raises ClientGone when the client has hung up, or an error broke the body off.

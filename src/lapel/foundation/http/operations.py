@@ -6,93 +6,111 @@ authorization matrix test and the schema check of every answer are made from the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from lapel.foundation.core.actors import Actor, ActorKind
-from lapel.foundation.core.errors import ApiError
-from lapel.foundation.core.scopes import Scope
+from lapel.foundation.http.calls import (
+    Body,
+    Call,
+    Content,
+    DirectCall,
+    FormCall,
+    Query,
+    Reply,
+    StoredCall,
+)
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.core.errors import ApiError
+    from lapel.foundation.http.access import Access
+    from lapel.foundation.http.input.forms import FormFile
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Params: TypeAlias = Mapping[str, str]
-
-
-class NoBody(msgspec.Struct, frozen=True):
-    """The body of an operation that takes none: empty, or any JSON object."""
-
-
-class NoQuery(msgspec.Struct, frozen=True):
-    """The query of an operation that takes none; unknown parameters are ignored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that is more than a struct with the operation's usual status.
-
-    A generator's pieces are sent as they are made, and only a GET may answer with one. An error that is
-    raised before the handler returns the Reply is answered as usual; a later one breaks the answer off.
-    `committed` is for `stored` operations: it is awaited after their transaction, before the answer.
-    """
-
-    body: msgspec.Struct | bytes | AsyncGenerator[bytes] | None
-    status: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    committed: Callable[[], Awaitable[None]] | None = None
-
-
-Answer: TypeAlias = "msgspec.Struct | Reply | None"
-# `(actor, path parameters, query, body)`; with idempotency `stored`, the connection of the
-# transaction that also stores the answer comes first. The query and body are of the declared
-# structs, which the type system cannot follow through a list of mixed operations: hence `...`.
-Handler: TypeAlias = Callable[..., Awaitable[Answer]]
-# `(hash of a device token, path parameters, query, body)`; returns None when no device has this token.
-Direct: TypeAlias = Callable[..., Awaitable["tuple[Actor, Answer] | None"]]
+Response = TypeVar("Response", bound="msgspec.Struct | Content | None")
+_Answer: TypeAlias = Awaitable[Response | Reply[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FormFile:
-    """A file in the form that an operation takes: 1 to `max_bytes` bytes; streamed, never held whole.
+class Handler(Generic[Query, Body, Response]):
+    """What an operation decodes, and what it answers: None for nothing, bytes for what is no JSON."""
 
-    The client's file name must end in `suffix`, in upper or lower case.
+    query: type[Query]
+    body: type[Body]
+    response: type[Response]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainHandler(Handler[Query, Body, Response]):
+    """Called with what was decoded; whatever it does is committed when it returns."""
+
+    run: Callable[[Call[Query, Body]], _Answer[Response]]
+    # For a GET that changes something: HEAD may change nothing, and calls this instead.
+    head: Callable[[Call[Query, Body]], _Answer[Response]] | None = None
+    # For answers that may be large: estimates the size in bytes, so that a large answer is made only once
+    # there is room.
+    sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredHandler(Handler[Query, Body, Response]):
+    """Called within a transaction, once for each Idempotency-Key, with which its answer is stored.
+
+    `replay` renews the stored answer of a repeated request (upload-url signs its link anew).
     """
 
-    name: str
-    suffix: str
-    max_bytes: int
-    required: bool
-    description: str
+    run: Callable[[StoredCall[Query, Body]], _Answer[Response]]
+    replay: Callable[[Call[Query, Body], Response], Awaitable[msgspec.Struct]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormHandler(Handler[Query, Body, Response]):
+    """Reads `multipart/form-data` itself: `body` declares its text fields.
+
+    Never stored: to recognize a repeat, the server would have to compare the files.
+    """
+
+    run: Callable[[FormCall[Query, Body]], _Answer[Response]]
+    files: tuple[FormFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectHandler(Handler[Query, Body, Response]):
+    """For what devices call all the time: authenticates the caller in the statement that does the work.
+
+    If `direct` finds no device, it returns None, and the request goes the usual way (`run`), which says what
+    is wrong. So does a request whose body may be large, because large bodies are read for authenticated
+    callers only.
+    """
+
+    run: Callable[[Call[Query, Body]], _Answer[Response]]
+    direct: Callable[[DirectCall[Query, Body]], Awaitable[tuple[Actor, Response] | None]]
+
+
+# The list mixes operations of all structs; that a handler fits its own was checked where it was made.
+AnyHandler: TypeAlias = (
+    PlainHandler[Any, Any, Any]
+    | StoredHandler[Any, Any, Any]
+    | FormHandler[Any, Any, Any]
+    | DirectHandler[Any, Any, Any]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One route.
-
-    A key needs `scope` and all of `more_scopes`. `callers` may also name device, upload and end-user
-    tokens, which need no scope. With `scope` None and no `callers` the route is public.
-    `end_user_keys` says what a key scoped to one end user may do here: `filter` (lists and reads show
-    that end user only), `imply` (the end user is taken from the key), `deny` (403).
-    """
+    """One route; made by `routes.Routes`."""
 
     method: Method
     path: str
     name: str
     summary: str
     tag: str
-    handler: Handler
-    scope: Scope | None
-    more_scopes: tuple[Scope, ...] = ()
-    callers: frozenset[ActorKind] = frozenset({"key"})
-    end_user_keys: Literal["filter", "imply", "deny"] = "deny"
-    query: type[msgspec.Struct] = NoQuery
-    body: type[msgspec.Struct] = NoBody
-    # With files the request is `multipart/form-data`: `body` declares its text fields, and the handler
-    # reads it from a `forms.Form[body]`. Never `stored`: to recognize a repeat, the server would have to
-    # compare the files.
-    files: tuple[FormFile, ...] = ()
-    response: type[msgspec.Struct] | None = None
+    access: Access
+    handler: AnyHandler
     # "file": the Reply's headers carry the content type, which is one of `file_types`.
     answer: Literal["json", "empty", "text", "html", "file"] = "json"
     file_types: tuple[str, ...] = ()
@@ -100,90 +118,43 @@ class Operation:
     # `also`: other statuses below 400 that a Reply may carry. `errors`: refusals beyond the usual ones.
     also: tuple[int, ...] = ()
     errors: tuple[type[ApiError], ...] = ()
-    idempotency: Literal["stored", "natural", "none"] = "none"
-    # For `stored`: renews the stored answer of a repeated request (upload-url signs its link anew).
-    # Called as `(actor, path parameters, stored answer's struct)`.
-    replay: Callable[..., Awaitable[msgspec.Struct]] | None = None
+    # Whether a repeat without Idempotency-Key has no further effect.
+    natural: bool = False
     # A rate limit in addition to the usual ones.
     bucket: Literal["upload_url", "transcription"] | None = None
-    # For a GET that changes something: HEAD may change nothing, and calls this instead.
-    head: Handler | None = None
-    # For what devices call all the time: authenticates the caller in the statement that does the work. If the
-    # statement finds no device, the request goes the usual way, which says what is wrong. So does a request
-    # whose body may be large, because large bodies are read for authenticated callers only. Never `stored`.
-    direct: Direct | None = None
-    # For answers that may be large: estimates the size in bytes, so that a large answer is made only once
-    # there is room. Takes the handler's arguments. Never `stored`: its transaction would stay open meanwhile.
-    sized: Callable[..., Awaitable[int]] | None = None
-    # True when a device token whose replacement is not used yet may still call this.
-    refreshing_tokens: bool = False
     # True when the answer waits until objects are examined: then it may take longer than others.
     slow: bool = False
     description: str = ""
 
     @property
-    def public(self) -> bool:
-        """Whether the route needs no token."""
-        return self.scope is None and not self.callers
+    def query(self) -> type[msgspec.Struct]:
+        """The struct of the query."""
+        return self.handler.query
+
+    @property
+    def body(self) -> type[msgspec.Struct]:
+        """The struct of the body, or of a form's text fields."""
+        return self.handler.body
+
+    @property
+    def files(self) -> tuple[FormFile, ...]:
+        """The files of its form; none when it takes no form."""
+        return self.handler.files if isinstance(self.handler, FormHandler) else ()
+
+    @property
+    def response(self) -> type[msgspec.Struct] | None:
+        """The struct of a JSON answer."""
+        response = self.handler.response
+        return None if response in (NoneType, bytes) else response
+
+    @property
+    def idempotency(self) -> Literal["stored", "natural", "none"]:
+        """How a repeated request is kept from having its effect twice."""
+        if isinstance(self.handler, StoredHandler):
+            return "stored"
+        return "natural" if self.natural else "none"
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the path's parameters, in order."""
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
-
-
-@dataclass(slots=True)
-class _Node:
-    words: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
-    any: _Node | None = None
-    methods: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-class Router:
-    """A trie with a dict per path segment: less than a microsecond for any of a hundred routes.
-
-    A literal segment wins over a parameter (`/devices/stats` over `/devices/{device_id}`).
-    """
-
-    def __init__(self, routes: Iterable[tuple[str, str, object]]) -> None:
-        """`routes` are (method, path template, what to return); GET also answers HEAD.
-
-        Raises ValueError when a method and path are declared twice.
-        """
-        self._root = _Node()
-        for method, path, target in routes:
-            node = self._root
-            for segment in path.strip("/").split("/"):
-                if segment.startswith("{"):
-                    node.any = node.any or _Node()
-                    node = node.any
-                else:
-                    node = node.words.setdefault(segment, _Node())
-            if method in node.methods:
-                raise ValueError(f"{method} {path} is declared twice")
-            node.methods[method] = target
-            if method == "GET":
-                node.methods["HEAD"] = target
-
-    def find(self, path: str) -> tuple[dict[str, Any], list[str]] | None:
-        """The methods of a path and the values of its parameters; None when it is unknown."""
-        segments = path[1:].split("/")
-        # Where to go on, the latest last, when a literal segment leads to no route: at its parameter instead.
-        untried: list[tuple[_Node, int, list[str]]] = [(self._root, 0, [])]
-        while untried:
-            node, at, values = untried.pop()
-            for index, segment in enumerate(segments[at:], at + 1):
-                word, parameter = node.words.get(segment), node.any if segment else None
-                if word is None:
-                    if parameter is None:
-                        break
-                    values.append(segment)
-                    node = parameter
-                else:
-                    if parameter is not None:
-                        untried.append((parameter, index, [*values, segment]))
-                    node = word
-            else:
-                if node.methods:
-                    return node.methods, values
-        return None

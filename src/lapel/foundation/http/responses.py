@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.core.errors import ApiError, Detail
-from lapel.foundation.http.operations import Operation, Reply
+from lapel.foundation.http.calls import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
+
+    from lapel.foundation.http.calls import Answer, Content
+    from lapel.foundation.http.operations import Operation
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
-Body: TypeAlias = "bytes | AsyncGenerator[bytes]"
 
 _TYPES: dict[str, Headers] = {
     "json": ((b"content-type", b"application/json"),),
@@ -64,7 +66,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     resource_id: str | None = None
 
 
-def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, bytes]:
+def encode(operation: Operation, answer: Answer) -> tuple[int, Headers, bytes]:
     """Status, headers (Content-Type and the handler's own) and body of a handler's answer.
 
     Raises TypeError for an answer in pieces.
@@ -75,7 +77,7 @@ def encode(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple
     return status, headers, body
 
 
-def encode_any(operation: Operation, answer: msgspec.Struct | Reply | None) -> tuple[int, Headers, Body]:
+def encode_any(operation: Operation, answer: Answer) -> tuple[int, Headers, Content]:
     """The same for an answer that may be in pieces."""
     if isinstance(answer, Reply):
         own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)

@@ -26,7 +26,8 @@ from lapel.foundation.core.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation
+from lapel.foundation.http.calls import NoBody, NoQuery
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.responses import ErrorEnvelope, Problem
 from lapel.foundation.openapi.schemas import Schema, Schemas, example_of
 
@@ -159,7 +160,7 @@ def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
 def refusals(operation: Operation) -> list[type[ApiError]]:
     """Every error that the operation can answer with: the request path's and its own."""
     usual: list[type[ApiError]] = [InvalidRequest, InternalError, Unavailable]
-    if not operation.public:
+    if not operation.access.public:
         usual += [Unauthorized, Forbidden, RateLimitExceeded]
     if operation.parameters or operation.idempotency == "stored":
         usual.append(NotFound)
@@ -178,20 +179,20 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
         "tags": [operation.tag],
         "security": [
             {
-                _CALLERS[kind][0]: [operation.scope, *operation.more_scopes]
-                if kind == "key" and operation.scope
+                _CALLERS[kind][0]: [operation.access.scope, *operation.access.more_scopes]
+                if kind == "key" and operation.access.scope
                 else []
             }
             for kind in _CALLERS
-            if kind in operation.callers and not operation.public
+            if kind in operation.access.callers and not operation.access.public
         ],
         "parameters": _parameters(operation, schemas),
         "responses": _responses(operation, schemas, responses),
         "x-idempotency": operation.idempotency,
     }
-    if operation.scope is not None:
-        made["x-required-scope"] = operation.scope
-        made["x-end-user-keys"] = operation.end_user_keys
+    if operation.access.scope is not None:
+        made["x-required-scope"] = operation.access.scope
+        made["x-end-user-keys"] = operation.access.end_user_keys
     if operation.body is not NoBody:
         reference = schemas.reference(operation.body)
         example: Any = example_of(reference, schemas.components)
@@ -236,18 +237,20 @@ def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
 def _description(operation: Operation) -> str:
     """The operation's own words, and who may call it."""
     words = [operation.description] if operation.description else []
-    if operation.scope is not None:
-        scopes = ", ".join(f"`{each}`" for each in (operation.scope, *operation.more_scopes))
-        words.append(f"A key needs the scope{'s' * bool(operation.more_scopes)} {scopes}.")
+    if operation.access.scope is not None:
+        scopes = ", ".join(f"`{each}`" for each in (operation.access.scope, *operation.access.more_scopes))
+        words.append(f"A key needs the scope{'s' * bool(operation.access.more_scopes)} {scopes}.")
         words.append(
             {
                 "filter": "A key scoped to one end user sees that end user's own only.",
                 "imply": "With a key scoped to one end user, that end user is implied.",
                 "deny": "A key scoped to one end user may not call this.",
-            }[operation.end_user_keys]
+            }[operation.access.end_user_keys]
         )
     others = [
-        f"{name.replace('_', '-')} tokens" for name in _CALLERS if name != "key" and name in operation.callers
+        f"{name.replace('_', '-')} tokens"
+        for name in _CALLERS
+        if name != "key" and name in operation.access.callers
     ]
     if others:
         words.append(f"Open to {' and '.join(others)}.")
@@ -279,7 +282,7 @@ def _path_parameter(operation: Operation, name: str) -> Schema:
     if prefix is None:
         schema: Schema = {"type": "string", "pattern": _ANY_ID}
     else:
-        own = "me|" if name == "device_id" and "device" in operation.callers else ""
+        own = "me|" if name == "device_id" and "device" in operation.access.callers else ""
         pattern = f"{prefix}_[A-Za-z0-9]{{1,64}}"
         schema = {
             "type": "string",
@@ -290,7 +293,7 @@ def _path_parameter(operation: Operation, name: str) -> Schema:
 
 
 def _responses(operation: Operation, schemas: Schemas, responses: dict[str, Schema]) -> Schema:
-    limited = () if operation.public else _LIMITS
+    limited = () if operation.access.public else _LIMITS
     made: Schema = {}
     for status in (operation.status, *operation.also):
         replayed = ("Idempotent-Replayed",) if operation.idempotency == "stored" else ()

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.http.operations import NoBody, Operation
+from lapel.foundation.http.access import Access
+from lapel.foundation.http.routes import Routes
 from lapel.slices.audit.wire import AuditPage, AuditQuery
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor
-    from lapel.foundation.http.operations import Params
+    from lapel.foundation.http.operations import Operation
     from lapel.slices.audit.service import AuditLog
+
+_AUDIT = Access("audit:read")
 
 
 def operations(service: AuditLog) -> tuple[Operation, ...]:
     """Every route of the audit log."""
-
-    async def list_entries(actor: Actor, _params: Params, query: AuditQuery, _body: NoBody) -> AuditPage:
-        return await service.list(actor, query)
-
+    log = Routes("Administration", read=_AUDIT, write=_AUDIT)
     return (
-        Operation(
-            method="GET",
-            path="/v1/audit-log",
-            name="list_audit_log",
-            summary="List the audit log",
-            tag="Administration",
-            description="Who changed what, from what to what, newest first. Configuration is written here.",
-            handler=list_entries,
-            scope="audit:read",
-            query=AuditQuery,
-            response=AuditPage,
+        log.get("/v1/audit-log", "list_audit_log", AuditPage, AuditQuery).plain(
+            "List the audit log",
+            lambda call: service.list(call.actor, call.query),
+            "Who changed what, from what to what, newest first. Configuration is written here.",
         ),
     )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, Forbidden, NotFound
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.foundation.core.errors import Conflict
+from lapel.foundation.http.access import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.routes import Routes, known, made
 from lapel.foundation.identity.signing import KeySet
 from lapel.slices.commands.wire import (
     AskWifiGrant,
@@ -22,179 +23,69 @@ from lapel.slices.commands.wire import (
 )
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.operations import Operation
     from lapel.slices.commands.service import Commands
 
-_DEVICE: frozenset[ActorKind] = frozenset({"device"})
-
-
-class _Routes:
-    def __init__(self, service: Commands) -> None:
-        self._service = service
-
-    async def create(
-        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: CreateCommand
-    ) -> Reply:
-        command, is_new = await self._service.create(connection, actor, params["device_id"], body)
-        return Reply(command, status=201 if is_new else 200)
-
-    async def replayed(self, actor: Actor, _params: Params, stored: Command) -> Command:
-        return await self._service.replayed(actor, stored)
-
-    async def list(self, actor: Actor, params: Params, query: CommandQuery, _body: NoBody) -> CommandPage:
-        return await self._service.list(actor, params["device_id"], query)
-
-    async def read(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Command:
-        return await self._service.read(actor, params["device_id"], params["command_id"])
-
-    async def cancel(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Command:
-        return await self._service.cancel(actor, params["device_id"], params["command_id"])
-
-    async def hand_over(
-        self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody
-    ) -> PendingCommands:
-        return await self._service.hand_over(actor, params["device_id"])
-
-    async def peek(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> PendingCommands:
-        return await self._service.peek(actor, params["device_id"])
-
-    async def report(self, actor: Actor, params: Params, _query: NoQuery, body: Report) -> Command:
-        return await self._service.report(actor, params["device_id"], params["command_id"], body)
-
-    async def wifi_grant(
-        self, actor: Actor, params: Params, _query: NoQuery, body: AskWifiGrant
-    ) -> WifiGrant:
-        return await self._service.wifi_grant(actor, params["device_id"], body)
-
-    async def keys(self, _actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> KeySet:
-        return self._service.keys()
+_READ = Access("devices:read", end_user_keys="filter")
+_WRITE = Access("devices:write")
+_DEVICE = "/v1/devices/{device_id}"
+_ALL = f"{_DEVICE}/commands"
+_ONE = f"{_ALL}/{{command_id}}"
 
 
 def operations(service: Commands) -> tuple[Operation, ...]:
     """All routes of commands and grants."""
-    routes = _Routes(service)
+    commands = Routes("Commands", read=_READ, write=_WRITE)
     return (
-        Operation(
-            method="POST",
-            path="/v1/devices/{device_id}/commands",
-            name="create_command",
-            summary="Tell a device to do something",
-            description=(
-                "The device hears of it with each heartbeat or poll until it reports or the command expires. "
-                "The same `idempotency_key` in the body answers 200 with the command that it made. A device "
-                "that is not bound is refused, and so is one with 100 commands still to do."
-            ),
-            tag="Commands",
-            handler=routes.create,
-            scope="devices:write",
-            body=CreateCommand,
-            response=Command,
+        commands.post(_ALL, "create_command", Command, CreateCommand).stored(
+            "Tell a device to do something",
+            lambda call: made(service.create(call.connection, call.actor, call.id, call.body)),
+            "The device hears of it with each heartbeat or poll until it reports or the command expires. "
+            "The same `idempotency_key` in the body answers 200 with the command that it made. A device "
+            "that is not bound is refused, and so is one with 100 commands still to do.",
             status=201,
             also=(200,),
-            errors=(NotFound, Conflict),
-            idempotency="stored",
-            replay=routes.replayed,
+            errors=(Conflict,),
+            replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/{device_id}/commands",
-            name="list_commands",
-            summary="List a device's commands, newest first",
-            tag="Commands",
-            handler=routes.list,
-            scope="devices:read",
-            end_user_keys="filter",
-            query=CommandQuery,
-            response=CommandPage,
-            errors=(NotFound,),
+        commands.get(_ALL, "list_commands", CommandPage, CommandQuery).plain(
+            "List a device's commands, newest first",
+            lambda call: service.list(call.actor, call.id, call.query),
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/{device_id}/commands/pending",
-            name="list_pending_commands",
-            summary="Fetch what the calling device has still to do",
-            description=(
-                "`device_id` is the device's own, or `me`. All of it, oldest first; what was `pending` is "
-                "now `delivered`, and listed again until it is acknowledged or expires. HEAD delivers none."
-            ),
-            tag="Commands",
-            handler=routes.hand_over,
-            head=routes.peek,
-            scope=None,
-            callers=_DEVICE,
-            response=PendingCommands,
-            errors=(Forbidden,),
+        commands.get(f"{_ALL}/pending", "list_pending_commands", PendingCommands, access=OWN_DEVICE).plain(
+            "Fetch what the calling device has still to do",
+            lambda call: service.hand_over(call.actor, call.id),
+            "`device_id` is the device's own, or `me`. All of it, oldest first; what was `pending` is "
+            "now `delivered`, and listed again until it is acknowledged or expires. HEAD delivers none.",
+            head=lambda call: service.peek(call.actor, call.id),
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/{device_id}/commands/{command_id}",
-            name="get_command",
-            summary="Read a command",
-            tag="Commands",
-            handler=routes.read,
-            scope="devices:read",
-            end_user_keys="filter",
-            response=Command,
-            errors=(NotFound,),
+        commands.get(_ONE, "get_command", Command).plain(
+            "Read a command", lambda call: service.read(call.actor, call.id, call.params["command_id"])
         ),
-        Operation(
-            method="DELETE",
-            path="/v1/devices/{device_id}/commands/{command_id}",
-            name="cancel_command",
-            summary="Cancel a command that the device has not heard of",
-            description="Only from `pending`; 409 says what it is instead.",
-            tag="Commands",
-            handler=routes.cancel,
-            scope="devices:write",
-            response=Command,
-            errors=(NotFound, Conflict),
-            idempotency="natural",
+        commands.delete(_ONE, "cancel_command", Command).plain(
+            "Cancel a command that the device has not heard of",
+            lambda call: service.cancel(call.actor, call.id, call.params["command_id"]),
+            "Only from `pending`; 409 says what it is instead.",
+            errors=(Conflict,),
+            natural=True,
         ),
-        Operation(
-            method="POST",
-            path="/v1/devices/{device_id}/commands/{command_id}/ack",
-            name="acknowledge_command",
-            summary="Report what became of a command",
-            description=(
-                "`device_id` is the calling device's own, or `me`. The same report again is answered as the "
-                "first was; another one is 409, and so is one after the command expired or was cancelled."
-            ),
-            tag="Commands",
-            handler=routes.report,
-            scope=None,
-            callers=_DEVICE,
-            body=Report,
-            response=Command,
-            errors=(Forbidden, NotFound, Conflict),
-            idempotency="natural",
+        commands.post(f"{_ONE}/ack", "acknowledge_command", Command, Report, access=OWN_DEVICE).plain(
+            "Report what became of a command",
+            lambda call: service.report(call.actor, call.id, call.params["command_id"], call.body),
+            "`device_id` is the calling device's own, or `me`. The same report again is answered as the "
+            "first was; another one is 409, and so is one after the command expired or was cancelled.",
+            errors=(Conflict,),
+            natural=True,
         ),
-        Operation(
-            method="POST",
-            path="/v1/devices/{device_id}/wifi-config/grant",
-            name="create_wifi_grant",
-            summary="Allow a device's Wi-Fi to be changed",
-            description=(
-                "A signed token that an app hands to the device beside the network's name and password, "
-                "which never reach this server. Nothing is stored."
-            ),
-            tag="Commands",
-            handler=routes.wifi_grant,
-            scope="devices:write",
-            body=AskWifiGrant,
-            response=WifiGrant,
-            errors=(NotFound,),
+        commands.post(f"{_DEVICE}/wifi-config/grant", "create_wifi_grant", WifiGrant, AskWifiGrant).plain(
+            "Allow a device's Wi-Fi to be changed",
+            lambda call: service.wifi_grant(call.actor, call.id, call.body),
+            "A signed token that an app hands to the device beside the network's name and password, "
+            "which never reach this server. Nothing is stored.",
         ),
-        Operation(
-            method="GET",
-            path="/v1/keys/jwks.json",
-            name="get_signing_keys",
-            summary="The public keys of grants",
-            description="A JSON Web Key Set: it verifies every `grant_token` and `grant_blob`, also offline.",
-            tag="Commands",
-            handler=routes.keys,
-            scope=None,
-            callers=frozenset(),
-            response=KeySet,
+        commands.get("/v1/keys/jwks.json", "get_signing_keys", KeySet, access=PUBLIC).plain(
+            "The public keys of grants",
+            lambda _: known(service.keys()),
+            "A JSON Web Key Set: it verifies every `grant_token` and `grant_blob`, also offline.",
         ),
     )

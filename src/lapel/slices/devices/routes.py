@@ -6,10 +6,12 @@ that it could bind might belong to another end user.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, Forbidden, NotFound
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.foundation.core.errors import Conflict
+from lapel.foundation.http.access import OWN_DEVICE, READERS, Access
+from lapel.foundation.http.routes import Routes, made
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.wire import (
     BindDevice,
@@ -27,270 +29,90 @@ from lapel.slices.devices.wire import (
 )
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.operations import Operation
     from lapel.slices.devices.service import Devices
 
-_READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
-
-
-class _Routes:
-    def __init__(self, service: Devices) -> None:
-        self._service = service
-
-    async def register(
-        self, connection: Connection, actor: Actor, _params: Params, _query: NoQuery, body: CreateDevice
-    ) -> Reply:
-        device, is_new = await self._service.register(connection, actor, body)
-        return Reply(device, status=201 if is_new else 200)
-
-    async def replayed(self, actor: Actor, _params: Params, stored: Device) -> Device:
-        return await self._service.replayed(actor, stored)
-
-    async def stats(self, actor: Actor, _params: Params, _query: NoQuery, _body: NoBody) -> DeviceStats:
-        return await self._service.stats(actor)
-
-    async def update(self, actor: Actor, params: Params, _query: NoQuery, body: UpdateDevice) -> Device:
-        return await self._service.update(actor, params["device_id"], body)
-
-    async def delete(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> None:
-        await self._service.delete(actor, params["device_id"])
-
-    async def state(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> DeviceState:
-        return await self._service.state(actor, params["device_id"])
-
-    async def settings(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> DeviceSettings:
-        return await self._service.settings(actor, params["device_id"])
-
-    async def put_settings(
-        self, actor: Actor, params: Params, _query: NoQuery, body: SettingsBody
-    ) -> DeviceSettings:
-        return await self._service.change_settings(actor, params["device_id"], body, reset=True)
-
-    async def patch_settings(
-        self, actor: Actor, params: Params, _query: NoQuery, body: SettingsBody
-    ) -> DeviceSettings:
-        return await self._service.change_settings(actor, params["device_id"], body, reset=False)
-
-    async def list(self, actor: Actor, _params: Params, query: DeviceQuery, _body: NoBody) -> DevicePage:
-        return await self._service.list(actor, query)
-
-    async def read(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Device:
-        return await self._service.read(actor, params["device_id"])
-
-    async def bind(
-        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: BindDevice
-    ) -> BoundDevice:
-        return await self._service.bind(connection, actor, params["device_id"], body)
-
-    async def unbind(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Device:
-        return await self._service.unbind(actor, params["device_id"])
-
-    async def refresh_token(
-        self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody
-    ) -> RefreshedToken:
-        return await self._service.refresh_token(actor, params["device_id"])
+_READ = Access("devices:read", READERS, "filter")
+_WRITE = Access("devices:write")
+_REFRESHING = replace(OWN_DEVICE, refreshing_tokens=True)
+_ONE = "/v1/devices/{device_id}"
 
 
 def operations(service: Devices) -> tuple[Operation, ...]:
     """All routes of devices."""
-    routes = _Routes(service)
+    devices = Routes("Devices", read=_READ, write=_WRITE)
     return (
-        Operation(
-            method="POST",
-            path="/v1/devices",
-            name="create_device",
-            summary="Register a device",
-            description="The same serial number again answers 200 with the device as it is.",
-            tag="Devices",
-            handler=routes.register,
-            scope="devices:write",
-            body=CreateDevice,
-            response=Device,
+        devices.post("/v1/devices", "create_device", Device, CreateDevice).stored(
+            "Register a device",
+            lambda call: made(service.register(call.connection, call.actor, call.body)),
+            "The same serial number again answers 200 with the device as it is.",
             status=201,
             also=(200,),
             errors=(Conflict,),
-            idempotency="stored",
-            replay=routes.replayed,
+            replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices",
-            name="list_devices",
-            summary="List devices, newest first",
-            tag="Devices",
-            handler=routes.list,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            query=DeviceQuery,
-            response=DevicePage,
+        devices.get("/v1/devices", "list_devices", DevicePage, DeviceQuery).plain(
+            "List devices, newest first", lambda call: service.list(call.actor, call.query)
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/stats",
-            name="get_device_stats",
-            summary="The fleet in numbers",
-            description=(
-                "Online: a heartbeat in the last 15 minutes. Low battery: below 15 %. Full: more than 90 % "
-                "of the storage used. `data` holds the 100 newest devices at most."
-            ),
-            tag="Devices",
-            handler=routes.stats,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            response=DeviceStats,
+        devices.get("/v1/devices/stats", "get_device_stats", DeviceStats).plain(
+            "The fleet in numbers",
+            lambda call: service.stats(call.actor),
+            "Online: a heartbeat in the last 15 minutes. Low battery: below 15 %. Full: more than 90 % "
+            "of the storage used. `data` holds the 100 newest devices at most.",
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/{device_id}",
-            name="get_device",
-            summary="Read a device",
-            tag="Devices",
-            handler=routes.read,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            response=Device,
-            errors=(NotFound,),
+        devices.get(_ONE, "get_device", Device).plain(
+            "Read a device", lambda call: service.read(call.actor, call.id)
         ),
-        Operation(
-            method="PATCH",
-            path="/v1/devices/{device_id}",
-            name="update_device",
-            summary="Change a device",
-            description=(
-                "What is absent stays, null clears, `metadata` is replaced as a whole; `settings` are merged "
-                "deeply (JSON Merge Patch), lists in them replaced, and unknown fields of them ignored."
-            ),
-            tag="Devices",
-            handler=routes.update,
-            scope="devices:write",
-            body=UpdateDevice,
-            response=Device,
-            errors=(NotFound,),
-            idempotency="natural",
+        devices.patch(_ONE, "update_device", Device, UpdateDevice).plain(
+            "Change a device",
+            lambda call: service.update(call.actor, call.id, call.body),
+            "What is absent stays, null clears, `metadata` is replaced as a whole; `settings` are merged "
+            "deeply (JSON Merge Patch), lists in them replaced, and unknown fields of them ignored.",
         ),
-        Operation(
-            method="DELETE",
-            path="/v1/devices/{device_id}",
-            name="delete_device",
-            summary="Delete an unbound device",
-            description=(
-                "Its commands, updates, diagnostics and configuration go with it; recordings stay and keep "
-                "its id. The serial number may be registered anew, as another device."
-            ),
-            tag="Devices",
-            handler=routes.delete,
-            scope="devices:write",
-            answer="empty",
-            status=204,
-            errors=(NotFound, DeviceAlreadyBound),
+        devices.delete(_ONE, "delete_device").plain(
+            "Delete an unbound device",
+            lambda call: service.delete(call.actor, call.id),
+            "Its commands, updates, diagnostics and configuration go with it; recordings stay and keep "
+            "its id. The serial number may be registered anew, as another device.",
+            errors=(DeviceAlreadyBound,),
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/{device_id}/state",
-            name="get_device_state",
-            summary="What a device last reported",
-            tag="Devices",
-            handler=routes.state,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            response=DeviceState,
-            errors=(NotFound,),
+        devices.get(f"{_ONE}/state", "get_device_state", DeviceState).plain(
+            "What a device last reported", lambda call: service.state(call.actor, call.id)
         ),
-        Operation(
-            method="GET",
-            path="/v1/devices/{device_id}/settings",
-            name="get_device_settings",
-            summary="A device's settings (older form)",
-            tag="Devices",
-            handler=routes.settings,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            response=DeviceSettings,
-            errors=(NotFound,),
+        devices.get(f"{_ONE}/settings", "get_device_settings", DeviceSettings).plain(
+            "A device's settings (older form)", lambda call: service.settings(call.actor, call.id)
         ),
-        Operation(
-            method="PUT",
-            path="/v1/devices/{device_id}/settings",
-            name="put_device_settings",
-            summary="Set a device's settings as a whole (older form)",
-            description="What is left out goes back to the device's defaults.",
-            tag="Devices",
-            handler=routes.put_settings,
-            scope="devices:write",
-            body=SettingsBody,
-            response=DeviceSettings,
-            errors=(NotFound,),
-            idempotency="natural",
+        devices.put(f"{_ONE}/settings", "put_device_settings", DeviceSettings, SettingsBody).plain(
+            "Set a device's settings as a whole (older form)",
+            lambda call: service.change_settings(call.actor, call.id, call.body, reset=True),
+            "What is left out goes back to the device's defaults.",
         ),
-        Operation(
-            method="PATCH",
-            path="/v1/devices/{device_id}/settings",
-            name="patch_device_settings",
-            summary="Change some of a device's settings (older form)",
-            description="As `settings` in `PATCH /v1/devices/{device_id}`.",
-            tag="Devices",
-            handler=routes.patch_settings,
-            scope="devices:write",
-            body=SettingsBody,
-            response=DeviceSettings,
-            errors=(NotFound,),
-            idempotency="natural",
+        devices.patch(f"{_ONE}/settings", "patch_device_settings", DeviceSettings, SettingsBody).plain(
+            "Change some of a device's settings (older form)",
+            lambda call: service.change_settings(call.actor, call.id, call.body, reset=False),
+            "As `settings` in `PATCH /v1/devices/{device_id}`.",
         ),
-        Operation(
-            method="POST",
-            path="/v1/devices/{device_id}/bind",
-            name="bind_device",
-            summary="Bind a device to an end user",
-            description=(
-                "The device token is shown this once. A bound device is refused, also for the same end "
-                "user: repeat a lost answer with its Idempotency-Key, or unbind and bind again."
-            ),
-            tag="Devices",
-            handler=routes.bind,
-            scope="devices:write",
-            body=BindDevice,
-            response=BoundDevice,
-            errors=(NotFound, DeviceAlreadyBound),
-            idempotency="stored",
-            replay=routes.replayed,
+        devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice).stored(
+            "Bind a device to an end user",
+            lambda call: service.bind(call.connection, call.actor, call.id, call.body),
+            "The device token is shown this once. A bound device is refused, also for the same end "
+            "user: repeat a lost answer with its Idempotency-Key, or unbind and bind again.",
+            errors=(DeviceAlreadyBound,),
+            replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
-        Operation(
-            method="POST",
-            path="/v1/devices/{device_id}/unbind",
-            name="unbind_device",
-            summary="Unbind a device",
-            description=(
-                "Its token stops working at once; recordings keep their owner. No effect when unbound."
-            ),
-            tag="Devices",
-            handler=routes.unbind,
-            scope="devices:write",
-            response=Device,
-            errors=(NotFound,),
-            idempotency="natural",
+        devices.post(f"{_ONE}/unbind", "unbind_device", Device).plain(
+            "Unbind a device",
+            lambda call: service.unbind(call.actor, call.id),
+            "Its token stops working at once; recordings keep their owner. No effect when unbound.",
+            natural=True,
         ),
-        Operation(
-            method="POST",
-            path="/v1/devices/{device_id}/token/refresh",
-            name="refresh_device_token",
-            summary="Replace the calling device's token",
-            description=(
-                "`device_id` is the device's own, or `me`. The token called with may from now on only ask "
-                "again, and not even that once the new one was used: a lost answer can be repeated."
-            ),
-            tag="Devices",
-            handler=routes.refresh_token,
-            scope=None,
-            callers=frozenset({"device"}),
-            response=RefreshedToken,
-            errors=(Forbidden,),
-            idempotency="natural",
-            refreshing_tokens=True,
+        devices.post(
+            f"{_ONE}/token/refresh", "refresh_device_token", RefreshedToken, access=_REFRESHING
+        ).plain(
+            "Replace the calling device's token",
+            lambda call: service.refresh_token(call.actor, call.id),
+            "`device_id` is the device's own, or `me`. The token called with may from now on only ask "
+            "again, and not even that once the new one was used: a lost answer can be repeated.",
+            natural=True,
         ),
     )

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.http.operations import NoBody, Operation
+from lapel.foundation.http.access import Access
+from lapel.foundation.http.routes import Routes
 from lapel.slices.erasure.wire import ErasurePage, ErasureQuery
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor
-    from lapel.foundation.http.operations import Params
+    from lapel.foundation.http.operations import Operation
     from lapel.slices.erasure.service import Erasures
+
+_AUDIT = Access("audit:read")
 
 
 def operations(service: Erasures) -> tuple[Operation, ...]:
     """Every route of the ledger."""
-
-    async def list_erasures(actor: Actor, _params: Params, query: ErasureQuery, _body: NoBody) -> ErasurePage:
-        return await service.list(actor, query)
-
+    ledger = Routes("Administration", read=_AUDIT, write=_AUDIT)
     return (
-        Operation(
-            method="GET",
-            path="/v1/erasures",
-            name="list_erasures",
-            summary="List the erasure ledger",
-            tag="Administration",
-            description="What was deleted, and how far the object store has followed. Newest first.",
-            handler=list_erasures,
-            scope="audit:read",
-            query=ErasureQuery,
-            response=ErasurePage,
+        ledger.get("/v1/erasures", "list_erasures", ErasurePage, ErasureQuery).plain(
+            "List the erasure ledger",
+            lambda call: service.list(call.actor, call.query),
+            "What was deleted, and how far the object store has followed. Newest first.",
         ),
     )

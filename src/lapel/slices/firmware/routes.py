@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, NotFound, ResourceAlreadyExists
-from lapel.foundation.http.operations import FormFile, NoBody, NoQuery, Operation, Params
+from lapel.foundation.http.access import READERS, Access
+from lapel.foundation.http.input.forms import FormFile
+from lapel.foundation.http.routes import Routes
 from lapel.slices.firmware.wire import (
     Assignment,
     Assignments,
@@ -25,304 +27,132 @@ from lapel.slices.firmware.wire import (
 )
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.connection import Connection
-    from lapel.foundation.http.input.forms import Form
+    from lapel.foundation.http.operations import Operation
     from lapel.slices.firmware.service import Firmware
 
 _TAG = "Firmware"
 _RELEASES = "/v1/firmware-releases"
-_ROLLOUTS = f"{_RELEASES}/{{release_id}}/rollouts"
+_RELEASE = f"{_RELEASES}/{{release_id}}"
+_ROLLOUTS = f"{_RELEASE}/rollouts"
+_ROLLOUT = f"{_ROLLOUTS}/{{rollout_id}}"
 _OTA = "/v1/devices/{device_id}/ota"
-_READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
-
-
-class _Routes:
-    def __init__(self, service: Firmware) -> None:
-        self._releases = service.releases
-        self._offers = service.offers
-        self._rollouts = service.rollouts
-
-    async def upload(
-        self, actor: Actor, _params: Params, _query: NoQuery, form: Form[UploadRelease]
-    ) -> Release:
-        return await self._releases.upload(actor, form)
-
-    async def release(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Release:
-        return await self._releases.release(actor, params["release_id"])
-
-    async def list_releases(
-        self, actor: Actor, _params: Params, query: ReleaseQuery, _body: NoBody
-    ) -> ReleasePage:
-        return await self._releases.list(actor, query)
-
-    async def read_release(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Release:
-        return await self._releases.read(actor, params["release_id"])
-
-    async def download(
-        self, actor: Actor, params: Params, query: DownloadQuery, _body: NoBody
-    ) -> FirmwareDownload:
-        return await self._releases.download(actor, params["release_id"], query)
-
-    async def assign(
-        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: AssignRelease
-    ) -> Assignment:
-        return await self._offers.assign(connection, actor, params["device_id"], body)
-
-    async def cancel(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> None:
-        await self._offers.cancel(actor, params["device_id"])
-
-    async def current(
-        self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody
-    ) -> CurrentAssignment:
-        return await self._offers.current(actor, params["device_id"])
-
-    async def history(self, actor: Actor, params: Params, query: HistoryQuery, _body: NoBody) -> Assignments:
-        return await self._offers.history(actor, params["device_id"], query)
-
-    async def create_rollout(
-        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: CreateRollout
-    ) -> Rollout:
-        return await self._rollouts.create(connection, actor, params["release_id"], body)
-
-    async def list_rollouts(
-        self, actor: Actor, params: Params, query: RolloutQuery, _body: NoBody
-    ) -> RolloutPage:
-        return await self._rollouts.list(actor, params["release_id"], query)
-
-    async def read_rollout(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Rollout:
-        return await self._rollouts.read(actor, params["release_id"], params["rollout_id"])
-
-    async def pause(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Rollout:
-        return await self._rollouts.pause(actor, params["release_id"], params["rollout_id"])
-
-    async def resume(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Rollout:
-        return await self._rollouts.resume(actor, params["release_id"], params["rollout_id"])
+_READ = Access("devices:read")
+_READ_OWN = Access("devices:read", end_user_keys="filter")
+_READ_DEVICE = Access("devices:read", READERS, "filter")
+_WRITE = Access("firmware:write")
 
 
 def operations(service: Firmware) -> tuple[Operation, ...]:
     """All routes of firmware."""
-    routes = _Routes(service)
-    return (
-        *_releases(routes, service.releases.max_bytes),
-        *_offers(routes),
-        *_rollouts(routes),
-    )
+    return (*_releases(service), *_offers(service), *_rollouts(service))
 
 
-def _releases(routes: _Routes, max_bytes: int) -> tuple[Operation, ...]:
+def _releases(service: Firmware) -> tuple[Operation, ...]:
+    releases, most = service.releases, service.releases.max_bytes
+    firmware = Routes(_TAG, read=_READ, write=_WRITE)
     return (
-        Operation(
-            method="POST",
-            path=_RELEASES,
-            name="create_firmware_release",
-            summary="Upload a firmware release",
-            description=(
-                "`multipart/form-data`, streamed; SHA-256 and CRC-32 are of what arrived. A model has one "
-                "release of each version: a repeat is 409 with the `resource_id` of the first. Nobody is "
-                "offered the release before it is released."
-            ),
-            tag=_TAG,
-            handler=routes.upload,
-            scope="firmware:write",
-            body=UploadRelease,
+        firmware.post(_RELEASES, "create_firmware_release", Release, UploadRelease).form(
+            "Upload a firmware release",
+            lambda call: releases.upload(call.actor, call.form),
+            "`multipart/form-data`, streamed; SHA-256 and CRC-32 are of what arrived. A model has one "
+            "release of each version: a repeat is 409 with the `resource_id` of the first. Nobody is "
+            "offered the release before it is released.",
             files=(
-                FormFile(
-                    name="bin", suffix=".bin", max_bytes=max_bytes, required=True, description="The firmware."
-                ),
-                FormFile(
-                    name="ufw",
-                    suffix=".ufw",
-                    max_bytes=max_bytes,
-                    required=False,
-                    description="The same for updates through an app.",
-                ),
+                FormFile("bin", ".bin", "The firmware.", most, required=True),
+                FormFile("ufw", ".ufw", "The same for updates through an app.", most, required=False),
             ),
-            response=Release,
             status=201,
             errors=(ResourceAlreadyExists,),
-            idempotency="natural",
+            natural=True,
         ),
-        Operation(
-            method="GET",
-            path=_RELEASES,
-            name="list_firmware_releases",
-            summary="List firmware releases, newest first",
-            description="With `device_id` what is released for that device's model, else everything.",
-            tag=_TAG,
-            handler=routes.list_releases,
-            scope="devices:read",
-            end_user_keys="filter",
-            query=ReleaseQuery,
-            response=ReleasePage,
+        firmware.get(_RELEASES, "list_firmware_releases", ReleasePage, ReleaseQuery, access=_READ_OWN).plain(
+            "List firmware releases, newest first",
+            lambda call: releases.list(call.actor, call.query),
+            "With `device_id` what is released for that device's model, else everything.",
             errors=(NotFound,),
         ),
-        Operation(
-            method="GET",
-            path=f"{_RELEASES}/{{release_id}}",
-            name="get_firmware_release",
-            summary="Read a firmware release",
-            tag=_TAG,
-            handler=routes.read_release,
-            scope="devices:read",
-            response=Release,
+        firmware.get(_RELEASE, "get_firmware_release", Release).plain(
+            "Read a firmware release", lambda call: releases.read(call.actor, call.id)
         ),
-        Operation(
-            method="POST",
-            path=f"{_RELEASES}/{{release_id}}/release",
-            name="release_firmware",
-            summary="Release firmware",
-            description="From now on it may be offered to devices. No effect when it is released.",
-            tag=_TAG,
-            handler=routes.release,
-            scope="firmware:write",
-            response=Release,
-            idempotency="natural",
+        firmware.post(f"{_RELEASE}/release", "release_firmware", Release).plain(
+            "Release firmware",
+            lambda call: releases.release(call.actor, call.id),
+            "From now on it may be offered to devices. No effect when it is released.",
+            natural=True,
         ),
-        Operation(
-            method="GET",
-            path=f"{_RELEASES}/{{release_id}}/download-url",
-            name="get_firmware_download_url",
-            summary="Get a link to a file of a release",
-            description="When the release has no `ufw`, a link to its `bin`. A link is valid for an hour.",
-            tag=_TAG,
-            handler=routes.download,
-            scope="devices:read",
-            query=DownloadQuery,
-            response=FirmwareDownload,
+        firmware.get(
+            f"{_RELEASE}/download-url", "get_firmware_download_url", FirmwareDownload, DownloadQuery
+        ).plain(
+            "Get a link to a file of a release",
+            lambda call: releases.download(call.actor, call.id, call.query),
+            "When the release has no `ufw`, a link to its `bin`. A link is valid for an hour.",
         ),
     )
 
 
-def _offers(routes: _Routes) -> tuple[Operation, ...]:
+def _offers(service: Firmware) -> tuple[Operation, ...]:
+    offers = service.offers
+    device = Routes(_TAG, read=_READ_DEVICE, write=_WRITE)
     return (
-        Operation(
-            method="POST",
-            path=_OTA,
-            name="assign_firmware",
-            summary="Offer a release to a device",
-            description=(
-                "It rides in the answer of the device's next heartbeats, in place of what was offered "
-                "before. 409 for what is not released, what the device runs already, and for a downgrade "
-                "that the release does not allow."
-            ),
-            tag=_TAG,
-            handler=routes.assign,
-            scope="firmware:write",
-            body=AssignRelease,
-            response=Assignment,
+        device.post(_OTA, "assign_firmware", Assignment, AssignRelease).stored(
+            "Offer a release to a device",
+            lambda call: offers.assign(call.connection, call.actor, call.id, call.body),
+            "It rides in the answer of the device's next heartbeats, in place of what was offered "
+            "before. 409 for what is not released, what the device runs already, and for a downgrade "
+            "that the release does not allow.",
             status=201,
             errors=(Conflict,),
-            idempotency="stored",
         ),
-        Operation(
-            method="DELETE",
-            path=_OTA,
-            name="cancel_firmware",
-            summary="Take back what a device is offered",
-            description="No effect when nothing is.",
-            tag=_TAG,
-            handler=routes.cancel,
-            scope="firmware:write",
-            answer="empty",
-            status=204,
-            idempotency="natural",
+        device.delete(_OTA, "cancel_firmware").plain(
+            "Take back what a device is offered",
+            lambda call: offers.cancel(call.actor, call.id),
+            "No effect when nothing is.",
+            natural=True,
         ),
-        Operation(
-            method="GET",
-            path=_OTA,
-            name="get_device_ota",
-            summary="Read what a device was offered last",
-            description="The newest update whatever its status; `data` is null when there never was one.",
-            tag=_TAG,
-            handler=routes.current,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            response=CurrentAssignment,
+        device.get(_OTA, "get_device_ota", CurrentAssignment).plain(
+            "Read what a device was offered last",
+            lambda call: offers.current(call.actor, call.id),
+            "The newest update whatever its status; `data` is null when there never was one.",
         ),
-        Operation(
-            method="GET",
-            path=f"{_OTA}/history",
-            name="list_device_ota_history",
-            summary="List what a device was offered, newest first",
-            tag=_TAG,
-            handler=routes.history,
-            scope="devices:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            query=HistoryQuery,
-            response=Assignments,
+        device.get(f"{_OTA}/history", "list_device_ota_history", Assignments, HistoryQuery).plain(
+            "List what a device was offered, newest first",
+            lambda call: offers.history(call.actor, call.id, call.query),
         ),
     )
 
 
-def _rollouts(routes: _Routes) -> tuple[Operation, ...]:
+def _rollouts(service: Firmware) -> tuple[Operation, ...]:
+    rollouts = service.rollouts
+    release = Routes(_TAG, read=_READ, write=_WRITE)
     return (
-        Operation(
-            method="POST",
-            path=_ROLLOUTS,
-            name="create_rollout",
-            summary="Roll a release out",
-            description=(
-                "Offers it to `percent` of the model's devices, and to devices that come later. It halts "
-                "when more than `max_failure_rate` of the ended updates failed, once five have ended, or all "
-                "of them. A rollout that is under way for the model is halted."
-            ),
-            tag=_TAG,
-            handler=routes.create_rollout,
-            scope="firmware:write",
-            body=CreateRollout,
-            response=Rollout,
+        release.post(_ROLLOUTS, "create_rollout", Rollout, CreateRollout).stored(
+            "Roll a release out",
+            lambda call: rollouts.create(call.connection, call.actor, call.id, call.body),
+            "Offers it to `percent` of the model's devices, and to devices that come later. It halts "
+            "when more than `max_failure_rate` of the ended updates failed, once five have ended, or all "
+            "of them. A rollout that is under way for the model is halted.",
             status=201,
             errors=(Conflict,),
-            idempotency="stored",
         ),
-        Operation(
-            method="GET",
-            path=_ROLLOUTS,
-            name="list_rollouts",
-            summary="List a release's rollouts, newest first",
-            tag=_TAG,
-            handler=routes.list_rollouts,
-            scope="devices:read",
-            query=RolloutQuery,
-            response=RolloutPage,
+        release.get(_ROLLOUTS, "list_rollouts", RolloutPage, RolloutQuery).plain(
+            "List a release's rollouts, newest first",
+            lambda call: rollouts.list(call.actor, call.id, call.query),
         ),
-        Operation(
-            method="GET",
-            path=f"{_ROLLOUTS}/{{rollout_id}}",
-            name="get_rollout",
-            summary="Read a rollout",
-            tag=_TAG,
-            handler=routes.read_rollout,
-            scope="devices:read",
-            response=Rollout,
+        release.get(_ROLLOUT, "get_rollout", Rollout).plain(
+            "Read a rollout", lambda call: rollouts.read(call.actor, call.id, call.params["rollout_id"])
         ),
-        Operation(
-            method="POST",
-            path=f"{_ROLLOUTS}/{{rollout_id}}/pause",
-            name="pause_rollout",
-            summary="Pause a rollout",
-            description="Devices that have begun go on. 409 when it is over.",
-            tag=_TAG,
-            handler=routes.pause,
-            scope="firmware:write",
-            response=Rollout,
+        release.post(f"{_ROLLOUT}/pause", "pause_rollout", Rollout).plain(
+            "Pause a rollout",
+            lambda call: rollouts.pause(call.actor, call.id, call.params["rollout_id"]),
+            "Devices that have begun go on. 409 when it is over.",
             errors=(Conflict,),
-            idempotency="natural",
+            natural=True,
         ),
-        Operation(
-            method="POST",
-            path=f"{_ROLLOUTS}/{{rollout_id}}/resume",
-            name="resume_rollout",
-            summary="Resume a rollout",
-            description="409 when it is over.",
-            tag=_TAG,
-            handler=routes.resume,
-            scope="firmware:write",
-            response=Rollout,
+        release.post(f"{_ROLLOUT}/resume", "resume_rollout", Rollout).plain(
+            "Resume a rollout",
+            lambda call: rollouts.resume(call.actor, call.id, call.params["rollout_id"]),
+            "409 when it is over.",
             errors=(Conflict,),
-            idempotency="natural",
+            natural=True,
         ),
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.http.calls import Reply
 from lapel.foundation.http.input.pagination import page, window
-from lapel.foundation.http.operations import Reply
 from lapel.slices.projects import issuing, queries
 from lapel.slices.projects.grants import Grant, World
 from lapel.slices.projects.wire import ApiKeyPage, Project
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageQuery
     from lapel.foundation.ports import Ports
-    from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey
+    from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey, RotatedApiKey
 
 _DEFAULT_ORGANIZATION = "Default"
 _NAME_CHARACTERS = 200
@@ -148,7 +148,9 @@ class Keys:
         # Also for a key that was revoked before: that request may have died before its announcement.
         await self._ports.revocations.announce([key_id])
 
-    async def rotate(self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey) -> Reply:
+    async def rotate(
+        self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey
+    ) -> Reply[RotatedApiKey]:
         """Create a key in another one's place.
 
         Raises NotFound when the key is out of reach; Forbidden when it may do more than the caller's or the

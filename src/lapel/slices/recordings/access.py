@@ -10,7 +10,6 @@ from lapel.foundation.core.errors import NotFound
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.http.operations import Params
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -26,12 +25,11 @@ class Reach(msgspec.Struct, frozen=True):
     binding_generation: int | None = None
 
 
-def reach(actor: Actor, params: Params) -> Reach:
+def reach(actor: Actor, recording_id: str) -> Reach:
     """The recording of a path, as far as the caller's token reaches it.
 
     Raises NotFound for an upload token of another recording.
     """
-    recording_id = params["recording_id"]
     if actor.kind == "upload" and actor.id != recording_id:
         raise unknown()
     if actor.kind == "device":

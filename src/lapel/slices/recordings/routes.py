@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, NotFound, Unavailable
-from lapel.foundation.http.operations import NoBody, NoQuery, Operation, Params, Reply
+from lapel.foundation.core.errors import Conflict
+from lapel.foundation.http.access import READERS, Access
+from lapel.foundation.http.routes import Routes, made
 from lapel.slices.recordings.access import reach
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.wire import (
@@ -24,235 +25,98 @@ from lapel.slices.recordings.wire import (
 )
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.operations import Operation
     from lapel.slices.recordings.service import Recordings
 
-_TAG = "Recordings"
-_READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
-_MAKERS: frozenset[ActorKind] = frozenset({"key", "device"})
-_UPLOADERS: frozenset[ActorKind] = frozenset({"key", "device", "upload"})
+_READ = Access("recordings:read", READERS, "filter")
+_WRITE = Access("recordings:write", end_user_keys="filter")
+_MAKE = Access("recordings:write", frozenset({"key", "device"}), "imply")
+_UPLOAD = Access("recordings:write", frozenset({"key", "device", "upload"}), "filter")
+_ROUTES = Routes("Recordings", read=_READ, write=_WRITE)
 _ONE = "/v1/recordings/{recording_id}"
-
-
-class _Routes:
-    def __init__(self, service: Recordings) -> None:
-        self._service = service
-
-    async def create(
-        self, connection: Connection, actor: Actor, _params: Params, _query: NoQuery, body: CreateRecording
-    ) -> Reply:
-        recording, new = await self._service.records.create(connection, actor, body)
-        return Reply(recording, 201 if new else 200)
-
-    async def created_again(self, actor: Actor, _params: Params, stored: Recording) -> Recording:
-        return await self._service.records.replayed(actor, stored)
-
-    async def list(
-        self, actor: Actor, _params: Params, query: RecordingQuery, _body: NoBody
-    ) -> RecordingPage:
-        return await self._service.records.list(actor, query)
-
-    async def read(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> Recording:
-        return await self._service.records.read(actor, reach(actor, params))
-
-    async def update(self, actor: Actor, params: Params, _query: NoQuery, body: UpdateRecording) -> Recording:
-        return await self._service.records.update(actor, reach(actor, params), body)
-
-    async def delete(self, actor: Actor, params: Params, _query: NoQuery, _body: NoBody) -> None:
-        await self._service.deletion.delete(reach(actor, params))
-
-    async def start_upload(
-        self, connection: Connection, actor: Actor, params: Params, _query: NoQuery, body: StartUpload
-    ) -> Upload:
-        return await self._service.uploads.start(connection, actor, reach(actor, params), body)
-
-    async def started_again(self, actor: Actor, params: Params, stored: Upload) -> Upload:
-        return await self._service.uploads.replay(actor, reach(actor, params), stored)
-
-    async def complete_upload(
-        self, actor: Actor, params: Params, _query: NoQuery, body: CompleteUpload
-    ) -> Recording:
-        return await self._service.completion.complete(actor, reach(actor, params), body)
-
-    async def link_media(
-        self, actor: Actor, params: Params, _query: NoQuery, body: DownloadRequest
-    ) -> Download:
-        return await self._service.downloads.of_media(reach(actor, params), body)
-
-    async def link_audio(
-        self, actor: Actor, params: Params, query: DownloadQuery, _body: NoBody
-    ) -> AudioDownload:
-        return await self._service.downloads.of_audio(reach(actor, params), query)
 
 
 def operations(service: Recordings) -> tuple[Operation, ...]:
     """All routes of recordings."""
-    routes = _Routes(service)
-    return (*_records(routes), *_uploads(routes), *_downloads(routes))
+    return (*_records(service), *_uploads(service), *_downloads(service))
 
 
-def _records(routes: _Routes) -> tuple[Operation, ...]:
+def _records(service: Recordings) -> tuple[Operation, ...]:
+    records = service.records
     return (
-        Operation(
-            method="POST",
-            path="/v1/recordings",
-            name="create_recording",
-            summary="Announce a recording",
-            description="A device that repeats `recording_uuid` and `recording_generation` gets the same "
+        _ROUTES.post("/v1/recordings", "create_recording", Recording, CreateRecording, access=_MAKE).stored(
+            "Announce a recording",
+            lambda call: made(records.create(call.connection, call.actor, call.body)),
+            "A device that repeats `recording_uuid` and `recording_generation` gets the same "
             "recording again with status 200, if everything else agrees.",
-            tag=_TAG,
-            handler=routes.create,
-            replay=routes.created_again,
-            scope="recordings:write",
-            callers=_MAKERS,
-            end_user_keys="imply",
-            body=CreateRecording,
-            response=Recording,
             status=201,
             also=(200,),
-            errors=(NotFound, Conflict),
-            idempotency="stored",
+            errors=(Conflict,),
+            replay=lambda call, stored: records.replayed(call.actor, stored),
         ),
-        Operation(
-            method="GET",
-            path="/v1/recordings",
-            name="list_recordings",
-            summary="List recordings",
-            description="Newest first, each with its media.",
-            tag=_TAG,
-            handler=routes.list,
-            scope="recordings:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            query=RecordingQuery,
-            response=RecordingPage,
+        _ROUTES.get("/v1/recordings", "list_recordings", RecordingPage, RecordingQuery).plain(
+            "List recordings",
+            lambda call: records.list(call.actor, call.query),
+            "Newest first, each with its media.",
         ),
-        Operation(
-            method="GET",
-            path=_ONE,
-            name="get_recording",
-            summary="Get a recording",
-            tag=_TAG,
-            handler=routes.read,
-            scope="recordings:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            response=Recording,
-            errors=(NotFound,),
+        _ROUTES.get(_ONE, "get_recording", Recording).plain(
+            "Get a recording", lambda call: records.read(call.actor, reach(call.actor, call.id))
         ),
-        Operation(
-            method="PATCH",
-            path=_ONE,
-            name="update_recording",
-            summary="Change a recording",
-            description="What is absent stays, null clears, `metadata` is replaced as a whole.",
-            tag=_TAG,
-            handler=routes.update,
-            scope="recordings:write",
-            end_user_keys="filter",
-            body=UpdateRecording,
-            response=Recording,
-            errors=(NotFound,),
-            idempotency="natural",
+        _ROUTES.patch(_ONE, "update_recording", Recording, UpdateRecording).plain(
+            "Change a recording",
+            lambda call: records.update(call.actor, reach(call.actor, call.id), call.body),
+            "What is absent stays, null clears, `metadata` is replaced as a whole.",
         ),
-        Operation(
-            method="DELETE",
-            path=_ONE,
-            name="delete_recording",
-            summary="Delete a recording",
-            description="Gone from every answer at once; its objects follow, see the erasure ledger.",
-            tag=_TAG,
-            handler=routes.delete,
-            scope="recordings:write",
-            end_user_keys="filter",
-            status=204,
-            answer="empty",
-            errors=(NotFound,),
-            idempotency="natural",
+        _ROUTES.delete(_ONE, "delete_recording").plain(
+            "Delete a recording",
+            lambda call: service.deletion.delete(reach(call.actor, call.id)),
+            "Gone from every answer at once; its objects follow, see the erasure ledger.",
+            natural=True,
         ),
     )
 
 
-def _uploads(routes: _Routes) -> tuple[Operation, ...]:
+def _uploads(service: Recordings) -> tuple[Operation, ...]:
+    uploads, completion = service.uploads, service.completion
     return (
-        Operation(
-            method="POST",
-            path=f"{_ONE}/upload-url",
-            name="create_upload_url",
-            summary="Ask where to upload a media",
-            description="PUT the exact bytes to `upload_url` with exactly the `headers` given, without "
+        _ROUTES.post(f"{_ONE}/upload-url", "create_upload_url", Upload, StartUpload, access=_UPLOAD).stored(
+            "Ask where to upload a media",
+            lambda call: uploads.start(call.connection, call.actor, reach(call.actor, call.id), call.body),
+            "PUT the exact bytes to `upload_url` with exactly the `headers` given, without "
             "`Authorization`; then complete the upload.",
-            tag=_TAG,
-            handler=routes.start_upload,
-            replay=routes.started_again,
-            scope="recordings:write",
-            callers=_UPLOADERS,
-            end_user_keys="filter",
-            body=StartUpload,
-            response=Upload,
-            errors=(NotFound, Conflict, UploadVerificationPending, Unavailable),
-            idempotency="stored",
+            errors=(Conflict, UploadVerificationPending),
             bucket="upload_url",
+            replay=lambda call, stored: uploads.replay(call.actor, reach(call.actor, call.id), stored),
         ),
-        Operation(
-            method="POST",
-            path=f"{_ONE}/upload-complete",
-            name="complete_upload",
-            summary="Complete an upload",
-            description="200 means: what was taken is verified, kept and can be downloaded. 425 means: "
+        _ROUTES.post(
+            f"{_ONE}/upload-complete", "complete_upload", Recording, CompleteUpload, access=_UPLOAD
+        ).plain(
+            "Complete an upload",
+            lambda call: completion.complete(call.actor, reach(call.actor, call.id), call.body),
+            "200 means: what was taken is verified, kept and can be downloaded. 425 means: "
             "it is being verified; repeat the identical request.",
-            tag=_TAG,
-            handler=routes.complete_upload,
-            scope="recordings:write",
-            callers=_UPLOADERS,
-            end_user_keys="filter",
-            body=CompleteUpload,
-            response=Recording,
+            errors=(Conflict, MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
+            natural=True,
             slow=True,
-            errors=(
-                NotFound,
-                Conflict,
-                MediaNotUploaded,
-                IntegrityFailure,
-                UploadVerificationPending,
-                Unavailable,
-            ),
-            idempotency="natural",
         ),
     )
 
 
-def _downloads(routes: _Routes) -> tuple[Operation, ...]:
+def _downloads(service: Recordings) -> tuple[Operation, ...]:
+    downloads = service.downloads
     return (
-        Operation(
-            method="POST",
-            path=f"{_ONE}/download-url",
-            name="create_download_url",
-            summary="Ask for a link to a media",
-            description="A signed link that any HTTP client can GET, with ranges, until it expires.",
-            tag=_TAG,
-            handler=routes.link_media,
-            scope="recordings:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            body=DownloadRequest,
-            response=Download,
-            errors=(NotFound, MediaNotUploaded, Unavailable),
+        _ROUTES.post(
+            f"{_ONE}/download-url", "create_download_url", Download, DownloadRequest, access=_READ
+        ).plain(
+            "Ask for a link to a media",
+            lambda call: downloads.of_media(reach(call.actor, call.id), call.body),
+            "A signed link that any HTTP client can GET, with ranges, until it expires.",
+            errors=(MediaNotUploaded,),
         ),
-        Operation(
-            method="GET",
-            path=f"{_ONE}/download-url",
-            name="get_download_url",
-            summary="Ask for a link to the audio",
-            description="The same for the recording's one audio.",
-            tag=_TAG,
-            handler=routes.link_audio,
-            scope="recordings:read",
-            callers=_READERS,
-            end_user_keys="filter",
-            query=DownloadQuery,
-            response=AudioDownload,
-            errors=(NotFound, MediaNotUploaded, Unavailable),
+        _ROUTES.get(f"{_ONE}/download-url", "get_download_url", AudioDownload, DownloadQuery).plain(
+            "Ask for a link to the audio",
+            lambda call: downloads.of_audio(reach(call.actor, call.id), call.query),
+            "The same for the recording's one audio.",
+            errors=(MediaNotUploaded,),
         ),
     )

@@ -11,9 +11,9 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.core.file_names import clean, content_disposition
 from lapel.foundation.database import outbox
+from lapel.foundation.http.calls import Content, Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.http.large_responses import IN_PIECES
-from lapel.foundation.http.operations import Reply
 from lapel.foundation.queue import jobs
 from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.service import audio_of, find_audio
@@ -157,7 +157,7 @@ class Transcriptions:
         )
         return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
-    async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply:
+    async def export(self, actor: Actor, transcription_id: str, name: FormatName) -> Reply[Content]:
         """The transcript as a file.
 
         Raises NotFound when the caller sees no such transcription, TranscriptNotReady when it is not

@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.calls import NoBody
 from lapel.foundation.http.input.decoding import BodyDecoder
 from lapel.foundation.http.input.fields import Count, JsonObject, Moment, metadata_text
-from lapel.foundation.http.operations import NoBody
 from tests.support.refused import refused
 
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from lapel.foundation.core.asgi import ClientGone
 from lapel.foundation.core.errors import ApiError
 from lapel.foundation.http.input.decoding import QueryDecoder
-from lapel.foundation.http.input.forms import MAX_FIELD_BYTES, MAX_PARTS, Form
-from lapel.foundation.http.operations import FormFile
+from lapel.foundation.http.input.forms import MAX_FIELD_BYTES, MAX_PARTS, Form, FormFile
 
 BOUNDARY = "frontier"
 KIB, MIB = 1 << 10, 1 << 20

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.calls import NoQuery
 from lapel.foundation.http.input.decoding import QueryDecoder
 from lapel.foundation.http.input.fields import Moment
-from lapel.foundation.http.operations import NoQuery
 from tests.support.refused import refused
 
 

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.calls import NoBody
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder, body_of
 from lapel.foundation.http.input.fields import metadata_text
-from lapel.foundation.http.operations import NoBody, Operation
+from lapel.foundation.http.operations import Operation
 from tests.support.declared import declared_operations, described_api
 from tests.support.tenants import Tenant
 

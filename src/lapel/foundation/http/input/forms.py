@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.asgi import Receive
     from lapel.foundation.http.input.decoding import QueryDecoder
-    from lapel.foundation.http.operations import FormFile
 
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_PARTS = 100
@@ -39,6 +38,20 @@ _PLAIN_ENCODINGS = frozenset((b"7bit", b"8bit", b"binary"))
 
 # The parser logs each wrong byte that a client sends.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file in the form that an operation takes: 1 to `max_bytes` bytes; streamed, never held whole.
+
+    The client's file name must end in `suffix`, in upper or lower case.
+    """
+
+    name: str
+    suffix: str
+    description: str
+    max_bytes: int
+    required: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ async def find_audio(
     `hold` locks the recording until the transaction ends. Raises NotFound when the caller reaches no such
     recording.
     """
-    at = reach(actor, {"recording_id": recording_id})
+    at = reach(actor, recording_id)
     row = await audio_queries.find(connection, at, hold=hold)
     if row is None:
         raise unknown()

@@ -97,7 +97,7 @@ class Records:
     async def replayed(self, actor: Actor, stored: Recording) -> Recording:
         """The stored answer of `create`, for a repeat. Raises NotFound when the recording is deleted."""
         async with self._ports.database.acquire() as connection:
-            if await record_queries.read(connection, reach(actor, {"recording_id": stored.id})) is None:
+            if await record_queries.read(connection, reach(actor, stored.id)) is None:
                 raise unknown()
         return stored
 

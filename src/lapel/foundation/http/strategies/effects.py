@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lapel.foundation.http import idempotency
-from lapel.foundation.http.idempotency import Stored
-from lapel.foundation.http.operations import Reply
+from lapel.foundation.http.calls import Call, Reply, StoredCall
 from lapel.foundation.http.refusals import AGAIN
 from lapel.foundation.http.responses import encode
+from lapel.foundation.http.strategies import idempotency
+from lapel.foundation.http.strategies.idempotency import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.pool import Database
-    from lapel.foundation.http.idempotency import Ticket
-    from lapel.foundation.http.operations import Answer, Operation
+    from lapel.foundation.http.calls import Answer
+    from lapel.foundation.http.operations import Operation, StoredHandler
     from lapel.foundation.http.responses import Headers
+    from lapel.foundation.http.strategies.idempotency import Ticket
     from lapel.foundation.identity.seal import Sealer
 
 _KEEP_ANSWERS = timedelta(hours=24)
@@ -33,10 +31,8 @@ class Effect:
     """What a `stored` operation is asked to do; `ticket` only with an Idempotency-Key."""
 
     operation: Operation
-    actor: Actor
-    params: Mapping[str, str]
-    query: msgspec.Struct
-    body: msgspec.Struct
+    handler: StoredHandler[Any, Any, Any]
+    call: Call[Any, Any]
     ticket: Ticket | None
 
 
@@ -71,27 +67,26 @@ class Effects:
 
     async def _run_or_find(self, effect: Effect) -> Stored | tuple[Answer, tuple[int, Headers, bytes]]:
         """The effect and its answer, in one transaction; or the answer that was given before."""
-        now, ticket = self._clock.now(), effect.ticket
+        now, call, ticket = self._clock.now(), effect.call, effect.ticket
         async with self._database.transaction() as connection:
             if ticket is not None:
                 stored = await ticket.claim(connection, self._sealer, now, _KEEP_ANSWERS)
                 if stored is not None:
                     return stored
-            answer = await effect.operation.handler(
-                connection, effect.actor, effect.params, effect.query, effect.body
+            answer: Answer = await effect.handler.run(
+                StoredCall(call.params, call.query, call.body, call.actor, connection)
             )
             encoded = encode(effect.operation, answer)
             if ticket is not None:
-                end_user_id = idempotency.end_user_of(answer, effect.params)
+                end_user_id = idempotency.end_user_of(answer, call.params)
                 stored = Stored(encoded[0], encoded[2])
                 await ticket.store(connection, self._sealer, now, stored, end_user_id)
             return answer, encoded
 
 
 async def _replay(effect: Effect, stored: Stored) -> tuple[int, Headers, bytes]:
-    operation = effect.operation
+    handler = effect.handler
     body: msgspec.Struct | bytes = stored.body
-    if operation.replay is not None and operation.response is not None:
-        before: Any = msgspec.json.decode(stored.body, type=operation.response)
-        body = await operation.replay(effect.actor, effect.params, before)
-    return encode(operation, Reply(body, stored.status, (("Idempotent-Replayed", "true"),)))
+    if handler.replay is not None:
+        body = await handler.replay(effect.call, msgspec.json.decode(stored.body, type=handler.response))
+    return encode(effect.operation, Reply(body, stored.status, (("Idempotent-Replayed", "true"),)))

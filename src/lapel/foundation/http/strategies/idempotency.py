@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest, NotFound
-from lapel.foundation.http.operations import Reply
+from lapel.foundation.http.calls import Reply
 from lapel.foundation.identity.seal import SealBroken
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.http.operations import Answer, Params
+    from lapel.foundation.http.calls import Answer, Params
     from lapel.foundation.identity.seal import Sealer
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")

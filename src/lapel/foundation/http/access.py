@@ -1,0 +1,73 @@
+"""Who may call an operation: kinds of tokens, scopes, end-user keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lapel.foundation.core.errors import Forbidden, Unauthorized
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor, ActorKind
+    from lapel.foundation.core.scopes import Scope
+
+KEYS: frozenset[ActorKind] = frozenset({"key"})
+READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
+"""Those that read what belongs to an end user."""
+
+_CALLERS: dict[ActorKind, str] = {
+    "key": "a key",
+    "device": "a device token",
+    "upload": "an upload token",
+    "end_user": "an end-user token",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call an operation.
+
+    A key needs `scope` and all of `more_scopes`. `callers` may also name device, upload and end-user
+    tokens, which need no scope. With `scope` None and no `callers` the operation is public.
+    `end_user_keys` says what a key scoped to one end user may do here: `filter` (lists and reads show
+    that end user only), `imply` (the end user is taken from the key), `deny` (403).
+    """
+
+    scope: Scope | None
+    callers: frozenset[ActorKind] = KEYS
+    end_user_keys: Literal["filter", "imply", "deny"] = "deny"
+    more_scopes: tuple[Scope, ...] = ()
+    # True when a device token whose replacement is not used yet may still call this.
+    refreshing_tokens: bool = False
+
+    @property
+    def public(self) -> bool:
+        """Whether no token is needed."""
+        return self.scope is None and not self.callers
+
+    def admit(self, actor: Actor) -> None:
+        """Check that this caller may call the operation.
+
+        Raises Forbidden when this kind of token, or this key, may not; Unauthorized when a device token was
+        replaced and the operation does not take replaced ones.
+        """
+        if actor.refresh_only and not self.refreshing_tokens:
+            raise Unauthorized("This device token was replaced. Use the new one.")
+        if actor.kind not in self.callers:
+            takes = " or ".join(_CALLERS[kind] for kind in _CALLERS if kind in self.callers)
+            raise Forbidden(f"This route takes {takes}, not {_CALLERS[actor.kind]}.")
+        if actor.kind == "key":
+            if self.scope not in actor.scopes or not actor.scopes.issuperset(self.more_scopes):
+                raise self._lacking(actor)
+            if actor.end_user_id is not None and self.end_user_keys == "deny":
+                raise Forbidden("A key that is scoped to one end user may not call this route.")
+
+    def _lacking(self, actor: Actor) -> Forbidden:
+        needed = (self.scope, *self.more_scopes)
+        missing = [f"`{scope}`" for scope in needed if scope not in actor.scopes]
+        return Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+
+
+PUBLIC = Access(None, frozenset())
+OWN_DEVICE = Access(None, frozenset({"device"}))
+"""A device calls for itself."""

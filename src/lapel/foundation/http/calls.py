@@ -1,0 +1,90 @@
+"""What a handler is called with, and what it answers.
+
+A handler takes one argument. Its type says what the operation decodes: `Call[Query, Body]`. A wrong struct is
+an error of the type checker, because a route names the structs before its handler (`routes.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.input.forms import Form
+
+Params: TypeAlias = Mapping[str, str]
+Content: TypeAlias = bytes | AsyncGenerator[bytes]
+Query = TypeVar("Query", bound=msgspec.Struct)
+Body = TypeVar("Body", bound=msgspec.Struct)
+Response_co = TypeVar("Response_co", bound="msgspec.Struct | Content | None", covariant=True)
+
+
+class NoBody(msgspec.Struct, frozen=True):
+    """The body of an operation that takes none: empty, or any JSON object."""
+
+
+class NoQuery(msgspec.Struct, frozen=True):
+    """The query of an operation that takes none; unknown parameters are ignored."""
+
+
+class _OnPath(msgspec.Struct, Generic[Query]):
+    """What every call has: the parameters of the path, and the query."""
+
+    params: Params
+    query: Query
+
+    @property
+    def id(self) -> str:
+        """The first parameter of the path."""
+        return next(iter(self.params.values()))
+
+
+class Call(_OnPath[Query], Generic[Query, Body]):
+    """One request, authenticated and decoded."""
+
+    body: Body
+    actor: Actor
+
+
+class StoredCall(Call[Query, Body], Generic[Query, Body]):
+    """The call of a `stored` operation: its transaction also stores the answer."""
+
+    connection: Connection
+
+
+class FormCall(_OnPath[Query], Generic[Query, Body]):
+    """A call with `multipart/form-data`: the handler reads the form, whose text fields are of `Body`."""
+
+    form: Form[Body]
+    actor: Actor
+
+
+class DirectCall(_OnPath[Query], Generic[Query, Body]):
+    """A call whose device is not authenticated yet: only the hash of its token is known."""
+
+    body: Body
+    token_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[Response_co]):
+    """An answer that is more than a struct with the operation's usual status.
+
+    A generator's pieces are sent as they are made, and only a GET may answer with one. An error that is
+    raised before the handler returns the Reply is answered as usual; a later one breaks the answer off.
+    `committed` is for `stored` operations: it is awaited after their transaction, before the answer.
+    """
+
+    body: Response_co
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    committed: Callable[[], Awaitable[None]] | None = None
+
+
+Answer: TypeAlias = "msgspec.Struct | Reply[msgspec.Struct | Content | None] | None"
+"""The answer of any handler."""

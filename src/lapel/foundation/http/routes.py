@@ -1,0 +1,245 @@
+"""Makes the operations of a slice: what its routes share is said once, and a line names what differs.
+
+    devices = Routes("Devices", read=Access("devices:read", READERS, "filter"), write=Access("devices:write"))
+    devices.get("/v1/devices/{device_id}", "get_device", Device).plain(
+        "Read a device", lambda call: service.read(call.actor, call.id)
+    )
+
+`get`, `post`, `put`, `patch` and `delete` name the structs. Then one of `plain`, `stored`, `form`, `direct`
+and `content` takes the handler: the type checker knows by then what the handler's argument is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from types import NoneType
+from typing import TYPE_CHECKING, Generic, Literal, TypedDict, Unpack
+
+from lapel.foundation.http.access import Access
+from lapel.foundation.http.calls import (
+    Body,
+    Call,
+    Content,
+    DirectCall,
+    FormCall,
+    NoBody,
+    NoQuery,
+    Query,
+    Reply,
+)
+from lapel.foundation.http.operations import (
+    AnyHandler,
+    DirectHandler,
+    FormHandler,
+    Operation,
+    PlainHandler,
+    Response,
+    StoredHandler,
+)
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.core.errors import ApiError
+    from lapel.foundation.http.calls import StoredCall
+    from lapel.foundation.http.input.forms import FormFile
+    from lapel.foundation.http.operations import Method
+
+
+class Facts(TypedDict, total=False):
+    """What a few operations say beside what all of them do; see `Operation`."""
+
+    status: int
+    also: tuple[int, ...]
+    errors: tuple[type[ApiError], ...]
+    natural: bool
+    bucket: Literal["upload_url", "transcription"]
+    slow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[Query, Body, Response]):
+    """A route whose structs are known, and whose handler is not yet."""
+
+    tag: str
+    access: Access
+    method: Method
+    path: str
+    name: str
+    query: type[Query]
+    body: type[Body]
+    response: type[Response]
+
+    def plain(
+        self,
+        summary: str,
+        run: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]],
+        description: str = "",
+        *,
+        head: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]] | None = None,
+        sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None,
+        **facts: Unpack[Facts],
+    ) -> Operation:
+        """The operation of a PlainHandler."""
+        handler = PlainHandler(
+            query=self.query, body=self.body, response=self.response, run=run, head=head, sized=sized
+        )
+        return self._operation(handler, summary, description, facts)
+
+    def stored(
+        self,
+        summary: str,
+        run: Callable[[StoredCall[Query, Body]], Awaitable[Response | Reply[Response]]],
+        description: str = "",
+        *,
+        replay: Callable[[Call[Query, Body], Response], Awaitable[msgspec.Struct]] | None = None,
+        **facts: Unpack[Facts],
+    ) -> Operation:
+        """The operation of a StoredHandler."""
+        handler = StoredHandler(
+            query=self.query, body=self.body, response=self.response, run=run, replay=replay
+        )
+        return self._operation(handler, summary, description, facts)
+
+    def form(
+        self,
+        summary: str,
+        run: Callable[[FormCall[Query, Body]], Awaitable[Response | Reply[Response]]],
+        description: str = "",
+        *,
+        files: tuple[FormFile, ...],
+        **facts: Unpack[Facts],
+    ) -> Operation:
+        """The operation of a FormHandler."""
+        handler = FormHandler(query=self.query, body=self.body, response=self.response, run=run, files=files)
+        return self._operation(handler, summary, description, facts)
+
+    def direct(
+        self,
+        summary: str,
+        direct: Callable[[DirectCall[Query, Body]], Awaitable[tuple[Actor, Response] | None]],
+        run: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]],
+        description: str = "",
+        **facts: Unpack[Facts],
+    ) -> Operation:
+        """The operation of a DirectHandler."""
+        handler = DirectHandler(
+            query=self.query, body=self.body, response=self.response, run=run, direct=direct
+        )
+        return self._operation(handler, summary, description, facts)
+
+    def content(
+        self,
+        summary: str,
+        run: Callable[[Call[Query, Body]], Awaitable[Reply[Content]]],
+        description: str = "",
+        *,
+        answer: Literal["json", "html", "file"],
+        file_types: tuple[str, ...] = (),
+        sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None,
+        **facts: Unpack[Facts],
+    ) -> Operation:
+        """The operation of a PlainHandler that answers bytes."""
+        handler: PlainHandler[Query, Body, Content] = PlainHandler(
+            query=self.query, body=self.body, response=bytes, run=run, sized=sized
+        )
+        made = self._operation(handler, summary, description, facts)
+        return replace(made, answer=answer, file_types=file_types, status=200)
+
+    def _operation(self, handler: AnyHandler, summary: str, description: str, facts: Facts) -> Operation:
+        empty = self.response is NoneType
+        facts.setdefault("natural", self.method in ("PUT", "PATCH"))
+        facts.setdefault("status", 204 if empty else 200)
+        return Operation(
+            method=self.method,
+            path=self.path,
+            name=self.name,
+            summary=summary,
+            tag=self.tag,
+            access=self.access,
+            handler=handler,
+            answer="empty" if empty else "json",
+            description=description,
+            **facts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Makes routes with one tag: `read` is the access of a GET, `write` that of any other method."""
+
+    tag: str
+    read: Access
+    write: Access
+
+    def get(
+        self,
+        path: str,
+        name: str,
+        response: type[Response] = NoneType,
+        query: type[Query] = NoQuery,
+        *,
+        access: Access | None = None,
+    ) -> Route[Query, NoBody, Response]:
+        """A GET, which also answers HEAD. Without `response`, `content` follows."""
+        return Route(self.tag, access or self.read, "GET", path, name, query, NoBody, response)
+
+    def delete(
+        self,
+        path: str,
+        name: str,
+        response: type[Response] = NoneType,
+        query: type[Query] = NoQuery,
+        *,
+        access: Access | None = None,
+    ) -> Route[Query, NoBody, Response]:
+        """A DELETE; 204 without `response`."""
+        return Route(self.tag, access or self.write, "DELETE", path, name, query, NoBody, response)
+
+    def post(
+        self,
+        path: str,
+        name: str,
+        response: type[Response],
+        body: type[Body] = NoBody,
+        *,
+        access: Access | None = None,
+    ) -> Route[NoQuery, Body, Response]:
+        """A POST."""
+        return self._with_body("POST", path, name, response, body, access)
+
+    def put(
+        self, path: str, name: str, response: type[Response], body: type[Body]
+    ) -> Route[NoQuery, Body, Response]:
+        """A PUT."""
+        return self._with_body("PUT", path, name, response, body)
+
+    def patch(
+        self, path: str, name: str, response: type[Response], body: type[Body]
+    ) -> Route[NoQuery, Body, Response]:
+        """A PATCH."""
+        return self._with_body("PATCH", path, name, response, body)
+
+    def _with_body(
+        self,
+        method: Method,
+        path: str,
+        name: str,
+        response: type[Response],
+        body: type[Body],
+        access: Access | None = None,
+    ) -> Route[NoQuery, Body, Response]:
+        return Route(self.tag, access or self.write, method, path, name, NoQuery, body, response)
+
+
+async def made(answer: Awaitable[tuple[Response, bool]]) -> Reply[Response]:
+    """201 for what is new, 200 for what was there already."""
+    response, is_new = await answer
+    return Reply(response, status=201 if is_new else 200)
+
+
+async def known(response: Response) -> Response:
+    """An answer that nothing is waited for."""
+    return response

@@ -1,0 +1,1 @@
+"""How a request to an operation is answered: one strategy for each kind of handler."""

@@ -1,0 +1,118 @@
+"""`GET /metrics` for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
+from lapel.foundation.http.responses import refuse
+from lapel.foundation.queue.jobs import count_workers
+from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
+from lapel.slices.system import queries
+from lapel.slices.system.service import AWAY, PROBE_SECONDS
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from lapel.foundation.core.asgi import Receive, Scope, Send
+    from lapel.foundation.http.responses import Headers
+    from lapel.foundation.ports import Ports
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Metrics:
+    """`GET /metrics` for Prometheus: an ASGI application of its own.
+
+    It is no operation, because it needs the client's address, which handlers never see. It answers
+    requests from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a tenant.
+    """
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request_id = self._ports.ids.new("req")
+        try:
+            if scope["method"] not in {"GET", "HEAD"}:
+                raise MethodNotAllowed(("GET", "HEAD"))
+            self._admit(scope["client"], dict(scope["headers"]))
+            content = await asyncio.to_thread(render_metrics) + render_families(await self._counted())
+            status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
+        except ApiError as error:
+            status, headers, content = refuse(error, request_id, as_problem=False)
+        await _send(send, status, ((b"x-request-id", request_id.encode()), *headers), content)
+
+    def _admit(self, client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> None:
+        token = self._ports.settings.metrics_token
+        given = headers.get(b"authorization")
+        if token is not None and given is not None:
+            if hmac.compare_digest(given, b"Bearer " + token.encode()):
+                return
+            raise Unauthorized("This is not the token of `LAPEL_METRICS_TOKEN`.")
+        if is_local(client, headers):
+            return
+        if token is not None:
+            raise Unauthorized("Give the token of `LAPEL_METRICS_TOKEN`: `Authorization: Bearer <token>`.")
+        raise Forbidden(
+            "Metrics are for this machine only. Set `LAPEL_METRICS_TOKEN` to read them elsewhere."
+        )
+
+    async def _counted(self) -> list[Metric]:
+        """What only the database knows: jobs, workers and findings of all processes."""
+        up = "Whether the database answered this request."
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
+                jobs = await connection.fetch(queries.JOBS)
+                workers = await count_workers(connection)
+                findings = await connection.fetch(queries.FINDINGS)
+        except AWAY as error:
+            _log.warning("metrics.database_away", error=type(error).__name__)
+            return [GaugeMetricFamily("lapel_database_up", up, 0)]
+        queued = GaugeMetricFamily(
+            "lapel_jobs",
+            "Jobs in the queue; `failed` ones are held for a person to look at.",
+            labels=("job", "state"),
+        )
+        for row in jobs:
+            queued.add_metric((row["entrypoint"], row["status"]), row["count"])
+        found = CounterMetricFamily(
+            "lapel_findings_total", "What the reconciler found, since the beginning.", labels=("kind",)
+        )
+        for row in findings:
+            found.add_metric((row["kind"],), row["found"])
+        return [
+            GaugeMetricFamily("lapel_database_up", up, 1),
+            GaugeMetricFamily("lapel_workers", "Workers seen in the last 30 seconds.", workers),
+            queued,
+            found,
+        ]
+
+
+def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:
+    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    if client is None:  # a Unix socket
+        return False
+    if any(name in headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")):
+        return False
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+async def _send(send: Send, status: int, headers: Headers, content: bytes) -> None:
+    sent = [*headers, (b"cache-control", b"no-store"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
+    await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -1,0 +1,116 @@
+"""Looks at the parts that the server needs: health and readiness."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import asyncpg
+import msgspec
+
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.http.calls import Reply
+from lapel.foundation.queue.jobs import count_workers
+from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.slices.system import queries
+from lapel.slices.system.wire import Health, Migrations, Readiness
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.ports import Ports
+
+PROBE_SECONDS = 2.0
+AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
+"""What a probe of the database raises when the database does not answer."""
+
+# A key that no recording can have: looking for it shows that the store answers.
+_NOWHERE = "health/nothing-is-ever-stored-here"
+_Told = TypeVar("_Told", bound=msgspec.Struct)
+
+
+class Probe:
+    """Looks at the parts. Simultaneous callers share one query of the database, which is outside the pool."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._asking: asyncio.Task[bool] | None = None
+
+    async def database(self) -> bool:
+        """Whether the database answers in time."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_database(), name="health")
+        return await asyncio.shield(self._asking)
+
+    async def _ask_database(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._ports.database.own.run(lambda connection: connection.fetchval(queries.ALIVE))
+        except AWAY:
+            return False
+        return True
+
+    async def store(self) -> bool:
+        """Whether the store answers in time, and takes our credentials."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._ports.store.head(_NOWHERE)
+        except ObjectMissing:
+            return True
+        except (StoreUnavailable, TimeoutError):
+            return False
+        return True
+
+    async def queue(self) -> Literal["running", "no_worker", "disconnected"]:
+        """Whether jobs can be enqueued, and a worker runs them."""
+
+        async def look(connection: Connection) -> int:
+            await connection.fetchval(queries.QUEUE_REACHABLE)
+            return await count_workers(connection)
+
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                workers = await self._ports.database.own.run(look)
+        except AWAY:
+            return "disconnected"
+        return "running" if workers else "no_worker"
+
+    async def migrations(self) -> Migrations:
+        """The database's revision; None when it cannot be read."""
+        expected = newest_revision()
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                applied = await self._ports.database.own.run(
+                    lambda connection: connection.fetchval(queries.REVISION)
+                )
+                return Migrations(applied, expected)
+        except AWAY:
+            return Migrations(None, expected)
+
+    async def health(self) -> Reply[Health]:
+        """Whether this server can work; 503 when it cannot."""
+        if await self.database():
+            return Reply(Health("healthy", "connected"))
+        return _unavailable(Health("unhealthy", "disconnected"))
+
+    async def readiness(self) -> Reply[Readiness]:
+        """The state of every part; 503 when no request can be served."""
+        database, store, queue, migrations = await asyncio.gather(
+            self.database(), self.store(), self.queue(), self.migrations()
+        )
+        serves = database and migrations.applied == migrations.expected
+        whole = serves and store and queue == "running"
+        body = Readiness(
+            status="ready" if whole else "degraded" if serves else "unready",
+            database="connected" if database else "disconnected",
+            store="connected" if store else "disconnected",
+            queue=queue,
+            migrations=migrations,
+        )
+        return Reply(body) if serves else _unavailable(body)
+
+
+def _unavailable(body: _Told) -> Reply[_Told]:
+    return Reply(body, HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),))

@@ -1,0 +1,36 @@
+"""The structs of the routes about the server itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether this server can work. Exactly these keys."""
+
+    status: Literal["healthy", "unhealthy"]
+    database: Literal["connected", "disconnected"]
+    billing: Literal["disabled"] = "disabled"
+
+
+class Migrations(msgspec.Struct, frozen=True):
+    """The database's revision, and the one this server was written for."""
+
+    applied: str | None
+    expected: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Part by part.
+
+    `degraded`: requests are worth sending, but what needs the missing part is refused with 503
+    or waits. `unready`: send none.
+    """
+
+    status: Literal["ready", "degraded", "unready"]
+    database: Literal["connected", "disconnected"]
+    store: Literal["connected", "disconnected"]
+    queue: Literal["running", "no_worker", "disconnected"]
+    migrations: Migrations
