@@ -34,21 +34,22 @@ async def come_to_rest(settings: Settings) -> None:
         runner = app.speech_runner(ports)
         working = asyncio.create_task(work(ports, parts, runner, stop, grace=60, scheduled=False))
         try:
-            await _empty(connection)
+            await empty(connection)
             clock.advance(AHEAD)
             for _ in range(ROUNDS):
                 for schedule in app.schedules(ports, parts, runner):
                     await schedule.handler()
                     # On a clock that is days ahead a copy looks old as soon as it is made, so no job that
                     # makes copies may run during the sweep.
-                    await _empty(connection)
+                    await empty(connection)
                 clock.advance(AHEAD)
         finally:
             stop.set()
             await working
 
 
-async def _empty(connection: Connection) -> None:
+async def empty(connection: Connection) -> None:
+    """Wait until others have emptied the queue; failed jobs that are held stay."""
     async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(LEFT):  # noqa: ASYNC110 - other processes empty it
             await asyncio.sleep(0.05)
