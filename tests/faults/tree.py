@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import psutil
 
+from lapel.hosting import children
+from tests.support.warm import Warm, is_role
+
 Role = Literal["api", "worker", "store", "postgres"]
 ROLES: tuple[Role, ...] = ("api", "worker", "store", "postgres")
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 
 
@@ -29,6 +30,11 @@ class Run(msgspec.Struct, frozen=True):
     store_endpoint: str
 
 
+def impatient() -> None:
+    """Restart without a growing delay: no test can wait for 200 backoffs."""
+    children.LONGEST_DELAY = children.FIRST_DELAY
+
+
 class ServeTree:
     """One `lapel serve` on `data_dir`. `environment`: the operator's variables."""
 
@@ -36,7 +42,7 @@ class ServeTree:
         self.data_dir = data_dir
         self.log = log
         self._environment = environment
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._supervisor: Warm | None = None
 
     async def start(self, port: int = 0) -> Run:
         """Start it, and wait until `run.json` names its address."""
@@ -50,16 +56,10 @@ class ServeTree:
 
     def _spawn(self, port: int) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
-        command = [sys.executable, "-m", "tests.faults.impatient", "serve", "--data-dir", str(self.data_dir)]
+        command = ["serve", "--data-dir", str(self.data_dir), "--port", str(port), "--api-processes", "2"]
         with self.log.open("ab") as log:
-            self._supervisor = subprocess.Popen(
-                [*command, "--port", str(port), "--api-processes", "2"],
-                cwd=ROOT,
-                env=kept | self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            self._supervisor = Warm(
+                *command, env=kept | self._environment, stdout=log, stderr=log, before=impatient
             )
 
     def _run(self) -> Run | None:
@@ -77,16 +77,10 @@ class ServeTree:
         assert self._supervisor is not None
         found: dict[Role, list[int]] = {role: [] for role in ROLES}
         for child in psutil.Process(self._supervisor.pid).children():
-            try:
-                words = child.cmdline()
-                if child.status() == psutil.STATUS_ZOMBIE:
-                    continue
-                if "lapel.hosting.child" in words:
-                    found[words[-1]].append(child.pid)  # pyright: ignore[reportArgumentType]
-                elif words and Path(words[0]).name == "postgres":
-                    found["postgres"].append(child.pid)
-            except psutil.NoSuchProcess:
-                continue
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                for role in ROLES:
+                    if is_role(child, role):
+                        found[role].append(child.pid)
         return found
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

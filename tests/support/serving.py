@@ -19,7 +19,7 @@ from typing import IO, Any
 import httpx
 import psutil
 
-from tests.support.warm import Warm
+from tests.support.warm import Warm, is_role
 
 LAPEL = [sys.executable, "-m", "lapel.cli.main"]
 PATIENCE = 60.0
@@ -55,11 +55,7 @@ class Served:
         found: list[int] = []
         for child in psutil.Process(self.process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                line = child.cmdline()
-                # A process that has just ended has an empty command line.
-                is_postgres = bool(line) and line[0].endswith("/postgres")
-                is_ours = line[-2:] == ["lapel.hosting.child", role] or child.name() == f"lapel-{role}"
-                if is_ours or (role == "postgres" and is_postgres):
+                if is_role(child, role):
                     found.append(child.pid)
         return found
 

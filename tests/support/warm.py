@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self
 
+import psutil
 from prometheus_client import values
 
 from lapel.hosting import child, children
@@ -28,8 +29,14 @@ from tests.support.forks import FORKS, end_with_parent, start, status, take_envi
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 
 
+def _nothing() -> None: ...
+
+
 class Warm:
-    """One `lapel` with these arguments. Streams: PIPE, DEVNULL or a file; stdin is empty."""
+    """One `lapel` with these arguments. Streams: PIPE, DEVNULL or a file; stdin is empty.
+
+    `before`: a function of a module, which the new process calls first.
+    """
 
     def __init__(
         self,
@@ -37,12 +44,13 @@ class Warm:
         env: Mapping[str, str],
         stdout: int | IO[Any] = PIPE,
         stderr: int | IO[Any] = PIPE,
+        before: Callable[[], None] = _nothing,
     ) -> None:
         self.args = ["lapel", *arguments]
         self.stdout, out = _end(stdout)
         self.stderr, err = _end(stderr)
         self._process = FORKS.Process(
-            target=_command, args=(self.args, dict(env), str(Path.cwd()), out, err), daemon=True
+            target=_command, args=(self.args, dict(env), str(Path.cwd()), out, err, before), daemon=True
         )
         start(self._process)
         out.close()
@@ -122,7 +130,12 @@ def _end(stream: int | IO[Any]) -> tuple[IO[str] | None, Connection]:
 
 
 def _command(
-    arguments: list[str], environment: Mapping[str, str], folder: str, out: Connection, err: Connection
+    arguments: list[str],
+    environment: Mapping[str, str],
+    folder: str,
+    out: Connection,
+    err: Connection,
+    before: Callable[[], None],
 ) -> None:
     """In the new process: `python -m lapel.cli.main`."""
     end_with_parent()
@@ -133,6 +146,7 @@ def _command(
         stream.close()
     _open_streams()
     children.subprocess = _Forking
+    before()
     sys.argv = arguments
     runpy.run_module("lapel.cli.main", run_name="__main__", alter_sys=True)
 
@@ -143,6 +157,17 @@ def _open_streams() -> None:
     sys.stderr = io.TextIOWrapper(
         io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
     )
+
+
+def is_role(process: psutil.Process, role: str) -> bool:
+    """Whether this is a process of `lapel serve` with this role. `postgres` is the server's first process.
+
+    Raises psutil.NoSuchProcess or psutil.ZombieProcess when it has ended.
+    """
+    line = process.cmdline()  # empty when the process has just ended
+    if role == "postgres":
+        return bool(line) and line[0].endswith("/postgres")
+    return line[-2:] == ["lapel.hosting.child", role] or process.name() == f"lapel-{role}"
 
 
 class _Forked:
@@ -205,7 +230,7 @@ def _become(role: str, environment: Mapping[str, str], descriptors: Sequence[int
     if name is not None:  # telemetry.py asks when it is imported
         values.ValueClass = values.MultiProcessValue(lambda: name)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(15, f"lapel-{role}".encode(), 0, 0, 0)  # its name, for `Served.pids`
+        ctypes.CDLL(None).prctl(15, f"lapel-{role}".encode(), 0, 0, 0)  # its name, for `is_role`
     sys.argv = ["lapel", role]
     child.main()
 
