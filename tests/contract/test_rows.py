@@ -78,12 +78,21 @@ def reads() -> Iterator[Read]:
         for function, call in calls(name):
             if function in PASSED_ON:
                 continue
-            asked = call.args[2]
-            for choice in (asked.body, asked.orelse) if isinstance(asked, ast.IfExp) else (asked,):
-                constant = ast.unparse(choice)
-                assert constant.rpartition(".")[2].isupper(), f"{function}: {constant} is not a constant"
-                kind = eval(ast.unparse(call.args[1]), names)
-                yield Read(function, kind, eval(constant, names), ast.unparse(call.func) in VALUES)
+            kind = eval(ast.unparse(call.args[1]), names)
+            for statement in choices(function, call.args[2], names):
+                yield Read(function, kind, statement, ast.unparse(call.func) in VALUES)
+
+
+def choices(function: str, asked: ast.expr, names: dict[str, Any]) -> Iterator[str]:
+    """The statements that an argument may be: one, one of two, or any of a table of statements."""
+    if isinstance(asked, ast.IfExp):
+        yield from choices(function, asked.body, names)
+        yield from choices(function, asked.orelse, names)
+        return
+    constant = ast.unparse(asked.value if isinstance(asked, ast.Subscript) else asked)
+    assert constant.rpartition(".")[2].isupper(), f"{function}: {constant} is not a constant"
+    found = eval(constant, names)
+    yield from found.values() if isinstance(asked, ast.Subscript) else (found,)
 
 
 def fields(kind: Any) -> list[tuple[str, Any]]:

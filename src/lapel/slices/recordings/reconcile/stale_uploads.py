@@ -146,11 +146,11 @@ class Unfinished:
             # An `integrity_failure` stays: it says more than that nothing came.
             if (
                 expired
-                and locked["status"] == "pending"
+                and locked.status == "pending"
                 and await reconcile_queries.all_failed(connection, at.world_id, at.recording_id)
             ):
                 await record_queries.set_status(connection, at.world_id, at.recording_id, "failed", now)
-                recording = await read_in(connection, at, locked["project_id"])
+                recording = await read_in(connection, at, locked.project_id)
                 occasion = f"{expired[0]}:{int(now.timestamp())}"
                 await events.publish(
                     connection, self._ports.ids, now, at.world_id, "failed", recording, occasion=occasion

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
 from lapel.slices.end_users.service import PRESENT
+from lapel.slices.recordings.rows import RecordingRow
+from lapel.slices.recordings.wire import RecordingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.recordings.access import Reach
+    from lapel.slices.recordings.wire import Source
 
 # Media are read as the contract's JSON, so that a page of recordings needs no second query and its
 # media no conversion. To clients, a media that is being verified is still pending.
@@ -139,6 +143,22 @@ LISTS: dict[tuple[str, ...], str] = {
 }
 
 
+class LockedRow(msgspec.Struct, frozen=True):
+    """What is asked of a recording whose row is locked."""
+
+    status: RecordingStatus
+    started_at: datetime | None
+    ended_at: datetime | None
+    project_id: str
+
+
+class BindingRow(msgspec.Struct, frozen=True):
+    """The end user that a device is bound to (None: it is unbound), and the number of the binding."""
+
+    end_user_id: str | None
+    binding_generation: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRecording:
     """A recording as it is announced; `metadata` is JSON text."""
@@ -148,7 +168,7 @@ class NewRecording:
     # The device's binding to this end user under which it is made; None without such a binding.
     binding_generation: int | None
     name: str | None
-    source: str
+    source: Source
     upload_method: str | None
     started_at: datetime | None
     ended_at: datetime | None
@@ -165,21 +185,23 @@ def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
     return at.world_id, at.recording_id, at.end_user_id, at.device_id, at.binding_generation
 
 
-async def read(connection: Connection, at: Reach) -> asyncpg.Record | None:
+async def read(connection: Connection, at: Reach) -> RecordingRow | None:
     """One recording with its media, if the caller may see it."""
-    return await connection.fetchrow(READ, *reached(at))
+    return await fetch_row(connection, RecordingRow, READ, *reached(at))
 
 
-async def lock(connection: Connection, at: Reach) -> asyncpg.Record | None:
+async def lock(connection: Connection, at: Reach) -> LockedRow | None:
     """The recording's status, times and project; the row is locked until the transaction ends."""
-    return await connection.fetchrow(LOCK, *reached(at))
+    return await fetch_row(connection, LockedRow, LOCK, *reached(at))
 
 
 async def insert(
     connection: Connection, world_id: int, recording_id: str, new: NewRecording, now: datetime
 ) -> bool:
     """Insert a recording. False when the device has one of this uuid and generation."""
-    inserted = await connection.fetchval(
+    inserted = await fetch_value(
+        connection,
+        str,
         INSERT,
         world_id,
         recording_id,
@@ -204,14 +226,16 @@ async def insert(
 
 async def find_by_uuid(
     connection: Connection, world_id: int, device_id: str, recording_uuid: str, generation: int | None
-) -> asyncpg.Record | None:
+) -> RecordingRow | None:
     """The recording that a device already announced under this uuid and generation."""
-    return await connection.fetchrow(FIND_BY_UUID, world_id, device_id, recording_uuid, generation)
+    return await fetch_row(
+        connection, RecordingRow, FIND_BY_UUID, world_id, device_id, recording_uuid, generation
+    )
 
 
-async def device_owner(connection: Connection, world_id: int, device_id: str) -> asyncpg.Record | None:
-    """`end_user_id` (None: unbound) and `binding_generation` of a device; None when there is no device."""
-    return await connection.fetchrow(DEVICE_OWNER, world_id, device_id)
+async def device_owner(connection: Connection, world_id: int, device_id: str) -> BindingRow | None:
+    """The binding of a device; None when there is no device."""
+    return await fetch_row(connection, BindingRow, DEVICE_OWNER, world_id, device_id)
 
 
 async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:
@@ -221,13 +245,15 @@ async def adopt(connection: Connection, world_id: int, recording_id: str, bindin
 
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, filters: Mapping[str, object | None]
-) -> list[asyncpg.Record]:
+) -> list[RecordingRow]:
     """Rows of one page with their media, plus one that tells whether more follow.
 
     `filters`: column to value; None: no filter.
     """
     given = {name: filters[name] for name in _FILTERS if filters.get(name) is not None}
-    return await connection.fetch(
+    return await fetch_rows(
+        connection,
+        RecordingRow,
         LISTS[tuple(given)],
         world_id,
         asked.before_time,
@@ -282,7 +308,7 @@ async def set_uploaded(
 
 
 async def set_status(
-    connection: Connection, world_id: int, recording_id: str, status: str, now: datetime
+    connection: Connection, world_id: int, recording_id: str, status: RecordingStatus, now: datetime
 ) -> bool:
     """Set the status. False when it did not change; that of an uploaded recording never does."""
-    return await connection.fetchval(SET_STATUS, world_id, recording_id, status, now) is not None
+    return await fetch_value(connection, str, SET_STATUS, world_id, recording_id, status, now) is not None

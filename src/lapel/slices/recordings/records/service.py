@@ -19,11 +19,10 @@ from lapel.slices.recordings.wire import Recording, RecordingPage
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.recordings.rows import RecordingRow
     from lapel.slices.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
 
 # `create` tries again when the recording that blocked its insert is deleted before it is read.
@@ -90,7 +89,7 @@ class Records:
             if row is not None:
                 _check_agreement(row, end_user_id, body)
                 if generation is not None:
-                    await record_queries.adopt(connection, actor.world_id, row["id"], generation)
+                    await record_queries.adopt(connection, actor.world_id, row.id, generation)
                 return recording_of(row, actor.project_id), False
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
@@ -137,8 +136,8 @@ class Records:
                 raise unknown()
             started_at, ended_at = given(body.started_at), given(body.ended_at)
             _check_times(
-                started_at[1] if started_at[0] else row["started_at"],
-                ended_at[1] if ended_at[0] else row["ended_at"],
+                started_at[1] if started_at[0] else row.started_at,
+                ended_at[1] if ended_at[0] else row.ended_at,
             )
             if any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
                 await record_queries.update(
@@ -178,17 +177,20 @@ class Records:
                 )
             return asked, None, None
         device = await record_queries.device_owner(connection, actor.world_id, body.device_id)
-        if device is None or (own is not None and device["end_user_id"] != own):
+        if device is None or (own is not None and device.end_user_id != own):
             raise NotFound("There is no device with this `device_id`.", param="device_id")
-        bound_to: str | None = device["end_user_id"]
-        end_user_id = asked or bound_to
+        end_user_id = asked or device.end_user_id
         if end_user_id is None:
             raise InvalidRequest(
                 "This device is not bound: `end_user_id` is required.",
                 param="end_user_id",
                 reason="required",
             )
-        return end_user_id, body.device_id, device["binding_generation"] if end_user_id == bound_to else None
+        return (
+            end_user_id,
+            body.device_id,
+            device.binding_generation if end_user_id == device.end_user_id else None,
+        )
 
 
 async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
@@ -220,32 +222,32 @@ def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None
         raise InvalidRequest("`ended_at` is before `started_at`.", param="ended_at")
 
 
-def _check_agreement(row: asyncpg.Record, end_user_id: str, body: CreateRecording) -> None:
+def _check_agreement(row: RecordingRow, end_user_id: str, body: CreateRecording) -> None:
     """Raises Conflict when a device's repeat differs from the recording that it announced before.
 
     The message names the differing fields. If the recording belongs to another end user, it tells nothing.
     """
-    if row["end_user_id"] != end_user_id:
+    if row.end_user_id != end_user_id:
         raise Conflict(
             "This `recording_uuid` and generation cannot be used with this device: "
             "give the recording a new UUID."
         )
-    given = {
-        "name": body.name,
-        "source": body.source,
-        "upload_method": body.upload_method,
-        "started_at": body.started_at,
-        "ended_at": body.ended_at,
-        "recorded_at": body.recorded_at,
-        "consent_obtained": body.consent_obtained,
-        "encryption_version": body.encryption_version,
+    facts = {
+        "name": (body.name, row.name),
+        "source": (body.source, row.source),
+        "upload_method": (body.upload_method, row.upload_method),
+        "started_at": (body.started_at, row.started_at),
+        "ended_at": (body.ended_at, row.ended_at),
+        "recorded_at": (body.recorded_at, row.recorded_at),
+        "consent_obtained": (body.consent_obtained, row.consent_obtained),
+        "encryption_version": (body.encryption_version, row.encryption_version),
     }
-    differing = [name for name, value in given.items() if value is not None and row[name] != value]
-    if body.metadata is not None and msgspec.json.decode(row["metadata"]) != body.metadata:
+    differing = [name for name, (stated, known) in facts.items() if stated is not None and stated != known]
+    if body.metadata is not None and msgspec.json.decode(row.metadata) != body.metadata:
         differing.append("metadata")
     if differing:
         raise Conflict(
             "This device announced a recording of this `recording_uuid` and generation before, with "
             f"other facts: {', '.join(differing)}.",
-            resource_id=row["id"],
+            resource_id=row.id,
         )

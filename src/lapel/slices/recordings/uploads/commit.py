@@ -114,7 +114,7 @@ class Settling:
         locked = await record_queries.lock(connection, Reach(world_id, recording_id))
         if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
             raise LostRace
-        uploaded_before = locked["status"] == "uploaded"
+        uploaded_before = locked.status == "uploaded"
         claims = trial.good if uploaded_before or not trial.bad else ()
         for verdict in trial.bad:
             expected = merged(verdict.take.expected)
