@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lapel.slices.erasure import queries
 from lapel.slices.recordings.deletion import deletion_queries
+from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.reconcile import reconcile_queries
 from lapel.slices.recordings.records import record_queries
 from lapel.slices.recordings.uploads import media_queries, media_states
@@ -59,8 +60,8 @@ SINGLE = {
     record_queries.READ: ["recordings_pkey", "media_pkey", "end_users_pkey"],
     record_queries.LOCK: ["recordings_pkey", "worlds_pkey", "end_users_pkey"],
     record_queries.FIND_BY_UUID: ["recordings_device_uuid", "media_pkey"],
-    media_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
-    media_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
+    download_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
+    download_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
     media_queries.FIND_AUDIO: ["media_one_audio"],
     media_queries.READ_RECORDING_STATE: ["recordings_pkey", "worlds_pkey", "end_users_pkey"],
     media_queries.READ_MEDIA_STATES: ["media_pkey"],

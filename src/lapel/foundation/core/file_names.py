@@ -28,7 +28,10 @@ _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
 
 def clean(text: str) -> str:
     """The text as a file name without unsafe characters: at most 100 characters and 240 bytes, or empty."""
-    if not _PLAIN.match(text):
+    plain = _PLAIN.match(text)
+    if plain and not _DEVICES.match(text):
+        return text
+    if not plain:
         text = _visible(unicodedata.normalize("NFKC", _visible(text[:1000])))
         text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)
     if _DEVICES.match(text):

@@ -10,16 +10,15 @@ from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.core.file_names import content_disposition
 from lapel.slices.recordings.access import unknown
+from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.downloads.download_names import file_name
 from lapel.slices.recordings.errors import MediaNotUploaded
-from lapel.slices.recordings.uploads import media_queries
 from lapel.slices.recordings.wire import AudioDownload, Download
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
+    from lapel.slices.recordings.downloads.download_queries import DownloadRow
     from lapel.slices.recordings.wire import DownloadQuery, DownloadRequest
 
 
@@ -36,9 +35,7 @@ class Downloads:
         media is not uploaded, StoreUnavailable without credentials to sign with.
         """
         async with self._ports.database.acquire() as connection:
-            row = await media_queries.find_download(
-                connection, at.world_id, at.recording_id, body.media_id, at.end_user_id
-            )
+            row = await download_queries.find_download(connection, at, body.media_id)
         if row is None:
             raise NotFound("There is no media with this id in a recording with this id.")
         link, _ = self._sign(row, body.media_id, at.recording_id, body)
@@ -47,22 +44,22 @@ class Downloads:
     async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
         """A link to the one audio. Raises what `of_media` raises; without audio, MediaNotUploaded."""
         async with self._ports.database.acquire() as connection:
-            row = await media_queries.find_audio_download(
-                connection, at.world_id, at.recording_id, at.end_user_id
-            )
+            row = await download_queries.find_audio_download(connection, at)
         if row is None:
             raise unknown()
-        link, seconds = self._sign(row, row["id"], at.recording_id, query)
+        if row.id is None:
+            raise _not_uploaded()
+        link, seconds = self._sign(row, row.id, at.recording_id, query)
         return AudioDownload(**msgspec.structs.asdict(link), expires_in=seconds)
 
     def _sign(
-        self, row: asyncpg.Record, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
+        self, row: DownloadRow, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
     ) -> tuple[Download, int]:
         """The link, and its life in seconds. Raises MediaNotUploaded, StoreUnavailable as `of_media`."""
-        key, content_type, size, status, title = row[-5:]
-        if status != "uploaded":
-            raise MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")
-        name = file_name(asked.filename, title, recording_id, content_type)
+        key, content_type, size = row.object_key, row.content_type, row.file_size_bytes
+        if row.status != "uploaded" or key is None or content_type is None or size is None:
+            raise _not_uploaded()
+        name = file_name(asked.filename, row.name, recording_id, content_type)
         link = self._ports.links.get(
             key,
             now=self._ports.clock.now(),
@@ -78,3 +75,7 @@ class Downloads:
             expires_at=timestamp(link.expires_at),
         )
         return made, link.expires_in
+
+
+def _not_uploaded() -> MediaNotUploaded:
+    return MediaNotUploaded("This media is not uploaded, so there is nothing to download yet.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.slices.end_users.service import PRESENT
 from lapel.slices.recordings.records.record_queries import REACHED, reached
 
 if TYPE_CHECKING:
@@ -78,24 +77,6 @@ WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status = 'failed' AND a.refu
 ORDER BY a.refused_at DESC LIMIT 100
 """
 
-# ---- download-url -----------------------------------------------------------------------
-
-# The hottest statement: three look-ups by primary key. $4: the one end user that the caller may see.
-FIND_DOWNLOAD = f"""
-SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
-FROM media m JOIN recordings r ON r.world_id = m.world_id AND r.id = m.recording_id
-WHERE m.world_id = $1 AND m.recording_id = $2 AND m.id = $3 AND ($4::text IS NULL OR r.end_user_id = $4)
-  AND {PRESENT}
-"""
-
-# A row without media: the recording exists and has no audio.
-FIND_AUDIO_DOWNLOAD = f"""
-SELECT m.id, m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
-FROM recordings r
-LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
-WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
-"""
-
 
 async def find_audio(connection: Connection, at: Reach) -> asyncpg.Record | None:
     """`id` and `status` of the recording's one audio."""
@@ -161,17 +142,3 @@ async def read_open_attempts(connection: Connection, at: Reach) -> list[asyncpg.
 async def read_refusals(connection: Connection, at: Reach) -> list[asyncpg.Record]:
     """The facts that failed media were checked against, and when; newest first, at most 100."""
     return await connection.fetch(READ_REFUSALS, at.world_id, at.recording_id)
-
-
-async def find_download(
-    connection: Connection, world_id: int, recording_id: str, media_id: str, end_user_id: str | None
-) -> asyncpg.Record | None:
-    """Key, type, size and status of one media, and the recording's name."""
-    return await connection.fetchrow(FIND_DOWNLOAD, world_id, recording_id, media_id, end_user_id)
-
-
-async def find_audio_download(
-    connection: Connection, world_id: int, recording_id: str, end_user_id: str | None
-) -> asyncpg.Record | None:
-    """As `find_download`, of the recording's one audio; `id` is None when there is no audio."""
-    return await connection.fetchrow(FIND_AUDIO_DOWNLOAD, world_id, recording_id, end_user_id)
