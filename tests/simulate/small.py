@@ -17,7 +17,7 @@ from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
 from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Journal
 from lapel.simulate.oracle import Oracle, OracleVerdict
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Small:
 @asynccontextmanager
 async def small(url: str, key: str, folder: Path, run: str, drop: float = 0) -> AsyncGenerator[Small]:
     """A device that is registered, bound and due for nothing."""
-    plan = Plan(devices=2, minutes=60, run=run, seed=3, updates=1)
+    plan = FleetPlan(devices=2, minutes=60, run=run, seed=3, updates=1)
     meter, journal = Meter(), Journal(folder / "journal")
     try:
         async with aiohttp.ClientSession() as session:

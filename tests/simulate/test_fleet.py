@@ -19,7 +19,7 @@ from lapel.simulate.device.device import SimulatedDevice
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.journal import Entry
 from lapel.simulate.oracle import Oracle
-from lapel.simulate.plan import NOTHING, Plan
+from lapel.simulate.plan import NOTHING, FleetPlan
 from lapel.simulate.report import FleetReport, shown_of
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
@@ -39,7 +39,7 @@ _EVERYTHING = (
 
 async def simulated(live: Running, key: str, run: str, **changes: Any) -> FleetReport:
     """A simulation to its end."""
-    plan = Plan(run=run, **{**_USUAL, **changes})
+    plan = FleetPlan(run=run, **{**_USUAL, **changes})
     return await Fleet(plan, live.url, key, asyncio.Event()).run()
 
 
@@ -48,7 +48,7 @@ async def ended(
 ) -> FleetReport:
     """A simulation that is ended as soon as enough has happened, however slow the machine is."""
     stop = asyncio.Event()
-    fleet = Fleet(Plan(run=run, **{**_USUAL, **changes, "minutes": 60}), live.url, key, stop)
+    fleet = Fleet(FleetPlan(run=run, **{**_USUAL, **changes, "minutes": 60}), live.url, key, stop)
     task = asyncio.create_task(fleet.run())
     try:
         async with asyncio.timeout(60):
@@ -159,6 +159,6 @@ async def test_a_key_that_may_not_is_told(live: Running, tenant: Tenant) -> None
 
 
 async def test_a_server_that_is_not_there_is_told() -> None:
-    fleet = Fleet(Plan(run="nobody", **_USUAL), "http://127.0.0.1:1", "sk_test_x", asyncio.Event())
+    fleet = Fleet(FleetPlan(run="nobody", **_USUAL), "http://127.0.0.1:1", "sk_test_x", asyncio.Event())
     with pytest.raises(SimulationError, match=r"http://127\.0\.0\.1:1 does not answer"):
         await fleet.run()

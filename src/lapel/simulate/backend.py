@@ -9,7 +9,7 @@ import msgspec
 from lapel.simulate.client.caller import Answer, Caller
 from lapel.simulate.client.wire import AssignmentReply, Bound, CommandReply, CreatedReply, GrantReply
 from lapel.simulate.device.device import FIRST_VERSION, SimulatedDevice
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 
 # Scopes that its key needs.
 SCOPES = (
@@ -40,7 +40,7 @@ class Backend:
     breaks the contract.
     """
 
-    def __init__(self, caller: Caller, key: str, plan: Plan) -> None:
+    def __init__(self, caller: Caller, key: str, plan: FleetPlan) -> None:
         self.caller = caller
         self.key = key
         self._plan = plan

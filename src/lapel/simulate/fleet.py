@@ -22,7 +22,7 @@ from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
 from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Entry, Journal
 from lapel.simulate.oracle import Oracle, OracleVerdict
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 from lapel.simulate.report import FleetReport, report_of
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Fleet:
     None before they are checked.
     """
 
-    def __init__(self, plan: Plan, base_url: str, key: str, stop: asyncio.Event) -> None:
+    def __init__(self, plan: FleetPlan, base_url: str, key: str, stop: asyncio.Event) -> None:
         """`key`: an API key with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early."""
         self.plan = plan
         self.meter = Meter()

@@ -18,7 +18,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING = Rates(recordings=0, commands=0, refreshes=0, rebindings=0, spells=0)
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A simulation. Simulated time runs `speed` times as fast as the clock.
 
     minutes: real time that the fleet lives. interval: seconds of simulated time between two heartbeats of a

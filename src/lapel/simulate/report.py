@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lapel.simulate.client.meter import Histogram, Meter
 from lapel.simulate.oracle import OracleFinding, OracleVerdict
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 
 
 class UploadCounts(msgspec.Struct, frozen=True):
@@ -92,7 +92,13 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report_of(
-    plan: Plan, meter: Meter, verdict: OracleVerdict, *, seconds: float, ended_early: bool, left_behind: bool
+    plan: FleetPlan,
+    meter: Meter,
+    verdict: OracleVerdict,
+    *,
+    seconds: float,
+    ended_early: bool,
+    left_behind: bool,
 ) -> FleetReport:
     """The report of a simulation whose fleet lived for `seconds` by the clock."""
     counts = meter.counts

@@ -25,7 +25,7 @@ from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
 from lapel.simulate.fleet import Fleet
-from lapel.simulate.plan import NOTHING, Plan, Rates
+from lapel.simulate.plan import NOTHING, FleetPlan, Rates
 from lapel.simulate.report import FleetReport, shown_of
 from lapel.slices.projects.operator import OperatorKeys
 
@@ -89,7 +89,7 @@ def simulate(  # noqa: PLR0913 - a flag each
         lapel simulate --devices 100000 --minutes 3 --only-heartbeats --connections 128
         LAPEL_KEY=sk_test_… lapel simulate --url https://api.example.com --keep
     """
-    plan = Plan(
+    plan = FleetPlan(
         devices=devices,
         minutes=minutes,
         run=secrets.token_hex(3),
@@ -121,7 +121,7 @@ def simulate(  # noqa: PLR0913 - a flag each
         raise SystemExit(1)
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: FleetPlan) -> None:
     for flag, value, least, most in (
         ("--devices", plan.devices, 1, 1_000_000),
         ("--minutes", plan.minutes, 0.01, 7 * 24 * 60),
@@ -166,7 +166,7 @@ def _running(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
+def _key(settings: Settings, plan: FleetPlan, project: str | None) -> Generator[str]:
     """A key of the test world with only the scopes that the backend needs; revoked after the block."""
 
     async def make(ports: Ports) -> tuple[str, str]:
@@ -188,12 +188,12 @@ def _key(settings: Settings, plan: Plan, project: str | None) -> Generator[str]:
         revoking(settings, end)
 
 
-def _run(plan: Plan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
+def _run(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_simulate(plan, base_url, key, quiet=quiet))
 
 
-async def _simulate(plan: Plan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
+async def _simulate(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
     stop = asyncio.Event()
     fleet = Fleet(plan, base_url, key, stop)
     main = asyncio.current_task()

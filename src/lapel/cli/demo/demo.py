@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from lapel.cli.demo.demo_job import DemoError, DemoOutcome, HeardSpeech, MainJob, Step
+from lapel.cli.demo.demo_job import DemoError, DemoOutcome, DemoStep, HeardSpeech, MainJob
 from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import Json
 from lapel.sample import speech
@@ -35,7 +35,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     data_dir: str
-    steps: list[Step]
+    steps: list[DemoStep]
     outcome: DemoOutcome
 
 
@@ -71,9 +71,9 @@ def demo(
     """
     signal.signal(signal.SIGTERM, _leave)
     console = Console()
-    steps: list[Step] = []
+    steps: list[DemoStep] = []
 
-    def report(step: Step) -> None:
+    def report(step: DemoStep) -> None:
         steps.append(step)
         if not json:
             _show(console, step)
@@ -119,7 +119,9 @@ def _folder(given: Path | None) -> Generator[Path]:
 
 
 @contextmanager
-def _server(folder: Path, report: Callable[[Step], None]) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+def _server(
+    folder: Path, report: Callable[[DemoStep], None]
+) -> Generator[tuple[subprocess.Popen[bytes], str]]:
     """Runs `lapel serve` as a child on a free port during the block; yields the child and its base URL."""
     command = ["serve", "--data-dir", str(folder), "--port", "0"]
     with tempfile.TemporaryFile() as log:
@@ -132,7 +134,7 @@ def _server(folder: Path, report: Callable[[Step], None]) -> Generator[tuple[sub
             base_url = _await_healthy(server, folder, log)
             ms = (time.perf_counter() - start) * 1000
             shown = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
-            report(Step(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
+            report(DemoStep(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
             yield server, base_url
         finally:
             _stop(server)
@@ -177,7 +179,7 @@ def _is_healthy(base_url: str) -> bool:
         return False
 
 
-def _make_key(folder: Path, report: Callable[[Step], None]) -> str:
+def _make_key(folder: Path, report: Callable[[DemoStep], None]) -> str:
     start = time.perf_counter()
     command = ["keys", "create", "--data-dir", str(folder), "--mode", "test", "--json"]
     done = subprocess.run([*LAPEL, *command], stdin=subprocess.DEVNULL, capture_output=True, check=False)
@@ -186,11 +188,11 @@ def _make_key(folder: Path, report: Callable[[Step], None]) -> str:
     key = msgspec.json.decode(done.stdout, type=_Key).key
     shown = f"lapel keys create --data-dir {folder} --mode test"
     ms = (time.perf_counter() - start) * 1000
-    report(Step(name="make a secret key", ms=ms, commands=[shown, f"export LAPEL_KEY={key}"]))
+    report(DemoStep(name="make a secret key", ms=ms, commands=[shown, f"export LAPEL_KEY={key}"]))
     return key
 
 
-def _show(console: Console, step: Step) -> None:
+def _show(console: Console, step: DemoStep) -> None:
     line = Text.assemble(("✓ ", "green"), (f"{step.name:<52}", "bold"), (f"{step.ms:>9,.1f} ms", "cyan"))
     console.print(line)
     for command in step.commands:

@@ -27,7 +27,7 @@ class DemoError(Exception):
     """A step failed, or its answer is not as promised; the message names the step and shows the answer."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class DemoStep(msgspec.Struct, frozen=True, kw_only=True):
     """One finished step: its time in milliseconds, and the commands that do the same by hand."""
 
     name: str
@@ -123,7 +123,7 @@ class MainJob:
         base_url: str,
         key: str,
         sample: Sample,
-        report: Callable[[Step], None],
+        report: Callable[[DemoStep], None],
         hear: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -288,7 +288,7 @@ class MainJob:
         except DemoError as fault:
             raise DemoError(f"{name}: {fault}") from fault
         ms = (self._clock() - start) * 1000
-        self._report(Step(name=name, ms=ms, commands=[command, *_exports(result)]))
+        self._report(DemoStep(name=name, ms=ms, commands=[command, *_exports(result)]))
         return result
 
     def _send(

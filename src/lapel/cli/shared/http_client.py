@@ -1,7 +1,7 @@
 """The HTTP client of commands: one call, one connection.
 
-`cli/shared/bucket.py` has a client of its own, because it signs calls on the bucket and streams files (see
-docs/decisions/). `simulate/client/lost_answers.py` writes to a socket, because it breaks off in the middle.
+`bucket.py` has a client of its own, because it signs its calls and streams files (docs/decisions/0019).
+`simulate/client/lost_answers.py` writes to a socket, because it breaks off within a request.
 """
 
 from __future__ import annotations

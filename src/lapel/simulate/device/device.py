@@ -14,7 +14,7 @@ from random import Random
 from uuid import NAMESPACE_OID, uuid5
 
 from lapel.simulate.client.wire import UploadReply
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 
 FIRST_VERSION = "1.0.0"
 NEVER = float("inf")
@@ -71,7 +71,7 @@ class SimulatedDevice:
     executed: dict[str, str] = field(default_factory=dict[str, str])  # commands whose ack is not answered
     due: array[float] = field(default_factory=lambda: array("d"))
 
-    def uuid_of(self, plan: Plan, number: int) -> str:
+    def uuid_of(self, plan: FleetPlan, number: int) -> str:
         """The UUID of its recording with that number; always the same one."""
         return str(uuid5(NAMESPACE_OID, f"{plan.run}-{self.index}-{number}"))
 
@@ -81,12 +81,12 @@ class SimulatedDevice:
         return Activity(min(range(len(self.due)), key=self.due.__getitem__))
 
 
-def dice_of(plan: Plan, device: SimulatedDevice, purpose: str, number: int) -> Random:
+def dice_of(plan: FleetPlan, device: SimulatedDevice, purpose: str, number: int) -> Random:
     """A random generator whose seed is the plan's seed, the device, the purpose and the number."""
     return Random(zlib.crc32(f"{plan.seed}/{device.index}/{purpose}/{number}".encode()))  # noqa: S311
 
 
-def schedule(plan: Plan, device: SimulatedDevice) -> None:
+def schedule(plan: FleetPlan, device: SimulatedDevice) -> None:
     """Sets the time of each activity's first occurrence."""
     dice = dice_of(plan, device, "life", 0)
     rates = plan.rates

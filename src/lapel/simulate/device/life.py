@@ -26,7 +26,7 @@ from lapel.simulate.journal import (
     UpdateFailed,
     Violation,
 )
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 
 _RETRY = 15.0  # seconds of simulated time until a device repeats a failed activity
 _JITTER = 0.1  # share of the interval
@@ -38,7 +38,9 @@ _Doing: TypeAlias = Callable[[SimulatedDevice, float, Random], Awaitable[None]]
 class Life:
     """The activities of all devices. A device does one thing at a time."""
 
-    def __init__(self, caller: Caller, backend: Backend, plan: Plan, meter: Meter, journal: Journal) -> None:
+    def __init__(
+        self, caller: Caller, backend: Backend, plan: FleetPlan, meter: Meter, journal: Journal
+    ) -> None:
         self._caller = caller
         self._backend = backend
         self._plan = plan

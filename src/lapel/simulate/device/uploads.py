@@ -8,7 +8,7 @@ from lapel.simulate.client.wire import CreatedReply, RecordingReply, UploadReply
 from lapel.simulate.device.audio import Recorder, SampleAudio
 from lapel.simulate.device.device import Pending, SimulatedDevice, dice_of
 from lapel.simulate.journal import Announcing, Journal, Promised
-from lapel.simulate.plan import Plan
+from lapel.simulate.plan import FleetPlan
 
 _SHORTEST, _LONGEST = 2, 40  # seconds of audio
 
@@ -16,7 +16,7 @@ _SHORTEST, _LONGEST = 2, 40  # seconds of audio
 class Uploader:
     """Uploads pending recordings until the server promises to keep them."""
 
-    def __init__(self, caller: Caller, plan: Plan, meter: Meter, journal: Journal) -> None:
+    def __init__(self, caller: Caller, plan: FleetPlan, meter: Meter, journal: Journal) -> None:
         self._caller = caller
         self._plan = plan
         self._meter = meter
