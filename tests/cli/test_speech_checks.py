@@ -12,6 +12,7 @@ from lapel.cli.doctor.speech_models import provider_models
 from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import open_ports
 from lapel.settings import Settings
+from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.slots import sealed
 from tests.support.running import settings_for
@@ -97,13 +98,15 @@ async def test_keys_that_another_secret_sealed_are_named(fresh_database: str, tm
 
         assert await found() == []
         tenant = await make_tenant(ports)
-        for slot, by in (
-            ("deepgram", ports.sealer),
-            ("elevenlabs", sealer("another-secret-of-good-length", None)),
+        for choice, by in (
+            (SlotChoice(slot="deepgram", engine="deepgram", key="sk"), ports.sealer),
+            (
+                SlotChoice(slot="elevenlabs", engine="elevenlabs", key="sk"),
+                sealer("another-secret-of-good-length", None),
+            ),
         ):
-            key = sealed(by, "sk", tenant.test_world, slot, slot, None)
-            now = ports.clock.now()
-            await slot_queries.put(connection, tenant.test_world, slot, slot, None, None, key, now)
+            key = sealed(by, tenant.test_world, choice)
+            await slot_queries.put(connection, tenant.test_world, choice, key, ports.clock.now())
         ((state, detail, remedy),) = await found()
         assert (state, detail) == (
             "broken",

@@ -52,7 +52,7 @@ async def complete_transcription(
         segments = stored_segments(transcript.segments)
         done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
         assert done is not None
-        await lifecycle.settle_current(connection, world_id, done["recording_id"], now)
+        await lifecycle.settle_current(connection, world_id, done.recording_id, now)
         await work_queries.delete(connection, world_id, transcription_id)
 
 

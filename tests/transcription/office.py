@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lapel.sample import speech
-from lapel.slices.transcription.providers.choice import Engine
+from lapel.slices.transcription.providers.choice import Engine, Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.slots import sealed
 from tests.recordings.support import Device
@@ -74,13 +74,14 @@ class Office(Device):
         async with self.live.ports.database.acquire() as connection:
             return await connection.fetchval(sql, *given)
 
-    async def set_slot(self, slot: str, engine: Engine, url: str, world_id: int | None = None) -> None:
+    async def set_slot(self, slot: Slot, engine: Engine, url: str, world_id: int | None = None) -> None:
         """Let an engine at this address answer a slot."""
         world_id = world_id or self.tenant.test_world
         ports = self.live.ports
-        key = sealed(ports.sealer, KEY, world_id, slot, engine, url)
+        choice = SlotChoice(slot=slot, engine=engine, base_url=url, key=KEY)
         async with ports.database.acquire() as connection:
-            await slot_queries.put(connection, world_id, slot, engine, None, url, key, ports.clock.now())
+            key = sealed(ports.sealer, world_id, choice)
+            await slot_queries.put(connection, world_id, choice, key, ports.clock.now())
 
 
 @asynccontextmanager

@@ -18,8 +18,8 @@ from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.payloads import Lane
+from lapel.slices.transcription.rows import ClaimRow
 from lapel.slices.transcription.work import lifecycle, work_queries
-from lapel.slices.transcription.work.lease import Claim
 from lapel.slices.transcription.work.runner import Runner
 from lapel.slices.transcription.work.scratch import Scratch
 from lapel.slices.transcription.work.steps import Ending, Steps
@@ -52,7 +52,7 @@ class Hanging(Steps):
         """Steps under way, by world."""
         return Counter(world_id for world_id, _ in self.under_way.values())
 
-    async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:  # noqa: ARG002
+    async def do(self, claim: ClaimRow, tell: Callable[[float], None]) -> Ending:  # noqa: ARG002
         self.admitted.append((self.held[claim.world_id], self.places - len(self.under_way)))
         let_go = asyncio.Event()
         self.under_way[claim.id] = claim.world_id, let_go
@@ -84,7 +84,9 @@ class Busy(Runner):
             async with ports.database.transaction() as connection:
                 name, of = secrets.token_hex(8), (recording_id, media_id)
                 now = ports.clock.now()
-                await work_queries.insert(connection, world_id, name, of, None, lane, "transcribe", now)
+                await work_queries.insert(
+                    connection, world_id, name, of, now, transcription_id=None, lane=lane, stage="transcribe"
+                )
             self.jobs.append(asyncio.create_task(self.work(lane)))
         await self.settled()
 

@@ -20,6 +20,7 @@ from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.payloads import Lane, Process
+from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.speech.assembly import Piece
@@ -118,7 +119,7 @@ async def test_an_event_that_is_written_while_its_recording_is_deleted_goes_with
         await connection.execute("UPDATE speech_work SET lease = 'ours' WHERE id = $1", transcription_id)
         await queries.begin(connection, world_id, transcription_id, now)
     async with ports.database.transaction() as connection:  # as the last step ends
-        assert await work_queries.hold(connection, world_id, transcription_id, "ours")
+        assert await connection.fetchval(work_queries.HOLD, world_id, transcription_id, "ours") is not None
         segments = stored_segments(TRANSCRIPT.segments)
         done = await queries.complete(connection, world_id, transcription_id, TRANSCRIPT, segments, now)
         assert done is not None
@@ -254,7 +255,9 @@ async def test_a_providers_key_that_cannot_be_read_is_no_fault_of_the_audio(
 ) -> None:
     world_id, now = device.tenant.test_world, ports.clock.now()
     async with ports.database.acquire() as connection:
-        await slot_queries.put(connection, world_id, "deepgram", "deepgram", None, None, b"rust", now)
+        await slot_queries.put(
+            connection, world_id, SlotChoice(slot="deepgram", engine="deepgram"), b"rust", now
+        )
     recording_id, _ = await device.upload(SOUND)
     made = await device.post(
         "/v1/transcriptions", 201, {"recording_id": recording_id, "provider": "deepgram"}

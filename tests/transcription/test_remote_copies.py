@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from lapel.cli.doctor.speech_checks import remote_copies
 from lapel.slices.transcription.copies import copy_queries
 from lapel.slices.transcription.copies.remote_copies import RemoteCopies, remember_for
-from lapel.slices.transcription.providers.choice import Engine
+from lapel.slices.transcription.providers.choice import Engine, SlotChoice
 from lapel.slices.transcription.work.lease import claim_next
 from tests.support.speech_faults import status
 from tests.support.tenants import make_tenant
@@ -37,11 +37,8 @@ async def kept(opened: Office, work_id: str, lease: str = "lease") -> str:
     """The service keeps a transcript of a step, and the step has said so; its id."""
     copy, ports, world = opened.fake.next_id("x"), opened.live.ports, opened.tenant.test_world
     async with ports.database.acquire() as connection:
-        where = opened.fake.url
-        step = (work_id, lease)
-        await copy_queries.insert(
-            connection, world, "elevenlabs", copy, "deepgram", where, step, ports.clock.now()
-        )
+        choice = SlotChoice(slot="deepgram", engine="elevenlabs", base_url=opened.fake.url)
+        await copy_queries.insert(connection, world, choice, copy, (work_id, lease), ports.clock.now())
     return copy
 
 

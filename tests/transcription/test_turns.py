@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
-import asyncpg
 import pytest
 
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
 from lapel.slices.transcription.payloads import Lane
+from lapel.slices.transcription.rows import ClaimRow
 from lapel.slices.transcription.work import work_queries
 from lapel.slices.transcription.work.runner import pause_after
 from tests.recordings.support import Device
@@ -50,29 +50,28 @@ class Line:
 
     async def take(
         self, lease: str = "a", lane: Lane = "inference", *, worker: str = "", passed_over: Sequence[int] = ()
-    ) -> asyncpg.Record | None:
+    ) -> ClaimRow | None:
         """The next step, taken."""
         async with self.database.transaction() as connection:
             return await work_queries.claim(connection, lane, lease, 60 * SECOND, worker, passed_over)
 
-    async def turn_over(self, taken: asyncpg.Record, lease: str = "a", worker: str | None = None) -> None:
+    async def turn_over(self, taken: ClaimRow, worker: str | None = None) -> None:
         """It has had its turn and is not done; what was done is kept by a worker."""
         async with self.database.transaction() as connection:
-            place = (taken["world_id"], taken["id"], lease)
             assert await work_queries.put_back(
-                connection, *place, timedelta(0), failed=False, turn=True, worker=worker
+                connection, taken, timedelta(0), failed=False, turn=True, worker=worker
             )
 
-    async def done(self, taken: asyncpg.Record) -> None:
+    async def done(self, taken: ClaimRow) -> None:
         """It is done."""
         async with self.database.transaction() as connection:
-            await work_queries.delete(connection, taken["world_id"], taken["id"])
+            await work_queries.delete(connection, taken.world_id, taken.id)
 
     async def world(self, lease: str = "a") -> int:
         """Which world's step was taken: 0, 1, …"""
         taken = await self.take(lease)
         assert taken is not None
-        return self.worlds.index(taken["world_id"])
+        return self.worlds.index(taken.world_id)
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ async def test_worlds_take_turns_however_much_each_has(line: Line) -> None:
     for _ in range(9):
         taken = await line.take()
         assert taken is not None
-        served.append(line.worlds.index(taken["world_id"]))
+        served.append(line.worlds.index(taken.world_id))
         await line.done(taken)
     assert served == [0, 1, 2, 0, 1, 2, 0, 1, 0]
 
@@ -125,19 +124,19 @@ async def test_in_a_world_the_oldest_is_first_and_stays_first_until_it_is_done(l
     assert first is not None
     async with line.database.transaction() as connection:
         await work_queries.move(
-            connection, first["world_id"], first["id"], "a", "inference", "transcribe", 1, "local"
+            connection, first, lane="inference", stage="transcribe", piece=1, engine="local"
         )
     again = await line.take()
     assert again is not None
-    assert (again["id"], again["piece"], again["engine"]) == (first["id"], 1, "local")
+    assert (again.id, again.piece, again.engine) == (first.id, 1, "local")
 
 
 async def test_of_many_that_take_at_once_each_gets_another(line: Line) -> None:
     await line.put(0, 20)
     await line.put(1, 20)
     taken = await asyncio.gather(*(line.take(str(n)) for n in range(8)))
-    assert len({(each["world_id"], each["id"]) for each in taken if each is not None}) == 8
-    assert sum(each["world_id"] == line.worlds[0] for each in taken if each is not None) == 4
+    assert len({(each.world_id, each.id) for each in taken if each is not None}) == 8
+    assert sum(each.world_id == line.worlds[0] for each in taken if each is not None) == 4
 
 
 async def test_a_lane_knows_only_its_own(line: Line) -> None:
@@ -152,28 +151,26 @@ async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_ha
     assert first is not None
     second = await line.take("other")
     assert second is not None
-    assert (second["id"], second["starts"]) == (first["id"], 2)
-    place = (first["world_id"], first["id"])
+    assert (second.id, second.starts) == (first.id, 2)
     async with line.database.transaction() as connection:
-        assert not await work_queries.renew(connection, *place, "silent", SECOND)
-        assert not await work_queries.hold(connection, *place, "silent")
-        assert not await work_queries.put_back(connection, *place, "silent", SECOND, failed=True)
-        assert await work_queries.renew(connection, *place, "other", SECOND)
-        assert await work_queries.hold(connection, *place, "other")
+        assert not await work_queries.renew(connection, first, SECOND)
+        assert not await work_queries.hold(connection, first)
+        assert not await work_queries.put_back(connection, first, SECOND, failed=True)
+        assert await work_queries.renew(connection, second, SECOND)
+        assert await work_queries.hold(connection, second)
 
 
 async def test_what_was_put_back_waits_and_counts_as_a_start_only_when_it_failed(line: Line) -> None:
     await line.put(0, 1)
     taken = await line.take()
     assert taken is not None
-    place = (taken["world_id"], taken["id"])
     async with line.database.transaction() as connection:
-        assert await work_queries.put_back(connection, *place, "a", timedelta(0), failed=False)
+        assert await work_queries.put_back(connection, taken, timedelta(0), failed=False)
     taken = await line.take()
     assert taken is not None
-    assert (taken["starts"], taken["failures"]) == (1, 0)
+    assert (taken.starts, taken.failures) == (1, 0)
     async with line.database.transaction() as connection:
-        assert await work_queries.put_back(connection, *place, "a", 60 * SECOND, failed=True)
+        assert await work_queries.put_back(connection, taken, 60 * SECOND, failed=True)
     assert await line.take() is None
 
 
@@ -185,7 +182,7 @@ async def test_files_that_take_many_turns_come_after_those_that_nobody_has_looke
     for _ in range(6):
         taken = await line.take(lane="decode")
         assert taken is not None
-        served.append((taken["id"], taken["turns"]))
+        served.append((taken.id, taken.turns))
         await line.turn_over(taken)
     # Of the long ones the oldest goes on to its end, so that few are under way at once.
     assert served == [("w1", 0), ("w2", 0), ("w3", 0), ("w1", 1), ("w1", 2), ("w1", 3)]
@@ -198,14 +195,14 @@ async def test_a_turn_of_the_models_changes_nothing_in_the_order(line: Line) -> 
     await line.turn_over(taken)
     again = await line.take()
     assert again is not None
-    assert (again["id"], again["turns"], again["starts"]) == (taken["id"], 1, 1)
+    assert (again.id, again.turns, again.starts) == (taken.id, 1, 1)
     async with line.database.transaction() as connection:
         await work_queries.move(
-            connection, again["world_id"], again["id"], "a", "inference", "transcribe", 1, "local"
+            connection, again, lane="inference", stage="transcribe", piece=1, engine="local"
         )
     following = await line.take()
     assert following is not None
-    assert (following["id"], following["turns"]) == (taken["id"], 0)
+    assert (following.id, following.turns) == (taken.id, 0)
 
 
 async def test_worlds_take_turns_with_files_that_take_many(line: Line) -> None:
@@ -215,7 +212,7 @@ async def test_worlds_take_turns_with_files_that_take_many(line: Line) -> None:
     first = [await line.take(str(n)) for n in range(2)]
     await line.put(2, 1)
     assert first[0] is not None
-    await line.turn_over(first[0], "0")
+    await line.turn_over(first[0])
     assert await line.world() == 2
 
 
@@ -226,17 +223,17 @@ async def test_what_a_worker_keeps_between_turns_is_left_to_it_for_a_while(line:
     await line.turn_over(taken, worker="one")
     other = await line.take("b", worker="two")
     assert other is not None
-    assert other["id"] != taken["id"]
+    assert other.id != taken.id
     again = await line.take(worker="one")
     assert again is not None
-    assert again["id"] == taken["id"]
+    assert again.id == taken.id
     await line.turn_over(again, worker="one")
     assert await line.take(worker="two") is None
     async with line.database.acquire() as connection:  # it does not come back
         await connection.execute("UPDATE speech_work SET available_at = available_at - interval '1 minute'")
     last = await line.take(worker="two")
     assert last is not None
-    assert last["id"] == taken["id"]
+    assert last.id == taken.id
 
 
 async def test_worlds_that_are_passed_over_get_none(line: Line) -> None:
@@ -244,7 +241,7 @@ async def test_worlds_that_are_passed_over_get_none(line: Line) -> None:
         await line.put(world, 2)
     taken = await line.take(passed_over=line.worlds[:1])
     assert taken is not None
-    assert taken["world_id"] == line.worlds[1]
+    assert taken.world_id == line.worlds[1]
     assert await line.take(passed_over=line.worlds[:2]) is None
 
 

@@ -19,4 +19,4 @@ async def test_work_that_begins_has_a_job_in_its_own_lane(tmp_path: Path, fresh_
             await begin_probe(connection, world_id, recording_id, media_id, ports.clock.now())
         async with ports.database.acquire() as connection:
             lanes = await work_queries.lacking(connection)
-    assert [(row["lane"], row["lacking"]) for row in lanes] == [("decode", 0)]
+    assert [(row.lane, row.lacking) for row in lanes] == [("decode", 0)]

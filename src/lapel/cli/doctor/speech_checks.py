@@ -5,7 +5,7 @@ Everything else works without them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
@@ -19,11 +19,10 @@ from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.work import work_queries
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
     from lapel.settings import Settings
+    from lapel.slices.transcription.rows import TryingStepsRow
 
 
 def speech(settings: Settings) -> Iterator[Finding]:
@@ -70,21 +69,21 @@ def _speakers(settings: Settings) -> Finding:
 async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
     """Steps of audio work that fail now, or wait for disk space; nothing when there are none."""
     rows = await work_queries.trying(connection)
-    if roomless := _steps(rows, "roomless"):
+    if roomless := _steps((row.roomless, row) for row in rows):
         yield Finding(
             "speech work", "broken", f"steps that wait because a worker's disk is full: {roomless}",
             "Free space on the disk with the worker's scratch folder (its log names the folder: "
             "speech.disk_full) or name another in LAPEL_SCRATCH_DIR and restart the worker. Then they go on.",
         )  # fmt: skip
-    if steps := _steps(rows, "failed"):
+    if steps := _steps((row.failed, row) for row in rows):
         yield Finding(
             "speech work", "warning", f"steps that failed and will be tried again: {steps}",
             "The worker's log says why (speech.tries_again). `lapel providers test SLOT` asks a service.",
         )  # fmt: skip
 
 
-def _steps(rows: Sequence[asyncpg.Record], which: str) -> str:
-    return ", ".join(f"{row[which]} of {row['stage']}" for row in rows if row[which])
+def _steps(counted: Iterable[tuple[int, TryingStepsRow]]) -> str:
+    return ", ".join(f"{count} of {row.stage}" for count, row in counted if count)
 
 
 async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
@@ -93,9 +92,9 @@ async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator
     lost: list[str] = []
     for row in rows:
         try:
-            opened(sealer, row["sealed_key"], row["world_id"], row["slot"], row["engine"], row["base_url"])
+            opened(sealer, row)
         except SealBroken:
-            lost.append(f"{row['slot']} of {row['project_id']} ({row['mode']})")
+            lost.append(f"{row.slot} of {row.project_id} ({row.mode})")
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         yield Finding(
@@ -111,7 +110,7 @@ async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:
     for row in await copy_queries.left(connection):
         yield Finding(
             "remote copies", "warning",
-            f"{row['copies']} at {row['engine']} could not be deleted yet; the last: {row['fault']}",
+            f"{row.copies} at {row.engine} could not be deleted yet; the last: {row.fault}",
             "Lapel tries again for 30 days, at least once an hour. The worker's log names each copy "
             "(speech.copy_not_deleted).",
         )  # fmt: skip

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
-from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import opened
+from lapel.slices.transcription.slots.slots import stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.ports import Ports
-    from lapel.slices.transcription.providers.choice import Engine
+    from lapel.slices.transcription.providers.choice import Engine, SlotChoice
+    from lapel.slices.transcription.rows import RemoteSlotRow
 
 # Seconds to wait for a service.
 _LIMIT = 10.0
@@ -36,24 +34,15 @@ async def provider_models(ports: Ports) -> list[Finding]:
     return await asyncio.gather(*(_finding(ports, row) for row in rows))
 
 
-async def _finding(ports: Ports, row: asyncpg.Record) -> Finding:
-    where = f"{row['slot']} of {row['project_id']} ({row['mode']})"
-    answered = f", {row['answered']} answered last" if row["answered"] else ""
-    detail = f"{where}: {row['engine']} is asked for {row['model'] or _usual(row['engine'])}{answered}"
+async def _finding(ports: Ports, row: RemoteSlotRow) -> Finding:
+    where = f"{row.slot} of {row.project_id} ({row.mode})"
+    answered = f", {row.answered} answered last" if row.answered else ""
+    detail = f"{where}: {row.engine} is asked for {row.model or _usual(row.engine)}{answered}"
     try:
-        warnings = await model_warnings(_choice(ports, row), ports.clock)
+        warnings = await model_warnings(stored_choice(ports.sealer, row), ports.clock)
     except SealBroken:  # `provider_keys` reports it
         warnings = []
     return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
-
-
-def _choice(ports: Ports, row: asyncpg.Record) -> SlotChoice:
-    """The slot's choice with its key opened. Raises SealBroken when no loaded secret opens the key."""
-    place = (row["world_id"], row["slot"], row["engine"], row["base_url"])
-    key = None if row["sealed_key"] is None else opened(ports.sealer, row["sealed_key"], *place)
-    return SlotChoice(
-        slot=row["slot"], engine=row["engine"], model=row["model"], base_url=row["base_url"], key=key
-    )
 
 
 def _usual(engine: Engine) -> str:

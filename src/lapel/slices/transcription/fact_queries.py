@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_row
+from lapel.slices.transcription.rows import AudioFactsRow
+
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.audio.audio_facts import AudioFacts
@@ -71,6 +72,6 @@ async def put_fault(
     await connection.execute(PUT_FAULT, world_id, media_id, recording_id, code, message, now)
 
 
-async def read(connection: Connection, world_id: int, media_id: str) -> asyncpg.Record | None:
-    """The facts about an audio: a duration with peaks and cuts, or an error; None before the probe."""
-    return await connection.fetchrow(READ, world_id, media_id)
+async def read(connection: Connection, world_id: int, media_id: str) -> AudioFactsRow | None:
+    """The facts about an audio; None before the probe."""
+    return await fetch_row(connection, AudioFactsRow, READ, world_id, media_id)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import (
+    fetch_only_value,
+    fetch_row,
+    fetch_rows,
+    fetch_value,
+    fetch_values,
+)
 from lapel.foundation.http.input.pagination import PAGE_BYTES
 from lapel.slices.end_users.service import PRESENT
+from lapel.slices.transcription.rows import ListedTranscriptRow, TranscriptionRow, TranscriptRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
+    from lapel.slices.transcription.payloads import Stage
+    from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.speech.failures import Code
-    from lapel.slices.transcription.speech.transcript import Transcript
+    from lapel.slices.transcription.speech.transcript import Origin, Transcript
+    from lapel.slices.transcription.wire import Include, TranscribeRecording, TranscriptionQuery
 
 _COLUMNS = """
 t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diarization, t.num_speakers,
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
-t.started_at, t.completed_at, t.created_at, t.updated_at
+t.started_at, t.completed_at, t.created_at, t.updated_at, w.project_id
 """
 # Transcripts after the one that fills a page are not read, so that a hundred long ones do not fill the
 # memory. PostgreSQL stores long values apart from their rows, and the rows know the lengths: values that are
@@ -33,7 +41,6 @@ SELECT * FROM (
     FROM ({rows}) p WINDOW newest AS (ORDER BY created_at DESC, id DESC)
 ) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
 """
-Include: TypeAlias = Literal["segments", "words"]
 INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
 # $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all. Once the
 # recording's current transcription is completed, older ones are in no list.
@@ -72,8 +79,7 @@ _PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segm
 )::text, 'UTF8')) END"""
 
 READ = f"""
-SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments,
-    w.project_id, r.name, r.recorded_at, r.created_at AS recording_created_at
+SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments
 FROM transcriptions t JOIN worlds w ON w.id = t.world_id
 JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
 WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
@@ -90,7 +96,7 @@ WITH begun AS (
     UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'pending' RETURNING t.*
 )
-SELECT {_COLUMNS}, w.project_id FROM begun t JOIN worlds w ON w.id = t.world_id
+SELECT {_COLUMNS} FROM begun t JOIN worlds w ON w.id = t.world_id
 """
 
 # Progress never falls, also when a step is done again.
@@ -111,7 +117,7 @@ WITH done AS (
         confidence = $11, completed_at = $12, updated_at = $12
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
 )
-SELECT {_COLUMNS}, w.project_id FROM done t JOIN worlds w ON w.id = t.world_id
+SELECT {_COLUMNS} FROM done t JOIN worlds w ON w.id = t.world_id
 """
 
 FAIL = f"""
@@ -120,7 +126,7 @@ WITH failed AS (
         updated_at = $5
     WHERE t.world_id = $1 AND t.id = $2 AND t.status IN ('pending', 'processing') RETURNING t.*
 )
-SELECT {_COLUMNS}, w.project_id FROM failed t JOIN worlds w ON w.id = t.world_id
+SELECT {_COLUMNS} FROM failed t JOIN worlds w ON w.id = t.world_id
 """
 
 PUT_PIECE = """
@@ -153,15 +159,15 @@ SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::tex
 
 def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) -> str:
     """The statement for a set of filters. Each set has its own, so that its prepared plan uses its index."""
-    segments = {"segments": f", {_PLAIN_SEGMENTS} AS segments", "words": ", t.segments", None: ""}
-    columns = _COLUMNS + segments[include]
+    segments = {"segments": _PLAIN_SEGMENTS, "words": "t.segments", None: "NULL::bytea"}
+    columns = f"{_COLUMNS}, {segments[include]} AS segments"
     parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
     if by_recording:
         parts.append("t.recording_id = $7")
     if by_status:
         parts.append(f"t.status = ${8 if by_recording else 7}")
     whole = (
-        f"SELECT {columns}, w.project_id FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
+        f"SELECT {columns} FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
         f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
     )
     size = "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * bool(
@@ -193,18 +199,17 @@ async def insert(
     world_id: int,
     transcription_id: str,
     audio: tuple[str, str],
-    *,
-    origin: str,
-    provider: str,
-    language: str | None,
-    diarization: bool,
-    num_speakers: int | None,
     now: datetime,
+    *,
+    origin: Origin,
+    provider: Slot,
+    wish: TranscribeRecording,
 ) -> bool:
     """Insert a transcription; False when this audio already has its automatic one. `audio`: ids of recording
     and media."""
-    inserted = await connection.fetchval(
-        INSERT, world_id, transcription_id, *audio, origin, provider, language, diarization, num_speakers, now
+    wanted = (wish.language, wish.diarization, wish.num_speakers)
+    inserted = await fetch_value(
+        connection, str, INSERT, world_id, transcription_id, *audio, origin, provider, *wanted, now
     )
     return inserted is not None
 
@@ -213,12 +218,12 @@ async def find_running(
     connection: Connection, world_id: int, recording_id: str, since: datetime
 ) -> str | None:
     """Id of the newest transcription of the recording that has not ended and was created after `since`."""
-    return await connection.fetchval(FIND_RUNNING, world_id, recording_id, since)
+    return await fetch_value(connection, str, FIND_RUNNING, world_id, recording_id, since)
 
 
 async def find_current(connection: Connection, world_id: int, recording_id: str) -> str | None:
     """Id of the recording's newest completed transcription, else of its newest."""
-    return await connection.fetchval(FIND_CURRENT, world_id, recording_id)
+    return await fetch_value(connection, str, FIND_CURRENT, world_id, recording_id)
 
 
 async def read(
@@ -228,14 +233,16 @@ async def read(
     end_user_id: str | None,
     *,
     with_words: bool = False,
-) -> asyncpg.Record | None:
-    """A transcription with its segments and facts about its recording; None if the caller may not see it."""
-    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, with_words)
+) -> TranscriptRow | None:
+    """A transcription with its segments; None if the caller may not see it."""
+    return await fetch_row(
+        connection, TranscriptRow, READ, world_id, transcription_id, end_user_id, with_words
+    )
 
 
 async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:
     """Bytes of its texts and segments as an answer shows them; None when there is no such transcription."""
-    return await connection.fetchval(SIZE, world_id, transcription_id)
+    return await fetch_value(connection, int, SIZE, world_id, transcription_id)
 
 
 async def list_page(
@@ -243,14 +250,11 @@ async def list_page(
     world_id: int,
     end_user_id: str | None,
     asked: PageWindow,
-    filters: Mapping[str, str | None],
-    *,
-    include: Include | None,
-) -> list[asyncpg.Record]:
-    """A page, newest first; `followed` of its last row says whether more rows follow. `filters`:
-    recording_id, status."""
-    key, given = _listed(world_id, end_user_id, asked, filters, include=include)
-    return await connection.fetch(LISTS[key], *given)
+    query: TranscriptionQuery,
+) -> list[ListedTranscriptRow]:
+    """A page, newest first; `followed` of its last row says whether more rows follow."""
+    key, given = _listed(world_id, end_user_id, asked, query)
+    return await fetch_rows(connection, ListedTranscriptRow, LISTS[key], *given)
 
 
 async def list_size(
@@ -258,36 +262,28 @@ async def list_size(
     world_id: int,
     end_user_id: str | None,
     asked: PageWindow,
-    filters: Mapping[str, str | None],
-    *,
-    include: Include | None,
+    query: TranscriptionQuery,
 ) -> int:
     """Bytes of the texts and segments of that page."""
-    key, given = _listed(world_id, end_user_id, asked, filters, include=include)
-    return await connection.fetchval(LIST_SIZES[key], *given)
+    key, given = _listed(world_id, end_user_id, asked, query)
+    return await fetch_only_value(connection, int, LIST_SIZES[key], *given)
 
 
 def _listed(
-    world_id: int,
-    end_user_id: str | None,
-    asked: PageWindow,
-    filters: Mapping[str, str | None],
-    *,
-    include: Include | None,
+    world_id: int, end_user_id: str | None, asked: PageWindow, query: TranscriptionQuery
 ) -> tuple[tuple[Include | None, bool, bool], list[object]]:
     """The key of the statement for these filters, and its arguments."""
-    recording_id, status = filters["recording_id"], filters["status"]
-    given = [value for value in (recording_id, status) if value is not None]
+    given = [value for value in (query.recording_id, query.status) if value is not None]
     place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
-    key = (include, recording_id is not None, status is not None)
+    key = (query.include, query.recording_id is not None, query.status is not None)
     return key, [world_id, end_user_id, *place, *given]
 
 
 async def begin(
     connection: Connection, world_id: int, transcription_id: str, now: datetime
-) -> asyncpg.Record | None:
+) -> TranscriptionRow | None:
     """Set a pending transcription to processing; None when it is not pending any more."""
-    return await connection.fetchrow(BEGIN, world_id, transcription_id, now)
+    return await fetch_row(connection, TranscriptionRow, BEGIN, world_id, transcription_id, now)
 
 
 async def set_progress(connection: Connection, world_id: int, transcription_id: str, progress: float) -> None:
@@ -314,9 +310,11 @@ async def complete(
     transcript: Transcript,
     segments: tuple[bytes, bytes],
     now: datetime,
-) -> asyncpg.Record | None:
+) -> TranscriptionRow | None:
     """Complete a transcription; None when it had ended before. `segments`: JSON with words, and without."""
-    return await connection.fetchrow(
+    return await fetch_row(
+        connection,
+        TranscriptionRow,
         COMPLETE,
         world_id,
         transcription_id,
@@ -334,36 +332,35 @@ async def complete(
 
 async def fail(
     connection: Connection, world_id: int, transcription_id: str, code: Code, message: str, now: datetime
-) -> asyncpg.Record | None:
+) -> TranscriptionRow | None:
     """Set a transcription to failed; None when it had ended before."""
-    return await connection.fetchrow(FAIL, world_id, transcription_id, code, message, now)
+    return await fetch_row(connection, TranscriptionRow, FAIL, world_id, transcription_id, code, message, now)
 
 
 async def put_piece(
-    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int, result: bytes
+    connection: Connection, world_id: int, transcription_id: str, stage: Stage, piece: int, result: bytes
 ) -> None:
     """Store the result of a step until the last step has ended."""
     await connection.execute(PUT_PIECE, world_id, transcription_id, stage, piece, result)
 
 
 async def read_pieces(
-    connection: Connection, world_id: int, transcription_id: str, stage: str
+    connection: Connection, world_id: int, transcription_id: str, stage: Stage
 ) -> list[bytes]:
     """The results of all steps of a stage, in order."""
-    rows = await connection.fetch(READ_PIECES, world_id, transcription_id, stage)
-    return [row["result"] for row in rows]
+    return await fetch_values(connection, bytes, READ_PIECES, world_id, transcription_id, stage)
 
 
 async def read_piece(
-    connection: Connection, world_id: int, transcription_id: str, stage: str, piece: int
+    connection: Connection, world_id: int, transcription_id: str, stage: Stage, piece: int
 ) -> bytes | None:
     """The result of one step; None when there is none."""
-    return await connection.fetchval(READ_PIECE, world_id, transcription_id, stage, piece)
+    return await fetch_value(connection, bytes, READ_PIECE, world_id, transcription_id, stage, piece)
 
 
-async def count_pieces(connection: Connection, world_id: int, transcription_id: str, stage: str) -> int:
+async def count_pieces(connection: Connection, world_id: int, transcription_id: str, stage: Stage) -> int:
     """How many steps of a stage have a stored result."""
-    return await connection.fetchval(COUNT_PIECES, world_id, transcription_id, stage)
+    return await fetch_only_value(connection, int, COUNT_PIECES, world_id, transcription_id, stage)
 
 
 async def delete_pieces(connection: Connection, world_id: int, transcription_id: str) -> None:
@@ -373,4 +370,4 @@ async def delete_pieces(connection: Connection, world_id: int, transcription_id:
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
     """The ids of all transcriptions of some recordings, locked to the end of the transaction."""
-    return [row["id"] for row in await connection.fetch(HOLD_OF_RECORDINGS, world_id, recording_ids)]
+    return await fetch_values(connection, str, HOLD_OF_RECORDINGS, world_id, recording_ids)

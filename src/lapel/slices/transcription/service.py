@@ -28,7 +28,7 @@ from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, 
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.payloads import PROCESS, Process
 from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.views import document_of, segments_of, transcription_of
+from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
 from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
 from lapel.slices.transcription.work import lifecycle, work_queries
 
@@ -79,12 +79,12 @@ class Transcriptions:
                 resource_id=running,
             )
         facts = await fact_queries.read(connection, world_id, audio.media_id)
-        duration_ms = None if facts is None else facts["duration_ms"]
+        duration_ms = None if facts is None else facts.duration_ms
         await self._daily_audio.check(connection, world_id, duration_ms, now)
         slot = wish.provider or await self._slot(connection, world_id, audio)
         if wish.language is not None:
             chosen = await slot_queries.read(connection, world_id, slot)
-            if chosen is None or chosen["engine"] == "local":
+            if chosen is None or chosen.engine == "local":
                 _check_language(wish.language)
         created = await lifecycle.begin_transcription(
             connection,
@@ -133,27 +133,19 @@ class Transcriptions:
                 actor.world_id,
                 actor.end_user_id,
                 window(query, "transcriptions"),
-                {"recording_id": query.recording_id, "status": query.status},
-                include=query.include,
+                query,
             )
 
     async def list(self, actor: Actor, query: TranscriptionQuery) -> TranscriptionPage:
         """A page, newest first. Raises InvalidRequest if the cursor is not of this list."""
         asked = window(query, "transcriptions")
         async with self._ports.database.acquire() as connection:
-            rows = await queries.list_page(
-                connection,
-                actor.world_id,
-                actor.end_user_id,
-                asked,
-                {"recording_id": query.recording_id, "status": query.status},
-                include=query.include,
-            )
+            rows = await queries.list_page(connection, actor.world_id, actor.end_user_id, asked, query)
         data, has_more, next_cursor = page(
             rows,
             asked,
-            lambda row: transcription_of(row, segments=query.include is not None),
-            cut=bool(rows) and rows[-1]["followed"],
+            transcription_of if query.include is None else transcript_of,
+            cut=bool(rows) and rows[-1].followed,
         )
         return TranscriptionPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
@@ -175,9 +167,9 @@ class Transcriptions:
             )
         if row is None:
             raise _unknown()
-        if row["status"] != "completed":
-            why = f" ({row['error_code']}): {row['error_message']}" if row["status"] == "failed" else "."
-            raise TranscriptNotReady(f"There is no transcript: this transcription is {row['status']}{why}")
+        if row.status != "completed":
+            why = f" ({row.error_code}): {row.error_message}" if row.status == "failed" else "."
+            raise TranscriptNotReady(f"There is no transcript: this transcription is {row.status}{why}")
         segments = segments_of(row)
         if segments is not None:
             document = document_of(row, segments)
@@ -234,9 +226,9 @@ class Transcriptions:
                 "The waveform of this recording is being computed. Repeat the request in a second.",
                 headers=(("Retry-After", "1"),),
             )
-        if facts["error_code"] is not None:
-            raise Conflict(f"There is no waveform ({facts['error_code']}): {facts['error_message']}")
-        return Waveform(duration_ms=facts["duration_ms"], peaks=resample(facts["peaks"], points))
+        if facts.duration_ms is None:
+            raise Conflict(f"There is no waveform ({facts.error_code}): {facts.error_message}")
+        return Waveform(duration_ms=facts.duration_ms, peaks=resample(facts.peaks or b"", points))
 
     # ---- automatic processing
 
@@ -309,7 +301,7 @@ class Transcriptions:
         )
         if row is None:
             raise _unknown()
-        return transcription_of(row, segments=True)
+        return transcript_of(row)
 
 
 def _check_tag(language: str) -> None:

@@ -11,9 +11,8 @@ from lapel.foundation.http.input.pagination import PageQuery
 from lapel.slices.transcription.exports.formats import FormatName
 from lapel.slices.transcription.providers.choice import Slot
 from lapel.slices.transcription.speech.failures import Code
-from lapel.slices.transcription.speech.transcript import Segment
+from lapel.slices.transcription.speech.transcript import Segment, Status
 
-Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
 LANGUAGE_TAG = r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z"
 _Language = Annotated[
     str,
@@ -30,8 +29,9 @@ _Speakers = Annotated[
 ]
 
 
+Include: TypeAlias = Literal["segments", "words"]
 _Include = Annotated[
-    Literal["segments", "words"],
+    Include,
     msgspec.Meta(description="`segments`, or `words`: the segments with the times of their words."),
 ]
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_rows
+from lapel.slices.transcription.rows import RemoteCopyRow, UndeletedCopiesRow
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.transcription.providers.choice import Engine, SlotChoice
 
 # If the id is stored already, the copy belongs to this step from now on.
 INSERT = """
@@ -54,38 +56,37 @@ FROM remote_copies WHERE fault IS NOT NULL GROUP BY engine ORDER BY engine
 async def insert(
     connection: Connection,
     world_id: int,
-    engine: str,
+    choice: SlotChoice,
     copy_id: str,
-    slot: str,
-    base_url: str | None,
     step: tuple[str, str],
     now: datetime,
 ) -> None:
     """Store the id of a copy that a provider keeps. `step`: ids of the work and the lease that use it."""
-    await connection.execute(INSERT, world_id, engine, copy_id, slot, base_url, *step, now)
+    await connection.execute(
+        INSERT, world_id, choice.engine, copy_id, choice.slot, choice.base_url, *step, now
+    )
 
 
 async def claim(
     connection: Connection, most: int, longest_pause: timedelta, old: timedelta
-) -> list[asyncpg.Record]:
+) -> list[RemoteCopyRow]:
     """Copies to delete now, at most `most`; no other worker gets them for at least a minute.
 
-    Columns: `world_id`, `engine`, `copy_id`, `slot`, `base_url`, `failures` (including this try), `is_old`
-    (older than `old`). `longest_pause`: the longest time between two tries.
+    `old`: the age from which a copy counts as old. `longest_pause`: the longest time between two tries.
     """
-    return await connection.fetch(CLAIM, most, longest_pause, old)
+    return await fetch_rows(connection, RemoteCopyRow, CLAIM, most, longest_pause, old)
 
 
-async def put_fault(connection: Connection, world_id: int, engine: str, copy_id: str, fault: str) -> None:
+async def put_fault(connection: Connection, world_id: int, engine: Engine, copy_id: str, fault: str) -> None:
     """Store why the last try failed."""
     await connection.execute(FAULT, world_id, engine, copy_id, fault)
 
 
-async def delete(connection: Connection, world_id: int, engine: str, copy_id: str) -> None:
+async def delete(connection: Connection, world_id: int, engine: Engine, copy_id: str) -> None:
     """Forget a copy: it is deleted at the provider, or the tries are given up."""
     await connection.execute(DELETE, world_id, engine, copy_id)
 
 
-async def left(connection: Connection) -> list[asyncpg.Record]:
-    """The copies of all projects whose deletion has failed: `engine`, `copies` (their number), `fault`."""
-    return await connection.fetch(LEFT)
+async def left(connection: Connection) -> list[UndeletedCopiesRow]:
+    """The copies of all projects whose deletion has failed, by engine."""
+    return await fetch_rows(connection, UndeletedCopiesRow, LEFT)

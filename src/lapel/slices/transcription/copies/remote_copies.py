@@ -16,19 +16,17 @@ import structlog
 
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.transcription.copies import copy_queries
-from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.http.http_errors import Refused
 from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import opened
+from lapel.slices.transcription.slots.slots import stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.ports import Ports
+    from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.protocol import Remember
-    from lapel.slices.transcription.work.lease import Claim
+    from lapel.slices.transcription.rows import ClaimRow, RemoteCopyRow
 
 _AT_ONCE = 20
 # Seconds for one deletion.
@@ -40,7 +38,7 @@ _GIVE_UP = timedelta(days=30)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-def remember_for(ports: Ports, claim: Claim, choice: SlotChoice) -> Remember:
+def remember_for(ports: Ports, claim: ClaimRow, choice: SlotChoice) -> Remember:
     """A function that stores the ids of copies that a step's provider keeps.
 
     An id that cannot be stored would be lost. So the copy is then deleted at once, if that works, and the
@@ -48,13 +46,11 @@ def remember_for(ports: Ports, claim: Claim, choice: SlotChoice) -> Remember:
     """
 
     async def remember(copy_id: str) -> None:
-        step = (claim.id, claim.lease)
         try:
             async with ports.database.transaction() as connection:
                 await copy_queries.insert(
-                    connection, claim.world_id, choice.engine, copy_id, choice.slot, choice.base_url, step,
-                    ports.clock.now(),
-                )  # fmt: skip
+                    connection, claim.world_id, choice, copy_id, (claim.id, claim.lease), ports.clock.now()
+                )
         except Exception:
             try:
                 await delete_copy(choice, copy_id, ports.clock)
@@ -101,42 +97,41 @@ class RemoteCopies:
             rows = await copy_queries.claim(connection, _AT_ONCE, _LONGEST_PAUSE, _GIVE_UP)
         await asyncio.gather(*(self._delete(row) for row in rows))
 
-    async def _delete(self, row: asyncpg.Record) -> None:
-        copy = (row["world_id"], row["engine"], row["copy_id"])
+    async def _delete(self, row: RemoteCopyRow) -> None:
+        copy = (row.world_id, row.engine, row.copy_id)
         fault: str | None = None
         try:
-            await delete_copy(await self._choice(row), row["copy_id"], self._ports.clock)
+            await delete_copy(await self._choice(row), row.copy_id, self._ports.clock)
         except (SpeechError, TryAgain) as refused:
             fault = refused.message
-        told = {"engine": row["engine"], "slot": row["slot"], "copy": row["copy_id"], "error": fault}
+        told = {"engine": row.engine, "slot": row.slot, "copy": row.copy_id, "error": fault}
         async with self._ports.database.transaction() as connection:
-            if fault is None or row["is_old"]:
+            if fault is None or row.is_old:
                 await copy_queries.delete(connection, *copy)
             else:
                 await copy_queries.put_fault(connection, *copy, fault)
         if fault is not None:
-            log = _log.error if row["is_old"] else _log.warning
-            log("speech.copy_given_up" if row["is_old"] else "speech.copy_not_deleted", **told)
+            log = _log.error if row.is_old else _log.warning
+            log("speech.copy_given_up" if row.is_old else "speech.copy_not_deleted", **told)
 
-    async def _choice(self, row: asyncpg.Record) -> SlotChoice:
+    async def _choice(self, row: RemoteCopyRow) -> SlotChoice:
         """The world's account at the copy's engine and address.
 
         Raises SpeechError when the world has none any more, or when its key can no longer be read.
         """
-        world_id, engine, base_url = row["world_id"], row["engine"], row["base_url"]
         async with self._ports.database.acquire() as connection:
-            slot = await slot_queries.find_account(connection, world_id, engine, base_url, row["slot"])
+            slot = await slot_queries.find_account(
+                connection, row.world_id, row.engine, row.base_url, row.slot
+            )
         if slot is None:
             raise SpeechError(
                 "provider_error",
-                f"No slot leads to {engine} any more: delete the transcript {row['copy_id']} in its account.",
+                f"No slot leads to {row.engine} any more: delete the transcript {row.copy_id} in its"
+                " account.",
             )
-        key = None
-        if slot["sealed_key"] is not None:
-            try:
-                key = opened(self._ports.sealer, slot["sealed_key"], world_id, slot["slot"], engine, base_url)
-            except SealBroken:
-                raise SpeechError(
-                    "provider_error", f"The key for {slot['slot']} was sealed under another secret."
-                ) from None
-        return SlotChoice(slot=slot["slot"], engine=engine, base_url=base_url, key=key)
+        try:
+            return stored_choice(self._ports.sealer, slot)
+        except SealBroken:
+            raise SpeechError(
+                "provider_error", f"The key for {slot.slot} was sealed under another secret."
+            ) from None

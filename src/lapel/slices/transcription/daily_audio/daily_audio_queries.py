@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_value
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -32,7 +34,7 @@ FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 
 async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
     """Count the milliseconds if the day's sum stays within `most`. Returns whether it does."""
-    return await connection.fetchval(TAKE, world_id, day, milliseconds, most) is not None
+    return await fetch_value(connection, int, TAKE, world_id, day, milliseconds, most) is not None
 
 
 async def note(
@@ -49,7 +51,7 @@ async def give_back(connection: Connection, world_id: int, transcription_id: str
 
 async def used(connection: Connection, world_id: int, day: date) -> int:
     """Milliseconds counted on the day so far."""
-    return await connection.fetchval(USED, world_id, day) or 0
+    return await fetch_value(connection, int, USED, world_id, day) or 0
 
 
 async def forget(connection: Connection, world_id: int, day: date) -> None:

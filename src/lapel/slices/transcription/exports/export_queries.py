@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row, fetch_value
 from lapel.slices.end_users.service import PRESENT
+from lapel.slices.transcription.speech.failures import Code
+from lapel.slices.transcription.speech.transcript import Status
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
+
+
+class ExportRow(msgspec.Struct, frozen=True):
+    """The input of an export. `segments`: JSON; None when it is too long, or there is none."""
+
+    status: Status
+    error_code: Code | None
+    error_message: str | None
+    recording_id: str
+    language: str | None
+    duration_ms: int | None
+    model: str | None
+    name: str | None
+    recorded_at: datetime | None
+    recording_created_at: datetime
+    segments: bytes | None
+    has_speakers: bool
+
 
 # $4: whether words are needed. Otherwise rows of before migration 0020 still include them.
 _STORED = "CASE WHEN $4 THEN t.segments ELSE coalesce(t.segments_plain, t.segments) END"
@@ -20,7 +42,8 @@ READ = f"""
 SELECT t.status, t.error_code, t.error_message, t.recording_id, t.language, t.duration_ms, t.model,
     r.name, r.recorded_at, r.created_at AS recording_created_at,
     CASE WHEN octet_length(s.stored) <= $5 THEN s.stored END AS segments,
-    octet_length(s.stored) <= $5 OR position('"speaker":'::bytea IN s.stored) > 0 AS has_speakers
+    coalesce(octet_length(s.stored) <= $5 OR position('"speaker":'::bytea IN s.stored) > 0, false)
+        AS has_speakers
 FROM transcriptions t JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
 CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
 WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
@@ -42,9 +65,11 @@ async def read(
     *,
     has_words: bool,
     most: int,
-) -> asyncpg.Record | None:
+) -> ExportRow | None:
     """The input of an export; None if the caller may not see it. Segments are NULL beyond `most` bytes."""
-    return await connection.fetchrow(READ, world_id, transcription_id, end_user_id, has_words, most)
+    return await fetch_row(
+        connection, ExportRow, READ, world_id, transcription_id, end_user_id, has_words, most
+    )
 
 
 async def read_slice(
@@ -61,6 +86,6 @@ async def read_slice(
 
     None if the caller may not see the transcription.
     """
-    return await connection.fetchval(
-        READ_SLICE, world_id, transcription_id, end_user_id, has_words, place + 1, size
+    return await fetch_value(
+        connection, bytes, READ_SLICE, world_id, transcription_id, end_user_id, has_words, place + 1, size
     )

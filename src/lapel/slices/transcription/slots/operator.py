@@ -26,11 +26,10 @@ from lapel.slices.transcription.slots.slot_checks import (
 from lapel.slices.transcription.slots.slots import engine_of, opened, sealed
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.transcription.rows import SlotRow
 
 # Fewest characters of a key whose last four are shown.
 _LONG_ENOUGH = 12
@@ -44,7 +43,7 @@ class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: Slot
     project_id: str
-    mode: str
+    mode: Mode
     engine: Engine
     model: str | None
     base_url: str | None
@@ -91,7 +90,7 @@ class OperatorProviders:
         """All slots, in their order."""
         async with self._ports.database.acquire() as connection:
             world = await self._world(connection)
-            rows = {row["slot"]: row for row in await slot_queries.list_slots(connection, world.id)}
+            rows = {row.slot: row for row in await slot_queries.list_slots(connection, world.id)}
         return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
 
     async def choice(self, slot: str) -> SlotChoice:
@@ -114,7 +113,7 @@ class OperatorProviders:
         async with self._ports.database.transaction() as connection:
             world = await self._world(connection, hold=True)
             row = await slot_queries.read(connection, world.id, name)
-            choice = self._changed(world, name, row, wanted)
+            choice = self._changed(name, row, wanted)
             await self._put(connection, world, choice)
             written = await slot_queries.read(connection, world.id, name)
             if row is None or wanted.key is not None or _facts(row) != _facts(written):
@@ -135,22 +134,22 @@ class OperatorProviders:
                 await self._record(connection, world, name, row, None)
         return self._shown(world, name, None)
 
-    def _changed(self, world: _World, slot: Slot, row: asyncpg.Record | None, wanted: Wanted) -> SlotChoice:
+    def _changed(self, slot: Slot, row: SlotRow | None, wanted: Wanted) -> SlotChoice:
         """The new settings, merged with the stored ones and checked. Raises InvalidRequest as `set`."""
-        engine = checked_engine(wanted.engine or (row["engine"] if row else None), slot)
-        before = row if row is not None and row["engine"] == engine else None
+        engine = checked_engine(wanted.engine or (row.engine if row else None), slot)
+        before = row if row is not None and row.engine == engine else None
         base_url = _address(engine, before, wanted)
         key = wanted.key
-        if key is None and before is not None and before["sealed_key"] is not None:
-            if base_url != before["base_url"]:
+        if key is None and before is not None and before.sealed_key is not None:
+            if base_url != before.base_url:
                 raise InvalidRequest("The key was given for another address; give it again.", param="key")
-            key = self._key(world, before)
+            key = self._key(before)
             if key is None:
                 raise InvalidRequest("The key was sealed under another secret; give it again.", param="key")
-        model = wanted.model if wanted.model is not None else (before["model"] if before else None)
+        model = wanted.model if wanted.model is not None else (before.model if before else None)
         training = wanted.allow_training
         if training is None:
-            training = bool(before and before["allow_training"])
+            training = bool(before and before.allow_training)
         return checked_choice(
             SlotChoice(
                 slot=slot, engine=engine, model=model, base_url=base_url, key=key, allow_training=training
@@ -158,21 +157,16 @@ class OperatorProviders:
         )
 
     async def _put(self, connection: Connection, world: _World, choice: SlotChoice) -> None:
-        place = (world.id, choice.slot, choice.engine, choice.base_url)
-        kept = None if choice.key is None else sealed(self._ports.sealer, choice.key, *place)
-        now = self._ports.clock.now()
-        await slot_queries.put(
-            connection, world.id, choice.slot, choice.engine, choice.model, choice.base_url, kept, now,
-            allow_training=choice.allow_training,
-        )  # fmt: skip
+        key = sealed(self._ports.sealer, world.id, choice)
+        await slot_queries.put(connection, world.id, choice, key, self._ports.clock.now())
 
     async def _record(
         self,
         connection: Connection,
         world: _World,
         slot: Slot,
-        before: asyncpg.Record | None,
-        after: asyncpg.Record | None,
+        before: SlotRow | None,
+        after: SlotRow | None,
     ) -> None:
         await audit.record(
             connection,
@@ -184,42 +178,41 @@ class OperatorProviders:
                 action="provider.removed" if after is None else "provider.updated",
                 resource_type="provider",
                 resource_id=slot,
-                before=self._told(world, before),
-                after=self._told(world, after),
+                before=self._told(before),
+                after=self._told(after),
             ),
         )
 
-    def _told(self, world: _World, row: asyncpg.Record | None) -> dict[str, str | bool | None] | None:
+    def _told(self, row: SlotRow | None) -> dict[str, str | bool | None] | None:
         """A row as it is written to the audit log."""
-        return None if row is None else _facts(row) | {"key": self._hint(world, row)}
+        return None if row is None else _facts(row) | {"key": self._hint(row)}
 
-    def _shown(self, world: _World, slot: Slot, row: asyncpg.Record | None) -> SlotShown:
+    def _shown(self, world: _World, slot: Slot, row: SlotRow | None) -> SlotShown:
         return SlotShown(
             slot=slot,
             project_id=world.project_id,
             mode=self._mode,
-            engine=row["engine"] if row else "local",
-            model=row["model"] if row else None,
-            base_url=row["base_url"] if row else None,
-            region=region_of(row["engine"], row["base_url"]) if row else None,
-            allow_training=row["allow_training"] if row else False,
-            key=self._hint(world, row) if row else None,
-            updated_at=timestamp_or_none(row["updated_at"]) if row else None,
+            engine=row.engine if row else "local",
+            model=row.model if row else None,
+            base_url=row.base_url if row else None,
+            region=region_of(row.engine, row.base_url) if row else None,
+            allow_training=row.allow_training if row else False,
+            key=self._hint(row) if row else None,
+            updated_at=timestamp_or_none(row.updated_at) if row else None,
         )
 
-    def _hint(self, world: _World, row: asyncpg.Record) -> str | None:
-        if row["sealed_key"] is None:
+    def _hint(self, row: SlotRow) -> str | None:
+        if row.sealed_key is None:
             return None
-        key = self._key(world, row)
+        key = self._key(row)
         if key is None:
             return "unreadable"
         return f"…{key[-4:]}" if len(key) >= _LONG_ENOUGH else "set"
 
-    def _key(self, world: _World, row: asyncpg.Record) -> str | None:
+    def _key(self, row: SlotRow) -> str | None:
         """The row's key; None when it was sealed under an unknown secret."""
-        place = (world.id, row["slot"], row["engine"], row["base_url"])
         try:
-            return opened(self._ports.sealer, row["sealed_key"], *place)
+            return opened(self._ports.sealer, row)
         except SealBroken:
             return None
 
@@ -232,7 +225,7 @@ class OperatorProviders:
         return _World(id=world_id, project_id=project_id)
 
 
-def _address(engine: Engine, before: asyncpg.Record | None, wanted: Wanted) -> str | None:
+def _address(engine: Engine, before: SlotRow | None, wanted: Wanted) -> str | None:
     """The new base URL; None for the engine's own. Raises InvalidRequest when URL or region is not valid."""
     if wanted.region is not None and wanted.base_url is not None:
         raise InvalidRequest("Give a region or an address, not both.", param="region")
@@ -240,12 +233,18 @@ def _address(engine: Engine, before: asyncpg.Record | None, wanted: Wanted) -> s
         return address_of(engine, wanted.region)
     if wanted.base_url is not None:
         return checked_base_url(wanted.base_url)
-    return before["base_url"] if before else None
+    return before.base_url if before else None
 
 
-def _facts(row: asyncpg.Record | None) -> dict[str, str | bool | None]:
-    names = ("engine", "model", "base_url", "allow_training")
-    return {} if row is None else {name: row[name] for name in names}
+def _facts(row: SlotRow | None) -> dict[str, str | bool | None]:
+    if row is None:
+        return {}
+    return {
+        "engine": row.engine,
+        "model": row.model,
+        "base_url": row.base_url,
+        "allow_training": row.allow_training,
+    }
 
 
 async def _only_project(connection: Connection) -> str:
@@ -253,6 +252,6 @@ async def _only_project(connection: Connection) -> str:
     if not projects:
         raise NotFound("There is no project yet; `lapel init` makes one.")
     if len(projects) > 1:
-        listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
+        listed = ", ".join(f"{project.id} ({project.name})" for project in projects)
         raise Conflict(f"Name the project (--project), there are several: {listed}.")
-    return projects[0]["id"]
+    return projects[0].id

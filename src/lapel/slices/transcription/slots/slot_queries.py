@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+from lapel.slices.transcription.rows import OperatorSlotRow, ProjectRow, RemoteSlotRow, SlotRow
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
+    from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.transcription.providers.choice import Engine, Slot, SlotChoice
 
-READ = """
-SELECT slot, engine, model, base_url, sealed_key, allow_training, updated_at FROM provider_slots
-WHERE world_id = $1 AND slot = $2
-"""
-LIST = """
-SELECT slot, engine, model, base_url, sealed_key, allow_training, updated_at FROM provider_slots
-WHERE world_id = $1
-"""
+_COLUMNS = "s.world_id, s.slot, s.engine, s.model, s.base_url, s.sealed_key, s.allow_training, s.updated_at"
+READ = f"SELECT {_COLUMNS} FROM provider_slots s WHERE s.world_id = $1 AND s.slot = $2"
+LIST = f"SELECT {_COLUMNS} FROM provider_slots s WHERE s.world_id = $1"
 PUT = """
 INSERT INTO provider_slots (world_id, slot, engine, model, base_url, sealed_key, allow_training, created_at,
     updated_at)
@@ -28,23 +26,24 @@ ON CONFLICT (world_id, slot) DO UPDATE SET engine = excluded.engine, model = exc
     allow_training = excluded.allow_training, updated_at = excluded.updated_at
 """
 # A slot of the world that leads to the engine at an address; preferably the named one.
-FIND_ACCOUNT = """
-SELECT slot, sealed_key FROM provider_slots
-WHERE world_id = $1 AND engine = $2 AND base_url IS NOT DISTINCT FROM $3 ORDER BY slot = $4 DESC LIMIT 1
+FIND_ACCOUNT = f"""
+SELECT {_COLUMNS} FROM provider_slots s
+WHERE s.world_id = $1 AND s.engine = $2 AND s.base_url IS NOT DISTINCT FROM $3
+ORDER BY s.slot = $4 DESC LIMIT 1
 """
 DELETE = "DELETE FROM provider_slots WHERE world_id = $1 AND slot = $2"
 
 # For the operator, over all projects. The world is locked, so that its slots change one after the other.
 LIST_PROJECTS = "SELECT id, name FROM projects ORDER BY created_at, id LIMIT 1000"
 HOLD_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2 FOR NO KEY UPDATE"
-LIST_KEYS = """
-SELECT s.world_id, s.slot, s.engine, s.base_url, s.sealed_key, w.project_id, w.mode
+LIST_KEYS = f"""
+SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
 WHERE s.sealed_key IS NOT NULL ORDER BY w.project_id, w.mode, s.slot
 """
 # With the model that answered last, if it is among the newest hundred transcriptions of the world.
-LIST_REMOTE = """
-SELECT s.world_id, s.slot, s.engine, s.model, s.base_url, s.sealed_key, w.project_id, w.mode, (
+LIST_REMOTE = f"""
+SELECT {_COLUMNS}, w.project_id, w.mode, (
     SELECT t.model FROM (
         SELECT n.provider, n.model, n.status, n.completed_at FROM transcriptions n
         WHERE n.world_id = s.world_id ORDER BY n.created_at DESC, n.id DESC LIMIT 100
@@ -58,66 +57,65 @@ WHERE s.engine <> 'local' ORDER BY w.project_id, w.mode, s.slot LIMIT $1
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
 
 
-async def read(connection: Connection, world_id: int, slot: str) -> asyncpg.Record | None:
-    """The settings of a slot: `slot`, `engine`, `model`, `base_url`, `sealed_key`, `allow_training`,
-    `updated_at`; None when nothing is set."""
-    return await connection.fetchrow(READ, world_id, slot)
+async def read(connection: Connection, world_id: int, slot: Slot) -> SlotRow | None:
+    """The settings of a slot; None when nothing is set."""
+    return await fetch_row(connection, SlotRow, READ, world_id, slot)
 
 
-async def list_slots(connection: Connection, world_id: int) -> list[asyncpg.Record]:
-    """The same for every slot that has settings."""
-    return await connection.fetch(LIST, world_id)
+async def list_slots(connection: Connection, world_id: int) -> list[SlotRow]:
+    """The settings of every slot that has some."""
+    return await fetch_rows(connection, SlotRow, LIST, world_id)
 
 
 async def put(
-    connection: Connection,
-    world_id: int,
-    slot: str,
-    engine: str,
-    model: str | None,
-    base_url: str | None,
-    sealed_key: bytes | None,
-    now: datetime,
-    *,
-    allow_training: bool = False,
+    connection: Connection, world_id: int, choice: SlotChoice, sealed_key: bytes | None, now: datetime
 ) -> None:
-    """Let this engine answer the slot, in place of any other."""
-    await connection.execute(PUT, world_id, slot, engine, model, base_url, sealed_key, allow_training, now)
+    """Let this engine answer the slot, in place of any other. `sealed_key`: the key of the choice."""
+    await connection.execute(
+        PUT,
+        world_id,
+        choice.slot,
+        choice.engine,
+        choice.model,
+        choice.base_url,
+        sealed_key,
+        choice.allow_training,
+        now,
+    )
 
 
 async def find_account(
-    connection: Connection, world_id: int, engine: str, base_url: str | None, slot: str
-) -> asyncpg.Record | None:
-    """A slot (`slot`, `sealed_key`) that reaches an engine at an address; the given `slot` is preferred."""
-    return await connection.fetchrow(FIND_ACCOUNT, world_id, engine, base_url, slot)
+    connection: Connection, world_id: int, engine: Engine, base_url: str | None, slot: Slot
+) -> SlotRow | None:
+    """A slot that reaches an engine at an address; the given `slot` is preferred."""
+    return await fetch_row(connection, SlotRow, FIND_ACCOUNT, world_id, engine, base_url, slot)
 
 
-async def delete(connection: Connection, world_id: int, slot: str) -> None:
+async def delete(connection: Connection, world_id: int, slot: Slot) -> None:
     """Let the local engine answer the slot."""
     await connection.execute(DELETE, world_id, slot)
 
 
-async def list_projects(connection: Connection) -> list[asyncpg.Record]:
-    """The projects, oldest first, at most 1,000: `id`, `name`."""
-    return await connection.fetch(LIST_PROJECTS)
+async def list_projects(connection: Connection) -> list[ProjectRow]:
+    """The projects, oldest first, at most 1,000."""
+    return await fetch_rows(connection, ProjectRow, LIST_PROJECTS)
 
 
-async def list_keys(connection: Connection) -> list[asyncpg.Record]:
-    """The slots of all projects that have a key of their own, with `project_id` and `mode`."""
-    return await connection.fetch(LIST_KEYS)
+async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
+    """The slots of all projects that have a key of their own."""
+    return await fetch_rows(connection, OperatorSlotRow, LIST_KEYS)
 
 
-async def list_remote(connection: Connection, most: int) -> list[asyncpg.Record]:
-    """The slots of all projects that lead to a remote engine, at most `most`: `world_id`, `slot`, `engine`,
-    `model`, `base_url`, `sealed_key`, `project_id`, `mode`, `answered` (the model that answered last)."""
-    return await connection.fetch(LIST_REMOTE, most)
+async def list_remote(connection: Connection, most: int) -> list[RemoteSlotRow]:
+    """The slots of all projects that lead to a remote engine, at most `most`."""
+    return await fetch_rows(connection, RemoteSlotRow, LIST_REMOTE, most)
 
 
-async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
+async def find_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
     """Id of a project's world; None when there is no such project."""
-    return await connection.fetchval(FIND_WORLD, project_id, mode)
+    return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
 
 
-async def hold_world(connection: Connection, project_id: str, mode: str) -> int | None:
+async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
     """Id of a project's world, locked to the end of the transaction; None when there is no such project."""
-    return await connection.fetchval(HOLD_WORLD, project_id, mode)
+    return await fetch_value(connection, int, HOLD_WORLD, project_id, mode)

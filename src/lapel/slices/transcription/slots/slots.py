@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lapel.foundation.identity.seal import SealBroken
-from lapel.slices.transcription.providers.choice import Slot, SlotChoice
+from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.speech.failures import SpeechError
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
+    from lapel.slices.transcription.providers.choice import Engine, Slot
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Remember, Transcriber
+    from lapel.slices.transcription.rows import SlotRow
 
 
 async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:
@@ -27,19 +29,26 @@ async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot:
     row = await slot_queries.read(connection, world_id, slot)
     if row is None:
         return SlotChoice(slot=slot)
-    engine, base_url, sealed = row["engine"], row["base_url"], row["sealed_key"]
     try:
-        key = None if sealed is None else opened(sealer, sealed, world_id, slot, engine, base_url)
+        return stored_choice(sealer, row)
     except SealBroken:
         raise SpeechError(
             "provider_error",
             f"The key for {slot} was sealed under another secret. Set it again: `lapel providers set {slot} "
             "--key-file FILE`, or name the former secret in LAPEL_SECRET_PREVIOUS.",
         ) from None
+
+
+def stored_choice(sealer: Sealer, row: SlotRow) -> SlotChoice:
+    """The engine that a slot's settings name, with its key. Raises SealBroken as `opened`."""
     return SlotChoice(
-        slot=slot, engine=engine, model=row["model"], base_url=base_url, key=key,
-        allow_training=row["allow_training"],
-    )  # fmt: skip
+        slot=row.slot,
+        engine=row.engine,
+        model=row.model,
+        base_url=row.base_url,
+        key=opened(sealer, row),
+        allow_training=row.allow_training,
+    )
 
 
 def transcriber(
@@ -72,15 +81,27 @@ def transcriber(
             return openai.OpenAI(choice, clock, patience)
 
 
-def sealed(sealer: Sealer, key: str, world_id: int, slot: str, engine: str, base_url: str | None) -> bytes:
-    """The key, encrypted for storage. It opens only with the same world, slot, engine and base URL."""
-    return sealer.seal(key.encode(), _context(world_id, slot, engine, base_url))
+def sealed(sealer: Sealer, world_id: int, choice: SlotChoice) -> bytes | None:
+    """The key, encrypted for storage; None without a key.
+
+    It opens only with the same world, slot, engine and base URL.
+    """
+    if choice.key is None:
+        return None
+    context = _context(world_id, choice.slot, choice.engine, choice.base_url)
+    return sealer.seal(choice.key.encode(), context)
 
 
-def opened(sealer: Sealer, kept: bytes, world_id: int, slot: str, engine: str, base_url: str | None) -> str:
-    """The key in plain text. Raises SealBroken if it was sealed under another secret or for another place."""
-    return sealer.open(kept, _context(world_id, slot, engine, base_url)).decode()
+def opened(sealer: Sealer, row: SlotRow) -> str | None:
+    """The key of a slot in plain text; None without a key.
+
+    Raises SealBroken if it was sealed under another secret or for another place.
+    """
+    if row.sealed_key is None:
+        return None
+    context = _context(row.world_id, row.slot, row.engine, row.base_url)
+    return sealer.open(row.sealed_key, context).decode()
 
 
-def _context(world_id: int, slot: str, engine: str, base_url: str | None) -> bytes:
+def _context(world_id: int, slot: Slot, engine: Engine, base_url: str | None) -> bytes:
     return f"provider:{world_id}:{slot}:{engine}:{base_url or ''}".encode()

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, TypeAlias
 
 import msgspec
+
+# The states of a transcription, in order; the last two are final.
+Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
+# Whether the configuration or a client asked for a transcription.
+Origin: TypeAlias = Literal["auto", "request"]
 
 
 def share(value: float) -> float:

@@ -1,4 +1,7 @@
-"""Begins and ends work on an audio, and wakes workers for it."""
+"""The states of a transcription and of the work on its audio: every change of them is made here.
+
+pending → processing → completed or failed. A change publishes its event, in the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.speech.failures import Code
+    from lapel.slices.transcription.speech.transcript import Origin, Transcript
     from lapel.slices.transcription.wire import TranscribeRecording
 
 
@@ -41,7 +45,9 @@ async def begin_probe(
 ) -> None:
     """Begin to probe an audio, unless work on it exists already."""
     audio = (recording_id, media_id)
-    if await work_queries.insert(connection, world_id, media_id, audio, None, "decode", "probe", now):
+    if await work_queries.insert(
+        connection, world_id, media_id, audio, now, transcription_id=None, lane="decode", stage="probe"
+    ):
         await wake(connection, "decode", world_id, media_id, "probe")
 
 
@@ -54,12 +60,12 @@ async def begin_transcription(
     slot: Slot,
     wish: TranscribeRecording,
     *,
-    origin: str,
+    origin: Origin,
 ) -> str | None:
     """Create a pending transcription with its work, and return its id; None when this audio had its automatic
     one.
 
-    `audio`: ids of recording and media; the caller has locked the recording. `origin`: `auto` or `request`.
+    `audio`: ids of recording and media; the caller has locked the recording.
     """
     transcription_id = ids.new("txn")
     if not await queries.insert(
@@ -67,20 +73,53 @@ async def begin_transcription(
         world_id,
         transcription_id,
         audio,
+        now,
         origin=origin,
         provider=slot,
-        language=wish.language,
-        diarization=wish.diarization,
-        num_speakers=wish.num_speakers,
-        now=now,
+        wish=wish,
     ):
         return None
     await work_queries.drop_probe(connection, world_id, audio[1])
     await work_queries.insert(
-        connection, world_id, transcription_id, audio, transcription_id, "decode", "probe", now
+        connection,
+        world_id,
+        transcription_id,
+        audio,
+        now,
+        transcription_id=transcription_id,
+        lane="decode",
+        stage="probe",
     )
     await wake(connection, "decode", world_id, transcription_id, "probe")
     return transcription_id
+
+
+async def start(connection: Connection, ports: Ports, world_id: int, transcription_id: str) -> None:
+    """Set a pending transcription to processing, and publish its event. Does nothing if it is not pending."""
+    now = ports.clock.now()
+    begun = await queries.begin(connection, world_id, transcription_id, now)
+    if begun is not None:
+        await events.publish(connection, ports.ids, now, world_id, "started", transcription_of(begun))
+
+
+async def complete(
+    connection: Connection,
+    ports: Ports,
+    world_id: int,
+    transcription_id: str,
+    transcript: Transcript,
+    segments: tuple[bytes, bytes],
+) -> None:
+    """Set a transcription to completed, and publish its event once. Does nothing more if it had ended before.
+
+    `segments`: JSON with words, and without. The caller has locked the recording.
+    """
+    now = ports.clock.now()
+    done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
+    await queries.delete_pieces(connection, world_id, transcription_id)
+    if done is not None:
+        await settle_current(connection, world_id, done.recording_id, now)
+        await events.publish(connection, ports.ids, now, world_id, "completed", transcription_of(done))
 
 
 async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:

@@ -28,7 +28,7 @@ from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.payloads import LANES
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.slices.transcription.work import lifecycle, work_queries
-from lapel.slices.transcription.work.lease import LEASE, Claim, claim_next
+from lapel.slices.transcription.work.lease import LEASE, claim_next
 from lapel.slices.transcription.work.places import Places
 from lapel.slices.transcription.work.steps import Ending, Steps
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.payloads import Lane
+    from lapel.slices.transcription.rows import ClaimRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.work.tools import WorkerStages
 
@@ -108,7 +109,7 @@ class Runner:
                     await lifecycle.wake(connection, lane, claim.world_id, claim.id, claim.stage)
                 return
 
-    async def run(self, lane: Lane) -> Claim | None:
+    async def run(self, lane: Lane) -> ClaimRow | None:
         """Do one step of the lane and return it; None if none is free.
 
         Raises Unavailable when the database is away: the lease then ends by itself.
@@ -120,7 +121,7 @@ class Runner:
                 return await self._step(lane)
         return await self._step(lane)
 
-    async def _step(self, lane: Lane) -> Claim | None:
+    async def _step(self, lane: Lane) -> ClaimRow | None:
         claim = await self._claim(lane)
         if claim is None:
             return None
@@ -130,7 +131,7 @@ class Runner:
             self._places[lane].give_back(claim.world_id)
         return claim
 
-    async def _claim(self, lane: Lane) -> Claim | None:
+    async def _claim(self, lane: Lane) -> ClaimRow | None:
         """The next step in order among the worlds that may have another place of this process."""
         places = self._places[lane]
         async with self._claiming[lane]:  # one after the other, so that each sees the places of the others
@@ -141,7 +142,7 @@ class Runner:
                 places.take(claim.world_id)
             return claim
 
-    async def _begin(self, claim: Claim) -> None:
+    async def _begin(self, claim: ClaimRow) -> None:
         """Do the claimed step, unless it has used up its starts or turns."""
         crash_point(f"{claim.stage}:claimed")
         if self._stopping:  # `stop` was called during the claim
@@ -158,7 +159,7 @@ class Runner:
         async with self._stages.scratch.working_on(claim.world_id, claim.recording_id) as stay:
             stay.next_waits = await self._do(claim)
 
-    async def _do(self, claim: Claim) -> bool:
+    async def _do(self, claim: ClaimRow) -> bool:
         """Do the claimed step and handle its faults.
 
         Returns whether a step that reads the audio follows in the queue.
@@ -199,10 +200,10 @@ class Runner:
         """
         async with self._ports.database.transaction() as connection:
             for row in await work_queries.lacking(connection):
-                for _ in range(min(max(row["lacking"], 0), _MAX_WOKEN)):
-                    await lifecycle.wake(connection, row["lane"], row["world_id"], row["id"], "probe")
+                for _ in range(min(max(row.lacking, 0), _MAX_WOKEN)):
+                    await lifecycle.wake(connection, row.lane, row.world_id, row.id, "probe")
 
-    async def _attempt(self, claim: Claim) -> Ending:
+    async def _attempt(self, claim: ClaimRow) -> Ending:
         """Do the step as long as it is ours.
 
         Raises the step's own errors (see `Steps.do`), DiskFull for a full disk, TryAgain for an unknown
@@ -233,7 +234,7 @@ class Runner:
             await asyncio.gather(doing, keeping, return_exceptions=True)
         raise Gone  # the lease is no longer ours
 
-    async def _keep(self, claim: Claim, progress: _Progress) -> None:
+    async def _keep(self, claim: ClaimRow, progress: _Progress) -> None:
         """Renew the lease and write the progress; returns when the step is no longer ours."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
@@ -243,16 +244,16 @@ class Runner:
             except (Unavailable, asyncpg.PostgresError) as error:  # no other worker can take it meanwhile
                 _log.warning("speech.not_renewed", work=claim.id, error=str(error))
 
-    async def _renew(self, claim: Claim, progress: _Progress) -> bool:
+    async def _renew(self, claim: ClaimRow, progress: _Progress) -> bool:
         async with self._ports.database.transaction() as connection:
-            if not await work_queries.renew(connection, claim.world_id, claim.id, claim.lease, LEASE):
+            if not await work_queries.renew(connection, claim, LEASE):
                 return False
             if claim.transcription_id is not None and progress.reached > progress.told:
                 progress.told = progress.reached
                 await queries.set_progress(connection, claim.world_id, claim.transcription_id, progress.told)
         return True
 
-    async def _end(self, claim: Claim, ending: Ending) -> bool:
+    async def _end(self, claim: ClaimRow, ending: Ending) -> bool:
         """Write the result, if the step is still ours.
 
         Returns whether a step that reads the audio follows in the queue. Raises Gone when the step changes
@@ -261,7 +262,7 @@ class Runner:
         async with self._ports.database.transaction() as connection:
             if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
                 raise Gone
-            if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
+            if not await work_queries.hold(connection, claim):
                 return False
             await ending.write(connection)
             following = ending.next
@@ -272,25 +273,23 @@ class Runner:
             else:
                 await work_queries.move(
                     connection,
-                    claim.world_id,
-                    claim.id,
-                    claim.lease,
-                    following.lane,
-                    following.stage,
-                    following.piece,
-                    following.engine,
+                    claim,
+                    lane=following.lane,
+                    stage=following.stage,
+                    piece=following.piece,
+                    engine=following.engine,
                 )
                 await lifecycle.wake(connection, following.lane, claim.world_id, claim.id, following.stage)
             crash_point(f"{claim.stage}:before-commit")
         crash_point(f"{claim.stage}:committed")
         return following is not None and following.reads_audio
 
-    async def _fail(self, claim: Claim, code: Code, message: str, *, by_audio: bool = False) -> None:
+    async def _fail(self, claim: ClaimRow, code: Code, message: str, *, by_audio: bool = False) -> None:
         """End the step and its transcription as failed; if it is the probe, store the fault of the audio."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
-            if not await work_queries.hold(connection, claim.world_id, claim.id, claim.lease):
+            if not await work_queries.hold(connection, claim):
                 return
             if audio is not None:
                 await fact_queries.put_fault(
@@ -302,7 +301,7 @@ class Runner:
             await work_queries.delete(connection, claim.world_id, claim.id)
         _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
 
-    async def _try_again(self, claim: Claim, error: TryAgain) -> None:
+    async def _try_again(self, claim: ClaimRow, error: TryAgain) -> None:
         backoff = pause_after(claim.failures + 1)
         if backoff is None:
             await self._fail(claim, error.code, error.message)
@@ -317,7 +316,7 @@ class Runner:
         )
         await self._put_back(claim, after, failed=True)
 
-    async def _wait_for_room(self, claim: Claim, error: Exception) -> None:
+    async def _wait_for_room(self, claim: ClaimRow, error: Exception) -> None:
         """Put the step back, again and again, until the operator has made room on the disk."""
         _log.error(
             "speech.disk_full",
@@ -329,7 +328,7 @@ class Runner:
         )
         await self._put_back(claim, _FULL, failed=False, waits_for_room=True)
 
-    async def _end_turn(self, claim: Claim, *, kept: bool) -> bool:
+    async def _end_turn(self, claim: ClaimRow, *, kept: bool) -> bool:
         """Put the step back for its next turn. Returns whether this process continues it.
 
         In that case no job is queued: the job that did this turn claims the next step.
@@ -337,9 +336,8 @@ class Runner:
         async with self._ports.database.transaction() as connection:
             wait = 0 if kept else min(claim.turns + 1, _CROWDED)
             after, worker = timedelta(seconds=wait), self._name if kept else None
-            place = (claim.world_id, claim.id, claim.lease)
             ours = await work_queries.put_back(
-                connection, *place, after, failed=False, turn=True, worker=worker
+                connection, claim, after, failed=False, turn=True, worker=worker
             )
             if ours and not kept:
                 await lifecycle.wake(
@@ -348,19 +346,18 @@ class Runner:
         return ours and kept
 
     async def _put_back(
-        self, claim: Claim, after: timedelta, *, failed: bool, waits_for_room: bool = False
+        self, claim: ClaimRow, after: timedelta, *, failed: bool, waits_for_room: bool = False
     ) -> None:
-        place = (claim.world_id, claim.id, claim.lease)
         async with self._ports.database.transaction() as connection:
             if await work_queries.put_back(
-                connection, *place, after, failed=failed, waits_for_room=waits_for_room
+                connection, claim, after, failed=failed, waits_for_room=waits_for_room
             ):
                 await lifecycle.wake(
                     connection, claim.lane, claim.world_id, claim.id, claim.stage, after=after or None
                 )
 
 
-async def _hold_audio(connection: Connection, claim: Claim) -> Audio | None:
+async def _hold_audio(connection: Connection, claim: ClaimRow) -> Audio | None:
     """The audio, with its recording locked to the end of the transaction; None when it is deleted.
 
     All code that writes to the recording, or refers to it, locks it before its work: the order of a deletion.

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from lapel.slices.recordings.service import audio_of, set_duration
-from lapel.slices.transcription import events, fact_queries, queries
+from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.copies.remote_copies import remember_for
 from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
 from lapel.slices.transcription.providers.protocol import Wish
@@ -23,24 +23,24 @@ from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.slots import engine_of, transcriber
 from lapel.slices.transcription.speech.failures import Gone, SpeechError
 from lapel.slices.transcription.speech.messages import Heard, Voices
-from lapel.slices.transcription.views import stored_segments, transcription_of
+from lapel.slices.transcription.views import stored_segments
 from lapel.slices.transcription.work import lifecycle
 from lapel.slices.transcription.work.progress import Progress
 from lapel.slices.transcription.work.stages import Plan, Step
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
+    from lapel.slices.transcription.audio.audio_facts import AudioFacts
     from lapel.slices.transcription.payloads import Lane, Stage
-    from lapel.slices.transcription.providers.choice import SlotChoice
-    from lapel.slices.transcription.work.lease import Claim
+    from lapel.slices.transcription.providers.choice import Engine, SlotChoice
+    from lapel.slices.transcription.rows import ClaimRow, TranscriptRow
+    from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.work.tools import WorkerStages
 
 # Faults of the audio: another try would end alike.
-_FOR_GOOD = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
+_FOR_GOOD: frozenset[Code] = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _decode_heard = msgspec.json.Decoder(Heard).decode
 _decode_voices = msgspec.msgpack.Decoder(Voices).decode
@@ -53,7 +53,7 @@ class Next:
     lane: Lane
     stage: Stage
     piece: int = 0
-    engine: str | None = None
+    engine: Engine | None = None
 
     @property
     def reads_audio(self) -> bool:
@@ -75,16 +75,16 @@ class Ending:
 class _Task:
     """A step of a transcription with all its inputs."""
 
-    claim: Claim
+    claim: ClaimRow
     audio: Audio
-    transcription: asyncpg.Record
+    transcription: TranscriptRow
     choice: SlotChoice
     plan: Plan
 
     @property
     def transcription_id(self) -> str:
         """The transcription's id."""
-        return str(self.transcription["id"])
+        return self.transcription.id
 
     def after(self, count: int) -> Next | None:
         """The step that follows this one; None at the end. `count`: how many pieces are transcribed."""
@@ -100,7 +100,7 @@ class _Task:
         return Next(lane, step.stage, step.piece, self.claim.engine)
 
 
-def _lane(engine: str) -> Lane:
+def _lane(engine: Engine) -> Lane:
     """The lane of transcribe steps."""
     return "inference" if engine == "local" else "io"
 
@@ -113,7 +113,7 @@ class Steps:
         self._stages = stages
         self._daily_audio = DailyAudio(ports.settings.transcription_hours_per_day)
 
-    async def do(self, claim: Claim, tell: Callable[[float], None]) -> Ending:
+    async def do(self, claim: ClaimRow, tell: Callable[[float], None]) -> Ending:
         """Do a claimed step. `tell` is called with the progress of the whole transcription, 0 to 1.
 
         Raises SpeechError when another try cannot help, TryAgain when it may; TurnOver when the turn of a
@@ -130,19 +130,20 @@ class Steps:
             return await self._diarize(task, progress)
         return await self._finish(task)
 
-    async def _probe(self, claim: Claim) -> Ending:
+    async def _probe(self, claim: ClaimRow) -> Ending:
         world_id, transcribed = claim.world_id, claim.transcription_id is not None
         async with self._ports.database.acquire() as connection:
             audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
             known = await fact_queries.read(connection, world_id, claim.media_id)
         if audio is None:
             raise Gone
-        fault = None if known is None else known["error_code"]
-        if fault in _FOR_GOOD and known is not None:
-            raise SpeechError(fault, known["error_message"])
-        facts = None
-        duration_ms: int = 0 if known is None else known["duration_ms"]
-        if known is None or fault is not None:
+        fault = None if known is None else known.error_code
+        if known is not None and fault is not None and fault in _FOR_GOOD:
+            raise SpeechError(fault, known.error_message or "")
+        facts: AudioFacts | None = None
+        if known is not None and known.duration_ms is not None:
+            duration_ms = known.duration_ms
+        else:
             facts = await self._stages.probe(audio, keep_samples=transcribed)
             duration_ms = facts.duration_ms
             if facts.mime_type != audio.content_type:  # download links serve the declared, signed type
@@ -165,8 +166,8 @@ class Steps:
             if row is None:
                 raise Gone
             # The key is read in the next step, because a fault of the key is no fault of the audio.
-            chosen = await slot_queries.read(connection, world_id, row["provider"])
-        engine = "local" if chosen is None else chosen["engine"]
+            chosen = await slot_queries.read(connection, world_id, row.provider)
+        engine: Engine = "local" if chosen is None else chosen.engine
 
         async def admit(connection: Connection) -> bool:
             now = self._ports.clock.now()
@@ -178,15 +179,15 @@ class Steps:
 
         return Ending(write, Next(_lane(engine), "transcribe", 0, engine), admit)
 
-    async def _look(self, claim: Claim) -> _Task:
+    async def _look(self, claim: ClaimRow) -> _Task:
         world_id = claim.world_id
         async with self._ports.database.acquire() as connection:
             audio = await audio_of(connection, world_id, claim.recording_id, claim.media_id)
             row = await queries.read(connection, world_id, claim.transcription_id or "", None)
             facts = await fact_queries.read(connection, world_id, claim.media_id)
-            if audio is None or row is None or facts is None:
+            if audio is None or row is None or facts is None or facts.duration_ms is None:
                 raise Gone
-            choice = await engine_of(connection, self._ports.sealer, world_id, row["provider"])
+            choice = await engine_of(connection, self._ports.sealer, world_id, row.provider)
         return _Task(
             claim=claim,
             audio=audio,
@@ -194,9 +195,9 @@ class Steps:
             choice=choice,
             plan=Plan(
                 wish=Wish(
-                    language=row["language_asked"],
-                    diarization=row["diarization"],
-                    num_speakers=row["num_speakers"],
+                    language=row.language_asked,
+                    diarization=row.diarization,
+                    num_speakers=row.num_speakers,
                 ),
                 transcriber=transcriber(
                     choice,
@@ -204,8 +205,8 @@ class Steps:
                     clock=self._ports.clock,
                     remember=remember_for(self._ports, claim, choice),
                 ),
-                cuts=list(pairwise(facts["cuts"])),
-                duration_ms=facts["duration_ms"],
+                cuts=list(pairwise(facts.cuts or ())),
+                duration_ms=facts.duration_ms,
             ),
         )
 
@@ -229,7 +230,7 @@ class Steps:
             await queries.put_piece(
                 connection, claim.world_id, task.transcription_id, "transcribe", index, kept
             )
-            if task.transcription["language"] is None and heard.language is not None:
+            if task.transcription.language is None and heard.language is not None:
                 await queries.set_language(
                     connection,
                     claim.world_id,
@@ -280,14 +281,7 @@ class Steps:
         segments = stored_segments(transcript.segments)
 
         async def write(connection: Connection) -> None:
-            now = self._ports.clock.now()
-            done = await queries.complete(
-                connection, claim.world_id, task.transcription_id, transcript, segments, now
-            )
-            await queries.delete_pieces(connection, claim.world_id, task.transcription_id)
-            if done is not None:
-                await lifecycle.settle_current(connection, claim.world_id, claim.recording_id, now)
-                shown = transcription_of(done)
-                await events.publish(connection, self._ports.ids, now, claim.world_id, "completed", shown)
+            ended = (claim.world_id, task.transcription_id, transcript, segments)
+            await lifecycle.complete(connection, self._ports, *ended)
 
         return Ending(write, None)

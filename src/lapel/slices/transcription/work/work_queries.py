@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
 from lapel.slices.transcription.payloads import LANES
+from lapel.slices.transcription.rows import (
+    ClaimRow,
+    LackingJobsRow,
+    TryingStepsRow,
+    WorldAndRecordingRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
-
-    import asyncpg
+    from datetime import datetime, timedelta
 
     from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.payloads import Lane, Stage
+    from lapel.slices.transcription.providers.choice import Engine
 
 # A second insert of the same work does nothing.
 INSERT = """
@@ -71,7 +77,7 @@ UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, star
     worker = NULL
 FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
 RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.lane, s.stage, s.piece,
-    s.engine, s.failures, s.starts, s.turns
+    s.engine, s.failures, s.starts, s.turns, s.lease
 """
 
 RENEW = """
@@ -148,14 +154,15 @@ async def insert(
     world_id: int,
     work_id: str,
     audio: tuple[str, str],
+    now: datetime,
+    *,
     transcription_id: str | None,
     lane: Lane,
     stage: Stage,
-    now: object,
 ) -> bool:
     """Insert work; False when it exists already. `audio`: ids of recording and media."""
-    inserted = await connection.fetchval(
-        INSERT, world_id, work_id, *audio, transcription_id, lane, stage, now
+    inserted = await fetch_value(
+        connection, str, INSERT, world_id, work_id, *audio, transcription_id, lane, stage, now
     )
     return inserted is not None
 
@@ -167,20 +174,21 @@ async def claim(
     until: timedelta,
     worker: str = "",
     passed_over: Sequence[int] = (),
-) -> asyncpg.Record | None:
+) -> ClaimRow | None:
     """Claim the next step in order; None when there is none. `until`: the length of the lease."""
     await connection.execute(ONE_AT_A_TIME, lane)
-    return await connection.fetchrow(CLAIM, lane, lease, until, list(passed_over), worker)
+    return await fetch_row(connection, ClaimRow, CLAIM, lane, lease, until, list(passed_over), worker)
 
 
-async def renew(connection: Connection, world_id: int, work_id: str, lease: str, until: timedelta) -> bool:
+async def renew(connection: Connection, step: ClaimRow, until: timedelta) -> bool:
     """Renew the lease: it ends after `until` from now. Returns whether the step is still ours."""
-    return await connection.fetchval(RENEW, world_id, work_id, lease, until) is not None
+    renewed = await fetch_value(connection, str, RENEW, step.world_id, step.id, step.lease, until)
+    return renewed is not None
 
 
-async def hold(connection: Connection, world_id: int, work_id: str, lease: str) -> bool:
+async def hold(connection: Connection, step: ClaimRow) -> bool:
     """Lock the step to the end of the transaction. Returns whether it is still ours."""
-    return await connection.fetchval(HOLD, world_id, work_id, lease) is not None
+    return await fetch_value(connection, str, HOLD, step.world_id, step.id, step.lease) is not None
 
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
@@ -191,29 +199,20 @@ async def hold_of_recordings(connection: Connection, world_id: int, recording_id
 async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
     """(world, recording) of those recordings that have a free step."""
     worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
-    rows = await connection.fetch(WAITING, worlds, ids)
-    return {(row["world_id"], row["recording_id"]) for row in rows}
+    rows = await fetch_rows(connection, WorldAndRecordingRow, WAITING, worlds, ids)
+    return {(row.world_id, row.recording_id) for row in rows}
 
 
 async def move(
-    connection: Connection,
-    world_id: int,
-    work_id: str,
-    lease: str,
-    lane: Lane,
-    stage: Stage,
-    piece: int,
-    engine: str | None,
+    connection: Connection, step: ClaimRow, *, lane: Lane, stage: Stage, piece: int, engine: Engine | None
 ) -> None:
-    """Go on to the next step, free for any worker."""
-    await connection.execute(MOVE, world_id, work_id, lease, lane, stage, piece, engine)
+    """Go on from this step to the next one, free for any worker."""
+    await connection.execute(MOVE, step.world_id, step.id, step.lease, lane, stage, piece, engine)
 
 
 async def put_back(
     connection: Connection,
-    world_id: int,
-    work_id: str,
-    lease: str,
+    step: ClaimRow,
     after: timedelta,
     *,
     failed: bool,
@@ -226,10 +225,9 @@ async def put_back(
     `failed`: this try has failed. `turn`: it has had its turn. `worker`: the worker that keeps its state.
     `waits_for_room`: a disk is full.
     """
-    put_back = await connection.fetchval(
-        PUT_BACK, world_id, work_id, lease, after, int(failed), int(turn), worker, waits_for_room
-    )
-    return put_back is not None
+    place = (step.world_id, step.id, step.lease)
+    given = (after, int(failed), int(turn), worker, waits_for_room)
+    return await fetch_value(connection, str, PUT_BACK, *place, *given) is not None
 
 
 async def delete(connection: Connection, world_id: int, work_id: str) -> None:
@@ -237,10 +235,9 @@ async def delete(connection: Connection, world_id: int, work_id: str) -> None:
     await connection.execute(DELETE, world_id, work_id)
 
 
-async def trying(connection: Connection) -> list[asyncpg.Record]:
-    """Steps of all projects, by stage: `stage`, `failed` (how many failed and wait for another try) and
-    `roomless` (how many wait for room on a disk)."""
-    return await connection.fetch(TRYING)
+async def trying(connection: Connection) -> list[TryingStepsRow]:
+    """Steps of all projects that could not be done yet, by stage."""
+    return await fetch_rows(connection, TryingStepsRow, TRYING)
 
 
 async def drop_probe(connection: Connection, world_id: int, media_id: str) -> None:
@@ -248,6 +245,6 @@ async def drop_probe(connection: Connection, world_id: int, media_id: str) -> No
     await connection.execute(DROP_PROBE, world_id, media_id)
 
 
-async def lacking(connection: Connection) -> list[asyncpg.Record]:
-    """For each lane with free steps: how many jobs are missing, and a step to name in them."""
-    return await connection.fetch(LACKING, LANES)
+async def lacking(connection: Connection) -> list[LackingJobsRow]:
+    """The lanes with free steps."""
+    return await fetch_rows(connection, LackingJobsRow, LACKING, LANES)
