@@ -1,1 +1,1 @@
-"""The pool, the schema, and the tables that no slice owns."""
+"""The connection pool, the schema, and the tables that belong to no slice."""

@@ -1,4 +1,4 @@
-"""A limited number of places, given in the order in which they were asked for."""
+"""A limited number of places, given to callers in the order of their requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections import deque
 class FairSemaphore:
     """At most `places` are inside at once; the others wait in line, `patience` seconds at most.
 
-    A semaphore with a time limit would do the same at four times the cost. Here all waiting callers
-    share one timer, because the first in line is also the first whose patience ends.
+    A semaphore with a time limit for each caller costs four times as much. Here all waiting callers share one
+    timer, because the first in line is also the first whose patience ends.
     """
 
     def __init__(self, places: int, patience: float) -> None:
@@ -23,13 +23,13 @@ class FairSemaphore:
         """Take a place if one is free; then `leave` must follow."""
         if not self._free:
             return False
-        self._free -= 1  # no caller waits, or the place would not be free
+        self._free -= 1  # a place is free only while no caller waits
         return True
 
     async def enter(self) -> None:
         """Take a place; `leave` must follow.
 
-        Raises TimeoutError after `patience` seconds; then there is nothing to leave.
+        Raises TimeoutError after `patience` seconds; then `leave` must not follow.
         """
         if self.try_enter():
             return

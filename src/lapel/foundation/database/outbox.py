@@ -1,7 +1,7 @@
 """Events for other systems, written in the transaction that caused them.
 
-The body's bytes are frozen here: every delivery of the event sends exactly these. The pattern is the
-transactional outbox (https://microservices.io/patterns/data/transactional-outbox.html).
+The bytes of the body are fixed here: every delivery of the event sends exactly these bytes. The pattern is
+the transactional outbox (https://microservices.io/patterns/data/transactional-outbox.html).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 
-# A whole body is at most 1 MiB; the envelope around its data takes less than the difference.
+# A whole body is at most 1 MiB; the envelope around the data is smaller than the difference.
 MAX_DATA_BYTES = 2**20 - 1024
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What a webhook receives."""
+    """The body of an event, as a webhook would receive it."""
 
     id: str
     type: str
@@ -94,8 +94,8 @@ async def publish_many(
 ) -> None:
     """`publish` for many resources in one statement; `resources` are (resource id, data).
 
-    `dedupes` and `end_user_ids`, where given, have one item for each resource. An event with an end user's id
-    is erased with this end user: for events that are about an end user and whose resource stays.
+    `dedupes` and `end_user_ids`, if given, have one item for each resource. An event with an end user's id is
+    erased with this end user; use it for events about an end user whose resource stays.
     """
     event_ids = [ids.new("evt") for _ in resources]
     bodies = [
@@ -121,6 +121,6 @@ async def erase(connection: Connection, world_id: int, resource_ids: list[str]) 
 async def erase_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
     """Delete events, `limit` at most, that are about a deleted end user and whose resources stay.
 
-    Returns how many were deleted; 0 when none is left.
+    Returns the number of deleted events; 0 when none is left.
     """
     return await connection.fetchval(ERASE_EVENTS_OF_END_USER, world_id, end_user_id, limit)

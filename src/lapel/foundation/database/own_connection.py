@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What asyncpg raises on a connection that ended since it was used last; InternalClientError, when the
-# server's reason comes in while a statement is being sent.
+# Errors of asyncpg on a connection that ended since its last use. InternalClientError: the server's reason
+# arrives while a statement is being sent.
 _ENDED = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -28,7 +28,7 @@ _ENDED = (
 
 
 class OwnConnection:
-    """Made when it is first needed, and anew after an error; one caller uses it at a time."""
+    """A connection, opened at its first use and again after an error; one caller uses it at a time."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -36,16 +36,16 @@ class OwnConnection:
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do some work on the connection; once more on a new one if the connection turns out to have ended.
+        """Run `work` on the connection; if the connection has ended, once more on a new one.
 
-        The caller limits the time. Raises what asyncpg raises.
+        The caller limits the time. Raises asyncpg's errors.
         """
         async with self._lock:
             if self._connection is not None and not self._connection.is_closed():
                 try:
                     return await work(self._connection)
                 except _ENDED:
-                    pass  # the database was restarted since; a new connection tells whether it is there now
+                    pass  # the database restarted since; a new connection shows whether it is available
                 except BaseException:
                     self._drop()
                     raise
@@ -58,11 +58,11 @@ class OwnConnection:
                 raise
 
     def _drop(self) -> None:
-        """Cut it, without waiting for a database that may be away."""
+        """Close the connection without waiting for a database that may be unavailable."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     def close(self) -> None:
-        """Cut it for good."""
+        """Close the connection; it is not opened again."""
         self._drop()

@@ -1,7 +1,7 @@
 """PostgreSQL through asyncpg, plain SQL.
 
-The pool's reset query is off, because it took a quarter of the hot call's time. So nothing may leave
-session state behind: no `SET`, no session locks, no temporary tables, no `LISTEN` here.
+The pool's reset query is off, because it took a quarter of the hot call's time. So no code may leave session
+state on a connection: no `SET`, no session locks, no temporary tables, no `LISTEN`.
 
 Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
 in the README of pgvector.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
     PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
-# What asyncpg raises while the database restarts, is gone, or does not answer in time.
+# Errors of asyncpg while the database restarts, is unavailable, or does not answer in time.
 DATABASE_AWAY: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -56,25 +56,26 @@ LOCK_SECONDS = 10.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# While the database is away, asyncpg logs every retry with a traceback; /health reports it once.
+# While the database is unavailable, asyncpg logs every retry with a traceback; /health reports it once.
 logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
 
 
 class PooledConnection(asyncpg.Connection):
-    """A connection that is given back without a round trip."""
+    """A connection that returns to the pool without a round trip."""
 
     def get_reset_query(self) -> str:
-        """Nothing to reset: see the module's docstring."""
+        """Reset nothing: see the module's docstring."""
         return ""
 
 
 class Database:
-    """The pool of connections; errors of a database that is away become Unavailable."""
+    """The pool of connections; errors of an unavailable database become Unavailable."""
 
     def __init__(
         self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
     ) -> None:
-        """`max_size`: most connections; one world gets half of them at most. `lock_seconds`: how long a
+        """`max_size`: the most connections; one world gets half of them at most. `lock_seconds`: seconds that
+        a
         statement waits for a row that another transaction holds."""
         self._dsn = dsn
         self._lock_seconds = lock_seconds
@@ -99,9 +100,9 @@ class Database:
         return self._dsn
 
     async def open(self, *, patience: float = 0.0) -> None:
-        """Make the pool. While the database is away, try again for `patience` seconds.
+        """Make the pool. While the database is unavailable, try again for `patience` seconds.
 
-        Raises asyncpg's own error (one of DATABASE_AWAY) when the database is still away after that.
+        Raises asyncpg's own error (one of DATABASE_AWAY) when the database is still unavailable after that.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -136,7 +137,7 @@ class Database:
         self._connections = _Connections(pool, self._max_size)
 
     async def close(self) -> None:
-        """Close all connections; those still busy after a second are cut."""
+        """Close all connections; those still busy after a second are terminated."""
         self._own.close()
         if self._connections is None:
             return
@@ -150,8 +151,8 @@ class Database:
     def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """A connection outside a transaction.
 
-        Raises Unavailable: at once when the pool is not open; on entering the block when the database is away
-        or no connection is free in time; on leaving it when the database went away during the block.
+        Raises Unavailable: at once when the pool is not open; on entering the block when the database is
+        unavailable or no connection is free in time; on leaving it when the database failed during the block.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")
@@ -168,10 +169,11 @@ class Database:
 
 
 class _Connections:
-    """Lends the pool's connections, first come first served, and keeps those at hand that come back clean.
+    """Lends the pool's connections in the order of requests, and keeps connections that come back without an
+    error.
 
     asyncpg's pool makes the connections and cleans up after errors. Its acquire and release cost more than a
-    statement (timers, tasks), and in its queue a waiting caller may be overtaken for ever. So a connection
+    statement (timers, tasks), and other callers may overtake a caller in its queue for ever. So a connection
     goes back to the pool only after an error, or when it was unused for a while.
     """
 
@@ -185,7 +187,7 @@ class _Connections:
     async def take(self) -> tuple[PoolConnectionProxy, int | None]:
         """A connection, and the world whose share it counts against; `give_back` must follow.
 
-        Raises one of DATABASE_AWAY when the database is away, or no connection is free in time.
+        Raises one of DATABASE_AWAY when the database is unavailable, or no connection is free in time.
         """
         share = await self._shares.enter()
         try:
@@ -221,18 +223,18 @@ class _Connections:
             self._shares.leave(share)
 
     async def close(self) -> None:
-        """Close them all, waiting for those that are lent."""
+        """Close all connections, waiting for those that are lent."""
         self._closing = True
         while self._at_hand:
             await self._release(self._at_hand.pop()[1])
         await self._pool.close()
 
     def terminate(self) -> None:
-        """Cut them all."""
+        """Terminate all connections."""
         self._pool.terminate()
 
     async def _release(self, connection: PoolConnectionProxy) -> None:
-        """Give it to the pool, which first cancels a running statement; waits `ACQUIRE_SECONDS` at most."""
+        """Return it to the pool, which first cancels a running statement; waits `ACQUIRE_SECONDS` at most."""
         try:
             await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
         except DATABASE_AWAY:
@@ -259,11 +261,11 @@ class _Lease:
     ) -> None:
         await self._connections.give_back(self._connection, self._share, failed=error is not None)
         if isinstance(error, DATABASE_AWAY):
-            raise Unavailable("The database went away. Repeat the request.") from error
+            raise Unavailable("The connection to the database broke. Repeat the request.") from error
 
 
 def _alive(connection: PoolConnectionProxy) -> bool:
-    """Whether the connection is open, as far as is known."""
+    """Whether the connection is open, as far as this process knows."""
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # it died, and the pool has taken it back
@@ -271,10 +273,10 @@ def _alive(connection: PoolConnectionProxy) -> bool:
 
 
 async def _register_json(connection: Connection) -> None:
-    """jsonb travels as text that msgspec wrote and reads; see `foundation/http/input/fields.py`."""
+    """Transfers jsonb as text that msgspec encodes and decodes; see `foundation/http/input/fields.py`."""
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
 
 
 def affected(command_tag: str) -> int:
-    """How many rows a command touched, from its tag (`UPDATE 3`)."""
+    """The number of rows that a command changed, from its tag (`UPDATE 3`)."""
     return int(command_tag.rpartition(" ")[2])

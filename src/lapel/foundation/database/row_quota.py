@@ -1,10 +1,10 @@
-"""How much of the database each world's rows take, and which worlds have more than the operator allows.
+"""The size of each world's rows in the database, and the worlds whose rows exceed the operator's limit.
 
-To count each write, every write would have to change a row that all writes of its world share. So a worker
-measures every five minutes instead: a sample of at most 80 MB of each table, which is exact for small tables
-and a few percent off for large ones. Long values are stored apart from their rows, and the rows know their
-lengths, so that these values are counted without being read. What is written between two measurements is
-noticed at the second.
+Counting each write would need a counter row that all writes of a world change. So a worker measures every
+five minutes instead: a sample of at most 80 MB of each table, which is exact for small tables and a few
+percent off for large ones. PostgreSQL stores long values apart from their rows, and the rows hold the
+lengths, so the worker counts these values without reading them. Rows that are written between two
+measurements count from the second one.
 
 Source: PostgreSQL's documentation of TABLESAMPLE (under SELECT) and of TOAST.
 """
@@ -57,8 +57,8 @@ TABLES = (
     "upload_tokens",
 )
 
-# A table's pages, and the expression for the bytes of its row `t` (24 are the header's). `t.*` will not do:
-# PostgreSQL reads all long values of a row to build the whole of it.
+# A table's pages, and the expression for the bytes of its row `t` (24 are the header's). `t.*` would be slow,
+# because PostgreSQL reads all long values of a row to build it.
 LAYOUT = """
 SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS pages, (
     SELECT '24' || string_agg(format(' + coalesce(pg_column_size(t.%I), 0)', a.attname), '')
@@ -82,19 +82,19 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The API's check before it stores something: the database's disk, and how many rows the world has."""
+    """The API's check before it stores data: the database's disk, and the size of the world's rows."""
 
     disk: DiskGuard | None = None
     rows: RowQuota | None = None
 
     async def check(self, world_id: int, *, writes: bool, grows: bool) -> None:
-        """Raises Unavailable when there is no room for what an operation stores.
+        """Raises Unavailable when there is no room for the data of an operation.
 
-        `writes`: check the disk. `grows` (a client's own text is stored): check the world's rows.
+        `writes`: check the disk. `grows` (the operation stores a client's text): check the world's rows.
         """
         if writes and self.disk is not None and self.disk.low():
             raise Unavailable(
-                "The server's disk is nearly full: nothing new is taken until there is room.", retry_after=60
+                "The server's disk is nearly full: writes are refused until there is room.", retry_after=60
             )
         if grows and self.rows is not None:
             await self.rows.check(world_id)
@@ -112,7 +112,7 @@ class RowQuota:
         self._full: dict[int, int] = {}
 
     async def check(self, world_id: int) -> None:
-        """Raises Unavailable when the world's rows take more bytes than they may, or the database is away."""
+        """Raises Unavailable when the world's rows exceed the limit, or the database is unavailable."""
         if not self._limit:
             return
         if self._seconds() - self._read_at > _BELIEVED_FOR_SECONDS:
@@ -133,7 +133,7 @@ async def measure(database: Database, clock: Clock, limit: int) -> dict[int, int
 
     0: no limit.
 
-    Raises Unavailable when the database is away.
+    Raises Unavailable when the database is unavailable.
     """
     async with database.acquire() as connection:
         sizes = await _sizes(connection, limit) if limit else Counter[int]()
@@ -156,12 +156,12 @@ async def _layout(connection: Connection, table: str) -> tuple[int, str]:
 
 
 async def _sizes(connection: Connection, limit: int) -> Counter[int]:
-    """The bytes of each world that might have more than `limit`."""
+    """The bytes of each world that may have more than `limit`."""
     found: Counter[int] = Counter()
     for table in TABLES:
         pages, size = await _layout(connection, table)
         share = min(100.0, 100.0 * _PAGES / max(pages, 1))
-        # A world above the limit has its part of it in one table at least.
+        # A world above the limit has at least its share of the limit in one table.
         rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(TABLES))
         found.update({row["world_id"]: row["bytes"] for row in rows})
     return found

@@ -8,6 +8,6 @@ from pathlib import Path
 
 @cache
 def newest_revision() -> str:
-    """Its name, read from the files' names: `0001_first_light.py` is revision 0001."""
+    """Its number, read from the file names: `0001_first_light.py` is revision 0001."""
     folder = Path(__file__).parent / "migrations" / "versions"
     return max(file.name.partition("_")[0] for file in folder.glob("[0-9]*_*.py"))

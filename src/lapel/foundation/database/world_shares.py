@@ -1,4 +1,4 @@
-"""No world holds more than half of a process' database connections, however many of its requests wait."""
+"""One world holds at most half of a process's database connections, even if many of its requests wait."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class WorldShares:
     async def enter(self) -> int | None:
         """Take a place of the request's world; returns the world, with which `leave` must follow.
 
-        Raises TimeoutError when no place is free within `patience` seconds.
+        Raises TimeoutError when no place becomes free within `patience` seconds.
         """
         world_id = WORLD.get()
         if world_id is None:
@@ -70,7 +70,7 @@ class WorldShares:
         return world_id
 
     def leave(self, world_id: int | None) -> None:
-        """Give the place back that `enter` named."""
+        """Give back the place that `enter` returned."""
         if world_id is not None:
             line = self._lines[world_id]
             line.semaphore.leave()

@@ -1,1 +1,1 @@
-"""Operations, and the one path that every request takes."""
+"""Operations, and the path that every request takes."""

@@ -1,10 +1,9 @@
-"""The time in which a request is answered, whatever it waits for.
+"""The deadline of a request: the time until its answer, whatever the request waits for.
 
-The time runs while the server works and stands still while the server waits for the request's body: it counts
-from the last byte. At its end the answer is sent at once, by a task of its own, and the request's task is
-cancelled. Every wait of that task ends there: for a place, a connection, a statement, a lock, the store. The
-task then rolls back what it began, which may take longer where the database hangs; the client does not wait
-for it.
+The time counts from the last byte: it runs while the server works, and stops while the server waits for the
+request's body. At the deadline a separate task sends the answer at once, and the request's task is cancelled.
+Cancelling ends every wait of the task: for a place, a connection, a statement, a lock, the store. The task
+then rolls its transaction back, which may take longer if the database hangs; the client does not wait for it.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.asgi import Message, Receive
 
-# A request's time may end so many seconds late, or an eighth of the usual time late when that is less.
+# A deadline may fire this many seconds late, or an eighth of the usual time late if that is less.
 _LATE = 0.25
 
 
 class Deadlines:
     """The deadlines of all requests under way.
 
-    One timer looks at them all, and only while there are some: a timer for each would cost a request more
-    than finding its route.
+    One timer checks all deadlines, and runs only while there are some: a timer for each request would cost
+    more than finding the route.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -37,7 +36,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
-        """Begin the deadline of the task that calls: `times` the usual time, from now.
+        """Begin the deadline of the calling task: `times` the usual time, from now.
 
         `late` sends the answer when the time is over. Raises RuntimeError outside of a task.
         """
@@ -83,16 +82,16 @@ class Deadline:
         self._when = when
         self._late = late
         self._running = running
-        # What was left when the first piece of the body was asked for.
+        # The time that was left when the first piece of the body was requested.
         self._left: float | None = None
         self._reading = False
         self._answer: asyncio.Task[None] | None = None
 
     def around(self, receive: Receive) -> Receive:
-        """Wrap `receive` so that the time stands still while it waits.
+        """Wrap `receive` so that the time stops while it waits.
 
-        After each piece as much is left as before the first one: a form's pieces are stored as they arrive,
-        and its time counts from the last.
+        After each piece the time that is left is the same as before the first one, because the pieces of a
+        form are stored as they arrive and its time counts from the last piece.
         """
 
         async def read() -> Message:
@@ -107,9 +106,9 @@ class Deadline:
         return read
 
     def meet(self) -> None:
-        """Call when the answer begins: however long it takes to send, it is in time.
+        """Call when the answer begins: from then on the request is in time, however long sending takes.
 
-        Raises CancelledError when the time is over and something has suppressed the task's cancellation.
+        Raises CancelledError when the time is over and some code has suppressed the task's cancellation.
         """
         if self._answer is not None:
             raise asyncio.CancelledError
@@ -120,7 +119,7 @@ class Deadline:
         self._running.discard(self)
 
     async def answered(self) -> bool:
-        """For the task, when it ends with an error: whether its deadline was the only cause.
+        """Whether the deadline was the only cause of the error with which the task ends; the task calls it.
 
         Returns after the late answer is sent.
         """

@@ -1,8 +1,9 @@
-"""Answers that are large: made once there is room for them, sent in pieces, within a budget of bytes.
+"""Large answers: they wait for room in a budget of bytes, are then made, and are sent in pieces.
 
-A body counts from before it is made until its reader has taken it; a body that is made while it is sent
-counts for what is held of it at a time. While others wait for room, a reader that is slower than the least
-rate, or would take more than a minute for a body that was made whole, is cut off.
+A body counts from before it is made until the client has read it; a body that is made while it is sent counts
+with the bytes that are in memory at a time. While other requests wait for room, a client is disconnected if
+it reads slower than the least rate, or would need more than a minute for a body that was made completely
+before.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from lapel.foundation.http.calls import Content
 
 PIECE = 256 * 1024
-"""Bytes that are handed to the connection at once; a longer body is a large one."""
+"""Bytes that are written to the connection at once; a longer body is a large one."""
 
 IN_PIECES = 640 * 1024
 """The size to give for an answer that is made in pieces."""
 
 _TOTAL = 128 * MIB
 _OF_ONE_WORLD = 64 * MIB
-# Three copies: the row as it came, as it is read, as it is encoded.
+# Three copies: the row from the database, the decoded row, the encoded answer.
 _WHILE_MADE = 3
 _WITHIN_SECONDS = 60.0
 
@@ -61,8 +62,8 @@ class LargeAnswers:
     async def room(self, scope: Scope, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
         """Room for a body of about `size` bytes; for three times as many while it is not `made` yet.
 
-        Raises Unavailable when there is no room in time; ClientGone when the reader is too slow and its
-        connection was ended.
+        Raises Unavailable when there is no room in time, and ClientGone when the client reads too slowly and
+        was disconnected.
         """
         try:
             async with self._admission.hold(world_id, size if made else size * _WHILE_MADE) as place:
@@ -77,9 +78,9 @@ class LargeAnswers:
             raise ClientGone from error
 
     async def send(self, scope: Scope, send: Send, body: Content, place: Place) -> None:
-        """Send a body in its room, no faster than it is read.
+        """Send a body in its room, no faster than the client reads it.
 
-        Raises ClientGone when the client has hung up, or an error broke the body off.
+        Raises ClientGone when the client has disconnected, or an error broke the body off.
         """
         if not isinstance(body, bytes):
             await self._send_pieces(scope, send, body, place)
@@ -94,10 +95,12 @@ class LargeAnswers:
             taken = start
 
     async def _send_pieces(self, scope: Scope, send: Send, body: AsyncGenerator[bytes], place: Place) -> None:
-        """Make and send one piece after the other, for as long as there is a reader."""
+        """Make and send one piece after the other, until the end or until the client disconnects."""
         taken, sending = 0, False
         place.least_rate = self._least_rate
-        place.moved = lambda: taken if sending else None  # the reader is not to blame while a piece is made
+        place.moved = lambda: (
+            taken if sending else None
+        )  # while a piece is made, the pause is not the client's fault
         async with aclosing(body):
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -109,7 +112,7 @@ class LargeAnswers:
                     sending = True
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     taken, sending = taken + len(piece), False
-            except ApiError as error:  # too late to say so: the answer is left without its end
+            except ApiError as error:  # too late for an error answer: the body stays without its end
                 _log.warning("answer.broken_off", world_id=place.world_id, code=error.code)
                 _hang_up(scope)
                 raise ClientGone from error

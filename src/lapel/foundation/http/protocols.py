@@ -1,4 +1,4 @@
-"""The interfaces of what the request path (`api.py`) is given to work with."""
+"""The interfaces of the objects that the request path (`api.py`) uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Authenticate(Protocol):
-    """Knows tokens; see `authenticator.py`."""
+    """Finds the actor of a token; see `authenticator.py`."""
 
     async def __call__(self, header: bytes | None) -> Actor:
         """The actor of an Authorization header.
@@ -21,7 +21,7 @@ class Authenticate(Protocol):
         ...
 
     def device_token(self, header: bytes | None) -> bytes | None:
-        """The hash of a device token that has the right shape, not looked up; None for anything else."""
+        """The hash of a well-formed device token, without a look-up; None for any other header."""
         ...
 
 
@@ -29,18 +29,18 @@ class Limiter(Protocol):
     """Counts requests; see `rate_limits.py`."""
 
     async def take(self, actor: Actor, operation: Operation) -> Headers:
-        """Count a request; returns the headers to answer with. Raises RateLimitExceeded at a limit."""
+        """Count a request; returns the headers of the answer. Raises RateLimitExceeded at a limit."""
         ...
 
     async def take_device(self, token_hash: bytes) -> Headers | None:
-        """The same by the hash of a device's token; None, and nothing counted, if the token is not known.
+        """The same by the hash of a device's token. An unknown token is not counted: None.
 
         Raises RateLimitExceeded at a limit.
         """
         ...
 
     def forget_device(self, token_hash: bytes) -> None:
-        """The token, which may have been valid, is refused: no longer count it for its device."""
+        """Stop counting a refused token, which may have been valid before, for its device."""
         ...
 
 

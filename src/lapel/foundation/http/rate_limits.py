@@ -1,19 +1,19 @@
 """Rate limits that hold over all processes together without a database write per request.
 
-Each bucket is counted in fixed windows. A process takes a small **lease** out of the window's
-shared counter (one upsert) and spends it in memory. Nothing is ever leased twice, so a limit is
-never exceeded. What a process leases and does not spend is lost to the others until the window
-ends; a lease is therefore a twentieth of what this process itself spent in this window and the
-one before, so that over any number of processes at most a tenth of the limit can be lost.
+Each bucket is counted in fixed windows. A process takes a small **lease** from the window's shared counter
+(one upsert) and spends it in memory. No request is leased twice, so a limit is never exceeded. Leased
+requests that a process does not spend are lost to the others until the window ends. Therefore a lease is a
+twentieth of the requests that this process spent in this window and the previous one: over any number of
+processes at most a tenth of the limit is lost.
 
 There are many devices, and each calls about once a minute: a lease for each call would be a write for each
 call. So a process lets a device spend a twentieth of its limit before it takes the first lease, which then
-includes what was spent. Each further process that a device reaches may let a twentieth more through.
+includes the spent requests. Each further process that a device reaches may let a twentieth more through.
 
-All tokens of a device share its bucket. The process remembers which device a valid token belongs to; a token
-that it does not know has no bucket, and no row.
+All tokens of a device share its bucket. The process remembers the device of each valid token; a token that it
+does not know has no bucket, and no row.
 
-When the shared counter cannot be reached in time, requests pass uncounted, and
+If the shared counter does not answer in time, requests pass uncounted, and
 `lapel_rate_limit_unreachable_total` counts them.
 """
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 PATIENCE_SECONDS = 0.05
-_REST_SECONDS = 1.0  # after a failure, before the counter is asked again
+_REST_SECONDS = 1.0  # pause after a failure, until the counter is asked again
 _LEASE_SHARE = 20
 _CREDIT_SHARE = 20
 _CAPACITY = 20_000
@@ -74,22 +74,22 @@ class Unlimited:
     """No limits, no headers: the embedded single-machine mode."""
 
     async def take(self, actor: Actor, operation: Operation) -> Headers:  # noqa: ARG002 - Limiter's shape
-        """Let everything pass."""
+        """Let every request pass."""
         return ()
 
     async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - Limiter's shape
-        """Let everything pass."""
+        """Let every request pass."""
         return ()
 
     def forget_device(self, token_hash: bytes) -> None:
-        """There is nothing to forget."""
+        """Do nothing: no token is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """`limit` requests per `seconds`; the first `credit` of them pass without a lease.
 
-    `name` stands in bucket keys and metrics; `shown` is the limit as a header's value.
+    `name` is used in bucket keys and metrics; `shown` is the limit as a header's value.
     """
 
     name: str
@@ -142,7 +142,7 @@ class _Bucket:
 
     @property
     def remaining(self) -> int:
-        """What is left of the limit, as far as this process knows."""
+        """The rest of the limit, as far as this process knows."""
         return max(0, self.rule.limit - self.known - self.owed) + self.left
 
 
@@ -150,7 +150,7 @@ class RateLimiter:
     """The limits of contract section 6, counted by this process and the others together."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock, *, patience: float) -> None:
-        """`patience`: how many seconds a request waits for the counter before it passes uncounted."""
+        """`patience`: seconds that a request waits for the counter before it passes uncounted."""
         self._database = database
         self._clock = clock
         self._patience = patience
@@ -166,12 +166,12 @@ class RateLimiter:
         self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
         limit = settings.device_per_minute
         self._device = _active(_Rule("device", limit, 60, credit=limit // _CREDIT_SHARE))
-        # Two generations: a bucket that is not used during a whole one is forgotten.
+        # Two generations: a bucket that is unused during a whole generation is forgotten.
         self._buckets: dict[str, _Bucket] = {}
         self._older: dict[str, _Bucket] = {}
         # The buckets of one request, found with one look-up; all are of the present generation.
         self._groups: dict[_Drawn, list[_Bucket]] = {}
-        # By the hash of a valid token: what its device draws on.
+        # By the hash of a valid token: the buckets of its device.
         self._devices: dict[bytes, _Drawn] = {}
         self._turned = 0
         self._swept = 0
@@ -192,7 +192,7 @@ class RateLimiter:
         return await self._take(drawn)
 
     async def take_device(self, token_hash: bytes) -> Headers | None:
-        """`take` by the hash of a device's token; None, and nothing counted, if the token is not known.
+        """`take` by the hash of a device's token. An unknown token is not counted: None.
 
         Raises RateLimitExceeded as `take` does.
         """
@@ -200,7 +200,7 @@ class RateLimiter:
         return None if drawn is None else await self._take(drawn)
 
     def forget_device(self, token_hash: bytes) -> None:
-        """Forget a token that is refused by now: it no longer takes from the device's bucket."""
+        """Forget a token that is refused now: it no longer counts for the device."""
         self._devices.pop(token_hash, None)
 
     async def _take(self, drawn: _Drawn) -> Headers:
@@ -251,7 +251,7 @@ class RateLimiter:
         return found
 
     async def _fill(self, drawn: _Drawn) -> list[_Bucket] | None:
-        """Lease until every bucket has something left; None when the counter is out of reach.
+        """Lease until every bucket has requests left; None when the counter is unreachable.
 
         Raises RateLimitExceeded when a bucket is exhausted.
         """
@@ -268,7 +268,7 @@ class RateLimiter:
     async def _lease(self, bucket: _Bucket) -> bool:
         """Wait for the bucket's next lease, for which only one request is under way at a time.
 
-        False when the counter is out of reach.
+        False when the counter is unreachable.
         """
         if time.monotonic() < self._rest_until:
             return False
@@ -324,10 +324,10 @@ class RateLimiter:
 
 @asynccontextmanager
 async def open_limiter(settings: Settings, dsn: str, clock: Clock) -> AsyncGenerator[RateLimiter | Unlimited]:
-    """The limiter that the settings ask for, on the database of `dsn`.
+    """The limiter of the settings, on the database of `dsn`.
 
-    The counter has connections of its own, because it must not queue behind the requests that it
-    holds back. Raises what `Database.open` raises when the database is away.
+    The counter has connections of its own, because it must not wait behind the requests that it limits.
+    Raises what `Database.open` raises when the database is unavailable.
     """
     if not settings.rate_limits_on:
         yield Unlimited()

@@ -14,13 +14,13 @@ AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-"""Run once more: a schema change under a cached statement, or a deadlock that PostgreSQL broke."""
+"""Errors after which the work runs once more: a schema change under a cached statement, or a deadlock."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 def classify(error: Exception) -> ApiError:
-    """The error that a client gets for any exception; a bug of ours is logged."""
+    """The error that a client gets for any exception; a fault of the server is logged."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, StoreUnavailable):
@@ -28,11 +28,11 @@ def classify(error: Exception) -> ApiError:
         return Unavailable("The object store does not answer. Repeat the request.", retry_after=2)
     if isinstance(error, DATABASE_AWAY):
         _log.warning("database.away", error=type(error).__name__)
-        return Unavailable("The database went away. Repeat the request.")
+        return Unavailable("The connection to the database broke. Repeat the request.")
     if isinstance(error, (*AGAIN, asyncpg.LockNotAvailableError)):
-        return Unavailable("Another request changed the same at the same moment. Repeat the request.")
+        return Unavailable("Another request changed the same data at the same moment. Repeat the request.")
     if isinstance(error, asyncpg.InsufficientResourcesError):
         _log.error("database.full", error=str(error))
         return Unavailable("The database has no room. Repeat the request later.", retry_after=60)
     _log.error("request.failed", exc_info=error)
-    return InternalError("Something went wrong on our side. The request id finds it in the server's log.")
+    return InternalError("The server failed. Its log has the details under this request id.")

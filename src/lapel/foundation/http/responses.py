@@ -1,4 +1,4 @@
-"""Turns a handler's answer, or a refusal, into status, headers and bytes (problem details: RFC 9457)."""
+"""Turns a handler's answer, or an error, into status, headers and bytes (problem details: RFC 9457)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong, for programs (`code`, `param`) and for people (`message`)."""
+    """The error, for programs (`code`, `param`) and for people (`message`)."""
 
     code: str
     message: str
@@ -47,13 +47,13 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ErrorEnvelope(msgspec.Struct, frozen=True):
-    """The body of every refusal."""
+    """The body of every error answer."""
 
     error: ErrorBody
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The same facts as RFC 9457 wants them."""
+    """The same facts in the form of RFC 9457."""
 
     type: str
     title: str
@@ -78,7 +78,7 @@ def encode(operation: Operation, answer: Answer) -> tuple[int, Headers, bytes]:
 
 
 def encode_any(operation: Operation, answer: Answer) -> tuple[int, Headers, Content]:
-    """The same for an answer that may be in pieces."""
+    """`encode` for an answer that may be in pieces."""
     if isinstance(answer, Reply):
         own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)
         body = answer.body
@@ -97,7 +97,7 @@ def problem(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def refuse(error: ApiError, request_id: str, as_problem: bool) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a refusal."""
+    """Status, headers and body of an error."""
     own = tuple((name.lower().encode(), value.encode()) for name, value in error.headers)
     if as_problem:
         body: msgspec.Struct = Problem(

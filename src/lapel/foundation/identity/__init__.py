@@ -1,1 +1,1 @@
-"""Tokens, sealing, signing, and who is calling."""
+"""Tokens, sealing, signing, and the caller of a request."""

@@ -1,7 +1,7 @@
 """From `Authorization: Bearer …` (RFC 6750, section 2.1) to an actor.
 
-Keys (`sk_`, `rk_`) are cached in the process (`key_cache.py` says how the cache stays right);
-device, upload and end-user tokens are read from the database each time.
+Keys (`sk_`, `rk_`) are cached in the process (`key_cache.py` keeps the cache correct); device, upload and
+end-user tokens are read from the database each time.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Authenticator:
     async def __call__(self, header: bytes | None) -> Actor:
         """The actor of an Authorization header.
 
-        Raises Unauthorized when there is no token, or it is malformed, unknown, revoked or expired;
-        Unavailable when the database is away.
+        Raises Unauthorized when there is no token, or it is malformed, unknown, revoked or expired, and
+        Unavailable when the database is unavailable.
         """
         token = _bearer(header)
         if token is None:
@@ -108,14 +108,14 @@ class Authenticator:
         return await self._read(token)
 
     def device_token(self, header: bytes | None) -> bytes | None:
-        """The hash of a device token that has the right shape, not looked up; None for anything else."""
+        """The hash of a well-formed device token, without a look-up; None for any other header."""
         token = _bearer(header)
         return self._hasher.hash(token) if token is not None and token_prefix(token) == "dtok" else None
 
     async def _read(self, token: str) -> Actor:
         match token_prefix(token):
             case None:
-                raise Unauthorized("This token is malformed. Check that it was copied whole.")
+                raise Unauthorized("This token is malformed. Check that you copied it completely.")
             case "dtok":
                 return await self._device(token)
             case "up":

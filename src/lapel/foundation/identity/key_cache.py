@@ -1,4 +1,4 @@
-"""The cache of keys, and revocation that holds on every process at once.
+"""The cache of keys, and revocation that takes effect on every process at once.
 
 A process may use a cached key only while its LISTEN connection is confirmed, and for
 `CACHE_SECONDS` at most. The answer to a revocation waits until every caching process has confirmed
@@ -41,7 +41,7 @@ _CONFIRMED = "lapel_revocation_confirmed"
 _SEEN_EVERY_SECONDS = 10.0
 _FORGOTTEN_AFTER = timedelta(minutes=1)
 
-# By the database's clock, because the machines' clocks may differ by more than a process may be silent.
+# By the database's clock, because machines' clocks may differ by more than the longest allowed silence.
 SEEN = """
 INSERT INTO key_caches (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
@@ -62,7 +62,7 @@ class KeyCache:
         self.confirmed = False
 
     def get(self, token_hash: bytes) -> Actor | None:
-        """The actor, if it was read less than `CACHE_SECONDS` ago and LISTEN stands."""
+        """The actor, if it was read less than `CACHE_SECONDS` ago and LISTEN is active."""
         if not self.confirmed:
             return None
         entry = self._entries.get(token_hash)
@@ -71,9 +71,9 @@ class KeyCache:
         return entry[0]
 
     def put(self, token_hash: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
-        """Keep what was read at `read_at` (monotonic seconds, taken **before** the read).
+        """Cache an actor that was read at `read_at` (monotonic seconds, taken **before** the read).
 
-        `lives`: seconds until the key expires; kept for `CACHE_SECONDS` at most.
+        `lives`: seconds until the key expires; the entry is kept for `CACHE_SECONDS` at most.
         """
         if len(self._entries) >= _CAPACITY:
             self.clear()
@@ -87,13 +87,13 @@ class KeyCache:
             self._entries.pop(token_hash, None)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all keys."""
         self._entries.clear()
         self._hashes.clear()
 
 
 class Revocations:
-    """Tells every caching process of revoked keys, and listens for what others revoke."""
+    """Notifies every caching process of revoked keys, and listens for keys that other processes revoke."""
 
     def __init__(self, database: Database, *, listen_dsn: str | None = None) -> None:
         self.cache = KeyCache()
@@ -108,7 +108,7 @@ class Revocations:
         self._confirming: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to listen; until LISTEN stands the cache is empty and bypassed."""
+        """Begin to listen; until LISTEN is active the cache is empty and bypassed."""
         self._task = asyncio.create_task(self._listen_for_ever(), name="revocations")
 
     async def stop(self) -> None:
@@ -122,9 +122,9 @@ class Revocations:
         self._lost()
 
     async def announce(self, key_ids: Sequence[str]) -> None:
-        """Call after the revoking transaction committed; returns when no process uses the keys.
+        """Notify all processes; call it after the commit. Returns when no process uses the keys any more.
 
-        Raises Unavailable when the database is away; other processes then stop using the keys within
+        Raises Unavailable when the database is unavailable; other processes then stop using the keys within
         `CACHE_SECONDS`.
         """
         if not key_ids:
@@ -221,7 +221,8 @@ class Revocations:
             task.add_done_callback(self._confirming.discard)
 
     async def _confirm(self, name: str) -> None:
-        # Without the confirmation the revoking request waits until our entries have expired: still right.
+        # Without the confirmation the revoking request waits until our entries have expired, which is correct
+        # too.
         with contextlib.suppress(Unavailable):
             async with self._database.acquire() as connection:
                 await connection.execute(NOTIFY, _CONFIRMED, f"{name}:{self._process}")

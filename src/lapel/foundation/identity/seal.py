@@ -1,7 +1,7 @@
 """Sealing: data that the server must be able to read again is stored encrypted, with AES-256-GCM.
 
-One secret (`LAPEL_SECRET`) feeds everything: HKDF (RFC 5869) derives the token pepper and the sealing
-key from it. While the secret is rotated, the previous one still opens and still finds tokens.
+HKDF (RFC 5869) derives the token pepper and the sealing key from one secret (`LAPEL_SECRET`). While the
+secret is rotated, the previous secret still opens sealed data and still finds tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def derive(secret: str, purpose: str) -> bytes:
 
 
 def secret_id(secret: str) -> str:
-    """A name of the secret, 16 hexadecimal digits, which reveals nothing of it."""
+    """A name of the secret, 16 hexadecimal digits, that reveals nothing of the secret."""
     return derive(secret, "secret-id")[:8].hex()
 
 
@@ -60,7 +60,7 @@ class Sealer:
 
 
 def token_hasher(secret: str, previous: str | None) -> TokenHasher:
-    """The hasher that this secret (and the one before) gives."""
+    """The hasher of this secret (and of the previous one)."""
     return TokenHasher(
         derive(secret, "token-pepper"),
         derive(previous, "token-pepper") if previous else None,
@@ -69,6 +69,6 @@ def token_hasher(secret: str, previous: str | None) -> TokenHasher:
 
 
 def sealer(secret: str, previous: str | None) -> Sealer:
-    """The sealer that this secret (and the one before) gives."""
+    """The sealer of this secret (and of the previous one)."""
     secrets_in_order = [secret, previous] if previous else [secret]
     return Sealer(tuple(derive(each, "seal") for each in secrets_in_order))

@@ -1,8 +1,8 @@
-"""Signed grants: what a device may check offline, with the public key that it has seen before.
+"""Signed grants, which a device verifies offline with a public key that it fetched before.
 
-JWT (RFC 7519) under Ed25519. The key comes from `LAPEL_SECRET`, so every process signs alike and nothing is
-stored; while the secret is rotated, the key set also shows the previous one's key, under which older grants
-still verify. A key's id is its RFC 7638 thumbprint.
+A grant is a JWT (RFC 7519) under Ed25519. The key is derived from `LAPEL_SECRET`, so every process has the
+same key and none is stored. While the secret is rotated, the key set also has the previous secret's key, so
+older grants still verify. A key's id is its RFC 7638 thumbprint.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Base64Url = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 
 
 class PublicKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that verifies grants, as RFC 8037 writes it."""
+    """A key that verifies grants, in the form of RFC 8037."""
 
     kty: Literal["OKP"] = "OKP"
     crv: Literal["Ed25519"] = "Ed25519"
@@ -37,7 +37,7 @@ class PublicKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeySet(msgspec.Struct, frozen=True):
-    """The keys of all grants that can still be good; the first one signs."""
+    """The keys of all grants that can still be valid; the first one signs."""
 
     keys: list[PublicKey]
 
@@ -50,13 +50,13 @@ class Signer:
     key_set: KeySet
 
     def sign(self, claims: msgspec.Struct) -> str:
-        """The JWT of these claims: the same claims always give the same text. About 35 µs."""
+        """The JWT of these claims; equal claims give equal text. Takes about 35 µs."""
         headers = {"kid": self.key_set.keys[0].kid}
         return _jws.encode(_encode(claims), self.key, algorithm=ALGORITHM, headers=headers)
 
 
 def signer(secret: str, previous: str | None) -> Signer:
-    """The signer that this secret gives; its key set also has the key of the one before."""
+    """The signer of this secret; its key set also has the previous secret's key."""
     keys = [_private_key(each) for each in (secret, previous) if each]
     return Signer(keys[0], KeySet([_public_key(each) for each in keys]))
 

@@ -1,8 +1,8 @@
 """Requests with a bad token, counted per client address in memory: a bad token causes no write.
 
-The count refuses nothing. Many clients may share an address (NAT, a proxy), and a good token among them must
-pass; a bad one is 401 however often it comes. An address that sends many bad tokens loses a shortcut: the
-server looks its tokens up before it does anything else for them.
+The count refuses no request. Many clients may share an address (NAT, a proxy), and a good token among them
+must pass; a bad token is always 401. An address that sends many bad tokens loses a shortcut: the server looks
+up its tokens before any other work.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Strangers:
         self._before: dict[str, int] = {}
 
     def note(self, scope: Scope) -> None:
-        """The request's token was refused."""
+        """Count a request whose token was refused."""
         self._turn()
         address = _address(scope)
         if address not in self._counts and len(self._counts) >= _CAPACITY:
@@ -59,9 +59,9 @@ class Strangers:
 
 
 def _address(scope: Scope) -> str:
-    """What counts as one address: an IPv4 address, or the network of 64 bits of an IPv6 address.
+    """The unit of counting: an IPv4 address, or the /64 network of an IPv6 address.
 
-    The server has put the client of a proxy on this machine in the proxy's place.
+    If a proxy runs on this machine, the server has already replaced its address by the client's.
     """
     client = scope.get("client")
     if client is None:  # a Unix socket

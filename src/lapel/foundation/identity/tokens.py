@@ -1,7 +1,7 @@
 """Bearer tokens: `prefix_` + 32 random base-62 characters + 6 of CRC32.
 
-The checksum lets a mistyped or invented token be refused without a query. What is stored is
-HMAC-SHA256 under a pepper: the tokens are random, so a slow hash would only cost time.
+Because of the checksum, a mistyped or invented token is refused without a query. The database stores only an
+HMAC-SHA256 under a pepper: tokens are random, so a slow hash would only cost time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def new_token(prefix: TokenPrefix) -> str:
 
 
 def token_prefix(token: str) -> TokenPrefix | None:
-    """The prefix of a token whose shape and checksum are right; None for anything else."""
+    """The prefix of a token with a valid shape and checksum; None for any other text."""
     prefix, _, tail = token.rpartition("_")
     if len(tail) != _RANDOM_CHARACTERS + _CHECKSUM_CHARACTERS or not tail.isascii():
         return None
@@ -41,7 +41,7 @@ def token_prefix(token: str) -> TokenPrefix | None:
 
 
 def hint(token: str) -> str:
-    """What may be shown of a token later: its prefix and its last four characters."""
+    """The part of a token that may be shown later: its prefix and its last four characters."""
     return f"{token.rpartition('_')[0]}_…{token[-4:]}"
 
 
@@ -61,11 +61,11 @@ class TokenHasher:
     secret_id: str = ""
 
     def hash(self, token: str) -> bytes:
-        """32 bytes, under the present pepper: what is stored."""
+        """The hash that is stored: 32 bytes, under the present pepper."""
         return hmac.digest(self.pepper, token.encode(), hashlib.sha256)
 
     def candidates(self, token: str) -> list[bytes]:
-        """What to look a token up by: under the present pepper, then under the previous one."""
+        """The hashes with which to look up a token: under the present pepper, then under the previous one."""
         hashes = [self.hash(token)]
         if self.previous is not None:
             hashes.append(hmac.digest(self.previous, token.encode(), hashlib.sha256))

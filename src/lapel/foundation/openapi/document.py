@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document, from the list of operations and nothing else.
+"""The OpenAPI 3.1 document, made only from the list of operations.
 
-It lists every status and every error code that an operation can answer with, and no other. The tests check
-each answer of each test against it.
+It lists exactly the statuses and error codes with which an operation can answer. The tests check each answer
+of each test against it.
 
 Source: OpenAPI Specification 3.1.0.
 """
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DESCRIPTION = """\
-The cloud behind devices that record conversations: it takes audio in, never loses what it
-accepted, and hands it back through short-lived signed links.
+The cloud for devices that record conversations: it stores audio, never loses an accepted
+recording, and serves it through short-lived signed links.
 
-Every answer carries `X-Request-Id`. Unknown fields of a body are ignored, wrong types are 400.
+Every answer has `X-Request-Id`. Unknown fields of a body are ignored, wrong types are 400.
 With `Accept: application/problem+json` errors come as RFC 9457 describes them.
 """
 
@@ -62,16 +62,16 @@ _ANY_ID = "^[A-Za-z0-9_]{1,128}$"
 
 _CALLERS = {
     "key": ("key", "A secret key (`sk_live_`, `sk_test_`) or a restricted one (`rk_live_`, `rk_test_`)."),
-    "device": ("deviceToken", "A device's token (`dtok_`), given when the device is bound."),
-    "upload": ("uploadToken", "A token for one recording's upload (`up_`), good for 24 hours."),
-    "end_user": ("endUserToken", "An end user's token (`eut_`): one person's own data, read-only."),
+    "device": ("deviceToken", "A device's token (`dtok_`), issued when the device is bound."),
+    "upload": ("uploadToken", "A token for one recording's upload (`up_`), valid for 24 hours."),
+    "end_user": ("endUserToken", "An end user's token (`eut_`): that end user's own data, read-only."),
 }
 
 _PARAMETERS: dict[str, Schema] = {
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "Makes repeating this request safe for 24 hours: the first answer is given again.",
+        "description": "Makes repeating this request safe for 24 hours: a repeat gets the first answer.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$", "examples": ["order-66"]},
     },
     "Version": {
@@ -85,13 +85,19 @@ _PARAMETERS: dict[str, Schema] = {
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, Schema] = {
     "X-Request-Id": {
-        "description": "This request's id; the server's log knows it.",
+        "description": "This request's id, which is also in the server's log.",
         "required": True,
         "schema": {"type": "string", "pattern": "^req_[A-Za-z0-9]{1,64}$"},
     },
-    "X-RateLimit-Limit": {"description": "The tightest limit, when limits are on.", "schema": _WHOLE},
-    "X-RateLimit-Remaining": {"description": "What is left of it.", "schema": _WHOLE},
-    "X-RateLimit-Reset": {"description": "When it starts anew, Unix seconds.", "schema": _WHOLE},
+    "X-RateLimit-Limit": {
+        "description": "The limit that has the least left, when limits are on.",
+        "schema": _WHOLE,
+    },
+    "X-RateLimit-Remaining": {"description": "The requests that are left of this limit.", "schema": _WHOLE},
+    "X-RateLimit-Reset": {
+        "description": "The time at which the count starts again, in Unix seconds.",
+        "schema": _WHOLE,
+    },
     "Retry-After": {
         "description": "Seconds to wait before repeating the request.",
         "schema": {"type": "integer", "minimum": 1},
@@ -158,7 +164,7 @@ def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
 
 
 def refusals(operation: Operation) -> list[type[ApiError]]:
-    """Every error that the operation can answer with: the request path's and its own."""
+    """Every error with which the operation can answer: the request path's and its own."""
     usual: list[type[ApiError]] = [InvalidRequest, InternalError, Unavailable]
     if not operation.access.public:
         usual += [Unauthorized, Forbidden, RateLimitExceeded]
@@ -242,7 +248,7 @@ def _description(operation: Operation) -> str:
         words.append(f"A key needs the scope{'s' * bool(operation.access.more_scopes)} {scopes}.")
         words.append(
             {
-                "filter": "A key scoped to one end user sees that end user's own only.",
+                "filter": "A key scoped to one end user sees only that end user's data.",
                 "imply": "With a key scoped to one end user, that end user is implied.",
                 "deny": "A key scoped to one end user may not call this.",
             }[operation.access.end_user_keys]
@@ -332,7 +338,7 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
 
 def _refusal(status: int, errors: list[type[ApiError]], schemas: Schemas, limited: tuple[str, ...]) -> Schema:
     codes: Schema = {"enum": [error.code for error in errors]}
-    # A request is answered with Unauthorized before the limits are looked at.
+    # Unauthorized is answered before the limits are checked.
     headers = ["X-Request-Id", *(limited if status != HTTPStatus.UNAUTHORIZED else ())]
     if status in _WAITS:
         headers.append("Retry-After")

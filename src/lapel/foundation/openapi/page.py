@@ -27,7 +27,7 @@ _RULES = (
 )
 
 
-# Refusals that every route may give: shown once, and not for each route.
+# Errors that every route may answer: shown once instead of for each route.
 _USUAL = {
     "400": "invalid_request",
     "401": "unauthorized",
@@ -42,7 +42,7 @@ _USUAL = {
 
 
 def page(document: Schema) -> bytes:
-    """The whole page, UTF-8. Works under a policy that allows inline style and script and nothing else."""
+    """The whole page, UTF-8. It works under a policy that allows only inline style and script."""
     return _Page(document).render().encode()
 
 
@@ -189,7 +189,7 @@ class _Page:
         return " \\\n  ".join(lines)
 
     def _answers(self, operation: Schema) -> str:
-        """The successes with their fields, the refusals of its own, and the usual ones in a line."""
+        """The successes with their fields, the operation's own errors, and the usual errors in a line."""
         told: list[str] = []
         usual: list[str] = []
         for status, response in operation["responses"].items():
@@ -210,7 +210,7 @@ class _Page:
         return f"<details><summary>{text}</summary>{self._table(schema)}</details>"
 
     def _usual(self) -> str:
-        """The refusals of any operation, shown once."""
+        """The errors of any operation, shown once."""
         refusals = {
             (status, response["$ref"]): response
             for _, _, operation in self._operations
@@ -236,7 +236,7 @@ class _Page:
                 yield from self._rows(inner, f"{prefix}{name}{suffix}")
 
     def _inner(self, schema: Schema) -> Schema | None:
-        """The object that a field holds: itself, in a list, or beside null."""
+        """The object in a field: directly, in a list, or beside null."""
         if "anyOf" in schema:
             return next((found for each in schema["anyOf"] if (found := self._inner(each))), None)
         if schema.get("type") == "array":
@@ -278,7 +278,7 @@ class _Page:
 
 
 def _told(schema: Schema) -> str:
-    """A field's description, its own or that of the value that it may hold."""
+    """A field's description: its own, or that of its value."""
     own: str | None = schema.get("description")
     if own:
         return own
@@ -286,7 +286,7 @@ def _told(schema: Schema) -> str:
 
 
 def _rules(schema: Schema) -> str:
-    """What a value must be, in words."""
+    """The rules of a value, in words."""
     told = [
         text.format(f"<code>{escape(json.dumps(schema[key]))}</code>")
         for key, text in _RULES
@@ -311,6 +311,6 @@ def _method(method: str) -> str:
 
 
 def _words(method: str, path: str, operation: Schema) -> str:
-    """The text that the search looks through."""
+    """The text that the search searches."""
     words = (method, path, operation["operationId"], operation["summary"], *operation["tags"])
     return escape(" ".join((*words, operation.get("x-required-scope", ""))).lower())

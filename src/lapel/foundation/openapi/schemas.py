@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# JSON, as it is built here: the values are whatever JSON Schema allows.
+# The JSON that is built here; JSON Schema allows values of any type.
 Schema = dict[str, Any]
 _TEMPLATE = "#/components/schemas/{name}"
 
@@ -20,8 +20,8 @@ _TEMPLATE = "#/components/schemas/{name}"
 class Schemas:
     """The components that a set of structs needs, and references into them.
 
-    A struct that is only ever sent by the server lists every field that it always carries as
-    required, also those with a default: clients may rely on them.
+    A struct that only the server sends lists every field that it always has as required, also fields with a
+    default, because clients may rely on them.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Schemas:
         self._references = dict(zip(structs, references, strict=True))
         self.components: dict[str, Schema] = {name: _polish(each) for name, each in components.items()}
         for struct in structs:
-            # Rules across fields (`json_rules: ClassVar[…]`), which types cannot say.
+            # Rules across fields (`json_rules: ClassVar[…]`), which types cannot express.
             self._of(struct).update(getattr(struct, "json_rules", {}))
             if struct in sent and struct not in received:
                 self._of(struct)["required"] = always_sent(struct)
@@ -79,7 +79,7 @@ def always_sent(struct: type[msgspec.Struct]) -> list[str]:
 def example_of(schema: Schema, components: dict[str, Schema]) -> Any:  # noqa: ANN401 - any JSON value
     """A value that the schema allows, made of its own examples and defaults.
 
-    Of an object only the fields that are required or carry an example are shown.
+    Of an object only the required fields and fields with an example are shown.
     """
     if "$ref" in schema:
         return example_of(components[schema["$ref"].rpartition("/")[2]], components)
@@ -119,7 +119,7 @@ def _has_example(schema: Schema) -> bool:
 
 
 def _reachable(structs: Iterable[type[msgspec.Struct]]) -> dict[type[msgspec.Struct], None]:
-    """The structs and all that their fields hold, in a stable order (a dict as an ordered set)."""
+    """The structs and all structs in their fields, in a stable order (a dict as an ordered set)."""
     found: dict[type[msgspec.Struct], None] = {}
     for struct in structs:
         _walk(msgspec.inspect.type_info(struct), found)

@@ -1,1 +1,1 @@
-"""Background jobs: what enqueues them, and the worker that runs them."""
+"""Background jobs: enqueueing them, and the worker that runs them."""

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
 
-# In each worker process, each lane takes jobs by itself, and runs so many (`AT_ONCE`) at a time.
+# In each worker process each lane takes jobs independently, and runs `AT_ONCE` of them at a time.
 Lane: TypeAlias = Literal["usual", "verify", "decode", "io", "inference"]
 # Most jobs in `verify` only wait for their turn (recordings/jobs.py).
 AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 16, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
-# Each worker writes `seen_at` every five seconds, by the database's clock: the machines' clocks may differ.
+# Each worker writes `seen_at` every five seconds, by the database's clock, because machines' clocks may
+# differ.
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 
 
@@ -43,12 +44,12 @@ WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 sec
 class Job:
     """A kind of background work.
 
-    `handler` takes the decoded payload. It is stopped after `time_limit` and tried again with
-    backoff up to `attempts` times; then the job is held, counted in /metrics and shown by
-    `lapel doctor`. `concurrency` bounds how many run at once over all workers (0: no bound);
-    `lane` says with which other jobs it shares a worker's places, so that long work does not keep short
-    work waiting. `turn` takes the payload and returns a context manager: the job runs inside of it. If it
-    raises NoRoom, the job goes to the end of the queue, and this does not count as a try.
+    `handler` gets the decoded payload. It is stopped after `time_limit`, and tried again with backoff up to
+    `attempts` times; then the job is held, counted in /metrics and shown by `lapel doctor`. `concurrency` is
+    the number of jobs that run at once over all workers (0: no bound). The jobs of one `lane` share a
+    worker's places, so long work of one lane does not delay short work of another. `turn` gets the payload
+    and returns a context manager, in which the job runs. If `turn` raises NoRoom, the job goes to the end of
+    the queue; this does not count as a try.
     """
 
     entrypoint: str
@@ -82,7 +83,7 @@ def queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
 
 
 async def count_workers(connection: Connection) -> int:
-    """How many workers were seen in the last 30 seconds."""
+    """Number of workers that were seen in the last 30 seconds."""
     return await connection.fetchval(WORKERS)
 
 
@@ -94,7 +95,7 @@ async def enqueue(
     dedupe: str | None = None,
     after: timedelta | None = None,
 ) -> None:
-    """Enqueue one job in the connection's transaction; it runs once that commits.
+    """Enqueue one job in the connection's transaction; the job runs after the commit.
 
     `dedupe` (made unique per entrypoint) drops the job when an equal one is still waiting or
     running. `after` delays it.

@@ -1,8 +1,9 @@
 """The worker's loop around PgQueuer.
 
-What PgQueuer leaves to us: a session that ends because the database went away is begun anew. A job that is
-cancelled with its session stays in the queue (PgQueuer would delete it), as does a job whose process ends;
-a worker takes it again once its heartbeat is old. A job that kills its worker is held after `_MAX_STARTS`.
+This module adds what PgQueuer lacks. If a session ends because the database is unavailable, a new session
+begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it), and so does a
+job whose process ends; a worker takes it again once its heartbeat is old. A job that kills its worker is held
+after `_MAX_STARTS`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _HEARTBEAT = timedelta(seconds=4)
 _DEQUEUE = timedelta(seconds=2)
 _BATCH = 10  # jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
-# The longest delay between two tries of a job that needs a part which is away.
+# The longest delay between two tries of a job that needs an unavailable part.
 _LONGEST_OUTAGE_DELAY = 30.0
 # A job that got no turn in time is queued again after this delay.
 _OUT_OF_TURN = timedelta(seconds=1)
@@ -74,37 +75,38 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class PoisonedJob(Exception):
-    """This job was started many times and never ended: it is held for a person to look at."""
+    """This job was started many times and never ended: it is held for the operator."""
 
 
 class _PatientQueries(Queries):
-    """PgQueuer's statements, changed so that no job is lost when the database goes away.
+    """PgQueuer's statements, changed so that no job is lost when the database becomes unavailable.
 
-    PgQueuer holds a job as failed when the database is away, or full, at the moment of a retry. It deletes
-    cancelled jobs, and cancels all running jobs when it loses its connections.
+    PgQueuer holds a job as failed if the database is unavailable, or full, at the moment of a retry. It
+    deletes cancelled jobs, and cancels all running jobs when it loses its connections.
     """
 
-    # PgQueuer makes 14 checks of its tables before each session, on new connections with empty caches: two
-    # thirds of what the start of a worker costs the database. Our migrations make these tables.
+    # Before each session PgQueuer makes 14 checks of its tables, on new connections with empty caches. They
+    # are two thirds of the database's work at the start of a worker. Our migrations make the tables: skip the
+    # checks.
 
     async def has_table(self, table: str) -> bool:  # noqa: ARG002
-        """Whether the table is there: yes."""
+        """Whether the table exists: yes."""
         return True
 
     async def table_has_column(self, table: str, column: str) -> bool:  # noqa: ARG002
-        """Whether the column is there: yes."""
+        """Whether the column exists: yes."""
         return True
 
     async def has_user_defined_enum(self, key: str, enum: str) -> bool:  # noqa: ARG002
-        """Whether the value of the enum is there: yes."""
+        """Whether the value of the enum exists: yes."""
         return True
 
     async def table_has_index(self, table: str, index: str) -> bool:  # noqa: ARG002
-        """Whether the index is there: yes."""
+        """Whether the index exists: yes."""
         return True
 
     async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
-        """Take the jobs that ended out of the queue; cancelled ones stay."""
+        """Remove the jobs that ended from the queue; cancelled ones stay."""
         ended = [each for each in job_status if each[1] != "canceled"]
         if ended:
             await super().log_jobs(ended)
@@ -112,7 +114,7 @@ class _PatientQueries(Queries):
     async def retry_job(
         self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None
     ) -> None:
-        """Put a job back into the queue; waits until the database is there and has room."""
+        """Put a job back into the queue; waits until the database is available and has room."""
         while True:
             try:
                 return await super().retry_job(job, delay, traceback_record)
@@ -122,7 +124,7 @@ class _PatientQueries(Queries):
 
 
 class QueueWorker:
-    """Runs jobs and schedules until it is told to stop."""
+    """Runs jobs and schedules until `stop` is set."""
 
     def __init__(
         self,
@@ -159,7 +161,7 @@ class QueueWorker:
                 except (*DATABASE_AWAY, asyncpg.PostgresError, Unavailable) as error:
                     _log.warning("worker.session_lost", error=type(error).__name__)
                 except Exception as error:  # noqa: BLE001 - the worker outlives every session
-                    # PgQueuer groups the errors of its tasks; begin a new session whatever they are.
+                    # PgQueuer groups the errors of its tasks; after any of them a new session begins.
                     _log.warning("worker.session_failed", error=repr(error), exc_info=error)
                 if not stop.is_set():
                     await asyncio.sleep(0.3)
@@ -183,7 +185,7 @@ class QueueWorker:
 
     async def _session(self, stop: asyncio.Event) -> None:
         """Run the queue on connections of its own until `stop` is set; raises when they are lost."""
-        # LISTEN keeps one connection, so there must be more; lanes with long jobs need few.
+        # LISTEN occupies one connection, so there must be more; lanes with long jobs need few.
         most = 6 if self._lane == "usual" else 3
         pool: Pool = await asyncpg.create_pool(
             self._dsn, min_size=2, max_size=most, timeout=3, command_timeout=15
@@ -244,7 +246,7 @@ class QueueWorker:
             try:
                 await self._run_in_turn(job, queued, decoder)
             except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
-                # An outage or a full disk is not the job's fault: the job is tried again for as long as that
+                # An outage or a full disk is not the job's fault: the job is tried again for as long as it
                 # lasts, and never held.
                 delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
                 raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error

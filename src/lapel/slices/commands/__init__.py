@@ -1,1 +1,1 @@
-"""Commands: what a device is asked to do, once, and how it went."""
+"""Commands: actions that a device executes once, and their results."""

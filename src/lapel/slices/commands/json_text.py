@@ -1,4 +1,4 @@
-"""The JSON text to store of clients' objects: parameters of commands, results and errors of reports."""
+"""The stored JSON text of clients' objects: parameters of commands, results and errors of reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def object_text(value: JsonObject | None, param: str) -> str | None:
     if value is None:
         return None
     if _deeper(value, MAX_LEVELS):
-        raise InvalidRequest(f"`{param}` may be nested {MAX_LEVELS} levels deep at most.", param=param)
+        raise InvalidRequest(f"`{param}` may be nested at most {MAX_LEVELS} levels deep.", param=param)
     return metadata_text(value, param=param)
 
 

@@ -38,11 +38,11 @@ def operations(service: Commands) -> tuple[Operation, ...]:
     commands = Routes("Commands", read=_READ, write=_WRITE)
     return (
         commands.post(_ALL, "create_command", Command, CreateCommand).stored(
-            "Tell a device to do something",
+            "Send a command to a device",
             lambda call: made(service.create(call.connection, call.actor, call.id, call.body)),
-            "The device hears of it with each heartbeat or poll until it reports or the command expires. "
-            "The same `idempotency_key` in the body answers 200 with the command that it made. A device "
-            "that is not bound is refused, and so is one with 100 commands still to do.",
+            "Each heartbeat or poll delivers the command until the device reports it or it expires. A "
+            "repeat with the same `idempotency_key` in the body is 200 with the command of the first "
+            "request. 409 if the device is not bound or has 100 open commands.",
             status=201,
             also=(200,),
             errors=(Conflict,),
@@ -53,39 +53,40 @@ def operations(service: Commands) -> tuple[Operation, ...]:
             lambda call: service.list(call.actor, call.id, call.query),
         ),
         commands.get(f"{_ALL}/pending", "list_pending_commands", PendingCommands, access=OWN_DEVICE).plain(
-            "Fetch what the calling device has still to do",
+            "Fetch the open commands of the calling device",
             lambda call: service.hand_over(call.actor, call.id),
-            "`device_id` is the device's own, or `me`. All of it, oldest first; what was `pending` is "
-            "now `delivered`, and listed again until it is acknowledged or expires. HEAD delivers none.",
+            "`device_id` is the device's own, or `me`. Lists all open commands, oldest first, and marks "
+            "`pending` ones as `delivered`. A command is listed again until the device reports it or it "
+            "expires. HEAD delivers none.",
             head=lambda call: service.peek(call.actor, call.id),
         ),
         commands.get(_ONE, "get_command", Command).plain(
             "Read a command", lambda call: service.read(call.actor, call.id, call.params["command_id"])
         ),
         commands.delete(_ONE, "cancel_command", Command).plain(
-            "Cancel a command that the device has not heard of",
+            "Cancel a command that is not delivered yet",
             lambda call: service.cancel(call.actor, call.id, call.params["command_id"]),
-            "Only from `pending`; 409 says what it is instead.",
+            "Only a `pending` command can be cancelled; otherwise the answer is 409 with its status.",
             errors=(Conflict,),
             natural=True,
         ),
         commands.post(f"{_ONE}/ack", "acknowledge_command", Command, Report, access=OWN_DEVICE).plain(
-            "Report what became of a command",
+            "Report the result of a command",
             lambda call: service.report(call.actor, call.id, call.params["command_id"], call.body),
-            "`device_id` is the calling device's own, or `me`. The same report again is answered as the "
-            "first was; another one is 409, and so is one after the command expired or was cancelled.",
+            "`device_id` is the calling device's own, or `me`. A repeated report gets the first answer. A "
+            "different report is 409, and so is a report after the command expired or was cancelled.",
             errors=(Conflict,),
             natural=True,
         ),
         commands.post(f"{_DEVICE}/wifi-config/grant", "create_wifi_grant", WifiGrant, AskWifiGrant).plain(
-            "Allow a device's Wi-Fi to be changed",
+            "Issue a grant to change a device's Wi-Fi",
             lambda call: service.wifi_grant(call.actor, call.id, call.body),
-            "A signed token that an app hands to the device beside the network's name and password, "
-            "which never reach this server. Nothing is stored.",
+            "The grant is a signed token. An app passes it to the device with the network's name and "
+            "password, which this server never sees. The server stores nothing.",
         ),
         commands.get("/v1/keys/jwks.json", "get_signing_keys", KeySet, access=PUBLIC).plain(
-            "The public keys of grants",
+            "List the public keys of grants",
             lambda _: known(service.keys()),
-            "A JSON Web Key Set: it verifies every `grant_token` and `grant_blob`, also offline.",
+            "A JSON Web Key Set. Its keys verify every `grant_token` and `grant_blob`, also offline.",
         ),
     )

@@ -47,11 +47,11 @@ __all__ = [
     "erase_some_of",
 ]
 
-# Keeps small what a device gets: all open commands with every heartbeat.
+# Limits the size of an answer to a heartbeat, which has all open commands.
 MAX_OPEN = 100
 
 _TTL = timedelta(seconds=300)
-# Expiry in the token of a command that never expires: the last second that fits 32 bits, in 2106.
+# The expiry in the token of a command that never expires: the last second in 32 bits, in 2106.
 _NEVER = 2**32 - 1
 
 _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
@@ -60,7 +60,7 @@ _decode_stored = msgspec.json.Decoder(list[StoredCommand]).decode
 class Commands:
     """Operations on commands.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports, devices: Devices) -> None:
@@ -70,11 +70,12 @@ class Commands:
     async def create(
         self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
     ) -> tuple[Command, bool]:
-        """Create a command for a device. Returns it, and whether it is new: the body's key may have made it.
+        """Create a command for a device. Returns it, and whether it is new: the body's key may have made it
+        before.
 
         Raises NotFound when there is no such device; IdempotencyKeyReused when the key made another command;
         Conflict when the device is not bound or has `MAX_OPEN` open commands; InvalidRequest when the
-        `metadata` is too large or too deep.
+        `metadata` is too large or nested too deeply.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         params = params_text(body.params or Params())
@@ -86,19 +87,20 @@ class Commands:
                 connection, world_id, device_id, body.idempotency_key, body.type, params
             )
             if before is not None and not before["present"]:
-                # Of a deleted end user, and not removed by the job yet; to the caller its key is free.
+                # A command of a deleted end user that the job has not removed yet: for the caller its key is
+                # free.
                 await queries.delete_one(connection, world_id, device_id, before["id"])
             elif before is not None:
                 if not before["same"]:
                     raise IdempotencyKeyReused(
-                        "This `idempotency_key` gave this device another command. Use a new key."
+                        "This `idempotency_key` made another command for this device. Use a new key."
                     )
                 return self._command(before, actor, device["serial_number"], now), False
         if device["end_user_id"] is None:
-            raise Conflict("This device is not bound: nobody is there to obey. Bind it first.")
+            raise Conflict("This device is not bound, so it cannot fetch commands. Bind it first.")
         if await queries.count_open(connection, world_id, device_id, now) >= MAX_OPEN:
             raise Conflict(
-                f"This device has {MAX_OPEN} commands still to do. Wait until it reports, or cancel some."
+                f"This device has {MAX_OPEN} open commands. Wait until it reports some, or cancel some."
             )
         row = await queries.insert(
             connection,
@@ -159,7 +161,7 @@ class Commands:
         raise Conflict(f"Only a `pending` command can be cancelled; this one is `{_status(row, now)}`.")
 
     async def peek(self, actor: Actor, device_id: str) -> PendingCommands:
-        """The open commands of the calling device, not delivered by this. Raises Forbidden for another id."""
+        """The calling device's open commands, without delivering them. Raises Forbidden for another id."""
         _check_own(actor, device_id)
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
@@ -222,7 +224,7 @@ class Commands:
         """Report a factory reset, which ends the device's binding. None if the command is not open."""
         world_id, generation = actor.world_id, actor.binding_generation
         async with connection.transaction():
-            # As everything that ends a binding: lock the device's row before its commands'.
+            # Lock the device's row before its commands' rows, as every end of a binding does.
             await queries.hold_device(connection, world_id, actor.id)
             row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
             if row is not None:
@@ -263,7 +265,7 @@ class Commands:
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
     ) -> Command:
-        """A command as every answer shows it, with a signed token; some 50 µs. `mode` is its world's."""
+        """A command in the form of every answer, with a signed token; about 50 µs. `mode`: its world's."""
         claims = GrantClaims(
             sub=stored.device_id,
             aud=f"device:{serial_number}",
@@ -344,7 +346,7 @@ async def erase_of_devices(
 
 
 def _end(body: CreateCommand, now: datetime) -> datetime | None:
-    """When a new command expires; None for never."""
+    """The time at which a new command expires; None: never."""
     if body.ttl_seconds is not None:
         return now + timedelta(seconds=body.ttl_seconds)
     return None if body.type == "factory_reset" else now + _TTL
@@ -371,12 +373,12 @@ def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Recor
         case "executed" | "failed" as said:
             raise Conflict(f"This command was reported `{said}`, with another status, result or error.")
         case ended:
-            raise Conflict(f"This command is `{ended}`: it was not to be carried out any more.")
+            raise Conflict(f"This command is `{ended}`: the device should not have executed it any more.")
 
 
 def _check_own(actor: Actor, device_id: str) -> None:
     if device_id not in ("me", actor.id):
-        raise Forbidden("A device may see and report its own commands only.")
+        raise Forbidden("A device may see and report only its own commands.")
 
 
 def _overtaken() -> Unauthorized:

@@ -11,7 +11,7 @@ from lapel.foundation.http.input.fields import JsonObject, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 Type: TypeAlias = Literal["start_recording", "stop_recording", "trigger_upload", "factory_reset"]
-# `expired` is never stored: it is what the clock makes of `pending` and `delivered`.
+# `expired` is never stored: a `pending` or `delivered` command is `expired` after `expires_at`.
 StoredStatus: TypeAlias = Literal["pending", "delivered", "executed", "failed", "cancelled"]
 Status: TypeAlias = Literal["pending", "delivered", "executed", "failed", "expired", "cancelled"]
 
@@ -29,7 +29,7 @@ StoredParams: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=
 
 
 class StoredCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """A command as its row has it; also what PostgreSQL's `to_jsonb` of these columns decodes to."""
+    """A command as in its row; the JSON of PostgreSQL's `to_jsonb` decodes to this struct too."""
 
     id: str
     device_id: str
@@ -47,10 +47,11 @@ class StoredCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device is told to do, and what became of it.
+    """A command to a device, and its result.
 
-    `grant_token` is a JWT that the device can verify offline; `executed_at` is when the device reported, also
-    of a failure, or when a heartbeat showed it. `expires_at` is null for a command that never expires.
+    `grant_token` is a JWT that the device can verify offline. `executed_at` is the time of the device's
+    report, also of a failure, or of the heartbeat that showed it. `expires_at` is null for a command that
+    never expires.
     """
 
     id: str
@@ -78,7 +79,7 @@ class CommandPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingCommands(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a device has still to do, oldest first."""
+    """All open commands of a device, oldest first."""
 
     data: list[Command]
     has_more: Literal[False] = False
@@ -86,7 +87,7 @@ class PendingCommands(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True):
-    """How to do it."""
+    """The parameters of a command."""
 
     max_duration_sec: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 3600
     upload_immediately: bool = True
@@ -94,10 +95,11 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """A command to give.
+    """A command to send.
 
-    The same `idempotency_key` for the same device answers with the command that it made before, for ever.
-    Without `ttl_seconds` a command lives 300 s, and a `factory_reset` until it is reported or cancelled.
+    The same `idempotency_key` for the same device always answers with the command that it made before.
+    Without `ttl_seconds` a command expires after 300 s; a `factory_reset` stays open until it is reported or
+    cancelled.
     """
 
     type: Type
@@ -107,13 +109,13 @@ class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list a device's commands."""
+    """The filters of the list of a device's commands."""
 
     status: Status | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device says became of a command."""
+    """The device's report of a command's result."""
 
     status: Literal["executed", "failed"]
     result: JsonObject | None = None
@@ -121,22 +123,23 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AskWifiGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the grant is good for."""
+    """The lifetime of the grant."""
 
     expires_in_seconds: Annotated[int, msgspec.Meta(ge=60, le=3600)] = 900
 
 
 class WifiGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """Leave to change a device's Wi-Fi, as a JWT that the device verifies; it holds no password."""
+    """The permission to change a device's Wi-Fi: a JWT that the device verifies, without a password."""
 
     grant_blob: str
     expires_at: Timestamp
 
 
 class GrantClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a grant says (RFC 7519); times are Unix seconds.
+    """The claims of a grant (RFC 7519); times are Unix seconds.
 
-    `sub` is the device's id, which no other project can have; a serial number (`aud`) it can.
+    `sub` is the device's id, which is unique over all projects; another project may have the same serial
+    number (`aud`).
     """
 
     iss: Literal["lapel"] = "lapel"

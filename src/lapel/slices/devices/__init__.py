@@ -1,1 +1,1 @@
-"""Devices: the registry, and who wears what."""
+"""Devices: their registry, their bindings to end users, and their tokens."""

@@ -52,8 +52,8 @@ async def hold_device(
 ) -> DeviceSummary:
     """Keep a device from being deleted until the transaction ends.
 
-    Every transaction that ties a row to a device calls this first, so that the deletion waits and
-    then finds the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
+    Every transaction that stores a row about a device calls this first, so a deletion waits and then finds
+    the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
     devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
     """
     return _known(await queries.hold_active(connection, world_id, device_id, only))
@@ -62,10 +62,10 @@ async def hold_device(
 async def mark_synced(
     connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
 ) -> None:
-    """Note a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
+    """Store a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
     await queries.synced(connection, world_id, device_id, by, now)
 
 
 def unknown() -> NotFound:
-    """The one error for a device that is out of reach, does not exist or is deleted."""
+    """The error for a device that the caller may not see, that does not exist or that is deleted."""
     return NotFound("There is no device with this id.")

@@ -1,8 +1,8 @@
 """Counts of the fleet, from the devices' rows.
 
 The columns that heartbeats write have no index, so a count reads all devices of the world: about 40 ms for
-100,000. To limit the load on the database, the counts of a large fleet are kept for a while (a second per
-100,000 devices, at most 10), and a process runs one count at a time.
+100,000. To limit the load on the database, a process caches the counts of a large fleet (a second per 100,000
+devices, at most 10) and runs one count at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_SECONDS = 10.0
 
 
 class FleetCounts:
-    """Counts devices; keeps the counts of large fleets."""
+    """Counts devices; caches the counts of large fleets."""
 
     def __init__(self, database: Database, seconds: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class FleetCounts:
     async def of_world(self, world_id: int, now: datetime) -> CountsRow:
         """`total_count`, `online_count`, `low_battery_count` and `storage_full_count` of all its devices.
 
-        Raises Unavailable while the database is away.
+        Raises Unavailable while the database is unavailable.
         """
         found = self._known(world_id)
         if found is not None:
@@ -68,5 +68,5 @@ class FleetCounts:
 
 
 async def count(connection: Connection, world_id: int, now: datetime, end_user_id: str | None) -> CountsRow:
-    """The same counts, read now; of one end user's devices, or of all (None)."""
+    """The same counts, read now: of one end user's devices, or of all devices (None)."""
     return await queries.counts(connection, world_id, now - ONLINE_FOR, LOW_BATTERY_PERCENT, end_user_id)

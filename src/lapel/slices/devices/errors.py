@@ -6,6 +6,6 @@ from lapel.foundation.core.errors import ApiError
 
 
 class DeviceAlreadyBound(ApiError):
-    """The device belongs to somebody; unbind it first."""
+    """The device is bound to an end user; unbind it first."""
 
     status, code = 409, "device_already_bound"

@@ -29,7 +29,8 @@ async def publish_bindings(
 ) -> None:
     """Write the event of each device's binding, once: it is bound and unbound once per generation.
 
-    `end_user_id`: the wearer, with whom the events are erased; None when the wearer is being deleted.
+    `end_user_id`: the bound end user, with whom the events are erased; None when that end user is being
+    deleted.
     """
     await outbox.publish_many(
         connection,

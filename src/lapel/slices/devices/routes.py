@@ -45,7 +45,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.post("/v1/devices", "create_device", Device, CreateDevice).stored(
             "Register a device",
             lambda call: made(service.register(call.connection, call.actor, call.body)),
-            "The same serial number again answers 200 with the device as it is.",
+            "A registered serial number answers 200 with the device, unchanged.",
             status=201,
             also=(200,),
             errors=(Conflict,),
@@ -55,10 +55,10 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             "List devices, newest first", lambda call: service.list(call.actor, call.query)
         ),
         devices.get("/v1/devices/stats", "get_device_stats", DeviceStats).plain(
-            "The fleet in numbers",
+            "Count the fleet",
             lambda call: service.stats(call.actor),
             "Online: a heartbeat in the last 15 minutes. Low battery: below 15 %. Full: more than 90 % "
-            "of the storage used. `data` holds the 100 newest devices at most.",
+            "of the storage used. `data` holds at most the 100 newest devices.",
         ),
         devices.get(_ONE, "get_device", Device).plain(
             "Read a device", lambda call: service.read(call.actor, call.id)
@@ -66,44 +66,45 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.patch(_ONE, "update_device", Device, UpdateDevice).plain(
             "Change a device",
             lambda call: service.update(call.actor, call.id, call.body),
-            "What is absent stays, null clears, `metadata` is replaced as a whole; `settings` are merged "
-            "deeply (JSON Merge Patch), lists in them replaced, and unknown fields of them ignored.",
+            "Absent fields stay, null clears, `metadata` is replaced as a whole; `settings` are merged deeply "
+            "(JSON Merge Patch): lists are replaced, and unknown fields are ignored.",
         ),
         devices.delete(_ONE, "delete_device").plain(
             "Delete an unbound device",
             lambda call: service.delete(call.actor, call.id),
-            "Its commands, updates, diagnostics and configuration go with it; recordings stay and keep "
-            "its id. The serial number may be registered anew, as another device.",
+            "The device's commands, updates, diagnostics and configuration are deleted too; recordings stay "
+            "and keep its id. The serial number may be registered again, as another device.",
             errors=(DeviceAlreadyBound,),
         ),
         devices.get(f"{_ONE}/state", "get_device_state", DeviceState).plain(
-            "What a device last reported", lambda call: service.state(call.actor, call.id)
+            "Read the state that a device last reported", lambda call: service.state(call.actor, call.id)
         ),
         devices.get(f"{_ONE}/settings", "get_device_settings", DeviceSettings).plain(
-            "A device's settings (older form)", lambda call: service.settings(call.actor, call.id)
+            "Read a device's settings (older form)", lambda call: service.settings(call.actor, call.id)
         ),
         devices.put(f"{_ONE}/settings", "put_device_settings", DeviceSettings, SettingsBody).plain(
             "Set a device's settings as a whole (older form)",
             lambda call: service.change_settings(call.actor, call.id, call.body, reset=True),
-            "What is left out goes back to the device's defaults.",
+            "Settings that are left out return to the device's defaults.",
         ),
         devices.patch(f"{_ONE}/settings", "patch_device_settings", DeviceSettings, SettingsBody).plain(
             "Change some of a device's settings (older form)",
             lambda call: service.change_settings(call.actor, call.id, call.body, reset=False),
-            "As `settings` in `PATCH /v1/devices/{device_id}`.",
+            "Merges like `settings` in `PATCH /v1/devices/{device_id}`.",
         ),
         devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice).stored(
             "Bind a device to an end user",
             lambda call: service.bind(call.connection, call.actor, call.id, call.body),
-            "The device token is shown this once. A bound device is refused, also for the same end "
-            "user: repeat a lost answer with its Idempotency-Key, or unbind and bind again.",
+            "Only this answer shows the device token. A bound device is refused, also for the same end "
+            "user. If the answer is lost, repeat it with its Idempotency-Key, or unbind and bind again.",
             errors=(DeviceAlreadyBound,),
             replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
         devices.post(f"{_ONE}/unbind", "unbind_device", Device).plain(
             "Unbind a device",
             lambda call: service.unbind(call.actor, call.id),
-            "Its token stops working at once; recordings keep their owner. No effect when unbound.",
+            "The device's token stops working at once; recordings keep their end user. Unbinding an "
+            "unbound device changes nothing.",
             natural=True,
         ),
         devices.post(
@@ -111,8 +112,8 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         ).plain(
             "Replace the calling device's token",
             lambda call: service.refresh_token(call.actor, call.id),
-            "`device_id` is the device's own, or `me`. The token called with may from now on only ask "
-            "again, and not even that once the new one was used: a lost answer can be repeated.",
+            "`device_id` is the device's own, or `me`. Until the new token is first used, the old token "
+            "may only repeat this call, in case the answer was lost. Then the old token ends.",
             natural=True,
         ),
     )

@@ -57,7 +57,7 @@ class StateRow(SeenRow, frozen=True):
 
 
 class DeviceSummary(msgspec.Struct, frozen=True):
-    """What other slices need of a device."""
+    """The columns of a device that other slices need."""
 
     id: str
     serial_number: str

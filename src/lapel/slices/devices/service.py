@@ -63,7 +63,8 @@ __all__ = [
 # devices. It holds their rows already, so a hook locks its own rows after them.
 Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
 
-# For a device registered without a model: firmware is offered by model, so no model is guessed.
+# The model of a device that is registered without one. No model is guessed, because firmware is offered by
+# model.
 UNKNOWN_MODEL = "unknown"
 # How many devices `stats` lists.
 _STATS_DEVICES = 100
@@ -72,7 +73,7 @@ _TRIES = 3
 
 
 class Devices:
-    """Operations on devices. Those that open a connection raise Unavailable while the database is away."""
+    """Operations on devices. Those that open a connection raise Unavailable while the database fails."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Devices:
         self._on_delete = tuple(on_delete)
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
-        """The device with this serial number, and whether it is new; a known one is left as it is.
+        """The device with this serial number, and whether it is new; a registered device is not changed.
 
         Raises Conflict when the known device keeps changing, InvalidRequest when `metadata` is too large.
         """
@@ -168,7 +169,7 @@ class Devices:
     async def update(self, actor: Actor, device_id: str, body: UpdateDevice) -> Device:
         """Change the given fields.
 
-        Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when
+        Raises NotFound when there is no such device, and InvalidRequest for an invalid setting or when
         `metadata` is too large.
         """
         if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
@@ -199,7 +200,7 @@ class Devices:
     ) -> DeviceSettings:
         """Merge into the settings, or (`reset`) replace them.
 
-        Raises NotFound when there is no such device, InvalidRequest for a setting that is wrong or when both
+        Raises NotFound when there is no such device, and InvalidRequest for an invalid setting or when both
         forms of the body are mixed.
         """
         change, world_id, now = settings_bodies.body_change(body), actor.world_id, self._ports.clock.now()
@@ -214,9 +215,9 @@ class Devices:
         return settings_of(row)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
-        """Delete an unbound device and what is tied to it; its recordings stay.
+        """Delete an unbound device and the rows about it; its recordings stay.
 
-        Raises NotFound when there is no such device, DeviceAlreadyBound when it is bound.
+        Raises NotFound when there is no such device, and DeviceAlreadyBound when it is bound.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
@@ -235,9 +236,10 @@ class Devices:
     ) -> BoundDevice:
         """Bind a device to an end user.
 
-        Raises NotFound when the device or the end user does not exist, DeviceAlreadyBound when the device is
-        bound, even to the same end user: the answer holds a token, and a second token would end the first,
-        which works. A client that lost the answer repeats the request with its Idempotency-Key, or unbinds.
+        Raises NotFound when the device or the end user does not exist, and DeviceAlreadyBound when the device
+        is bound, even to the same end user: the answer contains a token, and a second token would revoke the
+        first one, which may be in use. A client that lost the answer repeats the request with its
+        Idempotency-Key, or unbinds.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         await hold_active(connection, world_id, body.end_user_id)
@@ -305,14 +307,14 @@ class Devices:
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
         """Issue the next token of the calling device.
 
-        The token used for this call may from now on only ask again (after a lost answer), and is
-        deleted when the new one is first used. Asking again replaces a new token that was never used.
+        The calling token may from now on only repeat this call (after a lost answer), and is deleted when the
+        new token is first used. A repeat replaces a new token that was never used.
 
-        Raises Forbidden for another device's id, Unauthorized when the caller's token was revoked or
+        Raises Forbidden for another device's id, and Unauthorized when the caller's token was revoked or
         replaced meanwhile.
         """
         if device_id not in ("me", actor.id):
-            raise Forbidden("A device may refresh its own token only.")
+            raise Forbidden("A device may refresh only its own token.")
         now, world_id, caller = self._ports.clock.now(), actor.world_id, actor.token_hash
         token = new_token("dtok")
         async with self._ports.database.transaction() as connection:

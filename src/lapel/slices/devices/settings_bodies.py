@@ -23,14 +23,14 @@ _SECTIONS = SettingsChange.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class SectionChange:
-    """The sections that a write names, None to clear all; `at` is their place in the body."""
+    """The sections that a write names, None to clear all; `at` is their path in the body."""
 
     sections: JsonObject | None
     at: str
 
 
 def change_of(change: SettingsChange | None, at: str = "settings.") -> SectionChange:
-    """The change that a device's `settings` ask for."""
+    """The change that a device's `settings` request."""
     if change is None:
         return SectionChange(None, at)
     named = {name: value for name in _SECTIONS if (value := getattr(change, name)) is not msgspec.UNSET}
@@ -38,16 +38,18 @@ def change_of(change: SettingsChange | None, at: str = "settings.") -> SectionCh
 
 
 def body_change(body: SettingsBody) -> SectionChange:
-    """The change that a body of the older form asks for. Raises InvalidRequest when both forms are mixed."""
+    """The change that a body of the older form requests. Raises InvalidRequest when both forms are mixed."""
     if body.settings is msgspec.UNSET:
         return change_of(body, "")
     if any(getattr(body, name) is not msgspec.UNSET for name in _SECTIONS):
-        raise InvalidRequest("Give the sections either in `settings` or beside it.", param="settings")
+        raise InvalidRequest(
+            "Send the sections either inside `settings` or beside it, not both.", param="settings"
+        )
     return change_of(body.settings)
 
 
 def merged(stored: str, change: SectionChange) -> str:
-    """The JSON text to store after a change. Raises InvalidRequest, naming the field that is wrong."""
+    """The JSON text to store after a change. Raises InvalidRequest, which names the invalid field."""
     if change.sections is None:
         return NOTHING
     return msgspec.json.encode(changed(msgspec.json.decode(stored), change.sections, change.at)).decode()

@@ -1,4 +1,4 @@
-"""From rows to what the contract shows of a device."""
+"""From rows to the contract's structs of a device."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ ONLINE_FOR = timedelta(minutes=15)
 
 
 def is_online(row: DeviceRow, now: datetime) -> bool:
-    """Whether the device was heard of lately."""
+    """Whether the device's last heartbeat is recent."""
     last = row.last_heartbeat_at
     return last is not None and last > now - ONLINE_FOR
 
 
 def _used_mb(row: DeviceRow) -> int | None:
-    """What the device says that it has stored; above its total, that is shown as the total."""
+    """The used storage that the device reported, but never more than its total."""
     used = row.storage_used_mb
     total = row.storage_total_mb
     return used if used is None or total is None else min(used, total)
 
 
 def _recording_state(row: DeviceRow) -> msgspec.Raw:
-    """What the device reported, or null; a field that an earlier version did not store is there too."""
+    """The reported state, or null. Fields that an earlier version did not store are filled in."""
     stored = row.recording_state
     if stored is None:
         return raw(None)
@@ -47,7 +47,7 @@ def _recording_state(row: DeviceRow) -> msgspec.Raw:
 
 
 def device_of(row: DeviceRow, project_id: str) -> Device:
-    """The whole object."""
+    """A device with all its fields."""
     return Device(
         id=row.id,
         serial_number=row.serial_number,
@@ -72,13 +72,13 @@ def device_of(row: DeviceRow, project_id: str) -> Device:
         project_id=project_id,
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
-        # No statement reads a deleted device.
+        # Always null: no statement reads a deleted device.
         deleted_at=None,
     )
 
 
 def state_of(row: StateRow, now: datetime) -> DeviceState:
-    """What is known just now; the recording is what the last report said, also of a device gone silent."""
+    """The present state. The recording comes from the last report, even if the device is silent now."""
     since = row.active_since
     return DeviceState(
         device_id=row.id,
@@ -103,7 +103,7 @@ def state_of(row: StateRow, now: datetime) -> DeviceState:
 
 
 def settings_of(row: SeenRow) -> DeviceSettings:
-    """The older form."""
+    """A device's settings in the older form."""
     return DeviceSettings(
         device_id=row.id,
         settings=in_sections(row.settings),

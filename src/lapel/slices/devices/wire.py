@@ -11,7 +11,7 @@ from lapel.foundation.http.input.pagination import PageQuery
 from lapel.slices.configuration.device_settings import change_schema, shown_schema
 
 Status: TypeAlias = Literal["unbound", "bound"]
-# What a heartbeat or an upload came through.
+# The connection of a heartbeat or an upload.
 ConnectionKind: TypeAlias = Literal["ble", "wifi", "cellular"]
 Serial: TypeAlias = Annotated[
     str,
@@ -27,7 +27,7 @@ Firmware: TypeAlias = Annotated[str, msgspec.Meta(max_length=64, examples=["1.4.
 Object: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 ObjectOrNull: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
 
-# What a device's settings are, and what a write of them may say.
+# The settings of a device, and the body that changes them.
 _SECTIONS = ("connection", "upload", "audio", "power")
 _SHOWN = {name: shown_schema(name) for name in _SECTIONS}
 SettingsShown: TypeAlias = Annotated[
@@ -66,13 +66,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BoundDevice(Device, frozen=True, kw_only=True):
-    """A device just bound, with the token that it calls with; shown this once."""
+    """A device just bound, with its token, which only this answer shows."""
 
     device_token: Annotated[str, msgspec.Meta(examples=["dtok_…"])]
 
 
 class DeviceEvent(Device, frozen=True, kw_only=True):
-    """What events of a device carry: its fields, and the same under its own name."""
+    """The data of a device's events: its fields, and the same object under `device`."""
 
     device: Device
 
@@ -101,7 +101,7 @@ def _change(section: str) -> msgspec.Meta:
 
 
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings by section, merged into those that are there; null clears, at any depth.
+    """Settings by section, merged into the stored ones; null clears, at any depth.
 
     Unknown sections and fields are ignored.
     """
@@ -113,7 +113,7 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays, null clears, `metadata` is replaced as a whole, `settings` are merged."""
+    """Absent fields stay, null clears, `metadata` is replaced as a whole, `settings` are merged."""
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     firmware_version: Firmware | msgspec.UnsetType | None = msgspec.UNSET
@@ -122,7 +122,7 @@ class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsBody(SettingsChange, frozen=True, kw_only=True):
-    """The sections, or the same below `settings`; so what GET answered may be sent back as it is."""
+    """The sections, at the top or below `settings`, so a client may send back the answer of GET unchanged."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "not": {
@@ -135,9 +135,9 @@ class SettingsBody(SettingsChange, frozen=True, kw_only=True):
 
 
 class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device last reported, as the older form of its settings shows it.
+    """The state that the device last reported, in the older form of its settings.
 
-    `network_type` is the state's `last_seen_by`. Heartbeats tell neither roaming nor how much was sent.
+    `network_type` is the state's `last_seen_by`. Heartbeats report neither roaming nor the data used.
     """
 
     network_type: ConnectionKind | None
@@ -150,7 +150,7 @@ class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All sections of a device's settings; what was never set is not there."""
+    """All sections of a device's settings; unset fields are absent."""
 
     connection: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["connection"])]
     upload: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["upload"])]
@@ -168,7 +168,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingNow(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device is recording, by its own last report."""
+    """The recording under way, according to the device's last report."""
 
     active: bool
     recording_id: str | None
@@ -177,7 +177,7 @@ class RecordingNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a device just now; `online` means heard of less than 15 minutes ago."""
+    """The present state of a device; `online`: its last heartbeat is less than 15 minutes old."""
 
     device_id: str
     online: bool
@@ -195,7 +195,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The fleet in numbers, and its newest devices (100 at most; `GET /v1/devices` lists all)."""
+    """The counts of the fleet, and its newest devices (100 at most; `GET /v1/devices` lists all)."""
 
     total_count: int
     online_count: int
@@ -205,14 +205,14 @@ class DeviceStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list devices."""
+    """The filters of the list of devices."""
 
     end_user_id: Annotated[str, msgspec.Meta(description="Bound to this end user.")] | None = None
     status: Status | None = None
 
 
 class BindDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wears the device from now on; `pk_d` is the device's public key."""
+    """The end user to whom the device is bound; `pk_d` is the device's public key."""
 
     end_user_id: str
     pk_d: PublicKey | None = None

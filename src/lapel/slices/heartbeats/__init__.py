@@ -1,1 +1,1 @@
-"""Heartbeats: what devices report, and what they take home in the answer."""
+"""Heartbeats: the reports of devices, answered with commands, firmware and the configuration's revision."""

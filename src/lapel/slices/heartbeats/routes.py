@@ -16,14 +16,14 @@ _BEAT = Access("devices:write", frozenset({"key", "device"}))
 
 
 def operations(service: Heartbeats) -> tuple[Operation, ...]:
-    """The one route."""
+    """The route of heartbeats."""
     devices = Routes("Devices", read=_BEAT, write=_BEAT)
     return (
         devices.post("/v1/devices/{device_id}/heartbeat", "send_heartbeat", Heartbeat, HeartbeatBody).direct(
-            "Tell how a device is, and hear what it should do",
+            "Report a device's state, and get what it should do",
             lambda call: service.of_device(call.token_hash, call.id, call.body),
             lambda call: service.of(call.actor, call.id, call.body),
-            "For a device `device_id` is its own, or `me`. May be repeated: nothing that is told again "
-            "happens twice, and commands and the update are listed until they are dealt with.",
+            "For a device `device_id` is its own, or `me`. A heartbeat may be repeated: nothing happens "
+            "twice, and the answer lists commands and the update until they are done or have ended.",
         ),
     )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
-# A device that is connected in several ways uses the first of these.
+# Of several connections of a device, the first one in this order counts.
 _CONNECTIONS = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
 _FLAG_WIFI, _FLAG_LTE = 8, 16
 _SWEEP = 500
@@ -54,9 +54,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Heartbeats:
-    """Takes heartbeats and answers them.
+    """Stores heartbeats and answers them.
 
-    Every method raises Unavailable while the database is away.
+    Every method raises Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports, devices: Devices, commands: Commands, firmware: Firmware) -> None:
@@ -70,7 +70,7 @@ class Heartbeats:
     ) -> tuple[Actor, Heartbeat] | None:
         """A heartbeat from the device that has this token.
 
-        None when the token is not a current one, or its device is not `device_id` (or `me`). Raises
+        None when the token is not current, or `device_id` is neither its device nor `me`. Raises
         InvalidRequest for a malformed event, or when the context or an event is too large.
         """
         now = self._ports.clock.now()
@@ -94,12 +94,13 @@ class Heartbeats:
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """A heartbeat from an authenticated caller: a device, or an app with a key.
 
-        Raises Forbidden when a device names another one, Unauthorized when its token was revoked or replaced
-        meanwhile, NotFound when a key names no device of its world, InvalidRequest as `of_device`.
+        Raises Forbidden when a device names another device, Unauthorized when its token was revoked or
+        replaced meanwhile, NotFound when a key names no device of its world, and InvalidRequest as
+        `of_device`.
         """
         if actor.kind == "device":
             if device_id not in ("me", actor.id):
-                raise Forbidden("A device may send its own heartbeats only.")
+                raise Forbidden("A device may send only its own heartbeats.")
             found = await self.of_device(actor.token_hash, "me", body)
             if found is None:  # revoked or replaced since it was looked up
                 raise Unauthorized("This device token was revoked or replaced.")
@@ -124,8 +125,9 @@ class Heartbeats:
     async def _answer(
         self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
     ) -> Heartbeat:
-        """The answer. Rare work is done here, each in its own transaction; if the process ends before it, the
-        device has no answer, and its next heartbeat does the work."""
+        """The answer. Rare work is done here, each piece in its own transaction. If the process ends before
+        that, the
+        device gets no answer, and its next heartbeat does the work."""
         commands, offer = heard
         if row["low_battery"]:
             await self._begin_low_battery(row, now)
@@ -172,15 +174,16 @@ class Heartbeats:
             return None
         try:
             return self._firmware.manifest(offer, now)
-        except StoreUnavailable as error:  # the heartbeat is kept; the offer comes with a later one
+        except StoreUnavailable as error:  # the heartbeat is stored; the offer comes with a later one
             _log.warning("heartbeat.no_link", error=str(error))
             return None
 
     async def sweep(self) -> int:
-        """Publish `device.offline` for bound devices that have gone silent, once each; their number."""
+        """Publish `device.offline` once for each bound device that has gone silent. Returns their number."""
         now = self._ports.clock.now()
         before, total = now - ONLINE_FOR, 0
-        # Devices that still send lie between the silent ones, so a batch begins where the last one ended.
+        # Between the silent devices there are devices that still send, so a batch begins where the last one
+        # ended.
         slot = 0
         while True:
             async with self._ports.database.transaction() as connection:
@@ -266,9 +269,10 @@ def _told(
 ) -> tuple[queries.ReportedState, list[str]]:
     """The parameters of the statements, and the ids of the diagnostic events in them.
 
-    `connection`: the way on which the heartbeat came, if known. `daily`: bytes of events that a device may
-    add in a day, 0: any number. When the disk is nearly full the heartbeat is stored, because it is written
-    in place, but its events are not: they stay with the device. Raises InvalidRequest as `of_device`.
+    `connection`: the connection of the heartbeat, if known. `daily`: bytes of events that a device may add in
+    a day,
+    0: any number. When the disk is nearly full, the heartbeat is stored, because it only changes a row, but
+    its events are not: the device keeps them. Raises InvalidRequest as `of_device`.
     """
     context = body.client_context
     facts = (

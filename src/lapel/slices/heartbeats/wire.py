@@ -12,7 +12,7 @@ from lapel.slices.firmware.service import Manifest
 
 MAX_EVENTS = 256
 
-# Those the contract lists; a device may tell another one, which is kept as given.
+# The states that the contract lists; a device may report another word, which is stored as sent.
 DeviceState: TypeAlias = Annotated[
     str,
     msgspec.Meta(
@@ -28,19 +28,19 @@ _EVENT: dict[str, Any] = {
     "required": ["event_id"],
     "properties": {"event_id": {"type": "string", "pattern": "^[0-9A-Fa-f]{16}$"}},
 }
-# Whatever else a device tells of the event is kept as it came, so the service reads this field itself.
+# The other fields of an event are stored as sent, so the service reads only this field.
 DiagnosticEvent: TypeAlias = Annotated[JsonObject, msgspec.Meta(extra_json_schema=_EVENT)]
 
 
 class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
-    """What went on in the device; each event has an `event_id` of the device's own, and 4 KiB at most."""
+    """The device's own log; each event has an `event_id` that the device chooses, and at most 4 KiB."""
 
     schema_version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1, examples=[1])] | None = None
     events: Annotated[list[DiagnosticEvent], msgspec.Meta(max_length=MAX_EVENTS)] = []
 
 
 class OtaResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How an update went wrong; one that went well shows in `firmware_version`."""
+    """The failure of an update; a success shows in `firmware_version`."""
 
     assignment_id: str
     status: Literal["failed"]
@@ -48,7 +48,7 @@ class OtaResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device tells of itself; what it leaves out stays as it was told before.
+    """The report of a device; fields that it leaves out keep their last value.
 
     `flags` is a sum: 1 charging, 2 low battery, 4 full, 8 Wi-Fi, 16 LTE, 32 sync.
     """
@@ -63,16 +63,16 @@ class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
     pending_recordings: Count | None = None
     flags: Annotated[int, msgspec.Meta(ge=0, le=255, examples=[9])] | None = None
     connection_type: Annotated[list[Connection], msgspec.Meta(max_length=16)] | None = None
-    client_context: Annotated[Any, msgspec.Meta(description="Any JSON, kept as given.")] = None
+    client_context: Annotated[Any, msgspec.Meta(description="Any JSON, stored as sent.")] = None
     diagnostics: Diagnostics | None = None
     ota_result: OtaResult | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device should do now.
+    """The answer: what the device should do now.
 
-    `accepted_event_ids` are the diagnostic events that the device may forget. `config_revision` grows when
-    the device's configuration changed.
+    `accepted_event_ids` are the diagnostic events that the device may delete. `config_revision` grows when
+    the device's configuration changes.
     """
 
     status: Literal["ok"]
@@ -83,7 +83,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is merged into the device's `recording_state`."""
+    """The values that are merged into the device's `recording_state`."""
 
     device_state: str | None = None
     pending_recordings: int | None = None

@@ -123,7 +123,7 @@ async def test_a_file_that_nobody_reads_is_skipped() -> None:
 
 
 NAMELESS = "400 A part of the form has no `Content-Disposition: form-data` with a name."
-NESTED = "400 A form may not hold another one."
+NESTED = "400 A form may not contain another form."
 INVALID = "400 The body is not valid multipart/form-data."
 TWICE = "400 A part of the form has two headers of one name."
 BIN = part("bin", b"abc", filename="a.bin")

@@ -1,9 +1,9 @@
 """Schema migrations: Alembic for the order, plain SQL in the revisions.
 
-`upgrade(dsn)` brings a database to the newest revision; several processes may call it at
-once, one of them works and the others wait. Servers of the version before may run meanwhile:
-`script` makes short changes of tables, `in_batches` changes rows, `build_index` makes an index.
-A revision that uses the last two is not one transaction, so each of its steps must be repeatable.
+`upgrade(dsn)` brings a database to the newest revision. Several processes may call it at once: one works, and
+the others wait. Servers of the previous version may run meanwhile: `script` makes short changes of tables,
+`in_batches` changes rows, `build_index` makes an index. A revision that uses the last two is not one
+transaction, so each of its steps must be repeatable.
 
 Source: PostgreSQL's documentation of CREATE INDEX, section "Building Indexes Concurrently".
 """
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 # Seconds that a change of a table waits for its lock. Every later request for the table waits behind it.
 LOCK_PATIENCE = 2.0
-# How often, and after which pause (seconds), the change is tried again when the lock was not free.
+# Number of tries, and the pause between them in seconds, when the lock is not free.
 LOCK_TRIES = 150
 LOCK_PAUSE = 2.0
 
@@ -49,7 +49,7 @@ def head() -> str:
 
 
 def known(revision: str) -> bool:
-    """Whether this code has the revision (a newer Lapel's database has one it lacks)."""
+    """Whether this code has the revision (the database of a newer version has one that it lacks)."""
     scripts = ScriptDirectory.from_config(_config())
     return any(script.revision == revision for script in scripts.walk_revisions())
 
@@ -57,8 +57,7 @@ def known(revision: str) -> bool:
 def upgrade(dsn: str, revision: str = "head") -> None:
     """Bring the database to a revision. Blocks; call it outside an event loop.
 
-    Raises the driver's errors as they are. Revisions that are done stay done, and the next
-    call goes on after them.
+    Raises the driver's errors unchanged. Finished revisions stay, and the next call continues after them.
     """
     command.upgrade(_config(dsn), revision)
 
@@ -75,10 +74,10 @@ async def current(connection: Driver) -> str | None:
 def script(sql: str) -> None:
     """Run a script of several statements inside the revision's transaction.
 
-    The driver prepares what SQLAlchemy sends, and a prepared statement holds one command
-    only; its own `execute` takes a script.
+    The driver prepares statements from SQLAlchemy, and a prepared statement holds only one command. The
+    driver's own `execute` accepts a script.
     """
-    # Also begins the transaction: SQLAlchemy does not see what the driver is sent directly.
+    # This also begins the transaction: SQLAlchemy does not see commands that go to the driver directly.
     op.get_bind().exec_driver_sql(f"SET LOCAL lock_timeout = {round(LOCK_PATIENCE * 1000)}")
     _send(lambda connection: connection.execute(sql))
 
@@ -86,8 +85,8 @@ def script(sql: str) -> None:
 def in_batches(table: str, statement: str) -> None:
     """Run a statement over all rows of `table`, `BATCH_ROWS` at a time, each batch a transaction.
 
-    The statement takes the rows with `world_id = $1 AND id > $2 AND id <= $3`. Commits what the
-    revision did before.
+    The statement selects its rows with `world_id = $1 AND id > $2 AND id <= $3`. The call commits the earlier
+    steps of the revision.
     """
     end_of_batch = (
         f"SELECT id FROM {table} WHERE world_id = $1 AND id > $2 "  # noqa: S608 - names in revisions
@@ -100,7 +99,7 @@ def in_batches(table: str, statement: str) -> None:
             while after != _LAST:
                 end = await connection.fetchval(end_of_batch, world_id, after) or _LAST
                 async with connection.transaction():
-                    # Statistics know nothing yet of a column that was just added.
+                    # There are no statistics yet of a column that was just added.
                     await connection.execute("SET LOCAL enable_seqscan = off")
                     await connection.execute(statement, world_id, after, end)
                 after = end
@@ -110,9 +109,9 @@ def in_batches(table: str, statement: str) -> None:
 
 
 def build_index(name: str, definition: str) -> None:
-    """Create an index while its table is written, in the place of an unfinished or earlier one.
+    """Create an index while its table is written; replaces an unfinished or earlier index of the name.
 
-    `definition` is what follows `CREATE INDEX … ON`. Commits what the revision did before.
+    `definition` is the text after `CREATE INDEX … ON`. The call commits the earlier steps of the revision.
     """
 
     async def build(connection: Driver) -> None:

@@ -1,7 +1,7 @@
 """Alembic's entry: one migrator at a time, one transaction a revision.
 
-A transaction over all revisions would keep the lock of each table that a revision changes until the last
-revision is done, and would block the servers of the version before meanwhile.
+One transaction over all revisions would hold the lock of each changed table until the last revision is done,
+and would block the servers of the previous version until then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from lapel.foundation.database import migrations
 
-# Any constant: two servers that start together must agree on it.
+# Any constant that all servers share.
 MIGRATION_LOCK = 5_274_810_116
 # A process waits for the lock in turns of `_TURN_PATIENCE` milliseconds, `_TURN_PAUSE` seconds apart:
 # a waiting statement has a snapshot, and an index that is built concurrently waits for every older one.
@@ -55,7 +55,7 @@ async def _migrate_once(dsn: str) -> None:
 async def _turn(holder: migrations.Driver) -> AsyncGenerator[None]:
     """A transaction in which no other process migrates.
 
-    The lock is the transaction's, because a pooler may give the lock of a session to another client.
+    The lock belongs to the transaction, because a pooler may give a session and its lock to another client.
     """
     while True:
         turn = holder.transaction()

@@ -1,1 +1,1 @@
-"""What a request brings: headers, query, JSON, forms."""
+"""The input of a request: headers, query, JSON, forms."""

@@ -1,4 +1,4 @@
-"""Decodes bodies and query strings into structs; hostile input ends here, with a 400.
+"""Decodes bodies and query strings into structs; invalid input becomes a 400 here.
 
 Bodies are JSON (RFC 8259), times are those of RFC 3339.
 """
@@ -22,19 +22,19 @@ from lapel.foundation.http.input.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
-# PostgreSQL and Python both hold these with any offset; beyond them an offset overflows one or the other.
+# PostgreSQL and Python can store these times with any offset. Beyond them an offset overflows one of the two.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 _VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
-# Matched at the beginning only: a reason may hold the client's own value, a mebibyte of it.
+# Matched at the beginning only: a reason may contain the client's value, up to a mebibyte.
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
-# The most characters shown of a name that the client made up, and of a reason, which may hold its value.
+# The most characters that an answer shows of an unknown name, and of a reason, which may contain the value.
 _SHOWN = 64
 _REASON = 200
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 _STEP = re.compile(r"\[(?:[^]]*\])?|[^.\[\]]+")
-# A pattern such as `^[a-z]{1,64}\Z`, as our structs write it and a reason quotes it, is put in words; one
-# character of another class may come first.
+# Turns a pattern such as `^[a-z]{1,64}\Z`, which our structs use and a reason quotes, into words. The first
+# character may be of another class.
 _CHARACTERS = re.compile(
     r"Expected `str` matching regex "
     r"'\^(?:\[(?P<first>[^]]+)\])?\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z"
@@ -60,7 +60,7 @@ class BodyDecoder:
         self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
 
     def __call__(self, body: bytes) -> msgspec.Struct:
-        """The struct of a body. Raises InvalidRequest with `param` naming the field that was wrong."""
+        """The struct of a body. Raises InvalidRequest whose `param` names the wrong field."""
         try:
             value = self._decoded(body or b"{}")
             if self._keeps_text:
@@ -77,9 +77,10 @@ class BodyDecoder:
         return value
 
     def _decoded(self, body: bytes) -> msgspec.Struct:
-        """The struct of a body in which an integer may be written with a point: `256.0`.
+        """The struct of a body in which an integer may be written with a decimal point: `256.0`.
 
-        Each round rewrites one field of the struct, so there are no more rounds than it has integers.
+        Each round rewrites one field of the struct, so the number of rounds is at most the number of its
+        integers.
         """
         while True:
             try:
@@ -105,7 +106,7 @@ class QueryDecoder:
         self._check_lengths = LengthCheck(struct)
 
     def __call__(self, query: bytes) -> msgspec.Struct:
-        """The struct of a query string. Raises InvalidRequest with `param` naming what was wrong."""
+        """The struct of a query string. Raises InvalidRequest whose `param` names the wrong parameter."""
         if self._default is not None and (self._takes_none or not query):
             return self._default
         try:
@@ -116,7 +117,7 @@ class QueryDecoder:
         return self.of(dict(pairs))
 
     def of(self, values: dict[str, str]) -> msgspec.Struct:
-        """The struct that these texts make. Raises InvalidRequest as a call does."""
+        """The struct of these texts. Raises InvalidRequest as a call does."""
         _refuse_nul(values, "")
         try:
             given = msgspec.convert(values, self._texts, strict=False)
@@ -129,9 +130,9 @@ class QueryDecoder:
 
 
 def body_of(struct: type[S], values: dict[str, object]) -> S:
-    """The body's struct from values that the operator gives, checked as a client's body would be.
+    """The body's struct from values of the operator, checked as a client's body is.
 
-    Raises InvalidRequest with `param` naming the field that was wrong.
+    Raises InvalidRequest whose `param` names the wrong field.
     """
     _refuse_nul(values, "")
     try:
@@ -144,9 +145,10 @@ def body_of(struct: type[S], values: dict[str, object]) -> S:
 
 
 def _as_text(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """A struct that a query string fills loosely, and from which the real one is made strictly.
+    """A struct with loose types for the texts of a query string; the real struct is then made strictly from
+    it.
 
-    Loosely, so that `1` is a number; but the text `null` stays text, and a number is never a time.
+    Because of the loose types `1` is a number, but the text `null` stays text, and a number is never a time.
     """
     hints = get_type_hints(struct, include_extras=True)
     moments = moment_fields(struct)
@@ -186,7 +188,7 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
     """The contract's 400 for msgspec's error about a value of this struct."""
     match = _VALIDATION.match(str(error))
     reason = match["reason"] if match else str(error)
-    # A name that a client made up may itself end like a path.
+    # A name from a client may itself end like a path.
     path = ((match["path"] if match else None) or "")[:_REASON]
     missing = _MISSING.match(reason)
     if missing:
@@ -207,7 +209,7 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
 
 
 def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | None:
-    """What the field takes, for reasons that do not say it or only in a regular expression; else None."""
+    """The allowed values in words, if the reason omits them or has only a regular expression; else None."""
     if reason.startswith("Invalid enum value"):
         words = [f"`{word}`" for word in _words(struct, path)]
         if words:
@@ -227,7 +229,7 @@ def _of_characters(pattern: re.Match[str]) -> str:
 
 
 def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
-    """The words that the field at this path takes; none when the field is not an enumeration."""
+    """The allowed words of the field at this path; empty when the field is not an enumeration."""
     found = [_described(struct)]
     for step in _STEP.findall(path):
         found = [inner for each in found for inner in _inside(each, step)]
@@ -239,12 +241,12 @@ def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
 
 @cache
 def _described(struct: type[msgspec.Struct]) -> msgspec.inspect.Type:
-    """Cached, because it takes half a millisecond to make, and clients decide how often it is needed."""
+    """Cached, because making it takes half a millisecond, and clients decide how often it is needed."""
     return msgspec.inspect.type_info(struct)
 
 
 def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
-    """The kinds that the field of this name holds; for the step `[0]`, those of a list's items."""
+    """The types of the field of this name; for the step `[0]`, the types of a list's items."""
     for each in _plain_kinds(kind):
         if isinstance(each, msgspec.inspect.StructType):
             yield from (field.type for field in each.fields if field.encode_name == step)
@@ -253,7 +255,7 @@ def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.T
 
 
 def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
-    """The kind without descriptions, and a union's members."""
+    """The type without descriptions, and a union's members."""
     if isinstance(kind, msgspec.inspect.Metadata):
         yield from _plain_kinds(kind.type)
     elif isinstance(kind, msgspec.inspect.UnionType):
@@ -264,7 +266,7 @@ def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
 
 
 def _check_text(body: bytes) -> None:
-    """Check all strings, also those of unknown fields, which decoding to a struct skips."""
+    """Check all strings, including those of unknown fields, which decoding to a struct skips."""
     if not body.isascii():
         body.decode("utf-8")
     if b"\\u" in body:
@@ -272,14 +274,14 @@ def _check_text(body: bytes) -> None:
 
 
 def _refuse_nul(value: object, path: str) -> None:
-    """Raises InvalidRequest for a NUL, which PostgreSQL's text cannot hold; `param` says where it was."""
+    """Raises InvalidRequest for a NUL, which PostgreSQL's text cannot store; `param` is its path."""
     if isinstance(value, str):
         if "\0" in value:
             raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)
     elif isinstance(value, dict):
         for key, each in cast("dict[str, Any]", value).items():
             _refuse_nul(key, path)
-            # Cut at every step: names within names would otherwise add up to hundreds of mebibytes.
+            # Shorten at every step: nested names would otherwise add up to hundreds of mebibytes.
             _refuse_nul(each, (f"{path}.{key}" if path else key)[:_SHOWN])
     elif isinstance(value, list):
         for each in cast("list[Any]", value):

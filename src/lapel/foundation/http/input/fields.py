@@ -1,4 +1,4 @@
-"""Pieces that the contract's structs share: checked types for bodies, and raw JSON out."""
+"""Types that the contract's structs share: checked types for bodies, and raw JSON for answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lapel.foundation.http.input.text_lengths import utf16_units
 T = TypeVar("T")
 # A timestamp from a client: RFC 3339 with an offset; one without is refused.
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
-# A JSON object of the client's own; its values are what JSON can hold.
+# A JSON object of the client's own; its values may be any JSON.
 JsonObject: TypeAlias = dict[str, Any]
 Timestamp: TypeAlias = Annotated[
     str,
@@ -24,7 +24,7 @@ Timestamp: TypeAlias = Annotated[
     ),
 ]
 Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-# bigint columns, and integers every client language can hold.
+# Integers that fit bigint columns and every client language.
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -38,7 +38,7 @@ _EXPONENT = re.compile(rb"e[+-]?([0-9]+)")
 def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
     """The JSON text to store for a client's metadata; None is `{}`.
 
-    Raises InvalidRequest when it has too many keys, a key that is too long, or is too large.
+    Raises InvalidRequest when it has too many keys or too long a key, or is too large.
     """
     if not value:
         return "{}"
@@ -58,7 +58,7 @@ def json_text(value: object, *, param: str, max_bytes: int) -> str:
     """
     try:
         encoded = msgspec.json.encode(value)
-    except RecursionError as error:  # it was decoded at a shallower point of the stack
+    except RecursionError as error:  # it was decoded with fewer frames on the stack
         raise InvalidRequest(f"`{param}` is nested too deeply.", param=param) from error
     if len(encoded) + _unfolded(encoded) > max_bytes:
         raise InvalidRequest(f"`{param}` may take at most {max_bytes} bytes as JSON.", param=param)
@@ -66,22 +66,22 @@ def json_text(value: object, *, param: str, max_bytes: int) -> str:
 
 
 def _unfolded(encoded: bytes) -> int:
-    """How many bytes longer the JSON comes back: jsonb writes `1e300` out with all its zeros."""
+    """The number of bytes by which jsonb lengthens the JSON: it writes `1e300` with all its zeros."""
     if b"e" not in encoded:
         return 0
     return sum(int(digits) for digits in _EXPONENT.findall(_JSON_STRING.sub(b"", encoded)))
 
 
 def raw(text: str | None) -> msgspec.Raw:
-    """A jsonb column's text as it goes out; None is `null`."""
+    """A jsonb column's text as raw JSON of an answer; None is `null`."""
     return msgspec.Raw(b"null" if text is None else text.encode())
 
 
 def value_of(field: T | msgspec.UnsetType | None) -> T | None:
-    """The value that a PATCH gives a field; None also when it leaves the field out."""
+    """The value of a field in a PATCH; None also when the PATCH leaves the field out."""
     return None if field is msgspec.UNSET else field
 
 
 def given(field: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
-    """Whether a PATCH names a field, and the value it gives: null clears, absent keeps."""
+    """Whether a PATCH names a field, and the field's value: null clears, absent keeps."""
     return field is not msgspec.UNSET, value_of(field)

@@ -1,6 +1,6 @@
-"""`multipart/form-data`, read as it arrives: text fields are kept, files are handed on piece by piece.
+"""`multipart/form-data`, read as it arrives: text fields are kept, files are passed on piece by piece.
 
-Whatever is sent, no more than one block and the text fields are held; parsing is done in a thread.
+Memory holds at most one block and the text fields, whatever a client sends; parsing runs in a thread.
 
 Source: RFC 7578.
 """
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_PARTS = 100
-# Enough for 20,000 characters, whichever they are.
+# Enough for any 20,000 characters.
 MAX_FIELD_BYTES = 80 * 1024
 _MAX_HEADERS = 8
 _MAX_HEADER_BYTES = 4096
-# Large enough that a change of thread costs little in comparison.
+# Large enough that the switch of threads costs little in comparison.
 _BLOCK_BYTES = 256 * 1024
 _PLAIN_ENCODINGS = frozenset((b"7bit", b"8bit", b"binary"))
 
@@ -72,7 +72,7 @@ class Form(Generic[S]):
     """One request's form: first its files, then, once there is no next file, its text fields.
 
     Reading raises InvalidRequest when the body is not a valid form or is cut off, PayloadTooLarge beyond a
-    limit, ClientGone when the client hangs up.
+    limit, and ClientGone when the client disconnects.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Form(Generic[S]):
     ) -> None:
         """`field_bytes`: bytes that the form may have beside its files.
 
-        Raises UnsupportedMediaType when the request is no form, PayloadTooLarge when its declared length is
-        over the limit, InvalidRequest when its boundary is missing or too long.
+        Raises UnsupportedMediaType when the request is not a form, PayloadTooLarge when its declared length
+        is over the limit, and InvalidRequest when its boundary is missing or too long.
         """
         self._receive = receive
         self._fields = fields
@@ -109,14 +109,14 @@ class Form(Generic[S]):
     async def next_file(self) -> str | None:
         """The next file's field; None when the form has ended.
 
-        The unread rest of the file before is skipped. Raises InvalidRequest also for a field that is sent
+        The unread rest of the previous file is skipped. Raises InvalidRequest also for a field that is sent
         twice, a file without a name, and a name with another suffix.
         """
         while await self.read():
             pass
         while (event := await self._next()) is not None:
             if not isinstance(event, _Begin):
-                continue  # the rest of a part that the operation does not take
+                continue  # the rest of a part that the operation ignores
             self._parts += 1
             if self._parts > MAX_PARTS:
                 raise InvalidRequest(f"The form may have at most {MAX_PARTS} parts.")
@@ -139,9 +139,9 @@ class Form(Generic[S]):
         return None
 
     async def read(self) -> bytes:
-        """A piece of the file; nothing at its end.
+        """A piece of the file; empty at its end.
 
-        Raises InvalidRequest when the file is empty, PayloadTooLarge when it is larger than it may be.
+        Raises InvalidRequest when the file is empty, and PayloadTooLarge when it is over its limit.
         """
         if self._file is None:
             return b""
@@ -159,7 +159,7 @@ class Form(Generic[S]):
         return event
 
     def moved(self) -> int | None:
-        """Bytes that arrived so far; None while the server works and does not wait for the client."""
+        """Bytes that have arrived; None while the server works instead of waiting for the client."""
         return self._received if self._receiving else None
 
     def fields(self) -> S:
@@ -209,7 +209,7 @@ class Form(Generic[S]):
 
 
 class _Parser:
-    """Turns bytes into events, whatever the form is for."""
+    """Turns the bytes of any form into events."""
 
     def __init__(self, boundary: bytes) -> None:
         self.ended = False
@@ -292,9 +292,9 @@ def _describe(headers: Mapping[bytes, bytes]) -> _Begin:
     if kind != b"form-data" or name is None:
         raise InvalidRequest("A part of the form has no `Content-Disposition: form-data` with a name.")
     if headers.get(b"content-type", b"").strip().lower().startswith(b"multipart/"):
-        raise InvalidRequest("A form may not hold another one.")
+        raise InvalidRequest("A form may not contain another form.")
     if headers.get(b"content-transfer-encoding", b"binary").strip().lower() not in _PLAIN_ENCODINGS:
-        raise InvalidRequest("Send the parts of the form as they are, without a transfer encoding.")
+        raise InvalidRequest("Send the parts of the form without a transfer encoding.")
     filename = options.get(b"filename")
     try:
         return _Begin(name.decode("utf-8"), None if filename is None else filename.decode("utf-8"))

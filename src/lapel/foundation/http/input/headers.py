@@ -12,7 +12,7 @@ _ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempot
 
 
 def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
-    """Raises InvalidRequest when a header that may stand once is repeated.
+    """Raises InvalidRequest when a header that may appear once is repeated.
 
     A proxy in front may have read the other value.
     """
@@ -25,7 +25,7 @@ def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def check_content_type(value: bytes | None) -> None:
-    """Raises UnsupportedMediaType for what is not JSON; a missing header is taken as JSON."""
+    """Raises UnsupportedMediaType unless the type is JSON; a missing header counts as JSON."""
     if value is None:
         return
     media_type = value.partition(b";")[0].strip().lower()
@@ -42,7 +42,7 @@ def check_version(value: bytes | None) -> None:
 
 
 def is_date(value: bytes) -> bool:
-    """Whether it is a day of the calendar, YYYY-MM-DD."""
+    """Whether the text is a day of the calendar, YYYY-MM-DD."""
     if not _VERSION.match(value):
         return False
     try:

@@ -1,6 +1,7 @@
 """Integers written with a point: `256.0` is 256 to JSON Schema and to most languages, but not to msgspec.
 
-Bodies are decoded as they are; only one that is refused for such a number comes here, and is decoded again.
+Bodies are decoded unchanged first. Only a body that is refused for such a number is rewritten here and
+decoded again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 _REFUSED = re.compile(r"Expected `int[^`]*`, got `float` - at `\$(?P<path>[^`]+)`\Z")
 # `.name`, or `[0]` of an array, or `[...]` of an object with keys of its own.
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<at>[^]]*)\]")
-# Beyond it a float has no last digit, and is no exact number.
+# Beyond it a float does not represent every integer exactly.
 _EXACT = 2.0**53
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -22,13 +23,13 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def with_integers(body: bytes, refusal: str) -> bytes | None:
     """The body with the number that msgspec's `refusal` names written as an integer.
 
-    Members of an array are of one kind, so in all of them the number at this place is rewritten at once.
-    Of a repeated key the last one is kept. None when the refusal is of something else, or nothing changes.
+    All members of an array have one type, so the number at this path is rewritten in all of them at once. Of
+    a repeated key the last one is kept. None when the refusal has another reason, or nothing changes.
     """
     refused = _REFUSED.search(refusal)
     if refused is None:
         return None
-    # None stands for each member of an array or of an object with keys of its own.
+    # None means each member of an array, or of an object with free keys.
     steps = [step["name"] for step in _STEP.finditer(refused["path"])]
     rewritten = _rewritten(body, steps)
     return rewritten if rewritten != body else None

@@ -1,7 +1,7 @@
 """Lists: newest first by (`created_at`, id), a cursor that never skips or repeats.
 
-The cursor carries the full-precision time and the id of the last row shown; its checksum also covers the
-list's name, so that another list refuses it. The method is keyset pagination
+The cursor contains the full-precision time and the id of the last row shown. Its checksum also covers the
+list's name, so another list refuses the cursor. The method is keyset pagination
 (https://use-the-index-luke.com/no-offset). SQL of every list:
 
     WHERE world_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC
@@ -27,9 +27,9 @@ import msgspec
 from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.errors import InvalidRequest
 
-# Where a walk from the newest begins: a moment after every row, and an id after every id.
+# The position before the newest row: a time after every row, and an id after every id.
 BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
-# For the rows, of a page's 1 MiB of JSON; the rest is for the cursor and the other fields.
+# The rows' share of a page's 1 MiB of JSON; the rest is for the cursor and the other fields.
 PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
@@ -42,7 +42,7 @@ class Listed(Protocol):
 
     @property
     def id(self) -> str:
-        """Orders rows of one moment."""
+        """Orders rows with the same time."""
         ...
 
     @property
@@ -56,7 +56,7 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to sk
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What every list takes."""
+    """The query parameters of every list."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page.")] = 20
     cursor: Cursor = ""
@@ -65,7 +65,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class PageWindow:
-    """Which rows a page asks for; `fetch` is one more than it shows, to know of a next page."""
+    """The rows of a page. `fetch` is one more than the page shows, to detect a next page."""
 
     list_name: str
     before_time: datetime
@@ -75,12 +75,12 @@ class PageWindow:
 
     @property
     def fetch(self) -> int:
-        """How many rows to read."""
+        """The number of rows to read."""
         return self.limit + 1
 
 
 def window(query: PageQuery, list_name: str) -> PageWindow:
-    """What a query of a list asks for. Raises InvalidRequest for a cursor that this list did not make."""
+    """The rows that a list's query requests. Raises InvalidRequest for a cursor of another list."""
     if not query.cursor:
         return PageWindow(list_name, *BEFORE_ALL, query.limit, query.offset)
     moment, row_id = _read_cursor(query.cursor, list_name)
@@ -96,8 +96,8 @@ def page(
 ) -> tuple[list[T], bool, str | None]:
     """(`data`, `has_more`, `next_cursor`) of a page.
 
-    A page ends before the row with which its JSON would pass `PAGE_BYTES`, unless that is its first.
-    `cut`: more rows follow, though there are not so many as were asked for.
+    A page ends before the row that would make its JSON exceed `PAGE_BYTES`, but has at least one row. `cut`:
+    more rows follow, although `rows` are fewer than the page requested.
     """
     data: list[T] = []
     left = PAGE_BYTES
@@ -119,7 +119,7 @@ def _cursor_at(list_name: str, row: Listed | asyncpg.Record) -> str:
 
 
 def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
-    """Opaque, printable, without spaces; carries a checksum so that a made-up one is refused."""
+    """Opaque, printable, without spaces; a checksum detects invented cursors."""
     microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
     text = f"{microseconds}.{row_id}"
     return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")
@@ -131,7 +131,7 @@ def _checksum(list_name: str, text: str) -> str:
 
 def _read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
     refused = InvalidRequest(
-        "This cursor was not made by this list. Pass `next_cursor` of the page before, unchanged.",
+        "This list did not issue this cursor. Pass `next_cursor` of the previous page unchanged.",
         param="cursor",
     )
     try:
@@ -142,7 +142,8 @@ def _read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
         if _checksum(list_name, text) != checksum:
             raise refused
         microseconds, _, row_id = text.partition(".")
-        # Clients can compute the checksum too, so check that the database is given an id.
+        # Clients can compute the checksum too, so check that the text is an id before it goes to the
+        # database.
         if not _ROW_ID.match(row_id):
             raise refused
         return EPOCH + timedelta(microseconds=int(microseconds)), row_id

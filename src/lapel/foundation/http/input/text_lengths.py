@@ -1,6 +1,6 @@
 """Lengths of text in UTF-16 units, as the HTTP contract and most clients' languages count them.
 
-msgspec and JSON Schema count code points; a character beyond U+FFFF is one of those and two units.
+msgspec and JSON Schema count code points; a character beyond U+FFFF is one code point and two units.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lapel.foundation.core.errors import InvalidRequest
 
 
 def utf16_units(text: str) -> int:
-    """How long a text is, in UTF-16 units."""
+    """The length of a text in UTF-16 units."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -39,7 +39,7 @@ class _Field:
 
 
 class LengthCheck:
-    """Holds the strings of a decoded struct, at any depth, to their `max_length` in UTF-16 units."""
+    """Checks the strings of a decoded struct, at any depth, against their `max_length` in UTF-16 units."""
 
     def __init__(self, kind: type[msgspec.Struct] | msgspec.inspect.StructType) -> None:
         described = kind if isinstance(kind, msgspec.inspect.StructType) else msgspec.inspect.type_info(kind)
@@ -53,7 +53,7 @@ class LengthCheck:
 
 
 def _bounded(struct: msgspec.inspect.StructType) -> Iterator[_Field]:
-    """The fields that hold a string with a `max_length`, themselves or further in."""
+    """The fields with a string that has a `max_length`, directly or nested."""
     for field in struct.fields:
         kinds = list(_plain_kinds(field.type))
         lengths = [kind.max_length for kind in kinds if isinstance(kind, msgspec.inspect.StrType)]
@@ -65,7 +65,7 @@ def _bounded(struct: msgspec.inspect.StructType) -> Iterator[_Field]:
 
 
 def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
-    """The kind without descriptions; the members of a union, and what a list holds."""
+    """The type without descriptions; the members of a union, and the items of a list."""
     if isinstance(kind, msgspec.inspect.Metadata):
         yield from _plain_kinds(kind.type)
     elif isinstance(kind, msgspec.inspect.UnionType):

@@ -1,7 +1,8 @@
-"""Idempotency keys: the answer is stored in the same transaction as the effect, so both are kept or neither.
+"""Idempotency keys: the answer is stored in the same transaction as the effect, so both exist or neither
+does.
 
-A request holds `pg_try_advisory_xact_lock` while it runs; if it is killed, PostgreSQL releases the lock and
-nothing is left behind. The header and the statuses 409 and 422 are those of the IETF draft
+A request holds `pg_try_advisory_xact_lock` while it runs; if its process is killed, PostgreSQL releases the
+lock and rolls everything back. The header and the statuses 409 and 422 are those of the IETF draft
 "The Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header).
 """
 
@@ -54,7 +55,7 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*) FROM held
 """
-# Nobody can repeat a request of the end user's own keys, so their rows go as a whole.
+# The end user's own keys are revoked, so no request can be repeated: delete their rows completely.
 FORGET = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text
@@ -111,10 +112,10 @@ class Ticket:
                 "This Idempotency-Key was used with another method, path or body. Use a new key."
             )
         if row["erased"]:
-            raise NotFound("What was made with this Idempotency-Key is deleted.")
+            raise NotFound("The resource that was made with this Idempotency-Key is deleted.")
         try:
             return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
-        except SealBroken as error:  # the server's secret was changed twice since
+        except SealBroken as error:  # the server's secret has changed twice since then
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used, and its answer can no longer be read. Use a new key."
             ) from error
@@ -143,14 +144,14 @@ class Ticket:
 async def erase_some_answers(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
     """Erase answers to a deleted end user's keys and answers about the end user, `limit` at most.
 
-    Returns how many were erased; 0 when none is left.
+    Returns the number of erased answers; 0 when none is left.
     """
     forgotten: int = await connection.fetchval(FORGET, world_id, end_user_id, limit)
     return forgotten or await connection.fetchval(BLANK, world_id, end_user_id, limit)
 
 
 def end_user_of(answer: Answer, params: Params) -> str | None:
-    """The id of the end user that an answer is about: named in it or in the path, or the answer itself."""
+    """The id of the end user that an answer is about: from the answer, from the path, or the answer's id."""
     body = answer.body if isinstance(answer, Reply) else answer
     named = (getattr(body, "end_user_id", None), params.get("end_user_id"), getattr(body, "id", None))
     return next((each for each in named if isinstance(each, str) and each.startswith("eu_")), None)

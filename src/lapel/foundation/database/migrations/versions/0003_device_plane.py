@@ -1,7 +1,7 @@
 """The device plane: heartbeats, diagnostics, commands, configuration, firmware, the audit log.
 
-A heartbeat is the most frequent write there is. It changes no indexed column (so PostgreSQL updates
-in place, HOT): what the sweep for silent devices looks up is a slot of time, which changes rarely.
+A heartbeat is the most frequent write. It changes no indexed column, so PostgreSQL touches no index (HOT).
+The sweep for silent devices looks up an interval of time, which changes rarely.
 """
 
 from lapel.foundation.database.migrations import script

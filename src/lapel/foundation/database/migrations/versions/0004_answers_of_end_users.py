@@ -1,4 +1,4 @@
-"""Whose an answer kept for repeats is, so that it goes with its end user."""
+"""The end user of a stored answer, so that the answer is deleted with the end user."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,4 +1,4 @@
-"""When an upload was refused: a repeat with the same facts hears the refusal, not of another media."""
+"""The time at which an upload was refused: a repeat with the same facts gets the same refusal."""
 
 from lapel.foundation.database.migrations import script
 

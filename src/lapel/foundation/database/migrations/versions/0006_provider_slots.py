@@ -1,4 +1,4 @@
-"""Who answers a provider's name (a slot) in a world; without a row it is the local engine."""
+"""The engine that answers a provider's name (a slot) in a world; without a row it is the local engine."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,4 +1,4 @@
-"""Transcriptions, what a probe finds out about an audio, and the work on both."""
+"""Transcriptions, the facts that a probe finds about an audio, and the steps of the work on both."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,6 +1,6 @@
-"""Audio that was uploaded before there were probes is looked at, too.
+"""Work rows for audio that was uploaded before probes existed.
 
-No job is made for these: `speech.sweep` wakes somebody for work that has none, a hundred at a time.
+This revision enqueues no jobs: `speech.sweep` enqueues one for each row without a job, a hundred at a time.
 """
 
 from lapel.foundation.database.migrations import script

@@ -1,6 +1,6 @@
-"""Beside each hash stands which secret it was made under: a hash alone does not tell.
+"""The id of the secret under which each hash was made, because a hash alone does not show it.
 
-NULL: made before this was noted.
+NULL: the hash is older than this column.
 """
 
 from lapel.foundation.database.migrations import script

@@ -1,4 +1,4 @@
-"""Which workers have a copy of a recording's audio on their own disk; the erasure ledger waits for them."""
+"""The workers that have a copy of a recording's audio on their disk; the erasure ledger waits for them."""
 
 from lapel.foundation.database.migrations import script
 

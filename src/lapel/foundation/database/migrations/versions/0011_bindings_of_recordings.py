@@ -1,12 +1,12 @@
-"""Under which binding of its device a recording was made, so that the next wearer's device cannot reach it."""
+"""The binding of its device under which a recording was made, so that a later binding cannot reach it."""
 
 from lapel.foundation.database.migrations import in_batches, script
 
 revision = "0011"
 down_revision = "0010"
 
-# Of recordings from before, those count as made under the present binding that belong to the present wearer
-# and came after it began. A device that was bound only once has no other binding, whatever the clocks said.
+# An older recording counts as made under the present binding if it belongs to the present end user and is
+# younger than the binding. A device that was bound only once has no other binding, whatever the clocks said.
 BINDINGS = """
 UPDATE recordings r SET binding_generation = d.binding_generation
 FROM devices d

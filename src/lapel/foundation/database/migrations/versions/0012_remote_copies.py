@@ -1,4 +1,4 @@
-"""Copies that providers keep until they are deleted there; whether a provider may train on what it is sent."""
+"""Copies that providers keep until Lapel deletes them there; whether a provider may train on the audio."""
 
 from lapel.foundation.database.migrations import script
 

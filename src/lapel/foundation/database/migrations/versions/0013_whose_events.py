@@ -1,4 +1,4 @@
-"""Whom an event tells of, and for whom a device was named, so that both go with the end user."""
+"""The end user of an event and of a device's name, so that both are deleted with the end user."""
 
 from lapel.foundation.database.migrations import build_index, in_batches, script
 
@@ -16,14 +16,14 @@ WHERE world_id = $1 AND id > $2 AND id <= $3
   AND type LIKE 'device.%' AND end_user_id IS NULL
 """
 
-# An unbound device was named for nobody who is known.
+# The end user for whom an unbound device was named is unknown.
 NAMES = """
 UPDATE devices SET named_for = end_user_id
 WHERE world_id = $1 AND id > $2 AND id <= $3
   AND name IS NOT NULL AND end_user_id IS NOT NULL
 """
 
-# Events of end users who were deleted before; what else of them is left.
+# Events of end users who were deleted earlier, and their other remains.
 LEFT = (
     """
 DELETE FROM events v USING end_users e

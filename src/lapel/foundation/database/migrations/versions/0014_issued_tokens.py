@@ -1,6 +1,6 @@
 """Which key issued an end-user token or an upload token, and when an end-user token expires.
 
-A token whose key has `issued_revoked_at` is refused, also one that a request under way issues afterwards.
+A token whose key has `issued_revoked_at` is refused, even if a running request issues the token afterwards.
 """
 
 from lapel.foundation.database.migrations import script

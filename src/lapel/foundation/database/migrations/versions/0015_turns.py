@@ -1,4 +1,4 @@
-"""Files are decoded in turns: those that take many come after those that nobody has looked at yet."""
+"""Files are decoded in turns: a file that has had a turn comes after files that have had none."""
 
 from lapel.foundation.database.migrations import build_index, script
 

@@ -1,13 +1,13 @@
-"""What heartbeats show: the connection that a device was heard through, and which commands are done."""
+"""Facts from heartbeats: the connection of the last heartbeat, and the commands that it shows as executed."""
 
 from lapel.foundation.database.migrations import in_batches, script
 
 revision = "0016"
 down_revision = "0015"
 
-# An app with a project's key reports for a device that it reaches over Bluetooth. Of all else the connection
-# was not kept: it is unknown until the next heartbeat or upload.
-# A row that was changed already is left as it is.
+# An app with a project's key reports for a device that it reaches over Bluetooth. All other connections were
+# not stored: they are unknown until the next heartbeat or upload.
+# A row that was already changed stays as it is.
 CONNECTIONS = """
 UPDATE devices SET last_seen_by = CASE WHEN last_seen_by IN ('key', 'ble') THEN 'ble' END, last_synced_by = NULL
 WHERE world_id = $1 AND id > $2 AND id <= $3
@@ -19,7 +19,7 @@ WHERE world_id = $1 AND id > $2 AND id <= $3
   AND recording_state ->> 'pending_recordings' IS NULL AND recording_state IS NOT NULL
 """
 
-# Executed as a heartbeat showed: its device may still report it itself.
+# A heartbeat showed that the command was executed; the device may still report it.
 COMMANDS = "ALTER TABLE commands ADD COLUMN IF NOT EXISTS inferred boolean NOT NULL DEFAULT false"
 
 

@@ -1,4 +1,4 @@
-"""How much audio each world has had transcribed in a day."""
+"""The amount of audio that each world has had transcribed in a day."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,4 +1,4 @@
-"""An end user's recordings enter the ledger in batches; the end user's own entry waits for the last one."""
+"""An end user's recordings enter the ledger in batches; the end user's own entry waits for the last batch."""
 
 from lapel.foundation.database.migrations import build_index, script
 

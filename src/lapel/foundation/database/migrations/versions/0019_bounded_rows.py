@@ -1,4 +1,4 @@
-"""How much a device adds to its diagnostics in a day, and which worlds have more rows than they may."""
+"""The bytes that a device adds to its diagnostics in a day, and the worlds whose rows exceed the limit."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,4 +1,4 @@
-"""Segments without their words, ready to be sent; of earlier transcriptions they are made when they are read."""
+"""Segments without words, in the form of the answer; for older transcriptions they are made at reading."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,4 +1,4 @@
-"""The current transcription of a recording is the newest completed one, where there is one."""
+"""The current transcription of a recording is its newest completed one, if there is one."""
 
 from lapel.foundation.database.migrations import in_batches
 

@@ -1,4 +1,4 @@
-"""What was counted of the day for a transcription, which is given back when it fails through no fault of its audio."""
+"""The audio that was counted for a transcription; it is given back if the failure is not the audio's fault."""
 
 from lapel.foundation.database.migrations import script
 

@@ -1,4 +1,4 @@
-"""The bytes of a world's uploaded media are added up from an index alone."""
+"""An index from which the bytes of a world's uploaded media are added up without reading rows."""
 
 from lapel.foundation.database.migrations import build_index
 
