@@ -66,8 +66,8 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.patch(_ONE, "update_device", Device, UpdateDevice).plain(
             "Change a device",
             lambda call: service.update(call.actor, call.id, call.body),
-            "Absent fields stay, null clears, `metadata` is replaced as a whole; `settings` are merged deeply "
-            "(JSON Merge Patch): lists are replaced, and unknown fields are ignored.",
+            "Absent fields stay, null clears, `metadata` is replaced as a whole; `settings` are merged "
+            "deeply (JSON Merge Patch): lists are replaced, and unknown fields are ignored.",
         ),
         devices.delete(_ONE, "delete_device").plain(
             "Delete an unbound device",
