@@ -13,7 +13,8 @@ from lapel.slices.recordings.content_types import CONTENT_TYPES, MediaType
 
 Source = Literal["device", "app_import", "api_upload"]
 RecordingStatus = Literal["pending", "uploaded", "failed", "integrity_failure"]
-MediaStatus = Literal["pending", "uploaded", "failed"]
+# A media that is being verified is shown as pending.
+ShownMediaStatus = Literal["pending", "uploaded", "failed"]
 # `streaming`, `processing` and `completed` are asked for by older clients; no recording has them.
 StatusFilter = Literal[
     "pending", "uploaded", "failed", "integrity_failure", "streaming", "processing", "completed"
@@ -49,7 +50,7 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
     type: MediaType
     mime_type: str
     file_size_bytes: int | None
-    status: MediaStatus
+    status: ShownMediaStatus
     captured_at: Timestamp | None
     duration_ms: int | None
     sha256: str | None

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row
 from lapel.slices.end_users.service import PRESENT
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
+
+
+class AudioRow(msgspec.Struct, frozen=True):
+    """A recording and its uploaded audio; without an audio the last four are None."""
+
+    world_id: int
+    id: str
+    end_user_id: str
+    device_id: str | None
+    name: str | None
+    created_at: datetime
+    recorded_at: datetime | None
+    media_id: str | None
+    object_key: str | None
+    content_type: str | None
+    file_size_bytes: int | None
+
 
 FIND_AUDIO = f"""
 SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id,
@@ -41,10 +58,15 @@ WHERE world_id = $1 AND id = $2 AND duration_ms IS NULL
 """
 
 
-async def find(connection: Connection, at: Reach, *, hold: bool) -> asyncpg.Record | None:
-    """The recording, with its uploaded audio or NULLs."""
-    return await connection.fetchrow(
-        HOLD_AUDIO if hold else FIND_AUDIO, at.world_id, at.recording_id, at.end_user_id
+async def find(connection: Connection, at: Reach, *, hold: bool) -> AudioRow | None:
+    """The recording, with its uploaded audio if it has one. `hold` locks the recording."""
+    return await fetch_row(
+        connection,
+        AudioRow,
+        HOLD_AUDIO if hold else FIND_AUDIO,
+        at.world_id,
+        at.recording_id,
+        at.end_user_id,
     )
 
 

@@ -11,10 +11,9 @@ from lapel.slices.recordings.audio import audio_queries
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.recordings.audio.audio_queries import AudioRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,21 +52,22 @@ async def audio_of(
 ) -> Audio | None:
     """The audio for jobs that process it; None when it, or its recording, is gone."""
     row = await audio_queries.find(connection, Reach(world_id, recording_id), hold=hold)
-    return _audio(row) if row is not None and row["media_id"] == media_id else None
+    return _audio(row) if row is not None and row.media_id == media_id else None
 
 
-def _audio(row: asyncpg.Record) -> Audio | None:
-    if row["media_id"] is None:
+def _audio(row: AudioRow) -> Audio | None:
+    media_id, key, size = row.media_id, row.object_key, row.file_size_bytes
+    if media_id is None or key is None or row.content_type is None or size is None:
         return None
     return Audio(
-        world_id=row["world_id"],
-        recording_id=row["id"],
-        end_user_id=row["end_user_id"],
-        device_id=row["device_id"],
-        name=row["name"],
-        recorded_at=row["recorded_at"] or row["created_at"],
-        media_id=row["media_id"],
-        object_key=row["object_key"],
-        content_type=row["content_type"],
-        size=row["file_size_bytes"],
+        world_id=row.world_id,
+        recording_id=row.id,
+        end_user_id=row.end_user_id,
+        device_id=row.device_id,
+        name=row.name,
+        recorded_at=row.recorded_at or row.created_at,
+        media_id=media_id,
+        object_key=key,
+        content_type=row.content_type,
+        size=size,
     )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
 from lapel.slices.recordings.records.record_queries import REACHED, reached
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
+
+
+class DeletionRow(msgspec.Struct, frozen=True):
+    """A locked recording, and when its last upload URL ends (None: it has no media)."""
+
+    id: str
+    created_at: datetime
+    project_id: str
+    last_url_expires_at: datetime | None
+
 
 LOCK_ONE = f"SELECT r.id FROM recordings r WHERE {REACHED} FOR UPDATE"
 
@@ -42,21 +52,20 @@ FROM unnest($2::text[], $3::timestamptz[]) AS gone (id, created_at)
 DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2::text[])"
 
 
-async def lock_one(connection: Connection, at: Reach) -> list[asyncpg.Record]:
-    """Lock the recording, if the caller may see it: id, created_at, project_id, last_url_expires_at."""
-    held = await connection.fetchval(LOCK_ONE, *reached(at))
-    return [] if held is None else await connection.fetch(READ_LOCKED, at.world_id, [held])
+async def lock_one(connection: Connection, at: Reach) -> list[DeletionRow]:
+    """Lock the recording: a list of one, or of none when the caller does not reach it."""
+    held = await fetch_value(connection, str, LOCK_ONE, *reached(at))
+    if held is None:
+        return []
+    return await fetch_rows(connection, DeletionRow, READ_LOCKED, at.world_id, [held])
 
 
 async def lock_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, limit: int, before: tuple[datetime, str]
-) -> list[asyncpg.Record]:
-    """Lock the newest `limit` of an end user's recordings before `before` (created_at, id).
-
-    Columns as of `lock_one`.
-    """
-    held = await connection.fetch(LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
-    return await connection.fetch(READ_LOCKED, world_id, [row["id"] for row in held]) if held else []
+) -> list[DeletionRow]:
+    """Lock the newest `limit` of an end user's recordings before `before` (created_at, id)."""
+    held = await fetch_values(connection, str, LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
+    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, held) if held else []
 
 
 async def insert_tombstones(

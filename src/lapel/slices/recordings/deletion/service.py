@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.service import Erasures
     from lapel.slices.recordings.access import Reach
+    from lapel.slices.recordings.deletion.deletion_queries import DeletionRow
 
 # Recordings of an end user that are deleted in one transaction: some tenths of a second.
 _BATCH = 500
@@ -150,29 +151,29 @@ class Deletion:
             else:
                 await self._erasures.start_end_user(connection, world_id, end_user_id, now)
             crash_point("delete-all:before-commit")
-        return min(((row["created_at"], row["id"]) for row in rows), default=None)
+        return min(((row.created_at, row.id) for row in rows), default=None)
 
     async def _delete_rows(
         self,
         connection: Connection,
         world_id: int,
-        rows: Sequence[asyncpg.Record],
+        rows: Sequence[DeletionRow],
         end_user_id: str | None,
         now: datetime,
     ) -> None:
-        """`rows`: id, created_at, project_id and last_url_expires_at of locked recordings."""
-        ids = [row["id"] for row in rows]
+        """`end_user_id`: the end user with whom they are deleted; None: they are deleted alone."""
+        ids = [row.id for row in rows]
         await deletion_queries.insert_tombstones(
-            connection, world_id, ids, [row["created_at"] for row in rows], now
+            connection, world_id, ids, [row.created_at for row in rows], now
         )
         await self._erasures.open_recordings(
             connection,
             world_id,
             [
                 (
-                    row["id"],
-                    object_names.recording_prefixes(row["project_id"], row["id"]),
-                    row["last_url_expires_at"],
+                    row.id,
+                    object_names.recording_prefixes(row.project_id, row.id),
+                    row.last_url_expires_at,
                 )
                 for row in rows
             ],
@@ -184,7 +185,5 @@ class Deletion:
             await erase(connection, world_id, ids)
         await deletion_queries.delete_recordings(connection, world_id, ids)
         crash_point("delete:rows-deleted")
-        deleted = [
-            events.deleted_recording(row["id"], row["project_id"], row["created_at"], now) for row in rows
-        ]
+        deleted = [events.deleted_recording(row.id, row.project_id, row.created_at, now) for row in rows]
         await events.publish_deleted(connection, self._ports.ids, now, world_id, deleted)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.pool import affected
+from lapel.foundation.database.rows import (
+    fetch_only_value,
+    fetch_row,
+    fetch_rows,
+    fetch_value,
+    fetch_values,
+)
+from lapel.slices.recordings.reconcile.rows import ExaminedRow, ServingRow, StagedRow, UnfinishedRow
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
 
@@ -85,16 +93,16 @@ SET found = findings.found + excluded.found, last_found_at = excluded.last_found
 """
 
 
-async def find_unfinished(connection: Connection, now: datetime, limit: int) -> list[asyncpg.Record]:
-    """Media whose `reconcile_at` has passed: world_id, recording_id, id, status."""
-    return await connection.fetch(FIND_UNFINISHED, now, limit)
+async def find_unfinished(connection: Connection, now: datetime, limit: int) -> list[UnfinishedRow]:
+    """Media whose `reconcile_at` has passed, at most `limit`."""
+    return await fetch_rows(connection, UnfinishedRow, FIND_UNFINISHED, now, limit)
 
 
 async def read_statuses(
     connection: Connection, world_id: int, recording_id: str, media_ids: list[str]
-) -> list[asyncpg.Record]:
-    """id, status and last_url_expires_at of some media."""
-    return await connection.fetch(READ_STATUSES, world_id, recording_id, media_ids)
+) -> list[ExaminedRow]:
+    """Some media of a recording."""
+    return await fetch_rows(connection, ExaminedRow, READ_STATUSES, world_id, recording_id, media_ids)
 
 
 async def postpone(
@@ -106,22 +114,22 @@ async def postpone(
 
 async def find_verifying(connection: Connection, world_id: int, recording_id: str) -> str | None:
     """The newest attempt that is being verified; it names the job."""
-    return await connection.fetchval(FIND_VERIFYING, world_id, recording_id)
+    return await fetch_value(connection, str, FIND_VERIFYING, world_id, recording_id)
 
 
 async def all_failed(connection: Connection, world_id: int, recording_id: str) -> bool:
     """Whether all media of the recording have failed."""
-    return await connection.fetchval(ALL_FAILED, world_id, recording_id)
+    return await fetch_only_value(connection, bool, ALL_FAILED, world_id, recording_id)
 
 
 async def rows_between(connection: Connection, after: str, until: str | None, limit: int) -> list[str]:
     """Keys of objects that rows serve, in order, after `after` and up to `until` (None: to the end)."""
-    return [row["object_key"] for row in await connection.fetch(ROWS_BETWEEN, after, until, limit)]
+    return await fetch_values(connection, str, ROWS_BETWEEN, after, until, limit)
 
 
-async def row_of_object(connection: Connection, key: str) -> asyncpg.Record | None:
-    """world_id, recording_id and id of the media that serves this key."""
-    return await connection.fetchrow(ROW_OF_OBJECT, key)
+async def row_of_object(connection: Connection, key: str) -> ServingRow | None:
+    """The media that serves this key."""
+    return await fetch_row(connection, ServingRow, ROW_OF_OBJECT, key)
 
 
 async def lock_by_project(connection: Connection, project_id: str, recording_id: str) -> None:
@@ -129,25 +137,25 @@ async def lock_by_project(connection: Connection, project_id: str, recording_id:
     await connection.execute(LOCK_BY_PROJECT, project_id, recording_id)
 
 
-async def read_staged(connection: Connection, staging_keys: list[str]) -> dict[str, asyncpg.Record]:
-    """Staging key to `state` and `url_expires_at` of the attempt, and `status` of its media."""
-    rows = await connection.fetch(READ_STAGED, staging_keys)
-    return {row["staging_key"]: row for row in rows}
+async def read_staged(connection: Connection, staging_keys: list[str]) -> dict[str, StagedRow]:
+    """The attempts of staged objects, by staging key."""
+    rows = await fetch_rows(connection, StagedRow, READ_STAGED, staging_keys)
+    return {row.staging_key: row for row in rows}
 
 
-async def prune_attempts(connection: Connection, ended_before: datetime, limit: int) -> str:
-    """Drop attempts of finished media; the command tag counts them."""
-    return await connection.execute(PRUNE_ATTEMPTS, ended_before, limit)
+async def prune_attempts(connection: Connection, ended_before: datetime, limit: int) -> int:
+    """Drop at most `limit` attempts of finished media. Returns their number."""
+    return affected(await connection.execute(PRUNE_ATTEMPTS, ended_before, limit))
 
 
-async def prune_tokens(connection: Connection, now: datetime, limit: int) -> str:
-    """Drop expired upload tokens; the command tag counts them."""
-    return await connection.execute(PRUNE_TOKENS, now, limit)
+async def prune_tokens(connection: Connection, now: datetime, limit: int) -> int:
+    """Drop at most `limit` expired upload tokens. Returns their number."""
+    return affected(await connection.execute(PRUNE_TOKENS, now, limit))
 
 
 async def read_walk(connection: Connection, name: str) -> str:
     """Where a walk goes on: the last key it has seen, or the empty string."""
-    return await connection.fetchval(READ_WALK, name) or ""
+    return await fetch_value(connection, str, READ_WALK, name) or ""
 
 
 async def save_walk(connection: Connection, name: str, position: str, now: datetime) -> None:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.database.pool import affected
 from lapel.slices.recordings.reconcile import reconcile_queries
 from lapel.slices.recordings.reconcile.findings import Findings
 from lapel.slices.recordings.reconcile.stale_uploads import Unfinished
@@ -69,9 +68,7 @@ class Reconciler:
         now = self._ports.clock.now()
         while True:
             async with self._ports.database.transaction() as connection:
-                attempts = affected(
-                    await reconcile_queries.prune_attempts(connection, now - _ATTEMPTS_KEPT, _BATCH)
-                )
-                tokens = affected(await reconcile_queries.prune_tokens(connection, now, _BATCH))
+                attempts = await reconcile_queries.prune_attempts(connection, now - _ATTEMPTS_KEPT, _BATCH)
+                tokens = await reconcile_queries.prune_tokens(connection, now, _BATCH)
             if attempts < _BATCH and tokens < _BATCH:
                 return

@@ -58,12 +58,12 @@ class Unfinished:
                 due = await reconcile_queries.find_unfinished(connection, began, _BATCH)
             if not due:
                 return
-            due.sort(key=lambda row: (row["world_id"], row["recording_id"]))
+            due.sort(key=lambda row: (row.world_id, row.recording_id))
             for (world_id, recording_id), media in groupby(
-                due, key=lambda row: (row["world_id"], row["recording_id"])
+                due, key=lambda row: (row.world_id, row.recording_id)
             ):
                 crash_point("reconcile:unfinished")
-                states = {row["id"]: row["status"] for row in media}
+                states = {row.id: row.status for row in media}
                 at = Reach(world_id, recording_id)
                 try:
                     if "verifying" in states.values():
@@ -119,19 +119,19 @@ class Unfinished:
         """Report the results; media that are still pending are looked at again."""
         async with self._ports.database.transaction() as connection:
             after = await reconcile_queries.read_statuses(connection, at.world_id, at.recording_id, media_ids)
-            pending = [row for row in after if row["status"] == "pending"]
+            pending = [row for row in after if row.status == "pending"]
             if pending:
-                last_look = min(row["last_url_expires_at"] for row in pending) + EXPIRY
+                last_look = min(row.last_url_expires_at for row in pending) + EXPIRY
                 again = began + _LOOK_AGAIN
                 if began < last_look < again:
                     again = last_look
-                ids = [row["id"] for row in pending]
+                ids = [row.id for row in pending]
                 await reconcile_queries.postpone(connection, at.world_id, at.recording_id, ids, again)
         for row in after:
-            if row["status"] in ("uploaded", "verifying"):
-                self._findings.add("upload_finished", recording=at.recording_id, media=row["id"])
-            elif row["status"] == "failed":
-                self._findings.add("upload_refused", recording=at.recording_id, media=row["id"])
+            if row.status in ("uploaded", "verifying"):
+                self._findings.add("upload_finished", recording=at.recording_id, media=row.id)
+            elif row.status == "failed":
+                self._findings.add("upload_refused", recording=at.recording_id, media=row.id)
 
     async def _expire(self, at: Reach, media_ids: list[str], began: datetime) -> list[str]:
         """Fail the media whose last URL ended a day ago. Returns their ids."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.foundation.storage.client import ObjectInfo
     from lapel.slices.recordings.reconcile.findings import Findings
+    from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
 
 # A completion claims its copy within `settling.MAX_TRIAL_AGE`, or not at all.
 COPY_GRACE = timedelta(hours=24)
@@ -104,7 +105,7 @@ class Walks:
             async with self._ports.database.acquire() as connection:
                 row = await reconcile_queries.row_of_object(connection, key)
             if row is not None:
-                self._findings.add("object_missing", recording=row["recording_id"], media=row["id"], key=key)
+                self._findings.add("object_missing", recording=row.recording_id, media=row.id, key=key)
 
     async def _sweep_copy(self, key: str, oldest: datetime) -> None:
         """Delete a copy, unless a row serves it after all; the recording is locked meanwhile.
@@ -139,8 +140,8 @@ class Walks:
             if attempt is None:
                 if each.last_modified < now - STRAY_GRACE:
                     stale.append(each.key)
-            elif attempt["url_expires_at"] < now - LATE_PUT_GRACE and not _may_be_taken(
-                attempt["state"], attempt["status"]
+            elif attempt.url_expires_at < now - LATE_PUT_GRACE and not _may_be_taken(
+                attempt.state, attempt.status
             ):
                 stale.append(each.key)
         if not stale:
@@ -152,6 +153,6 @@ class Walks:
             self._findings.add("late_put_swept", key=key)
 
 
-def _may_be_taken(attempt: str, media: str) -> bool:
+def _may_be_taken(attempt: AttemptState, media: MediaStatus) -> bool:
     """Whether a completion, or a verification under way, may still need the object."""
     return attempt in ("issued", "verifying") and media in ("pending", "verifying")

@@ -1,15 +1,23 @@
-"""All SQL of media, upload attempts and upload tokens."""
+"""All SQL of media, upload attempts and upload tokens, except what changes states (media_states.py)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_only_row, fetch_only_value, fetch_row, fetch_rows
 from lapel.slices.recordings.records.record_queries import REACHED, reached
+from lapel.slices.recordings.uploads.rows import (
+    AttemptCountsRow,
+    AttemptRow,
+    DeclaredRow,
+    MediaRow,
+    MediaStatusRow,
+    RecordingStateRow,
+    RefusalRow,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
@@ -20,7 +28,7 @@ FIND_AUDIO = """
 SELECT id, status FROM media WHERE world_id = $1 AND recording_id = $2 AND type = 'audio'
 """
 
-FIND_MEDIA = "SELECT status, type FROM media WHERE world_id = $1 AND recording_id = $2 AND id = $3"
+FIND_MEDIA = "SELECT id, status FROM media WHERE world_id = $1 AND recording_id = $2 AND id = $3"
 
 COUNT_MEDIA = "SELECT count(*) FROM media WHERE world_id = $1 AND recording_id = $2"
 
@@ -78,27 +86,26 @@ ORDER BY a.refused_at DESC LIMIT 100
 """
 
 
-async def find_audio(connection: Connection, at: Reach) -> asyncpg.Record | None:
-    """`id` and `status` of the recording's one audio."""
-    return await connection.fetchrow(FIND_AUDIO, at.world_id, at.recording_id)
+async def find_audio(connection: Connection, at: Reach) -> MediaStatusRow | None:
+    """The recording's one audio."""
+    return await fetch_row(connection, MediaStatusRow, FIND_AUDIO, at.world_id, at.recording_id)
 
 
-async def find_media(connection: Connection, at: Reach, media_id: str) -> asyncpg.Record | None:
-    """`status` and `type` of one media."""
-    return await connection.fetchrow(FIND_MEDIA, at.world_id, at.recording_id, media_id)
+async def find_media(connection: Connection, at: Reach, media_id: str) -> MediaStatusRow | None:
+    """One media."""
+    return await fetch_row(connection, MediaStatusRow, FIND_MEDIA, at.world_id, at.recording_id, media_id)
 
 
 async def count_media(connection: Connection, at: Reach) -> int:
     """How many media the recording has."""
-    return await connection.fetchval(COUNT_MEDIA, at.world_id, at.recording_id)
+    return await fetch_only_value(connection, int, COUNT_MEDIA, at.world_id, at.recording_id)
 
 
 async def count_attempts(
     connection: Connection, world_id: int, media_id: str, now: datetime
-) -> tuple[int, int]:
-    """How many upload URLs are kept of a media, and how many of them may still be used."""
-    row = await connection.fetchrow(COUNT_ATTEMPTS, world_id, media_id, now)
-    return (0, 0) if row is None else (row["kept"], row["valid"])
+) -> AttemptCountsRow:
+    """How many upload URLs a media has at `now`."""
+    return await fetch_only_row(connection, AttemptCountsRow, COUNT_ATTEMPTS, world_id, media_id, now)
 
 
 async def forget_attempts(
@@ -110,9 +117,9 @@ async def forget_attempts(
 
 async def read_attempt(
     connection: Connection, world_id: int, media_id: str, attempt_id: str
-) -> asyncpg.Record | None:
+) -> DeclaredRow | None:
     """What was declared for one upload URL."""
-    return await connection.fetchrow(READ_ATTEMPT, world_id, media_id, attempt_id)
+    return await fetch_row(connection, DeclaredRow, READ_ATTEMPT, world_id, media_id, attempt_id)
 
 
 async def keep_upload_access(
@@ -124,21 +131,21 @@ async def keep_upload_access(
     )
 
 
-async def read_recording_state(connection: Connection, at: Reach) -> asyncpg.Record | None:
-    """`status`, `device_id`, `upload_method` and `project_id` of a recording, if the caller may see it."""
-    return await connection.fetchrow(READ_RECORDING_STATE, *reached(at))
+async def read_recording_state(connection: Connection, at: Reach) -> RecordingStateRow | None:
+    """The state of a recording, if the caller may see it."""
+    return await fetch_row(connection, RecordingStateRow, READ_RECORDING_STATE, *reached(at))
 
 
-async def read_media_states(connection: Connection, at: Reach) -> list[asyncpg.Record]:
+async def read_media_states(connection: Connection, at: Reach) -> list[MediaRow]:
     """All media of a recording, oldest first."""
-    return await connection.fetch(READ_MEDIA_STATES, at.world_id, at.recording_id)
+    return await fetch_rows(connection, MediaRow, READ_MEDIA_STATES, at.world_id, at.recording_id)
 
 
-async def read_open_attempts(connection: Connection, at: Reach) -> list[asyncpg.Record]:
+async def read_open_attempts(connection: Connection, at: Reach) -> list[AttemptRow]:
     """The attempts that may still be taken, newest first."""
-    return await connection.fetch(READ_OPEN_ATTEMPTS, at.world_id, at.recording_id)
+    return await fetch_rows(connection, AttemptRow, READ_OPEN_ATTEMPTS, at.world_id, at.recording_id)
 
 
-async def read_refusals(connection: Connection, at: Reach) -> list[asyncpg.Record]:
+async def read_refusals(connection: Connection, at: Reach) -> list[RefusalRow]:
     """The facts that failed media were checked against, and when; newest first, at most 100."""
-    return await connection.fetch(READ_REFUSALS, at.world_id, at.recording_id)
+    return await fetch_rows(connection, RefusalRow, READ_REFUSALS, at.world_id, at.recording_id)

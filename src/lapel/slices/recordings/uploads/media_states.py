@@ -37,6 +37,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lapel.foundation.database.rows import fetch_values
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -290,10 +292,9 @@ async def expire(
     connection: Connection, at: Reach, media_ids: list[str], failure: str, ended_before: datetime
 ) -> list[str]:
     """Fail media that are pending and whose last URL ended by `ended_before`. Returns their ids."""
-    rows = await connection.fetch(
-        EXPIRE_MEDIA, at.world_id, at.recording_id, media_ids, failure, ended_before
+    return await fetch_values(
+        connection, str, EXPIRE_MEDIA, at.world_id, at.recording_id, media_ids, failure, ended_before
     )
-    return [row["id"] for row in rows]
 
 
 async def _change(connection: Connection, statement: str, *arguments: object) -> None:

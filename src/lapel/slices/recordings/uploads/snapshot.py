@@ -12,12 +12,11 @@ from lapel.slices.recordings.uploads.facts import Facts
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.content_types import MediaType
     from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
+    from lapel.slices.recordings.uploads.rows import AttemptRow, MediaRow, RefusalRow
     from lapel.slices.recordings.wire import RecordingStatus
 
 
@@ -88,51 +87,49 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
         if recording is None:
             raise unknown()
         media = await media_queries.read_media_states(connection, at)
-        if any(row["status"] in ("pending", "verifying") for row in media):
+        if any(row.status in ("pending", "verifying") for row in media):
             for row in await media_queries.read_open_attempts(connection, at):
-                attempts.setdefault(row["media_id"], []).append(_attempt(row))
+                attempts.setdefault(row.media_id, []).append(_attempt(row))
     return Snapshot(
         at,
-        recording["project_id"],
-        recording["device_id"],
-        recording["upload_method"],
-        recording["status"],
-        tuple(_media(row, tuple(attempts.get(row["id"], ()))) for row in media),
+        recording.project_id,
+        recording.device_id,
+        recording.upload_method,
+        recording.status,
+        tuple(_media(row, tuple(attempts.get(row.id, ()))) for row in media),
     )
 
 
 async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
     """The facts that refused uploads of this recording were checked against, newest first."""
     rows = await media_queries.read_refusals(connection, at)
-    return tuple(Rejection(_expected(row), row["refused_at"]) for row in rows)
+    return tuple(Rejection(_expected(row), row.refused_at) for row in rows)
 
 
-def _media(row: asyncpg.Record, attempts: tuple[Attempt, ...]) -> MediaState:
-    known = Facts(sha256=row["sha256"], size=row["file_size_bytes"], duration_ms=row["duration_ms"])
+def _media(row: MediaRow, attempts: tuple[Attempt, ...]) -> MediaState:
+    known = Facts(sha256=row.sha256, size=row.file_size_bytes, duration_ms=row.duration_ms)
     return MediaState(
-        row["id"],
-        row["type"],
-        row["status"],
+        row.id,
+        row.type,
+        row.status,
         known,
-        row["uploaded_at"],
-        row["last_url_expires_at"],
+        row.uploaded_at,
+        row.last_url_expires_at,
         attempts,
     )
 
 
-def _attempt(row: asyncpg.Record) -> Attempt:
+def _attempt(row: AttemptRow) -> Attempt:
     return Attempt(
-        row["id"],
-        row["media_id"],
-        row["staging_key"],
-        row["content_type"],
-        row["state"],
-        Facts(sha256=row["sha256"], size=row["file_size_bytes"]),
+        row.id,
+        row.media_id,
+        row.staging_key,
+        row.content_type,
+        row.state,
+        Facts(sha256=row.sha256, size=row.file_size_bytes),
         _expected(row),
     )
 
 
-def _expected(row: asyncpg.Record) -> Facts:
-    return Facts(
-        sha256=row["expected_sha256"], size=row["expected_size"], duration_ms=row["expected_duration_ms"]
-    )
+def _expected(row: AttemptRow | RefusalRow) -> Facts:
+    return Facts(sha256=row.expected_sha256, size=row.expected_size, duration_ms=row.expected_duration_ms)

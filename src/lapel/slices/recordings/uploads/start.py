@@ -72,8 +72,8 @@ class Uploads:
         if body.type == "audio":
             audio = await media_queries.find_audio(connection, at)
             if audio is not None:
-                media_id = audio["id"]
-                _check_open(audio["status"])
+                media_id = audio.id
+                _check_open(audio.status)
         if media_id is not None:
             await _renew(connection, at, media_id, declared, body.captured_at, now)
         else:
@@ -107,8 +107,8 @@ class Uploads:
             )
             if media is None or attempt is None:
                 raise Conflict("What this key began is finished. Use a new Idempotency-Key.")
-            _check_open(media["status"])
-            declared = _Declared(attempt["content_type"], attempt["file_size_bytes"], attempt["sha256"])
+            _check_open(media.status)
+            declared = _Declared(attempt.content_type, attempt.file_size_bytes, attempt.sha256)
             await _renew(connection, at, stored.media_id, declared, None, now)
             return await self._issue(connection, actor, at, stored.media_id, declared, now)
 
@@ -182,13 +182,13 @@ async def _renew(
     now: datetime,
 ) -> None:
     """One more URL for a media of a locked recording. Raises Conflict when too many may still be used."""
-    kept, valid = await media_queries.count_attempts(connection, at.world_id, media_id, now)
-    if valid >= MAX_ATTEMPTS:
+    urls = await media_queries.count_attempts(connection, at.world_id, media_id, now)
+    if urls.valid >= MAX_ATTEMPTS:
         raise Conflict(
             f"This media has {MAX_ATTEMPTS} upload URLs that can still be used. Use one of them, or ask "
             "again when the oldest has expired."
         )
-    if kept >= MAX_ATTEMPTS:
+    if urls.kept >= MAX_ATTEMPTS:
         await media_queries.forget_attempts(
             connection, at.world_id, media_id, now - _FORGET_AFTER, MAX_ATTEMPTS
         )

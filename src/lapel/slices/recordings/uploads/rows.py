@@ -1,0 +1,79 @@
+"""The rows of media and upload attempts. Sizes are in bytes, hashes are hexadecimal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from lapel.slices.recordings.content_types import MediaType
+from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
+from lapel.slices.recordings.wire import RecordingStatus
+
+
+class MediaStatusRow(msgspec.Struct, frozen=True):
+    """A media and its state."""
+
+    id: str
+    status: MediaStatus
+
+
+class DeclaredRow(msgspec.Struct, frozen=True):
+    """What was declared for one upload URL."""
+
+    content_type: str
+    file_size_bytes: int | None
+    sha256: str | None
+
+
+class AttemptCountsRow(msgspec.Struct, frozen=True):
+    """How many upload URLs are kept of a media, and how many of them may still be used."""
+
+    kept: int
+    valid: int
+
+
+class RecordingStateRow(msgspec.Struct, frozen=True):
+    """What a completion reads of a recording."""
+
+    status: RecordingStatus
+    device_id: str | None
+    upload_method: str | None
+    project_id: str
+
+
+class MediaRow(msgspec.Struct, frozen=True):
+    """What a completion reads of a media."""
+
+    id: str
+    type: MediaType
+    status: MediaStatus
+    file_size_bytes: int | None
+    sha256: str | None
+    duration_ms: int | None
+    uploaded_at: datetime | None
+    last_url_expires_at: datetime
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """An attempt with what was declared for it, and what its verification expects (None: not begun)."""
+
+    media_id: str
+    id: str
+    staging_key: str
+    content_type: str
+    file_size_bytes: int | None
+    sha256: str | None
+    state: AttemptState
+    expected_sha256: str | None
+    expected_size: int | None
+    expected_duration_ms: int | None
+
+
+class RefusalRow(msgspec.Struct, frozen=True):
+    """What a refused attempt was compared with, and when it was refused."""
+
+    expected_sha256: str | None
+    expected_size: int | None
+    expected_duration_ms: int | None
+    refused_at: datetime
