@@ -26,12 +26,13 @@ FURNITURE = frozenset(
 
 TODAY: frozenset[str] = frozenset(
     {
+        "class Call",
         "class DeviceRow",
         "class DownloadQuery",
         "class EntryRow",
+        "class Facts",
         "class Settings",
         "class _File",
-        "class _Routes",
         "import lapel.slices.audit.routes as audit_routes",
         "import lapel.slices.commands.routes as command_routes",
         "import lapel.slices.commands.service as commands",
@@ -54,10 +55,8 @@ TODAY: frozenset[str] = frozenset(
         "import lapel.slices.transcription.routes as transcription_routes",
         "import lapel.slices.usage.routes as usage_routes",
         "module access",
-        "module copy_queries",
         "module failures",
         "module operator",
-        "module schemas",
         "module serve",
     }
 )

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from lapel.foundation.core.errors import InvalidRequest
 from lapel.slices.configuration.kinds import Strictest, Value
 from lapel.slices.configuration.merging import flat, merge, nested, patched, resolve
-from lapel.slices.configuration.schemas import change_schemas, resolved_schema
+from lapel.slices.configuration.section_schemas import change_schemas, resolved_schema
 from lapel.slices.configuration.sections import SECTIONS, Section
 from tests.configuration.overrides import of_any_section, overrides, paths
 

@@ -25,7 +25,7 @@ from schemathesis.config import SchemathesisConfig
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
-from lapel.slices.configuration.schemas import change_schemas
+from lapel.slices.configuration.section_schemas import change_schemas
 from lapel.slices.configuration.sections import SECTIONS
 from lapel.slices.configuration.wire import ConfigChange
 from tests.contract.resources import MODEL, Resources, populate

@@ -66,9 +66,9 @@ _REASONS = {
         "lapel.slices.transcription.work.work_queries.WAITING",
     ),
     "what lies in a worker's own folder, of whatever worlds": (
-        "lapel.slices.erasure.copy_queries.DELETE_OF_HOLDERS",
-        "lapel.slices.erasure.copy_queries.RENEW",
-        "lapel.slices.erasure.copy_queries.ERASED_OF",
+        "lapel.slices.erasure.local_copy_queries.DELETE_OF_HOLDERS",
+        "lapel.slices.erasure.local_copy_queries.RENEW",
+        "lapel.slices.erasure.local_copy_queries.ERASED_OF",
     ),
     "the operator's command, about the whole installation": (
         "lapel.cli.shared.queries.MADE_UNDER_OTHERS",

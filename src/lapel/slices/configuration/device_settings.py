@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lapel.slices.configuration.kinds import Number, Whole, WordKind
 from lapel.slices.configuration.merging import Document, flat, leaves, nested
-from lapel.slices.configuration.schemas import lenient_schema, set_schema
+from lapel.slices.configuration.section_schemas import lenient_schema, set_schema
 from lapel.slices.configuration.sections import SECTIONS, Field, Section
 
 if TYPE_CHECKING:

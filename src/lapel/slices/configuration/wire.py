@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from lapel.slices.configuration.schemas import change_schemas, resolved_schema
+from lapel.slices.configuration.section_schemas import change_schemas, resolved_schema
 from lapel.slices.configuration.sections import SECTIONS, Level, Source
 
 SectionValue: TypeAlias = Annotated[

@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.slices.erasure import copy_queries
+from lapel.slices.erasure import local_copy_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,19 +43,19 @@ class LocalCopies:
         rows: if both run at once, at least one sees the other. Raises Unavailable while the database is away.
         """
         async with self._database.acquire() as connection:
-            await copy_queries.put(connection, holder, world_id, recording_id)
+            await local_copy_queries.put(connection, holder, world_id, recording_id)
         async with self._database.acquire() as connection:
-            return not await copy_queries.is_erased(connection, world_id, recording_id)
+            return not await local_copy_queries.is_erased(connection, world_id, recording_id)
 
     async def forget(self, holder: str, world_id: int, recording_id: str) -> None:
         """Remove the row of a copy that is gone. Raises Unavailable while the database is away."""
         async with self._database.acquire() as connection:
-            await copy_queries.delete(connection, holder, world_id, recording_id)
+            await local_copy_queries.delete(connection, holder, world_id, recording_id)
 
     async def forget_holders(self, holders: Sequence[str]) -> None:
         """Remove all rows of holders that are gone. Raises Unavailable while the database is away."""
         async with self._database.acquire() as connection:
-            await copy_queries.delete_of_holders(connection, holders)
+            await local_copy_queries.delete_of_holders(connection, holders)
 
     async def renew(self, holder: str) -> set[tuple[int, str]]:
         """Renew a live holder. Returns (world, recording) of its copies of deleted recordings.
@@ -63,8 +63,8 @@ class LocalCopies:
         Raises Unavailable while the database is away.
         """
         async with self._database.acquire() as connection:
-            await copy_queries.renew(connection, holder)
-            return await copy_queries.erased_of(connection, holder)
+            await local_copy_queries.renew(connection, holder)
+            return await local_copy_queries.erased_of(connection, holder)
 
     async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
         """Call `on_erased` when a recording is deleted and the holder has a copy of it; also on connecting.
@@ -88,13 +88,13 @@ class LocalCopies:
 
         try:
             connection.add_termination_listener(lambda _: ended.set())
-            await connection.add_listener(copy_queries.CHANNEL, told)
+            await connection.add_listener(local_copy_queries.CHANNEL, told)
             on_erased()  # for deletions before this connection listened
             while not ended.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), _PROBE_SECONDS)
                 if not ended.is_set():
-                    await connection.execute(copy_queries.PROBE)
+                    await connection.execute(local_copy_queries.PROBE)
         finally:
             with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
                 await connection.close(timeout=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
-from lapel.slices.erasure.copy_queries import HELD
+from lapel.slices.erasure.local_copy_queries import HELD
 from lapel.slices.erasure.wire import State, Subject
 
 if TYPE_CHECKING:

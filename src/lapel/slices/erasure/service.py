@@ -22,7 +22,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.slices.erasure import copy_queries, queries
+from lapel.slices.erasure import local_copy_queries, queries
 from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
 from lapel.slices.erasure.wire import Erasure, ErasurePage
@@ -80,7 +80,7 @@ class Erasures:
             for recording_id, prefixes, links_expire_at in recordings
         ]
         await queries.open_recordings(connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE)
-        await copy_queries.tell_holders(connection, world_id, [each for _, each, _, _ in entries])
+        await local_copy_queries.tell_holders(connection, world_id, [each for _, each, _, _ in entries])
         if end_user_id is None:
             for entry_id, _, _, _ in entries:
                 await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
