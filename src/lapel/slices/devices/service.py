@@ -24,7 +24,7 @@ from lapel.slices.devices.access import (
 )
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
-from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
+from lapel.slices.devices.views import ONLINE_FOR, UNREPORTED_STATE, device_of, settings_of, state_of
 from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.slices.end_users.service import hold_active
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOW_BATTERY_PERCENT",
     "ONLINE_FOR",
+    "UNREPORTED_STATE",
     "ConnectionKind",
     "DeviceSummary",
     "Devices",

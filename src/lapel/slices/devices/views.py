@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lapel.slices.devices.rows import DeviceRow, SeenRow, StateRow
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_UNTOLD = _fields(
-    '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}',
-)
+# The recording state of a device that has not reported one, as JSON.
+UNREPORTED_STATE = '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}'
+_UNREPORTED = _fields(UNREPORTED_STATE)
 # A device whose last heartbeat is older than this is offline.
 ONLINE_FOR = timedelta(minutes=15)
 
@@ -43,7 +43,7 @@ def _recording_state(row: DeviceRow) -> msgspec.Raw:
     stored = row.recording_state
     if stored is None:
         return raw(None)
-    return msgspec.Raw(msgspec.json.encode(_UNTOLD | _fields(stored)))
+    return msgspec.Raw(msgspec.json.encode(_UNREPORTED | _fields(stored)))
 
 
 def device_of(row: DeviceRow, project_id: str) -> Device:

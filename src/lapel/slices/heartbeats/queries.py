@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lapel.slices.commands.service import COMMAND, SHOWN_DONE
 from lapel.slices.configuration.service import REVISION
-from lapel.slices.devices.service import LOW_BATTERY_PERCENT
+from lapel.slices.devices.service import LOW_BATTERY_PERCENT, UNREPORTED_STATE
 from lapel.slices.firmware.service import OPEN_OFFER
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _SLOT_MINUTES = 10
 # Bytes of an event's row beside its text.
 _EVENT_ROW_BYTES = 128
 
-_UNTOLD = '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}'
-
 # Each statement adds its own condition for the device. $3 is the present time; $4 to $12 are NULL where the
 # heartbeat does not report the value; $14 is the connection that it came through, NULL when unknown.
 _SET = f"""
@@ -46,7 +44,7 @@ _SET = f"""
     updated_at = CASE WHEN $8 <> coalesce(d.firmware_version, '') OR $9 <> coalesce(d.name, '')
         THEN $3::timestamptz ELSE d.updated_at END,
     recording_state = CASE WHEN $10::jsonb IS NULL THEN d.recording_state ELSE coalesce(
-        d.recording_state, '{_UNTOLD}') || $10 END,
+        d.recording_state, '{UNREPORTED_STATE}') || $10 END,
     client_context = coalesce($12::jsonb, d.client_context),
     last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
     last_seen_at = greatest(d.last_seen_at, $3),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,10 @@ from typing import Final
 import msgspec
 
 from lapel.slices.transcription.speech.messages import Groups, Span
+from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_ENDS
 from lapel.slices.transcription.speech.segmentation import ends_in_text
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
-_SENTENCE_ENDS: Final = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
-_CLAUSE_ENDS: Final = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
 # Seconds. `_SLACK`: how far beyond the centres of two windows a turn may lie, because the times of words are
 # inexact. `_STRAY`: a word between two words of another speaker counts as a mistake up to this length.
 _SLACK: Final = 0.2
@@ -155,9 +153,9 @@ def _merit(words: Sequence[_Said], at: int) -> float:
     """How likely another speaker begins with word `at`: the seconds by which the turn may be off for it."""
     last, following = words[at - 1].word, words[at].word
     merit = 0.0
-    if _SENTENCE_ENDS.search(last.word):
+    if SENTENCE_ENDS.search(last.word):
         merit = 0.8
-    elif _CLAUSE_ENDS.search(last.word):
+    elif CLAUSE_ENDS.search(last.word):
         merit = 0.2
     return merit + max(0.0, min(following.start - last.end, 0.6))
 
@@ -176,7 +174,7 @@ def _is_stray(words: Sequence[_Said], first: int, last: int) -> bool:
     if first == 0 or last == len(words) or last - first > 1:
         return False
     word = words[first].word
-    alone = _SENTENCE_ENDS.search(words[first - 1].word.word) and _SENTENCE_ENDS.search(word.word)
+    alone = SENTENCE_ENDS.search(words[first - 1].word.word) and SENTENCE_ENDS.search(word.word)
     return not alone and word.end - word.start <= _STRAY
 
 

@@ -7,12 +7,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_ENDS
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
 LONGEST = 30.0  # seconds: a longer subtitle or search hit is useless
 
-_SENTENCE_ENDS = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
-_CLAUSE_ENDS = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
 # Text without spaces is cut after so many characters when there is no better place.
 _UNSPACED = 40
 _ATOM = re.compile(rf"[^\s。！？、，；：]{{1,{_UNSPACED}}}[。！？、，；：]*|[。！？、，；：]+")
@@ -66,9 +65,9 @@ def _best_cut(atoms: list[_Atom], first: int, last: int) -> int:
     def merit(index: int) -> float:
         before = atoms[index - 1]
         good = 0.0
-        if _SENTENCE_ENDS.search(before.text):
+        if SENTENCE_ENDS.search(before.text):
             good = 3.0
-        elif _CLAUSE_ENDS.search(before.text):
+        elif CLAUSE_ENDS.search(before.text):
             good = 1.0
         pause = atoms[index].start - before.end
         return good + 2 * max(0.0, min(pause, 1.5)) - from_middle(index)

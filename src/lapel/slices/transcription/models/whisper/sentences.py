@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_ENDS
 from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
@@ -20,8 +21,6 @@ _LONGEST = 20.0
 # Shortest word; the model may report less.
 _BLINK = 0.01
 
-_SENTENCE_ENDS = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
-_CLAUSE_ENDS = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
 # `Mr.`, `St.`, `e.g.`: the dot of a short word may not end a sentence. Then the pause after it decides.
 _MAY_BE_SHORTENED = re.compile(r"^\W*(?:\w{1,3}|(?:\w\.)+\w?)\.$")
 
@@ -87,11 +86,11 @@ def _ends(group: Sequence[Spoken], following: Spoken) -> bool:
         return True
     if length < _LEAST:
         return False
-    if _SENTENCE_ENDS.search(last.text) and (
+    if SENTENCE_ENDS.search(last.text) and (
         pause >= _SHORT_PAUSE or not _MAY_BE_SHORTENED.match(last.text.strip())
     ):
         return True
-    return length >= _LONG and (pause >= _SHORT_PAUSE or _CLAUSE_ENDS.search(last.text) is not None)
+    return length >= _LONG and (pause >= _SHORT_PAUSE or CLAUSE_ENDS.search(last.text) is not None)
 
 
 def _segment(group: Sequence[Spoken]) -> Segment:
