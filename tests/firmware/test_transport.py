@@ -142,7 +142,7 @@ async def test_only_so_many_come_at_once(opened: Opener) -> None:
             await begun.acquire()
         await asyncio.sleep(0.2)
         refused = await fleet.upload(expect=503)
-        assert refused["error"]["message"].startswith("Other firmware is being uploaded just now.")
+        assert refused["error"]["message"].startswith("Too many firmware uploads are in progress.")
         other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         await other.upload()  # somebody else's are their own
         go_on.set()

@@ -1,1 +1,1 @@
-"""The audit log: who changed what, from what to what."""
+"""The audit log: the actor of each change, and the values before and after."""

@@ -22,6 +22,7 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
         log.get("/v1/audit-log", "list_audit_log", AuditPage, AuditQuery).plain(
             "List the audit log",
             lambda call: service.list(call.actor, call.query),
-            "Who changed what, from what to what, newest first. Configuration is written here.",
+            "The actor of each change, and the values before and after, newest first. The log has changes "
+            "of the configuration and of providers.",
         ),
     )

@@ -1,4 +1,4 @@
-"""Reading the audit log. The slices write it, where they change things (foundation/database/audit.py)."""
+"""Reading the audit log. The slices write entries with their changes (foundation/database/audit.py)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AuditLog:
     async def list(self, actor: Actor, query: AuditQuery) -> AuditPage:
         """One page, newest first.
 
-        Raises InvalidRequest for a bad cursor, Unavailable while the database is away.
+        Raises InvalidRequest for a bad cursor, and Unavailable while the database is unavailable.
         """
         asked = window(query, "audit_log")
         async with self._ports.database.acquire() as connection:

@@ -11,14 +11,14 @@ from lapel.foundation.http.input.pagination import PageQuery
 
 
 class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who made a change: the holder of a token, or the operator on the command line, who has no id."""
+    """The actor of a change: the holder of a token, or the operator on the command line (without an id)."""
 
     kind: Annotated[str, msgspec.Meta(examples=["key"])]
     id: str | None
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `before` and `after` hold what changed; what was not there is null."""
+    """One change. `before` and `after` hold the changed values; an absent value is null."""
 
     id: str
     project_id: str
@@ -41,7 +41,9 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list the audit log."""
+    """The filters of the audit log."""
 
-    resource_type: Annotated[str, msgspec.Meta(description="Changes of such resources only.")] | None = None
-    resource_id: Annotated[str, msgspec.Meta(description="Changes of this resource only.")] | None = None
+    resource_type: (
+        Annotated[str, msgspec.Meta(description="Only changes of resources of this type.")] | None
+    ) = None
+    resource_id: Annotated[str, msgspec.Meta(description="Only changes of this resource.")] | None = None

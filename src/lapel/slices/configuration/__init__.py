@@ -1,1 +1,1 @@
-"""Configuration: sections as data, overrides on levels, and what results from them."""
+"""Configuration: sections as data, overrides on levels, and the resolved values."""

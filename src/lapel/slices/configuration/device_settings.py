@@ -1,7 +1,8 @@
 """A device's settings: two sections of the configuration, without levels, and two of the device's own.
 
-Only fields that were set are stored and shown; the device decides the others. An object that is present as a
-whole or not at all (`off_peak_hours`) has defaults for the fields that a client leaves out.
+Only fields that were set are stored and shown; for the others the device uses its own defaults. An object
+that is present as a whole or not at all (`off_peak_hours`) has defaults for the fields that a client leaves
+out.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["uplo
 def changed(stored: Document, change: Mapping[str, object], at: str) -> Document:
     """The settings after a JSON Merge Patch (RFC 7396), whose unknown fields are ignored.
 
-    Raises InvalidRequest for a value that a field does not take, with `at` before its path as `param`.
+    Raises InvalidRequest for an invalid value; its `param` is `at` and the field's path.
     """
     after = valid(stored)
     for name, section in _SETTINGS.items():
@@ -55,7 +56,7 @@ def changed(stored: Document, change: Mapping[str, object], at: str) -> Document
 
 
 def valid(stored: Document) -> Document:
-    """The known and valid fields of stored settings; sections in which nothing is set are left out."""
+    """The known and valid fields of stored settings, without empty sections."""
     found = {
         name: _whole(section, flat(section, stored.get(name, {}))) for name, section in _SETTINGS.items()
     }
@@ -63,7 +64,7 @@ def valid(stored: Document) -> Document:
 
 
 def shown_schema(section: str) -> Schema:
-    """The JSON Schema of a section as it is shown."""
+    """The JSON Schema of a section in an answer."""
     return set_schema(_SETTINGS[section])
 
 

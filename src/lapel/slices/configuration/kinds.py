@@ -1,4 +1,4 @@
-"""The types of a configuration's fields: the values that they take, and how two levels are merged.
+"""The types of the configuration's fields: their valid values, and how two levels are merged.
 
 Every `merge` here is associative: neighbouring levels may be merged in any order.
 """
@@ -18,7 +18,7 @@ Schema: TypeAlias = dict[str, Any]
 
 
 class Kind(ABC):
-    """A type of field. The nearest level counts, unless a subclass overrides `merge`."""
+    """A type of field. The nearest level wins, unless a subclass overrides `merge`."""
 
     # The merge rule, in words.
     rule: ClassVar[str] = "the nearest level"
@@ -30,14 +30,14 @@ class Kind(ABC):
 
     @abstractmethod
     def check(self, value: object, param: str) -> Value:
-        """The value to store. Raises InvalidRequest, naming `param`, when the field does not take it."""
+        """The value to store. Raises InvalidRequest with this `param` for an invalid value."""
 
     def merge(self, lower: Value, upper: Value) -> Value:  # noqa: ARG002 - for those that need it
         """The value of a broader (`lower`) and a nearer level (`upper`); both are checked."""
         return upper
 
     def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
-        """The value of the levels over the built-in default, which is no bound: levels may be laxer."""
+        """The value of the levels over the built-in default, which is no limit: levels may be laxer."""
         return value
 
 
@@ -92,7 +92,7 @@ class Number(Kind):
 
 @dataclass(frozen=True)
 class Idle(Kind):
-    """Seconds until something sleeps, `least` to `most`; 0: at once; -1: never.
+    """Seconds of idle time until a part sleeps, `least` to `most`; 0: at once; -1: never.
 
     A value above 0 and below `least` becomes `least`.
     """
@@ -113,7 +113,7 @@ class Idle(Kind):
 
 @dataclass(frozen=True)
 class Limit(Whole):
-    """A whole number; the smallest of all levels counts, and `unlimited` is above every number."""
+    """A whole number; the smallest of all levels wins, and `unlimited` is above every number."""
 
     unlimited: int | None = None
     rule: ClassVar[str] = "the smallest of all levels"
@@ -141,7 +141,7 @@ class WordKind(Kind):
 
 @dataclass(frozen=True)
 class Strictest(WordKind):
-    """One of some words, ordered from lax to strict; the strictest of all levels counts."""
+    """One of some words, ordered from lax to strict; the strictest of all levels wins."""
 
     rule: ClassVar[str] = "the strictest of all levels"
 
@@ -151,7 +151,7 @@ class Strictest(WordKind):
 
 @dataclass(frozen=True)
 class Words(Kind):
-    """A list of one to all of some words."""
+    """A list of at least one of some words, and at most all of them."""
 
     words: tuple[str, ...]
     rule: ClassVar[str] = "the nearest level, place by place"
@@ -200,7 +200,7 @@ class Text(Kind):
 
 
 def whole(value: object, param: str) -> int:
-    """A JSON integer, also one written with a point (`256.0`). Raises InvalidRequest for another value."""
+    """A JSON integer, also with a decimal point (`256.0`). Raises InvalidRequest for any other value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -209,7 +209,7 @@ def whole(value: object, param: str) -> int:
 
 
 def refused(param: str, reason: str) -> InvalidRequest:
-    """The error for a value that a field does not take."""
+    """The error for an invalid value of a field."""
     return InvalidRequest(f"`{param}` {reason}.", param=param, reason=reason)
 
 

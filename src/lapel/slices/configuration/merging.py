@@ -1,7 +1,9 @@
-"""Overrides: how a write changes one, and how those of several levels are merged into one value.
+"""Overrides: how a write changes one, and how the overrides of several levels are merged into one value.
 
-An override is handled flat, as values by dotted path, so that a deep merge of objects is a merge path by
-path, each by its field's rule. Documents (as clients and the database have them) are nested.
+Here an override is flat, values by dotted path, so a deep merge of objects is a merge path by path, each by
+its field's rule. Documents (in requests and in the database) are nested.
+
+Source for null in a write: JSON Merge Patch (RFC 7396).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from lapel.foundation.core.errors import InvalidRequest
 from lapel.slices.configuration.kinds import Value, refused
 from lapel.slices.configuration.sections import Section
 
-# At most so many characters of an unknown path are repeated in an error.
+# The most characters of an unknown path that an error repeats.
 _SHOWN = 128
 
 Flat: TypeAlias = Mapping[str, Value]
@@ -31,10 +33,10 @@ def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
 
 
 def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
-    """The whole value of a section under overrides, broadest first.
+    """The resolved value of a section; `overrides` are ordered from the broadest.
 
-    A default is the broadest level of all, but no bound: an override may raise a limit above it. The value
-    has every field, except unset ones that are shown only when set.
+    A default is the broadest level, but it limits no other level: an override may raise a limit above it. The
+    value has every field, except unset fields that are shown only when set.
     """
     found = reduce(lambda lower, upper: merge(section, lower, upper), overrides, dict[str, Value]())
     unset = {each for each in section.optional if not any(path.startswith(f"{each}.") for path in found)}
@@ -54,8 +56,8 @@ def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
 def patched(section: Section, override: Flat, change: Mapping[str, object]) -> dict[str, Value]:
     """An override after a PATCH: null clears a field or a whole object, as in JSON Merge Patch (RFC 7396).
 
-    Unlike there, lists are merged place by place. Raises InvalidRequest for a field or value that the section
-    does not take, with `param` as a dotted path.
+    Unlike in RFC 7396, lists are merged position by position. Raises InvalidRequest for an unknown field or
+    an invalid value; `param` is its dotted path.
     """
     after = dict(override)
     for path, value in leaves(section, change):
@@ -71,7 +73,7 @@ def patched(section: Section, override: Flat, change: Mapping[str, object]) -> d
 
 
 def flat(section: Section, document: Document) -> dict[str, Value]:
-    """A stored override by paths; fields and values that this version does not take are skipped."""
+    """A stored override by paths, without fields and values that this version refuses."""
     found: dict[str, Value] = {}
     for field in section.fields:
         value: Any = document
@@ -104,7 +106,7 @@ def leaves(
     """(path, value) of every field that a change names; (path, None) of an object that it clears.
 
     Raises InvalidRequest for a value in place of an object, and for an unknown field unless `lenient`. The
-    error's `param` is `at` and the path.
+    `param` of the error is `at` and the path.
     """
     for name, value in change.items():
         path = f"{prefix}{name}"

@@ -1,4 +1,4 @@
-"""The organizations' level, which only the operator writes: it applies to all projects of an organization."""
+"""The organization's level, which only the operator writes; it applies to all projects of an organization."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class OperatorConfiguration:
-    """The configuration of an organization: the only one, unless one is named.
+    """The configuration of an organization; without a name, of the only organization.
 
-    Every method raises NotFound for an unknown organization or section, Conflict when there are several
-    organizations to choose from, and Unavailable while the database is away.
+    Every method raises NotFound for an unknown organization or section, Conflict when none is named and there
+    are several, and Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports, *, mode: Mode, organization_id: str | None = None) -> None:
@@ -43,7 +43,7 @@ class OperatorConfiguration:
     async def patch(self, section: str, change: Mapping[str, object]) -> ConfigValue:
         """Change the override; null clears a field of it.
 
-        Raises InvalidRequest for a field or value that the section does not take.
+        Raises InvalidRequest for an unknown field or an invalid value.
         """
         found = section_at(section, "organization")
         return await self._write(section, lambda now: patched(found, now, change))
@@ -83,7 +83,7 @@ class OperatorConfiguration:
         wanted = self._organization_id
         if wanted is None and len(every) > 1:
             listed = ", ".join(f"{row['id']} ({row['name']})" for row in every)
-            raise Conflict(f"Name the organization (--organization), there are several: {listed}.")
+            raise Conflict(f"There are several organizations; name one with --organization: {listed}.")
         found = [row["id"] for row in every if wanted is None or row["id"] == wanted]
         if not found:
             if wanted is None:

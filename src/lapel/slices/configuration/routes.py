@@ -27,10 +27,10 @@ _READ = Access("config:read")
 _READ_OWN = Access("config:read", end_user_keys="filter")
 _WRITE = Access("config:write")
 _CHANGE = (
-    "The body holds fields of this section only; another one is refused, with its path in `param`. Objects "
-    "are merged deeply and lists place by place; null clears a field of the override, so that the broader "
-    "levels count again. The answer is what results. The change is written to the audit log, and raises the "
-    "`config_revision` of every device that it concerns."
+    "The body has fields of this section; an unknown field is refused with its path in `param`. Objects are "
+    "merged deeply, and lists position by position. Null clears a field of the override, so that the broader "
+    "levels apply again. The answer is the resolved value. The change is written to the audit log, and "
+    "raises the `config_revision` of every device that it concerns."
 )
 
 
@@ -39,10 +39,10 @@ def operations(service: Configuration) -> tuple[Operation, ...]:
     config = Routes(_TAG, read=_READ, write=_WRITE)
     return (
         config.get("/v1/config/schema", "list_config_sections", ConfigDefinitions).plain(
-            "Read what every section of the configuration is", lambda _: known(service.definitions())
+            "Describe all sections of the configuration", lambda _: known(service.definitions())
         ),
         config.get("/v1/config/schema/{section}", "get_config_section", ConfigDefinition).plain(
-            "Read what a section of the configuration is", lambda call: known(service.definition(call.id))
+            "Describe a section of the configuration", lambda call: known(service.definition(call.id))
         ),
         *_level(service, "project", "", "/v1/config", "the project"),
         *_level(service, "end_user", "end_user_id", "/v1/end-users/{end_user_id}/config", "an end user"),
@@ -50,9 +50,9 @@ def operations(service: Configuration) -> tuple[Operation, ...]:
         config.put(
             "/v1/projects/{project_id}/config/{section}", "replace_project_config", ConfigValue, ConfigChange
         ).plain(
-            "Replace what the project overrides of a section",
+            "Replace the project's override of a section",
             lambda call: service.put(call.actor, call.id, call.params["section"], call.body),
-            f"The older form: what the body leaves out is cleared. {_CHANGE}",
+            f"The older form: fields that the body leaves out are cleared. {_CHANGE}",
         ),
     )
 
@@ -72,7 +72,7 @@ def _level(
         config.get(path, f"list_{prefix}config", ConfigValues).plain(
             f"Read the configuration of {whose}",
             lambda call: service.read_all(call.actor, level, call.params.get(parameter, "")),
-            "Every section, under all levels from the built-in defaults to this one.",
+            "The resolved values of all sections: all levels from the built-in defaults to this one.",
         ),
         config.get(section, f"get_{prefix}config", ConfigValue).plain(
             f"Read a section of the configuration of {whose}",
@@ -81,18 +81,18 @@ def _level(
             ),
         ),
         config.patch(section, f"update_{prefix}config", ConfigValue, ConfigChange).plain(
-            f"Change what {whose} overrides of a section",
+            f"Change the override of a section for {whose}",
             lambda call: service.patch(
                 call.actor, level, call.params.get(parameter, ""), call.params["section"], call.body
             ),
             _CHANGE,
         ),
         config.delete(section, f"clear_{prefix}config").plain(
-            f"Clear what {whose} overrides of a section",
+            f"Clear the override of a section for {whose}",
             lambda call: service.clear(
                 call.actor, level, call.params.get(parameter, ""), call.params["section"]
             ),
-            "The broader levels count again. No effect when nothing is overridden.",
+            "The broader levels apply again. No effect without an override.",
             natural=True,
         ),
     )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def resolved_schema(section: Section) -> Schema:
-    """Of a value that is read: every field is there, but for those that are shown when set only."""
+    """The schema of a resolved value: every field is required, except fields that are shown only when set."""
     root = _tree(section, clearing=False)
     _require(root, {field.path for field in section.fields if not field.shown_unset}, "")
     for name in section.optional:
@@ -19,13 +19,13 @@ def resolved_schema(section: Section) -> Schema:
 
 
 def change_schemas(section: Section) -> dict[str, Schema]:
-    """Of a write, by field of the body: any part may be there, and null clears it."""
+    """The schemas of a write, by field of the body: every part is optional, and null clears it."""
     fields: dict[str, Schema] = _tree(section, clearing=True)["properties"]
     return {name: _nullable(each) if each.get("type") == "object" else each for name, each in fields.items()}
 
 
 def set_schema(section: Section) -> Schema:
-    """Of what one place sets, as it is read: any part may be missing, and nothing is null."""
+    """The schema of set values, as an answer shows them: every part is optional, and none is null."""
     root = _tree(section, clearing=False, unset=False)
     for name in section.optional:
         _require(root["properties"][name], set(), "")
@@ -33,7 +33,7 @@ def set_schema(section: Section) -> Schema:
 
 
 def lenient_schema(section: Section) -> Schema:
-    """Of a write that passes over unknown fields: any part may be missing, and null clears it."""
+    """The schema of a write that ignores unknown fields: every part is optional, and null clears it."""
     root = _tree(section, clearing=True, closed=False)
     fields: dict[str, Schema] = root["properties"]
     root["properties"] = {

@@ -1,7 +1,7 @@
 """Every section of the configuration, as data: its fields with type, bounds, default and merge rule.
 
-From this table come the checks of writes, the merging of levels, the schema routes, the OpenAPI document
-and the tables of docs/configuration.md.
+This table drives the checks of writes, the merging of levels, the schema routes, the OpenAPI document and the
+tables of docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lapel.slices.configuration.kinds import (
     Words,
 )
 
-# From the broadest to the nearest; the built-in defaults are broader than all of them.
+# From the broadest to the nearest. The built-in defaults are broader than all levels.
 Level: TypeAlias = Literal["organization", "project", "end_user", "device"]
 Source: TypeAlias = Literal["default"] | Level
 LEVELS: tuple[Level, ...] = ("organization", "project", "end_user", "device")

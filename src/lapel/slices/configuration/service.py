@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
-# Gives the override after a write, from the one before.
+# Returns the override after a write, from the override before it.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
 
 # SQL of a device's configuration revision, of rows `d` of devices and `w` of worlds. It rises with every
-# change of what may be read here for the device.
+# change of the configuration that applies to the device.
 REVISION = """greatest(w.config_revision, d.config_revision, (
     SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
 ))"""
@@ -56,7 +56,7 @@ _UNKNOWN = {
 class Configuration:
     """Operations on the configuration of a world.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -67,7 +67,7 @@ class Configuration:
         return ConfigDefinitions(data=list(DEFINITIONS.values()))
 
     def definition(self, section: str) -> ConfigDefinition:
-        """One section. Raises NotFound when there is none of this name."""
+        """One section. Raises NotFound when no section has this name."""
         return DEFINITIONS[section_named(section).name]
 
     async def resolved(
@@ -120,7 +120,8 @@ class Configuration:
     async def raise_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
     ) -> None:
-        """Raise the revision of devices that are bound or unbound: another end user's overrides apply now.
+        """Raise the revision of devices that are bound or unbound, because another end user's overrides apply
+        now.
 
         The caller has locked the devices' rows.
         """
@@ -143,7 +144,7 @@ class Configuration:
     async def _write(
         self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
     ) -> ConfigValue:
-        """Change an override, with its revision and audit entry; writes nothing when it does not change.
+        """Change an override, with its revision and audit entry; an equal override is not written.
 
         Raises NotFound when there is no such subject, and what `change` raises.
         """
@@ -183,7 +184,7 @@ class Configuration:
 
 
 def change_of(level: Level, subject_id: str, section: Section, before: Flat, after: Flat) -> audit.Change:
-    """A changed override as an audit entry: null where there is none."""
+    """A changed override as an audit entry; null: no override."""
     return audit.Change(
         action="config.updated" if after else "config.cleared",
         resource_type=level,

@@ -1,4 +1,4 @@
-"""Sections as answers show them."""
+"""Sections and overrides as structs of the contract."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def section_at(name: str, level: Level) -> Section:
 
 
 def overrides(section: Section, rows: Iterable[asyncpg.Record]) -> dict[Level, Flat]:
-    """The overrides of a section among those of all, broadest first."""
+    """The overrides of one section, selected from all, broadest first."""
     stored: dict[Level, Flat] = {
         row["level"]: read(section, row["value"]) for row in rows if row["section"] == section.name
     }
@@ -82,10 +82,10 @@ def shown(section: Section, rows: Iterable[asyncpg.Record]) -> ConfigValue:
 
 
 def read(section: Section, stored: str | None) -> dict[str, Value]:
-    """An override as the database has it."""
+    """Decode an override from the database."""
     return {} if stored is None else flat(section, msgspec.json.decode(stored))
 
 
 def written(override: Flat) -> str:
-    """An override as the database takes it."""
+    """Encode an override for the database."""
     return msgspec.json.encode(nested(override)).decode()

@@ -1,4 +1,4 @@
-"""The contract's structs of the configuration; the bodies are made of the sections' table."""
+"""The contract's structs of the configuration; the bodies are made from the table of sections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SectionValue: TypeAlias = Annotated[
 
 
 class ConfigDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """A section: its built-in defaults, the levels that may override them, and how those are merged."""
+    """A section: its built-in defaults, the levels that may override them, and how levels are merged."""
 
     section: str
     description: str
@@ -32,7 +32,7 @@ class ConfigDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
-    """What a section comes to; `source` is the last level that overrides anything of it."""
+    """The resolved value of a section; `source` is the last level that overrides a field of it."""
 
     value: SectionValue
     source: Source
@@ -40,12 +40,12 @@ class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigValues(msgspec.Struct, frozen=True, kw_only=True):
-    """What every section comes to, by its name."""
+    """The resolved values of all sections, by name."""
 
     data: dict[str, ConfigValue]
 
 
-# A write: the fields of one section; which those are only the path says.
+# A write: the fields of one section, which the path names.
 ConfigChange: type[msgspec.Struct] = msgspec.defstruct(
     "ConfigChange",
     [
@@ -54,7 +54,7 @@ ConfigChange: type[msgspec.Struct] = msgspec.defstruct(
         for name, schema in change_schemas(section).items()
     ],
     namespace={
-        "__doc__": "Fields of one section; those of another one are refused. Null clears an override.",
+        "__doc__": "Fields of one section; unknown fields are refused. Null clears.",
         "json_rules": {"examples": [{"streaming_enabled": True, "daily_data_limit_mb": 200}]},
     },
     frozen=True,

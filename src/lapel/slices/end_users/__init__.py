@@ -1,1 +1,1 @@
-"""End users: the people whose recordings these are."""
+"""End users: the people whose recordings a project keeps."""

@@ -1,7 +1,7 @@
 """End users over HTTP.
 
-A key scoped to one end user sees that one and changes nothing. Otherwise it could choose an `external_id`
-that the project's own look-ups find, and issue a token that reads more than the key may.
+A key scoped to one end user reads that end user and changes nothing. Otherwise it could choose an
+`external_id` that the project's own look-ups find, and could issue a token that reads more than the key may.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
         end_users.patch(_ONE, "update_end_user", EndUser, UpdateEndUser).plain(
             "Change an end user",
             lambda call: service.update(call.actor, call.id, call.body),
-            "What is absent stays, null clears, `metadata` is replaced as a whole.",
+            "Absent fields stay, null clears, `metadata` is replaced as a whole.",
             errors=(ResourceAlreadyExists, Conflict),
         ),
         end_users.delete(_ONE, "delete_end_user").plain(
-            "Delete an end user and everything of theirs",
+            "Delete an end user and all their data",
             lambda call: service.delete(call.actor, call.id),
-            "From the answer on the end user and their recordings are gone from every answer, their "
-            "devices are unbound, their tokens and keys are revoked. Stored objects are erased by a "
-            "job; the erasure ledger tells when the last one is gone.",
+            "After this answer no other answer shows the end user or their recordings; their devices "
+            "are unbound, and their tokens and keys are revoked. A job erases the stored objects; the "
+            "erasure ledger shows when the last one is gone.",
         ),
         end_users.post(
             f"{_ONE}/token", "issue_end_user_token", EndUserToken, IssueToken, access=_HAND_ON
         ).stored(
-            "Give an end user a token for their own data",
+            "Issue a token for an end user's own data",
             lambda call: service.issue_token(call.connection, call.actor, call.id, call.body),
-            "The token is shown this once; the one issued before stops working. It works as long as the "
-            "key that issues it, or until `expires_at`, which may not be later.",
+            "Only this answer shows the token. The end user's previous token stops working. The token "
+            "works as long as the key that issues it, or until `expires_at`, which must not be later.",
             status=201,
             replay=lambda call, stored: service.issued_again(call.actor, stored),
         ),

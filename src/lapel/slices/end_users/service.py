@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
 
-# `(connection, world id, end user id, now)`, called in the deleting transaction. A hook returns the ids
-# of the keys that it revoked; they are announced once the transaction has committed.
+# `(connection, world id, end user id, now)`, called in the deleting transaction. A hook returns the ids of
+# the keys that it revoked; the revocation is announced after the commit.
 OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Sequence[str] | None]]
 
 
 def present(row: str) -> str:
     """SQL for other slices, of a row with `world_id` and `end_user_id`: whether its end user is not deleted.
 
-    The rows of a deleted end user answer 404 everywhere, although they are removed later. It is a value and
-    not a join, so it costs one look-up by primary key in any statement. `row`: the alias of the row's table.
+    The rows of a deleted end user are 404 everywhere, although a job removes them later. The SQL is a value
+    instead of a join, so it costs any statement one look-up by primary key. `row`: the alias of the row's
+    table.
     """
     return f"""(
     SELECT e.deleted_at IS NULL FROM end_users e
@@ -48,9 +49,9 @@ class Issuer(Protocol):
     async def end_of_issued(
         self, connection: Connection, actor: Actor, wanted: datetime | None
     ) -> datetime | None:
-        """When a token that the caller's key issues expires: at `wanted`, else with the key; None: never.
+        """The end of a token that the caller's key issues: `wanted`, else the key's end; None: never.
 
-        Raises InvalidRequest when `wanted` is past, Forbidden when it is after the key's own end.
+        Raises InvalidRequest when `wanted` is in the past, and Forbidden when it is after the key's own end.
         """
         ...
 
@@ -64,15 +65,15 @@ _TRIES = 3
 
 
 def unknown() -> NotFound:
-    """The one error for an end user that is out of reach, does not exist or is deleted."""
+    """The error for an end user that the caller may not see, that does not exist or that is deleted."""
     return NotFound("There is no end user with this id.")
 
 
 async def hold_active(connection: Connection, world_id: int, end_user_id: str) -> None:
     """Keep an end user from being deleted until the transaction ends. Raises NotFound when none is active.
 
-    Every transaction that ties a row to an end user calls this first, so that the deletion waits
-    and then finds the row. Lock order everywhere: the end user before the rest.
+    Every transaction that stores a row about an end user calls this first, so a deletion waits and then finds
+    the row. The lock order is the same everywhere: the end user before all other rows.
     """
     if not await queries.hold(connection, world_id, end_user_id):
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
@@ -85,8 +86,9 @@ class EndUsers:
     """
 
     def __init__(self, ports: Ports, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
-        """`issuer` limits how long a token works. `on_delete`: hooks that delete or revoke what belongs to an
-        end user, called in this order inside the deleting transaction."""
+        """`issuer` limits the lifetime of a token. `on_delete`: hooks that delete or revoke the rows of an
+        end user, called
+        in this order inside the deleting transaction."""
         self._ports = ports
         self._issuer = issuer
         self._on_delete = tuple(on_delete)
@@ -115,7 +117,7 @@ class EndUsers:
         raise _changing()
 
     async def read(self, actor: Actor, end_user_id: str) -> EndUser:
-        """One end user. Raises NotFound when the caller reaches none of this id."""
+        """One end user. Raises NotFound when the caller reaches no end user with this id."""
         async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, end_user_id, actor.end_user_id)
         if row is None:
@@ -164,10 +166,10 @@ class EndUsers:
         raise _changing()
 
     async def delete(self, actor: Actor, end_user_id: str) -> None:
-        """Delete an end user: at once from every answer; the erasure job deletes the objects in the store.
+        """Delete an end user from every answer at once; the erasure job deletes the objects in the store.
 
-        The job also removes what may be any number of rows: recordings, commands, diagnostics, events and
-        answers that are kept for repeats. Until then the deleted end user hides them (`present`).
+        The job also removes the rows that may be many: recordings, commands, diagnostics, events and stored
+        answers. Until then every statement hides them because their end user is deleted (`present`).
         Raises NotFound when there is no such end user.
         """
         now = self._ports.clock.now()
@@ -186,10 +188,11 @@ class EndUsers:
     async def issue_token(
         self, connection: Connection, actor: Actor, end_user_id: str, body: IssueToken
     ) -> EndUserToken:
-        """Issue a token in place of the one before.
+        """Issue a token, which replaces the previous one.
 
-        Raises NotFound when there is no such end user, InvalidRequest when `expires_at` is past, Forbidden
-        when the token would outlive the caller's key, Unauthorized when that key has ended meanwhile.
+        Raises NotFound when there is no such end user, InvalidRequest when `expires_at` is in the past,
+        Forbidden when the token would outlive the caller's key, and Unauthorized when that key has ended
+        meanwhile.
         """
         if not await queries.hold(connection, actor.world_id, end_user_id):
             raise unknown()
@@ -218,7 +221,7 @@ class EndUsers:
     async def issued_again(self, actor: Actor, stored: EndUserToken) -> EndUserToken:
         """The stored answer, for a repeat that may come with another key.
 
-        Raises Forbidden when that key could not have issued the token, Unauthorized when it has ended.
+        Raises Forbidden when that key could not have issued the token, and Unauthorized when it has ended.
         """
         await self._issuer.check_reissue(actor, stored.expires_at)
         return stored
@@ -232,7 +235,7 @@ class EndUsers:
 
 
 async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:
-    """Raises ResourceAlreadyExists, unless the holder of the external id is gone by now."""
+    """Raises ResourceAlreadyExists, unless the holder of the external id has been deleted meanwhile."""
     holder = await queries.find_id_by_external_id(connection, world_id, external_id or "")
     if holder is not None:
         raise ResourceAlreadyExists(

@@ -12,7 +12,7 @@ from lapel.foundation.http.input.pagination import PageQuery
 ExternalId: TypeAlias = Annotated[
     str,
     msgspec.Meta(
-        min_length=1, max_length=255, description="Your own id of this person.", examples=["user-42"]
+        min_length=1, max_length=255, description="Your own id of this end user.", examples=["user-42"]
     ),
 ]
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Jane Roe"])]
@@ -21,7 +21,7 @@ Metadata: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"ty
 
 
 class EndUser(msgspec.Struct, frozen=True, kw_only=True):
-    """One person."""
+    """One end user."""
 
     id: str
     external_id: str | None
@@ -43,7 +43,7 @@ class EndUserPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateEndUser(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything is optional: an end user may be no more than an id."""
+    """An end user to add. All fields are optional."""
 
     external_id: ExternalId | None = None
     name: Name | None = None
@@ -52,7 +52,7 @@ class CreateEndUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateEndUser(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays, null clears, `metadata` is replaced as a whole."""
+    """Absent fields stay, null clears, `metadata` is replaced as a whole."""
 
     external_id: ExternalId | msgspec.UnsetType | None = msgspec.UNSET
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
@@ -61,22 +61,26 @@ class UpdateEndUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndUserQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list end users."""
+    """The filters of the list of end users."""
 
-    external_id: Annotated[str, msgspec.Meta(description="Exactly this one: 0 or 1 rows.")] | None = None
+    external_id: (
+        Annotated[str, msgspec.Meta(description="The end user with exactly this external id: 0 or 1 rows.")]
+        | None
+    ) = None
 
 
 class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the token works: as long as the key that issues it, or less."""
+    """The lifetime of the token: that of the key that issues it, or less."""
 
     expires_at: Moment | None = None
 
 
 class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token for one end user's own data; shown this once."""
+    """A token for one end user's own data; only this answer shows it."""
 
     token: Annotated[str, msgspec.Meta(examples=["eut_…"])]
     expires_at: Timestamp | None
     connection_command: Annotated[
-        str, msgspec.Meta(description="Adds this server's MCP endpoint to a desktop assistant.")
+        str,
+        msgspec.Meta(description="The command that adds this server's MCP endpoint to a desktop assistant."),
     ]

@@ -1,1 +1,1 @@
-"""The ledger of what was erased: written before anything is, closed when nothing came back."""
+"""The ledger of deletions: an entry is written before its objects are erased, closed when none is left."""

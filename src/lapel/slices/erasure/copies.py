@@ -1,7 +1,7 @@
-"""Copies of recordings on workers' own disks, registered from before they are made until they are gone.
+"""Copies of recordings on workers' disks: a row names each copy, from before its first byte until it is gone.
 
-A notification tells a worker of a deletion at once. It may be lost, so nothing depends on it: each worker
-polls every few seconds, and an entry of the ledger closes only when no row names its recording.
+A notification tells a worker of a deletion at once. Notifications may be lost, so each worker also polls
+every few seconds, and an entry of the ledger closes only when no row names its recording.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class LocalCopies:
         """Register a copy. True when it may be made, False when the recording is deleted.
 
         The row is committed before the ledger is read, and a deletion writes its entry before it reads the
-        rows: if both run at once, at least one sees the other. Raises Unavailable while the database is away.
+        rows: if both run at once, at least one sees the other. Raises Unavailable while the database is
+        unavailable.
         """
         async with self._database.acquire() as connection:
             await local_copy_queries.put(connection, holder, world_id, recording_id)
@@ -48,19 +49,19 @@ class LocalCopies:
             return not await local_copy_queries.is_erased(connection, world_id, recording_id)
 
     async def forget(self, holder: str, world_id: int, recording_id: str) -> None:
-        """Remove the row of a copy that is gone. Raises Unavailable while the database is away."""
+        """Remove the row of a copy that is gone. Raises Unavailable while the database is unavailable."""
         async with self._database.acquire() as connection:
             await local_copy_queries.delete(connection, holder, world_id, recording_id)
 
     async def forget_holders(self, holders: Sequence[str]) -> None:
-        """Remove all rows of holders that are gone. Raises Unavailable while the database is away."""
+        """Remove all rows of holders that are gone. Raises Unavailable while the database is unavailable."""
         async with self._database.acquire() as connection:
             await local_copy_queries.delete_of_holders(connection, holders)
 
     async def renew(self, holder: str) -> set[tuple[int, str]]:
         """Renew a live holder. Returns (world, recording) of its copies of deleted recordings.
 
-        Raises Unavailable while the database is away.
+        Raises Unavailable while the database is unavailable.
         """
         async with self._database.acquire() as connection:
             await local_copy_queries.renew(connection, holder)
@@ -69,7 +70,7 @@ class LocalCopies:
     async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
         """Call `on_erased` when a recording is deleted and the holder has a copy of it; also on connecting.
 
-        Runs until it is cancelled, and connects again when the database was away.
+        Runs until it is cancelled, and connects again after an outage of the database.
         """
         while True:
             try:

@@ -11,12 +11,13 @@ from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, Erase
 if TYPE_CHECKING:
     from lapel.slices.erasure.service import Erasures
 
-# Each end user may have a hundred thousand recordings; the round takes up jobs that wait over five minutes.
+# An end user may have a hundred thousand recordings. The round takes over entries that wait for more than
+# five minutes.
 _END_USERS_AT_ONCE = 4
 
 
 def handlers(service: Erasures) -> tuple[Job, ...]:
-    """The jobs: erase a deleted recording, or those of a deleted end user, at once."""
+    """The jobs: erase a deleted recording, or all recordings of a deleted end user, at once."""
     return (
         Job(
             entrypoint=ERASE_RECORDING,
@@ -35,5 +36,5 @@ def handlers(service: Erasures) -> tuple[Job, ...]:
 
 
 def schedules(service: Erasures) -> tuple[Schedule, ...]:
-    """The schedule: second listings, and entries that a job could not finish."""
+    """The schedule: second listings, and entries that a job did not finish."""
     return (Schedule(name="erasure.due", expression="* * * * *", handler=service.run_due),)

@@ -16,7 +16,7 @@ class EraseRecording(msgspec.Struct, frozen=True):
 
 
 class EraseEndUser(msgspec.Struct, frozen=True):
-    """Delete the objects of every recording that went with an end user."""
+    """Delete the objects of every recording of a deleted end user."""
 
     world_id: int
     end_user_id: str

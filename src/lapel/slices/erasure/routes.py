@@ -22,6 +22,6 @@ def operations(service: Erasures) -> tuple[Operation, ...]:
         ledger.get("/v1/erasures", "list_erasures", ErasurePage, ErasureQuery).plain(
             "List the erasure ledger",
             lambda call: service.list(call.actor, call.query),
-            "What was deleted, and how far the object store has followed. Newest first.",
+            "One entry for each deletion, with the state of its objects in the store. Newest first.",
         ),
     )

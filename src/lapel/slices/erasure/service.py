@@ -1,11 +1,10 @@
 """The erasure ledger: first an entry is written, then its objects are deleted, then the entry closes.
 
-An entry is `erased` when a listing of its prefixes was empty. It is `closed` when a second listing,
-begun later than the last upload URL's end plus a margin, was empty too, and no worker has a copy on
-its disk (copies.py). So an upload that was under way when the recording was deleted cannot bring
-anything back. Only upload URLs count, because a download link to an erased object answers 404. An
-upload that is still being sent when the entry closes has no row, so the reconciler's sweep of
-staging deletes it.
+An entry is `erased` when a listing of its prefixes was empty. It is `closed` when a second listing, begun
+later than the last upload URL's end plus a margin, was empty too, and no worker has a copy on its disk
+(copies.py). So an upload that was under way at the deletion cannot restore an object. Only upload URLs
+matter, because a download link to an erased object answers 404. An upload that is still being sent when the
+entry closes has no row, so the reconciler's sweep of the staging prefix deletes its object.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Erasures", "LocalCopies"]
 
 MARGIN = timedelta(minutes=15)
-# The scheduled round takes up entries that their job did not finish in this time.
+# The scheduled round takes over entries that their job has not finished in this time.
 _JOB_PATIENCE = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(minutes=1)
 _BATCH = 100
@@ -46,9 +45,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Erasures:
-    """Writes the ledger and carries out its entries.
+    """Writes the ledger and erases the objects of its entries.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -71,9 +70,10 @@ class Erasures:
         end_user_id: str | None,
         now: datetime,
     ) -> None:
-        """Enter recordings in the transaction that deletes them: (id, prefixes, last upload URL's end).
+        """Write entries in the transaction that deletes the recordings: (id, prefixes, last upload URL's
+        end).
 
-        With `end_user_id`, the end user's own job erases their objects; otherwise each gets a job.
+        With `end_user_id`, the end user's own job erases the objects; otherwise each recording gets a job.
         """
         entries = [
             (self._ports.ids.new("era"), recording_id, prefixes, links_expire_at or now)
@@ -88,9 +88,9 @@ class Erasures:
     async def goes_on(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> datetime:
-        """Note that the entering of an end user's recordings goes on, so that no other worker takes it up.
+        """Record progress in entering an end user's recordings, so that no other worker takes over.
 
-        Returns when the end user was deleted.
+        Returns the time of the end user's deletion.
         """
         deleted_at = await queries.set_entered(
             connection, world_id, end_user_id, now + _JOB_PATIENCE, last=False
@@ -110,13 +110,13 @@ class Erasures:
         await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
 
     async def erase_recording(self, payload: EraseRecording) -> None:
-        """The job of one entry. Raises StoreUnavailable when the store is away."""
+        """The job of one entry. Raises StoreUnavailable when the store is unavailable."""
         await self._advance(payload.world_id, payload.entry_id)
 
     async def erase_end_user(self, payload: EraseEndUser) -> None:
         """The job of an end user: entry after entry; finished entries stay finished.
 
-        Raises StoreUnavailable when the store is away.
+        Raises StoreUnavailable when the store is unavailable.
         """
         last = ""
         while True:
@@ -132,9 +132,9 @@ class Erasures:
         await self._follow()
 
     async def run_due(self) -> int:
-        """One round over every entry whose time has come. Returns their number.
+        """One round over every entry that is due. Returns their number.
 
-        Raises StoreUnavailable when the store is away; the next round begins with the other entries.
+        Raises StoreUnavailable when the store is unavailable; the next round begins with the other entries.
         """
         done = 0
         began = self._ports.clock.now()
@@ -147,8 +147,8 @@ class Erasures:
                 try:
                     await self._advance(world_id, entry_id)
                 except StoreUnavailable:
-                    # The store may refuse this one only: it goes to the end of the line, so that the
-                    # next round begins with the others.
+                    # The store may refuse only this entry: move it to the end of the line, so that
+                    # the next round begins with the others.
                     await self._postpone(world_id, entry_id, self._ports.clock.now() + _LOOK_AGAIN)
                     raise
                 except Unavailable:
@@ -169,7 +169,7 @@ class Erasures:
             await queries.follow(connection, self._ports.clock.now())
 
     async def _advance(self, world_id: int, entry_id: str) -> None:
-        """Delete the objects of an entry, then move it one state further if its time has come."""
+        """Delete the objects of an entry, then move the entry to its next state if it is due."""
         async with self._ports.database.acquire() as connection:
             entry = await queries.read_unfinished(connection, world_id, entry_id)
         if entry is None:
@@ -200,7 +200,7 @@ class Erasures:
         crash_point("erase:closed")
 
     async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> int:
-        """Delete page after page, so that memory stays bounded. Returns the number of objects."""
+        """Delete objects page by page, in bounded memory. Returns the number of objects."""
         found = 0
         async for listed in self._ports.store.pages(prefix):
             crash_point("erase:listed")

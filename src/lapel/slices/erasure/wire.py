@@ -14,10 +14,10 @@ State: TypeAlias = Literal["open", "erased", "closed"]
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry: what was deleted, and how far the store has followed.
+    """One entry: the deleted resource, and the state of its objects in the store.
 
-    `open`: objects may remain. `erased`: a listing was empty. `closed`: a later listing, made
-    when no upload link could work any more, was empty too.
+    `open`: objects may remain. `erased`: a listing was empty. `closed`: a later listing, made when all upload
+    links had expired, was empty too.
     """
 
     id: str
@@ -26,7 +26,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     state: State
     objects_erased: int
-    links_expire_at: Annotated[Timestamp, msgspec.Meta(description="When the last upload URL ends.")]
+    links_expire_at: Annotated[Timestamp, msgspec.Meta(description="The end of the last upload URL.")]
     created_at: Timestamp
     erased_at: Timestamp | None
     closed_at: Timestamp | None
@@ -41,4 +41,4 @@ class ErasurePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErasureQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list the ledger."""
+    """The parameters of the list of the ledger."""

@@ -1,1 +1,1 @@
-"""Firmware: releases, what each device is offered, and rollouts."""
+"""Firmware: releases, offers to devices, and rollouts."""

@@ -1,4 +1,4 @@
-"""Offers: assign a release to a single device, cancel that, read the results."""
+"""Offers: assigning a release to a single device, cancelling the assignment, reading the results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Offers:
     """Operations on the updates of single devices.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -36,11 +36,11 @@ class Offers:
     async def assign(
         self, connection: Connection, actor: Actor, device_id: str, body: AssignRelease
     ) -> Assignment:
-        """Offer a release to a device, in place of what it is offered now.
+        """Offer a release to a device; replaces the device's open offer.
 
         Raises NotFound when the device or the release does not exist; InvalidRequest when the release is for
-        another model; Conflict when it is not released, the device runs it already, it would be a downgrade
-        that it does not allow, or the device is offered something else at the same moment.
+        another model; Conflict when it is not released, when the device runs it already, when it would be a
+        downgrade that it does not allow, or when another offer to the device is made at the same moment.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         device = await hold_device(connection, world_id, device_id)
@@ -59,7 +59,9 @@ class Offers:
             now,
         )
         if row is None:
-            raise Conflict("The device was offered something else at the same moment. Repeat the request.")
+            raise Conflict(
+                "Another request offered the device a release at the same moment. Repeat the request."
+            )
         return assignment_of(row)
 
     async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
@@ -69,7 +71,7 @@ class Offers:
         await queries.cancel(connection, world_id, [device_id], now, "Another release was assigned.")
 
     async def cancel(self, actor: Actor, device_id: str) -> None:
-        """Take back what a device is offered, if anything. Raises NotFound without such a device."""
+        """Withdraw a device's open offer, if there is one. Raises NotFound without such a device."""
         async with self._ports.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
             await queries.cancel(

@@ -1,4 +1,4 @@
-"""The named places where a test may end the process as a power cut would."""
+"""The named places where a test may end the process at once, as a power cut would."""
 
 from __future__ import annotations
 

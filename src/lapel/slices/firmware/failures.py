@@ -1,4 +1,4 @@
-"""What follows when updates fail: one event for each, and a look at the failure rate of their rollouts."""
+"""The consequences of failed updates: one event for each, and a check of their rollouts' failure rates."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MOMENT = timedelta(seconds=2)
 async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[asyncpg.Record]) -> None:
     """Publish `ota.failed` and wake the rollouts, in the transaction that ended these assignments."""
     await events.publish(connection, ids, now, "ota.failed", rows)
-    # One look for all that fail in the same two seconds, after these are over: a job that runs already may
+    # One check for all updates that fail within two seconds, after these seconds: a job that runs already may
     # have counted before this transaction commits.
     moment = int(now.timestamp() / _MOMENT.total_seconds())
-    # Always in the same order: two transactions that enqueue the same names crosswise would deadlock.
+    # Always in the same order: two transactions that enqueue the same names in opposite order would deadlock.
     for world_id, rollout_id in sorted(
         {(row["world_id"], row["rollout_id"]) for row in rows if row["rollout_id"] is not None}
     ):

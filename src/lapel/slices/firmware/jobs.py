@@ -11,7 +11,7 @@ from lapel.slices.firmware.payloads import ADVANCE, WITHDRAW, RolloutJob
 if TYPE_CHECKING:
     from lapel.slices.firmware.service import Firmware
 
-# Rollouts over very many devices must not take all places of their lane.
+# Rollouts over many devices must not take all places of their lane.
 _ROLLOUTS_AT_ONCE = 3
 
 

@@ -6,12 +6,12 @@ import msgspec
 
 # Offers the release to the next devices, halts the rollout on failures, and completes it at the end.
 ADVANCE = "firmware.advance-rollout"
-# Takes back the offers of a paused or halted rollout that no device has begun.
+# Withdraws the offers of a paused or halted rollout that no device has begun.
 WITHDRAW = "firmware.withdraw-rollout"
 
 
 class RolloutJob(msgspec.Struct, frozen=True):
-    """Which rollout."""
+    """The id of a rollout and its world."""
 
     world_id: int
     rollout_id: str

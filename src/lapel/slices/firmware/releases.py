@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.links import Link
     from lapel.slices.firmware.wire import DownloadQuery, Release, ReleaseQuery, UploadRelease
 
-# Long enough for the largest file over a slow radio; each heartbeat brings a new link.
+# Long enough for the largest file over a slow connection; each heartbeat brings a new link.
 LINK_SECONDS = 3600
 # Half of `sweeps.ORPHAN_GRACE`, after which the sweep deletes objects without rows.
 LONGEST_UPLOAD = timedelta(hours=12)
 # Each upload holds some parts of an object in memory.
 _UPLOADS_AT_ONCE = 8
 _UPLOADS_OF_ONE_WORLD = 2
-# Seconds that an upload waits for a place: longer than it takes to detect a running upload that is too slow.
+# Seconds that an upload waits for a place: longer than detecting a running upload that is too slow.
 _PATIENCE = 8.0
 # Bytes a second that an upload must bring while others wait for its place.
 LEAST_RATE = 64 * 1024
@@ -74,7 +74,7 @@ class _File:
 class Releases:
     """Operations on releases.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -83,14 +83,14 @@ class Releases:
         self.uploads = Admission(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
-        """Store a release; no device is offered it yet.
+        """Store a release; it is not offered to devices yet.
 
-        The objects are written before their row, so that a row always has its objects.
+        The objects are written before their row, so a row always has its objects.
 
-        Raises InvalidRequest when the form is malformed, lacks `bin`, differs from what it declares or took
-        longer than LONGEST_UPLOAD; PayloadTooLarge beyond a limit; ResourceAlreadyExists when the model
+        Raises InvalidRequest when the form is malformed, lacks `bin`, differs from its declared values or
+        took longer than LONGEST_UPLOAD; PayloadTooLarge beyond a limit; ResourceAlreadyExists when the model
         has this version; Unavailable when no place is free, the upload is too slow while others wait, or the
-        database is away; StoreUnavailable when the store is away.
+        database is unavailable; StoreUnavailable when the store is unavailable.
         """
         try:
             async with self.uploads.hold(actor.world_id) as place:
@@ -98,7 +98,7 @@ class Releases:
                 return await self._upload(actor, form)
         except NoRoom:
             raise Unavailable(
-                "Other firmware is being uploaded just now. Repeat the request.", retry_after=5
+                "Too many firmware uploads are in progress. Repeat the request.", retry_after=5
             ) from None
         except TooSlow:
             raise Unavailable(
@@ -113,13 +113,13 @@ class Releases:
         crash_point("firmware:begin")
         try:
             body = await self._receive(actor, release_id, form, files)
-        except BaseException:  # also when the client hangs up or is too slow, or the server stops
+        except BaseException:  # also when the client disconnects or is too slow, or the server stops
             await self._forget(files)
             raise
         crash_point("firmware:stored")
         try:
             return await self._insert(actor, release_id, body, files, now)
-        except (InvalidRequest, ResourceAlreadyExists):  # after any other error it may have committed
+        except (InvalidRequest, ResourceAlreadyExists):  # after any other error the row may be committed
             await self._forget(files)
             raise
 
@@ -145,7 +145,9 @@ class Releases:
     ) -> Release:
         now = self._ports.clock.now()
         if now - began > LONGEST_UPLOAD:
-            raise InvalidRequest("The upload took too long; what came first may be swept by now.")
+            raise InvalidRequest(
+                "The upload took too long, so its first parts may be deleted already. Upload again."
+            )
         binary, ufw = files["bin"], files.get("ufw")
         async with self._ports.database.transaction() as connection:
             row = await queries.insert_release(
@@ -182,7 +184,7 @@ class Releases:
                 await self._ports.store.delete_many([file.key for file in files.values()])
 
     async def release(self, actor: Actor, release_id: str) -> Release:
-        """Allow offers of a release to devices, for good. Raises NotFound when there is no such release."""
+        """Allow offers of a release, which is final. Raises NotFound when there is no such release."""
         async with self._ports.database.transaction() as connection:
             row = await queries.release(connection, actor.world_id, release_id, self._ports.clock.now())
         if row is None:
@@ -198,9 +200,9 @@ class Releases:
         return release_of(row)
 
     async def list(self, actor: Actor, query: ReleaseQuery) -> ReleasePage:
-        """Newest first: what is released for a device's model, or everything.
+        """Newest first: the firmware that is released for a device's model, or all firmware.
 
-        Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
+        Raises NotFound when the caller reaches no such device, and InvalidRequest for a bad cursor.
         """
         asked = window(query.page, "firmware-releases")
         if query.device_id is None and actor.scoped_to is not None:
@@ -219,7 +221,7 @@ class Releases:
     async def download(self, actor: Actor, release_id: str, query: DownloadQuery) -> FirmwareDownload:
         """A link to one file.
 
-        Raises NotFound when there is no such release, StoreUnavailable without credentials to sign with.
+        Raises NotFound when there is no such release, and StoreUnavailable without credentials to sign with.
         """
         async with self._ports.database.acquire() as connection:
             row = await queries.read_files(connection, actor.world_id, release_id)
@@ -255,7 +257,7 @@ def link_to(ports: Ports, key: str, model: str, version: str, now: datetime) -> 
 
 
 def unknown_release() -> NotFound:
-    """The one error for a release that is out of reach or does not exist."""
+    """The error for a release that the caller may not see or that does not exist."""
     return NotFound("There is no firmware release with this id.")
 
 
@@ -271,6 +273,6 @@ def _check_files(body: UploadRelease, files: dict[str, _File]) -> None:
         )
     if body.bin_sha256 not in (None, binary.sha256):
         raise InvalidRequest(
-            f"The SHA-256 of what arrived is {binary.sha256}, which is not the declared one.",
+            f"The SHA-256 of the received `bin` is {binary.sha256}, but another one was declared.",
             param="bin_sha256",
         )

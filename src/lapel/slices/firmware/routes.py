@@ -54,12 +54,12 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.post(_RELEASES, "create_firmware_release", Release, UploadRelease).form(
             "Upload a firmware release",
             lambda call: releases.upload(call.actor, call.form),
-            "`multipart/form-data`, streamed; SHA-256 and CRC-32 are of what arrived. A model has one "
-            "release of each version: a repeat is 409 with the `resource_id` of the first. Nobody is "
-            "offered the release before it is released.",
+            "`multipart/form-data`, streamed; SHA-256 and CRC-32 are of the received bytes. A model has one "
+            "release of each version: a repeat is 409 with the `resource_id` of the first. Devices get no "
+            "offer until the release is released.",
             files=(
                 FormFile("bin", ".bin", "The firmware.", most, required=True),
-                FormFile("ufw", ".ufw", "The same for updates through an app.", most, required=False),
+                FormFile("ufw", ".ufw", "The file for updates through an app.", most, required=False),
             ),
             status=201,
             errors=(ResourceAlreadyExists,),
@@ -68,7 +68,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.get(_RELEASES, "list_firmware_releases", ReleasePage, ReleaseQuery, access=_READ_OWN).plain(
             "List firmware releases, newest first",
             lambda call: releases.list(call.actor, call.query),
-            "With `device_id` what is released for that device's model, else everything.",
+            "With `device_id` the firmware that is released for that device's model, else all firmware.",
             errors=(NotFound,),
         ),
         firmware.get(_RELEASE, "get_firmware_release", Release).plain(
@@ -77,7 +77,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.post(f"{_RELEASE}/release", "release_firmware", Release).plain(
             "Release firmware",
             lambda call: releases.release(call.actor, call.id),
-            "From now on it may be offered to devices. No effect when it is released.",
+            "From now on the release may be offered to devices. No effect on a released one.",
             natural=True,
         ),
         firmware.get(
@@ -85,7 +85,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         ).plain(
             "Get a link to a file of a release",
             lambda call: releases.download(call.actor, call.id, call.query),
-            "When the release has no `ufw`, a link to its `bin`. A link is valid for an hour.",
+            "If the release has no `ufw`, the link is to its `bin`. A link is valid for an hour.",
         ),
     )
 
@@ -97,25 +97,25 @@ def _offers(service: Firmware) -> tuple[Operation, ...]:
         device.post(_OTA, "assign_firmware", Assignment, AssignRelease).stored(
             "Offer a release to a device",
             lambda call: offers.assign(call.connection, call.actor, call.id, call.body),
-            "It rides in the answer of the device's next heartbeats, in place of what was offered "
-            "before. 409 for what is not released, what the device runs already, and for a downgrade "
-            "that the release does not allow.",
+            "The answers to the device's heartbeats have the offer; it replaces the previous one. 409 if "
+            "the release is not released, the device runs it already, or it is a downgrade that the "
+            "release does not allow.",
             status=201,
             errors=(Conflict,),
         ),
         device.delete(_OTA, "cancel_firmware").plain(
-            "Take back what a device is offered",
+            "Withdraw the offer to a device",
             lambda call: offers.cancel(call.actor, call.id),
-            "No effect when nothing is.",
+            "No effect without an open offer.",
             natural=True,
         ),
         device.get(_OTA, "get_device_ota", CurrentAssignment).plain(
-            "Read what a device was offered last",
+            "Read the newest offer to a device",
             lambda call: offers.current(call.actor, call.id),
-            "The newest update whatever its status; `data` is null when there never was one.",
+            "The newest update, whatever its status; `data` is null if there never was one.",
         ),
         device.get(f"{_OTA}/history", "list_device_ota_history", Assignments, HistoryQuery).plain(
-            "List what a device was offered, newest first",
+            "List the offers to a device, newest first",
             lambda call: offers.history(call.actor, call.id, call.query),
         ),
     )
@@ -126,11 +126,11 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
     release = Routes(_TAG, read=_READ, write=_WRITE)
     return (
         release.post(_ROLLOUTS, "create_rollout", Rollout, CreateRollout).stored(
-            "Roll a release out",
+            "Start a rollout of a release",
             lambda call: rollouts.create(call.connection, call.actor, call.id, call.body),
-            "Offers it to `percent` of the model's devices, and to devices that come later. It halts "
-            "when more than `max_failure_rate` of the ended updates failed, once five have ended, or all "
-            "of them. A rollout that is under way for the model is halted.",
+            "Offers the release to `percent` of the model's devices, also to devices that are added later. "
+            "The rollout halts when more than `max_failure_rate` of the ended updates failed, once five "
+            "have ended, or all. A rollout that is under way for the model is halted.",
             status=201,
             errors=(Conflict,),
         ),
@@ -144,14 +144,14 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
         release.post(f"{_ROLLOUT}/pause", "pause_rollout", Rollout).plain(
             "Pause a rollout",
             lambda call: rollouts.pause(call.actor, call.id, call.params["rollout_id"]),
-            "Devices that have begun go on. 409 when it is over.",
+            "Devices that have begun the update continue. 409 when the rollout has ended.",
             errors=(Conflict,),
             natural=True,
         ),
         release.post(f"{_ROLLOUT}/resume", "resume_rollout", Rollout).plain(
             "Resume a rollout",
             lambda call: rollouts.resume(call.actor, call.id, call.params["rollout_id"]),
-            "409 when it is over.",
+            "409 when the rollout has ended.",
             errors=(Conflict,),
             natural=True,
         ),

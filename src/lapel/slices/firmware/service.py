@@ -1,4 +1,4 @@
-"""Firmware as other slices use it: the offer in a heartbeat's answer, and the results that it reports."""
+"""The firmware functions for other slices: the offer to a heartbeat, and the results that it reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `OPEN_OFFER`: its columns one by one, or as the JSON object that PostgreSQL makes of it."""
+    """A row of `OPEN_OFFER`: its columns, or the JSON object that PostgreSQL makes of the row."""
 
     assignment_id: str
     status: Literal["pending", "delivered"]
@@ -41,9 +41,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Firmware:
-    """The parts of the slice, for routes and jobs; and what heartbeats answer and report.
+    """The parts of the slice, for routes and jobs; and the functions for heartbeats.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -67,7 +67,7 @@ class Firmware:
             bin_sha256=offer.bin_sha256,
             bin_file_size_bytes=offer.bin_file_size_bytes,
             bin_crc32=offer.bin_crc32,
-            # A sequence of 0, which earlier versions took, is left out.
+            # A sequence of 0, which earlier versions accepted, is left out.
             release_sequence=offer.release_sequence or msgspec.UNSET,
             allow_downgrade=offer.allow_downgrade if offer.release_sequence else msgspec.UNSET,
             download_url=link.url,

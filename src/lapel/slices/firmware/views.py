@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def release_of(row: asyncpg.Record) -> Release:
-    """A release as it is shown."""
+    """A release in the form of the contract."""
     return Release(
         id=row["id"],
         version=row["version"],
@@ -24,7 +24,7 @@ def release_of(row: asyncpg.Record) -> Release:
         bin_sha256=row["bin_sha256"],
         bin_file_size_bytes=row["bin_file_size_bytes"],
         bin_crc32=row["bin_crc32"],
-        # Without a file of its own it is the other one.
+        # Without a `ufw` file the fields are those of `bin`.
         ufw_sha256=row["ufw_sha256"] or row["bin_sha256"],
         ufw_file_size_bytes=row["ufw_file_size_bytes"] or row["bin_file_size_bytes"],
         # A sequence of 0, which earlier versions took, is left out.
@@ -36,7 +36,7 @@ def release_of(row: asyncpg.Record) -> Release:
 
 
 def assignment_of(row: asyncpg.Record) -> Assignment:
-    """An assignment as it is shown."""
+    """An assignment in the form of the contract."""
     return Assignment(
         id=row["id"],
         device_id=row["device_id"],
@@ -50,7 +50,7 @@ def assignment_of(row: asyncpg.Record) -> Assignment:
 
 
 def rollout_of(row: asyncpg.Record) -> Rollout:
-    """A rollout as it is shown; its counts come as columns."""
+    """A rollout in the form of the contract; its counts are columns of the row."""
     return Rollout(
         id=row["id"],
         firmware_release_id=row["firmware_release_id"],

@@ -13,7 +13,7 @@ Model: TypeAlias = Annotated[
     str,
     msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9_]{1,64}\Z", examples=["bota_pin_4g"]),
 ]
-# As long as a heartbeat may report: an update to a longer one could never be seen to be applied.
+# The length that a heartbeat may report. An update to a longer version could never become `applied`.
 Version: TypeAlias = Annotated[
     str,
     msgspec.Meta(
@@ -23,7 +23,8 @@ Version: TypeAlias = Annotated[
 Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 Crc32: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z", examples=["cbf43926"])]
 Hours: TypeAlias = Annotated[
-    int, msgspec.Meta(ge=1, le=8760, description="Hours until an update that was not applied has failed.")
+    int,
+    msgspec.Meta(ge=1, le=8760, description="Hours after which an update that is not applied has failed."),
 ]
 AssignmentStatus: TypeAlias = Literal["pending", "delivered", "applied", "failed", "cancelled"]
 RolloutStatus: TypeAlias = Literal["running", "paused", "halted", "completed"]
@@ -32,8 +33,8 @@ RolloutStatus: TypeAlias = Literal["running", "paused", "halted", "completed"]
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Firmware of one version for one model; `bin_crc32` is CRC-32 (IEEE 802.3), 8 hexadecimal digits.
 
-    `release_sequence` and `allow_downgrade` are there together, or left out. Without a file of its own `ufw`
-    is the `bin`.
+    `release_sequence` and `allow_downgrade` are both present, or both left out. Without a `ufw` file the
+    `ufw` fields are those of `bin`.
     """
 
     id: str
@@ -61,11 +62,11 @@ class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which releases to list. Without `limit`: all that a device may run, up to 100, or a page of 20."""
+    """The releases to list. Without `limit`: up to 100 with `device_id`, else a page of 20."""
 
-    device_id: (
-        Annotated[str, msgspec.Meta(description="Only those released for this device's model.")] | None
-    ) = None
+    device_id: Annotated[str, msgspec.Meta(description="Only releases for this device's model.")] | None = (
+        None
+    )
     limit: (
         Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page: 20, or 100 with `device_id`.")]
         | None
@@ -75,13 +76,13 @@ class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def page(self) -> PageQuery:
-        """The same, as every list takes it."""
+        """The same as parameters of any list."""
         limit = self.limit or (20 if self.device_id is None else 100)
         return PageQuery(limit=limit, cursor=self.cursor, offset=self.offset)
 
 
 class UploadRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """The text fields of a release; what is declared of the file is compared with what arrived."""
+    """The text fields of a release. Declared size and hash are compared with those of the received file."""
 
     version: Version
     model: Model
@@ -93,13 +94,13 @@ class UploadRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which of a release's files."""
+    """The file of a release to download."""
 
     type: Literal["bin", "ufw"] = "bin"
 
 
 class FirmwareDownload(msgspec.Struct, frozen=True, kw_only=True):
-    """A link to one file of a release, good until `expires_at`."""
+    """A link to one file of a release, valid until `expires_at`."""
 
     download_url: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
     version: str
@@ -109,10 +110,10 @@ class FirmwareDownload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device is told of the update that it should make; all of it from the stored file's own row.
+    """The update that a device should install; all values are from the stored file's own row.
 
-    `release_sequence` and `allow_downgrade` are left out when the release has no sequence. The link is
-    good until `expires_at`; the next heartbeat brings a new one.
+    `release_sequence` and `allow_downgrade` are left out when the release has no sequence. The link is valid
+    until `expires_at`; the next heartbeat brings a new one.
     """
 
     assignment_id: str
@@ -143,7 +144,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignmentEvent(Assignment, frozen=True, kw_only=True):
-    """What `ota.…` events carry: the assignment's fields, and the same under its own name."""
+    """The data of `ota.…` events: the assignment's fields, and the same object under `assignment`."""
 
     version: str
     model: str
@@ -158,9 +159,11 @@ class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How to list a device's updates."""
+    """The parameters of the list of a device's updates."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="How many of the newest.")] = 20
+    limit: Annotated[
+        int, msgspec.Meta(ge=1, le=100, description="The number of newest updates to return.")
+    ] = 20
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,14 +173,14 @@ class Assignments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """Which release a device should run."""
+    """The release that a device should install."""
 
     firmware_release_id: Annotated[str, msgspec.Meta(examples=["fw_0VvPq3xYz8KmW2nLc5RtB7dF"])]
     deadline_hours: Hours = 72
 
 
 class CreateRollout(msgspec.Struct, frozen=True, kw_only=True):
-    """To which share of a model's devices a release goes, and when to stop."""
+    """The share of a model's devices that gets a release, and the failure rate at which the rollout halts."""
 
     model: Model
     percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
@@ -186,7 +189,7 @@ class CreateRollout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of a rollout's offers are in which state."""
+    """The number of a rollout's offers in each state."""
 
     pending: int = 0
     delivered: int = 0
@@ -196,7 +199,7 @@ class RolloutCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """One release on its way to a share of a model's devices."""
+    """The distribution of one release to a share of a model's devices."""
 
     id: str
     firmware_release_id: str
@@ -220,4 +223,4 @@ class RolloutPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list a release's rollouts."""
+    """The parameters of the list of a release's rollouts."""

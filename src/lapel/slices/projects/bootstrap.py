@@ -1,4 +1,4 @@
-"""The first start: creates a project and a key."""
+"""The first start: creating a project and a key."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FIRST_KEY_NAME = "first key"
 async def ensure_first_key(ports: Ports) -> CreatedApiKey | None:
     """A secret key of the test world of the oldest project, when no key was ever created; else None.
 
-    The caller must show it, because only its hash is stored. Of several processes that start at once,
-    one gets it. If that process is killed before it shows the key, `lapel keys create` creates another.
-    Raises Unavailable while the database is away.
+    The caller must show the key, because only its hash is stored. If several processes start at once, one of
+    them gets the key. If that process is killed before it shows the key, `lapel keys create` creates another.
+    Raises Unavailable while the database is unavailable.
     """
     async with ports.database.transaction() as connection:
         await queries.lock_tenancy(connection)

@@ -1,4 +1,4 @@
-"""What a new key may do, and the world that it is for."""
+"""The rights of a new key, and its world."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
-    """The live or the test half of a project."""
+    """The live or the test world of a project."""
 
     id: int
     project_id: str
@@ -24,7 +24,7 @@ class World:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a new key may do, and for how long."""
+    """The rights of a new key, and its end."""
 
     kind: Kind
     scopes: Sequence[str]

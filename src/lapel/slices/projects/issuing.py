@@ -1,4 +1,4 @@
-"""Create, replace and show keys; the same for a caller with a key and for the operator."""
+"""Creating, replacing and showing keys, for callers with a key and for the operator."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _PREFIXES: dict[tuple[str, str], TokenPrefix] = {
 
 
 def unknown() -> NotFound:
-    """The one error for a key that is out of reach or does not exist."""
+    """The error for a key that the caller may not see or that does not exist."""
     return NotFound("There is no key with this id.")
 
 
 def checked(grant: Grant, now: datetime) -> Grant:
     """The grant with its scopes complete and in order.
 
-    Raises InvalidRequest when it has expired, or kind, scopes and end user do not fit together.
+    Raises InvalidRequest when the grant has expired, or when kind, scopes and end user contradict each other.
     """
     if grant.expires_at is not None and grant.expires_at <= now:
         raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
     if grant.kind == "restricted":
         if not grant.scopes:
             raise InvalidRequest(
-                "Name the `scopes` of a restricted key, or ask for `kind` `secret`.", param="scopes"
+                "Name the `scopes` of a restricted key, or set `kind` to `secret`.", param="scopes"
             )
         return dataclasses.replace(grant, scopes=[scope for scope in SCOPES if scope in grant.scopes])
     if grant.end_user_id is not None:
@@ -84,7 +84,7 @@ async def issue(connection: Connection, ports: Ports, world: World, grant: Grant
 
 
 async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
-    """Lock the end user of a key, if it has one, before the key itself, as everywhere.
+    """Lock the end user of a key, if it has one. Everywhere the end user is locked before the key.
 
     Raises NotFound when that end user is not active.
     """
@@ -96,7 +96,7 @@ async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
 async def replace(
     connection: Connection, ports: Ports, world: World, old: asyncpg.Record, overlap_seconds: int
 ) -> RotatedApiKey:
-    """Create a key that may do the same as `old` (locked, after `hold_owner`), and let `old` end.
+    """Create a key with the rights of `old` (which is locked, after `hold_owner`), and set the end of `old`.
 
     `old` works for `overlap_seconds` more; 0 revokes it now. Raises Conflict when `old` has ended, or already
     has a successor that works.
@@ -109,7 +109,7 @@ async def replace(
         successor = await queries.read_key(connection, world.id, old["rotated_to"])
         if successor is not None and works(successor, now):
             raise Conflict(
-                "This key was rotated; `resource_id` is the key in its place. Revoke that one first.",
+                "This key was rotated; `resource_id` is its successor. Revoke the successor first.",
                 resource_id=old["rotated_to"],
             )
         expires_at = None if successor is None else successor["expires_at"]
@@ -140,7 +140,7 @@ def works(row: asyncpg.Record, now: datetime) -> bool:
 
 
 def api_key(row: asyncpg.Record, world: World) -> ApiKey:
-    """A key as it may be shown."""
+    """A key without its secret, as answers show it."""
     return ApiKey(
         id=row["id"],
         project_id=world.project_id,

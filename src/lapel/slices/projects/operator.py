@@ -1,6 +1,6 @@
-"""Keys, as the operator handles them: of any project, without a key of their own.
+"""The operator's functions for keys: of any project, and without a calling key.
 
-Used by the command line, with the server running or not.
+The command line uses them, with the server running or stopped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAGE = PageQuery(limit=100)
 
 
 class OperatorKeys:
-    """Operations on every key of the installation. All raise Unavailable while the database is away."""
+    """Operations on every key of the installation. All raise Unavailable while the database fails."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -49,8 +49,9 @@ class OperatorKeys:
         """Create a key: restricted when it has `scopes` or an end user, otherwise secret.
 
         Without a `project_id` the only project is used (and created when there is none). Raises
-        InvalidRequest for an unknown scope and for all that the API refuses, NotFound when the project or
-        the end user does not exist, Conflict when there are several projects to choose from.
+        InvalidRequest for an unknown scope and for every grant that the API refuses, NotFound when the
+        project or the end user does not exist, and Conflict when none is named and there are several
+        projects.
         """
         strange = [scope for scope in scopes or () if scope not in SCOPES]
         if strange:
@@ -103,10 +104,10 @@ class OperatorKeys:
         await self._ports.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
-        """Create a key in another one's place, which works for `overlap_seconds` more.
+        """Replace a key by a new one; the old key works for `overlap_seconds` more.
 
-        Raises InvalidRequest when the overlap is out of range, NotFound when there is no such key, Conflict
-        when the key has ended or has a successor that works.
+        Raises InvalidRequest when the overlap is out of range, NotFound when there is no such key, and
+        Conflict when the key has ended or has a successor that works.
         """
         body = body_of(RotateApiKey, {"overlap_seconds": overlap_seconds})
         async with self._ports.database.transaction() as connection:
@@ -122,7 +123,7 @@ class OperatorKeys:
         projects = await queries.list_projects(connection)
         if len(projects) > 1:
             listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
-            raise Conflict(f"Name the project (--project), there are several: {listed}.")
+            raise Conflict(f"There are several projects; name one with --project: {listed}.")
         if projects:
             return projects[0]["id"]
         return (await create_project(connection, self._ports, DEFAULT_PROJECT)).id

@@ -32,27 +32,27 @@ def operations(service: Keys) -> tuple[Operation, ...]:
         keys.post("/v1/api-keys", "create_api_key", CreatedApiKey, CreateApiKey, access=_IMPLIED).stored(
             "Create a key",
             lambda call: service.create(call.connection, call.actor, call.body),
-            "For the caller's own world (and its own end user, if it is scoped to one), with no scope "
-            "and no lifetime beyond the caller's. The key is shown this once.",
+            "The key is for the caller's own world (and its own end user, if the caller is scoped to "
+            "one). Its scopes and lifetime must not exceed the caller's. Only this answer shows the key.",
             status=201,
             replay=lambda call, created: service.replayed(call.actor, created),
         ),
         keys.get("/v1/api-keys", "list_api_keys", ApiKeyPage, PageQuery).plain(
             "List keys, newest first",
             lambda call: service.list(call.actor, call.query),
-            "Never their secrets: a hint, their scopes, when they were last used and ended.",
+            "Shows a hint, the scopes, the last use and the end of each key, but no secrets.",
         ),
         keys.delete("/v1/api-keys/{key_id}", "revoke_api_key", query=RevokeQuery).plain(
             "Revoke a key",
             lambda call: service.revoke(call.actor, call.id, issued=call.query.issued),
-            "From the answer on it is refused by every process. Revoking it again does nothing. Tokens "
-            "that it issued go on working, unless `issued` is true.",
+            "After the answer every process refuses the key. Revoking it again has no effect. Tokens that "
+            "it issued continue to work, unless `issued` is true.",
         ),
         keys.post("/v1/api-keys/{key_id}/rotate", "rotate_api_key", RotatedApiKey, RotateApiKey).stored(
-            "Put a new key in a key's place",
+            "Replace a key by a new one",
             lambda call: service.rotate(call.connection, call.actor, call.id, call.body),
-            "Both work for `overlap_seconds` (a day; 0 ends the old one at once). A key whose successor "
-            "works is refused: 409 with the successor's id.",
+            "Both keys work for `overlap_seconds` (a day; 0 ends the old key at once). A key whose "
+            "successor works is refused: 409 with the successor's id.",
             status=201,
             errors=(Conflict,),
             replay=lambda call, rotated: service.replayed(

@@ -30,9 +30,9 @@ _NAME_CHARACTERS = 200
 
 
 class Projects:
-    """Projects, as the operator creates and lists them.
+    """The operator's functions for projects.
 
-    Every method raises Unavailable while the database is away.
+    Every method raises Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -41,7 +41,7 @@ class Projects:
     async def create(self, name: str, organization_id: str | None = None) -> Project:
         """Create a project with a live and a test world, in the oldest organization unless one is named.
 
-        Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
+        Raises InvalidRequest when the name does not have 1 to 200 characters, and NotFound for an unknown
         organization.
         """
         async with self._ports.database.transaction() as connection:
@@ -87,13 +87,14 @@ async def create_project(
 
 
 class Keys:
-    """Keys, as a caller with a key that has `keys:write` may handle them.
+    """The functions for keys of a caller whose key has `keys:write`.
 
-    The caller reaches the keys of its own world, and only those of its end user when it is scoped to one. It
-    handles only keys that may do no more than its own key, and creates none that outlives it.
+    The caller reaches the keys of its own world; if it is scoped to an end user, only that end user's keys.
+    It manages only keys whose rights do not exceed its own, and creates only keys that end no later than its
+    own.
 
-    Every method with an `actor`, but `list`, raises Unauthorized when the caller's key was revoked or has
-    expired meanwhile. Methods that open a connection raise Unavailable while the database is away.
+    Every method with an `actor`, except `list`, raises Unauthorized when the caller's key was revoked or has
+    expired meanwhile. Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -103,14 +104,14 @@ class Keys:
         """Create a key.
 
         Raises InvalidRequest for a grant that contradicts itself or has expired, Forbidden when the key would
-        do more than the caller's or outlive it, NotFound when the end user does not exist or is out
-        of reach.
+        exceed the caller's rights or outlive it, and NotFound when the end user does not exist or the caller
+        may not see it.
         """
         if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
             raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
         now = self._ports.clock.now()
-        # The caller's row is locked: a revocation of it waits for this transaction, and a list made after the
-        # revocation shows the new key.
+        # The caller's row is locked, so its revocation waits for this transaction, and a list that is made
+        # after the revocation shows the new key.
         caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
         caller = _still_working(caller, now)
         grant = issuing.checked(
@@ -138,23 +139,25 @@ class Keys:
     async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
         """Revoke a key in every process, and (`issued`) the tokens that it issued.
 
-        Raises NotFound when the key is out of reach, Forbidden when it may do more than the caller's.
+        Raises NotFound when the caller may not see the key, and Forbidden when its rights exceed the
+        caller's.
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target["kind"], target["scopes"])
             await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
-        # Also for a key that was revoked before: that request may have died before its announcement.
+        # Announce also a key that was revoked before, because that request may have died before its
+        # announcement.
         await self._ports.revocations.announce([key_id])
 
     async def rotate(
         self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey
     ) -> Reply[RotatedApiKey]:
-        """Create a key in another one's place.
+        """Replace a key by a new one.
 
-        Raises NotFound when the key is out of reach; Forbidden when it may do more than the caller's or the
-        new key would outlive the caller's; Conflict when the key has ended or has a successor that works.
+        Raises NotFound when the caller may not see the key; Forbidden when its rights exceed the caller's or
+        the new key would outlive the caller's; Conflict when the key has ended or has a successor that works.
         """
         now = self._ports.clock.now()
         world = _world_of(actor)
@@ -162,7 +165,7 @@ class Keys:
         caller, target = await self._caller_and(connection, actor, key_id, now)
         _may_handle(actor, caller, target["kind"], target["scopes"])
         rotated = await issuing.replace(connection, self._ports, world, target, body.overlap_seconds)
-        # When the target's successor has ended, the new key lasts as long as that successor would have.
+        # If the target's successor has ended, the new key gets the end that the successor had.
         if target["id"] != caller["id"]:
             _may_outlive(caller, _moment(rotated.expires_at))
         announce = partial(self._ports.revocations.announce, [key_id])
@@ -173,8 +176,8 @@ class Keys:
     ) -> CreatedApiKey:
         """The stored answer of `create` or `rotate`, for a repeat that may come with another key.
 
-        `of_caller`: the created key took the place of the caller's own. Raises Forbidden when the repeating
-        key could not have created it.
+        `of_caller`: the created key replaced the caller's own. Raises Forbidden when the repeating key could
+        not have created it.
         """
         async with self._ports.database.acquire() as connection:
             row = await queries.read_key(connection, actor.world_id, actor.id)
@@ -187,9 +190,9 @@ class Keys:
     async def end_of_issued(
         self, connection: Connection, actor: Actor, wanted: datetime | None
     ) -> datetime | None:
-        """When a token that the caller's key issues expires: at `wanted`, else with the key; None is never.
+        """The end of a token that the caller's key issues: `wanted`, else the key's end; None: never.
 
-        Raises InvalidRequest when that is past, Forbidden when it is after the key's own end.
+        Raises InvalidRequest when `wanted` is in the past, and Forbidden when it is after the key's own end.
         """
         now = self._ports.clock.now()
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
@@ -217,7 +220,7 @@ class Keys:
     ) -> tuple[asyncpg.Record, asyncpg.Record]:
         """The locked rows of the caller's key and of `key_id`.
 
-        Raises Unauthorized when the first has ended, NotFound when the second is out of reach.
+        Raises Unauthorized when the first has ended, and NotFound when the caller may not see the second.
         """
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
         caller = _still_working(rows.get(actor.id), now)
@@ -239,12 +242,12 @@ def _still_working(caller: asyncpg.Record | None, now: datetime) -> asyncpg.Reco
 
 
 def _may_handle(actor: Actor, caller: asyncpg.Record, kind: str, scopes: Sequence[str]) -> None:
-    """Raises Forbidden for a key that may do more than the caller's."""
+    """Raises Forbidden for a key whose rights exceed the caller's."""
     if kind == "secret" and caller["kind"] != "secret":
         raise Forbidden("Only a secret key may handle secret keys.")
     missing = [scope for scope in scopes if scope not in actor.scopes]
     if missing:
-        raise Forbidden(f"Your key lacks scopes that the other one has: {', '.join(missing)}.")
+        raise Forbidden(f"Your key lacks scopes of the other key: {', '.join(missing)}.")
 
 
 def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
@@ -252,8 +255,8 @@ def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
     limit: datetime | None = caller["expires_at"]
     if limit is not None and (expires_at is None or expires_at > limit):
         raise Forbidden(
-            f"Your key ends at {timestamp(limit)}, before this one would: name an `expires_at` no later "
-            "than that, or use a key that lasts longer."
+            f"Your key ends at {timestamp(limit)}, before the new one: set `expires_at` to that time or "
+            "earlier, or use a key that lasts longer."
         )
 
 

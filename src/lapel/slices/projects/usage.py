@@ -1,4 +1,4 @@
-"""When keys were last used: collected in memory, written every few seconds."""
+"""The last use of each key: collected in memory, written every few seconds."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class KeyUse:
     """Collects key uses, and writes them while it is open (`async with`); `record` never blocks.
 
-    It holds one entry per key used since the last flush, so at most as many as there are keys. A
-    process that is killed loses the last few seconds.
+    It holds one entry per key that was used since the last flush, so at most one per key. A process that is
+    killed loses the uses of the last few seconds.
     """
 
     def __init__(self, database: Database, *, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -37,13 +37,13 @@ class KeyUse:
         self._task: asyncio.Task[None] | None = None
 
     def record(self, world_id: int, key_id: str, now: datetime) -> None:
-        """Note that a key was used."""
+        """Record the use of a key."""
         self._used[world_id, key_id] = now
 
     async def flush(self) -> None:
-        """Write what was recorded; what cannot be written is kept.
+        """Write the recorded uses; after an error they stay recorded.
 
-        Raises Unavailable while the database is away, PostgresError when the statement fails.
+        Raises Unavailable while the database is unavailable, and PostgresError when the statement fails.
         """
         if not self._used:
             return

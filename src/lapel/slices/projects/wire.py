@@ -29,7 +29,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be known of a key after its creation."""
+    """A key without its secret."""
 
     id: str
     project_id: str
@@ -42,18 +42,18 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: Timestamp | None
     last_used_at: Timestamp | None
     revoked_at: Timestamp | None
-    rotated_to: Annotated[str, msgspec.Meta(description="The key that took its place.")] | None
+    rotated_to: Annotated[str, msgspec.Meta(description="The key that replaced this key.")] | None
     created_at: Timestamp
 
 
 class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
-    """A new key with its secret; shown this once."""
+    """A new key with its secret, which only this answer shows."""
 
     key: Annotated[str, msgspec.Meta(examples=["rk_test_…"])]
 
 
 class RotatedApiKey(CreatedApiKey, frozen=True, kw_only=True):
-    """The key that took another one's place."""
+    """The key that replaces another key."""
 
     replaced_id: str
     replaced_works_until: Timestamp
@@ -68,7 +68,7 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key to create: `scopes` for a restricted one, or `kind: secret` for everything."""
+    """A key to create: with `scopes` a restricted key, with `kind: secret` a key with every scope."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
@@ -98,7 +98,7 @@ class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RevokeQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a revocation goes."""
+    """The extent of a revocation."""
 
     issued: Annotated[
         bool,
@@ -107,6 +107,6 @@ class RevokeQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RotateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """How long both keys work; 0 ends the old one at once."""
+    """The time for which both keys work; 0 ends the old key at once."""
 
     overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=30 * DAY_SECONDS)] = DAY_SECONDS

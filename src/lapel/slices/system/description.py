@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Description:
-    """The document and its page, made at the first request for them, which most processes never get."""
+    """The document and its page, made at the first request, because most processes never need them."""
 
     def __init__(self, others: Sequence[Operation], server_url: str) -> None:
-        """`others`: the operations of the other slices; give those of this one to `complete`."""
+        """`others`: the operations of the other slices; pass those of this slice to `complete`."""
         self._operations = tuple(others)
         self._server_url = server_url
 
     def complete(self, own: Sequence[Operation]) -> None:
-        """Add the operations that need this description to be made."""
+        """Add the operations of this slice, which themselves need this object."""
         self._operations = (*self._operations, *own)
 
     @cached_property

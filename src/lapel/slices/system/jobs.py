@@ -1,4 +1,4 @@
-"""Deletes rows that become useless with time: stored answers, old events, rate windows, the queue's log."""
+"""Deletes rows that have expired: stored answers, old events, rate windows, the queue's log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DELETE FROM job_starts WHERE job_id = ANY(ARRAY(
     WHERE s.last_started_at < $1 AND NOT EXISTS (SELECT 1 FROM jobs.pgqueuer q WHERE q.id = s.job_id)
     LIMIT $2))
 """
-# Left by workers that were killed.
+# Rows that killed workers have left.
 PRUNE_WORKERS = """
 DELETE FROM workers WHERE process_id = ANY(ARRAY(
     SELECT process_id FROM workers WHERE seen_at < $1 LIMIT $2))
@@ -68,9 +68,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def prune(ports: Ports) -> dict[str, int]:
-    """Delete what is too old, in batches; returns the number of rows of each kind.
+    """Delete expired rows, in batches; returns the number of rows of each kind.
 
-    Raises Unavailable when the database is away.
+    Raises Unavailable when the database is unavailable.
     """
     now = ports.clock.now()
     pruned = {
@@ -92,7 +92,7 @@ async def _prune_one(database: Database, statement: str, before: datetime) -> in
 
 
 def schedules(ports: Ports) -> tuple[Schedule, ...]:
-    """`prune`, once an hour, and the measuring of each world's rows, every five minutes."""
+    """The schedules: `prune` once an hour, and measuring each world's rows every five minutes."""
 
     async def run() -> None:
         await prune(ports)

@@ -30,7 +30,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Metrics:
     """`GET /metrics` for Prometheus: an ASGI application of its own.
 
-    It is no operation, because it needs the client's address, which handlers never see. It answers
+    It is not an operation, because it needs the client's address, which handlers never see. It answers
     requests from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a tenant.
     """
 
@@ -68,7 +68,7 @@ class Metrics:
         )
 
     async def _counted(self) -> list[Metric]:
-        """What only the database knows: jobs, workers and findings of all processes."""
+        """The metrics from the database: jobs, workers and findings of all processes."""
         up = "Whether the database answered this request."
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
@@ -80,13 +80,13 @@ class Metrics:
             return [GaugeMetricFamily("lapel_database_up", up, 0)]
         queued = GaugeMetricFamily(
             "lapel_jobs",
-            "Jobs in the queue; `failed` ones are held for a person to look at.",
+            "Jobs in the queue; `failed` jobs are held for the operator.",
             labels=("job", "state"),
         )
         for row in jobs:
             queued.add_metric((row["entrypoint"], row["status"]), row["count"])
         found = CounterMetricFamily(
-            "lapel_findings_total", "What the reconciler found, since the beginning.", labels=("kind",)
+            "lapel_findings_total", "Findings of the reconciler since the installation.", labels=("kind",)
         )
         for row in findings:
             found.add_metric((row["kind"],), row["found"])
@@ -99,7 +99,7 @@ class Metrics:
 
 
 def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:
-    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    """Whether a request comes from this machine itself instead of through a proxy on it."""
     if client is None:  # a Unix socket
         return False
     if any(name in headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")):

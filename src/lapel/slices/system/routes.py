@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 def operations(ports: Ports, others: Sequence[Operation]) -> tuple[Operation, ...]:
-    """The public routes about the server itself; they describe `others` and themselves."""
+    """The public routes about the server itself; the document describes `others` and these routes."""
     probe, description = Probe(ports), Description(others, ports.settings.base_url)
     system = Routes("System", read=PUBLIC, write=PUBLIC)
     own = (
         system.get("/health", "get_health", Health).plain(
-            "Whether the server and its database work", lambda _: probe.health(), also=(503,)
+            "Check the server and its database", lambda _: probe.health(), also=(503,)
         ),
         system.get("/health/ready", "get_readiness", Readiness).plain(
-            "The state of every part: database, store, queue, migrations",
+            "Check every part: database, store, queue, migrations",
             lambda _: probe.readiness(),
             "503 only when no request can be served. A missing store or worker is `degraded`, 200: "
-            "taking every server out of rotation would mend neither.",
+            "taking every server out of rotation would repair neither.",
             also=(503,),
         ),
         system.get("/v1/openapi.json", "get_openapi").content(
             "This document", lambda _: description.document(), answer="json"
         ),
         system.get("/docs", "get_docs").content(
-            "This document, for people; one page that needs no network",
+            "Read this document as a page, which needs no network",
             lambda _: description.page(),
             answer="html",
         ),

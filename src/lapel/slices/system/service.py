@@ -1,4 +1,4 @@
-"""Looks at the parts that the server needs: health and readiness."""
+"""Checks the parts that the server needs: health and readiness."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 2.0
 AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
-"""What a probe of the database raises when the database does not answer."""
+"""The errors of a probe when the database does not answer."""
 
-# A key that no recording can have: looking for it shows that the store answers.
+# A name that no object can have: a HEAD of it shows whether the store answers.
 _NOWHERE = "health/nothing-is-ever-stored-here"
 _Told = TypeVar("_Told", bound=msgspec.Struct)
 
 
 class Probe:
-    """Looks at the parts. Simultaneous callers share one query of the database, which is outside the pool."""
+    """Checks the parts. Simultaneous callers share one query, on a connection outside the pool."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -53,7 +53,7 @@ class Probe:
         return True
 
     async def store(self) -> bool:
-        """Whether the store answers in time, and takes our credentials."""
+        """Whether the store answers in time and accepts our credentials."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._ports.store.head(_NOWHERE)

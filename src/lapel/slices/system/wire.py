@@ -23,10 +23,10 @@ class Migrations(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Part by part.
+    """The state of every part.
 
-    `degraded`: requests are worth sending, but what needs the missing part is refused with 503
-    or waits. `unready`: send none.
+    `degraded`: the server answers requests, but a request that needs the missing part is 503 or waits.
+    `unready`: send no requests.
     """
 
     status: Literal["ready", "degraded", "unready"]

@@ -1,1 +1,1 @@
-"""The usage of a project: what it stores, and how much audio was transcribed for it today."""
+"""The usage of a project: its stored rows and bytes, and the audio that was transcribed for it today."""

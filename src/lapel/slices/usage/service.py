@@ -1,4 +1,4 @@
-"""Counts what a project has."""
+"""Counts the rows and bytes of a project."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class UsageMeter:
         self._ports = ports
 
     async def read(self, actor: Actor) -> wire.Usage:
-        """The figures of one moment.
+        """The figures at one moment.
 
-        Raises Unavailable when counting takes too long or the database is away.
+        Raises Unavailable when counting takes too long or the database is unavailable.
         """
         midnight = self._ports.clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._ports.database.acquire() as connection:

@@ -15,16 +15,16 @@ class TranscribedToday(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: Count
     limit_ms: Count | None
     resets_at: Annotated[
-        Timestamp, msgspec.Meta(description="The end of the day, when the count starts anew.")
+        Timestamp, msgspec.Meta(description="The end of the day, when the count starts again.")
     ]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a project has in one world; neither what was deleted nor an unfinished upload counts."""
+    """The usage of one world. Deleted resources and unfinished uploads do not count."""
 
     project_id: str
     end_users: Count
     devices: Count
     recordings: Count
-    media_bytes: Annotated[Count, msgspec.Meta(description="Bytes of all media that are uploaded.")]
+    media_bytes: Annotated[Count, msgspec.Meta(description="Bytes of all uploaded media.")]
     transcribed_today: TranscribedToday

@@ -1,4 +1,4 @@
-"""Rollouts: a release goes to a share of a model's devices, and stops by itself when it fails too often.
+"""Rollouts: a release is offered to a share of a model's devices until too many updates fail.
 
 All state is in rows: a walk over the devices saves its position, and every step may be killed or repeated.
 """
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
 
-# The failure rate counts from this many ended updates on, or when all have ended.
+# The failure rate counts once this many updates have ended, or all.
 ENOUGH = 5
-# After a walk ends, the next one begins this much later, for devices that were added meanwhile.
+# The delay between the end of a walk and the next walk, which finds devices that were added meanwhile.
 WALK_EVERY = timedelta(minutes=5)
 _BATCH = 500
 _BATCHES_BETWEEN_LOOKS = 10
@@ -46,7 +46,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Rollouts:
     """Operations on rollouts, and their jobs.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -55,10 +55,10 @@ class Rollouts:
     async def create(
         self, connection: Connection, actor: Actor, release_id: str, body: CreateRollout
     ) -> Rollout:
-        """Begin a rollout; one that is under way for the model is halted.
+        """Begin a rollout; halts a rollout that is under way for the model.
 
-        Raises NotFound when there is no such release, InvalidRequest when it is for another model, Conflict
-        when it is not released or another rollout for the model begins at the same moment.
+        Raises NotFound when there is no such release, InvalidRequest when it is for another model, and
+        Conflict when it is not released or another rollout for the model begins at the same moment.
         """
         now, world_id, rollout_id = self._ports.clock.now(), actor.world_id, self._ports.ids.new("rol")
         release = await queries.read_release(connection, world_id, release_id)
@@ -112,9 +112,9 @@ class Rollouts:
         return RolloutPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def pause(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """Offer the release to no more devices; devices that have begun go on.
+        """Stop offering the release; devices that have begun the update continue.
 
-        Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
+        Raises NotFound when the release has no such rollout, and Conflict when the rollout has ended.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
@@ -127,9 +127,9 @@ class Rollouts:
         return rollout
 
     async def resume(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """Go on, also with the offers that the pause took back.
+        """Continue, also with the offers that the pause withdrew.
 
-        Raises NotFound when the release has no such rollout, Conflict when the rollout is over.
+        Raises NotFound when the release has no such rollout, and Conflict when the rollout has ended.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
@@ -157,7 +157,7 @@ class Rollouts:
             batches += 1
 
     async def _advance(self, job: RolloutJob, *, look: bool) -> bool:
-        """Offer the release to one batch of devices; whether there are more."""
+        """Offer the release to one batch of devices. Returns whether there are more."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
@@ -184,7 +184,7 @@ class Rollouts:
         return more
 
     async def _halt(self, connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
-        """Halt the rollout when too many updates failed; whether it did."""
+        """Halt the rollout if too many updates have failed. Returns whether it is halted."""
         world_id, rollout_id = rollout["world_id"], rollout["id"]
         counts = await rollout_queries.count(connection, world_id, rollout_id, now)
         all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
@@ -215,7 +215,7 @@ class Rollouts:
             await rollout_queries.complete(connection, world_id, rollout_id, now)
 
     async def withdraw(self, job: RolloutJob) -> None:
-        """Take back offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
+        """Withdraw offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
         taken = _WITHDRAW_BATCH
         while taken == _WITHDRAW_BATCH:
             async with self._ports.database.transaction() as connection:
@@ -237,7 +237,7 @@ class Rollouts:
 
 
 def _due(rollout: asyncpg.Record, now: datetime) -> bool:
-    """Whether a walk is under way, or it is time for the next one."""
+    """Whether a walk is under way, or the next one is due."""
     walked_at = rollout["walked_at"]
     return walked_at is None or rollout["position"] != "" or walked_at <= now - WALK_EVERY
 
@@ -256,5 +256,5 @@ async def _advance(connection: Connection, world_id: int, rollout_id: str) -> No
 
 
 async def _withdraw(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """Enqueue a new job each time: one that runs already may have read the rows before this pause."""
+    """Enqueue a new job each time, because a running one may have read the rows before this pause."""
     await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))

@@ -1,4 +1,4 @@
-"""Scheduled clean-up: assignments whose deadline has passed, and objects that belong to no release."""
+"""Scheduled clean-up: assignments after their deadline, and objects without a release."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Sweeps:
-    """Run by the worker's schedules; several at once do no harm."""
+    """The sweeps of the worker's schedules; several may run at once."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -34,7 +34,7 @@ class Sweeps:
     async def end_late(self) -> int:
         """Fail every assignment whose deadline has passed. Returns their number.
 
-        Raises Unavailable while the database is away.
+        Raises Unavailable while the database is unavailable.
         """
         total = 0
         while True:
@@ -52,7 +52,7 @@ class Sweeps:
     async def remove_orphans(self) -> int:
         """Delete files of uploads that were refused or killed. Returns their number.
 
-        Raises StoreUnavailable or Unavailable while the store or the database is away.
+        Raises StoreUnavailable or Unavailable while the store or the database is unavailable.
         """
         total = 0
         async for listed in self._ports.store.pages(object_names.FIRMWARE):
@@ -71,7 +71,7 @@ class Sweeps:
         return total
 
     def _old(self, listed: Sequence[ObjectInfo]) -> list[str]:
-        """Files of ours that are old by both clocks: the store's, and that of the process that began them."""
+        """Firmware files that are old by both clocks: the store's, and the clock of the uploading process."""
         before = self._ports.clock.now() - ORPHAN_GRACE
         old: list[str] = []
         for each in listed:
