@@ -10,7 +10,7 @@ from lapel.foundation.http.api import Api
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.protocols import Limiter, Observer
 from lapel.foundation.http.rate_limits import Unlimited
-from lapel.foundation.http.strategies.effects import Effects
+from lapel.foundation.http.strategies.stored import Effects
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import Ports
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
 
 
-def refused(decoder: BodyDecoder | QueryDecoder, raw: bytes) -> InvalidRequest:
+def refused(decoder: BodyDecoder[Any] | QueryDecoder[Any], raw: bytes) -> InvalidRequest:
     """The refusal of these bytes; fails when they are taken."""
     with pytest.raises(InvalidRequest) as caught:
         decoder(raw)

@@ -12,7 +12,7 @@ from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database.row_quota import Room, RowQuota
 from lapel.foundation.http.api import Api
 from lapel.foundation.http.rate_limits import open_limiter
-from lapel.foundation.http.strategies.effects import Effects
+from lapel.foundation.http.strategies.stored import Effects
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.telemetry import observe_request

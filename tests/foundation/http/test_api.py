@@ -16,7 +16,7 @@ import structlog
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.access import Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.calls import Call, NoBody, NoQuery, Reply, StoredCall
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.protocols import Observer

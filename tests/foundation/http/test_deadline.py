@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from lapel.foundation.core.asgi import Message
-from lapel.foundation.http.access import PUBLIC, Access
+from lapel.foundation.http.authorization import PUBLIC, Access
 from lapel.foundation.http.calls import Content, NoBody, NoQuery, Reply, StoredCall
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.routes import Routes

@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
-from lapel.foundation.http.access import Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.calls import Call, DirectCall, NoQuery
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.rate_limits import Unlimited

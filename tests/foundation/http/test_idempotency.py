@@ -14,7 +14,7 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import IdempotencyKeyReused
 from lapel.foundation.core.scopes import SCOPES
-from lapel.foundation.http.strategies.idempotency import Stored, ticket
+from lapel.foundation.http.strategies.idempotency import StoredAnswer, ticket
 from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import Ports
 from tests.support.client import api_client
@@ -81,12 +81,12 @@ async def test_the_same_key_with_another_method_is_refused(
         kind="key", id="key_x", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
     )
 
-    async def claim(method: str) -> Stored | None:
+    async def claim(method: str) -> StoredAnswer | None:
         made = ticket(actor, "order-1", method, "/v1/end-users", first.request.content)
         async with ports.database.transaction() as connection:
             return await made.claim(connection, ports.sealer, ports.clock.now(), timedelta(hours=24))
 
-    assert await claim("POST") == Stored(201, first.content)
+    assert await claim("POST") == StoredAnswer(201, first.content)
     for method in ("PUT", "PATCH"):
         with pytest.raises(IdempotencyKeyReused):
             await claim(method)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.foundation.http.access import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
 from lapel.foundation.http.router import Router
 from lapel.foundation.http.routes import Routes
 

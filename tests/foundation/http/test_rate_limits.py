@@ -16,7 +16,7 @@ from lapel.foundation.core.actors import Actor, ActorKind
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import RateLimitExceeded
 from lapel.foundation.database.pool import Database
-from lapel.foundation.http.access import Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.rate_limits import PATIENCE_SECONDS, UNREACHABLE, RateLimiter, Unlimited
 from lapel.foundation.http.routes import Routes

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from lapel.foundation.core.errors import ApiError, Conflict, NotFound
-from lapel.foundation.http.access import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
 from lapel.foundation.http.calls import NoBody, Reply
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.responses import encode

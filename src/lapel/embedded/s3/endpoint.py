@@ -16,7 +16,7 @@ from lapel.embedded.s3.calls import buckets, cors, multipart, read, write
 from lapel.embedded.s3.calls.metadata import OVERRIDES
 from lapel.embedded.s3.files.folder import Folder, valid_bucket
 from lapel.embedded.s3.files.paths import check_key
-from lapel.embedded.s3.protocol.call import MAX_OBJECT, Call
+from lapel.embedded.s3.protocol.call import MAX_OBJECT, SignedCall
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed, Verifier
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
@@ -44,13 +44,13 @@ _OF_THE_SIGNATURE = frozenset(
 class _Operation(NamedTuple):
     """A call this store serves, distinguished from others of its method by the parameters it must have."""
 
-    handle: Callable[[Call], Awaitable[None]]
+    handle: Callable[[SignedCall], Awaitable[None]]
     required: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
     needs_bucket: bool = True
 
 
-async def _put_or_copy(call: Call) -> None:
+async def _put_or_copy(call: SignedCall) -> None:
     handle = write.copy_object if b"x-amz-copy-source" in call.request.headers else write.put_object
     await handle(call)
 
@@ -155,7 +155,7 @@ class StoreApp:
         if operation.needs_bucket and not bucket.exists():
             raise S3Error("NoSuchBucket", "There is no such bucket.")
         largest = self._largest(request, signed)
-        await operation.handle(Call(request, signed, self._folder, bucket, key, self._stall, largest))
+        await operation.handle(SignedCall(request, signed, self._folder, bucket, key, self._stall, largest))
 
     def _largest(self, request: Request, signed: Signed) -> int:
         """The most bytes of a PUT: a link without a signed length allows up to its media type's limit."""

@@ -21,7 +21,8 @@ Params: TypeAlias = Mapping[str, str]
 Content: TypeAlias = bytes | AsyncGenerator[bytes]
 Query = TypeVar("Query", bound=msgspec.Struct)
 Body = TypeVar("Body", bound=msgspec.Struct)
-Response_co = TypeVar("Response_co", bound="msgspec.Struct | Content | None", covariant=True)
+Told: TypeAlias = msgspec.Struct | Content | None
+Response_co = TypeVar("Response_co", bound=Told, covariant=True)
 
 
 class NoBody(msgspec.Struct, frozen=True):
@@ -86,5 +87,5 @@ class Reply(Generic[Response_co]):
     committed: Callable[[], Awaitable[None]] | None = None
 
 
-Answer: TypeAlias = "msgspec.Struct | Reply[msgspec.Struct | Content | None] | None"
+Answer: TypeAlias = Told | Reply[Told]
 """The answer of any handler."""

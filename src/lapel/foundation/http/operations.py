@@ -16,22 +16,22 @@ import msgspec
 from lapel.foundation.http.calls import (
     Body,
     Call,
-    Content,
     DirectCall,
     FormCall,
     Query,
     Reply,
     StoredCall,
+    Told,
 )
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.errors import ApiError
-    from lapel.foundation.http.access import Access
+    from lapel.foundation.http.authorization import Access
     from lapel.foundation.http.input.forms import FormFile
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Response = TypeVar("Response", bound="msgspec.Struct | Content | None")
+Response = TypeVar("Response", bound=Told)
 _Answer: TypeAlias = Awaitable[Response | Reply[Response]]
 
 

@@ -12,7 +12,7 @@ from lapel.foundation.http.calls import Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lapel.foundation.http.calls import Answer, Content
+    from lapel.foundation.http.calls import Answer, Content, Told
     from lapel.foundation.http.operations import Operation
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
@@ -81,14 +81,15 @@ def encode_any(operation: Operation, answer: Answer) -> tuple[int, Headers, Cont
     """`encode` for an answer that may be in pieces."""
     if isinstance(answer, Reply):
         own = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers)
-        body = answer.body
-        content = _content(body) if body is None or isinstance(body, msgspec.Struct) else body
-        return answer.status or operation.status, (*_TYPES[operation.answer], *own), content
+        status = answer.status or operation.status
+        return status, (*_TYPES[operation.answer], *own), _content(answer.body)
     return operation.status, _TYPES[operation.answer], _content(answer)
 
 
-def _content(body: msgspec.Struct | None) -> bytes:
-    return b"" if body is None else _encode(body)
+def _content(body: Told) -> Content:
+    if isinstance(body, msgspec.Struct):
+        return _encode(body)
+    return b"" if body is None else body
 
 
 def problem(headers: Mapping[bytes, bytes]) -> bool:

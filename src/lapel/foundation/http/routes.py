@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Generic, Literal, TypedDict, Unpack
 
-from lapel.foundation.http.access import Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.calls import (
     Body,
     Call,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Method
 
 
-class Facts(TypedDict, total=False):
+class RouteFacts(TypedDict, total=False):
     """What a few operations say beside what all of them do; see `Operation`."""
 
     status: int
@@ -80,7 +80,7 @@ class Route(Generic[Query, Body, Response]):
         *,
         head: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]] | None = None,
         sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None,
-        **facts: Unpack[Facts],
+        **facts: Unpack[RouteFacts],
     ) -> Operation:
         """The operation of a PlainHandler."""
         handler = PlainHandler(
@@ -95,7 +95,7 @@ class Route(Generic[Query, Body, Response]):
         description: str = "",
         *,
         replay: Callable[[Call[Query, Body], Response], Awaitable[msgspec.Struct]] | None = None,
-        **facts: Unpack[Facts],
+        **facts: Unpack[RouteFacts],
     ) -> Operation:
         """The operation of a StoredHandler."""
         handler = StoredHandler(
@@ -110,7 +110,7 @@ class Route(Generic[Query, Body, Response]):
         description: str = "",
         *,
         files: tuple[FormFile, ...],
-        **facts: Unpack[Facts],
+        **facts: Unpack[RouteFacts],
     ) -> Operation:
         """The operation of a FormHandler."""
         handler = FormHandler(query=self.query, body=self.body, response=self.response, run=run, files=files)
@@ -122,7 +122,7 @@ class Route(Generic[Query, Body, Response]):
         direct: Callable[[DirectCall[Query, Body]], Awaitable[tuple[Actor, Response] | None]],
         run: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]],
         description: str = "",
-        **facts: Unpack[Facts],
+        **facts: Unpack[RouteFacts],
     ) -> Operation:
         """The operation of a DirectHandler."""
         handler = DirectHandler(
@@ -133,13 +133,13 @@ class Route(Generic[Query, Body, Response]):
     def content(
         self,
         summary: str,
-        run: Callable[[Call[Query, Body]], Awaitable[Reply[Content]]],
+        run: Callable[[Call[Query, Body]], Awaitable[Content | Reply[Content]]],
         description: str = "",
         *,
         answer: Literal["json", "html", "file"],
         file_types: tuple[str, ...] = (),
         sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None,
-        **facts: Unpack[Facts],
+        **facts: Unpack[RouteFacts],
     ) -> Operation:
         """The operation of a PlainHandler that answers bytes."""
         handler: PlainHandler[Query, Body, Content] = PlainHandler(
@@ -148,7 +148,7 @@ class Route(Generic[Query, Body, Response]):
         made = self._operation(handler, summary, description, facts)
         return replace(made, answer=answer, file_types=file_types, status=200)
 
-    def _operation(self, handler: AnyHandler, summary: str, description: str, facts: Facts) -> Operation:
+    def _operation(self, handler: AnyHandler, summary: str, description: str, facts: RouteFacts) -> Operation:
         empty = self.response is NoneType
         facts.setdefault("natural", self.method in ("PUT", "PATCH"))
         facts.setdefault("status", 204 if empty else 200)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.access import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
 from lapel.foundation.http.routes import Routes, known, made
 from lapel.foundation.identity.signing import KeySet
 from lapel.slices.commands.wire import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from lapel.foundation.http.access import Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes, known
 from lapel.slices.configuration.wire import (
     ConfigChange,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.access import OWN_DEVICE, READERS, Access
+from lapel.foundation.http.authorization import OWN_DEVICE, READERS, Access
 from lapel.foundation.http.routes import Routes, made
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.wire import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, ResourceAlreadyExists
 from lapel.foundation.core.scopes import END_USER_READS
-from lapel.foundation.http.access import READERS, Access
+from lapel.foundation.http.authorization import READERS, Access
 from lapel.foundation.http.routes import Routes
 from lapel.slices.end_users.wire import (
     CreateEndUser,

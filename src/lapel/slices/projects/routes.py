@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.access import Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.input.pagination import PageQuery
 from lapel.foundation.http.routes import Routes
 from lapel.slices.projects.wire import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.access import READERS, Access
+from lapel.foundation.http.authorization import READERS, Access
 from lapel.foundation.http.routes import Routes, made
 from lapel.slices.recordings.access import reach
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending

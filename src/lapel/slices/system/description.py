@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.http.calls import Reply
 from lapel.foundation.openapi import page
 from lapel.foundation.openapi.document import document
 
@@ -43,10 +42,10 @@ class Description:
     def _html(self) -> bytes:
         return page.page(self._document)
 
-    async def document(self) -> Reply[bytes]:
+    async def document(self) -> bytes:
         """The OpenAPI document."""
-        return Reply(await asyncio.to_thread(lambda: self._json))
+        return await asyncio.to_thread(lambda: self._json)
 
-    async def page(self) -> Reply[bytes]:
+    async def page(self) -> bytes:
         """The page that shows it."""
-        return Reply(await asyncio.to_thread(lambda: self._html))
+        return await asyncio.to_thread(lambda: self._html)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.http.access import PUBLIC
+from lapel.foundation.http.authorization import PUBLIC
 from lapel.foundation.http.routes import Routes
 from lapel.slices.system.description import Description
 from lapel.slices.system.service import Probe

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.access import READERS, Access
+from lapel.foundation.http.authorization import READERS, Access
 from lapel.foundation.http.routes import Routes
 from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady

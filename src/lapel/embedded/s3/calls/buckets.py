@@ -14,14 +14,14 @@ from lapel.embedded.s3.files.listing import ListingPage, list_page
 from lapel.embedded.s3.files.objects import delete_object
 from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.body import read_document
-from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.xml import delete_result, document, moment, read, tag, url_or_plain
 from lapel.embedded.s3.s3_errors import S3Error
 
 MAX_KEYS = 1000
 
 
-async def list_buckets(call: Call) -> None:
+async def list_buckets(call: SignedCall) -> None:
     """Answer ListBuckets."""
 
     def collect() -> str:
@@ -38,7 +38,7 @@ async def list_buckets(call: Call) -> None:
     )
 
 
-async def create_bucket(call: Call) -> None:
+async def create_bucket(call: SignedCall) -> None:
     """Answer CreateBucket; it is no error when the bucket exists, as in S3's us-east-1."""
     await read_document(call)
     call.folder.require_space(0)
@@ -46,17 +46,17 @@ async def create_bucket(call: Call) -> None:
     await call.request.answer(200, [(b"location", f"/{call.bucket.name}".encode())])
 
 
-async def head_bucket(call: Call) -> None:
+async def head_bucket(call: SignedCall) -> None:
     """Answer HeadBucket; the caller has checked that the bucket exists."""
     await call.request.answer(200)
 
 
-async def locate_bucket(call: Call) -> None:
+async def locate_bucket(call: SignedCall) -> None:
     """Answer GetBucketLocation with an empty location, as S3 does for us-east-1."""
     await call.request.answer(200, body=document("LocationConstraint"))
 
 
-async def list_objects(call: Call) -> None:
+async def list_objects(call: SignedCall) -> None:
     """Answer ListObjectsV2. Raises `S3Error` for the older listing, and for parameters that are not valid."""
     query = call.request.query
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
@@ -114,7 +114,7 @@ def _read_token(token: str) -> str:
         raise S3Error("InvalidArgument", "The continuation token is not one of this store.") from None
 
 
-async def delete_many(call: Call) -> None:
+async def delete_many(call: SignedCall) -> None:
     """Answer DeleteObjects, 1 to 1,000 objects. Raises `S3Error` for another document, or for a version."""
     bucket = call.bucket
     root = read(await read_document(call), "Delete")
@@ -144,19 +144,19 @@ async def delete_many(call: Call) -> None:
     await call.request.answer(200, body=delete_result([] if quiet else deleted, errors))
 
 
-async def put_cors(call: Call) -> None:
+async def put_cors(call: SignedCall) -> None:
     """Answer PutBucketCors."""
     body = await read_document(call)
     await call.folder.in_thread(cors.store_rules, call.bucket, body)
     await call.request.answer(200)
 
 
-async def get_cors(call: Call) -> None:
+async def get_cors(call: SignedCall) -> None:
     """Answer GetBucketCors with the rules in force, which may be the default ones."""
     await call.request.answer(200, body=cors.show_rules(cors.rules_of(call.bucket)))
 
 
-async def delete_cors(call: Call) -> None:
+async def delete_cors(call: SignedCall) -> None:
     """Answer DeleteBucketCors: the default rules are in force again."""
     await call.folder.in_thread(cors.forget_rules, call.bucket)
     await call.request.answer(204)

@@ -22,7 +22,7 @@ from lapel.embedded.s3.files.durable import make_folders, replace_file, sync_fol
 from lapel.embedded.s3.files.folder import Bucket
 from lapel.embedded.s3.files.objects import FileWriter, ObjectFacts, StoredObject, open_object
 from lapel.embedded.s3.protocol.body import IncomingBody, read_document
-from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.xml import Element, document, moment, read, tag
 from lapel.embedded.s3.s3_errors import S3Error
@@ -44,7 +44,7 @@ class _Plan(msgspec.Struct, frozen=True):
     user: dict[str, str]
 
 
-def _upload_folder(call: Call) -> Path:
+def _upload_folder(call: SignedCall) -> Path:
     upload_id = call.request.query["uploadId"]
     if not _ID.fullmatch(upload_id):
         raise _missing()
@@ -65,7 +65,7 @@ def _missing() -> S3Error:
     return S3Error("NoSuchUpload", "There is no such upload: never created, completed or aborted.")
 
 
-async def create_upload(call: Call) -> None:
+async def create_upload(call: SignedCall) -> None:
     """Answer CreateMultipartUpload."""
     request, folder, bucket = call.request, call.folder, call.bucket
     refuse_unserved(request)
@@ -84,7 +84,7 @@ async def create_upload(call: Call) -> None:
     await request.answer(200, body=document("InitiateMultipartUploadResult", *content))
 
 
-async def put_part(call: Call) -> None:
+async def put_part(call: SignedCall) -> None:
     """Answer UploadPart: like a PUT, into the upload's folder. A part sent again replaces the earlier one.
 
     Raises `S3Error` for an invalid part number, for an unknown upload, and as a PUT does.
@@ -119,7 +119,7 @@ def _keep_part(place: Path, key: str, writer: FileWriter, number: int, facts: Ob
         raise
 
 
-async def complete_upload(call: Call) -> None:
+async def complete_upload(call: SignedCall) -> None:
     """Answer CompleteMultipartUpload: join the parts named, in their order, and make the object visible.
 
     Raises `S3Error` when there is no such upload, when a part is missing, replaced or too small, and for a
@@ -152,7 +152,7 @@ def _wanted_parts(root: Element) -> list[tuple[int, str]]:
     return wanted
 
 
-def _complete(call: Call, place: Path, wanted: list[tuple[int, str]], must_be_new: bool) -> ObjectFacts:
+def _complete(call: SignedCall, place: Path, wanted: list[tuple[int, str]], must_be_new: bool) -> ObjectFacts:
     folder, bucket = call.folder, call.bucket
     plan = _plan(place, call.key)
     parts = [(number, etag, _part_facts(place, number)) for number, etag in wanted]
@@ -208,7 +208,7 @@ def _part_facts(place: Path, number: int) -> ObjectFacts | None:
     return part.facts
 
 
-async def abort_upload(call: Call) -> None:
+async def abort_upload(call: SignedCall) -> None:
     """Answer AbortMultipartUpload."""
     place = _upload_folder(call)
 
@@ -221,7 +221,7 @@ async def abort_upload(call: Call) -> None:
     await call.request.answer(204)
 
 
-async def list_parts(call: Call) -> None:
+async def list_parts(call: SignedCall) -> None:
     """Answer ListParts."""
     request, place = call.request, _upload_folder(call)
     limit = min(_number(request, "max-parts", 1000), 1000)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from lapel.embedded.s3.calls.metadata import answer_headers, checksum_headers
 from lapel.embedded.s3.files.folder import Bucket, Folder
 from lapel.embedded.s3.files.objects import ObjectFacts, StoredObject, open_object
-from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.request import Headers, Request
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
@@ -37,7 +37,7 @@ async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObjec
     return stored
 
 
-async def read_object(call: Call) -> None:
+async def read_object(call: SignedCall) -> None:
     """Answer a GET or HEAD.
 
     Raises `S3Error` when there is no such object, or a condition or range is not met; `SenderGone` when the
@@ -72,7 +72,7 @@ async def read_object(call: Call) -> None:
             await _send_file(call, stored, first, length)
 
 
-async def _send_file(call: Call, stored: StoredObject, first: int, length: int) -> None:
+async def _send_file(call: SignedCall, stored: StoredObject, first: int, length: int) -> None:
     """Send a range in pieces, as fast as the client reads; stop when it has gone or has stopped reading."""
     gone = asyncio.ensure_future(_until_gone(call.request))
     try:

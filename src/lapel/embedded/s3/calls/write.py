@@ -12,7 +12,7 @@ from lapel.embedded.s3.files.folder import Bucket
 from lapel.embedded.s3.files.objects import FileWriter, ObjectFacts, StoredObject, delete_object
 from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.body import IncomingBody
-from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.xml import copy_result
 from lapel.embedded.s3.s3_errors import S3Error
@@ -28,7 +28,7 @@ def only_new(request: Request) -> bool:
     return condition is not None
 
 
-async def put_object(call: Call) -> None:
+async def put_object(call: SignedCall) -> None:
     """Store the body. The object becomes visible after all checks, when its bytes are on the disk.
 
     Raises `S3Error` when the body is not as announced, the disk is nearly full, or the object exists although
@@ -56,7 +56,7 @@ async def put_object(call: Call) -> None:
     await request.answer(200, [(b"etag", b'"%s"' % facts.etag.encode()), *checksum_headers(facts.checksums)])
 
 
-async def delete_one(call: Call) -> None:
+async def delete_one(call: SignedCall) -> None:
     """Remove an object durably before the answer. A missing object is not an error."""
     bucket = call.bucket
     await call.folder.in_thread(delete_object, Path(bucket.path_of(call.key)), bucket.tree)
@@ -74,7 +74,7 @@ def copy_source(request: Request) -> tuple[str, str]:
     return bucket.decode("ascii", "replace"), check_key(key)
 
 
-async def copy_object(call: Call) -> None:
+async def copy_object(call: SignedCall) -> None:
     """Copy the present version of an object, with its own metadata or with the request's.
 
     Raises `S3Error` when there is no such source, a condition is not met, or the disk is nearly full.

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from lapel.embedded.s3.files.objects import FileWriter
-from lapel.embedded.s3.protocol.call import Call
+from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.checksums import Digests, verify_document
 from lapel.embedded.s3.protocol.chunked import ChunkedDecoder
 from lapel.embedded.s3.protocol.request import Request
@@ -18,7 +18,7 @@ MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
 
 
-async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
+async def receive_pieces(call: SignedCall) -> AsyncIterator[bytes]:
     """Yield the body as it comes.
 
     Raises `SenderGone` when the client hangs up, `S3Error` when nothing comes for `call.stall` seconds.
@@ -40,7 +40,7 @@ async def receive_pieces(call: Call) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-async def read_document(call: Call) -> bytes:
+async def read_document(call: SignedCall) -> bytes:
     """Read a small body (an XML document) whole, and check its hashes.
 
     Raises `S3Error` when it is too large, stops coming or has another hash; `SenderGone`.
@@ -81,7 +81,7 @@ class IncomingBody:
     Raises `S3Error` when the announced length or hashes are not valid, or the length is over the limit.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: SignedCall) -> None:
         request, signed = call.request, call.signed
         self._call = call
         self._folder = call.folder

@@ -10,7 +10,7 @@ MAX_OBJECT = 5 << 30
 """Bytes of one PUT or one part at most, as in S3."""
 
 
-class Call(NamedTuple):
+class SignedCall(NamedTuple):
     """A request with a verified signature, and its target.
 
     `key` is empty for calls on a bucket. `stall`: seconds for which a client may pause. `largest`: the most

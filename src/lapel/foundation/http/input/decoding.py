@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -49,17 +49,17 @@ _SHAPES = {
 _decode_any = msgspec.json.Decoder(float_hook=free_number).decode
 
 
-class BodyDecoder:
+class BodyDecoder(Generic[S]):
     """Decodes one operation's JSON body into its struct."""
 
-    def __init__(self, struct: type[msgspec.Struct]) -> None:
+    def __init__(self, struct: type[S]) -> None:
         self._decode = msgspec.json.Decoder(struct, float_hook=free_number).decode
         self._struct = struct
         self._moments = moment_fields(struct)
         self._check_lengths = LengthCheck(struct)
         self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
 
-    def __call__(self, body: bytes) -> msgspec.Struct:
+    def __call__(self, body: bytes) -> S:
         """The struct of a body. Raises InvalidRequest whose `param` names the wrong field."""
         try:
             value = self._decoded(body or b"{}")
@@ -76,7 +76,7 @@ class BodyDecoder:
             self._check_lengths(value)
         return value
 
-    def _decoded(self, body: bytes) -> msgspec.Struct:
+    def _decoded(self, body: bytes) -> S:
         """The struct of a body in which an integer may be written with a decimal point: `256.0`.
 
         Each round rewrites one field of the struct, so the number of rounds is at most the number of its
@@ -92,10 +92,10 @@ class BodyDecoder:
                 body = mended
 
 
-class QueryDecoder:
+class QueryDecoder(Generic[S]):
     """Converts one operation's query string, or the text fields of its form, into the struct."""
 
-    def __init__(self, struct: type[msgspec.Struct]) -> None:
+    def __init__(self, struct: type[S]) -> None:
         self.names = frozenset(struct.__struct_fields__)
         self._struct = struct
         self._texts = _as_text(struct)
@@ -105,7 +105,7 @@ class QueryDecoder:
         self._moments = moment_fields(struct)
         self._check_lengths = LengthCheck(struct)
 
-    def __call__(self, query: bytes) -> msgspec.Struct:
+    def __call__(self, query: bytes) -> S:
         """The struct of a query string. Raises InvalidRequest whose `param` names the wrong parameter."""
         if self._default is not None and (self._takes_none or not query):
             return self._default
@@ -116,7 +116,7 @@ class QueryDecoder:
             raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
         return self.of(dict(pairs))
 
-    def of(self, values: dict[str, str]) -> msgspec.Struct:
+    def of(self, values: dict[str, str]) -> S:
         """The struct of these texts. Raises InvalidRequest as a call does."""
         _refuse_nul(values, "")
         try:

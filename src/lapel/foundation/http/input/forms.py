@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -81,7 +81,7 @@ class Form(Generic[S]):
         headers: Mapping[bytes, bytes],
         *,
         files: Iterable[FormFile],
-        fields: QueryDecoder,
+        fields: QueryDecoder[S],
         field_bytes: int,
     ) -> None:
         """`field_bytes`: bytes that the form may have beside its files.
@@ -164,7 +164,7 @@ class Form(Generic[S]):
 
     def fields(self) -> S:
         """The text fields, once all files are read. Raises InvalidRequest for a field that is wrong."""
-        return cast("S", self._fields.of(self._texts))
+        return self._fields.of(self._texts)
 
     async def _text(self, name: str) -> str:
         content = bytearray()

@@ -68,7 +68,7 @@ SELECT count(*) FROM held
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredAnswer:
     """The status and the encoded body of an earlier answer."""
 
     status: int
@@ -95,7 +95,7 @@ class Ticket:
 
     async def claim(
         self, connection: Connection, sealer: Sealer, now: datetime, keep: timedelta
-    ) -> Stored | None:
+    ) -> StoredAnswer | None:
         """Claim the key, inside the effect's transaction and before the effect; returns the earlier answer.
 
         `keep`: how long answers are kept. Raises IdempotencyKeyInUse while another request holds the key,
@@ -114,14 +114,19 @@ class Ticket:
         if row["erased"]:
             raise NotFound("The resource that was made with this Idempotency-Key is deleted.")
         try:
-            return Stored(row["status"], sealer.open(row["sealed_body"], self._context))
+            return StoredAnswer(row["status"], sealer.open(row["sealed_body"], self._context))
         except SealBroken as error:  # the server's secret has changed twice since then
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used, and its answer can no longer be read. Use a new key."
             ) from error
 
     async def store(
-        self, connection: Connection, sealer: Sealer, now: datetime, answer: Stored, end_user_id: str | None
+        self,
+        connection: Connection,
+        sealer: Sealer,
+        now: datetime,
+        answer: StoredAnswer,
+        end_user_id: str | None,
     ) -> None:
         """Store the answer, in the same transaction and after the effect.
 

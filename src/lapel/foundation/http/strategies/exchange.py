@@ -1,0 +1,46 @@
+"""The state of one request, and the forms that an answer has before it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from lapel.foundation.core.actors import ANONYMOUS, Actor
+from lapel.foundation.http.calls import Content
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lapel.foundation.core.asgi import Scope
+    from lapel.foundation.http.calls import Params
+    from lapel.foundation.http.deadline import Deadline
+    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.responses import Headers
+
+Encoded: TypeAlias = "tuple[int, Headers, Content]"
+"""An answer: status, headers and body."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Filled in step by step; answers and refusals are made from it."""
+
+    scope: Scope
+    headers: dict[bytes, bytes]
+    began: float
+    request_id: str
+    operation: Operation | None = None
+    params: Params | None = None
+    actor: Actor = ANONYMOUS
+    extra: Headers = ()
+    started: bool = False
+    # Set once the operation is known; nothing waits before.
+    deadline: Deadline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """An answer of about `size` bytes that is not made yet."""
+
+    size: int
+    make: Callable[[], Awaitable[Encoded]]

@@ -1,0 +1,110 @@
+"""`stored` operations: effect and answer in one transaction, once for each Idempotency-Key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from lapel.foundation.http.calls import Body, Call, Query, Reply, StoredCall
+from lapel.foundation.http.operations import Response
+from lapel.foundation.http.refusals import AGAIN
+from lapel.foundation.http.responses import encode
+from lapel.foundation.http.strategies import idempotency
+from lapel.foundation.http.strategies.idempotency import StoredAnswer
+from lapel.foundation.http.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.asgi import Receive
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.database.pool import Database
+    from lapel.foundation.http.calls import Params
+    from lapel.foundation.http.operations import Operation, StoredHandler
+    from lapel.foundation.http.responses import Headers
+    from lapel.foundation.http.strategies.exchange import Exchange
+    from lapel.foundation.http.strategies.idempotency import Ticket
+    from lapel.foundation.http.strategies.strategy import Checks
+    from lapel.foundation.identity.seal import Sealer
+
+_KEEP_ANSWERS = timedelta(hours=24)
+_Whole: TypeAlias = "tuple[int, Headers, bytes]"
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Where effects are committed, and how their answers are kept."""
+
+    database: Database
+    sealer: Sealer
+    clock: Clock
+
+
+class Stored(Strategy[Query, Body, Response]):
+    """Answers a StoredHandler's requests."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        handler: StoredHandler[Query, Body, Response],
+        checks: Checks,
+        effects: Effects,
+    ) -> None:
+        super().__init__(operation, handler, checks)
+        self._handler = handler
+        self._effects = effects
+
+    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> _Whole:
+        """The answer of this run, or of an earlier one with the same key.
+
+        Raises what the operation raises, what `Ticket.claim` raises, and Unavailable when the database is
+        away. One of AGAIN is raised only when a second run meets it too.
+        """
+        await self._admit(exchange)
+        content, query, body = await self._decode(exchange, receive)
+        call = Call(params, query, body, exchange.actor)
+        key = idempotency.read_key(exchange.headers.get(b"idempotency-key"))
+        path = exchange.scope["path"]
+        ticket = idempotency.ticket(call.actor, key, self.operation.method, path, content) if key else None
+        try:
+            return await self._run_once(call, ticket)
+        except AGAIN:
+            return await self._run_once(call, ticket)
+
+    async def _run_once(self, call: Call[Query, Body], ticket: Ticket | None) -> _Whole:
+        done = await self._run_or_find(call, ticket)
+        if isinstance(done, StoredAnswer):
+            # `replay` may take a connection: holding another one meanwhile, repeats could starve each other.
+            return await self._replay(call, done)
+        answer, encoded = done
+        if isinstance(answer, Reply) and answer.committed is not None:
+            await answer.committed()
+        return encoded
+
+    async def _run_or_find(
+        self, call: Call[Query, Body], ticket: Ticket | None
+    ) -> StoredAnswer | tuple[Response | Reply[Response], _Whole]:
+        """The effect and its answer, in one transaction; or the answer that was given before."""
+        sealer, now = self._effects.sealer, self._effects.clock.now()
+        async with self._effects.database.transaction() as connection:
+            if ticket is not None:
+                stored = await ticket.claim(connection, sealer, now, _KEEP_ANSWERS)
+                if stored is not None:
+                    return stored
+            answer = await self._handler.run(
+                StoredCall(call.params, call.query, call.body, call.actor, connection)
+            )
+            encoded = encode(self.operation, answer)
+            if ticket is not None:
+                end_user_id = idempotency.end_user_of(answer, call.params)
+                await ticket.store(connection, sealer, now, StoredAnswer(encoded[0], encoded[2]), end_user_id)
+            return answer, encoded
+
+    async def _replay(self, call: Call[Query, Body], stored: StoredAnswer) -> _Whole:
+        body: msgspec.Struct | bytes = stored.body
+        if self._handler.replay is not None:
+            before: Any = msgspec.json.decode(stored.body, type=self._handler.response)
+            body = await self._handler.replay(call, before)
+        reply = Reply(body, stored.status, (("Idempotent-Replayed", "true"),))
+        return encode(self.operation, reply)

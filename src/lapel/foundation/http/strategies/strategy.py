@@ -1,0 +1,145 @@
+"""An operation, compiled once at the start: the steps that all strategies share.
+
+authenticate -> scope and world -> limit -> room -> read and decode
+
+A strategy puts these steps in its order and calls the handler. The order of checks is part of the contract
+(`tests/contract/test_order.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic
+
+from lapel.foundation.core.asgi import ClientGone
+from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
+from lapel.foundation.database.world_shares import WORLD
+from lapel.foundation.http.calls import Body, Query
+from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
+from lapel.foundation.http.input.headers import check_content_type, check_version
+from lapel.foundation.http.operations import Response
+from lapel.foundation.http.strategies import idempotency
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from lapel.foundation.core.asgi import Receive
+    from lapel.foundation.database.row_quota import Room
+    from lapel.foundation.http.calls import Params
+    from lapel.foundation.http.operations import Handler, Operation
+    from lapel.foundation.http.protocols import Authenticate, Limiter
+    from lapel.foundation.http.responses import Headers
+    from lapel.foundation.http.strategies.exchange import Encoded, Exchange, Unmade
+    from lapel.foundation.identity.strangers import Strangers
+
+# A slow operation may take so many times the usual answer timeout.
+_SLOW = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What the shared steps ask."""
+
+    authenticate: Authenticate
+    limiter: Limiter
+    room: Room
+    strangers: Strangers
+    body_limit: int
+    """Bytes of a JSON body, and of a form beside its files."""
+
+
+# One decoder for each struct, because many operations share the empty ones.
+@cache
+def _body_decoder(struct: type[msgspec.Struct]) -> BodyDecoder[Any]:
+    return BodyDecoder(struct)
+
+
+@cache
+def _query_decoder(struct: type[msgspec.Struct]) -> QueryDecoder[Any]:
+    return QueryDecoder(struct)
+
+
+class Strategy(Generic[Query, Body, Response]):
+    """How one operation's requests are answered."""
+
+    def __init__(self, operation: Operation, handler: Handler[Query, Body, Response], checks: Checks) -> None:
+        self.operation = operation
+        self.parameters = operation.parameters
+        self.patience = _SLOW if operation.slow else 1
+        """How many times the usual answer timeout it has."""
+        self._checks = checks
+        self._public = operation.access.public
+        # Deleting makes room; `none` stores nothing, or (a heartbeat) checks the disk itself.
+        self._writes = operation.method not in ("GET", "DELETE") and operation.idempotency != "none"
+        # It stores a client's own text.
+        self._grows = (
+            operation.idempotency == "stored" or operation.method in ("PUT", "PATCH") or bool(operation.files)
+        )
+        self._stores = self._writes or self._grows
+        self._reads_body = operation.method != "GET"
+        self._takes_key = operation.method == "POST"
+        self._decode_query: QueryDecoder[Query] = _query_decoder(handler.query)
+        self._decode_body: BodyDecoder[Body] = _body_decoder(handler.body)
+
+    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded | Unmade:
+        """Answer a request to this operation. Raises what the steps and the handler raise."""
+        raise NotImplementedError
+
+    async def _admit(self, exchange: Exchange) -> None:
+        """Find the caller, check that it may call, count the request, and check that there is room."""
+        if not self._public:
+            await self._enter(exchange)
+        if self._stores:
+            world_id = exchange.actor.world_id
+            await self._checks.room.check(world_id, writes=self._writes, grows=self._grows)
+
+    async def _enter(self, exchange: Exchange, counted: Headers | None = None) -> None:
+        """Find the caller, check that it may call, and count the request unless it was `counted`."""
+        checks, operation = self._checks, self.operation
+        try:
+            actor = exchange.actor = await checks.authenticate(exchange.headers.get(b"authorization"))
+        except Unauthorized:
+            checks.strangers.note(exchange.scope)
+            raise
+        operation.access.admit(actor)
+        exchange.extra = await checks.limiter.take(actor, operation) if counted is None else counted
+        WORLD.set(actor.world_id)
+
+    async def _decode(self, exchange: Exchange, receive: Receive) -> tuple[bytes, Query, Body]:
+        """Read the body and check the headers; returns the raw body, the query's struct and the body's."""
+        headers = exchange.headers
+        content = await self._read(headers, receive) if self._reads_body else b""
+        check_version(headers.get(b"bota-version"))
+        query = self._decode_query(exchange.scope["query_string"])
+        body = self._decode_body(content)
+        if self._takes_key:
+            idempotency.read_key(headers.get(b"idempotency-key"))
+        return content, query, body
+
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body. Raises PayloadTooLarge, before more than the limit is held."""
+        limit = self._checks.body_limit
+        declared = headers.get(b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        if size:
+            check_content_type(headers.get(b"content-type"))
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body may have at most {limit} bytes.")
