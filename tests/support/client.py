@@ -1,15 +1,11 @@
-"""The tests' client: plain httpx that checks every answer of the API against the contract."""
+"""The tests' client: httpx that checks every answer of the API against the contract."""
 
 from __future__ import annotations
-
-import ssl
 
 import httpx
 
 from tests.support.schema_check import check_answer
-
-# No test client uses TLS, and loading the system's certificates for each client is slow.
-_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+from tests.support.transport import Loopback
 
 
 async def _check(response: httpx.Response) -> None:
@@ -32,7 +28,7 @@ def api_client(url: str) -> httpx.AsyncClient:
         base_url=url,
         timeout=30,
         trust_env=False,
-        verify=_NO_CERTIFICATES,
+        transport=Loopback(),
         follow_redirects=False,
         event_hooks={"response": [_check]},
     )
