@@ -25,7 +25,40 @@ from tests.support.running import Running, running
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
-LONG = ("tests/stateful/", "tests/transcription/test_crashes.py")
+# The files that take longest, the longest first.
+LONG = (
+    "faults/test_crash_points.py",
+    "hosting/test_tree.py",
+    "transcription/test_crashes.py",
+    "cli/test_demo.py",
+    "cli/test_backup.py",
+    "hosting/test_roles.py",
+    "cli/test_commands.py",
+    "contract/test_authorization.py",
+    "transcription/test_local.py",
+    "faults/test_outages.py",
+    "transcription/models/process/test_engine.py",
+    "faults/test_random_kills.py",
+    "faults/test_revocation.py",
+    "transcription/test_work.py",
+    "embedded/postgres/test_supervisor.py",
+    "contract/test_schemathesis.py",
+    "stateful/test_machine.py",
+    "hosting/test_listener.py",
+    "lost_answers/test_uploads.py",
+    "simulate/test_command.py",
+    "conformance/test_client.py",
+    "firmware/test_crash_points.py",
+    "faults/test_planted.py",
+    "stateful/test_fleet.py",
+    "heartbeats/test_plans.py",
+    "cli/test_first_key.py",
+    "conformance/test_embedded_limits.py",
+    "faults/test_deadline.py",
+    "transcription/audio/test_decoder.py",
+    "simulate/test_fleet.py",
+)
+PLACES = {f"tests/{file}": place for place, file in enumerate(LONG)}
 
 # How long an example takes is the machine's business.
 settings.register_profile("ours", deadline=None)
@@ -42,8 +75,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files from the end come first, so that no process works there while others have nothing."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Long files come first, so that no process works at the end while others have nothing."""
+    items.sort(key=lambda item: PLACES.get(item.nodeid.partition("::")[0], len(PLACES)))
     twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
     if twice:
         raise pytest.UsageError(f"several tests have one id, and xdist would run one of them: {twice}")
