@@ -74,11 +74,6 @@ WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4
 """
 
-# The end user that a device is bound to; only the devices slice changes it.
-DEVICE_OWNER = """
-SELECT end_user_id, binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
-"""
-
 # For a device that is bound to the same end user again and repeats a recording of its earlier binding.
 ADOPT = """
 UPDATE recordings SET binding_generation = $3
@@ -150,13 +145,6 @@ class LockedRow(msgspec.Struct, frozen=True):
     started_at: datetime | None
     ended_at: datetime | None
     project_id: str
-
-
-class BindingRow(msgspec.Struct, frozen=True):
-    """The end user that a device is bound to (None: it is unbound), and the number of the binding."""
-
-    end_user_id: str | None
-    binding_generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,11 +219,6 @@ async def find_by_uuid(
     return await fetch_row(
         connection, RecordingRow, FIND_BY_UUID, world_id, device_id, recording_uuid, generation
     )
-
-
-async def device_owner(connection: Connection, world_id: int, device_id: str) -> BindingRow | None:
-    """The binding of a device; None when there is no device."""
-    return await fetch_row(connection, BindingRow, DEVICE_OWNER, world_id, device_id)
 
 
 async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import page, window
+from lapel.slices.devices.service import find_device
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, reach, unknown
@@ -176,9 +177,10 @@ class Records:
                     reason="required",
                 )
             return asked, None, None
-        device = await record_queries.device_owner(connection, actor.world_id, body.device_id)
-        if device is None or (own is not None and device.end_user_id != own):
-            raise NotFound("There is no device with this `device_id`.", param="device_id")
+        try:
+            device = await find_device(connection, actor.world_id, body.device_id, only=own)
+        except NotFound:
+            raise NotFound("There is no device with this `device_id`.", param="device_id") from None
         end_user_id = asked or device.end_user_id
         if end_user_id is None:
             raise InvalidRequest(
