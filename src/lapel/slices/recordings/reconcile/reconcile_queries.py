@@ -54,7 +54,7 @@ WHERE object_key > $1 AND ($2::text IS NULL OR object_key <= $2) ORDER BY object
 
 ROW_OF_OBJECT = "SELECT world_id, recording_id, id FROM media WHERE object_key = $1"
 
-# A completion that is about to claim holds the same lock.
+# A completion holds the same lock while it accepts a copy.
 LOCK_BY_PROJECT = """
 SELECT r.id FROM worlds w JOIN recordings r ON r.world_id = w.id
 WHERE w.project_id = $1 AND r.id = $2 FOR NO KEY UPDATE OF r

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.reconcile.findings import Findings
     from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
 
-# A completion claims its copy within `settling.MAX_TRIAL_AGE`, or not at all.
+# A completion accepts its copy within `commit.MAX_VERIFICATION_AGE`, or never.
 COPY_GRACE = timedelta(hours=24)
 LATE_PUT_GRACE = timedelta(hours=24)
 # For a staged object without an attempt's row: its URL ended at most an hour after it was made.

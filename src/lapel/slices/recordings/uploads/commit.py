@@ -1,7 +1,7 @@
-"""The transactions of a completion: claim media, refuse media, hand verification to a job.
+"""The transactions of a completion: accept media, refuse media, or hand large objects to a job.
 
-A completion that finds another state than it has read has lost a race (media_states.py): it changes nothing,
-deletes its own copies and reads the state again.
+A completion that has lost a race (media_states.py) changes nothing, deletes its own copies and reads the
+state again.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.integrity import Candidate, Stage, Verdict, Verification
     from lapel.slices.recordings.uploads.snapshot import Snapshot
 
-# A copy without a row is swept when it is a day old. A completion that slept longer than this
-# (a laptop was closed) may find its copy swept, so it does not claim: it starts over.
-MAX_TRIAL_AGE = timedelta(hours=6)
-# After this time the reconciler checks whether a verification is still under way.
+# The sweep deletes a copy without a row when the copy is a day old. A completion that was suspended for
+# longer than this (a closed laptop) starts over, because the sweep may have deleted its copy.
+MAX_VERIFICATION_AGE = timedelta(hours=6)
+# When a verification takes longer, the reconciler enqueues its job again.
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
-# Upload method to kind of connection; for any other method it is unknown.
+# The kind of connection that an upload method uses; of any other method it is unknown.
 _CONNECTIONS: dict[str, ConnectionKind] = {
     "ble": "ble",
     "wifi": "wifi",
@@ -65,109 +65,109 @@ class OnAudio(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitOutcome:
-    """How a trial ended: the verdicts claimed and the verdicts refused; neither after a lost race."""
+    """What one commit has accepted and refused: nothing after a lost race."""
 
-    claimed: tuple[Verdict, ...] = ()
+    accepted: tuple[Verdict, ...] = ()
     refused: tuple[Verdict, ...] = ()
 
     @property
     def lost(self) -> bool:
         """Whether nothing was changed."""
-        return not self.claimed and not self.refused
+        return not self.accepted and not self.refused
 
 
-class Settling:
-    """Claims, refusals and hand-overs, each in one transaction."""
+class UploadCommits:
+    """Accepts media, refuses media and hands objects to a job, each in one transaction."""
 
     def __init__(self, ports: Ports, on_audio: Sequence[OnAudio] = ()) -> None:
         self._ports = ports
         self._on_audio = on_audio
 
-    async def settle(self, snapshot: Snapshot, trial: Verification, stage: Stage) -> CommitOutcome:
-        """Claim what is good, refuse what is not, then delete the objects that are no longer needed.
+    async def commit(self, snapshot: Snapshot, verification: Verification, stage: Stage) -> CommitOutcome:
+        """Accept good media, refuse bad media, then delete the objects that are no longer needed.
 
-        Until a recording is uploaded, one bad media refuses the completion as a whole; afterwards
-        a bad one fails alone.
+        Before a recording is uploaded, one bad media refuses the whole completion. Afterwards a bad media
+        fails alone.
 
-        Raises Unavailable when the database goes away. If that happens during the commit, it is
-        unknown whether the rows serve the copies: the copies stay, and the reconciler's sweep decides.
+        Raises Unavailable when the database fails. If it fails during the commit, the copies stay, because
+        the rows may serve them. The reconciler's sweep deletes those that no row serves.
         """
-        crash_point(f"{stage}:before-refusal" if trial.bad else f"{stage}:before-claim")
+        crash_point(f"{stage}:before-refusal" if verification.bad else f"{stage}:before-claim")
         try:
             async with self._ports.database.transaction() as connection:
-                settled = await self._settle_in(connection, snapshot, trial, stage)
+                outcome = await self._commit_in(connection, snapshot, verification, stage)
         except LostRace:
-            settled = CommitOutcome()
+            outcome = CommitOutcome()
         else:
-            crash_point(f"{stage}:refused" if settled.refused else f"{stage}:committed")
-        await self._clean(trial, settled, stage)
-        return settled
+            crash_point(f"{stage}:refused" if outcome.refused else f"{stage}:committed")
+        await self._clean(verification, outcome, stage)
+        return outcome
 
-    async def _settle_in(
-        self, connection: Connection, snapshot: Snapshot, trial: Verification, stage: Stage
+    async def _commit_in(
+        self, connection: Connection, snapshot: Snapshot, verification: Verification, stage: Stage
     ) -> CommitOutcome:
         now, world_id, recording_id = self._ports.clock.now(), snapshot.at.world_id, snapshot.at.recording_id
-        if snapshot.device_id is not None and snapshot.status != "uploaded" and not trial.bad:
-            # Before the recording is locked, because deleting an end user locks the devices first, too.
+        if snapshot.device_id is not None and snapshot.status != "uploaded" and not verification.bad:
+            # Lock the device before the recording, as the deletion of an end user does.
             by = _CONNECTIONS.get(snapshot.upload_method or "")
             await mark_synced(connection, world_id, snapshot.device_id, by, now)
         locked = await record_queries.lock(connection, Reach(world_id, recording_id))
-        if locked is None or now - trial.began_at > MAX_TRIAL_AGE:
+        if locked is None or now - verification.began_at > MAX_VERIFICATION_AGE:
             raise LostRace
         uploaded_before = locked.status == "uploaded"
-        claims = trial.good if uploaded_before or not trial.bad else ()
-        for verdict in trial.bad:
-            expected = merged(verdict.take.expected)
-            observed = _observed(snapshot, verdict.take)
+        accepted = verification.good if uploaded_before or not verification.bad else ()
+        for verdict in verification.bad:
+            expected = merged(verdict.candidate.expected)
+            observed = _observed(snapshot, verdict.candidate)
             await media_states.refuse(connection, observed, expected, verdict.failure, now)
-        for verdict in claims:
-            await self._claim(connection, snapshot, verdict, now)
-        if not claims and stage == "hash":
-            for verdict in trial.good:
-                again = _next_look(verdict.take, now)
-                await media_states.hand_back(connection, _observed(snapshot, verdict.take), again)
-        if claims:
-            await self._set_uploaded(connection, snapshot, claims, now)
+        for verdict in accepted:
+            await self._accept(connection, snapshot, verdict, now)
+        if not accepted and stage == "hash":
+            for verdict in verification.good:
+                again = _next_look(verdict.candidate, now)
+                await media_states.hand_back(connection, _observed(snapshot, verdict.candidate), again)
+        if accepted:
+            await self._set_uploaded(connection, snapshot, accepted, now)
             if not uploaded_before:
                 recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
                 await events.publish(connection, self._ports.ids, now, world_id, "uploaded", recording)
             crash_point(f"{stage}:claimed")
         elif await record_queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
             recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
-            occasion = trial.bad[0].take.attempt.id
+            occasion = verification.bad[0].candidate.attempt.id
             await events.publish(
                 connection, self._ports.ids, now, world_id, "failed", recording, occasion=occasion
             )
-        return CommitOutcome(claims, trial.bad)
+        return CommitOutcome(accepted, verification.bad)
 
-    async def _claim(
+    async def _accept(
         self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
     ) -> None:
         if verdict.key is None:
             raise LostRace
         verified = media_states.Verified(
             object_key=verdict.key,
-            content_type=verdict.take.attempt.content_type,
+            content_type=verdict.candidate.attempt.content_type,
             size=verdict.size,
             sha256=verdict.sha256,
             duration_ms=verdict.duration_ms,
         )
-        await media_states.accept(connection, _observed(snapshot, verdict.take), verified, now)
+        await media_states.accept(connection, _observed(snapshot, verdict.candidate), verified, now)
 
-    async def abandon(self, snapshot: Snapshot, take: Candidate) -> None:
-        """End a verification whose staged object is gone: the media is pending again, the attempt refused."""
-        again = _next_look(take, self._ports.clock.now())
+    async def abandon(self, snapshot: Snapshot, candidate: Candidate) -> None:
+        """End a verification whose staged object is gone: the attempt is refused, the media pending again."""
+        again = _next_look(candidate, self._ports.clock.now())
         try:
             async with self._ports.database.transaction() as connection:
                 await record_queries.lock(connection, snapshot.at)
-                await media_states.abandon(connection, _observed(snapshot, take), again)
+                await media_states.abandon(connection, _observed(snapshot, candidate), again)
         except LostRace:
             return
 
     async def _set_uploaded(
-        self, connection: Connection, snapshot: Snapshot, claims: Iterable[Verdict], now: datetime
+        self, connection: Connection, snapshot: Snapshot, accepted: Iterable[Verdict], now: datetime
     ) -> None:
-        audio = next((each for each in claims if each.take.media.type == "audio"), None)
+        audio = next((each for each in accepted if each.candidate.media.type == "audio"), None)
         await record_queries.set_uploaded(
             connection,
             snapshot.at.world_id,
@@ -175,17 +175,21 @@ class Settling:
             now,
             audio_sha256=None if audio is None else audio.sha256,
             audio_size=None if audio is None else audio.size,
-            audio_type=None if audio is None else audio.take.attempt.content_type,
+            audio_type=None if audio is None else audio.candidate.attempt.content_type,
             audio_duration_ms=None if audio is None else audio.duration_ms,
         )
         if audio is not None:
             for tell in self._on_audio:
-                await tell(connection, snapshot.at.world_id, snapshot.at.recording_id, audio.take.media.id)
+                await tell(
+                    connection, snapshot.at.world_id, snapshot.at.recording_id, audio.candidate.media.id
+                )
 
-    async def begin(self, snapshot: Snapshot, takes: tuple[Candidate, ...], *, ask_for_worker: bool) -> bool:
-        """Hand large objects to a job; False when the race was lost.
+    async def begin(
+        self, snapshot: Snapshot, candidates: tuple[Candidate, ...], *, ask_for_worker: bool
+    ) -> bool:
+        """Hand large objects to a job. Returns False after a lost race.
 
-        Raises Unavailable, with nothing changed, when `ask_for_worker` and no worker is running.
+        Raises Unavailable, and changes nothing, when `ask_for_worker` is set and no worker is running.
         """
         now = self._ports.clock.now()
         crash_point("verify:before-begin")
@@ -196,7 +200,7 @@ class Settling:
                         "No worker is running to verify this upload. Repeat the request later.",
                         retry_after=10,
                     )
-                await self._begin_in(connection, snapshot, takes, now)
+                await self._begin_in(connection, snapshot, candidates, now)
                 crash_point("verify:begun")
         except LostRace:
             return False
@@ -204,36 +208,41 @@ class Settling:
         return True
 
     async def _begin_in(
-        self, connection: Connection, snapshot: Snapshot, takes: tuple[Candidate, ...], now: datetime
+        self, connection: Connection, snapshot: Snapshot, candidates: tuple[Candidate, ...], now: datetime
     ) -> None:
         at = Reach(snapshot.at.world_id, snapshot.at.recording_id)
         if await record_queries.lock(connection, at) is None:
             raise LostRace
-        for take in takes:
+        for candidate in candidates:
             await media_states.begin(
-                connection, _observed(snapshot, take), merged(take.expected), now + VERIFICATION_PATIENCE
+                connection,
+                _observed(snapshot, candidate),
+                merged(candidate.expected),
+                now + VERIFICATION_PATIENCE,
             )
         await record_queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
         payload = VerifyUpload(at.world_id, at.recording_id)
-        # The reconciler uses the same name, so a job that is still in the queue is not doubled.
-        newest = max(take.attempt.id for take in takes)
+        # The reconciler enqueues the job under the same name, so the queue never has it twice.
+        newest = max(candidate.attempt.id for candidate in candidates)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
 
     async def discard(self, verdicts: Iterable[Verdict]) -> None:
-        """Delete the copies of an unfinished trial; while the store is away they stay for the sweep."""
+        """Delete the copies of an unfinished verification. If the store fails, the sweep deletes them."""
         try:
             await self._ports.store.delete_many([each.key for each in verdicts if each.key is not None])
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", error=str(error))
 
-    async def _clean(self, trial: Verification, settled: CommitOutcome, stage: Stage) -> None:
-        """Delete our copies that no row serves, and staged objects that were claimed or refused.
+    async def _clean(self, verification: Verification, outcome: CommitOutcome, stage: Stage) -> None:
+        """Delete our copies that no row serves, and the staged objects that were accepted or refused.
 
-        The reconciler sweeps what stays because the store is away or the process is killed.
+        If the store fails or the process is killed, the reconciler's sweep deletes them.
         """
-        served = {each.key for each in settled.claimed}
-        copies = [each.key for each in trial.verdicts if each.key is not None and each.key not in served]
-        staged = [each.take.attempt.staging_key for each in (*settled.claimed, *settled.refused)]
+        served = {each.key for each in outcome.accepted}
+        copies = [
+            each.key for each in verification.verdicts if each.key is not None and each.key not in served
+        ]
+        staged = [each.candidate.attempt.staging_key for each in (*outcome.accepted, *outcome.refused)]
         try:
             await self._ports.store.delete_many(copies)
             crash_point(f"{stage}:copies-deleted")
@@ -243,17 +252,17 @@ class Settling:
             _log.warning("completion.left_for_sweep", objects=len(copies) + len(staged), error=str(error))
 
 
-def _observed(snapshot: Snapshot, take: Candidate) -> media_states.Observed:
+def _observed(snapshot: Snapshot, candidate: Candidate) -> media_states.Observed:
     return media_states.Observed(
         world_id=snapshot.at.world_id,
         recording_id=snapshot.at.recording_id,
-        media_id=take.media.id,
-        status=take.media.status,
-        attempt_id=take.attempt.id,
-        state=take.attempt.state,
+        media_id=candidate.media.id,
+        status=candidate.media.status,
+        attempt_id=candidate.attempt.id,
+        state=candidate.attempt.state,
     )
 
 
-def _next_look(take: Candidate, now: datetime) -> datetime:
+def _next_look(candidate: Candidate, now: datetime) -> datetime:
     """When the reconciler looks at a media that is pending again."""
-    return max(take.media.last_url_expires_at, now + VERIFICATION_PATIENCE)
+    return max(candidate.media.last_url_expires_at, now + VERIFICATION_PATIENCE)

@@ -1,8 +1,8 @@
-"""upload-complete: after its 200 the uploaded bytes are verified, kept and can be downloaded.
+"""upload-complete: its 200 promises that the uploaded bytes are verified, kept and can be downloaded.
 
-staging -> copy under a fresh key -> hash of the copy -> one transaction claims the rows.
-If the process is killed between two of these steps, the client's repeat or the reconciler finishes
-the upload. At most a copy without a row is left behind; the sweep removes it.
+The steps: copy the staged object under a fresh key, hash the copy, accept the media in one transaction. If
+the process is killed between two steps, the client's repeat or the reconciler finishes the upload. At most a
+copy without a row is left, and the sweep deletes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lapel.foundation.storage.errors import ObjectMissing
 from lapel.slices.recordings.errors import IntegrityFailure, UploadVerificationPending
 from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads import agreement
-from lapel.slices.recordings.uploads.commit import CommitOutcome, Settling
+from lapel.slices.recordings.uploads.commit import CommitOutcome, UploadCommits
 from lapel.slices.recordings.uploads.integrity import Candidate, Integrity, Verification
 from lapel.slices.recordings.uploads.snapshot import look, refusals
 from lapel.slices.recordings.wire import CompleteUpload
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.snapshot import Attempt, MediaState, Snapshot
     from lapel.slices.recordings.wire import Recording
 
-# Each lost race means that another request finished something.
+# How often one call tries. Each lost race means that another request has changed the recording.
 _TRIES = 5
 # Objects of one recording that are copied and hashed concurrently.
 _AT_ONCE = 4
 # The most bytes that one call hashes, in multiples of the inline limit.
 _INLINE_TOTAL = 4
-# Calls that examine at once, in one process and in one world; a call that waits longer than `_PATIENCE`
-# seconds is answered 425.
+# Calls that examine at once, in one process and in one world. A call that waits longer than `_PATIENCE`
+# seconds answers 425.
 _EXAMINING = 8
 _EXAMINING_OF_ONE_WORLD = 4
 _PATIENCE = 8.0
-# Seconds after which an examination goes on in a job: a call is answered within 25.
+# An examination that takes more seconds continues in a job, because a call must answer within 25 seconds.
 _EXAMINED_WITHIN = 12.0
 
-# Seconds of waiting that are too short for another request to have changed anything.
+# During a wait of fewer seconds no other request can have changed anything.
 _HARDLY = 0.01
-# Seconds into a call after which a lost race is left to the client's repeat.
+# A call that is older, in seconds, does not try again after a lost race: the client's repeat does.
 _LOST_LATE = 3.0
 
 _NOTHING_SAID = CompleteUpload()
@@ -63,11 +63,11 @@ _R = TypeVar("_R")
 
 
 class _TakesLong(Exception):
-    """The examination takes longer than a call may."""
+    """An examination takes longer than a call may take."""
 
 
 class Completion:
-    """Verifies uploaded objects, and serves them from then on."""
+    """Verifies uploaded objects and lets the media serve them."""
 
     def __init__(
         self,
@@ -77,22 +77,22 @@ class Completion:
         examining: Admission | None = None,
         examined_within: float = _EXAMINED_WITHIN,
     ) -> None:
-        """`examining` limits the calls that copy and hash at once. `examined_within`: seconds that a call has
-        for that; then a job goes on."""
+        """`examining` limits the calls that copy and hash at once. `examined_within`: seconds that a call may
+        spend on it before a job continues."""
         self._ports = ports
         self._examined_within = examined_within
         self._examining = examining or Admission(_EXAMINING, _EXAMINING_OF_ONE_WORLD, patience=_PATIENCE)
         self._integrity = Integrity(ports)
-        self._settling = Settling(ports, on_audio)
+        self._commits = UploadCommits(ports, on_audio)
 
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
-        """Verify the newest uploaded object of every pending media, and serve it from then on.
+        """Verify the newest uploaded object of every pending media, and let the media serve it.
 
-        Raises NotFound when `at` reaches no recording; InvalidRequest when it is not clear which media the
-        facts describe; MediaNotUploaded when there is no object; IntegrityFailure when the bytes are not
-        those that were announced; Conflict when the upload has other facts; UploadVerificationPending while
-        it is being verified (repeat the identical request); Unavailable when the database or a worker is
-        away or other requests keep changing the recording; StoreUnavailable when the store is away.
+        Raises NotFound when `at` reaches no recording; InvalidRequest when the facts may describe several
+        media; MediaNotUploaded when there is no object; IntegrityFailure when the bytes differ from what was
+        announced; Conflict when the upload has other facts; UploadVerificationPending during the
+        verification (repeat the identical request); Unavailable when the database fails, no worker runs or
+        other requests keep changing the recording; StoreUnavailable when the store fails.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -105,9 +105,9 @@ class Completion:
         raise Unavailable("Other requests change this recording at the same time. Repeat the request.")
 
     async def finish(self, at: Reach, due: frozenset[str]) -> None:
-        """Complete the media of `due` only, on behalf of a client that died after its PUT.
+        """Complete only the media of `due`, for a client that has not completed its upload after the PUT.
 
-        Raises what `complete` raises; MediaNotUploaded whenever none of them has an object.
+        Raises what `complete` raises, and MediaNotUploaded whenever none of them has an object.
         """
         for _ in range(_TRIES):
             if await self._try(at, _NOTHING_SAID, due=due, ask_for_worker=False):
@@ -116,9 +116,9 @@ class Completion:
     async def _try(
         self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None, ask_for_worker: bool
     ) -> bool:
-        """Whether the call is answered; False after a lost race, when all state must be read anew.
+        """True when the call can answer; False after a lost race, when all state must be read again.
 
-        Raises what `complete` raises.
+        `due`: complete only these media; None: all. Raises what `complete` raises.
         """
         crash_point("complete:begin")
         snapshot = await self._look(at)
@@ -129,16 +129,16 @@ class Completion:
         found = await self._find_all(snapshot, pending)
         crash_point("complete:found")
         if len(found) < len(pending) and await self._look(at) != snapshot:
-            return False  # a faster completion has taken, and deleted, a staged object
+            return False  # a faster completion has deleted a staged object
         if not found:
             if due is not None:
                 raise agreement.nothing_uploaded()
-            await self._nothing_to_take(snapshot, agreement.facts_of(body))
+            await self._check_without_objects(snapshot, agreement.facts_of(body))
             return True
-        taken = {media.id for media, _, _ in found}
-        subject = agreement.subject_of(snapshot, pending, taken, body)
+        with_object = {media.id for media, _, _ in found}
+        subject = agreement.subject_of(snapshot, pending, with_object, body)
         given = agreement.facts_of(body)
-        takes = tuple(
+        candidates = tuple(
             Candidate(
                 media,
                 attempt,
@@ -147,10 +147,10 @@ class Completion:
             )
             for media, attempt, size in found
         )
-        if not self._too_much_for_a_call(takes):
+        if not self._needs_a_job(candidates):
             with suppress(_TakesLong):
-                return _answer(await self._take_in_turn(snapshot, takes))
-        if not await self._settling.begin(snapshot, takes, ask_for_worker=ask_for_worker):
+                return _answer(await self._examine_in_turn(snapshot, candidates))
+        if not await self._commits.begin(snapshot, candidates, ask_for_worker=ask_for_worker):
             return False
         raise _still_verifying()
 
@@ -158,10 +158,10 @@ class Completion:
         async with self._ports.database.acquire() as connection:
             return await look(connection, at)
 
-    async def _nothing_to_take(self, snapshot: Snapshot, facts: Facts) -> None:
-        """Pass when this repeats a finished call.
+    async def _check_without_objects(self, snapshot: Snapshot, facts: Facts) -> None:
+        """Accept a call that finds no object when it repeats a finished call.
 
-        Raises MediaNotUploaded, IntegrityFailure or Conflict when it does not.
+        Raises MediaNotUploaded, IntegrityFailure or Conflict for any other call.
         """
         if snapshot.status == "uploaded":
             async with self._ports.database.acquire() as connection:
@@ -172,10 +172,10 @@ class Completion:
             raise agreement.refused()
         raise agreement.nothing_uploaded()
 
-    async def _take_in_turn(self, snapshot: Snapshot, takes: tuple[Candidate, ...]) -> CommitOutcome:
-        """Examine and settle once there is a place.
+    async def _examine_in_turn(self, snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> CommitOutcome:
+        """Wait for admission, then examine and commit.
 
-        Raises UploadVerificationPending when no place is free in time, _TakesLong when the store is slow.
+        Raises UploadVerificationPending when the wait is too long, _TakesLong when the store is slow.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
@@ -183,43 +183,45 @@ class Completion:
             async with self._examining.hold(snapshot.at.world_id):
                 waited = loop.time() - asked > _HARDLY
                 if waited and await self._look(snapshot.at) != snapshot:
-                    return CommitOutcome()  # another request has examined it meanwhile
-                return await self._take(snapshot, takes)
+                    return CommitOutcome()  # another request has changed the recording meanwhile
+                return await self._examine(snapshot, candidates)
         except NoRoom:
             raise UploadVerificationPending(
                 "Many uploads are being verified at once. Repeat the identical request.", retry_after=2
             ) from None
 
-    async def _take(self, snapshot: Snapshot, takes: tuple[Candidate, ...]) -> CommitOutcome:
+    async def _examine(self, snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> CommitOutcome:
         began_at = self._ports.clock.now()
 
-        async def examine(take: Candidate) -> Verdict | None:
+        async def examine(candidate: Candidate) -> Verdict | None:
             try:
-                return await self._integrity.examine(snapshot, take, "complete")
+                return await self._integrity.examine(snapshot, candidate, "complete")
             except ObjectMissing:  # a faster completion has deleted it
                 return None
 
         try:
             async with asyncio.timeout(self._examined_within):
-                found = await _side_by_side(examine, takes)
-        except TimeoutError:  # the sweep removes the copies made so far
+                found = await _side_by_side(examine, candidates)
+        except TimeoutError:  # the sweep deletes the copies made so far
             raise _TakesLong from None
         verdicts = tuple(each for each in found if each is not None)
-        if len(verdicts) < len(takes):
-            await self._settling.discard(verdicts)
+        if len(verdicts) < len(candidates):
+            await self._commits.discard(verdicts)
             return CommitOutcome()
-        return await self._settling.settle(snapshot, Verification(verdicts, began_at), "complete")
+        return await self._commits.commit(snapshot, Verification(verdicts, began_at), "complete")
 
-    def _too_much_for_a_call(self, takes: tuple[Candidate, ...]) -> bool:
-        """Whether a job must hash this. An object over its type's limit is refused without hashing."""
-        sizes = [take.size for take in takes if self._integrity.too_large(take.media.type, take.size) is None]
+    def _needs_a_job(self, candidates: tuple[Candidate, ...]) -> bool:
+        """Whether hashing takes too long for a call. Objects over their type's limit are never hashed."""
+        sizes = [
+            each.size for each in candidates if self._integrity.too_large(each.media.type, each.size) is None
+        ]
         limit = self._ports.settings.inline_hash_bytes
         return any(size > limit for size in sizes) or sum(sizes) > _INLINE_TOTAL * limit
 
     async def _find_all(
         self, snapshot: Snapshot, pending: tuple[MediaState, ...]
     ) -> list[tuple[MediaState, Attempt, int]]:
-        """The pending media that have an object, each with its newest attempt that has one, and its bytes."""
+        """The pending media that have an object: media, newest attempt with an object, and its bytes."""
 
         async def find(media: MediaState) -> tuple[MediaState, Attempt, int] | None:
             found = await self._find(snapshot, media)
@@ -244,10 +246,10 @@ class Completion:
         return None
 
     async def verify(self, payload: VerifyUpload) -> None:
-        """The job: verify what upload-complete found too large for a call. Running twice does no harm.
+        """The job: verify the objects that were too large for a call. It may run twice.
 
-        Raises NotFound when the recording is gone; StoreUnavailable or Unavailable while the store or the
-        database is away.
+        Raises NotFound when the recording is deleted, StoreUnavailable or Unavailable when the store or the
+        database fails.
         """
         crash_point("hash:begin")
         snapshot = await self._look(payload.at)
@@ -258,31 +260,31 @@ class Completion:
             if verdict is not None:
                 verdicts.append(verdict)
         if verdicts:
-            await self._settling.settle(snapshot, Verification(tuple(verdicts), began_at), "hash")
+            await self._commits.commit(snapshot, Verification(tuple(verdicts), began_at), "hash")
 
     async def _verify_one(self, snapshot: Snapshot, media: MediaState) -> Verdict | None:
         attempt = next((each for each in media.attempts if each.state == "verifying"), None)
         if attempt is None:
             return None
-        take = Candidate(media, attempt, 0, (attempt.expected, attempt.declared))
+        candidate = Candidate(media, attempt, 0, (attempt.expected, attempt.declared))
         try:
             size = (await self._ports.store.head(attempt.staging_key)).size
-            sized = Candidate(media, attempt, size, take.expected)
+            sized = Candidate(media, attempt, size, candidate.expected)
             return await self._integrity.examine(snapshot, sized, "hash")
         except ObjectMissing:
-            await self._settling.abandon(snapshot, take)
+            await self._commits.abandon(snapshot, candidate)
             return None
 
 
-def _answer(settled: CommitOutcome) -> bool:
-    """Raises IntegrityFailure for what was refused; False for a lost race."""
-    if settled.refused:
-        verdict = settled.refused[0]
+def _answer(outcome: CommitOutcome) -> bool:
+    """True when media were accepted, False after a lost race. Raises IntegrityFailure for refused media."""
+    if outcome.refused:
+        verdict = outcome.refused[0]
         raise IntegrityFailure(
             f"{verdict.failure} Ask for a fresh upload URL and upload again.",
-            resource_id=verdict.take.media.id,
+            resource_id=verdict.candidate.media.id,
         )
-    return not settled.lost
+    return not outcome.lost
 
 
 def _still_verifying() -> UploadVerificationPending:
@@ -292,7 +294,7 @@ def _still_verifying() -> UploadVerificationPending:
 
 
 async def _side_by_side(work: Callable[[_T], Awaitable[_R]], items: tuple[_T, ...]) -> list[_R]:
-    """All results in order, `_AT_ONCE` at a time. Raises the first error once everything has ended."""
+    """All results in order, `_AT_ONCE` at a time. Raises the first error after all work has ended."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: _T) -> _R:

@@ -1,4 +1,7 @@
-"""Verification of an upload: copy the object to a key that no link names, read it back, compare."""
+"""Verification of an upload: copy the object to a key that no link names, read the copy back, compare.
+
+The hash is SHA-256 (FIPS 180-4).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ Stage = Literal["complete", "hash"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One media to be completed with the object of one of its attempts.
+    """A media, and the attempt whose object may complete it.
 
     `size` is the present size of the staged object in bytes; `expected` are the facts that it must match.
     """
@@ -35,13 +38,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of examining one take.
+    """The result of examining one candidate.
 
-    `key` is the copy's, None when none was made; `failure` says why the object is refused, None when it is
-    good. Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the store.
+    `key` names the copy (None: no copy was made). `failure` is the reason of a refusal (None: the object is
+    good). Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the store.
     """
 
-    take: Candidate
+    candidate: Candidate
     key: str | None
     size: int
     sha256: str
@@ -50,7 +53,9 @@ class Verdict:
     @property
     def duration_ms(self) -> int | None:
         """The duration in milliseconds that the client stated, if any."""
-        return next((each.duration_ms for each in self.take.expected if each.duration_ms is not None), None)
+        return next(
+            (each.duration_ms for each in self.candidate.expected if each.duration_ms is not None), None
+        )
 
 
 class Integrity:
@@ -60,40 +65,40 @@ class Integrity:
         self._ports = ports
 
     def too_large(self, media_type: MediaType, size: int) -> str | None:
-        """Why an object of `size` bytes is too large for its type; None when it is not."""
+        """The reason to refuse an object of `size` bytes; None when its type may be that large."""
         limit = largest(self._ports.settings, media_type)
         return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."
 
-    async def examine(self, snapshot: Snapshot, take: Candidate, stage: Stage) -> Verdict:
-        """Copy one staged object, read the copy back, compare. A too large object is refused without a copy.
+    async def examine(self, snapshot: Snapshot, candidate: Candidate, stage: Stage) -> Verdict:
+        """Copy one staged object, read the copy back, compare. An object that is too large is not copied.
 
-        A client may overwrite the staged object at any time, so size and hash are taken from the copy. Each
-        copy has a new key, so concurrent completions never share one and each can delete its own.
+        Size and hash are those of the copy, because a client may overwrite the staged object at any time.
+        Each copy has a new key, so that concurrent completions share none and each can delete its own.
 
-        Raises ObjectMissing when the staged object or its copy is gone, StoreUnavailable when the store is
-        away.
+        Raises ObjectMissing when the staged object or its copy is gone, StoreUnavailable when the store
+        fails.
         """
-        failure = self.too_large(take.media.type, take.size)
+        failure = self.too_large(candidate.media.type, candidate.size)
         if failure is not None:
-            return Verdict(take, None, take.size, "", failure)
-        key = self._fresh_key(snapshot, take)
+            return Verdict(candidate, None, candidate.size, "", failure)
+        key = self._fresh_key(snapshot, candidate)
         crash_point(f"{stage}:before-copy")
-        await self._ports.store.copy(take.attempt.staging_key, key)
+        await self._ports.store.copy(candidate.attempt.staging_key, key)
         crash_point(f"{stage}:copied")
         size, sha256 = await self._ports.store.sha256_of(key)
         crash_point(f"{stage}:hashed")
-        failure = self.too_large(take.media.type, size) or _difference(size, sha256, take.expected)
-        return Verdict(take, key, size, sha256, failure)
+        failure = self.too_large(candidate.media.type, size) or _difference(size, sha256, candidate.expected)
+        return Verdict(candidate, key, size, sha256, failure)
 
-    def _fresh_key(self, snapshot: Snapshot, take: Candidate) -> str:
+    def _fresh_key(self, snapshot: Snapshot, candidate: Candidate) -> str:
         this_try = self._ports.ids.new("att").removeprefix("att_")
         named = object_names.AttemptName(
             snapshot.project_id,
             snapshot.at.recording_id,
-            take.media.id,
-            f"{take.attempt.id}-{this_try}",
+            candidate.media.id,
+            f"{candidate.attempt.id}-{this_try}",
         )
-        return named.final_key(take.media.type, take.attempt.content_type)
+        return named.final_key(candidate.media.type, candidate.attempt.content_type)
 
 
 def _difference(size: int, sha256: str, expected: tuple[Facts, ...]) -> str | None:
@@ -107,17 +112,17 @@ def _difference(size: int, sha256: str, expected: tuple[Facts, ...]) -> str | No
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The verdicts of one completion, and when its first copy was begun."""
+    """The verdicts of one completion, and when its first copy began."""
 
     verdicts: tuple[Verdict, ...]
     began_at: datetime
 
     @property
     def good(self) -> tuple[Verdict, ...]:
-        """Verdicts of objects that match what was announced."""
+        """The verdicts on objects that match what was announced."""
         return tuple(each for each in self.verdicts if each.failure is None)
 
     @property
     def bad(self) -> tuple[Verdict, ...]:
-        """Verdicts of objects that do not match."""
+        """The verdicts on all other objects."""
         return tuple(each for each in self.verdicts if each.failure is not None)
