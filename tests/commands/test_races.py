@@ -9,7 +9,7 @@ import pytest
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import NotFound
-from lapel.slices.commands.service import MAX_OPEN
+from lapel.slices.commands.service import MAX_OPEN, Commands
 from lapel.slices.commands.wire import Report
 from tests.commands.support import Wearer, ids
 from tests.support.locks import until_waiting
@@ -142,8 +142,8 @@ async def test_a_report_under_an_older_binding_changes_nothing(wearer: Wearer, t
         binding_generation=0,
     )
     with pytest.raises(NotFound):
-        await timed.parts.commands.report(late, "me", made["id"], Report(status="executed"))
-    assert (await timed.parts.commands.hand_over(late, "me")).data == []
+        await timed.services[Commands].report(late, "me", made["id"], Report(status="executed"))
+    assert (await timed.services[Commands].hand_over(late, "me")).data == []
     assert await wearer.read(made["id"]) == made
 
 

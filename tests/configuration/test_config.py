@@ -10,6 +10,7 @@ import pytest
 from lapel.foundation.ports import Ports
 from lapel.slices.configuration import queries
 from lapel.slices.configuration.sections import SECTIONS
+from lapel.slices.configuration.service import Configuration
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.support.tenants import Tenant, make_key
 
@@ -257,7 +258,7 @@ async def test_deleting_takes_the_overrides_along(fleet: Fleet) -> None:
 async def test_other_slices_are_told_every_section(fleet: Fleet, live: Any) -> None:
     await fleet.set("project", "processing", {"auto_transcription": {"enabled": True}})
     await fleet.set("end_user", "retention", {"audio_days": 7})
-    configuration = live.parts.configuration
+    configuration = live.services[Configuration]
     async with fleet.ports.database.acquire() as connection:
         world = fleet.tenant.test_world
         whole = await configuration.resolved(connection, world, fleet.end_user, fleet.device)

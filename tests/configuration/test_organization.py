@@ -9,7 +9,7 @@ import pytest
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.ports import Ports, open_ports
-from lapel.slices.configuration.operator import OperatorConfiguration
+from lapel.slices.configuration.operator.service import OperatorConfiguration
 from lapel.slices.projects.service import Projects
 from tests.configuration.conftest import Fleet
 from tests.support.running import settings_for

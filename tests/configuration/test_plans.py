@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lapel.slices.configuration import operator_queries, queries
+from lapel.slices.configuration import queries
+from lapel.slices.configuration.operator import operator_queries
 from lapel.slices.configuration.service import REVISION
 from tests.support.plans import filled, indexes_of
 

@@ -12,7 +12,7 @@ import pytest
 
 from lapel.foundation.ports import Ports
 from lapel.slices.configuration import queries
-from lapel.slices.configuration.operator import OperatorConfiguration
+from lapel.slices.configuration.operator.service import OperatorConfiguration
 from lapel.slices.configuration.service import REVISION, Configuration
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.support.locks import until_waiting

@@ -9,12 +9,12 @@ import httpx
 import msgspec
 import pytest
 
-from lapel import app
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import Ports
-from lapel.slices.devices import token_queries
+from lapel.slices.devices.service import Devices
+from lapel.slices.devices.tokens import token_queries
 from tests.support.locks import until_waiting
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
@@ -229,16 +229,16 @@ async def test_a_refresh_that_was_overtaken_gets_nothing(wearer: Wearer, live: R
     late: Actor = await authenticate(f"Bearer {old}".encode())
     new = await wearer.refresh(old)
     assert await wearer.works(new)
-    parts: app.Slices = live.parts
+    devices: Devices = live.services[Devices]
     with pytest.raises(Unauthorized):
-        await parts.devices.refresh_token(late, "me")
+        await devices.refresh_token(late, "me")
     assert await wearer.works(new)
     # Nor after the device was given to somebody else.
     current = await authenticate(f"Bearer {new}".encode())
     await wearer.post("unbind")
     await wearer.bind()
     with pytest.raises(Unauthorized):
-        await parts.devices.refresh_token(current, "me")
+        await devices.refresh_token(current, "me")
 
 
 async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, ports: Ports) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lapel.slices.devices import queries, token_queries
+from lapel.slices.devices import queries
+from lapel.slices.devices.tokens import token_queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 devices in one world; every tenth is unbound, the others belong to 450 people. Some made recordings.

@@ -12,7 +12,7 @@ import pytest
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.ports import Ports
-from lapel.slices.devices.token_queries import INSERT_TOKEN
+from lapel.slices.devices.tokens.token_queries import INSERT_TOKEN
 from tests.devices.conftest import Registry
 from tests.support.declared import declared_operations
 from tests.support.tenants import bearer

@@ -11,6 +11,7 @@ import pytest
 from lapel import app
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.payloads import EraseEndUser
+from lapel.slices.erasure.service import Erasures
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
 from tests.support.tenants import Tenant, bearer, make_key
@@ -123,7 +124,7 @@ async def test_a_device_keeps_the_name_that_it_had_before(operator: Device) -> N
 async def finish(ports: Ports, world_id: int, person: str) -> None:
     """What a worker does after a deletion, at once; the jobs themselves are gone when they are done."""
     await delete_rows(ports, world_id, person)
-    await app.slices(ports).erasures.erase_end_user(EraseEndUser(world_id, person))
+    await app.open_services(ports)[Erasures].erase_end_user(EraseEndUser(world_id, person))
     async with ports.database.acquire() as connection:
         await connection.execute(
             "DELETE FROM jobs.pgqueuer WHERE payload = $1 AND entrypoint IN"

@@ -13,6 +13,7 @@ from lapel import app
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
+from lapel.slices.recordings.service import Recordings
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
@@ -126,7 +127,7 @@ async def test_a_job_killed_in_any_table_goes_on_and_the_ledger_closes_after_the
         assert 0 < (await left(ports, world, person))[table] < MANY, table
         assert await state(ports, person) == "open", table
     in_time = replace(ports, clock=ManualClock(ports.clock.now() + timedelta(minutes=6)))
-    assert await app.slices(in_time).recordings.deletion.run_due() >= 1
+    assert await app.open_services(in_time)[Recordings].deletion.run_due() >= 1
     assert await left(ports, world, person) == dict.fromkeys(OF_PERSON, 0)
     await delete_rows(ports, world, person)  # a repeat
     assert await state(ports, person) == "closed"

@@ -96,7 +96,9 @@ def _errand(environment: Mapping[str, str], ahead: timedelta) -> None:
 async def run_schedules(settings: Settings, ahead: timedelta) -> None:
     """Runs every schedule once, on a clock that is `ahead` of now."""
     async with open_ports(settings, clock=ManualClock(datetime.now(UTC) + ahead)) as ports:
-        for schedule in app.schedules(ports, app.slices(ports), app.speech_runner(ports)):
+        services = app.open_services(ports)
+        services.worker_parts()
+        for schedule in services.schedules():
             await schedule.handler()
 
 

@@ -29,15 +29,13 @@ async def come_to_rest(settings: Settings) -> None:
     """
     clock = ManualClock(datetime.now(UTC))
     async with open_ports(settings, clock=clock) as ports, ports.database.acquire() as connection:
-        parts = app.slices(ports)
-        stop = asyncio.Event()
-        runner = app.speech_runner(ports)
-        working = asyncio.create_task(work(ports, parts, runner, stop, grace=60, scheduled=False))
+        services, stop = app.open_services(ports), asyncio.Event()
+        working = asyncio.create_task(work(services, stop, grace=60, scheduled=False))
         try:
             await empty(connection)
             clock.advance(AHEAD)
             for _ in range(ROUNDS):
-                for schedule in app.schedules(ports, parts, runner):
+                for schedule in services.schedules():  # made once the worker has its parts
                     await schedule.handler()
                     # On a clock that is days ahead a copy looks old as soon as it is made, so no job that
                     # makes copies may run during the sweep.

@@ -14,7 +14,8 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.hosting.listener import listen
-from lapel.slices.recordings.crash_points import CRASH_POINTS
+from lapel.slices.erasure.slice import SLICE as ERASURE
+from lapel.slices.recordings.slice import SLICE as RECORDINGS
 from tests.faults import bucket
 from tests.faults.checker import Finding
 from tests.faults.conclude import conclude
@@ -40,6 +41,7 @@ from tests.support.tenants import Tenant, make_tenant
 
 AT_ONCE = 5
 WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
+CRASH_POINTS = (*RECORDINGS.crash_points, *ERASURE.crash_points)
 STAGES = sorted({point.partition(":")[0] for point in CRASH_POINTS})
 
 

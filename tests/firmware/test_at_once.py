@@ -12,6 +12,7 @@ import pytest
 
 from lapel.slices.firmware.payloads import RolloutJob
 from lapel.slices.firmware.rollouts import rollout_queries
+from lapel.slices.firmware.service import Firmware
 from tests.firmware.support import Fleet, Json
 from tests.support.locks import until_waiting
 from tests.support.running import Running
@@ -86,7 +87,7 @@ class Tumult:
 
     async def work(self) -> None:
         """A worker has a job of the newest rollout or the one before."""
-        rollouts = self.live.parts.firmware.rollouts
+        rollouts = self.live.services[Firmware].rollouts
         job = RolloutJob(self.fleet.tenant.test_world, self.dice.choice(self.rollouts[-2:])["id"])
         await self.dice.choice([rollouts.advance, rollouts.withdraw])(job)
 
@@ -95,7 +96,7 @@ class Tumult:
         async with self.fleet.ports.database.acquire() as connection:
             device_id = self.dice.choice(self.devices)
             await connection.execute(SHORTEN, self.fleet.tenant.test_world, device_id)
-        await self.live.parts.firmware.sweeps.end_late()
+        await self.live.services[Firmware].sweeps.end_late()
 
     async def some(self, steps: int) -> None:
         """One of those who do something all the time."""
@@ -119,7 +120,7 @@ async def test_whatever_happens_at_once_each_update_ends_once(fleet: Fleet, live
     rollouts = [await fleet.roll_out(releases[0], max_failure_rate=1)]
     tumult = Tumult(fleet, live, random.Random(7), devices, releases, rollouts)
     await asyncio.gather(*(tumult.some(60) for _ in range(8)))
-    await live.parts.firmware.sweeps.end_late()
+    await live.services[Firmware].sweeps.end_late()
     async with fleet.ports.database.acquire() as connection:
         assert await connection.fetch(OPEN_TWICE, fleet.tenant.test_world) == []
     ended = await tumult.ended()
@@ -133,7 +134,7 @@ async def test_who_waits_for_a_rollout_holds_no_offers_meanwhile(fleet: Fleet, l
     """Else each heartbeat of their devices would wait as well."""
     await fleet.devices(3)
     made = await fleet.roll_out(await fleet.released())
-    world, rollouts = fleet.tenant.test_world, live.parts.firmware.rollouts
+    world, rollouts = fleet.tenant.test_world, live.services[Firmware].rollouts
     job = RolloutJob(world, made["id"])
     await rollouts.advance(job)
     await fleet.rollout(made, "/pause")

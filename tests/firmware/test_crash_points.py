@@ -18,7 +18,7 @@ import pytest
 import lapel
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.hosting.listener import listen
-from lapel.slices.firmware.crash_points import CRASH_POINTS
+from lapel.slices.firmware.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
 from tests.firmware.support import Fleet, Json
 from tests.support.client import api_client
@@ -33,13 +33,13 @@ _CALL = re.compile(r"crash_point\(\s*\"([^\"]+)\"\s*\)")
 
 def points(stage: str) -> list[str]:
     """The crash points of one stage."""
-    return [point for point in CRASH_POINTS if point.startswith(f"{stage}:")]
+    return [point for point in SLICE.crash_points if point.startswith(f"{stage}:")]
 
 
 def test_every_point_is_listed_once_and_every_listed_one_exists() -> None:
     folder = Path(lapel.__file__).parent / "slices" / "firmware"
     found = [name for file in folder.rglob("*.py") for name in _CALL.findall(file.read_text())]
-    assert sorted(CRASH_POINTS) == sorted(found)
+    assert sorted(SLICE.crash_points) == sorted(found)
 
 
 @dataclass(frozen=True)

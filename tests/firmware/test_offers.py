@@ -15,6 +15,7 @@ import pytest
 
 from lapel.foundation.core.clock import ManualClock, timestamp
 from lapel.foundation.ports import Ports
+from lapel.slices.firmware.service import Firmware
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
 from tests.support.running import Running, running
@@ -145,9 +146,9 @@ async def test_a_deadline_ends_it_by_the_clock(slow: tuple[Fleet, ManualClock, R
             "failed",
             "The device did not report version 3.0 before the deadline.",
         )
-        assert await live.parts.firmware.sweeps.end_late() in (0, 2)
+        assert await live.services[Firmware].sweeps.end_late() in (0, 2)
         assert sorted(kind for kind, _ in await fleet.events()) == ["ota.failed", "ota.failed"]
-    assert await live.parts.firmware.sweeps.end_late() == 0
+    assert await live.services[Firmware].sweeps.end_late() == 0
     assert await fleet.heartbeat(busy, firmware_version="3.0") is None  # too late
     assert [each["status"] for each in await fleet.history(busy)] == ["failed"]
     clock.advance(HOUR)
@@ -166,7 +167,7 @@ async def test_assigning_ends_what_is_late_before_the_sweep_does(
     clock.advance(HOUR)
     await fleet.assign(device, release["id"])
     assert [(kind, data["id"]) for kind, data in await fleet.events()] == [("ota.failed", first["id"])]
-    assert await live.parts.firmware.sweeps.end_late() == 0
+    assert await live.services[Firmware].sweeps.end_late() == 0
 
 
 async def test_another_release_takes_the_place_of_the_first(fleet: Fleet) -> None:

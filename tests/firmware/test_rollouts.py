@@ -18,6 +18,7 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.firmware.payloads import RolloutJob
 from lapel.slices.firmware.rollouts.service import ENOUGH, WALK_EVERY, too_many
+from lapel.slices.firmware.service import Firmware
 from tests.firmware.support import MODEL, Fleet, Json
 from tests.support.client import api_client
 from tests.support.running import Running, running, working
@@ -37,8 +38,8 @@ class Scene:
     async def walk(self, rollout: Json) -> Json:
         """What a worker makes of it; the rollout afterwards."""
         job = RolloutJob(self.fleet.tenant.test_world, rollout["id"])
-        await self.live.parts.firmware.rollouts.advance(job)
-        await self.live.parts.firmware.rollouts.withdraw(job)
+        await self.live.services[Firmware].rollouts.advance(job)
+        await self.live.services[Firmware].rollouts.withdraw(job)
         return await self.fleet.rollout(rollout)
 
     async def walk_again(self, rollout: Json) -> Json:
@@ -189,7 +190,7 @@ async def test_silent_devices_count_as_failed(scene: Scene) -> None:
     assert counts(await scene.fleet.rollout(made)) == (0, 0, 0, 5, 0)
     halted = await scene.walk(made)
     assert (halted["status"], counts(halted)) == ("halted", (0, 0, 0, 5, 0))
-    assert await scene.live.parts.firmware.sweeps.end_late() == 5
+    assert await scene.live.services[Firmware].sweeps.end_late() == 5
     assert counts(await scene.fleet.rollout(made)) == (0, 0, 0, 5, 0)
 
 

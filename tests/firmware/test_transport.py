@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from lapel.foundation.core.admission import Admission
+from lapel.slices.firmware.service import Firmware
 from tests.conformance.servers import free_ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
@@ -40,7 +41,7 @@ def opened(fresh_database: str, tmp_path: Path) -> Opener:
     async def open_(uploads: Admission | None = None, **more: Any) -> AsyncGenerator[Fleet]:
         async with running(tmp_path, fresh_database, **more) as live, api_client(live.url) as client:
             if uploads is not None:
-                live.parts.firmware.releases.uploads = uploads
+                live.services[Firmware].releases.uploads = uploads
             yield Fleet(client, await make_tenant(live.ports), live.ports)
 
     return open_

@@ -12,6 +12,7 @@ import msgspec
 
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
+from lapel.slices.heartbeats.service import Heartbeats
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
 
@@ -109,4 +110,4 @@ class Timed:
     async def after(self, **time: int) -> int:
         """Some time passes (`minutes=15`), and the sweep comes round; how many devices it found silent."""
         self.clock.advance(timedelta(**time))
-        return await self.live.parts.heartbeats.sweep()
+        return await self.live.services[Heartbeats].sweep()

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from lapel.hosting.listener import listen
+from lapel.slices.heartbeats.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import worn
@@ -18,8 +19,10 @@ from tests.support.client import api_client
 from tests.support.running import running, settings_for
 from tests.support.tenants import make_tenant
 
+SWEEP = "heartbeat:silent"
 
-@pytest.mark.parametrize("point", ["heartbeat:stored", "heartbeat:heard", "heartbeat:low-battery"])
+
+@pytest.mark.parametrize("point", [point for point in SLICE.crash_points if point != SWEEP])
 async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_once(
     fresh_database: str, tmp_path: Path, point: str
 ) -> None:
@@ -74,7 +77,7 @@ async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_o
 async def test_a_worker_that_dies_in_the_sweep_tells_of_a_silence_once(
     fresh_database: str, tmp_path: Path
 ) -> None:
-    crash, marker = armed(tmp_path, "heartbeat:silent")
+    crash, marker = armed(tmp_path, SWEEP)
     later = timedelta(minutes=20)
     async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
         device = await worn(client, live.ports, await make_tenant(live.ports))

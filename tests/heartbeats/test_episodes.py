@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from lapel.slices.heartbeats import service
+from lapel.slices.heartbeats.service import Heartbeats
 from tests.heartbeats.support import Timed, Worn, worn
 from tests.support.tenants import make_tenant
 
@@ -101,7 +102,7 @@ async def test_silences_of_many_projects_are_told_in_batches(
 async def test_sweeps_at_the_same_time_tell_it_once(timed: Timed) -> None:
     await timed.device.beat()
     timed.clock.advance(timedelta(minutes=20))
-    found = await asyncio.gather(*(timed.live.parts.heartbeats.sweep() for _ in range(4)))
+    found = await asyncio.gather(*(timed.live.services[Heartbeats].sweep() for _ in range(4)))
     assert sum(found) == 1
     assert len(await timed.device.events("device.offline")) == 1
 
@@ -110,7 +111,7 @@ async def test_a_heartbeat_that_meets_the_sweep_keeps_the_device_online(timed: T
     device = timed.device
     await device.beat()
     timed.clock.advance(timedelta(minutes=20))
-    await asyncio.gather(device.beat(), timed.live.parts.heartbeats.sweep())
+    await asyncio.gather(device.beat(), timed.live.services[Heartbeats].sweep())
     row = await device.row()
     assert row["offline_since"] is None  # whichever came first, the heartbeat ends it
     assert len(await device.events("device.offline")) <= 1
@@ -126,8 +127,8 @@ async def test_who_erases_a_wearers_diagnostics_is_not_waited_for(timed: Timed) 
     timed.clock.advance(service.DIAGNOSTICS_KEPT + timedelta(hours=1))
     async with device.ports.database.transaction() as connection:
         await connection.execute(HOLD_EVENT, device.tenant.test_world, f"{7:016x}")
-        assert await timed.live.parts.heartbeats.prune() == 19
-    assert await timed.live.parts.heartbeats.prune() == 1
+        assert await timed.live.services[Heartbeats].prune() == 19
+    assert await timed.live.services[Heartbeats].prune() == 1
 
 
 async def test_diagnostics_go_after_ninety_days(timed: Timed) -> None:
@@ -136,7 +137,7 @@ async def test_diagnostics_go_after_ninety_days(timed: Timed) -> None:
     timed.clock.advance(timedelta(days=1))
     await device.beat(diagnostics={"events": [{"event_id": "f" * 16}]})
     timed.clock.advance(service.DIAGNOSTICS_KEPT - timedelta(hours=1))
-    assert await timed.live.parts.heartbeats.prune() == 200
+    assert await timed.live.services[Heartbeats].prune() == 200
     assert [each[0] for each in await device.diagnostics()] == ["f" * 16]
     # An event that was stored once may be told again, and is taken.
     answer = await device.beat(diagnostics={"events": [{"event_id": "0" * 16}]})

@@ -11,6 +11,7 @@ import pytest
 
 from lapel.foundation.core.clock import EPOCH
 from lapel.slices.heartbeats import queries, service
+from lapel.slices.heartbeats.service import Heartbeats
 from tests.heartbeats.support import Timed
 from tests.support.plans import filled, indexes_of
 
@@ -178,6 +179,6 @@ async def test_a_sweep_in_batches_does_not_read_the_same_again_and_again(
         await connection.execute(GONE, timed.device.tenant.test_world, now)
         await connection.execute(SILENCED, timed.device.tenant.test_world, now)
     before = await read()
-    assert await timed.live.parts.heartbeats.sweep() == 800
+    assert await timed.live.services[Heartbeats].sweep() == 800
     reads = await read() - before
     assert reads < 10_000  # 6,400; from the beginning each time it is 18,000

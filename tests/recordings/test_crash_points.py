@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import lapel
-from lapel.slices.recordings.crash_points import CRASH_POINTS
+from lapel.slices.erasure.slice import SLICE as ERASURE
+from lapel.slices.recordings.slice import SLICE as RECORDINGS
 
 _CALL = re.compile(r"crash_point\(\s*(.*?)\s*\)", re.DOTALL)
 _TEXT = re.compile(r'f?"([^"]+)"')
@@ -21,4 +22,4 @@ def test_every_point_is_listed_once_and_every_listed_one_exists() -> None:
                 for name in _TEXT.findall(call):
                     stages = ("complete", "hash") if name.startswith("{stage}") else ("",)
                     found.update(name.replace("{stage}", stage) for stage in stages)
-    assert sorted(CRASH_POINTS) == sorted(found)
+    assert sorted(RECORDINGS.crash_points + ERASURE.crash_points) == sorted(found)

@@ -134,7 +134,7 @@ async def test_while_it_is_verified(small_limit: Running, recorder: Device) -> N
 
     payload = VerifyUpload(recorder.tenant.test_world, recording_id)
     # Two workers at once, and once more: a job runs at least once.
-    verify = small_limit.parts.recordings.completion.verify
+    verify = small_limit.services[Recordings].completion.verify
     await asyncio.gather(verify(payload), verify(payload))
     await verify(payload)
     done = await recorder.complete(recording_id, **facts)
@@ -151,7 +151,7 @@ async def test_an_object_that_vanishes_before_it_is_verified(small_limit: Runnin
     for key in await objects(small_limit.ports, f"staging/{recorder.tenant.project_id}/{recording_id}/"):
         await small_limit.ports.store.delete(key)
     payload = VerifyUpload(recorder.tenant.test_world, recording_id)
-    await small_limit.parts.recordings.completion.verify(payload)
+    await small_limit.services[Recordings].completion.verify(payload)
     assert (await recorder.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
     await recorder.put(await recorder.start(recording_id), SMALL)
     assert (await recorder.complete(recording_id))["status"] == "uploaded"
@@ -185,7 +185,7 @@ async def test_deleted_while_it_is_verified(small_limit: Running, recorder: Devi
     recording_id, _ = await uploaded(recorder, LARGE)
     await recorder.complete(recording_id, 425)
     await recorder.call("DELETE", f"/v1/recordings/{recording_id}", 204)
-    job = next(each for each in handlers(small_limit.parts.recordings) if each.payload is VerifyUpload)
+    job = next(each for each in handlers(small_limit.services[Recordings]) if each.payload is VerifyUpload)
     await job.handler(VerifyUpload(recorder.tenant.test_world, recording_id))
     assert await objects(small_limit.ports, f"media/{recorder.tenant.project_id}/{recording_id}/") == []
 
@@ -199,7 +199,7 @@ async def test_what_was_good_waits_for_the_next_completion_when_the_audio_is_ref
     await recorder.put(image, SMALL)
     await recorder.complete(recording_id, 425, content_sha256=sha256(LARGE))
     payload = VerifyUpload(recorder.tenant.test_world, recording_id)
-    await small_limit.parts.recordings.completion.verify(payload)
+    await small_limit.services[Recordings].completion.verify(payload)
     shown = await recorder.read(recording_id)
     assert shown["status"] == "integrity_failure"
     assert [media["status"] for media in shown["media"]] == ["failed", "pending"]

@@ -23,8 +23,7 @@ from lapel.settings import Settings
 @cache
 def declared_operations() -> tuple[Operation, ...]:
     """All operations, in the order of the application."""
-    ports = _closed_ports()
-    return app.operations(ports, app.slices(ports))
+    return app.open_services(_closed_ports()).operations
 
 
 @cache

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lapel import app
 from lapel.foundation.core.clock import Clock
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
+from lapel.foundation.slices import Services
 from lapel.hosting.api_server import Server
 from lapel.hosting.connection_limits import HttpLimits
 from lapel.hosting.listener import listen, serve
@@ -30,10 +31,10 @@ class Running:
     settings: Settings
     server: Server
     ports: Ports
-    parts: app.Slices
+    services: Services
 
     @property
-    def operations(self) -> tuple[app.Operation, ...]:
+    def operations(self) -> tuple[Operation, ...]:
         """Every operation of the server."""
         return self.server.api.operations
 
@@ -77,9 +78,9 @@ async def running(
     if serving.done():
         await serving
     assert server.ports is not None
-    assert server.slices is not None
+    assert server.services is not None
     try:
-        yield Running(f"http://127.0.0.1:{port}", settings, server, server.ports, server.slices)
+        yield Running(f"http://127.0.0.1:{port}", settings, server, server.ports, server.services)
     finally:
         stop.set()
         await serving
@@ -91,7 +92,7 @@ async def working(live: Running) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     # A long grace, for busy machines: when it ends, the worker ends its process, which is the tests' own
     # here.
-    task = asyncio.create_task(work(live.ports, live.parts, app.speech_runner(live.ports), stop, grace=60))
+    task = asyncio.create_task(work(live.services, stop, grace=60))
     try:
         yield
     finally:

@@ -10,8 +10,9 @@ import pytest
 
 import lapel
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.slices.transcription.crash_points import CRASH_POINTS, OF_A_STEP, STAGES
+from lapel.slices.transcription.payloads import STAGES
 from lapel.slices.transcription.providers.choice import Engine
+from lapel.slices.transcription.slice import SLICE
 from tests.faults.evidence import scratch_files
 from tests.faults.processes import armed, process
 from tests.recordings.support import events_of
@@ -32,8 +33,8 @@ def test_every_point_in_the_code_is_listed() -> None:
                 found.update(name.replace("{claim.stage}", stage) for stage in STAGES)
             else:
                 found.add(name)
-    assert sorted(found) == sorted(CRASH_POINTS)
-    assert len(OF_A_STEP) * len(STAGES) + 3 == len(CRASH_POINTS)
+    assert sorted(found) == sorted(SLICE.crash_points)
+    assert 4 * len(STAGES) + 3 == len(SLICE.crash_points)
 
 
 @pytest.mark.timeout(400)
@@ -53,7 +54,7 @@ async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
             drop_database(postgres, name)
 
     async with asyncio.TaskGroup() as group:
-        for point in CRASH_POINTS:
+        for point in SLICE.crash_points:
             group.create_task(scene(point))
 
 

@@ -22,6 +22,7 @@ from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.payloads import Lane, Process
 from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.speech.assembly import Piece
 from lapel.slices.transcription.speech.failures import SpeechError
@@ -244,7 +245,9 @@ async def test_what_a_client_asked_for_is_not_replaced_by_what_happens_by_itself
     await device.call("PATCH", "/v1/config/processing", 200, {"auto_transcription": {"enabled": True}})
     recording_id, media_id = await device.upload(SOUND)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id, "language": "de"})
-    await app.slices(ports).transcriptions.process(Process(device.tenant.test_world, recording_id, media_id))
+    await app.open_services(ports)[Transcriptions].process(
+        Process(device.tenant.test_world, recording_id, media_id)
+    )
     page = await device.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
     assert [each["id"] for each in page["data"]] == [made["id"]]
     assert (await device.read(recording_id))["transcription_id"] == made["id"]

@@ -14,6 +14,7 @@ import pytest
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
 from lapel.slices.transcription.payloads import Process
+from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.work.lease import claim_next
 from tests.recordings.support import events_of
@@ -217,7 +218,7 @@ async def test_the_job_that_follows_an_upload_may_run_twice(shared: Office) -> N
     try:
         recording_id, media_id = await shared.upload(SPEECH)
         told = Process(shared.tenant.test_world, recording_id, media_id)
-        await asyncio.gather(*(shared.live.parts.transcriptions.process(told) for _ in range(3)))
+        await asyncio.gather(*(shared.live.services[Transcriptions].process(told) for _ in range(3)))
         page = await shared.call("GET", f"/v1/transcriptions?recording_id={recording_id}", 200)
         assert len(page["data"]) == 1
         assert (await shared.ended(page["data"][0]["id"]))["status"] == "completed"
@@ -232,7 +233,7 @@ async def test_a_probe_that_nobody_has_begun_is_left_to_the_transcription(
         for begun in (False, True):
             recording_id, media_id = await opened.upload(SPEECH)
             told = Process(opened.tenant.test_world, recording_id, media_id)
-            await opened.live.parts.transcriptions.process(told)
+            await opened.live.services[Transcriptions].process(told)
             if begun:
                 claim = await claim_next(opened.live.ports, "decode")
                 assert (claim.id if claim else None) == media_id

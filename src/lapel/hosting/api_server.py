@@ -20,9 +20,12 @@ from lapel.slices.projects.usage import KeyUse
 from lapel.slices.system.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.core.asgi import App, Receive, Scope, Send
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.ports import Ports
+    from lapel.foundation.slices import Services, Slice
     from lapel.settings import Settings
 
 # One world gets half of them, eight. With five, the database's answers to one busy project arrive one at a
@@ -35,15 +38,18 @@ _LOCK_SECONDS = 4.0
 class Server:
     """Opens everything when the lifespan starts, and routes requests to the API, the store or /metrics."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, slices: Sequence[Slice] = app.SLICES
+    ) -> None:
         self._settings = settings
+        self._slices = slices
         self._clock = clock
         self._open = AsyncExitStack()
         self._api: Api | None = None
         self._metrics: Metrics | None = None
         self._store = mounted_store(settings)
         self.ports: Ports | None = None
-        self.slices: app.Slices | None = None
+        self.services: Services | None = None
 
     async def start(self) -> None:
         """Open the ports and compile the operations.
@@ -64,10 +70,10 @@ class Server:
         await ports.revocations.start()
         use = KeyUse(ports.database)
         await self._open.enter_async_context(use)
-        self.slices = app.slices(ports)
+        self.services = app.open_services(ports, self._slices)
         settings = self._settings
         self._api = Api(
-            app.operations(ports, self.slices),
+            self.services.operations,
             authenticate=Authenticator(
                 ports.database, ports.clock, ports.hasher, ports.revocations, use.record
             ),

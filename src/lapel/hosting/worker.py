@@ -13,10 +13,8 @@ from lapel.foundation.queue.queue_worker import GRACE_SECONDS, QueueWorker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lapel.app import Slices
-    from lapel.foundation.ports import Ports
+    from lapel.foundation.slices import Services
     from lapel.settings import Settings
-    from lapel.slices.transcription.work.runner import Runner
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -26,28 +24,22 @@ async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[]
     be reached.
     """
     async with open_ports(settings, patience=RESTART_PATIENCE) as ports:
-        parts = app.slices(ports)
-        runner = app.speech_runner(ports)
+        services = app.open_services(ports)
         ready()
-        await work(ports, parts, runner, stop)
+        await work(services, stop)
 
 
 async def work(
-    ports: Ports,
-    parts: Slices,
-    runner: Runner,
-    stop: asyncio.Event,
-    *,
-    grace: float = GRACE_SECONDS,
-    scheduled: bool = True,
+    services: Services, stop: asyncio.Event, *, grace: float = GRACE_SECONDS, scheduled: bool = True
 ) -> None:
-    """Run jobs, and with `scheduled` the schedules, until `stop` is set; then stop the runner.
+    """Run jobs, and with `scheduled` the schedules, until `stop` is set; then stop the parts of the worker.
 
     `grace`: seconds that running jobs get to end after `stop`.
     """
+    ports, parts = services.ports, services.worker_parts()
     dsn = ports.settings.listen_database_url or ports.database.dsn
-    jobs = app.jobs(parts, runner)
-    schedules = app.schedules(ports, parts, runner) if scheduled else ()
+    jobs = services.jobs()
+    schedules = services.schedules() if scheduled else ()
     lines = (
         QueueWorker(
             dsn,
@@ -60,9 +52,11 @@ async def work(
         )
         for lane in AT_ONCE
     )
-    await runner.start()
+    for part in parts:
+        await part.start()
     async with asyncio.TaskGroup() as group:
         for line in lines:
             group.create_task(line.run(stop))
         await stop.wait()
-        await runner.stop()
+        for part in parts:
+            await part.stop()

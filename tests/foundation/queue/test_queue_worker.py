@@ -335,7 +335,9 @@ async def test_a_worker_whose_sign_of_life_was_refused_shows_itself_again(
 
 async def test_long_jobs_never_take_all_places_of_their_lane(live: Running) -> None:
     """A world that deletes or rolls out very much keeps nobody's short jobs waiting."""
-    jobs = app.jobs(live.parts, app.speech_runner(live.ports))
+    services = app.open_services(live.ports)
+    services.worker_parts()
+    jobs = services.jobs()
     long = [job for job in jobs if job.lane == "usual" and job.time_limit > timedelta(minutes=15)]
     assert len(long) >= 4
     assert [job.entrypoint for job in long if not job.concurrency] == []

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit
-from lapel.slices.configuration.operator import OperatorConfiguration
+from lapel.slices.configuration.operator.service import OperatorConfiguration
 from lapel.slices.configuration.views import section_named
 from lapel.slices.configuration.wire import ConfigValue
 

@@ -43,8 +43,8 @@ __all__ = [
     "Commands",
     "StoredCommand",
     "cancel_open",
-    "erase_of_devices",
-    "erase_some_of",
+    "erase_commands_of_devices",
+    "erase_some_commands",
 ]
 
 # Limits the size of an answer to a heartbeat, which has all open commands.
@@ -333,12 +333,12 @@ async def cancel_open(connection: Connection, world_id: int, device_ids: list[st
     await queries.cancel_open(connection, world_id, device_ids, now)
 
 
-async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+async def erase_some_commands(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
     """Delete at most `limit` commands of a deleted end user. Returns their number, 0 when none is left."""
     return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 
 
-async def erase_of_devices(
+async def erase_commands_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
     """Delete the commands of devices, in the transaction that deletes them."""

@@ -13,7 +13,7 @@ from lapel.foundation.database import outbox
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.foundation.identity.tokens import new_token
-from lapel.slices.devices import events, queries, settings_bodies, token_queries
+from lapel.slices.devices import events, queries, settings_bodies
 from lapel.slices.devices.access import (
     device_of_row,
     find_device,
@@ -24,6 +24,7 @@ from lapel.slices.devices.access import (
 )
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
+from lapel.slices.devices.tokens import token_queries
 from lapel.slices.devices.views import ONLINE_FOR, UNREPORTED_STATE, device_of, settings_of, state_of
 from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.slices.end_users.service import hold_active
@@ -87,9 +88,9 @@ class Devices:
         """Hooks of other slices, called inside the transaction that binds, unbinds or deletes devices."""
         self._ports = ports
         self._counts = FleetCounts(ports.database)
-        self._on_bind = tuple(on_bind)
-        self._on_unbind = tuple(on_unbind)
-        self._on_delete = tuple(on_delete)
+        self.on_bind = list(on_bind)
+        self.on_unbind = list(on_unbind)
+        self.on_delete = list(on_delete)
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a registered device is not changed.
@@ -227,7 +228,7 @@ class Devices:
                 raise unknown()
             if held.end_user_id is not None:
                 raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
-            for hook in self._on_delete:
+            for hook in self.on_delete:
                 await hook(connection, world_id, [device_id], now)
             await outbox.erase(connection, world_id, [device_id])
             await queries.delete(connection, world_id, device_id, now)
@@ -265,7 +266,7 @@ class Devices:
         await events.publish_bindings(
             connection, self._ports.ids, now, world_id, "device.bound", [device], device.end_user_id
         )
-        for hook in self._on_bind:
+        for hook in self.on_bind:
             await hook(connection, world_id, [device_id], now)
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
 
@@ -359,7 +360,7 @@ class Devices:
         if not device_ids:
             return
         await token_queries.delete_tokens(connection, world_id, device_ids)
-        for hook in self._on_unbind:
+        for hook in self.on_unbind:
             await hook(connection, world_id, device_ids, now)
         await events.publish_bindings(
             connection, self._ports.ids, now, world_id, "device.unbound", devices, wearer

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 import msgspec
@@ -43,9 +44,10 @@ def present(row: str) -> str:
 PRESENT = present("r")
 
 
-class Issuer(Protocol):
+class Issuer(ABC):
     """The rules for what a caller's key may issue; see `projects/service.py`."""
 
+    @abstractmethod
     async def end_of_issued(
         self, connection: Connection, actor: Actor, wanted: datetime | None
     ) -> datetime | None:
@@ -53,11 +55,10 @@ class Issuer(Protocol):
 
         Raises InvalidRequest when `wanted` is in the past, and Forbidden when it is after the key's own end.
         """
-        ...
 
+    @abstractmethod
     async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
         """Raises Forbidden when the caller's key could not have issued a token that expires then."""
-        ...
 
 
 # Try again when the duplicate that blocked a write is deleted before it is read.
@@ -91,7 +92,7 @@ class EndUsers:
         in this order inside the deleting transaction."""
         self._ports = ports
         self._issuer = issuer
-        self._on_delete = tuple(on_delete)
+        self.on_delete = list(on_delete)
 
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
         """Add an end user.
@@ -181,7 +182,7 @@ class EndUsers:
             entry_id = self._ports.ids.new("era")
             await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
             await queries.delete_token(connection, world_id, end_user_id)
-            for hook in self._on_delete:
+            for hook in self.on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
         await self._ports.revocations.announce(revoked)
 

@@ -218,14 +218,14 @@ async def forget_binding(
     await queries.forget_binding(connection, world_id, device_ids)
 
 
-async def erase_of_devices(
+async def erase_diagnostics_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
     """Delete the diagnostics of devices, in the transaction that deletes them."""
     await queries.delete_of_devices(connection, world_id, device_ids)
 
 
-async def erase_some_of(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+async def erase_some_diagnostics(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
     """Delete at most `limit` diagnostics of a deleted end user. Returns their number, 0 when none is left."""
     return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 

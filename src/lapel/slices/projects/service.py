@@ -10,6 +10,7 @@ from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.http.input.pagination import page, window
+from lapel.slices.end_users.service import Issuer
 from lapel.slices.projects import issuing, queries
 from lapel.slices.projects.grants import Grant, World
 from lapel.slices.projects.wire import ApiKeyPage, Project
@@ -86,7 +87,7 @@ async def create_project(
     return Project(id=project_id, organization_id=organization_id, name=name, created_at=timestamp(now))
 
 
-class Keys:
+class Keys(Issuer):
     """The functions for keys of a caller whose key has `keys:write`.
 
     The caller reaches the keys of its own world; if it is scoped to an end user, only that end user's keys.

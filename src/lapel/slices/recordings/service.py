@@ -38,10 +38,11 @@ class Recordings:
         """`on_audio`: called in the transaction that makes an audio readable; `on_delete`: in the one that
         deletes recordings, before their rows go; `of_end_user`: what else the job removes of a deleted end
         user."""
+        self.on_audio, self.on_delete, self.of_end_user = list(on_audio), list(on_delete), list(of_end_user)
         erasures = Erasures(ports)
         self.records = Records(ports)
         self.uploads = Uploads(ports)
-        self.completion = Completion(ports, on_audio)
+        self.completion = Completion(ports, self.on_audio)
         self.downloads = Downloads(ports)
-        self.deletion = Deletion(ports, erasures, on_delete, of_end_user)
+        self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user)
         self.reconciler = Reconciler(ports, self.completion, erasures)

@@ -12,27 +12,19 @@ from lapel.foundation.openapi import page
 from lapel.foundation.openapi.document import document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lapel.foundation.http.operations import Operation
     from lapel.foundation.openapi.schemas import Schema
+    from lapel.foundation.slices import Services
 
 
 class Description:
     """The document and its page, made at the first request, because most processes never need them."""
 
-    def __init__(self, others: Sequence[Operation], server_url: str) -> None:
-        """`others`: the operations of the other slices; pass those of this slice to `complete`."""
-        self._operations = tuple(others)
-        self._server_url = server_url
-
-    def complete(self, own: Sequence[Operation]) -> None:
-        """Add the operations of this slice, which themselves need this object."""
-        self._operations = (*self._operations, *own)
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     @cached_property
     def _document(self) -> Schema:
-        return document(self._operations, server_url=self._server_url)
+        return document(self._services.operations, server_url=self._services.ports.settings.base_url)
 
     @cached_property
     def _json(self) -> bytes:

@@ -11,17 +11,15 @@ from lapel.slices.system.service import Probe
 from lapel.slices.system.wire import Health, Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lapel.foundation.http.operations import Operation
-    from lapel.foundation.ports import Ports
+    from lapel.foundation.slices import Services
 
 
-def operations(ports: Ports, others: Sequence[Operation]) -> tuple[Operation, ...]:
-    """The public routes about the server itself; the document describes `others` and these routes."""
-    probe, description = Probe(ports), Description(others, ports.settings.base_url)
+def operations(services: Services) -> tuple[Operation, ...]:
+    """The public routes about the server itself; two of them describe the operations of every slice."""
+    probe, description = Probe(services.ports), Description(services)
     system = Routes("System", read=PUBLIC, write=PUBLIC)
-    own = (
+    return (
         system.get("/health", "get_health", Health).plain(
             "Check the server and its database", lambda _: probe.health(), also=(503,)
         ),
@@ -41,5 +39,3 @@ def operations(ports: Ports, others: Sequence[Operation]) -> tuple[Operation, ..
             answer="html",
         ),
     )
-    description.complete(own)
-    return own

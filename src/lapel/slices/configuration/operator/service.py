@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.database import audit
-from lapel.slices.configuration import operator_queries
 from lapel.slices.configuration.merging import patched
+from lapel.slices.configuration.operator import operator_queries
 from lapel.slices.configuration.sections import SECTIONS
 from lapel.slices.configuration.service import change_of
 from lapel.slices.configuration.views import read, section_at, shown, written

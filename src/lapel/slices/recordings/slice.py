@@ -1,8 +1,12 @@
-"""The named places where a test may end the process as a power cut would."""
+"""The slice of recordings, as data."""
 
 from __future__ import annotations
 
-CRASH_POINTS = (
+from lapel.foundation.slices import Slice
+from lapel.slices.recordings import jobs, routes
+from lapel.slices.recordings.service import Recordings
+
+_CRASH_POINTS = (
     # upload-url
     "upload-url:begin",
     "upload-url:media-written",
@@ -49,12 +53,6 @@ CRASH_POINTS = (
     "delete-all:before-commit",
     "delete-all:batch-committed",
     "delete-all:committed",
-    # the erasure job
-    "erase:begin",
-    "erase:listed",
-    "erase:objects-deleted",
-    "erase:before-close",
-    "erase:closed",
     # the reconciler
     "reconcile:begin",
     "reconcile:unfinished",
@@ -64,4 +62,13 @@ CRASH_POINTS = (
     "reconcile:before-sweep",
     "reconcile:swept",
     "reconcile:end",
+)
+
+SLICE = Slice(
+    name="recordings",
+    build=lambda services: (Recordings(services.ports),),
+    operations=lambda services: routes.operations(services[Recordings]),
+    jobs=lambda services: jobs.handlers(services[Recordings]),
+    schedules=lambda services: jobs.schedules(services[Recordings]),
+    crash_points=_CRASH_POINTS,
 )

@@ -1,0 +1,14 @@
+"""The slice of commands and grants, as data."""
+
+from __future__ import annotations
+
+from lapel.foundation.slices import Slice
+from lapel.slices.commands import routes
+from lapel.slices.commands.service import Commands
+from lapel.slices.devices.service import Devices
+
+SLICE = Slice(
+    name="commands",
+    build=lambda services: (Commands(services.ports, services[Devices]),),
+    operations=lambda services: routes.operations(services[Commands]),
+)

@@ -1,0 +1,1 @@
+"""The settings of organizations, as the operator changes them on the command line."""

@@ -1,0 +1,13 @@
+"""The slice of the configuration, as data."""
+
+from __future__ import annotations
+
+from lapel.foundation.slices import Slice
+from lapel.slices.configuration import routes
+from lapel.slices.configuration.service import Configuration
+
+SLICE = Slice(
+    name="configuration",
+    build=lambda services: (Configuration(services.ports),),
+    operations=lambda services: routes.operations(services[Configuration]),
+)

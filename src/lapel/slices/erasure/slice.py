@@ -1,0 +1,24 @@
+"""The slice of the erasure ledger, as data."""
+
+from __future__ import annotations
+
+from lapel.foundation.slices import Slice
+from lapel.slices.erasure import jobs, routes
+from lapel.slices.erasure.service import Erasures
+
+_CRASH_POINTS = (
+    "erase:begin",
+    "erase:listed",
+    "erase:objects-deleted",
+    "erase:before-close",
+    "erase:closed",
+)
+
+SLICE = Slice(
+    name="erasure",
+    build=lambda services: (Erasures(services.ports),),
+    operations=lambda services: routes.operations(services[Erasures]),
+    jobs=lambda services: jobs.handlers(services[Erasures]),
+    schedules=lambda services: jobs.schedules(services[Erasures]),
+    crash_points=_CRASH_POINTS,
+)
