@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_value
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     import asyncpg
 
+    from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.projects.grants import Grant
@@ -29,6 +32,7 @@ INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) V
 INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1, 'test')"
 LIST_PROJECTS = "SELECT id, organization_id, name, created_at FROM projects ORDER BY created_at, id"
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
+HOLD_WORLD = f"{FIND_WORLD} FOR NO KEY UPDATE"
 LIST_WORLDS = """
 SELECT w.id, w.project_id, w.mode FROM worlds w JOIN projects p ON p.id = w.project_id
 WHERE $1::text IS NULL OR p.id = $1 ORDER BY p.created_at, p.id, w.mode
@@ -137,6 +141,11 @@ async def list_projects(connection: Connection) -> list[asyncpg.Record]:
 async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
     """The number of a project's world."""
     return await connection.fetchval(FIND_WORLD, project_id, mode)
+
+
+async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
+    """The number of a project's world, locked to the end of the transaction."""
+    return await fetch_value(connection, int, HOLD_WORLD, project_id, mode)
 
 
 async def list_worlds(connection: Connection, project_id: str | None) -> list[asyncpg.Record]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.slices.erasure.service import Erasures
-from lapel.slices.recordings.audio.audio_queries import set_duration, set_transcription
+from lapel.slices.recordings.audio.audio_queries import (
+    TITLE,
+    seen_recording,
+    set_duration,
+    set_transcription,
+    titled_recording,
+)
 from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
@@ -21,7 +27,17 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.deletion.service import EraseSome, OnDelete
     from lapel.slices.recordings.uploads.commit import OnAudio
 
-__all__ = ["Audio", "Recordings", "audio_of", "find_audio", "set_duration", "set_transcription"]
+__all__ = [
+    "TITLE",
+    "Audio",
+    "Recordings",
+    "audio_of",
+    "find_audio",
+    "seen_recording",
+    "set_duration",
+    "set_transcription",
+    "titled_recording",
+]
 
 
 class Recordings:

@@ -12,7 +12,7 @@ from lapel.foundation.database.rows import (
     fetch_values,
 )
 from lapel.foundation.http.input.pagination import PAGE_BYTES
-from lapel.slices.end_users.service import PRESENT
+from lapel.slices.recordings.service import seen_recording
 from lapel.slices.transcription.rows import ListedTranscriptRow, TranscriptionRow, TranscriptRow
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ SELECT * FROM (
 INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
 # $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all. Once the
 # recording's current transcription is completed, older ones are in no list.
-_SEEN = f"""t.world_id = $1 AND (
-    SELECT ($2::text IS NULL OR r.end_user_id = $2) AND {PRESENT}
-        AND (c.id IS NULL OR (t.created_at, t.id) >= (c.created_at, c.id))
-    FROM recordings r LEFT JOIN transcriptions c
-        ON c.world_id = r.world_id AND c.id = r.transcription_id AND c.status = 'completed'
-    WHERE r.world_id = t.world_id AND r.id = t.recording_id)"""
+_NEWEST = """NOT EXISTS (
+    SELECT FROM transcriptions c
+    WHERE c.world_id = r.world_id AND c.id = r.transcription_id AND c.status = 'completed'
+        AND (t.created_at, t.id) < (c.created_at, c.id))"""
+_SEEN = f"t.world_id = $1 AND {seen_recording('t', '$2', also=_NEWEST)}"
+
 
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
@@ -81,8 +81,7 @@ _PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segm
 READ = f"""
 SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments
 FROM transcriptions t JOIN worlds w ON w.id = t.world_id
-JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
-WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
 """
 
 # An answer has the text twice.

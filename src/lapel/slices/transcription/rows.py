@@ -76,13 +76,6 @@ class SlotRow(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class ProjectRow(msgspec.Struct, frozen=True):
-    """A project, as an operator names it."""
-
-    id: str
-    name: str
-
-
 class OperatorSlotRow(SlotRow, frozen=True):
     """The settings of a slot, and where it is."""
 

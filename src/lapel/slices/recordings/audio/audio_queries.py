@@ -31,6 +31,31 @@ class AudioRow(msgspec.Struct, frozen=True):
     file_size_bytes: int | None
 
 
+def seen_recording(row: str, end_user: str, also: str = "true") -> str:
+    """SQL for other slices: whether a caller may see the recording of a row with `world_id` and
+    `recording_id`.
+
+    It is a value and not a join, so it costs one look-up by primary key in any statement. `row`: the alias of
+    the row's table. `end_user`: the parameter with the end user whose recordings the caller may see, NULL for
+    all. `also`: one more condition, which may read `transcription_id` of the recording `r`.
+    """
+    return f"""(
+    SELECT ({end_user}::text IS NULL OR r.end_user_id = {end_user}) AND {PRESENT} AND {also}
+    FROM recordings r WHERE r.world_id = {row}.world_id AND r.id = {row}.recording_id)"""
+
+
+def titled_recording(row: str, end_user: str) -> str:
+    """SQL for other slices: joins the recording `r` of such a row, if a caller may see it, for `TITLE`.
+
+    `row` and `end_user`: as in `seen_recording`.
+    """
+    return f"""JOIN recordings r ON r.world_id = {row}.world_id AND r.id = {row}.recording_id
+    AND ({end_user}::text IS NULL OR r.end_user_id = {end_user}) AND {PRESENT}"""
+
+
+# The columns that name a recording to a reader.
+TITLE = "r.name, r.recorded_at, r.created_at AS recording_created_at"
+
 FIND_AUDIO = f"""
 SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id,
     m.object_key, m.content_type, m.file_size_bytes

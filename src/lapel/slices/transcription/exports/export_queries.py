@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_value
-from lapel.slices.end_users.service import PRESENT
+from lapel.slices.recordings.service import TITLE, seen_recording, titled_recording
 from lapel.slices.transcription.speech.failures import Code
 from lapel.slices.transcription.speech.transcript import Status
 
@@ -40,20 +40,19 @@ _STORED = "CASE WHEN $4 THEN t.segments ELSE coalesce(t.segments_plain, t.segmen
 # key, because a quote in a text is escaped.
 READ = f"""
 SELECT t.status, t.error_code, t.error_message, t.recording_id, t.language, t.duration_ms, t.model,
-    r.name, r.recorded_at, r.created_at AS recording_created_at,
+    {TITLE},
     CASE WHEN octet_length(s.stored) <= $5 THEN s.stored END AS segments,
     coalesce(octet_length(s.stored) <= $5 OR position('"speaker":'::bytea IN s.stored) > 0, false)
         AS has_speakers
-FROM transcriptions t JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
+FROM transcriptions t {titled_recording("t", "$3")}
 CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
-WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+WHERE t.world_id = $1 AND t.id = $2
 """
 
 # $5: the first byte, counted from 1. PostgreSQL reads and unpacks no more than up to the end of the slice.
 READ_SLICE = f"""
 SELECT substring({_STORED} FROM $5 FOR $6)
-FROM transcriptions t JOIN recordings r ON r.world_id = t.world_id AND r.id = t.recording_id
-WHERE t.world_id = $1 AND t.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
+FROM transcriptions t WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
 """
 
 

@@ -14,6 +14,7 @@ from lapel.foundation.core.clock import timestamp_or_none
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.projects.service import Projects, find_world, hold_world
 from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.regions import address_of, region_of
@@ -88,8 +89,9 @@ class OperatorProviders:
 
     async def list(self) -> list[SlotShown]:
         """All slots, in their order."""
+        project_id = await self._project()
         async with self._ports.database.acquire() as connection:
-            world = await self._world(connection)
+            world = await self._world(connection, project_id)
             rows = {row.slot: row for row in await slot_queries.list_slots(connection, world.id)}
         return [self._shown(world, slot, rows.get(slot)) for slot in SLOTS]
 
@@ -99,8 +101,9 @@ class OperatorProviders:
         Raises InvalidRequest when there is no such slot, SpeechError when its key can no longer be read.
         """
         name = checked_slot(slot)
+        project_id = await self._project()
         async with self._ports.database.acquire() as connection:
-            world = await self._world(connection)
+            world = await self._world(connection, project_id)
             return await engine_of(connection, self._ports.sealer, world.id, name)
 
     async def set(self, slot: str, wanted: Wanted) -> SlotShown:
@@ -110,8 +113,9 @@ class OperatorProviders:
         Raises InvalidRequest when a setting is not valid, or when the key must be given again.
         """
         name = checked_slot(slot)
+        project_id = await self._project()
         async with self._ports.database.transaction() as connection:
-            world = await self._world(connection, hold=True)
+            world = await self._world(connection, project_id, hold=True)
             row = await slot_queries.read(connection, world.id, name)
             choice = self._changed(name, row, wanted)
             await self._put(connection, world, choice)
@@ -126,8 +130,9 @@ class OperatorProviders:
         Raises InvalidRequest when there is no such slot.
         """
         name = checked_slot(slot)
+        project_id = await self._project()
         async with self._ports.database.transaction() as connection:
-            world = await self._world(connection, hold=True)
+            world = await self._world(connection, project_id, hold=True)
             row = await slot_queries.read(connection, world.id, name)
             if row is not None:
                 await slot_queries.delete(connection, world.id, name)
@@ -216,10 +221,21 @@ class OperatorProviders:
         except SealBroken:
             return None
 
-    async def _world(self, connection: Connection, *, hold: bool = False) -> _World:
-        project_id = self._project_id or await _only_project(connection)
-        find = slot_queries.hold_world if hold else slot_queries.find_world
-        world_id = await find(connection, project_id, self._mode)
+    async def _project(self) -> str:
+        """The id of the named project, else of the only one."""
+        if self._project_id:
+            return self._project_id
+        projects = await Projects(self._ports).list()
+        if not projects:
+            raise NotFound("There is no project yet; `lapel init` makes one.")
+        if len(projects) > 1:
+            listed = ", ".join(f"{project.id} ({project.name})" for project in projects)
+            raise Conflict(f"Name the project (--project), there are several: {listed}.")
+        return projects[0].id
+
+    async def _world(self, connection: Connection, project_id: str, *, hold: bool = False) -> _World:
+        """The world of the project. `hold`: lock it, so that its slots change one after the other."""
+        world_id = await (hold_world if hold else find_world)(connection, project_id, self._mode)
         if world_id is None:
             raise NotFound("There is no project with this id.", param="project_id")
         return _World(id=world_id, project_id=project_id)
@@ -245,13 +261,3 @@ def _facts(row: SlotRow | None) -> dict[str, str | bool | None]:
         "base_url": row.base_url,
         "allow_training": row.allow_training,
     }
-
-
-async def _only_project(connection: Connection) -> str:
-    projects = await slot_queries.list_projects(connection)
-    if not projects:
-        raise NotFound("There is no project yet; `lapel init` makes one.")
-    if len(projects) > 1:
-        listed = ", ".join(f"{project.id} ({project.name})" for project in projects)
-        raise Conflict(f"Name the project (--project), there are several: {listed}.")
-    return projects[0].id

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
-from lapel.slices.transcription.rows import OperatorSlotRow, ProjectRow, RemoteSlotRow, SlotRow
+from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.slices.transcription.rows import OperatorSlotRow, RemoteSlotRow, SlotRow
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.providers.choice import Engine, Slot, SlotChoice
 
@@ -33,9 +32,7 @@ ORDER BY s.slot = $4 DESC LIMIT 1
 """
 DELETE = "DELETE FROM provider_slots WHERE world_id = $1 AND slot = $2"
 
-# For the operator, over all projects. The world is locked, so that its slots change one after the other.
-LIST_PROJECTS = "SELECT id, name FROM projects ORDER BY created_at, id LIMIT 1000"
-HOLD_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2 FOR NO KEY UPDATE"
+# For the operator, over all projects.
 LIST_KEYS = f"""
 SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
@@ -54,7 +51,6 @@ SELECT {_COLUMNS}, w.project_id, w.mode, (
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
 WHERE s.engine <> 'local' ORDER BY w.project_id, w.mode, s.slot LIMIT $1
 """
-FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
 
 
 async def read(connection: Connection, world_id: int, slot: Slot) -> SlotRow | None:
@@ -96,11 +92,6 @@ async def delete(connection: Connection, world_id: int, slot: Slot) -> None:
     await connection.execute(DELETE, world_id, slot)
 
 
-async def list_projects(connection: Connection) -> list[ProjectRow]:
-    """The projects, oldest first, at most 1,000."""
-    return await fetch_rows(connection, ProjectRow, LIST_PROJECTS)
-
-
 async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
     """The slots of all projects that have a key of their own."""
     return await fetch_rows(connection, OperatorSlotRow, LIST_KEYS)
@@ -109,13 +100,3 @@ async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
 async def list_remote(connection: Connection, most: int) -> list[RemoteSlotRow]:
     """The slots of all projects that lead to a remote engine, at most `most`."""
     return await fetch_rows(connection, RemoteSlotRow, LIST_REMOTE, most)
-
-
-async def find_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
-    """Id of a project's world; None when there is no such project."""
-    return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
-
-
-async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
-    """Id of a project's world, locked to the end of the transaction; None when there is no such project."""
-    return await fetch_value(connection, int, HOLD_WORLD, project_id, mode)
