@@ -2,6 +2,8 @@
 
 `configure` is called once per process. Every line passes `redact` after it is rendered, so the text of every
 logger and field, new ones and tracebacks included, is redacted.
+
+Source of the files that processes share: "Multiprocess Mode", documentation of prometheus_client.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ postgres/   the embedded database        postgres.log   its log
 objects/    the embedded store           restoring      exists while a restore into the folder runs
 lapel.lock  held by the one process that uses the folder
 run.json    how to reach the running server, while it runs
+
+Sources: flock(2), rename(2) and fsync(2) of the Linux man-pages.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Everything runs in the main thread, because PostgreSQL ends with the thread that started it. The loop sleeps
 until a signal, a ready pipe or a timer wakes it.
+
+Source: signal.set_wakeup_fd in the documentation of Python; prctl(2) of the Linux man-pages.
 """
 
 from __future__ import annotations

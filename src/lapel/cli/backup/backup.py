@@ -1,4 +1,7 @@
-"""`lapel backup DIR`: writes everything that a new installation needs to replace this one."""
+"""`lapel backup DIR`: writes everything that a new installation needs to replace this one.
+
+Source: PostgreSQL's documentation of pg_dump (--snapshot) and of pg_export_snapshot.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """The operator's access to the bucket: make it, set its CORS rules, copy objects out and back in.
 
 Requests are signed in their headers with AWS Signature Version 4, because signed links cover objects only.
-Object bodies go straight between a file and the socket.
+Object bodies go directly between a file and the socket.
+
+Source: Amazon S3 API reference.
 """
 
 from __future__ import annotations

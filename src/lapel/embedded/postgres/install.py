@@ -3,6 +3,8 @@
 PostgreSQL refuses to run as root. If root starts Lapel, PostgreSQL runs as a system account of its own. That
 account cannot enter a folder such as /root; then Lapel copies the programs to a folder that every account may
 read.
+
+Source: "The PostgreSQL User Account", PostgreSQL's documentation.
 """
 
 from __future__ import annotations

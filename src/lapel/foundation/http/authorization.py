@@ -1,4 +1,4 @@
-"""Who may call an operation: kinds of tokens, scopes, end-user keys."""
+"""The callers of an operation: kinds of tokens, scopes, end-user keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 KEYS: frozenset[ActorKind] = frozenset({"key"})
 READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
-"""Those that read what belongs to an end user."""
+"""The callers that read an end user's data."""
 
 _CALLERS: dict[ActorKind, str] = {
     "key": "a key",
@@ -25,12 +25,12 @@ _CALLERS: dict[ActorKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may call an operation.
+    """The callers of an operation.
 
-    A key needs `scope` and all of `more_scopes`. `callers` may also name device, upload and end-user
-    tokens, which need no scope. With `scope` None and no `callers` the operation is public.
-    `end_user_keys` says what a key scoped to one end user may do here: `filter` (lists and reads show
-    that end user only), `imply` (the end user is taken from the key), `deny` (403).
+    A key needs `scope` and all of `more_scopes`. `callers` may also name device, upload and end-user tokens,
+    which need no scope. With `scope` None and no `callers` the operation is public. `end_user_keys` is the
+    rule for a key scoped to one end user: `filter` (lists and reads show only that end user's data), `imply`
+    (the end user is taken from the key), `deny` (403).
     """
 
     scope: Scope | None

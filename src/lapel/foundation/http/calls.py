@@ -1,7 +1,7 @@
-"""What a handler is called with, and what it answers.
+"""The argument of a handler, and its answer.
 
-A handler takes one argument. Its type says what the operation decodes: `Call[Query, Body]`. A wrong struct is
-an error of the type checker, because a route names the structs before its handler (`routes.py`).
+A handler takes one argument, whose type names the decoded structs: `Call[Query, Body]`. The type checker
+detects a wrong struct, because a route names the structs before its handler (`routes.py`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Response_co = TypeVar("Response_co", bound=Told, covariant=True)
 
 
 class NoBody(msgspec.Struct, frozen=True):
-    """The body of an operation that takes none: empty, or any JSON object."""
+    """The body of an operation without a body: empty, or any JSON object."""
 
 
 class NoQuery(msgspec.Struct, frozen=True):
-    """The query of an operation that takes none; unknown parameters are ignored."""
+    """The query of an operation without parameters; unknown parameters are ignored."""
 
 
 class _OnPath(msgspec.Struct, Generic[Query]):
-    """What every call has: the parameters of the path, and the query."""
+    """The part of every call: the parameters of the path, and the query."""
 
     params: Params
     query: Query
@@ -76,8 +76,8 @@ class DirectCall(_OnPath[Query], Generic[Query, Body]):
 class Reply(Generic[Response_co]):
     """An answer that is more than a struct with the operation's usual status.
 
-    A generator's pieces are sent as they are made, and only a GET may answer with one. An error that is
-    raised before the handler returns the Reply is answered as usual; a later one breaks the answer off.
+    The pieces of a generator are sent as they are made; only a GET may answer with a generator. An error
+    before the handler returns the Reply is answered as usual; a later error breaks the answer off.
     `committed` is for `stored` operations: it is awaited after their transaction, before the answer.
     """
 

@@ -4,6 +4,8 @@ The time counts from the last byte: it runs while the server works, and stops wh
 request's body. At the deadline a separate task sends the answer at once, and the request's task is cancelled.
 Cancelling ends every wait of the task: for a place, a connection, a statement, a lock, the store. The task
 then rolls its transaction back, which may take longer if the database hangs; the client does not wait for it.
+
+Source: "Task Cancellation", documentation of asyncio.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the operations of a slice: what its routes share is said once, and a line names what differs.
+"""Makes the operations of a slice: the routes' common properties are given once, and each line adds its own.
 
     devices = Routes("Devices", read=Access("devices:read", READERS, "filter"), write=Access("devices:write"))
     devices.get("/v1/devices/{device_id}", "get_device", Device).plain(
@@ -6,7 +6,7 @@
     )
 
 `get`, `post`, `put`, `patch` and `delete` name the structs. Then one of `plain`, `stored`, `form`, `direct`
-and `content` takes the handler: the type checker knows by then what the handler's argument is.
+and `content` takes the handler: by then the type checker knows the type of the handler's argument.
 """
 
 from __future__ import annotations
@@ -235,11 +235,11 @@ class Routes:
 
 
 async def made(answer: Awaitable[tuple[Response, bool]]) -> Reply[Response]:
-    """201 for what is new, 200 for what was there already."""
+    """201 for a new resource, 200 for an existing one."""
     response, is_new = await answer
     return Reply(response, status=201 if is_new else 200)
 
 
 async def known(response: Response) -> Response:
-    """An answer that nothing is waited for."""
+    """An answer that is known without waiting, as an awaitable."""
     return response

@@ -1,6 +1,8 @@
 """Jobs on PgQueuer: enqueued inside the caller's transaction, run by any worker.
 
-A job may run twice (a worker killed while it ends): every handler is idempotent.
+A job may run twice (if its worker is killed at the job's end), so every handler is idempotent.
+
+Source: the documentation of PgQueuer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The worker's loop around PgQueuer.
+"""The worker's loop around PgQueuer (source: PgQueuer's documentation and code).
 
 This module adds what PgQueuer lacks. If a session ends because the database is unavailable, a new session
 begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it), and so does a

@@ -1,4 +1,7 @@
-"""The keys of the signer and the store client: fixed ones, or ones that expire and are renewed."""
+"""The keys of the signer and the store client: fixed ones, or ones that expire and are renewed.
+
+Source of the AWS chain: the documentation of botocore.
+"""
 
 import threading
 from collections.abc import Callable

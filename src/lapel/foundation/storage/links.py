@@ -1,6 +1,7 @@
 """The signed links of the API's answers: computed here, without a request to the store.
 
 A link is valid for the requested time, or until the credentials that signed it end, if that is sooner.
+Sources: those of presign.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A private folder of this process, removed at the process's end, or after a kill by the next process."""
+"""A private folder of this process, removed at the process's end, or after a kill by the next process.
+
+Source: flock(2) of the Linux man-pages.
+"""
 
 from __future__ import annotations
 

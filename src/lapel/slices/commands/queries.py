@@ -33,8 +33,8 @@ _WITH_DEVICE = "commands c JOIN devices d ON d.world_id = c.world_id AND d.id = 
 _PRESENT = present("c")
 _ITS_DEVICE = "d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"
 
-# Whether a heartbeat shows that a delivered command `c` was carried out, for devices that report no results:
-# to be formatted with the expressions for the heartbeat's values. No heartbeat shows a factory reset.
+# Whether a heartbeat shows that a delivered command `c` was executed, for devices that send no reports.
+# Format it with the expressions for the heartbeat's values. A heartbeat never shows a factory reset.
 SHOWN_DONE = """coalesce(c.status = 'delivered' AND CASE c.type
         WHEN 'start_recording' THEN {state} = 'recording'
         WHEN 'stop_recording' THEN {state} <> 'recording'
@@ -138,7 +138,7 @@ UPDATE commands c SET status = 'cancelled'
 WHERE c.world_id = $1 AND c.device_id = ANY($2::text[]) AND {_NOT_ENDED} AND c.expires_at > $3
 """
 
-# Counts the locked rows: a row that changed meanwhile is left, and the next batch sees its new version.
+# Counts the locked rows: a row that changed meanwhile stays, and the next batch sees its new version.
 DELETE_OF_END_USER = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM commands WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE

@@ -1,9 +1,9 @@
 """All SQL of the configuration of worlds.
 
-What a device sees is the greatest revision of its world, its end user and itself (see `REVISION`). It must
-rise with every change that the device may read, so writers whose changes concern the same device must take
-their revisions in the order in which they commit. Therefore each writer locks the row of its override's
-subject, then takes a lock of the organization, and then the revision; after that it waits for no such row.
+A device sees the greatest revision of its world, its end user and itself (see `REVISION`). The revision must
+rise with every change that applies to the device, so writers whose changes apply to one device must take
+their revisions in the order of their commits. Therefore each writer locks the row of its override's subject,
+then takes a lock of the organization, and then the revision; after that it waits for no such row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.configuration.sections import Level
 
-    # The place of an override: world, level, the id of its subject ('' for the project), section.
+    # The key of an override: world, level, the id of its subject ('' for the project), section.
     At = tuple[int, Level, str, str]
 
 # Every override that applies to a world ($1), an end user and a device; each branch scans a primary key.
@@ -42,8 +42,8 @@ WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}
 # $2, $3: the ids of an end user and a device, or NULL.
 RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text")
 
-# For an end user, and for a device with its present wearer. No row when there is no such subject, one row of
-# NULLs when nothing is set. $3: the only end user that the caller may see; NULL: all.
+# For an end user, and for a device with its present end user. No row when there is no such subject, one row
+# of NULLs when no override exists. $3: the only end user that the caller may see; NULL: all.
 RESOLVE_END_USER = f"""
 WITH subject AS MATERIALIZED (
     SELECT e.id FROM end_users e

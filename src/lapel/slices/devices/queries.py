@@ -1,7 +1,7 @@
 """All SQL of devices.
 
-A deleted device keeps its row, which every statement here skips. A transaction that ties a row to a
-device locks the device's row meanwhile (HOLD_ACTIVE); only deleting waits for that lock.
+A deleted device keeps its row, which every statement here skips. A transaction that stores a row about a
+device locks the device's row meanwhile (HOLD_ACTIVE); only a deletion waits for that lock.
 
 A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
 unbinding, refreshing and the first use of a fresh token (foundation/identity/authenticator.py) run one after
@@ -105,14 +105,14 @@ HOLD_WEARER = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# All in one statement and one order, to avoid deadlocks: two end users may each wear a device that was named
-# for the other.
+# All in one statement and one order, to avoid deadlocks: each of two end users may have a device that was
+# named for the other.
 HOLD_OF_END_USER = """
 SELECT id FROM devices WHERE world_id = $1 AND (end_user_id = $2 OR named_for = $2) AND deleted_at IS NULL
 ORDER BY id FOR NO KEY UPDATE
 """
 
-# Also of devices that another end user wears by now. Index: devices_named_for.
+# Includes devices that are bound to another end user now. Index: devices_named_for.
 FORGET_NAMES = """
 UPDATE devices SET name = NULL, named_for = NULL, updated_at = $3
 WHERE world_id = $1 AND named_for = $2 AND deleted_at IS NULL
@@ -130,13 +130,14 @@ SELECT id, serial_number, model, firmware_version, end_user_id, binding_generati
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 """
 
-# For a transaction that ties a row to the device: writes that change no key go on, a deletion waits.
+# For a transaction that stores a row about the device: writes that change no key continue, a deletion waits.
 HOLD_ACTIVE = f"{FIND} FOR KEY SHARE"
 
 # For a transaction that must not run at the same time as the begin or the end of a binding.
 LOCK = f"{FIND} FOR NO KEY UPDATE"
 
-# Stronger than the lock of an UPDATE of these columns: it waits for every HOLD_ACTIVE, and they wait for it.
+# Stronger than the lock of an UPDATE of these columns: this statement and every HOLD_ACTIVE wait for each
+# other.
 HOLD_TO_DELETE = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 """
@@ -184,7 +185,7 @@ FROM devices WHERE world_id = $1 AND deleted_at IS NULL
 """
 COUNTS_OF_END_USER = f"{COUNTS} AND end_user_id = $4"
 
-# An upload of the device became complete.
+# Stores the time of a complete upload of the device.
 SYNCED = """
 UPDATE devices SET last_synced_at = $3, last_synced_by = $4
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
@@ -268,7 +269,7 @@ async def hold_wearer(connection: Connection, world_id: int, device_id: str) -> 
 
 
 async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
-    """Erase the names that devices were given while this end user wore them; lock those devices."""
+    """Erase the names that devices got while they were bound to this end user; lock those devices."""
     await connection.execute(HOLD_OF_END_USER, world_id, end_user_id)
     await connection.execute(FORGET_NAMES, world_id, end_user_id, now)
 

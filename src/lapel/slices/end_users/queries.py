@@ -51,7 +51,7 @@ WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND i
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# This lock waits for a deletion under way, and a deletion waits for this lock.
+# This lock waits for a running deletion, and a deletion waits for this lock.
 HOLD = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
 """

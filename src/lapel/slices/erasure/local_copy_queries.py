@@ -1,4 +1,4 @@
-"""All SQL of the copies that workers have on their own disks; times are those of the database's clock."""
+"""All SQL of the copies on workers' disks; times are by the database's clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SELECT 1 FROM erasures WHERE world_id = $1 AND resource_type = 'recording' AND r
 
 DELETE = "DELETE FROM local_copies WHERE world_id = $1 AND recording_id = $2 AND holder = $3"
 
-# A row of that age belongs to a machine that has not come back; it keeps no entry open any more.
+# A row of this age belongs to a machine that is lost; it no longer keeps an entry open.
 DELETE_OF_HOLDERS = """
 DELETE FROM local_copies WHERE holder = ANY($1::text[]) OR renewed_at < now() - interval '7 days'
 """
@@ -46,14 +46,14 @@ SELECT pg_notify('{CHANNEL}', held.holder) FROM (
     SELECT DISTINCT holder FROM local_copies WHERE world_id = $1 AND recording_id = ANY($2::text[])) held
 """
 
-# A holder that has not renewed for a day has lost its machine, or does not come back.
+# The machine of a holder that has not renewed for a day counts as lost.
 HELD = """EXISTS (
     SELECT FROM local_copies c WHERE c.world_id = e.world_id AND c.recording_id = e.resource_id
         AND c.renewed_at > now() - interval '24 hours')"""
 
 
 async def put(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
-    """Note that the holder is about to make a copy."""
+    """Store that the holder will make a copy."""
     await connection.execute(PUT, world_id, recording_id, holder)
 
 
@@ -63,7 +63,7 @@ async def is_erased(connection: Connection, world_id: int, recording_id: str) ->
 
 
 async def delete(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
-    """Note that the holder's copy is gone."""
+    """Delete the row of a holder's copy, which is gone."""
     await connection.execute(DELETE, world_id, recording_id, holder)
 
 
@@ -73,7 +73,7 @@ async def delete_of_holders(connection: Connection, holders: Sequence[str]) -> N
 
 
 async def renew(connection: Connection, holder: str) -> None:
-    """Note that the holder is alive and still has its copies; at most once a minute."""
+    """Store that the holder is alive and still has its copies; writes at most once a minute."""
     await connection.execute(RENEW, holder)
 
 

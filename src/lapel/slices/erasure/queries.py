@@ -33,7 +33,7 @@ class EntryRow(msgspec.Struct, frozen=True):
 
 
 class UnfinishedRow(msgspec.Struct, frozen=True):
-    """What is still to do for an entry that is not closed."""
+    """The remaining work of an entry that is not closed."""
 
     state: State
     prefixes: list[str]
@@ -41,7 +41,7 @@ class UnfinishedRow(msgspec.Struct, frozen=True):
 
 
 class WorldAndId(msgspec.Struct, frozen=True):
-    """Which row of which world."""
+    """The key of a row: world and id."""
 
     world_id: int
     id: str
@@ -81,14 +81,14 @@ WHERE world_id = $1 AND id = $2 AND state = 'open'
 
 SET_DUE = "UPDATE erasures SET due_at = $3 WHERE world_id = $1 AND id = $2 AND state <> 'closed'"
 
-# Not while a worker has the audio on its disk.
+# Closes an entry only if no worker has the audio on its disk.
 SET_CLOSED = f"""
 UPDATE erasures e SET state = 'closed', closed_at = $3
 WHERE e.world_id = $1 AND e.id = $2 AND e.state = 'erased' AND NOT {HELD}
 RETURNING e.id
 """
 
-# Over all worlds: the worker's rounds serve the whole server.
+# Over all worlds, because the worker's rounds serve the whole server.
 FIND_DUE = """
 SELECT world_id, id FROM erasures
 WHERE resource_type = 'recording' AND state <> 'closed' AND due_at <= $1 ORDER BY due_at LIMIT $2
@@ -104,14 +104,14 @@ FIND_ENTERING = """
 SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 ORDER BY due_at LIMIT $2
 """
 
-# $3: whether this was the last batch; $4: when another worker takes it up, unless this one goes on.
+# $3: whether this was the last batch; $4: when another worker takes over, unless this one continues.
 SET_ENTERED = """
 UPDATE erasures SET entered = $3, due_at = $4
 WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT entered
 RETURNING created_at
 """
 
-# An end user's own entry follows those of the recordings that went with it.
+# An end user's own entry follows the entries of the end user's recordings.
 FOLLOW_ERASED = """
 UPDATE erasures e SET state = 'erased', first_empty_at = $1
 WHERE e.resource_type = 'end_user' AND e.state = 'open' AND e.entered AND NOT EXISTS (
@@ -169,12 +169,12 @@ async def add_erased(connection: Connection, world_id: int, entry_id: str, objec
 async def set_erased(
     connection: Connection, world_id: int, entry_id: str, now: datetime, due_at: datetime
 ) -> None:
-    """A listing was empty at `now`; look again at `due_at`."""
+    """Store that a listing was empty at `now`; the entry is due again at `due_at`."""
     await connection.execute(SET_ERASED, world_id, entry_id, now, due_at)
 
 
 async def set_due(connection: Connection, world_id: int, entry_id: str, due_at: datetime) -> None:
-    """Look again at `due_at`."""
+    """Set the time at which the entry is due again."""
     await connection.execute(SET_DUE, world_id, entry_id, due_at)
 
 
@@ -184,19 +184,19 @@ async def set_closed(connection: Connection, world_id: int, entry_id: str, now: 
 
 
 async def find_due(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
-    """(world, entry) of recordings that are to be looked at, most overdue first."""
+    """(world, entry) of recordings that are due, most overdue first."""
     return [(row["world_id"], row["id"]) for row in await connection.fetch(FIND_DUE, now, limit)]
 
 
 async def find_open_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, after: str, limit: int
 ) -> list[str]:
-    """Entries of recordings that went with an end user and may still have objects, in order of id."""
+    """Entries of a deleted end user's recordings that may still have objects, in order of id."""
     return await fetch_values(connection, str, FIND_OPEN_OF_END_USER, world_id, end_user_id, after, limit)
 
 
 async def find_entering(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
-    """(world, end user) of deletions that no worker goes on with."""
+    """(world, end user) of deletions that no worker continues."""
     return [
         (row["world_id"], row["resource_id"]) for row in await connection.fetch(FIND_ENTERING, now, limit)
     ]
@@ -205,9 +205,9 @@ async def find_entering(connection: Connection, now: datetime, limit: int) -> li
 async def set_entered(
     connection: Connection, world_id: int, end_user_id: str, due_at: datetime, *, last: bool
 ) -> datetime | None:
-    """Note that more of an end user's recordings are in the ledger, or (`last`) all.
+    """Store that more of an end user's recordings are in the ledger, or (`last`) all.
 
-    Returns when the end user was deleted; None when all were entered before.
+    Returns the time of the end user's deletion; None when all recordings were entered before.
     """
     return await fetch_value(connection, datetime, SET_ENTERED, world_id, end_user_id, last, due_at)
 

@@ -116,7 +116,7 @@ ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NO
 RETURNING {_COLUMNS}, a.status, a.error_message
 """
 
-# Also an offer that the device never fetched: it may have got the version in another way.
+# Includes an offer that the device never fetched, because it may have got the version in another way.
 APPLY = f"""
 UPDATE ota_assignments a SET status = 'applied', applied_at = $4, ended_at = $4
 FROM firmware_releases f, worlds w
@@ -184,7 +184,7 @@ async def read_files(connection: Connection, world_id: int, release_id: str) -> 
 async def release(
     connection: Connection, world_id: int, release_id: str, now: datetime
 ) -> asyncpg.Record | None:
-    """Release it, if it is not released already. None when there is no such release."""
+    """Mark a release as released, if it is not already. None when there is no such release."""
     return await connection.fetchrow(RELEASE, world_id, release_id, now)
 
 

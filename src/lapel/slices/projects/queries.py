@@ -82,7 +82,7 @@ WHERE world_id = $1 AND id = $2
 RETURNING expires_at
 """
 
-# Also erases the end user, also from keys that were revoked before: a revoked key never works again.
+# Also erases the end user's id, even from keys that were revoked before: a revoked key never works again.
 REVOKE_KEYS_OF_END_USER = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3), end_user_id = NULL, name = NULL
 WHERE world_id = $1 AND end_user_id = $2
@@ -90,7 +90,7 @@ RETURNING id
 """
 
 
-# A locked row is skipped until the key's next use, because waiting here could deadlock.
+# A locked row is skipped until the next use of the key, because waiting here could deadlock.
 RECORD_USE = """
 WITH used AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS u (world_id, id, used_at)

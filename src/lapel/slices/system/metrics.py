@@ -1,4 +1,7 @@
-"""`GET /metrics` for Prometheus."""
+"""`GET /metrics` for Prometheus.
+
+Source: the documentation of prometheus_client.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Idempotency keys: the answer is stored in the same transaction as the effect, so both exist or neither
-does.
+"""Idempotency keys: the answer is stored in the transaction of the effect, so both exist or neither does.
 
 A request holds `pg_try_advisory_xact_lock` while it runs; if its process is killed, PostgreSQL releases the
 lock and rolls everything back. The header and the statuses 409 and 422 are those of the IETF draft

@@ -1,4 +1,4 @@
-"""All SQL of the organizations' level, which only the operator writes: above worlds, one per mode."""
+"""All SQL of the organization's level, which only the operator writes: one override per mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
 
-    # The place of an override: organization, mode, section.
+    # The key of an override: organization, mode, section.
     At = tuple[str, Mode, str]
 
 LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"

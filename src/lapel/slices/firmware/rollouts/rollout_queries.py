@@ -62,7 +62,7 @@ WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'runni
 RETURNING id
 """
 
-# The walk begins anew, so that withdrawn offers are made again.
+# The walk starts again, so that withdrawn offers are made again.
 RESUME = """
 UPDATE rollouts SET status = 'running', position = '', offered = 0, walked_at = NULL,
     updated_at = $4
@@ -222,7 +222,7 @@ async def hold(connection: Connection, world_id: int, rollout_id: str) -> asyncp
 
 
 async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> asyncpg.Record:
-    """How many of a rollout's offers are in which state. Raises LookupError when it does not exist."""
+    """The number of a rollout's offers in each state. Raises LookupError when it does not exist."""
     row = await connection.fetchrow(COUNT, world_id, rollout_id, now)
     if row is None:
         raise LookupError(rollout_id)
@@ -230,7 +230,7 @@ async def count(connection: Connection, world_id: int, rollout_id: str, now: dat
 
 
 async def halt(connection: Connection, world_id: int, rollout_id: str, why: str, now: datetime) -> None:
-    """Halt a rollout, for good."""
+    """Halt a rollout; this is final."""
     await connection.execute(HALT, world_id, rollout_id, why, now)
 
 
