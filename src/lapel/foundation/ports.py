@@ -62,7 +62,7 @@ async def open_ports(
     connections: int = CONNECTIONS,
     lock_seconds: float = LOCK_SECONDS,
 ) -> AsyncGenerator[Ports]:
-    """The ports of this process; closes what it opened.
+    """The ports of this process, open during the block.
 
     `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds to wait
     for an unavailable database. `connections` and `lock_seconds`: see Database. Raises StoreUnavailable

@@ -204,7 +204,7 @@ class Oracle:
         answer = await self._ask("GET", f"/devices/{device.id}/ota/history?limit=100")
         rows = answer.read(PageReply[AssignmentReply]).data
         listed = Counter(row.id for row in rows)
-        if len(listed) > 1:  # a device is offered one update, however often the call is repeated
+        if len(listed) > 1:  # a device is offered one update, even if the call is repeated
             self._find("updates duplicated", device, f"{len(listed)} are listed")
         for assignment_id in told.offered:
             if listed[assignment_id] != 1:

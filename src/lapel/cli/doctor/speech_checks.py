@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def speech(settings: Settings) -> Iterator[Finding]:
-    """Whether this machine can transcribe and tell speakers apart; nothing when it runs no worker.
+    """Whether this machine can transcribe and detect speakers; no findings when it runs no worker.
 
     Reads all weights that come in packages, 175 MB, to compare their checksums.
     """

@@ -58,7 +58,7 @@ def _usual(engine: Engine) -> str:
 async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
     """A sentence when the service ends the slot's model on a known day; else nothing.
 
-    Only OpenAI's API gives the day (`GET /models/{id}`), and not for every model. A service that does not
+    Only OpenAI's API names the day (`GET /models/{id}`), and only for some models. A service that does not
     answer causes no warning, because its transcripts may still work.
     """
     if choice.engine != "openai":

@@ -160,7 +160,7 @@ class BucketClient:
 
     @contextmanager
     def _connected(self) -> Generator[http.client.HTTPConnection]:
-        """A connection for one call. Raises StoreUnavailable for what the network does to it.
+        """A connection for one call. Raises StoreUnavailable for errors of the network.
 
         An OSError of a file that the call reads or writes is raised unchanged.
         """

@@ -35,7 +35,7 @@ def request(
     timeout: float,
     verify: bool = True,
 ) -> HttpAnswer:
-    """One call to `url`, which is sent as it is, because links are signed. Redirects are not followed.
+    """One call to `url`, which is sent unchanged, because links are signed. Redirects are not followed.
 
     timeout: most seconds for the connection, and between two pieces of the answer. verify: whether the
     certificate of an https URL must be valid.

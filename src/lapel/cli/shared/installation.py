@@ -34,7 +34,7 @@ PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another
 
 
 def settings_of(data_dir: Path | None) -> Settings:
-    """Settings for a command about the whole installation, whatever this machine's role is.
+    """Settings for a command about the whole installation, for any role of this machine.
 
     Raises SettingsError when a setting cannot be used.
     """
@@ -128,7 +128,7 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
 
 
 def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Running | None:
-    """Takes the folder's lock and gives None, or gives the running server that holds it.
+    """Takes the folder's lock and returns None, or returns the running server that holds it.
 
     Waits while a server is starting, or another command holds the lock.
     """

@@ -32,7 +32,7 @@ def say(sentence: str) -> None:
 
 
 def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:
-    """Prints the result: as one JSON document, or what `shown` gives for people.
+    """Prints the result: as one JSON document, or the text of `shown` for people.
 
     Raises CommandError when it cannot be written (a full disk, a closed pipe).
     """
@@ -54,7 +54,7 @@ def put(data: bytes) -> None:
 def _read_by_somebody() -> Generator[None]:
     try:
         yield
-    except OSError as fault:  # a full disk, or a pipe whose reader has gone
+    except OSError as fault:  # a full disk, or a pipe without a reader
         # The text is still in the buffer: at exit Python would write it again, fail, and set its own status.
         with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -78,7 +78,7 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writer:
-    """Writes each result to its target as soon as it is there.
+    """Writes each result to its target at once.
 
     `targets`: one for each result, in order; None is standard output. With `as_json` nothing goes to standard
     output, and `told` holds what `--json` prints.

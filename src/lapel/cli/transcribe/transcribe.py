@@ -192,7 +192,7 @@ def _check_stdout(chosen: Format, count: int) -> None:
 
 @contextlib.contextmanager
 def _scratch() -> Generator[Path]:
-    """A scratch folder that is removed at the end; the next command removes what a killed one left."""
+    """A scratch folder that is removed at the end; the next command removes the folder of a killed one."""
     signal.signal(signal.SIGTERM, _leave)
     try:
         try:

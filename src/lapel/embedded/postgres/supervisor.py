@@ -236,7 +236,7 @@ class EmbeddedPostgres:
 
     def _as_seen(self, data: Path, who: SystemAccount) -> str:
         """The path of the data folder for the server. An account that cannot pass the parents has only the
-        working folder, which the shim entered as root; /proc gives that an absolute name."""
+        working folder, which the shim entered as root; /proc has an absolute name for it."""
         hidden = os.geteuid() == 0 and who.uid != 0 and not install.may_enter(data.parent)
         if hidden and sys.platform != "linux":
             raise PostgresError(f"{who.name} cannot enter {data.parent}; choose another data folder.")

@@ -147,7 +147,9 @@ class Admission:
             self._places.add(place)
             self._free -= place.units
             self._held[place.world_id] += place.units
-            if not place.turn.done():  # else its caller was cancelled a moment ago, and gives them back
+            if (
+                not place.turn.done()
+            ):  # otherwise its caller was cancelled a moment ago and gives the units back
                 place.turn.set_result(None)
 
     def _may_hold(self, place: Place) -> bool:

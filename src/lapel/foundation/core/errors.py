@@ -43,7 +43,7 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    """The request is not what the operation takes."""
+    """The request does not match the operation."""
 
     status, code = 400, "invalid_request"
 
@@ -90,7 +90,7 @@ class ResourceAlreadyExists(ApiError):
 
 
 class Conflict(ApiError):
-    """The request contradicts what is stored."""
+    """The request contradicts the stored state."""
 
     status, code = 409, "conflict"
 
@@ -114,7 +114,7 @@ class PayloadTooLarge(ApiError):
 
 
 class UnsupportedMediaType(ApiError):
-    """The body's Content-Type is not what the route takes."""
+    """The route does not accept the body's Content-Type."""
 
     status, code = 415, "unsupported_media_type"
 

@@ -44,7 +44,7 @@ class TimeOrderedIds:
         self._shared: tuple[int, int, str] = (0, 0, encode(0, 16))
 
     def new(self, prefix: Prefix) -> str:
-        """A fresh id; each is greater than the one before, also when the clock steps back."""
+        """A fresh id; each is greater than the previous one, even if the clock steps back."""
         millisecond = int(self._clock.now().timestamp() * 1000)
         # 94 bits are less than half of 62**16, so that counting up never overflows in practice.
         noise = int.from_bytes(os.urandom(12), "big") >> 2

@@ -123,7 +123,7 @@ class RowQuota:
         if found is not None:
             raise Unavailable(
                 f"The rows of this project take {found} bytes in this world, and {self._limit} are allowed: "
-                "nothing new is taken. Delete what is not needed, or ask the operator for more.",
+                "writes are refused. Delete data, or ask the operator for more.",
                 retry_after=MEASURED_EVERY_SECONDS,
             )
 

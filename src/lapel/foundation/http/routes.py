@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class RouteFacts(TypedDict, total=False):
-    """What a few operations say beside what all of them do; see `Operation`."""
+    """Properties that only a few operations have; see `Operation`."""
 
     status: int
     also: tuple[int, ...]

@@ -25,7 +25,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Strangers:
-    """Counts of this minute and the one before; each holds `_CAPACITY` addresses at most."""
+    """Counts of this minute and the previous one; each holds `_CAPACITY` addresses at most."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class Strangers:
             _log.warning("auth.many_bad_tokens", address=address, in_a_minute=count)
 
     def suspects(self, scope: Scope) -> bool:
-        """Whether the request's address sent too many bad tokens, in this minute or the one before."""
+        """Whether the request's address sent too many bad tokens, in this minute or the previous one."""
         self._turn()
         if not self._counts and not self._before:
             return False

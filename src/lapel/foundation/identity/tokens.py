@@ -51,7 +51,7 @@ def _checksum(prefix: str, body: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TokenHasher:
-    """Keyed hashes of tokens: the present pepper, and the one before while a rotation lasts.
+    """Keyed hashes of tokens: with the present pepper, and with the previous one during a rotation.
 
     `secret_id` names the secret that the present pepper comes from; it is stored beside each hash.
     """

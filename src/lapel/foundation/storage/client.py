@@ -123,7 +123,7 @@ class ObjectStore:
             return bytes(await obstore.get_range_async(self._quick, key, start=start, length=length))
 
     async def sha256_of(self, key: str) -> tuple[int, str]:
-        """Size in bytes and SHA-256 (hexadecimal) of what the store reads back, range by range.
+        """Size in bytes and SHA-256 (hexadecimal) of the bytes that the store returns, range by range.
 
         Raises ObjectMissing.
         """

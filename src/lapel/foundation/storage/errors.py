@@ -1,4 +1,4 @@
-"""The errors of an object store that callers need to tell apart."""
+"""The errors of an object store that callers need to distinguish."""
 
 
 class StoreUnavailable(Exception):

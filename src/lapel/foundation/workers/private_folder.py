@@ -94,7 +94,7 @@ class PrivateFolder:
         # A link to it must be ours, too: in a folder that all users may write, another user may make it
         # first.
         if {root.lstat().st_uid, root.stat().st_uid} != {os.getuid()}:
-            raise PermissionError(f"{root} is somebody else's")
+            raise PermissionError(f"{root} belongs to another user")
         with _gate(root):  # otherwise a folder that is being made would look left behind
             self._empty_left()
             self.path.mkdir(mode=0o700, exist_ok=True)

@@ -123,7 +123,7 @@ async def resolve_end_user(
 async def resolve_device(
     connection: Connection, world_id: int, device_id: str, only: str | None
 ) -> list[asyncpg.Record]:
-    """As `resolve_end_user`, of one device and its wearer."""
+    """As `resolve_end_user`, of one device and its end user."""
     return await connection.fetch(RESOLVE_DEVICE, world_id, device_id, only)
 
 
@@ -158,7 +158,7 @@ async def read_override(connection: Connection, at: At) -> str | None:
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
-    """Store an override (JSON text), in place of the one before."""
+    """Store an override (JSON text); replaces the previous one."""
     await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
 
 

@@ -1,4 +1,4 @@
-"""How other slices reach a device: find it, hold it while they tie a row to it, or lock its binding."""
+"""How other slices use a device: find it, hold it while they store a row about it, or lock its binding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def device_of_row(row: str, word: Literal["ON", "WHERE"]) -> str:
 async def find_device(
     connection: Connection, world_id: int, device_id: str, only: str | None = None
 ) -> DeviceSummary:
-    """A device as it is now. `only`: the end user whose devices the caller may see; None: all.
+    """A device in its present state. `only`: the end user whose devices the caller may see; None: all.
 
     Raises NotFound when the caller reaches no such device.
     """

@@ -301,7 +301,7 @@ async def lock(connection: Connection, world_id: int, device_id: str) -> DeviceS
 
 
 async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> HeldRow | None:
-    """The wearer of a device; until the transaction ends, no other one can tie a row to it."""
+    """The end user of a device; until the transaction ends, no other one can store a row about it."""
     return await fetch_row(connection, HeldRow, HOLD_TO_DELETE, world_id, device_id)
 
 

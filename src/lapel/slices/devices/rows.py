@@ -42,13 +42,13 @@ class UnboundRow(DeviceRow, frozen=True):
 
 
 class SeenRow(DeviceRow, frozen=True):
-    """A device, and the connection through which it was heard last."""
+    """A device, and the connection of its last report."""
 
     last_seen_by: ConnectionKind | None
 
 
 class StateRow(SeenRow, frozen=True):
-    """A device, and what it records just now."""
+    """A device, and its recording under way."""
 
     active_since: datetime | None
     initiated_by: Literal["local", "remote"] | None

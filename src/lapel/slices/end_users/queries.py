@@ -181,7 +181,7 @@ async def put_token(
     expires_at: datetime | None,
     issued_by: str,
 ) -> None:
-    """Store the end user's token in place of the one before; `issued_by` is a key's id."""
+    """Store the end user's token, which replaces the previous one; `issued_by` is a key's id."""
     await connection.execute(
         PUT_TOKEN, token_hash, secret_id, world_id, end_user_id, now, expires_at, issued_by
     )

@@ -83,7 +83,7 @@ async def hold_active(connection: Connection, world_id: int, end_user_id: str) -
 class EndUsers:
     """Operations on end users.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:

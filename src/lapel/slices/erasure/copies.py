@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.pool import Database
 
 _LISTEN_AGAIN_SECONDS = 1.0
-# A connection whose other end has vanished is detected after about this time.
+# After about this time the loss of the connection's other end is detected.
 _PROBE_SECONDS = 30.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -59,7 +59,7 @@ _IDLE = """,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
     initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by END"""
 
-# $11 is any state. The device's current recording belongs to its wearer and has no end yet, and its row was
+# $11 is any state. The device's current recording belongs to its end user and has no end yet, and its row was
 # created about when it began. It is `remote` if a command to record was delivered or executed since the
 # heartbeat before, else `local`.
 _ACTIVE = """,
@@ -279,7 +279,7 @@ async def hear(
     state: str | None,
     pending: int | None,
 ) -> tuple[str | None, str | None]:
-    """Deliver what waits for the device: its commands and its offer, as JSON; None: nothing.
+    """Deliver the commands and the offer that wait for the device, as JSON; None: none.
 
     `state` and `pending` are what the heartbeat reports; commands that they show to be done are executed.
     """

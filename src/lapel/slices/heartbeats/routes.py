@@ -20,7 +20,7 @@ def operations(service: Heartbeats) -> tuple[Operation, ...]:
     devices = Routes("Devices", read=_BEAT, write=_BEAT)
     return (
         devices.post("/v1/devices/{device_id}/heartbeat", "send_heartbeat", Heartbeat, HeartbeatBody).direct(
-            "Report a device's state, and get what it should do",
+            "Report a device's state, and get its commands and update",
             lambda call: service.of_device(call.token_hash, call.id, call.body),
             lambda call: service.of(call.actor, call.id, call.body),
             "For a device `device_id` is its own, or `me`. A heartbeat may be repeated: nothing happens "

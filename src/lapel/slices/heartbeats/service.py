@@ -1,4 +1,4 @@
-"""The rules of heartbeats: store what a device reports, answer with its commands and its firmware offer."""
+"""The rules of heartbeats: store a device's report, answer with its commands and its firmware offer."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Heartbeats:
                 raise Unauthorized("This device token was revoked or replaced.")
             return found[1]
         now = self._ports.clock.now()
-        # An app passes on what it receives from its device over Bluetooth.
+        # An app passes on the reports that it receives from its device over Bluetooth.
         told, sent = self._told(body, "ble", now)
         async with self._ports.database.acquire() as connection:
             row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
@@ -233,7 +233,8 @@ async def erase_some_diagnostics(connection: Connection, world_id: int, end_user
 async def _hear(
     connection: Connection, row: asyncpg.Record | None, body: HeartbeatBody, now: datetime
 ) -> _Heard:
-    """What waits for the device whose heartbeat was stored, if one was. A separate statement marks it as
+    """The commands and the offer that wait for the device, if its heartbeat was stored. A separate statement
+    marks them as
     delivered: if the process ends before that, it waits for the device's next heartbeat."""
     crash_point("heartbeat:stored")
     if row is None or not row["waiting"]:

@@ -89,7 +89,7 @@ def _sync_way_to(folder: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Create a folder and what is missing above it, durably.
+    """Create a folder and the missing folders above it, durably.
 
     Raises `FileNotFoundError` when an ancestor keeps being pruned by others meanwhile.
     """
@@ -118,7 +118,9 @@ def prune_folders(folder: Path, top: Path) -> None:
         except FileNotFoundError:
             pass
         except OSError:  # not empty: the usual end
-            with suppress(FileNotFoundError):  # pruned by another process, which then syncs what it left
+            with suppress(
+                FileNotFoundError
+            ):  # pruned by another process, which then syncs the remaining folder
                 sync_folder(folder)
                 return
         folder = folder.parent

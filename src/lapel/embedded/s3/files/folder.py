@@ -34,7 +34,7 @@ class Bucket:
         self._prefix = f"{self.tree}/"
 
     def exists(self) -> bool:
-        """Tell whether the bucket was created (its tree is the last thing made)."""
+        """Whether the bucket was created (its tree is made last)."""
         return self.tree.is_dir()
 
     def path_of(self, key: str) -> str:
@@ -110,5 +110,5 @@ class Folder:
 
 
 def valid_bucket(name: str) -> bool:
-    """Tell whether a bucket may have this name, which is also its folder's ("Bucket naming rules" of S3)."""
+    """Whether a bucket may have this name, which is also its folder's ("Bucket naming rules" of S3)."""
     return 3 <= len(name) <= 63 and _BUCKET.fullmatch(name) is not None

@@ -57,7 +57,7 @@ class Walk:
                 open_folders.append(self._folder(path, key))
 
     def _folder(self, path: str, start: bytes) -> Iterator[tuple[bytes, str]]:
-        """Yield what lies directly in one folder, all of whose keys begin with `start`, in order."""
+        """Yield the entries directly in one folder, whose keys all begin with `start`, in order."""
         try:
             with os.scandir(path) as entries:
                 found = sorted(filter(self._wanted, (_entry(start, each.name) for each in entries)))

@@ -26,7 +26,7 @@ _MAX_TRAILERS = 8
 
 
 class ChunkedDecoder:
-    """Turns the bytes of one aws-chunked body into the object's, in whatever pieces they come.
+    """Turns the bytes of one aws-chunked body, in pieces of any size, into the object's bytes.
 
     Keeps at most one line in memory. The signature of a chunk is checked when the chunk is complete, which is
     early enough, because the object becomes visible only at the end. Raises `S3Error` for another format.

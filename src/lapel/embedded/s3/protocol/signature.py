@@ -71,7 +71,7 @@ class Verifier:
         self._keys: dict[tuple[str, str], bytes] = {}
 
     def verify(self, request: Request) -> Signed:
-        """Return what was signed; raises `S3Error` for anything unsigned, wrong, too old or too young."""
+        """Return the signed parts; raises `S3Error` when unsigned, wrong, too old or too young."""
         authorization = request.headers.get(b"authorization")
         in_query = "X-Amz-Algorithm" in request.query or "X-Amz-Signature" in request.query
         if authorization is not None and in_query:

@@ -78,7 +78,7 @@ async def read_override(connection: Connection, at: At) -> str | None:
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
-    """Store an organization's override (JSON text), in place of the one before."""
+    """Store an organization's override (JSON text); replaces the previous one."""
     await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
 
 
