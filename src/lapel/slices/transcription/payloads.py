@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-# Where work waits. `io`: remote services, a handful at a time. `inference`: the local models, one step after
-# the other. `decode`: untrusted files, apart from both; as many steps as decodes run, so that no claimed step
-# waits. These are three of the queue's lanes (foundation/queue/jobs.py).
+# The lanes of speech work; the queue has others (foundation/queue/jobs.py). `io`: remote services, a handful
+# of steps at a time. `inference`: the local models, one step after the other. `decode`: untrusted files; it
+# takes as many steps as there are decoders, so that no claimed step waits for one.
 Lane: TypeAlias = Literal["decode", "io", "inference"]
 LANES: tuple[Lane, ...] = ("decode", "io", "inference")
 Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]

@@ -1,4 +1,8 @@
-"""The parent's side of decoding: child processes, in turns, with bounds on time, memory, disk and number."""
+"""The parent's side of decoding: child processes, in turns, with bounds on time, memory, disk and number.
+
+A turn ends with SIGSTOP, and the next one begins with SIGCONT (POSIX.1, `signal.h`), so the child has no code
+for turns. docs/decisions/0014 says what the parent believes of a child that reads hostile files.
+"""
 
 from __future__ import annotations
 

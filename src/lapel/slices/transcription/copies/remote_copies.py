@@ -3,7 +3,7 @@
 A step stores a copy's id as soon as the provider returns it (`remember_for`). `RemoteCopies.sweep` deletes
 the copy once the step has ended, however it ended: the step's lease shows that, also when its worker was
 killed or the recording is gone. A failed deletion is logged, shown by `lapel doctor` and tried again; the
-transcript does not depend on it.
+transcript does not depend on it. docs/decisions/0006 gives the reasons.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""The limit on a world's audio per day. Each transcription is counted once, when the length of its audio is
-known, in the transaction that lets it continue."""
+"""The limit on a world's audio per day.
+
+Each transcription is counted once, in the transaction that stores the length of its audio.
+"""
 
 from __future__ import annotations
 

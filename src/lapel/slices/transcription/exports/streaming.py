@@ -1,4 +1,8 @@
-"""Exports of transcripts that are too long for memory: read, rendered and sent in small parts."""
+"""Exports of transcripts that are too long for memory: read, rendered and sent in small parts.
+
+The stored JSON is decoded part by part with `codecs.getincrementaldecoder` and `json.JSONDecoder.raw_decode`
+(Python's documentation of `codecs` and `json`).
+"""
 
 from __future__ import annotations
 

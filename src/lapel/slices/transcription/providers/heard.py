@@ -1,4 +1,7 @@
-"""Converts a provider's words and segments to `Heard`, which the rest of the slice works with."""
+"""Converts a provider's words and segments to `Heard`, which the rest of the slice works with.
+
+Each adapter names the source of its words. The rules that fill in missing times and join words are our own.
+"""
 
 from __future__ import annotations
 

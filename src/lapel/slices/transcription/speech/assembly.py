@@ -1,4 +1,7 @@
-"""Assembles one transcript from the results of all pieces. Pure computation, no I/O."""
+"""Assembles one transcript from the results of all pieces. Pure computation, no I/O.
+
+What a transcript must keep is the HTTP contract's (transcript.py, bounds.py); the method is our own.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def assemble(
     `pieces`: in order, not overlapping; a provider that takes the whole recording has one, from 0 to
     `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps the promises of
     transcript.py: segments lie within their piece, in order, overlap only where two speakers do, last at most
-    `readable.LONGEST` seconds and have text. With `groups` the words get the speakers in it, else those in
+    `segmentation.LONGEST` seconds and have text. With `groups` the words get its speakers, else those in
     `heard`. Speakers are numbered in the order in which they speak. A piece with text but without times stays
     one segment, without a speaker from `groups`: every finer time would be invented.
     """

@@ -1,4 +1,8 @@
-"""Assigns speakers to words, and splits segments where the speaker changes. Pure computation, no I/O."""
+"""Assigns speakers to words, and splits segments where the speaker changes. Pure computation, no I/O.
+
+The windows and their speakers come from models/speakers/voice_windows.py and clustering.py. The rules that
+assign words to them are our own.
+"""
 
 from __future__ import annotations
 

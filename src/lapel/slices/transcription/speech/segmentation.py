@@ -1,4 +1,8 @@
-"""Cuts long segments where a reader would pause."""
+"""Cuts long segments where a reader would pause.
+
+The method is our own. A segment is cut at the best place in its middle half (the end of a sentence or of a
+clause, or a pause), until every part is short enough.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.payloads import Lane
     from lapel.slices.transcription.rows import ClaimRow
 
-# A step stays with its worker for so long after the last renewal; it is renewed several times in that time.
+# Length of a lease. A worker renews its leases several times in that time (runner.py).
 LEASE = timedelta(seconds=6)
 
 

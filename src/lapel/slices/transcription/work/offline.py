@@ -72,7 +72,7 @@ async def transcribe(
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file on this machine, which nobody has declared the type of. All files are of one world."""
+    """A file on this machine. Its type is not declared, and all files belong to one world."""
 
     file: Path
     pcm: Path
@@ -82,7 +82,7 @@ class _File:
 
 
 class _FileStages(Stages[_File]):
-    """The stages on a file where it is."""
+    """The stages on a file that is read in place."""
 
     @asynccontextmanager
     async def opened(self, audio: _File) -> AsyncGenerator[_File]:

@@ -2,7 +2,7 @@
 
 A step is leased for a short time, and the lease is renewed as long as its worker lives. So a killed worker's
 step is soon free again, and the work that it had not written is repeated. Nothing is written without the
-lease, so that no step ends twice.
+lease, so that no step ends twice. docs/decisions/0005 gives the reasons.
 """
 
 from __future__ import annotations

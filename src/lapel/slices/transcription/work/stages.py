@@ -36,7 +36,7 @@ Earlier: TypeAlias = Callable[[int], Awaitable[Heard | None]]
 
 
 class VoiceEngine(Protocol):
-    """Tells voices apart. `Engine` in models/process/engine_client.py implements it."""
+    """Embeds and clusters voices. `Engine` in models/process/engine_client.py implements it."""
 
     async def describe(self, request: Describe, /) -> Voices:
         """Embed the voices in some stretches. Raises SpeechError, TryAgain."""
@@ -100,8 +100,10 @@ class Plan:
         return self.wish.diarization and not self.transcriber.tells_speakers
 
     def pieces_of(self, count: int) -> Sequence[Piece]:
-        """The parts that `count` results are of. Another provider may have transcribed the audio: in our
-        pieces, or as a whole."""
+        """The parts that `count` results belong to.
+
+        The slot's engine may have changed since then, so `pieces` may be others.
+        """
         return self.cuts if count > 1 else [(0, self.duration_ms)]
 
     def after(self, done: Step, count: int) -> Step | None:

@@ -1,6 +1,8 @@
 """All SQL of the work on audio: claiming, leasing and ending steps.
 
-Times are the database's, because the clocks of workers may differ.
+Times are the database's, because the clocks of workers may differ. docs/decisions/0005 gives the reasons for
+the order in which steps are claimed. Source of the search for worlds with work: "Loose indexscan" in the
+PostgreSQL wiki.
 """
 
 from __future__ import annotations
@@ -39,9 +41,8 @@ ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::
 # Chooses the world with the fewest running steps, of these the one served longest ago; in it the oldest work,
 # and files that take many turns to decode after those that had none. $4: worlds that get no step. $5: the
 # claiming worker; a step that another worker keeps between two turns is left to that one for 15 seconds.
-# Worlds with work are found by jumping from one to the next in the index speech_work_line ("Loose indexscan"
-# in the PostgreSQL wiki). Work that is being deleted is skipped, because a large deletion would make all
-# others wait.
+# Worlds with work are found by jumping from one to the next in the index speech_work_line. Work that is being
+# deleted is skipped, because a large deletion would make all others wait.
 CLAIM = """
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
@@ -85,7 +86,7 @@ UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
-# Those of the given recordings that have a free step, for any worker. $1, $2: world and recording of each.
+# The recordings that have a free step, of those given. $1, $2: world and recording of each.
 WAITING = """
 SELECT DISTINCT s.world_id, s.recording_id
 FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
@@ -93,7 +94,7 @@ JOIN speech_work s ON s.world_id = of.world_id AND s.recording_id = of.recording
 WHERE s.lease IS NULL OR s.available_at <= clock_timestamp()
 """
 
-# A worker that ends a step locks its row to the end of the transaction; without the lease it changes nothing.
+# The end of a step locks its row until the transaction ends. A worker without the lease changes nothing.
 HOLD = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
 
 # Locks are taken in this order: recording, work, transcription.

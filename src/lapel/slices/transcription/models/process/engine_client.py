@@ -1,4 +1,7 @@
-"""The parent's side of the speech models, which run in a child process."""
+"""The parent's side of the speech models, which run in a child process.
+
+docs/decisions/0014 says what the parent believes of a child that reads hostile files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Diarization in the engine's process: embed the voices of a piece, then group all voices of a recording."""
+"""Diarization in the engine's process: embed the voices of a piece, then group all voices of a recording.
+
+Speech without its pauses (pauses.py) → windows of 1.5 seconds (voice_windows.py) → embeddings (campplus.py) →
+agglomerative clustering (clustering.py). The sources of the last two are named there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Joins words to readable segments: sentences, or the words between two pauses."""
+"""Joins words to readable segments: sentences, or the words between two pauses.
+
+The words and their times are faster-whisper's (`word_timestamps`). The rules and their limits are our own.
+"""
 
 from __future__ import annotations
 

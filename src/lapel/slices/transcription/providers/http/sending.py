@@ -1,4 +1,7 @@
-"""Sends files to a provider: they are read from disk in chunks, and progress is reported."""
+"""Sends files to a provider: they are read from disk in chunks, and progress is reported.
+
+A form is multipart/form-data (RFC 7578), written by aiohttp; the file in it is an `aiohttp.Payload` of ours.
+"""
 
 from __future__ import annotations
 
