@@ -1,4 +1,4 @@
-"""Which recordings a caller can reach; everything else does not exist for it."""
+"""Which recordings a caller reaches. Any other recording answers 404."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """One recording as one caller may see it: of this end user only, of this device only (None: any).
+    """One recording, and the limits of its caller: only of this end user, only of this device (None: any).
 
-    A device reaches what was made under the binding that its token stands for: `binding_generation`.
+    A device reaches the recordings of one binding, which its token names: `binding_generation`.
     """
 
     world_id: int
@@ -26,7 +26,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def reach(actor: Actor, recording_id: str) -> Reach:
-    """The recording of a path, as far as the caller's token reaches it.
+    """The recording of a path, with the limits of the caller's token.
 
     Raises NotFound for an upload token of another recording.
     """
@@ -44,5 +44,5 @@ def reach(actor: Actor, recording_id: str) -> Reach:
 
 
 def unknown() -> NotFound:
-    """The one error for a recording that is out of reach, does not exist or is deleted."""
+    """The error for a recording that the caller may not see, that does not exist or that is deleted."""
     return NotFound("There is no recording with this id.")

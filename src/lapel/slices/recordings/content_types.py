@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MediaType = Literal["audio", "image", "video"]
 
-# The first of each is the default.
+# The first content type of each is the default.
 CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
     "audio": (
         "audio/opus",
@@ -30,7 +30,7 @@ CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
 
 
 def content_type_for(media_type: MediaType, asked: str | None) -> str:
-    """The content type to sign (None: the default). Raises InvalidRequest when it does not fit the type."""
+    """The content type to sign: `asked`, or the default. Raises InvalidRequest when `asked` does not fit."""
     known = CONTENT_TYPES[media_type]
     if asked is None:
         return known[0]
@@ -42,10 +42,10 @@ def content_type_for(media_type: MediaType, asked: str | None) -> str:
 
 
 def largest(settings: Settings, media_type: MediaType) -> int:
-    """The most bytes that a media of this type may have."""
+    """The limit of a media of this type, in bytes."""
     return settings.media_ceilings[media_type]
 
 
 def format_of(content_type: str | None) -> str | None:
-    """The short name that events carry: `opus` for `audio/opus`."""
+    """The short name in events: `opus` for `audio/opus`."""
     return None if content_type is None else content_type.rpartition("/")[2].removeprefix("x-")

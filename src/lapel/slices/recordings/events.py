@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class DeletedRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is left of a deleted recording: its id and times."""
+    """What is left of a deleted recording: its id and times."""
 
     id: str
     project_id: str
@@ -50,7 +50,7 @@ async def publish(
     *,
     occasion: str | None = None,
 ) -> None:
-    """Write one event with the whole recording; once per recording, or once per `occasion` of it."""
+    """Write one event with the whole recording: once for each recording, or for each of its occasions."""
     await outbox.publish(
         connection,
         ids,
@@ -66,7 +66,7 @@ async def publish(
 async def publish_deleted(
     connection: Connection, ids: Ids, now: datetime, world_id: int, deleted: list[DeletedRecording]
 ) -> None:
-    """Write one event for each recording, after erasing what earlier events say of it."""
+    """Erase the bodies of the recordings' earlier events, then write one event for each recording."""
     await outbox.erase(connection, world_id, [each.id for each in deleted])
     await outbox.publish_many(
         connection,

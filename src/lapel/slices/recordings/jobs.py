@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
     from lapel.slices.recordings.service import Recordings
 
-# Objects of gigabytes are copied and read back; more at once in a process would only share the disk.
+# A verification copies and reads gigabytes. More of them at once in a process would only share the disk.
 _VERIFYING = 4
 _VERIFYING_OF_ONE_WORLD = 2
-# Seconds that a job waits for its turn before it makes room for the jobs behind it.
+# After this many seconds of waiting, a job lets the jobs behind it run first.
 _PATIENCE = 10.0
-# End users with very many recordings must not take all places of their lane.
+# Deletions of end users with very many recordings must not take all places of their lane.
 _DELETIONS_AT_ONCE = 4
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:
-    """The jobs: verify what is too large for a call, delete the rows of a deleted end user."""
+    """The jobs: verify objects that are too large for a call, delete the rows of a deleted end user."""
     verifying = Admission(_VERIFYING, _VERIFYING_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def verify(payload: VerifyUpload) -> None:
         try:
             await service.completion.verify(payload)
-        except NotFound:  # deleted meanwhile; the erasure deletes its objects
+        except NotFound:  # the recording is deleted, and the erasure deletes its objects
             return
 
     def turn(payload: VerifyUpload) -> AbstractAsyncContextManager[object]:
@@ -57,7 +57,7 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
 
 
 def schedules(service: Recordings) -> tuple[Schedule, ...]:
-    """The schedules: finish what clients and killed workers left unfinished; compare rows and objects."""
+    """The schedules: finish uploads and deletions that stopped half-way, and compare rows with objects."""
     return (
         Schedule(
             name="recordings.deletions",

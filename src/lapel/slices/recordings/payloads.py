@@ -11,19 +11,19 @@ DELETE_OF_END_USER = "recordings.delete-of-end-user"
 
 
 class VerifyUpload(msgspec.Struct, frozen=True):
-    """Verify every media of this recording that is waiting for it."""
+    """Verify every media of this recording whose status is `verifying`."""
 
     world_id: int
     recording_id: str
 
     @property
     def at(self) -> Reach:
-        """The recording, for a caller without limits."""
+        """The recording, reached without limits."""
         return Reach(self.world_id, self.recording_id)
 
 
 class DeleteOfEndUser(msgspec.Struct, frozen=True):
-    """Delete every recording of an end user who is deleted."""
+    """Delete every recording of a deleted end user."""
 
     world_id: int
     end_user_id: str

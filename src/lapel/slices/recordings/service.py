@@ -51,9 +51,9 @@ class Recordings:
         on_delete: Sequence[OnDelete] = (),
         of_end_user: Sequence[EraseSome] = (),
     ) -> None:
-        """`on_audio`: called in the transaction that makes an audio readable; `on_delete`: in the one that
-        deletes recordings, before their rows go; `of_end_user`: what else the job removes of a deleted end
-        user."""
+        """Hooks of other slices. `on_audio`: called in the transaction that makes an audio readable.
+        `on_delete`: called in the transaction that deletes recordings, before their rows. `of_end_user`:
+        delete the other rows of a deleted end user."""
         self.on_audio, self.on_delete, self.of_end_user = list(on_audio), list(on_delete), list(of_end_user)
         erasures = Erasures(ports)
         self.records = Records(ports)

@@ -64,7 +64,7 @@ LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.typ
     AND m.status = 'uploaded'
 WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
-# Two requests for a transcription at once run one after the other.
+# Concurrent requests for a transcription run one after the other.
 HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
 
 SET_TRANSCRIPTION = """
@@ -72,7 +72,7 @@ UPDATE recordings SET transcription_id = $3, updated_at = $4
 WHERE world_id = $1 AND id = $2 AND transcription_id IS DISTINCT FROM $3
 """
 
-# A duration that was known before stays, because clients have seen it.
+# A known duration stays, because clients have seen it.
 SET_MEDIA_DURATION = """
 UPDATE media SET duration_ms = $4
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND duration_ms IS NULL
@@ -105,6 +105,6 @@ async def set_transcription(
 async def set_duration(
     connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
 ) -> None:
-    """Set how long the audio is, where it is not known yet."""
+    """Set the duration of an audio and its recording, where it is unknown."""
     await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
     await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)

@@ -1,4 +1,4 @@
-"""A recording's audio, for slices that process it: its owner, its object, its facts."""
+"""A recording's audio, for slices that process it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def find_audio(
 async def audio_of(
     connection: Connection, world_id: int, recording_id: str, media_id: str, *, hold: bool = False
 ) -> Audio | None:
-    """The audio for jobs that process it; None when it, or its recording, is gone."""
+    """The audio, for jobs that process it; None when the audio or its recording is deleted."""
     row = await audio_queries.find(connection, Reach(world_id, recording_id), hold=hold)
     return _audio(row) if row is not None and row.media_id == media_id else None
 

@@ -33,7 +33,7 @@ ORDER BY r.created_at DESC, r.id DESC LIMIT $3
 FOR UPDATE
 """
 
-# Read after the lock, so that the URL of an upload-url that committed first is seen.
+# Read after the lock, to see the URL of an upload-url that committed before it.
 READ_LOCKED = """
 SELECT r.id, r.created_at, w.project_id, (
     SELECT max(m.last_url_expires_at) FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
@@ -48,7 +48,7 @@ SELECT $1, gone.id, gone.created_at, $4
 FROM unnest($2::text[], $3::timestamptz[]) AS gone (id, created_at)
 """
 
-# Media, attempts and upload tokens go with it.
+# The foreign keys delete media, attempts and upload tokens with it.
 DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2::text[])"
 
 

@@ -1,12 +1,11 @@
-"""Deletion: a recording vanishes from every answer at once; the erasure's job deletes its objects.
+"""Deletion: a recording is in no answer from the commit on, and the erasure's job deletes its objects.
 
-One transaction writes the tombstone, the ledger entry and the job, and removes the rows. A
-completion under way finds its row gone and deletes its copy.
+One transaction writes the tombstone, the ledger entry and the job, and deletes the rows. A completion that is
+under way finds no row and deletes its copy.
 
-When an end user is deleted, all its recordings vanish from every answer at once: the deleted end user is
-their tombstone (end_users.service.PRESENT). A job removes the rows, one batch a transaction, so that no
-request waits for a hundred thousand of them. It begins with the rows of other slices, because the ledger's
-entry goes on only after the last batch of recordings.
+The recordings of a deleted end user are in no answer either (end_users.service.PRESENT). A job deletes their
+rows, one batch a transaction, so that no request waits for a hundred thousand rows. The job begins with the
+rows of other slices, because the ledger entry advances after the last batch of recordings.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.deletion.deletion_queries import DeletionRow
 
-# Recordings of an end user that are deleted in one transaction: some tenths of a second.
+# Recordings of an end user that one transaction deletes: it takes some tenths of a second.
 _BATCH = 500
-# Rows of other slices that are deleted in one transaction: fewer rows depend on each.
+# Rows of other slices that one transaction deletes: more, because fewer rows depend on each.
 _ROWS = 1000
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -75,9 +74,9 @@ class Deletion:
         self._of_end_user = of_end_user
 
     async def delete(self, at: Reach) -> None:
-        """Delete a recording: it answers 404 and is in no list any more.
+        """Delete a recording.
 
-        Raises NotFound when `at` reaches no recording, Unavailable while the database is away.
+        Raises NotFound when `at` reaches no recording, Unavailable when the database fails.
         """
         async with self._ports.database.transaction() as connection:
             rows = await deletion_queries.lock_one(connection, at)
@@ -95,9 +94,9 @@ class Deletion:
         await jobs.enqueue(connection, DELETE_OF_END_USER, DeleteOfEndUser(world_id, end_user_id))
 
     async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
-        """The job: deletes batch after batch. Committed batches stay deleted, and no row is added meanwhile.
+        """The job: delete batch after batch. No row of a deleted end user is added meanwhile.
 
-        Raises Unavailable while the database is away, or when a request or a worker holds one of the rows.
+        Raises Unavailable when the database fails, or when a request or a worker has locked a row.
         """
         crash_point("delete-all:begin")
         last: tuple[datetime, str] | None = BEFORE_ALL
@@ -112,15 +111,15 @@ class Deletion:
         crash_point("delete-all:committed")
 
     async def run_due(self) -> int:
-        """Go on with deletions whose job was lost with its worker. Returns the number of end users.
+        """Continue deletions whose worker died. Returns the number of end users.
 
-        Raises Unavailable while the database is away.
+        Raises Unavailable when the database fails.
         """
         due = await self._erasures.find_entering(self._ports.clock.now())
         for world_id, end_user_id in due:
             try:
                 await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
-            except Exception as error:  # noqa: BLE001 - one that cannot be deleted must not hold up the others
+            except Exception as error:  # noqa: BLE001 - an end user that fails must not stop the others
                 _log.error("deletion.stuck", end_user=end_user_id, exc_info=error)
                 async with self._ports.database.transaction() as connection:
                     await self._erasures.goes_on(connection, world_id, end_user_id, self._ports.clock.now())
@@ -138,9 +137,10 @@ class Deletion:
     async def _delete_batch(
         self, world_id: int, end_user_id: str, before: tuple[datetime, str]
     ) -> tuple[datetime, str] | None:
-        """Delete one batch. Returns time and id of its last recording, where the next goes on; None: empty.
+        """Delete one batch. Returns the time and id of its last recording, or None when none was left.
 
-        Deleted rows stay in the index for a while; without this position every batch would read past them.
+        The next batch starts there. From the beginning, it would read the index entries of all deleted rows,
+        which stay until a vacuum.
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:

@@ -39,7 +39,7 @@ WHERE m.world_id = $1 AND m.recording_id = $2 AND m.id = $3 AND ($4::text IS NUL
   AND {PRESENT}
 """
 
-# A row without media: the recording exists and has no audio.
+# A recording without an audio gives a row without a media.
 FIND_AUDIO_DOWNLOAD = f"""
 SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name, m.id
 FROM recordings r

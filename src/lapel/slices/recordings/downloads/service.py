@@ -1,4 +1,4 @@
-"""download-url, the hottest path: one statement and one signature; no request to the store, no write."""
+"""download-url, the hottest path: one statement and one signature, no write and no request to the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Downloads:
-    """Signed links to uploaded media. Every method raises Unavailable while the database is away."""
+    """Signed links to uploaded media. Every method raises Unavailable when the database fails."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -31,7 +31,7 @@ class Downloads:
     async def of_media(self, at: Reach, body: DownloadRequest) -> Download:
         """A link to one media.
 
-        Raises NotFound when the recording is out of reach or has no such media, MediaNotUploaded when the
+        Raises NotFound when the caller reaches no such media of the recording, MediaNotUploaded when the
         media is not uploaded, StoreUnavailable without credentials to sign with.
         """
         async with self._ports.database.acquire() as connection:
@@ -42,7 +42,7 @@ class Downloads:
         return link
 
     async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
-        """A link to the one audio. Raises what `of_media` raises; without audio, MediaNotUploaded."""
+        """A link to the one audio. Raises what `of_media` raises, and MediaNotUploaded without an audio."""
         async with self._ports.database.acquire() as connection:
             row = await download_queries.find_audio_download(connection, at)
         if row is None:
@@ -55,7 +55,7 @@ class Downloads:
     def _sign(
         self, row: DownloadRow, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
     ) -> tuple[Download, int]:
-        """The link, and its life in seconds. Raises MediaNotUploaded, StoreUnavailable as `of_media`."""
+        """The link, and its life in seconds. Raises MediaNotUploaded and StoreUnavailable as `of_media`."""
         key, content_type, size = row.object_key, row.content_type, row.file_size_bytes
         if row.status != "uploaded" or key is None or content_type is None or size is None:
             raise _not_uploaded()

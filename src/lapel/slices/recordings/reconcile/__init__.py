@@ -1,1 +1,1 @@
-"""The scheduled work that completes or ends unfinished uploads, and compares the store with the rows."""
+"""Scheduled work that completes or ends unfinished uploads, and compares the store with the rows."""

@@ -1,4 +1,4 @@
-"""What the reconciler found: every finding is logged, and counted in a table that /metrics shows."""
+"""The reconciler's findings. Each is logged, and counted in a table that /metrics shows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
 
 Kind = Literal[
-    "upload_finished",  # an object without a completion: its client died after the PUT
-    "upload_refused",  # the same, but it is not what was declared
-    "media_expired",  # no object came within a day of the last URL
+    "upload_finished",  # an object without a completion, because its client stopped after the PUT
+    "upload_refused",  # the same, and the object differs from what was declared
+    "media_expired",  # no object within a day after the last URL ended
     "verification_requeued",  # a verification that takes long, or whose job was lost
     "copy_swept",  # a copy that no row serves
-    "late_put_swept",  # a staged object that no completion will take
-    "object_missing",  # a row that serves an object which is not there
-    "foreign_object",  # an object whose name is none of ours; left alone
+    "late_put_swept",  # a staged object that no completion can use
+    "object_missing",  # a row whose object is not in the store
+    "foreign_object",  # an object whose name is not one of Lapel's; it stays
 ]
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -35,14 +35,14 @@ class Findings:
         self.counts: Counting[str] = Counting()
 
     def add(self, kind: Kind, **what: str | int | None) -> None:
-        """Log and count one finding; `what` are ids and keys that let a person find it."""
+        """Log and count one finding. `what`: ids and keys that identify it in the log."""
         log = _log.error if kind == "object_missing" else _log.info
         log("finding", kind=kind, **what)
         self._unsaved[kind] += 1
         self.counts[kind] += 1
 
     async def save(self) -> None:
-        """Add the findings since the last save to the table. Raises Unavailable without the database."""
+        """Add the findings since the last save to the table. Raises Unavailable when the database fails."""
         if not self._unsaved:
             return
         async with self._ports.database.transaction() as connection:

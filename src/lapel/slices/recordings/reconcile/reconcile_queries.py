@@ -1,4 +1,4 @@
-"""All SQL of the reconciler. It works for all worlds at once: it belongs to the server, not to a caller."""
+"""All SQL of the reconciler, which works for the server and so for all worlds."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ SELECT max(a.id) FROM upload_attempts a JOIN media m ON m.world_id = a.world_id 
 WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status = 'verifying' AND a.state = 'verifying'
 """
 
-# A recording has failed when all its media have.
+# A recording fails when all its media have failed.
 ALL_FAILED = """
 SELECT NOT EXISTS (SELECT 1 FROM media WHERE world_id = $1 AND recording_id = $2 AND status <> 'failed')
 """
 
-# Rows to compare with the objects of one page of a listing: both in the order of the key's bytes.
+# The rows to compare with one page of the store's listing, in the same order: by the bytes of the key.
 ROWS_BETWEEN = """
 SELECT object_key FROM media
 WHERE object_key > $1 AND ($2::text IS NULL OR object_key <= $2) ORDER BY object_key LIMIT $3
@@ -66,7 +66,7 @@ FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.medi
 WHERE a.staging_key = ANY($1::text[])
 """
 
-# An array of what to delete, because a join would read the whole table for a batch of it.
+# An array of the rows to delete, because with a join the statement would read the whole table for one batch.
 PRUNE_ATTEMPTS = """
 DELETE FROM upload_attempts WHERE ctid = ANY(ARRAY(
     SELECT a.ctid
@@ -108,12 +108,12 @@ async def read_statuses(
 async def postpone(
     connection: Connection, world_id: int, recording_id: str, media_ids: list[str], until: datetime
 ) -> None:
-    """Look at these again later, if they are still unfinished."""
+    """Set when the reconciler looks at these media again, if they are still unfinished."""
     await connection.execute(POSTPONE, world_id, recording_id, media_ids, until)
 
 
 async def find_verifying(connection: Connection, world_id: int, recording_id: str) -> str | None:
-    """The newest attempt that is being verified; it names the job."""
+    """The newest attempt that is being verified. Its id is the name of the job."""
     return await fetch_value(connection, str, FIND_VERIFYING, world_id, recording_id)
 
 
@@ -123,7 +123,7 @@ async def all_failed(connection: Connection, world_id: int, recording_id: str) -
 
 
 async def rows_between(connection: Connection, after: str, until: str | None, limit: int) -> list[str]:
-    """Keys of objects that rows serve, in order, after `after` and up to `until` (None: to the end)."""
+    """The keys of rows' objects in order, after `after` and up to `until` (None: to the end)."""
     return await fetch_values(connection, str, ROWS_BETWEEN, after, until, limit)
 
 
@@ -133,7 +133,7 @@ async def row_of_object(connection: Connection, key: str) -> ServingRow | None:
 
 
 async def lock_by_project(connection: Connection, project_id: str, recording_id: str) -> None:
-    """Lock a recording, in whichever world of the project, until the transaction ends."""
+    """Lock a recording, in either world of the project, until the transaction ends."""
     await connection.execute(LOCK_BY_PROJECT, project_id, recording_id)
 
 
@@ -154,16 +154,16 @@ async def prune_tokens(connection: Connection, now: datetime, limit: int) -> int
 
 
 async def read_walk(connection: Connection, name: str) -> str:
-    """Where a walk goes on: the last key it has seen, or the empty string."""
+    """The last key that a walk has seen; the empty string at its beginning."""
     return await fetch_value(connection, str, READ_WALK, name) or ""
 
 
 async def save_walk(connection: Connection, name: str, position: str, now: datetime) -> None:
-    """Remember where a walk goes on."""
+    """Store the last key that a walk has seen."""
     await connection.execute(SAVE_WALK, name, position, now)
 
 
 async def add_findings(connection: Connection, found: Sequence[tuple[str, int]], now: datetime) -> None:
-    """Add (kind, number) pairs to the totals of all time."""
+    """Add (kind, number) pairs to the totals."""
     for kind, number in found:
         await connection.execute(ADD_FINDINGS, kind, number, now)

@@ -1,6 +1,6 @@
-"""The reconciler: finishes or explains what clients and killed processes left behind.
+"""The reconciler: completes or ends what clients and killed processes left unfinished.
 
-Every step may be repeated, and two reconcilers at once do no harm.
+Every step may run twice, also at the same time in two processes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from lapel.slices.erasure.service import Erasures
     from lapel.slices.recordings.uploads.completion import Completion
 
-# Attempts are kept this long after their URL ended: the sweep of staging reads them.
+# Attempts stay this long after their URL ended, because the sweep of staging reads them.
 _ATTEMPTS_KEPT = timedelta(hours=48)
 _BATCH = 1000
 
 
 class Reconciler:
-    """Run by the worker's schedules; `run_once` does everything now."""
+    """The schedules of the worker call it; `run_once` does everything at once."""
 
     def __init__(self, ports: Ports, completion: Completion, erasures: Erasures) -> None:
         self._ports = ports
@@ -33,9 +33,9 @@ class Reconciler:
         self._erasures = erasures
 
     async def run_once(self) -> dict[str, int]:
-        """Unfinished uploads, walks over the store, erasures. Returns the number of findings by kind.
+        """Finish uploads, walk over the store, run erasures. Returns the number of findings by kind.
 
-        Raises StoreUnavailable or Unavailable when a part is away; what was done stays done.
+        Raises StoreUnavailable or Unavailable when the store or the database fails. Finished work stays.
         """
         counts = await self.run_unfinished()
         for kind, number in (await self.run_walks()).items():
@@ -44,7 +44,7 @@ class Reconciler:
         return counts
 
     async def run_unfinished(self) -> dict[str, int]:
-        """Uploads without completion, expired media, lost verifications, old tokens and attempts.
+        """Handle uploads without completion, expired media, lost verifications, old tokens and attempts.
 
         Returns the number of findings by kind. Raises what `run_once` raises.
         """
@@ -56,7 +56,7 @@ class Reconciler:
         return dict(findings.counts)
 
     async def run_walks(self) -> dict[str, int]:
-        """Copies without rows, rows without objects, late PUTs.
+        """Look for copies without rows, rows without objects, and late PUTs.
 
         Returns the number of findings by kind. Raises what `run_once` raises.
         """

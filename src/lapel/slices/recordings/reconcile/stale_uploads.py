@@ -1,7 +1,7 @@
-"""Uploads that no client completes: finished if the object is there, failed if none came.
+"""Uploads that no client completes, and verifications whose job was lost.
 
-Also verifications whose job was lost. The store does not notify us of an object: the reconciler
-looks when the URL ends, and then every hour for a day.
+An upload with an object is completed; without an object, its media fails a day after the last URL ended. The
+store sends no notice of an object, so the reconciler looks when the URL ends, and then every hour for a day.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Unfinished:
-    """Looks after media that are pending or being verified."""
+    """Handles media that are pending or being verified."""
 
     def __init__(self, ports: Ports, completion: Completion, findings: Findings) -> None:
         self._ports = ports
@@ -48,9 +48,9 @@ class Unfinished:
         self._findings = findings
 
     async def run(self) -> None:
-        """Handle every media whose time has come.
+        """Handle every media whose `reconcile_at` has passed.
 
-        Raises StoreUnavailable or Unavailable when the store or the database is away; the next run goes on.
+        Raises StoreUnavailable or Unavailable when the store or the database fails; the next run continues.
         """
         began = self._ports.clock.now()
         while True:
@@ -71,13 +71,12 @@ class Unfinished:
                     else:
                         await self._finish(at, list(states), began)
                 except StoreUnavailable:
-                    # The store may refuse this one only: it goes to the end of the line, so that the
-                    # next run begins with the others.
+                    # The store may refuse only this one, so the next run begins with the others.
                     await self._postpone(at, list(states), began + _LOOK_AGAIN)
                     raise
                 except Unavailable:
                     raise
-                except Exception as error:  # noqa: BLE001 - one that cannot be finished must not hold up the others
+                except Exception as error:  # noqa: BLE001 - a recording that fails must not stop the others
                     _log.error("reconcile.stuck", recording=recording_id, exc_info=error)
                     await self._postpone(at, list(states), began + _LOOK_AGAIN)
                 await self._findings.save()
@@ -87,7 +86,7 @@ class Unfinished:
             await reconcile_queries.postpone(connection, at.world_id, at.recording_id, media_ids, until)
 
     async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
-        """Enqueue the verification again; no effect while its job waits or runs, which has the same name."""
+        """Enqueue the verification again. The queue drops it while a job of the same name waits or runs."""
         async with self._ports.database.transaction() as connection:
             attempt_id = await reconcile_queries.find_verifying(connection, at.world_id, at.recording_id)
             if attempt_id is not None:
@@ -102,21 +101,21 @@ class Unfinished:
         expired: list[str] = []
         try:
             await self._completion.finish(at, frozenset(media_ids))
-        except NotFound:  # deleted; with an end user the rows go a little later
+        except NotFound:  # deleted; a deleted end user's rows go later
             await self._postpone(at, media_ids, began + _LOOK_AGAIN)
             return
         except MediaNotUploaded:
             expired = await self._expire(at, media_ids, began)
         except Unavailable:
             raise
-        except ApiError as error:  # refused, or handed to a job: the rows say which
+        except ApiError as error:  # refused, or handed to a job: `_tell` reads which
             _log.info("reconcile.completion", recording=at.recording_id, code=error.code)
         others = [each for each in media_ids if each not in expired]
         if others:
             await self._tell(at, others, began)
 
     async def _tell(self, at: Reach, media_ids: list[str], began: datetime) -> None:
-        """Report the results; media that are still pending are looked at again."""
+        """Report the results, and postpone the media that are still pending."""
         async with self._ports.database.transaction() as connection:
             after = await reconcile_queries.read_statuses(connection, at.world_id, at.recording_id, media_ids)
             pending = [row for row in after if row.status == "pending"]
@@ -134,7 +133,7 @@ class Unfinished:
                 self._findings.add("upload_refused", recording=at.recording_id, media=row.id)
 
     async def _expire(self, at: Reach, media_ids: list[str], began: datetime) -> list[str]:
-        """Fail the media whose last URL ended a day ago. Returns their ids."""
+        """Fail the media whose last URL ended more than a day ago. Returns their ids."""
         now = self._ports.clock.now()
         crash_point("reconcile:before-expiry")
         async with self._ports.database.transaction() as connection:
@@ -143,7 +142,7 @@ class Unfinished:
                 return []
             failure = "Nothing was uploaded within 24 hours of the last upload URL's end."
             expired = await media_states.expire(connection, at, media_ids, failure, began - EXPIRY)
-            # An `integrity_failure` stays: it says more than that nothing came.
+            # `integrity_failure` stays, because it says more than `failed`.
             if (
                 expired
                 and locked.status == "pending"

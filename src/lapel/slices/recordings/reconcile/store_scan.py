@@ -1,8 +1,9 @@
-"""Walks over the store that compare objects with rows, page by page, both in the order of the keys' bytes.
+"""Walks over the store that compare objects with rows, page by page.
 
-A walk saves its position in the database after every page, so the next run goes on where the last one
-ended or was killed. A run reads a limited number of pages, so its cost is bounded however many objects
-there are.
+Rows and objects are read side by side in the order of the keys' bytes, in which S3 lists them (ListObjectsV2,
+Amazon S3 API Reference): a merge join. A walk saves its position in the database after every page, so that
+the next run continues there. A run reads a limited number of pages, so its cost does not grow with the number
+of objects.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ if TYPE_CHECKING:
 # A completion accepts its copy within `commit.MAX_VERIFICATION_AGE`, or never.
 COPY_GRACE = timedelta(hours=24)
 LATE_PUT_GRACE = timedelta(hours=24)
-# For a staged object without an attempt's row: its URL ended at most an hour after it was made.
+# For a staged object whose attempt has no row: its URL ended at most an hour after it was signed.
 STRAY_GRACE = timedelta(hours=25)
 _PAGES = 200
 _ROWS = 2000
 
 
 class Walks:
-    """Compares what the store has with what the rows say."""
+    """Compares the objects of the store with the rows."""
 
     def __init__(self, ports: Ports, findings: Findings) -> None:
         self._ports = ports
         self._findings = findings
 
     async def run(self) -> None:
-        """Some pages of each walk.
+        """Walk over some pages of copies, and some of staged objects.
 
-        Raises StoreUnavailable or Unavailable when the store or the database is away; the next run goes on.
+        Raises StoreUnavailable or Unavailable when the store or the database fails; the next run continues.
         """
         await self._walk("copies", object_names.MEDIA)
         await self._walk("staging", object_names.STAGING)
@@ -95,9 +96,9 @@ class Walks:
                 await self._sweep_copy(each.key, oldest)
 
     async def _check_missing(self, key: str) -> None:
-        """Report a row without an object, once the store and the database both confirm it.
+        """Report a row without an object, after asking the store and the database once more.
 
-        The listing may be older than the object, or the row gone by now.
+        The object may be newer than the listing, and the row may be deleted by now.
         """
         try:
             await self._ports.store.head(key)
@@ -108,10 +109,10 @@ class Walks:
                 self._findings.add("object_missing", recording=row.recording_id, media=row.id, key=key)
 
     async def _sweep_copy(self, key: str, oldest: datetime) -> None:
-        """Delete a copy, unless a row serves it after all; the recording is locked meanwhile.
+        """Delete a copy that no row serves. The recording is locked meanwhile.
 
-        The copy must be old by two clocks: the store's, and that of the process that began it, whose time is
-        in the copy's name. So one clock that is slow cannot make a fresh copy look old.
+        The copy must be old by two clocks, so that one wrong clock cannot make a fresh copy look old: the
+        store's, and that of the process that made the copy, whose time is in the copy's name.
         """
         named = object_names.parse(key)
         begun_at = None if named is None else made_at(named.copy_id)
@@ -130,7 +131,7 @@ class Walks:
         self._findings.add("copy_swept", recording=named.recording_id, key=key)
 
     async def _sweep_staging(self, listed: Sequence[ObjectInfo]) -> None:
-        """Delete staged objects that no completion will take any more."""
+        """Delete staged objects that no completion can use any more."""
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
             attempts = await reconcile_queries.read_staged(connection, [each.key for each in listed])
@@ -154,5 +155,5 @@ class Walks:
 
 
 def _may_be_taken(attempt: AttemptState, media: MediaStatus) -> bool:
-    """Whether a completion, or a verification under way, may still need the object."""
+    """Whether a completion or a verification may still need the object."""
     return attempt in ("issued", "verifying") and media in ("pending", "verifying")

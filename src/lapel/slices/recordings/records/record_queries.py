@@ -1,4 +1,4 @@
-"""All SQL of the recordings themselves."""
+"""All SQL of recordings without their media, and so all changes of a recording's status."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.wire import Source
 
-# Media are read as the contract's JSON, so that a page of recordings needs no second query and its
-# media no conversion. To clients, a media that is being verified is still pending.
+# Media are read as the contract's JSON, so a page of recordings needs neither a second query nor a conversion
+# of its media. A media that is being verified is shown as pending.
 _COLUMNS = """
 r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms, r.started_at,
 r.ended_at, r.recorded_at, r.transcription_id, r.metadata, r.content_sha256, r.content_sha256_verified_at,
@@ -44,7 +44,8 @@ LEFT JOIN LATERAL (
 ) own ON true
 """
 
-# $3: the end user that the caller is bound to; $4, $5: the device and its binding. NULL for another caller.
+# $3: the only end user whose recordings the caller may see; $4, $5: the calling device and its binding.
+# NULL: any.
 REACHED = f"""
 r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
     AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer)) AND {PRESENT}
@@ -52,7 +53,7 @@ r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 
 READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {REACHED}"
 
-# Held until the transaction ends; referring rows (transcriptions) may still be written.
+# Locked until the transaction ends. Rows that refer to the recording (transcriptions) may still be written.
 LOCK = f"""
 SELECT r.status, r.started_at, r.ended_at, w.project_id
 FROM recordings r JOIN worlds w ON w.id = r.world_id WHERE {REACHED} FOR NO KEY UPDATE OF r
@@ -67,20 +68,20 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """
 
-# The same columns as the unique index, where two absent generations are equal.
+# The columns of the unique index, in which two absent generations are equal.
 FIND_BY_UUID = f"""
 SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4
 """
 
-# For a device that is bound to the same end user again and repeats a recording of its earlier binding.
+# A device that is bound to the same end user again may repeat a recording of its earlier binding.
 ADOPT = """
 UPDATE recordings SET binding_generation = $3
 WHERE world_id = $1 AND id = $2 AND (binding_generation IS NULL OR binding_generation < $3)
 """
 
-# $4, $6, $8, $10 say whether the field was given.
+# $4, $6, $8 and $10 say whether the request has the field.
 UPDATE = """
 UPDATE recordings SET
     updated_at = $3,
@@ -91,7 +92,7 @@ UPDATE recordings SET
 WHERE world_id = $1 AND id = $2
 """
 
-# The audio's facts are set by the completion that verifies it; NULLs leave them as they are.
+# The completion that verifies the audio sets its facts. NULL leaves a fact as it is.
 SET_UPLOADED = """
 UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALESCE(uploaded_at, $3),
     content_sha256 = COALESCE($4, content_sha256),
@@ -102,7 +103,7 @@ UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALES
 WHERE world_id = $1 AND id = $2
 """
 
-# An uploaded recording stays uploaded, whatever happens to a media added later.
+# An uploaded recording stays uploaded, even if a media that is added later fails.
 SET_STATUS = """
 UPDATE recordings SET status = $3, updated_at = $4
 WHERE world_id = $1 AND id = $2 AND status <> 'uploaded' AND status <> $3
@@ -120,7 +121,7 @@ _FIRST_FILTER = 6
 
 
 def _list(names: tuple[str, ...]) -> str:
-    """One statement per set of filters: the prepared plan of each can use an index, with `OR` it cannot."""
+    """One statement for each set of filters: each has a prepared plan with an index, unlike one with `OR`."""
     filters = "".join(
         f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
     )
@@ -153,7 +154,7 @@ class NewRecording:
 
     end_user_id: str
     device_id: str | None
-    # The device's binding to this end user under which it is made; None without such a binding.
+    # The device's binding to this end user; None when the device is not bound to it.
     binding_generation: int | None
     name: str | None
     source: Source
@@ -179,14 +180,14 @@ async def read(connection: Connection, at: Reach) -> RecordingRow | None:
 
 
 async def lock(connection: Connection, at: Reach) -> LockedRow | None:
-    """The recording's status, times and project; the row is locked until the transaction ends."""
+    """Lock a recording until the transaction ends; None when the caller does not reach it."""
     return await fetch_row(connection, LockedRow, LOCK, *reached(at))
 
 
 async def insert(
     connection: Connection, world_id: int, recording_id: str, new: NewRecording, now: datetime
 ) -> bool:
-    """Insert a recording. False when the device has one of this uuid and generation."""
+    """Insert a recording. False when the device has a recording of this uuid and generation."""
     inserted = await fetch_value(
         connection,
         str,
@@ -222,14 +223,14 @@ async def find_by_uuid(
 
 
 async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:
-    """Move a recording to this later binding of its device."""
+    """Move a recording to a later binding of its device."""
     await connection.execute(ADOPT, world_id, recording_id, binding_generation)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, filters: Mapping[str, object | None]
 ) -> list[RecordingRow]:
-    """Rows of one page with their media, plus one that tells whether more follow.
+    """The rows of one page with their media, and one more row if another page follows.
 
     `filters`: column to value; None: no filter.
     """
@@ -257,7 +258,7 @@ async def update(
     started_at: tuple[bool, datetime | None],
     ended_at: tuple[bool, datetime | None],
 ) -> None:
-    """Change a locked recording; each field is (whether it was given, its value)."""
+    """Change a locked recording. Each field is a pair: whether the request has it, and its value."""
     await connection.execute(
         UPDATE, at.world_id, at.recording_id, now, *name, *metadata, *started_at, *ended_at
     )
@@ -274,7 +275,7 @@ async def set_uploaded(
     audio_type: str | None,
     audio_duration_ms: int | None,
 ) -> None:
-    """Mark a recording as uploaded, with the verified facts of its audio (None: no audio this time).
+    """Set a recording to `uploaded`, with the verified facts of its audio (None: no audio is accepted now).
 
     `audio_sha256` is hexadecimal, `audio_size` in bytes.
     """
@@ -293,5 +294,5 @@ async def set_uploaded(
 async def set_status(
     connection: Connection, world_id: int, recording_id: str, status: RecordingStatus, now: datetime
 ) -> bool:
-    """Set the status. False when it did not change; that of an uploaded recording never does."""
+    """Set the status. False when it stays the same, as that of an uploaded recording always does."""
     return await fetch_value(connection, str, SET_STATUS, world_id, recording_id, status, now) is not None

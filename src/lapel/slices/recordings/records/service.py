@@ -1,4 +1,4 @@
-"""Create, read, list and change recordings. uploads.py and completion.py handle their bytes."""
+"""Create, read, list and change recordings. uploads/ handles their bytes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.rows import RecordingRow
     from lapel.slices.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
 
-# `create` tries again when the recording that blocked its insert is deleted before it is read.
+# `create` tries again when the recording that prevents its insert is deleted before it is read.
 _TRIES = 3
 
 
 class Records:
     """Operations on recordings, except on their bytes.
 
-    Methods that open a connection raise Unavailable while the database is away.
+    Methods that open a connection raise Unavailable when the database fails.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -44,13 +44,13 @@ class Records:
     ) -> tuple[Recording, bool]:
         """Create a recording. Returns it, and whether it is new.
 
-        A device that repeats `recording_uuid` and generation gets the existing recording. If that one was
-        made under an earlier binding to the same end user, it moves to the present binding.
+        A device that repeats `recording_uuid` and generation gets the existing recording. If that was made
+        under an earlier binding to the same end user, it moves to the present binding.
 
         Raises InvalidRequest when fields contradict each other, the end user is missing or `metadata` is too
-        large; NotFound when the end user or the device does not exist or is out of the caller's reach;
-        Conflict when the calling device is not bound, a repeat differs from the existing recording, or
-        concurrent requests keep changing that one.
+        large; NotFound when the caller reaches no such end user or device; Conflict when the calling device
+        is not bound, a repeat differs from the existing recording, or concurrent requests keep changing that
+        recording.
         """
         if actor.kind == "device":  # always `device`, whatever the body says
             body = msgspec.structs.replace(body, source=None)
@@ -95,7 +95,7 @@ class Records:
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
     async def replayed(self, actor: Actor, stored: Recording) -> Recording:
-        """The stored answer of `create`, for a repeat. Raises NotFound when the recording is deleted."""
+        """The stored answer, for a repeat of `create`. Raises NotFound when the recording is deleted."""
         async with self._ports.database.acquire() as connection:
             if await record_queries.read(connection, reach(actor, stored.id)) is None:
                 raise unknown()
@@ -107,7 +107,7 @@ class Records:
             return await read_in(connection, at, actor.project_id)
 
     async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
-        """One page with media, newest first, in one statement. Raises InvalidRequest for a bad cursor."""
+        """One page with all media, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "recordings")
         own = actor.end_user_id if actor.kind in ("key", "end_user") else None
         if own is not None and query.end_user_id not in (None, own):
@@ -158,8 +158,8 @@ class Records:
         """End user, device and binding generation of a new recording.
 
         The generation is None unless the device is bound to that end user. Raises InvalidRequest when no end
-        user is given or implied, NotFound when the end user or the device is out of reach, Conflict when the
-        calling device is not bound.
+        user is given or implied, NotFound when the caller reaches no such end user or device, Conflict when
+        the calling device is not bound.
         """
         if actor.kind == "device":
             if actor.end_user_id is None:
@@ -204,7 +204,7 @@ async def read_in(connection: Connection, at: Reach, project_id: str) -> Recordi
 
 
 def _checked_uuid(body: CreateRecording) -> str | None:
-    """The `recording_uuid` in lower case. Raises InvalidRequest when it or its generation comes alone."""
+    """The `recording_uuid` in lower case. Raises InvalidRequest for it or its generation alone."""
     missing = {
         "recording_uuid": body.recording_uuid is None,
         "recording_generation": body.recording_generation is None,
@@ -227,7 +227,7 @@ def _check_times(started_at: datetime | None, ended_at: datetime | None) -> None
 def _check_agreement(row: RecordingRow, end_user_id: str, body: CreateRecording) -> None:
     """Raises Conflict when a device's repeat differs from the recording that it announced before.
 
-    The message names the differing fields. If the recording belongs to another end user, it tells nothing.
+    The message names the differing fields, except when the recording belongs to another end user.
     """
     if row.end_user_id != end_user_id:
         raise Conflict(

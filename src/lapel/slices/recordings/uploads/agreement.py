@@ -1,4 +1,4 @@
-"""Which media a completion's facts describe, and whether they agree with the facts that are known."""
+"""Compare the facts that a client states in upload-complete with the known facts of its media."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def facts_of(body: CompleteUpload) -> Facts:
 
 
 def agree(given: Facts, known: Facts) -> bool:
-    """Whether all facts that both have are equal. Durations are compared in whole seconds, as shown."""
+    """Whether all facts that both state are equal. Durations are compared in whole seconds, as shown."""
     if given.sha256 is not None and known.sha256 is not None and given.sha256 != known.sha256:
         return False
     if given.size is not None and known.size is not None and given.size != known.size:
@@ -35,7 +35,7 @@ def agree(given: Facts, known: Facts) -> bool:
 
 
 def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]) -> None:
-    """Pass when a call repeats a finished one with the same facts.
+    """Accept a call that repeats a finished call with the same facts.
 
     Raises IntegrityFailure when the upload that the facts describe was refused, MediaNotUploaded when the
     audio has no object, Conflict when the finished upload had other facts.
@@ -44,19 +44,19 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
         return
     audio = snapshot.audio
     if audio is not None and audio.status != "uploaded":
-        # The facts describe an audio that is not here. After a 200 the client would delete its own copy.
+        # The facts describe the audio, which is not uploaded. After a 200 the client would delete its copy.
         raise refused() if audio.status == "failed" else nothing_uploaded()
     known = (audio,) if audio is not None else snapshot.having("uploaded")
     kept = [each.uploaded_at for each in known if each.uploaded_at and agree(facts, each.known)]
     lost = [] if audio is not None else [each.at for each in refusals if agree(facts, each.facts)]
     if lost and (not kept or max(lost) > max(kept)):
-        raise refused()  # the last upload with these facts was refused, though they fit another media
+        raise refused()  # another media has these facts, but the last upload with them was refused
     if not kept:
         raise differing()
 
 
 def check_pending(snapshot: Snapshot, facts: Facts) -> None:
-    """While bytes are verified: pass for a repeat with the same facts. Raises Conflict for other facts."""
+    """Accept a call with the facts of the verification that is under way. Raises Conflict for other facts."""
     if not facts.any:
         return
     audio = snapshot.audio
@@ -70,13 +70,15 @@ def check_pending(snapshot: Snapshot, facts: Facts) -> None:
 
 
 def subject_of(
-    snapshot: Snapshot, pending: tuple[MediaState, ...], taken: set[str], body: CompleteUpload
+    snapshot: Snapshot, pending: tuple[MediaState, ...], with_object: set[str], body: CompleteUpload
 ) -> str | None:
-    """The id of the pending media that the facts describe: the audio, else the only pending media.
+    """The id of the pending media that the facts describe: the audio, or else the only pending media.
 
-    None when they describe none of them. Raises InvalidRequest when it is not clear which one they
-    describe, Conflict when the audio is uploaded with other facts, and IntegrityFailure (refused before)
-    or MediaNotUploaded when the audio has no object.
+    None when there are no facts, or when they describe the uploaded audio. `with_object`: the ids of the
+    pending media that have an object.
+
+    Raises InvalidRequest when the facts may describe several media, Conflict when the audio is uploaded with
+    other facts, IntegrityFailure when the audio was refused, MediaNotUploaded when it has no object.
     """
     facts = facts_of(body)
     if not facts.any:
@@ -95,7 +97,7 @@ def subject_of(
         if not agree(facts, audio.known):
             raise differing()
         return None
-    if audio.id not in taken:
+    if audio.id not in with_object:
         raise refused() if audio.status == "failed" else nothing_uploaded()
     return audio.id
 

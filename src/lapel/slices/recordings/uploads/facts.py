@@ -1,4 +1,4 @@
-"""The facts of an object: what a client states of it, and what a verification compares it with."""
+"""The facts of an object: a client states them, and a verification compares them with the object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_FACTS = Facts()
 
 
 def merged(stated: tuple[Facts, ...]) -> Facts:
-    """One set of facts out of several: the earlier (the caller's) stand before the later (the URL's)."""
+    """One set of facts from several. Where two sets state a fact, the earlier set counts."""
     return Facts(
         sha256=next((each.sha256 for each in stated if each.sha256 is not None), None),
         size=next((each.size for each in stated if each.size is not None), None),

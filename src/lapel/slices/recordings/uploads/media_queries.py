@@ -32,13 +32,13 @@ FIND_MEDIA = "SELECT id, status FROM media WHERE world_id = $1 AND recording_id 
 
 COUNT_MEDIA = "SELECT count(*) FROM media WHERE world_id = $1 AND recording_id = $2"
 
-# How many upload URLs are kept of a media, and how many of them may still be used.
+# How many attempts a media has, and of how many of them the URL is still valid.
 COUNT_ATTEMPTS = """
 SELECT count(*) AS kept, count(*) FILTER (WHERE url_expires_at > $3) AS valid FROM upload_attempts
 WHERE world_id = $1 AND media_id = $2
 """
 
-# $4: how many of the newest stay, whatever their age.
+# The newest $4 stay, whatever their age.
 FORGET_ATTEMPTS = """
 DELETE FROM upload_attempts
 WHERE world_id = $1 AND media_id = $2 AND url_expires_at < $3 AND state <> 'verifying' AND id <= (
@@ -68,7 +68,7 @@ SELECT id, type, status, file_size_bytes, sha256, duration_ms, uploaded_at, last
 FROM media WHERE world_id = $1 AND recording_id = $2 ORDER BY created_at, id
 """
 
-# Attempts that may still be taken, newest first.
+# The attempts that may complete their media, newest first.
 READ_OPEN_ATTEMPTS = """
 SELECT a.media_id, a.id, a.staging_key, a.content_type, a.file_size_bytes, a.sha256, a.state,
        a.expected_sha256, a.expected_size, a.expected_duration_ms
@@ -97,35 +97,35 @@ async def find_media(connection: Connection, at: Reach, media_id: str) -> MediaS
 
 
 async def count_media(connection: Connection, at: Reach) -> int:
-    """How many media the recording has."""
+    """The number of the recording's media."""
     return await fetch_only_value(connection, int, COUNT_MEDIA, at.world_id, at.recording_id)
 
 
 async def count_attempts(
     connection: Connection, world_id: int, media_id: str, now: datetime
 ) -> AttemptCountsRow:
-    """How many upload URLs a media has at `now`."""
+    """The number of attempts of a media at `now`."""
     return await fetch_only_row(connection, AttemptCountsRow, COUNT_ATTEMPTS, world_id, media_id, now)
 
 
 async def forget_attempts(
     connection: Connection, world_id: int, media_id: str, ended_before: datetime, keep: int
 ) -> None:
-    """Delete URLs that ended before `ended_before`, except the newest `keep` and those being verified."""
+    """Delete attempts whose URL ended before `ended_before`: neither the newest `keep` nor verifying ones."""
     await connection.execute(FORGET_ATTEMPTS, world_id, media_id, ended_before, keep)
 
 
 async def read_attempt(
     connection: Connection, world_id: int, media_id: str, attempt_id: str
 ) -> DeclaredRow | None:
-    """What was declared for one upload URL."""
+    """What was declared for the URL of one attempt."""
     return await fetch_row(connection, DeclaredRow, READ_ATTEMPT, world_id, media_id, attempt_id)
 
 
 async def keep_upload_access(
     connection: Connection, token_hash: bytes, at: Reach, expires_at: datetime, issued_by: str | None
 ) -> None:
-    """A token for uploading to this one recording; `issued_by` is a key's id, None for a device."""
+    """Store a token that uploads to this one recording. `issued_by`: the id of a key, None for a device."""
     await connection.execute(
         KEEP_UPLOAD_ACCESS, token_hash, at.world_id, at.recording_id, expires_at, issued_by
     )
@@ -142,10 +142,10 @@ async def read_media_states(connection: Connection, at: Reach) -> list[MediaRow]
 
 
 async def read_open_attempts(connection: Connection, at: Reach) -> list[AttemptRow]:
-    """The attempts that may still be taken, newest first."""
+    """The attempts that may complete their media, newest first."""
     return await fetch_rows(connection, AttemptRow, READ_OPEN_ATTEMPTS, at.world_id, at.recording_id)
 
 
 async def read_refusals(connection: Connection, at: Reach) -> list[RefusalRow]:
-    """The facts that failed media were checked against, and when; newest first, at most 100."""
+    """What the refused objects of failed media were compared with; newest first, at most 100."""
     return await fetch_rows(connection, RefusalRow, READ_REFUSALS, at.world_id, at.recording_id)

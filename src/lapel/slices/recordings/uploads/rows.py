@@ -27,7 +27,7 @@ class DeclaredRow(msgspec.Struct, frozen=True):
 
 
 class AttemptCountsRow(msgspec.Struct, frozen=True):
-    """How many upload URLs are kept of a media, and how many of them may still be used."""
+    """How many attempts a media has, and of how many of them the URL is still valid."""
 
     kept: int
     valid: int

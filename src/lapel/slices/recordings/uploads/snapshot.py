@@ -1,4 +1,4 @@
-"""The state that a completion reads: a recording's media and the attempts that may still be taken."""
+"""The state that a completion reads: a recording, its media, and the attempts that may complete them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One upload URL: where its bytes would be, what was declared, and what a verification expects."""
+    """One upload URL: the key of its object, what was declared, and what a verification expects."""
 
     id: str
     media_id: str
@@ -35,7 +35,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class MediaState:
-    """One media, and its attempts that may still be taken, newest first."""
+    """One media, and the attempts that may complete it, newest first."""
 
     id: str
     type: MediaType
@@ -48,7 +48,7 @@ class MediaState:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The facts that a refused upload was checked against, and when it was refused."""
+    """The facts with which a refused object was compared, and when it was refused."""
 
     facts: Facts
     at: datetime
@@ -76,10 +76,10 @@ class Snapshot:
 
 
 async def look(connection: Connection, at: Reach) -> Snapshot:
-    """Read a recording's state, outside of any transaction. Raises NotFound when `at` reaches none.
+    """Read a recording's state, outside of any transaction. Raises NotFound when `at` reaches no recording.
 
-    All statements see the same moment. Otherwise a completion that commits between two of them would
-    show a recording that is pending and has no pending media.
+    All statements read one snapshot of the database. Otherwise, if a completion commits between two of them,
+    the recording would be pending without a pending media.
     """
     attempts: dict[str, list[Attempt]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -101,7 +101,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
 
 
 async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
-    """The facts that refused uploads of this recording were checked against, newest first."""
+    """What the refused objects of this recording were compared with, newest first."""
     rows = await media_queries.read_refusals(connection, at)
     return tuple(Rejection(_expected(row), row.refused_at) for row in rows)
 

@@ -1,4 +1,4 @@
-"""upload-url: one attempt, one staging key, one signed link."""
+"""upload-url: each call makes one attempt with its own staging key, and signs one link to it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.wire import StartUpload
 
 URL_SECONDS = 3600
-# Life of an upload token; one that is asked for with an upload token ends when that one does.
+# The life of an upload token. A token that is asked for with another upload token ends with that one.
 TOKEN_LIFE = timedelta(hours=24)
-# Keeps the answer of one recording, and the work of one completion, within bounds.
+# Bounds the answer of one recording and the work of one completion.
 MAX_MEDIA = 500
-# Upload URLs of one media that may still be used: far more than lost answers explain.
+# Upload URLs of one media that have not expired: far more than a client needs that loses answers.
 MAX_ATTEMPTS = 100
-# Only URLs that ended longer ago are forgotten, and never the newest MAX_ATTEMPTS, because a completion takes
-# the newest URL that was used.
+# Attempts are deleted when their URL ended longer ago. The newest MAX_ATTEMPTS stay, because a completion
+# uses the newest attempt that has an object.
 _FORGET_AFTER = timedelta(hours=25)
 
 
@@ -56,7 +56,7 @@ class Uploads:
         self._ports = ports
 
     async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
-        """A fresh URL: for the one audio always the same media, for images and videos a new one.
+        """A fresh URL: one more for the recording's only audio, or the first for a new image or video.
 
         Raises NotFound when `at` reaches no recording; InvalidRequest when the content type does not fit
         the media's type or the size is over its limit; Conflict when the audio is uploaded, or there are too
@@ -181,7 +181,7 @@ async def _renew(
     captured_at: datetime | None,
     now: datetime,
 ) -> None:
-    """One more URL for a media of a locked recording. Raises Conflict when too many may still be used."""
+    """Prepare a media of a locked recording for one more URL. Raises Conflict when too many are valid."""
     urls = await media_queries.count_attempts(connection, at.world_id, media_id, now)
     if urls.valid >= MAX_ATTEMPTS:
         raise Conflict(
@@ -197,7 +197,7 @@ async def _renew(
 
 
 def _check_open(status: MediaStatus) -> None:
-    """Raises UploadVerificationPending or Conflict for a media that takes no more uploads."""
+    """Raises UploadVerificationPending or Conflict when the media accepts no uploads."""
     if status == "verifying":
         raise UploadVerificationPending("This upload is being verified. Ask again when it is.")
     if status == "uploaded":
