@@ -26,11 +26,7 @@ FURNITURE = frozenset(
 
 TODAY: frozenset[str] = frozenset(
     {
-        "class Call",
-        "class DeviceRow",
         "class DownloadQuery",
-        "class EntryRow",
-        "class Facts",
         "class Settings",
         "class _File",
         "module access",

@@ -14,10 +14,10 @@ from lapel.simulate.client.caller import Answer, CallFailed, SimulationError
 from lapel.simulate.client.wire import (
     AssignmentReply,
     CommandReply,
-    DeviceRow,
     DownloadReply,
     PageReply,
     RecordingReply,
+    ShownDevice,
 )
 from lapel.simulate.device.device import SimulatedDevice
 from lapel.simulate.journal import (
@@ -123,7 +123,7 @@ class Oracle:
 
     async def _state(self, device: SimulatedDevice) -> None:
         answer = await self._ask("GET", f"/devices/{device.id}")
-        row = answer.read(DeviceRow)
+        row = answer.read(ShownDevice)
         if device.token:
             expected = (
                 "bound",

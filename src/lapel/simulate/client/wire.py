@@ -105,7 +105,7 @@ class AssignmentReply(msgspec.Struct):
     status: str
 
 
-class DeviceRow(msgspec.Struct):
+class ShownDevice(msgspec.Struct):
     """A device as the backend sees it."""
 
     id: str

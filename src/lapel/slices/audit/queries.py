@@ -17,7 +17,7 @@ _COLUMNS = """id, actor_kind, actor_id, action, resource_type, resource_id, befo
     created_at"""
 
 
-class EntryRow(msgspec.Struct, frozen=True):
+class AuditRow(msgspec.Struct, frozen=True):
     """One entry of the audit log; `before` and `after` are JSON texts."""
 
     id: str
@@ -59,11 +59,11 @@ async def list_page(
     asked: PageWindow,
     resource_type: str | None,
     resource_id: str | None,
-) -> list[EntryRow]:
+) -> list[AuditRow]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if resource_id is not None:
-        return await fetch_rows(connection, EntryRow, LIST_OF_RESOURCE, *window, resource_id, resource_type)
+        return await fetch_rows(connection, AuditRow, LIST_OF_RESOURCE, *window, resource_id, resource_type)
     if resource_type is not None:
-        return await fetch_rows(connection, EntryRow, LIST_OF_TYPE, *window, resource_type)
-    return await fetch_rows(connection, EntryRow, LIST, *window)
+        return await fetch_rows(connection, AuditRow, LIST_OF_TYPE, *window, resource_type)
+    return await fetch_rows(connection, AuditRow, LIST, *window)

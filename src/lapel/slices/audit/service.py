@@ -13,7 +13,7 @@ from lapel.slices.audit.wire import AuditActor, AuditEntry, AuditPage
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.ports import Ports
-    from lapel.slices.audit.queries import EntryRow
+    from lapel.slices.audit.queries import AuditRow
     from lapel.slices.audit.wire import AuditQuery
 
 
@@ -37,7 +37,7 @@ class AuditLog:
         return AuditPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
 
-def _entry(row: EntryRow, project_id: str) -> AuditEntry:
+def _entry(row: AuditRow, project_id: str) -> AuditEntry:
     return AuditEntry(
         id=row.id,
         project_id=project_id,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.input.pagination import PageWindow
 
 
-class EntryRow(msgspec.Struct, frozen=True):
+class ErasureRow(msgspec.Struct, frozen=True):
     """One entry of the ledger."""
 
     id: str
@@ -32,7 +32,7 @@ class EntryRow(msgspec.Struct, frozen=True):
     closed_at: datetime | None
 
 
-class UnfinishedRow(msgspec.Struct, frozen=True):
+class OpenErasureRow(msgspec.Struct, frozen=True):
     """The remaining work of an entry that is not closed."""
 
     state: State
@@ -149,16 +149,16 @@ async def open_recordings(
     )
 
 
-async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[EntryRow]:
+async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[ErasureRow]:
     """Rows of one page, plus one row that tells whether more follow."""
     return await fetch_rows(
-        connection, EntryRow, LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
+        connection, ErasureRow, LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
     )
 
 
-async def read_unfinished(connection: Connection, world_id: int, entry_id: str) -> UnfinishedRow | None:
+async def read_unfinished(connection: Connection, world_id: int, entry_id: str) -> OpenErasureRow | None:
     """An entry that is not closed."""
-    return await fetch_row(connection, UnfinishedRow, READ_UNFINISHED, world_id, entry_id)
+    return await fetch_row(connection, OpenErasureRow, READ_UNFINISHED, world_id, entry_id)
 
 
 async def add_erased(connection: Connection, world_id: int, entry_id: str, objects: int) -> None:

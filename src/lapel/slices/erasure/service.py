@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.erasure.queries import EntryRow
+    from lapel.slices.erasure.queries import ErasureRow
     from lapel.slices.erasure.wire import ErasureQuery
 
 __all__ = ["Erasures", "LocalCopies"]
@@ -219,7 +219,7 @@ class Erasures:
         return True
 
 
-def _erasure(row: EntryRow, project_id: str) -> Erasure:
+def _erasure(row: ErasureRow, project_id: str) -> Erasure:
     return Erasure(
         id=row.id,
         project_id=project_id,
