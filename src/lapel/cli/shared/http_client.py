@@ -37,7 +37,7 @@ def request(
 ) -> HttpAnswer:
     """One call to `url`, which is sent unchanged, because links are signed. Redirects are not followed.
 
-    timeout: most seconds for the connection, and between two pieces of the answer. verify: whether the
+    timeout: the most seconds for the connection, and between two pieces of the answer. verify: whether the
     certificate of an https URL must be valid.
 
     Raises NoAnswer.

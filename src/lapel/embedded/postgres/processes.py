@@ -24,7 +24,7 @@ POLL = 0.01
 
 
 def escalate(send: Callable[[signal.Signals], None], gone: Callable[[float], bool], grace: float) -> bool:
-    """Sends each stop signal and waits for `gone` (seconds to wait at most -> ended); True when ended.
+    """Sends each stop signal and waits for `gone` (argument: most seconds to wait); True when it has ended.
 
     SIGINT has `grace` seconds to work, SIGQUIT as many but 0.3 to 2, SIGKILL five.
     """
@@ -81,7 +81,7 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
 
 
 def _stop_stranger(pid: int, grace: float) -> bool:
-    """Stops a process that is not our child; a pidfd prevents that a reused number gets the signal."""
+    """Stops a process that is not our child; a pidfd protects a process that reuses the number."""
     if sys.platform != "linux":
         return escalate(
             lambda number: os.kill(pid, number), lambda patience: _wait_dead(pid, patience), grace

@@ -16,10 +16,9 @@ Mode = Literal["live", "test"]
 class Actor:
     """The holder of a token, resolved to one world of one project.
 
-    `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key
-    that is scoped to one end user, for a bound device and for an end-user token. `expires_at` and
-    `issued_by` (the key that the token comes from, None when it comes from a device) are set for an
-    upload token.
+    `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key that is scoped
+    to one end user, for a bound device and for an end-user token. `expires_at` and `issued_by` (the key that
+    the token comes from, None when it comes from a device) are set for an upload token.
     """
 
     kind: ActorKind

@@ -45,8 +45,7 @@ def _visible(text: str) -> str:
 
 def content_disposition(disposition: Disposition, name: str, fallback: str) -> str:
     """The header's value, ASCII, for a name that ends in a suffix. If no letter of the part before the suffix
-    is
-    ASCII, old clients get `fallback` (plain ASCII) in its place."""
+    is ASCII, old clients get `fallback` (plain ASCII) in its place."""
     if name.isascii():
         return f'{disposition}; filename="{name}"'
     # Old clients read the ASCII form only; all others prefer `filename*`.

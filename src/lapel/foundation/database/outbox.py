@@ -71,8 +71,8 @@ async def publish(
 ) -> None:
     """Write one event. `data` is the JSON of the resource as GET answers it.
 
-    `dedupe` names what may happen once only (default: this type for this resource); the
-    second event of the same name in a world is dropped.
+    `dedupe` names what may happen once only (default: this type for this resource); the second event of the
+    same name in a world is dropped.
     """
     event_id = ids.new("evt")
     body = _frozen(event_id, type, now, data)

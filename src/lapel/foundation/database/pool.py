@@ -75,8 +75,7 @@ class Database:
         self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
     ) -> None:
         """`max_size`: the most connections; one world gets half of them at most. `lock_seconds`: seconds that
-        a
-        statement waits for a row that another transaction holds."""
+        a statement waits for a row that another transaction holds."""
         self._dsn = dsn
         self._lock_seconds = lock_seconds
         self._min_size = min_size

@@ -109,8 +109,7 @@ def code_folders() -> list[Path]:
 
 def _inside(folders: Sequence[Path]) -> list[Path]:
     """The entries of these folders, with links resolved (a cache of models has links). Landlock checks the
-    files
-    themselves, and an account may lack the right to read a file of a folder that it may enter."""
+    files themselves, and an account may lack the right to read a file of a folder that it may enter."""
     found: list[str] = []
     for folder in folders:
         with contextlib.suppress(OSError):  # a file, or a folder that we may not list

@@ -53,8 +53,8 @@ async def hold_device(
     """Keep a device from being deleted until the transaction ends.
 
     Every transaction that stores a row about a device calls this first, so a deletion waits and then finds
-    the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose
-    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
+    the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose devices the caller
+    may see; None: all. Raises NotFound when the caller reaches no such device.
     """
     return _known(await queries.hold_active(connection, world_id, device_id, only))
 

@@ -88,8 +88,7 @@ class EndUsers:
 
     def __init__(self, ports: Ports, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
         """`issuer` limits the lifetime of a token. `on_delete`: hooks that delete or revoke the rows of an
-        end user, called
-        in this order inside the deleting transaction."""
+        end user, called in this order inside the deleting transaction."""
         self._ports = ports
         self._issuer = issuer
         self.on_delete = list(on_delete)

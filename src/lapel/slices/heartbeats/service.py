@@ -126,8 +126,7 @@ class Heartbeats:
         self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
     ) -> Heartbeat:
         """The answer. Rare work is done here, each piece in its own transaction. If the process ends before
-        that, the
-        device gets no answer, and its next heartbeat does the work."""
+        that, the device gets no answer, and its next heartbeat does the work."""
         commands, offer = heard
         if row["low_battery"]:
             await self._begin_low_battery(row, now)
@@ -234,8 +233,7 @@ async def _hear(
     connection: Connection, row: asyncpg.Record | None, body: HeartbeatBody, now: datetime
 ) -> _Heard:
     """The commands and the offer that wait for the device, if its heartbeat was stored. A separate statement
-    marks them as
-    delivered: if the process ends before that, it waits for the device's next heartbeat."""
+    marks them as delivered: if the process ends before that, they wait for the device's next heartbeat."""
     crash_point("heartbeat:stored")
     if row is None or not row["waiting"]:
         return None, None
@@ -323,7 +321,7 @@ def _state(body: HeartbeatBody) -> str | None:
 
 
 def _events(diagnostics: Diagnostics) -> dict[str, str]:
-    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or a too large event."""
+    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or too large an event."""
     found: dict[str, str] = {}
     for number, event in enumerate(diagnostics.events):
         param = f"diagnostics.events[{number}]"

@@ -36,8 +36,8 @@ PRUNE_WINDOWS = """
 DELETE FROM rate_windows WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM rate_windows WHERE window_start < extract(epoch FROM $1::timestamptz) LIMIT $2))
 """
-# Three rows per job, and PgQueuer itself never deletes them; those that it has not yet folded
-# into its statistics stay.
+# Three rows per job, and PgQueuer itself never deletes them; those that it has not yet folded into its
+# statistics stay.
 PRUNE_QUEUE_LOG = """
 DELETE FROM jobs.pgqueuer_log WHERE id = ANY(ARRAY(
     SELECT id FROM jobs.pgqueuer_log WHERE created < $1 AND aggregated ORDER BY created LIMIT $2))

@@ -230,7 +230,7 @@ async def count(connection: Connection, world_id: int, rollout_id: str, now: dat
 
 
 async def halt(connection: Connection, world_id: int, rollout_id: str, why: str, now: datetime) -> None:
-    """Halt a rollout; this is final."""
+    """Halt a rollout finally."""
     await connection.execute(HALT, world_id, rollout_id, why, now)
 
 
