@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import msgspec
 
-from lapel.foundation.workers.worker_process import Refusal, answer_requests
+from lapel.foundation.workers.worker_child import Refusal, answer_requests
 
 
 class Ask(msgspec.Struct, kw_only=True):

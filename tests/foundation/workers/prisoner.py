@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from lapel.foundation.workers.worker_process import answer_requests, open_file
+from lapel.foundation.workers.worker_child import answer_requests, open_file
 
 
 class Try(msgspec.Struct, kw_only=True):

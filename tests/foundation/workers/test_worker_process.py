@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lapel.foundation.workers.worker_process import Refusal, SubworkerDied, SubworkerTimeout, WorkerProcess
+from lapel.foundation.workers.worker_child import Refusal
+from lapel.foundation.workers.worker_process import SubworkerDied, SubworkerTimeout, WorkerProcess
 from tests.foundation.workers.odd_child import Ask, AskOfFiles, Told
 
 MODULE = "tests.foundation.workers.odd_child"

@@ -1,9 +1,10 @@
 """A child process that answers one request at a time: for work that must not block or crash this process.
 
-`python -m MODULE` runs `answer_requests` in the child. A `WorkerProcess` here starts the child at the first
-request and again after it died. Requests, progress and answers are frames on its pipes: length (4 bytes, big
-endian), kind (1 byte; of a request the number of its files), MessagePack (https://msgpack.org). Files come as
-SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled, ends the child.
+`python -m MODULE` runs `answer_requests` of worker_child.py in the child. A `WorkerProcess` here starts the
+child at the first request and again after it died. Requests, progress and answers are frames on its pipes:
+length (4 bytes, big endian), kind (1 byte; of a request the number of its files), MessagePack
+(https://msgpack.org). Files come as SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled,
+ends the child.
 """
 
 from __future__ import annotations
@@ -11,34 +12,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Generator, Sequence
-from io import FileIO
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import structlog
 
 from lapel.foundation.core.disk_guard import is_disk_full
-from lapel.foundation.workers.parent_death import end_with
-from lapel.foundation.workers.sandbox import confine
+from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Bounds, Refusal, Refused
 from lapel.process_environment import environment_without_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Report = Callable[[float], None]
+    from lapel.foundation.workers.worker_child import Report
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_HEAD = struct.Struct(">IB")
-_PROGRESS, _ANSWER, _REFUSAL = 0, 1, 2
 _STDERR_PIECES = 20
 # The most bytes that a child under an attacker's control can make this process hold.
 _LARGEST_ANSWER = 64 * 1024 * 1024
@@ -56,31 +50,6 @@ class SubworkerDied(Exception):
 
 class SubworkerTimeout(Exception):
     """The work exceeded its time; the child was ended."""
-
-
-class Refusal(Exception):
-    """The child refuses the work, also when repeated: `code` for programs, the message for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class _Refused(msgspec.Struct, frozen=True, array_like=True):
-    code: str
-    message: str
-
-
-class _Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """The child's parameters on its command line. `files`: the descriptor through which files come; `reads`:
-    the
-    paths that the child may open by name, None for all that the account may open."""
-
-    memory_bytes: int
-    parent: int
-    files: int
-    reads: list[str] | None
 
 
 @runtime_checkable
@@ -158,7 +127,7 @@ class WorkerProcess:
                 await self._end()
                 raise
             self._rest()
-        if isinstance(reply, _Refused):
+        if isinstance(reply, Refused):
             raise Refusal(reply.code, reply.message)
         return reply
 
@@ -191,7 +160,7 @@ class WorkerProcess:
         self._files, theirs = socket.socketpair()
         self._files.setblocking(False)  # a child that receives no files must not block the event loop
         with theirs:
-            bounds = _Bounds(
+            bounds = Bounds(
                 memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
             )
             told = msgspec.json.encode(bounds).decode()
@@ -213,19 +182,19 @@ class WorkerProcess:
         request: msgspec.Struct,
         answer: type[T],
         report: Report | None,
-    ) -> T | _Refused:
+    ) -> T | Refused:
         if child.stdin is None or child.stdout is None or self._files is None:
             raise BrokenPipeError
         body, sent = msgspec.msgpack.encode(request), _hand_over(self._files, request)
-        child.stdin.write(_HEAD.pack(len(body), sent) + body)
+        child.stdin.write(HEAD.pack(len(body), sent) + body)
         await child.stdin.drain()
         while True:
-            length, kind = _HEAD.unpack(await child.stdout.readexactly(_HEAD.size))
+            length, kind = HEAD.unpack(await child.stdout.readexactly(HEAD.size))
             if length > _LARGEST_ANSWER:
                 raise msgspec.DecodeError(f"{length} bytes are too many")
             body = await child.stdout.readexactly(length)
-            if kind != _PROGRESS:
-                return msgspec.msgpack.decode(body, type=_Refused if kind == _REFUSAL else answer)
+            if kind != PROGRESS:
+                return msgspec.msgpack.decode(body, type=Refused if kind == REFUSAL else answer)
             done = msgspec.msgpack.decode(body, type=float)
             if report is not None:
                 report(done)
@@ -323,77 +292,3 @@ async def _ended(child: asyncio.subprocess.Process) -> None:
                 while child.stdout is not None and await child.stdout.read(65_536):
                     pass
             await child.wait()
-
-
-def answer_requests(
-    request: Any,  # noqa: ANN401 - a struct, or a union of tagged ones, which has no common type
-    handle: Callable[[Any, Report], msgspec.Struct],
-    told: str,
-    *,
-    imported: bool = False,
-) -> None:
-    """The child's side: answers until the parent is gone. `told`: sys.argv[1], from the parent.
-
-    A child that is not trusted gives up its rights before it reads a request, see sandbox.py. `imported`: all
-    code that the child needs is imported; then it reads only `reads` and files that come with a request.
-    """
-    bounds = msgspec.json.decode(told, type=_Bounds)
-    end_with(bounds.parent)
-    if bounds.memory_bytes and sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (bounds.memory_bytes, bounds.memory_bytes))
-    # Libraries may print; their output must not get between the frames.
-    with (
-        open(os.dup(1), "wb", buffering=0) as out,  # noqa: PTH123
-        open(os.dup(0), "rb") as incoming,  # noqa: PTH123
-        socket.socket(fileno=bounds.files) as channel,
-    ):
-        os.dup2(2, 1)
-        decoder = msgspec.msgpack.Decoder(request)
-        if bounds.reads is not None:
-            confine([Path(each) for each in bounds.reads], needs_code=not imported)
-            end_with(bounds.parent)  # a change of account takes that back
-        while head := incoming.read(_HEAD.size):
-            length, files = _HEAD.unpack(head)
-            with _taken(channel, files):
-                _answer(out, decoder.decode(incoming.read(length)), handle)
-
-
-# The files that came with the request that is being answered: path to descriptor.
-_handed_over: dict[str, int] = {}
-
-
-def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
-    """Open a file of the request or of this process (a new one is for this account alone). Raises OSError."""
-    handed_over = _handed_over.get(path)
-    if handed_over is not None:
-        return FileIO(os.dup(handed_over), mode)
-    return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-@contextlib.contextmanager
-def _taken(channel: socket.socket, files: int) -> Generator[None]:
-    """The files of one request, until it is answered."""
-    try:
-        for _ in range(files):
-            head, descriptors, _, _ = socket.recv_fds(channel, 4, 1)
-            (length,) = struct.unpack(">I", head)
-            _handed_over[os.fsdecode(channel.recv(length, socket.MSG_WAITALL))] = descriptors[0]
-        yield
-    finally:
-        while _handed_over:
-            os.close(_handed_over.popitem()[1])
-
-
-def _answer(out: FileIO, request: object, handle: Callable[[Any, Report], msgspec.Struct]) -> None:
-    def send(kind: int, value: object) -> None:
-        body = msgspec.msgpack.encode(value)
-        left = memoryview(_HEAD.pack(len(body), kind) + body)
-        while left:
-            left = left[out.write(left) :]
-
-    try:
-        answer = handle(request, lambda done: send(_PROGRESS, done))
-    except Refusal as refusal:
-        send(_REFUSAL, _Refused(refusal.code, refusal.message))
-    else:
-        send(_ANSWER, answer)

@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from lapel.foundation.workers.worker_process import Refusal, SubworkerDied, WorkerProcess
+from lapel.foundation.workers.worker_child import Refusal
+from lapel.foundation.workers.worker_process import SubworkerDied, WorkerProcess
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder_messages import DISK, DISK_FULL, Decode
 from lapel.slices.transcription.speech.failures import Code, DiskFull, SpeechError, TryAgain, TurnOver

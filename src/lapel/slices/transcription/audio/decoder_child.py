@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from lapel.foundation.workers.worker_process import answer_requests
+from lapel.foundation.workers.worker_child import answer_requests
 from lapel.slices.transcription.audio.decoder_messages import Decode
 from lapel.slices.transcription.audio.pcm_decoding import decode
 

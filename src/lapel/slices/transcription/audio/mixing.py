@@ -15,7 +15,7 @@ from av.error import EOFError as NothingMore
 from av.error import FFmpegError
 from av.filter.graph import Graph
 
-from lapel.foundation.workers.worker_process import Refusal
+from lapel.foundation.workers.worker_child import Refusal
 from lapel.slices.transcription.audio.decoder_messages import SAMPLE_RATE
 
 if TYPE_CHECKING:

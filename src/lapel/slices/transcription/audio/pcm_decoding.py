@@ -13,7 +13,7 @@ import av
 from av.container.core import Flags
 from av.error import FFmpegError
 
-from lapel.foundation.workers.worker_process import Refusal, open_file
+from lapel.foundation.workers.worker_child import Refusal, open_file
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.audio_formats import (
     DECODERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.workers.worker_process import Refusal
+from lapel.foundation.workers.worker_child import Refusal
 
 if TYPE_CHECKING:
     from lapel.slices.transcription.audio.decoder_messages import Decode

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.disk_guard import is_disk_full
-from lapel.foundation.workers.worker_process import Refusal, open_file
+from lapel.foundation.workers.worker_child import Refusal, open_file
 from lapel.slices.transcription.audio.decoder_messages import DISK, DISK_FULL, SAMPLE_RATE
 from lapel.slices.transcription.audio.envelope import Levels, Peaks
 

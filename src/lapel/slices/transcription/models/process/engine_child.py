@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import numpy as np
 
-from lapel.foundation.workers.worker_process import Refusal, answer_requests, open_file
+from lapel.foundation.workers.worker_child import Refusal, answer_requests, open_file
 from lapel.slices.transcription.models.weights.whisper_weights import NotHere
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import (

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 import structlog
 
-from lapel.foundation.workers.worker_process import Refusal, SubworkerDied, SubworkerTimeout, WorkerProcess
+from lapel.foundation.workers.worker_child import Refusal
+from lapel.foundation.workers.worker_process import SubworkerDied, SubworkerTimeout, WorkerProcess
 from lapel.settings import Settings
 from lapel.slices.transcription.models.weights.hub import cache_folder
 from lapel.slices.transcription.models.weights.whisper_weights import named_folder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lapel.foundation.workers.worker_process import open_file
+from lapel.foundation.workers.worker_child import open_file
 from lapel.slices.transcription.models.speakers import voice_windows
 from lapel.slices.transcription.models.speakers.clustering import cluster
 from lapel.slices.transcription.models.weights.speaker_weights import DIMENSIONS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from lapel.foundation.workers.worker_process import Refusal, answer_requests
+from lapel.foundation.workers.worker_child import Refusal, answer_requests
 from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import Prepare, Ready
