@@ -42,6 +42,14 @@ QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 
 
+def jobs_in_queue(entrypoint: str) -> str:
+    """SQL for slices: how many jobs of an entrypoint (an expression) are queued and may begin now."""
+    return f"""(
+    SELECT count(*) FROM jobs.pgqueuer j
+    WHERE j.entrypoint = {entrypoint} AND j.status = 'queued' AND j.execute_after <= now()
+)"""  # noqa: S608 - an expression in our own SQL
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A kind of background work.

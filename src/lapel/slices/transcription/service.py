@@ -87,18 +87,10 @@ class Transcriptions:
             if chosen is None or chosen.engine == "local":
                 _check_language(wish.language)
         created = await lifecycle.begin_transcription(
-            connection,
-            self._ports.ids,
-            now,
-            world_id,
-            (audio.recording_id, audio.media_id),
-            slot,
-            wish,
-            origin="request",
+            connection, self._ports, audio, slot, wish, origin="request"
         )
         if created is None:
             raise AssertionError("only automatic transcriptions are made once")
-        await lifecycle.settle_current(connection, world_id, recording_id, now)
         return await self._read_in(connection, actor, created)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
@@ -256,18 +248,10 @@ class Transcriptions:
             if not wanted["enabled"]:
                 await lifecycle.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
             else:
-                created = await lifecycle.begin_transcription(
-                    connection,
-                    self._ports.ids,
-                    now,
-                    world_id,
-                    (audio.recording_id, audio.media_id),
-                    wanted["provider"] or _DEFAULT_SLOT,
-                    TranscribeRecording(),
-                    origin="auto",
+                slot: Slot = wanted["provider"] or _DEFAULT_SLOT
+                await lifecycle.begin_transcription(
+                    connection, self._ports, audio, slot, TranscribeRecording(), origin="auto"
                 )
-                if created is not None:
-                    await lifecycle.settle_current(connection, world_id, audio.recording_id, now)
             crash_point("process:written")
         crash_point("process:committed")
 

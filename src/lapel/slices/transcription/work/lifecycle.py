@@ -18,9 +18,9 @@ from lapel.slices.transcription.work import work_queries
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
@@ -53,10 +53,8 @@ async def begin_probe(
 
 async def begin_transcription(
     connection: Connection,
-    ids: Ids,
-    now: datetime,
-    world_id: int,
-    audio: tuple[str, str],
+    ports: Ports,
+    audio: Audio,
     slot: Slot,
     wish: TranscribeRecording,
     *,
@@ -65,32 +63,27 @@ async def begin_transcription(
     """Create a pending transcription with its work, and return its id; None when this audio had its automatic
     one.
 
-    `audio`: ids of recording and media; the caller has locked the recording.
+    It is the recording's current one unless an earlier one is completed. The caller has locked the recording.
     """
-    transcription_id = ids.new("txn")
+    now, world_id, transcription_id = ports.clock.now(), audio.world_id, ports.ids.new("txn")
+    ids = (audio.recording_id, audio.media_id)
     if not await queries.insert(
-        connection,
-        world_id,
-        transcription_id,
-        audio,
-        now,
-        origin=origin,
-        provider=slot,
-        wish=wish,
+        connection, world_id, transcription_id, ids, now, origin=origin, provider=slot, wish=wish
     ):
         return None
-    await work_queries.drop_probe(connection, world_id, audio[1])
+    await work_queries.drop_probe(connection, world_id, audio.media_id)
     await work_queries.insert(
         connection,
         world_id,
         transcription_id,
-        audio,
+        ids,
         now,
         transcription_id=transcription_id,
         lane="decode",
         stage="probe",
     )
     await wake(connection, "decode", world_id, transcription_id, "probe")
+    await settle_current(connection, world_id, audio.recording_id, now)
     return transcription_id
 
 

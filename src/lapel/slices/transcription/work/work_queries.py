@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+from lapel.foundation.queue.jobs import jobs_in_queue
 from lapel.slices.transcription.payloads import LANES
 from lapel.slices.transcription.rows import (
     ClaimRow,
@@ -128,11 +129,8 @@ DELETE = "DELETE FROM speech_work WHERE world_id = $1 AND id = $2"
 
 # How many jobs each lane lacks: free steps, a thousand at most, less the queued jobs that will wake a worker
 # for them (a running job has its step already).
-LACKING = """
-SELECT l.lane, free.steps - (
-    SELECT count(*) FROM jobs.pgqueuer j
-    WHERE j.entrypoint = 'speech.' || l.lane AND j.status = 'queued' AND j.execute_after <= now()
-) AS lacking, free.world_id, free.id
+LACKING = f"""
+SELECT l.lane, free.steps - {jobs_in_queue("'speech.' || l.lane")} AS lacking, free.world_id, free.id
 FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
     SELECT count(*) AS steps, min(world_id) AS world_id, min(id) AS id FROM (
         SELECT s.world_id, s.id FROM speech_work s
