@@ -15,8 +15,8 @@ import pytest
 from lapel.cli.backup.archive import run_tool
 from lapel.cli.demo.demo_job import DemoOutcome, MainJob
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.sample import speech
 from lapel.settings import Settings
+from tests.support.beginning import Beginning
 from tests.support.postgres import create_database
 from tests.support.serving import run, serving, told
 
@@ -61,7 +61,7 @@ def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
     folder = tmp_path_factory.mktemp("backup")
     with serving(folder / "data") as server:
         key = server.told["key"]
-        outcome = MainJob(server.url, key, speech(), lambda _: None).run("BACKUP01")
+        outcome = MainJob(server.url, key, Beginning(), lambda _: None).run("BACKUP01")
         pending = start_upload(server.url, key)
         firmware = upload_firmware(server.url, key)
         made = told("backup", folder / "copy", "--data-dir", folder / "data")

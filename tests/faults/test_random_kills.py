@@ -1,7 +1,7 @@
 """Random SIGKILLs of API, worker, store and PostgreSQL under load: no promise is broken.
 
-LAPEL_FAULT_KILLS says how many (`make test-deep`: 200); LAPEL_FAULT_SEED repeats the choices of the run that
-printed it.
+LAPEL_FAULT_KILLS says how many (`make test-deep`: 1,000); LAPEL_FAULT_SEED repeats the choices of the run
+that printed it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def impatient() -> None:
-    """Restart without a growing delay: no test can wait for 200 backoffs."""
+    """Restart without a growing delay: no test can wait for a thousand backoffs."""
     children.LONGEST_DELAY = children.FIRST_DELAY
 
 

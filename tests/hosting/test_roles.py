@@ -19,8 +19,8 @@ import pytest
 
 from lapel.cli.demo.demo_job import MainJob
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.sample import speech
 from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
+from tests.support.beginning import Beginning
 from tests.support.postgres import create_database, drop_database
 from tests.support.serving import eventually, run, serving, told
 
@@ -88,7 +88,7 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
         serving(nowhere, "--role", "worker", env=given.env, log=tmp_path / "worker.log") as worker,
     ):
         assert (len(api.pids("api")), len(api.pids("store")), len(worker.pids("worker"))) == (2, 0, 1)
-        outcome = MainJob(api.url, given.key, speech(), lambda _: None).run("ROLES001")
+        outcome = MainJob(api.url, given.key, Beginning(), lambda _: None).run("ROLES001")
         assert urlsplit(outcome.download_url).netloc == urlsplit(given.store.url).netloc
         before = api.pids("api")
         os.kill(before[0], signal.SIGKILL)

@@ -13,6 +13,7 @@ import pytest
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.slices.transcription.speech.word_error import word_error
+from tests.support.beginning import Beginning
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.needs import needs_weights
 from tests.transcription.office import SLOW, Office, office
@@ -80,5 +81,5 @@ async def test_deleting_the_recording_stops_the_engine_in_mid_step(shared: Offic
     async with asyncio.timeout(SLOW):
         while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    _, other = await shared.transcribe(provider="whisper", language="en")
+    _, other = await shared.transcribe(Beginning().data, provider="whisper", language="en")
     assert (await shared.ended(other, 90))["status"] == "completed"
