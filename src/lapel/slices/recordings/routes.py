@@ -48,7 +48,7 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             "Announce a recording",
             lambda call: made(records.create(call.connection, call.actor, call.body)),
             "A device that repeats `recording_uuid` and `recording_generation` gets the same "
-            "recording again with status 200, if everything else agrees.",
+            "recording again with status 200, if all other fields agree.",
             status=201,
             also=(200,),
             errors=(Conflict,),
@@ -65,12 +65,13 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.patch(_ONE, "update_recording", Recording, UpdateRecording).plain(
             "Change a recording",
             lambda call: records.update(call.actor, reach(call.actor, call.id), call.body),
-            "What is absent stays, null clears, `metadata` is replaced as a whole.",
+            "Absent fields stay, null clears, `metadata` is replaced as a whole.",
         ),
         _ROUTES.delete(_ONE, "delete_recording").plain(
             "Delete a recording",
             lambda call: service.deletion.delete(reach(call.actor, call.id)),
-            "Gone from every answer at once; its objects follow, see the erasure ledger.",
+            "After this answer no other answer shows the recording. Its objects are deleted in the "
+            "background: see the erasure ledger.",
             natural=True,
         ),
     )
@@ -82,8 +83,8 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.post(f"{_ONE}/upload-url", "create_upload_url", Upload, StartUpload, access=_UPLOAD).stored(
             "Ask where to upload a media",
             lambda call: uploads.start(call.connection, call.actor, reach(call.actor, call.id), call.body),
-            "PUT the exact bytes to `upload_url` with exactly the `headers` given, without "
-            "`Authorization`; then complete the upload.",
+            "PUT the bytes to `upload_url` with exactly the given `headers` and without "
+            "`Authorization`, then complete the upload.",
             errors=(Conflict, UploadVerificationPending),
             bucket="upload_url",
             replay=lambda call, stored: uploads.replay(call.actor, reach(call.actor, call.id), stored),
@@ -93,8 +94,8 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
         ).plain(
             "Complete an upload",
             lambda call: completion.complete(call.actor, reach(call.actor, call.id), call.body),
-            "200 means: what was taken is verified, kept and can be downloaded. 425 means: "
-            "it is being verified; repeat the identical request.",
+            "200 means: the bytes are verified, kept and can be downloaded. 425 means: the "
+            "verification is under way; repeat the identical request.",
             errors=(Conflict, MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
             natural=True,
             slow=True,
@@ -110,13 +111,13 @@ def _downloads(service: Recordings) -> tuple[Operation, ...]:
         ).plain(
             "Ask for a link to a media",
             lambda call: downloads.of_media(reach(call.actor, call.id), call.body),
-            "A signed link that any HTTP client can GET, with ranges, until it expires.",
+            "Any HTTP client can GET the signed link, also with ranges, until it expires.",
             errors=(MediaNotUploaded,),
         ),
         _ROUTES.get(f"{_ONE}/download-url", "get_download_url", AudioDownload, DownloadQuery).plain(
             "Ask for a link to the audio",
             lambda call: downloads.of_audio(reach(call.actor, call.id), call.query),
-            "The same for the recording's one audio.",
+            "A signed link to the recording's one audio.",
             errors=(MediaNotUploaded,),
         ),
     )

@@ -15,7 +15,7 @@ Source = Literal["device", "app_import", "api_upload"]
 RecordingStatus = Literal["pending", "uploaded", "failed", "integrity_failure"]
 # A media that is being verified is shown as pending.
 ShownMediaStatus = Literal["pending", "uploaded", "failed"]
-# `streaming`, `processing` and `completed` are asked for by older clients; no recording has them.
+# Older clients ask for `streaming`, `processing` and `completed`; no recording has one of them.
 StatusFilter = Literal[
     "pending", "uploaded", "failed", "integrity_failure", "streaming", "processing", "completed"
 ]
@@ -44,7 +44,7 @@ SmallCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class Media(msgspec.Struct, frozen=True, kw_only=True):
-    """One object of a recording. Size and SHA-256 are those read back from the store."""
+    """One object of a recording. Size and SHA-256 were read back from the store."""
 
     id: str
     type: MediaType
@@ -99,7 +99,7 @@ class RecordingPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording to be. With a device's token, device and end user come from the token."""
+    """A recording to announce. With a device's token, device and end user come from the token."""
 
     end_user_id: Id | None = None
     device_id: Id | None = None
@@ -117,7 +117,7 @@ class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays, null clears, `metadata` is replaced as a whole."""
+    """Absent fields stay, null clears, `metadata` is replaced as a whole."""
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
@@ -126,7 +126,7 @@ class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingQuery(PageQuery, frozen=True, kw_only=True):
-    """How to list recordings."""
+    """The page and the filters of a list of recordings."""
 
     device_id: str | None = None
     end_user_id: str | None = None
@@ -136,7 +136,7 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """What is going to be uploaded. Size and SHA-256, when given, are signed into the URL."""
+    """The media to upload. Size and SHA-256, when given, are signed into the URL."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
@@ -156,7 +156,7 @@ class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to PUT the bytes, and the headers that must be sent with them, exactly as given."""
+    """The URL to PUT the bytes to, and the headers that the client must send exactly as given."""
 
     media_id: str
     upload_url: str
@@ -170,7 +170,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the audio (else of the only pending media); all of it is optional."""
+    """The client's facts of the audio, or else of the only pending media. All fields are optional."""
 
     content_sha256: Sha256 | None = None
     file_size_bytes: Count | None = None
@@ -188,7 +188,7 @@ class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Which media to link to, and how it is to be answered."""
+    """The media to link to, and the form of the store's answer."""
 
     media_id: Id
     disposition: Disposition = "inline"
@@ -197,7 +197,7 @@ class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How the recording's audio is to be answered."""
+    """The form of the store's answer with the recording's audio."""
 
     disposition: Disposition = "inline"
     filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
@@ -205,7 +205,7 @@ class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed link to one media; size and type are those verified at completion."""
+    """A signed link to one media. Size and type were verified at completion."""
 
     download_url: str
     media_id: str
@@ -215,6 +215,6 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AudioDownload(Download, frozen=True, kw_only=True):
-    """A signed link to the one audio, and its life in seconds."""
+    """A signed link to the one audio, and its lifetime in seconds."""
 
     expires_in: int
