@@ -10,7 +10,7 @@ from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.calls import Call, NoBody, NoQuery, Reply
 from lapel.foundation.http.input.forms import Form
 from lapel.foundation.http.operations import Operation, PlainHandler
-from lapel.foundation.http.routes import Routes, known, made
+from lapel.foundation.http.routes import Routes, created, ready
 
 
 class Make(msgspec.Struct):
@@ -57,7 +57,7 @@ def right(things: Routes, service: Service) -> tuple[Operation, ...]:
     return (
         things.get(ONE, "a", Thing).plain("", lambda call: service.read(call.actor, call.id)),
         things.get(ONE, "b", Thing, Filter).plain("", lambda call: service.list(call.actor, call.query)),
-        things.get(ONE, "c", Thing).plain("", lambda _: known(service.now())),
+        things.get(ONE, "c", Thing).plain("", lambda _: ready(service.now())),
         things.get(ONE, "d").content("", lambda _: service.file(), answer="file"),
         things.delete(ONE, "e").plain("", lambda call: service.delete(call.actor, call.id)),
         things.patch(ONE, "f", Thing, Change).plain(
@@ -69,7 +69,7 @@ def right(things: Routes, service: Service) -> tuple[Operation, ...]:
             replay=lambda call, stored: service.renewed(call.actor, stored),
         ),
         things.post(ONE, "h", Thing, Make).stored(
-            "", lambda call: made(service.register(call.connection, call.actor, call.body))
+            "", lambda call: created(service.register(call.connection, call.actor, call.body))
         ),
         things.post(ONE, "i", Thing, Make).form(
             "", lambda call: service.upload(call.actor, call.form), files=()
@@ -114,11 +114,11 @@ def wrong(things: Routes, service: Service) -> tuple[Operation, ...]:
         ),
         things.get(ONE, "g", Other).plain(
             "",
-            lambda _: known(service.now()),  # expect: reportArgumentType
+            lambda _: ready(service.now()),  # expect: reportArgumentType
         ),
         things.post(ONE, "h", Other, Make).stored(
             "",
-            lambda call: made(  # expect: reportArgumentType
+            lambda call: created(  # expect: reportArgumentType
                 service.register(call.connection, call.actor, call.body)
             ),
         ),
@@ -157,7 +157,7 @@ def wrong(things: Routes, service: Service) -> tuple[Operation, ...]:
         # The other functions of a handler.
         things.post(ONE, "o", Other, Make).stored(
             "",
-            lambda call: known(Other(call.id)),
+            lambda call: ready(Other(call.id)),
             replay=lambda call, stored: service.renewed(call.actor, stored),  # expect: reportArgumentType
         ),
         things.get(ONE, "p", Thing).plain(

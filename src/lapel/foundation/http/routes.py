@@ -12,7 +12,7 @@ and `content` takes the handler: by then the type checker knows the type of the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Generic, Literal, TypedDict, Unpack
 
@@ -49,7 +49,11 @@ if TYPE_CHECKING:
 
 
 class RouteFacts(TypedDict, total=False):
-    """Properties that only a few operations have; see `Operation`."""
+    """Properties that only a few operations have; see `Operation`.
+
+    Without `natural`, PUT and PATCH are natural and other methods are not. `status` is 200, or 204 without a
+    response.
+    """
 
     status: int
     also: tuple[int, ...]
@@ -145,11 +149,18 @@ class Route(Generic[Query, Body, Response]):
         handler: PlainHandler[Query, Body, Content] = PlainHandler(
             query=self.query, body=self.body, response=bytes, run=run, sized=sized
         )
-        made = self._operation(handler, summary, description, facts)
-        return replace(made, answer=answer, file_types=file_types, status=200)
+        return self._operation(handler, summary, description, facts, answer, file_types)
 
-    def _operation(self, handler: AnyHandler, summary: str, description: str, facts: RouteFacts) -> Operation:
-        empty = self.response is NoneType
+    def _operation(
+        self,
+        handler: AnyHandler,
+        summary: str,
+        description: str,
+        facts: RouteFacts,
+        answer: Literal["json", "html", "file"] = "json",
+        file_types: tuple[str, ...] = (),
+    ) -> Operation:
+        empty = handler.response is NoneType
         facts.setdefault("natural", self.method in ("PUT", "PATCH"))
         facts.setdefault("status", 204 if empty else 200)
         return Operation(
@@ -160,7 +171,8 @@ class Route(Generic[Query, Body, Response]):
             tag=self.tag,
             access=self.access,
             handler=handler,
-            answer="empty" if empty else "json",
+            answer="empty" if empty else answer,
+            file_types=file_types,
             description=description,
             **facts,
         )
@@ -234,12 +246,12 @@ class Routes:
         return Route(self.tag, access or self.write, method, path, name, NoQuery, body, response)
 
 
-async def made(answer: Awaitable[tuple[Response, bool]]) -> Reply[Response]:
+async def created(answer: Awaitable[tuple[Response, bool]]) -> Reply[Response]:
     """201 for a new resource, 200 for an existing one."""
     response, is_new = await answer
     return Reply(response, status=201 if is_new else 200)
 
 
-async def known(response: Response) -> Response:
-    """An answer that is known without waiting, as an awaitable."""
+async def ready(response: Response) -> Response:
+    """An answer that is ready without waiting, as an awaitable."""
     return response

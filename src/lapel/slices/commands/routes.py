@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
-from lapel.foundation.http.routes import Routes, known, made
+from lapel.foundation.http.routes import Routes, created, ready
 from lapel.foundation.identity.signing import KeySet
 from lapel.slices.commands.wire import (
     AskWifiGrant,
@@ -39,7 +39,7 @@ def operations(service: Commands) -> tuple[Operation, ...]:
     return (
         commands.post(_ALL, "create_command", Command, CreateCommand).stored(
             "Send a command to a device",
-            lambda call: made(service.create(call.connection, call.actor, call.id, call.body)),
+            lambda call: created(service.create(call.connection, call.actor, call.id, call.body)),
             "Each heartbeat or poll delivers the command until the device reports it or it expires. A "
             "repeat with the same `idempotency_key` in the body is 200 with the command of the first "
             "request. 409 if the device is not bound or has 100 open commands.",
@@ -86,7 +86,7 @@ def operations(service: Commands) -> tuple[Operation, ...]:
         ),
         commands.get("/v1/keys/jwks.json", "get_signing_keys", KeySet, access=PUBLIC).plain(
             "List the public keys of grants",
-            lambda _: known(service.keys()),
+            lambda _: ready(service.keys()),
             "A JSON Web Key Set. Its keys verify every `grant_token` and `grant_blob`, also offline.",
         ),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from lapel.foundation.http.authorization import Access
-from lapel.foundation.http.routes import Routes, known
+from lapel.foundation.http.routes import Routes, ready
 from lapel.slices.configuration.wire import (
     ConfigChange,
     ConfigDefinition,
@@ -39,10 +39,10 @@ def operations(service: Configuration) -> tuple[Operation, ...]:
     config = Routes(_TAG, read=_READ, write=_WRITE)
     return (
         config.get("/v1/config/schema", "list_config_sections", ConfigDefinitions).plain(
-            "Describe all sections of the configuration", lambda _: known(service.definitions())
+            "Describe all sections of the configuration", lambda _: ready(service.definitions())
         ),
         config.get("/v1/config/schema/{section}", "get_config_section", ConfigDefinition).plain(
-            "Describe a section of the configuration", lambda call: known(service.definition(call.id))
+            "Describe a section of the configuration", lambda call: ready(service.definition(call.id))
         ),
         *_level(service, "project", "", "/v1/config", "the project"),
         *_level(service, "end_user", "end_user_id", "/v1/end-users/{end_user_id}/config", "an end user"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.authorization import OWN_DEVICE, READERS, Access
-from lapel.foundation.http.routes import Routes, made
+from lapel.foundation.http.routes import Routes, created
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.wire import (
     BindDevice,
@@ -44,7 +44,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
     return (
         devices.post("/v1/devices", "create_device", Device, CreateDevice).stored(
             "Register a device",
-            lambda call: made(service.register(call.connection, call.actor, call.body)),
+            lambda call: created(service.register(call.connection, call.actor, call.body)),
             "A registered serial number answers 200 with the device, unchanged.",
             status=201,
             also=(200,),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.authorization import READERS, Access
-from lapel.foundation.http.routes import Routes, made
+from lapel.foundation.http.routes import Routes, created
 from lapel.slices.recordings.access import reach
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.wire import (
@@ -46,7 +46,7 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
     return (
         _ROUTES.post("/v1/recordings", "create_recording", Recording, CreateRecording, access=_MAKE).stored(
             "Announce a recording",
-            lambda call: made(records.create(call.connection, call.actor, call.body)),
+            lambda call: created(records.create(call.connection, call.actor, call.body)),
             "A device that repeats `recording_uuid` and `recording_generation` gets the same "
             "recording again with status 200, if all other fields agree.",
             status=201,
