@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lapel.slices.transcription.providers.http.account import Account
 from lapel.slices.transcription.providers.http.http_errors import (
     ProviderRefusal,
-    Refused,
+    RefusedForGood,
     codes_of,
     judged,
     retry_after,
@@ -82,7 +82,7 @@ def test_every_status_means_something() -> None:
 def test_neither_key_nor_control_characters_of_codes_reach_the_log() -> None:
     content = msgspec.json.encode({"error": {"code": f"bad_key {KEY}\x1b[2J", "type": "t" * 50_000}})
     found = judged(ACCOUNT, ProviderRefusal(status=400, content=content, headers={}), NOW, 3600)
-    assert isinstance(found, Refused)
+    assert isinstance(found, RefusedForGood)
     assert "bad_key" in found.detail
     assert KEY not in found.detail
     assert "\x1b" not in found.detail

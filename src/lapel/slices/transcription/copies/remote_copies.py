@@ -16,7 +16,7 @@ import structlog
 
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.transcription.copies import copy_queries
-from lapel.slices.transcription.providers.http.http_errors import Refused
+from lapel.slices.transcription.providers.http.http_errors import RefusedForGood
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.slots import stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
@@ -80,7 +80,7 @@ async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
     async with provider_client.Service(adapter.account_of(choice), clock, patience) as service:
         try:
             await service.tell("DELETE", adapter.copy_path(copy_id))
-        except Refused as refused:
+        except RefusedForGood as refused:
             if refused.status not in (404, 410):
                 raise
 

@@ -20,7 +20,7 @@ import structlog
 
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
 from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.http_errors import Refused
+from lapel.slices.transcription.providers.http.http_errors import RefusedForGood
 from lapel.slices.transcription.providers.http.provider_client import Service
 from lapel.slices.transcription.providers.http.sending import AudioUpload
 from lapel.slices.transcription.providers.openai_models import traits_of
@@ -159,7 +159,7 @@ class OpenAI:
 
         try:
             return await ask(with_language=True)
-        except Refused as refused:
+        except RefusedForGood as refused:
             may_be_left_out = wish.language is not None and self._traits.language == "languages[]"
             if not (may_be_left_out and refused.status == 400 and _LANGUAGE.search(refused.detail)):
                 raise

@@ -50,7 +50,7 @@ class ProviderRefusal:
     waited: float = 0.0
 
 
-class Refused(SpeechError):
+class RefusedForGood(SpeechError):
     """A service refuses for good. `status`: its HTTP status; `detail`: its codes and message, in one line."""
 
     def __init__(self, message: str, status: int, detail: str) -> None:
@@ -61,7 +61,7 @@ class Refused(SpeechError):
 
 def judged(
     account: Account, refusal: ProviderRefusal, now: datetime, longest_pause: float
-) -> Refused | TryAgain:
+) -> RefusedForGood | TryAgain:
     """The error for a refusal. A pause that the service asks for is cut to `longest_pause` seconds."""
     words = account.clean(text_of(refusal.content))
     told = f"{account.name} answered {refusal.status}" + (f": {words.rstrip('.')}." if words else ".")
@@ -70,7 +70,7 @@ def judged(
     advice = _advice(account, refusal, codes, words)
     if advice is None:
         return TryAgain("provider_error", told, after=pause_of(refusal.headers, now, longest_pause))
-    return Refused(f"{told} {advice}" if advice else told, refusal.status, detail)
+    return RefusedForGood(f"{told} {advice}" if advice else told, refusal.status, detail)
 
 
 def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) -> str | None:
