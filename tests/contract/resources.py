@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.http.calls import NoBody
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.scopes import SCOPES
 from tests.support.declared import described_api
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from lapel.foundation.core.actors import ActorKind
-from lapel.foundation.core.scopes import IMPLIED, SCOPES
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.scopes import IMPLIED, SCOPES
 from tests.contract.resources import Call, Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations

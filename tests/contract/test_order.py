@@ -13,9 +13,9 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import ManualClock
-from lapel.foundation.core.scopes import IMPLIED, SCOPES
 from lapel.foundation.http import rate_limits
 from lapel.foundation.http.operations import Operation
+from lapel.slices.projects.scopes import IMPLIED, SCOPES
 from tests.contract.resources import Resources, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations

@@ -14,15 +14,17 @@ import asyncpg
 import pytest
 
 import lapel
+from lapel import app
+from tests.support.declared import declared_services
 
 # Statements that touch a tenant's table without naming a world, and why that is right.
 _REASONS = {
     "a token names its world itself": (
-        "lapel.foundation.identity.authenticator.FIND_KEY",
-        "lapel.foundation.identity.authenticator.FIND_DEVICE",
-        "lapel.foundation.identity.authenticator.FIND_UPLOAD",
-        "lapel.foundation.identity.authenticator.FIND_END_USER",
-        "lapel.foundation.identity.authenticator.PROMOTE_FRESH",
+        "lapel.slices.projects.key_queries.FIND_KEY",
+        "lapel.slices.devices.tokens.lookup_queries.FIND_DEVICE",
+        "lapel.slices.recordings.uploads.token_lookup_queries.FIND_UPLOAD",
+        "lapel.slices.end_users.end_user_token_queries.FIND_END_USER",
+        "lapel.slices.devices.tokens.lookup_queries.PROMOTE_FRESH",
         "lapel.slices.heartbeats.queries.BEAT_OF_DEVICE",
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",
     ),
@@ -82,21 +84,6 @@ _REASONS = {
     ),
 }
 EXCEPTIONS = {name: reason for reason, names in _REASONS.items() for name in names}
-
-# Tables that belong to no world.
-SHARED_TABLES = {
-    "alembic_version": "the schema's revision",
-    "findings": "counts of what the reconciler found",
-    "job_starts": "counts per job, without content",
-    "key_caches": "the processes that cache keys",
-    "organization_config_overrides": "above worlds; each row names its mode",
-    "organizations": "above worlds",
-    "projects": "above worlds",
-    "rate_windows": "counters; the bucket's name carries the world",
-    "workers": "the processes that work",
-    "walks": "how far the reconciler's walks over the store have come",
-    "worlds": "the worlds themselves",
-}
 
 _SQL = re.compile(
     r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|TRUNCATE|COPY|MERGE)\b(?s:.*)", re.IGNORECASE
@@ -212,13 +199,7 @@ async def test_a_forgotten_world_is_noticed(fresh_database: str, statement: str)
 def test_there_are_statements_of_every_slice() -> None:
     # A slice is lapel.slices.NAME; its statements may stand in one of its rooms.
     slices = {".".join(name.split(".")[:3]) for name in statements() if "queries." in name}
-    assert {
-        "lapel.slices.devices",
-        "lapel.slices.end_users",
-        "lapel.slices.projects",
-        "lapel.slices.recordings",
-        "lapel.slices.erasure",
-    } <= slices
+    assert {f"lapel.slices.{each.name}" for each in app.SLICES if each.tables} <= slices
     assert len(statements()) > 60
 
 
@@ -245,7 +226,9 @@ def test_all_sql_is_a_named_constant() -> None:
 
 async def test_every_table_belongs_to_a_world_or_says_why_not(fresh_database: str) -> None:
     every = await rows(fresh_database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    assert {row["tablename"] for row in every} - await tenant_tables(fresh_database) == set(SHARED_TABLES)
+    assert {row["tablename"] for row in every} - await tenant_tables(fresh_database) == {
+        table.name for table in declared_services().tables if table.shared
+    }
 
 
 async def test_references_between_tenants_tables_carry_the_world(fresh_database: str) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import Unauthorized
-from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import Ports
 from lapel.slices.devices.service import Devices
 from lapel.slices.devices.tokens import token_queries
+from tests.support.declared import authenticator
 from tests.support.locks import until_waiting
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
@@ -222,9 +222,7 @@ async def test_of_refreshes_at_once_one_new_token_is_left(wearer: Wearer) -> Non
 
 async def test_a_refresh_that_was_overtaken_gets_nothing(wearer: Wearer, live: Running, ports: Ports) -> None:
     """A request let in with a token that another one replaced meanwhile must not end the replacement."""
-    authenticate = Authenticator(
-        ports.database, ports.clock, ports.hasher, ports.revocations, lambda *_: None
-    )
+    authenticate = authenticator(ports)
     old = (await wearer.bind())["device_token"]
     late: Actor = await authenticate(f"Bearer {old}".encode())
     new = await wearer.refresh(old)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lapel.foundation import telemetry
 from lapel.foundation.core.actors import ANONYMOUS, Actor
 from lapel.foundation.core.request_id import REQUEST_ID
-from lapel.foundation.identity.tokens import PREFIXES, new_token
+from lapel.foundation.identity.tokens import new_token
+from tests.support.declared import TOKEN_PREFIXES
 
 LINK = (
     "https://h/lapel/media/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101&X-Amz-Date=1"
@@ -48,9 +49,9 @@ def test_a_line_is_json_with_process_level_and_request_id(lines: io.StringIO) ->
     assert "request_id" not in second
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("prefix", TOKEN_PREFIXES)
 def test_tokens_never_reach_the_log(lines: io.StringIO, prefix: str) -> None:
-    secret = new_token(prefix)  # pyright: ignore[reportArgumentType]
+    secret = new_token(prefix)
     log = structlog.get_logger("lapel.x")
     log.info(secret, field=secret, nested={"list": [secret]})
     logging.getLogger("other.library").warning("header Authorization: Bearer %s", secret)

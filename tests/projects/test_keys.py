@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from lapel.foundation.core.errors import Unauthorized, Unavailable
 from lapel.foundation.database.pool import Database
-from lapel.foundation.identity.authenticator import Authenticator
-from lapel.foundation.identity.tokens import PREFIXES, hint, new_token
+from lapel.foundation.identity.tokens import hint, new_token
 from lapel.foundation.ports import Ports
 from lapel.slices.projects import queries
+from tests.support.declared import TOKEN_PREFIXES, authenticator
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -184,8 +185,8 @@ async def test_an_expired_key_is_refused(client: httpx.AsyncClient, tenant: Tena
 async def test_a_wrong_checksum_is_refused_without_a_query(ports: Ports) -> None:
     """Without a database a right checksum is 503, because its token is looked up, and a wrong one 401."""
     away = Database("postgresql://127.0.0.1/never-opened")
-    authenticate = Authenticator(away, ports.clock, ports.hasher, ports.revocations, lambda *_: None)
-    for prefix in PREFIXES:
+    authenticate = authenticator(replace(ports, database=away))
+    for prefix in TOKEN_PREFIXES:
         token = new_token(prefix)
         with pytest.raises(Unavailable):
             await authenticate(f"Bearer {token}".encode())

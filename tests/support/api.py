@@ -11,8 +11,8 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.protocols import Limiter, Observer
 from lapel.foundation.http.rate_limits import Unlimited
 from lapel.foundation.http.strategies.stored import Effects
-from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import Ports
+from tests.support.declared import authenticator
 
 
 def api_of(
@@ -28,9 +28,7 @@ def api_of(
     """`body_limit`: bytes. `answer_timeout`: seconds. Without a limiter there are no rate limits."""
     return Api(
         operations,
-        authenticate=Authenticator(
-            ports.database, ports.clock, ports.hasher, ports.revocations, lambda *_: None
-        ),
+        authenticate=authenticator(ports),
         effects=Effects(ports.database, ports.sealer, ports.clock),
         clock=ports.clock,
         ids=ports.ids,

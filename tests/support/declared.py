@@ -12,9 +12,10 @@ from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.database.pool import Database
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.identity import seal, signing
+from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.identity.key_cache import Revocations
-from lapel.foundation.openapi.document import document
 from lapel.foundation.ports import Ports, credential_source
+from lapel.foundation.slices import Services, Slice, described
 from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.links import links_for
 from lapel.settings import Settings
@@ -23,13 +24,37 @@ from lapel.settings import Settings
 @cache
 def declared_operations() -> tuple[Operation, ...]:
     """All operations, in the order of the application."""
-    return app.open_services(_closed_ports()).operations
+    return declared_services().operations
+
+
+@cache
+def declared_services(more: tuple[Slice, ...] = ()) -> Services:
+    """All services, of the application's slices and of `more`."""
+    return app.open_services(_closed_ports(), (*app.SLICES, *more))
+
+
+TOKEN_KINDS = tuple(kind for each in app.SLICES for kind in each.token_kinds)
+TOKEN_PREFIXES = tuple(prefix for kind in TOKEN_KINDS for prefix in kind.prefixes)
+
+
+def authenticator(ports: Ports) -> Authenticator:
+    """The application's authenticator; it notes no use of keys."""
+    scopes = [scope for each in app.SLICES for scope in each.scopes]
+    return Authenticator(
+        ports.database,
+        ports.clock,
+        ports.hasher,
+        ports.revocations,
+        lambda *_: None,
+        kinds=TOKEN_KINDS,
+        scopes=scopes,
+    )
 
 
 @cache
 def described_api() -> dict[str, Any]:
     """The OpenAPI document of all operations."""
-    return document(declared_operations(), server_url="http://127.0.0.1")
+    return described(declared_services())
 
 
 def _closed_ports() -> Ports:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from lapel.foundation.core.scopes import SCOPES
-from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
+from lapel.foundation.identity.tokens import hint, new_token
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.scopes import SCOPES
 
 INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
@@ -62,7 +62,7 @@ async def make_tenant(ports: Ports) -> Tenant:
 async def make_key(
     ports: Ports,
     world_id: int,
-    prefix: TokenPrefix,
+    prefix: str,
     *,
     scopes: tuple[str, ...] = SCOPES,
     end_user_id: str | None = None,

@@ -9,8 +9,8 @@ import re
 import msgspec
 import pytest
 
-from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.transcription import fact_queries
 from lapel.slices.transcription.events import transcription_body
 from lapel.slices.transcription.wire import Transcription

@@ -6,16 +6,22 @@ application's is in `app.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from lapel.foundation.openapi.document import Nouns, document
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lapel.foundation.core.errors import ApiError
+    from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.http.operations import Operation
+    from lapel.foundation.identity.token_kinds import TokenKind
+    from lapel.foundation.openapi.schemas import Schema
     from lapel.foundation.ports import Ports
-    from lapel.foundation.queue.jobs import Job, Schedule
+    from lapel.foundation.queue.jobs import Job, QueueLane, Schedule
 
 
 S = TypeVar("S")
@@ -37,6 +43,18 @@ def _none(_services: Services) -> tuple[()]:
     return ()
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a slice. `grows`: clients can make or lengthen its rows, so the quota of rows counts it.
+
+    `shared`: why its rows belong to no world; empty for a table with `world_id`.
+    """
+
+    name: str
+    grows: bool = False
+    shared: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """What one slice consists of.
@@ -52,8 +70,37 @@ class Slice:
     worker: Callable[[Services], Sequence[WorkerPart]] = _none
     jobs: Callable[[Services], Sequence[Job]] = _none
     schedules: Callable[[Services], Sequence[Schedule]] = _none
+    # What a key may be allowed to do here.
+    scopes: tuple[str, ...] = ()
+    # The parameters of paths, and other fields, that hold ids of the slice, and the prefix of these ids.
+    ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    token_kinds: tuple[TokenKind, ...] = ()
+    # The errors that clients see, beyond those of `core/errors.py`.
+    errors: tuple[type[ApiError], ...] = ()
+    # Rate limits of some operations, beyond the usual ones.
+    buckets: tuple[RateLimit, ...] = ()
+    lanes: tuple[QueueLane, ...] = ()
+    tables: tuple[Table, ...] = ()
+    # The types of the events that it publishes.
+    events: tuple[str, ...] = ()
     # The named places at which tests kill the process, as a power cut would.
     crash_points: tuple[str, ...] = ()
+
+
+# The tables that the foundation itself writes.
+OWN_TABLES = (
+    Table("audit_log", grows=True),
+    Table("events", grows=True),
+    Table("full_worlds"),
+    Table("idempotency_keys", grows=True),
+    Table("alembic_version", shared="the schema's revision"),
+    Table("job_starts", shared="counts per job, without content"),
+    Table("key_caches", shared="the processes that cache keys"),
+    Table("rate_windows", shared="counters; the bucket's name carries the world"),
+    Table("workers", shared="the processes that work"),
+)
+# The prefixes of the ids that the foundation itself makes.
+OWN_IDS = {"request_id": "req", "event_id": "evt", "entry_id": "aud"}
 
 
 class Services:
@@ -78,6 +125,11 @@ class Services:
         """Every route, in the order of the slices."""
         return tuple(made for each in self.slices for made in each.operations(self))
 
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every table, those of the foundation last."""
+        return (*(table for each in self.slices for table in each.tables), *OWN_TABLES)
+
     def worker_parts(self) -> tuple[WorkerPart, ...]:
         """Make what jobs and schedules need beside the services; call this before `jobs` and `schedules`."""
         made = tuple(part for each in self.slices for part in each.worker(self))
@@ -91,3 +143,17 @@ class Services:
     def schedules(self) -> tuple[Schedule, ...]:
         """Everything that runs on a schedule."""
         return tuple(made for each in self.slices for made in each.schedules(self))
+
+
+def nouns_of(slices: Sequence[Slice]) -> Nouns:
+    """What the OpenAPI document has to know of the slices beside their operations."""
+    return Nouns(
+        tuple(kind for each in slices for kind in each.token_kinds),
+        {name: prefix for each in slices for name, prefix in each.ids.items()},
+    )
+
+
+def described(services: Services) -> Schema:
+    """The OpenAPI document of all slices."""
+    nouns = nouns_of(services.slices)
+    return document(services.operations, nouns, server_url=services.ports.settings.base_url)

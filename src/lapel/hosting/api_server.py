@@ -72,16 +72,24 @@ class Server:
         await self._open.enter_async_context(use)
         self.services = app.open_services(ports, self._slices)
         settings = self._settings
+        kinds = [kind for each in self._slices for kind in each.token_kinds]
+        holders = {kind.name: kind.bucket for kind in kinds if kind.bucket is not None}
         self._api = Api(
             self.services.operations,
             authenticate=Authenticator(
-                ports.database, ports.clock, ports.hasher, ports.revocations, use.record
+                ports.database,
+                ports.clock,
+                ports.hasher,
+                ports.revocations,
+                use.record,
+                kinds=kinds,
+                scopes=[scope for each in self._slices for scope in each.scopes],
             ),
             effects=Effects(ports.database, ports.sealer, ports.clock),
             clock=ports.clock,
             ids=ports.ids,
             limiter=await self._open.enter_async_context(
-                open_limiter(ports.settings, ports.database.dsn, ports.clock)
+                open_limiter(ports.settings, ports.database.dsn, ports.clock, holders)
             ),
             observe=observe_request,
             body_limit=settings.body_limit,

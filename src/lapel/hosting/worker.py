@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel import app
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
-from lapel.foundation.queue.jobs import AT_ONCE
+from lapel.foundation.queue.jobs import USUAL
 from lapel.foundation.queue.queue_worker import GRACE_SECONDS, QueueWorker
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ async def work(
             ports.database,
             ports.clock,
             jobs,
-            schedules if lane == "usual" else (),
+            schedules if lane == USUAL else (),
             grace=grace,
             lane=lane,
         )
-        for lane in AT_ONCE
+        for lane in (USUAL, *(lane for each in services.slices for lane in each.lanes))
     )
     for part in parts:
         await part.start()

@@ -32,7 +32,7 @@ class Answer(msgspec.Struct):
 
 
 class Exhausted(Unlimited):
-    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - its shape
+    async def take_known(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - its shape
         raise RateLimitExceeded("Too many.")
 
 
@@ -167,7 +167,7 @@ class Generous(Unlimited):
         self.taken += 1
         return ((b"x-ratelimit-limit", b"60"),)
 
-    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - its shape
+    async def take_known(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - its shape
         return ((b"x-ratelimit-limit", b"60"),) if self._knows else None
 
 

@@ -13,10 +13,10 @@ import pytest
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import IdempotencyKeyReused
-from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.http.strategies.idempotency import StoredAnswer, ticket
 from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.scopes import SCOPES
 from tests.support.client import api_client
 from tests.support.locks import until_waiting
 from tests.support.running import running
@@ -78,7 +78,12 @@ async def test_the_same_key_with_another_method_is_refused(
     """Only POST takes a key, so the claim of another method is made here as a request makes it."""
     first = await create(client, tenant.headers, "order-1")
     actor = Actor(
-        kind="key", id="key_x", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
+        kind="key",
+        id="key_x",
+        world_id=tenant.test_world,
+        project_id=tenant.project_id,
+        mode="test",
+        space="keys",
     )
 
     async def claim(method: str) -> StoredAnswer | None:

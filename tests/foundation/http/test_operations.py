@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.authorization import PUBLIC, Access
 from lapel.foundation.http.router import Router
 from lapel.foundation.http.routes import Routes
+from lapel.slices.devices.service import OWN_DEVICE
 
 PATHS = (
     ("GET", "/v1/devices", "list"),

@@ -15,6 +15,7 @@ import pytest
 from lapel.foundation.core.actors import Actor, ActorKind
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import RateLimitExceeded
+from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.database.pool import Database
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.operations import Operation
@@ -30,9 +31,11 @@ async def _nothing(_call: object) -> None:
     return None
 
 
+UPLOAD_URLS = RateLimit("upload_url", lambda settings: settings.upload_urls_per_minute)
+HOLDERS = {"device": RateLimit("device", lambda settings: settings.device_per_minute)}
 _THINGS = Routes("", read=Access("recordings:read"), write=Access("recordings:write"))
 READ = _THINGS.get("/v1/things", "list_things").plain("", _nothing)
-UPLOAD = _THINGS.post("/v1/things", "upload_thing", NoneType).plain("", _nothing, bucket="upload_url")
+UPLOAD = _THINGS.post("/v1/things", "upload_thing", NoneType).plain("", _nothing, bucket=UPLOAD_URLS)
 
 
 def caller(kind: ActorKind = "key", world: int = 1, id_: str = "key_1") -> Actor:
@@ -61,7 +64,9 @@ class Processes:
             "device_per_minute": 0,
             **limits,
         }
-        return RateLimiter(Settings.from_env({}, **values), self.database, self.clock, patience=patience)
+        return RateLimiter(
+            Settings.from_env({}, **values), self.database, self.clock, HOLDERS, patience=patience
+        )
 
     async def used(self, bucket: str) -> int | None:
         async with self.database.acquire() as connection:
@@ -243,19 +248,19 @@ async def test_all_tokens_of_a_device_have_one_limit(processes: Processes, refre
 
 async def test_a_token_draws_on_its_device_once_it_was_found_good(processes: Processes) -> None:
     limiter = processes.make(device_per_minute=5)
-    assert await limiter.take_device(b"dev_1") is None
+    assert await limiter.take_known(b"dev_1") is None
     assert await passes(limiter, caller("device", id_="dev_1"))
-    known = await limiter.take_device(b"dev_1")
+    known = await limiter.take_known(b"dev_1")
     assert known is not None
     assert dict(known)[b"x-ratelimit-remaining"] == b"3"
-    assert await limiter.take_device(b"dev_2") is None
+    assert await limiter.take_known(b"dev_2") is None
 
 
 async def test_a_token_that_nobody_has_takes_no_room(processes: Processes) -> None:
     limiter = processes.make(device_per_minute=2)
     for number in range(50):
         for _ in range(10):
-            assert await limiter.take_device(b"invented %d" % number) is None
+            assert await limiter.take_known(b"invented %d" % number) is None
     assert not limiter._buckets
     async with processes.database.acquire() as connection:
         assert await connection.fetchval("SELECT count(*) FROM rate_windows") == 0

@@ -13,29 +13,30 @@ from hypothesis import strategies as st
 from lapel.foundation.core.base62 import ALPHABET, decode, encode
 from lapel.foundation.core.clock import ManualClock, SystemClock, timestamp
 from lapel.foundation.core.ids import TimeOrderedIds, made_at
-from lapel.foundation.identity.tokens import PREFIXES, TokenHasher, TokenPrefix, hint, new_token, token_prefix
+from lapel.foundation.identity.tokens import TokenHasher, hint, new_token, token_prefix
+from tests.support.declared import TOKEN_PREFIXES
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_token_is_its_prefix_and_38_characters(prefix: TokenPrefix) -> None:
+@pytest.mark.parametrize("prefix", TOKEN_PREFIXES)
+def test_a_token_is_its_prefix_and_38_characters(prefix: str) -> None:
     token = new_token(prefix)
     assert re.fullmatch(rf"{prefix}_[0-9A-Za-z]{{38}}", token)
     assert token_prefix(token) == prefix
     assert new_token(prefix) != token
 
 
-@given(st.sampled_from(PREFIXES), st.data())
-def test_one_wrong_character_is_noticed(prefix: TokenPrefix, data: st.DataObject) -> None:
+@given(st.sampled_from(TOKEN_PREFIXES), st.data())
+def test_one_wrong_character_is_noticed(prefix: str, data: st.DataObject) -> None:
     token = new_token(prefix)
     at = data.draw(st.integers(0, len(token) - 1))
     other = data.draw(st.characters(codec="utf-8").filter(lambda each: each != token[at]))
     assert token_prefix(token[:at] + other + token[at + 1 :]) is None
 
 
-@given(st.sampled_from(PREFIXES), st.data())
-def test_two_swapped_characters_are_noticed(prefix: TokenPrefix, data: st.DataObject) -> None:
+@given(st.sampled_from(TOKEN_PREFIXES), st.data())
+def test_two_swapped_characters_are_noticed(prefix: str, data: st.DataObject) -> None:
     token = new_token(prefix)
     at = data.draw(st.integers(0, len(token) - 2))
     swapped = token[:at] + token[at + 1] + token[at] + token[at + 2 :]

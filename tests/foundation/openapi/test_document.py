@@ -13,8 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from lapel import app
 from lapel.foundation.core.errors import ApiError, Conflict, NotFound
-from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.authorization import PUBLIC, Access
 from lapel.foundation.http.calls import NoBody, Reply
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.responses import encode
@@ -22,6 +23,8 @@ from lapel.foundation.http.routes import Routes
 from lapel.foundation.openapi import page
 from lapel.foundation.openapi.document import document, refusals
 from lapel.foundation.openapi.schemas import Schemas, always_sent, example_of
+from lapel.foundation.slices import nouns_of
+from lapel.slices.devices.service import OWN_DEVICE
 from tests.support.declared import declared_operations, described_api
 
 OPERATIONS = declared_operations()
@@ -57,6 +60,7 @@ async def nothing(_call: object) -> Any:
     return None
 
 
+NOUNS = nouns_of(app.SLICES)
 READ = Access("recordings:read")
 THINGS = Routes("Things", read=READ, write=READ)
 
@@ -69,7 +73,7 @@ def operation(**changes: Any) -> Operation:
 
 def described(each: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
     """The document of one operation, and what it says of it."""
-    whole = document([each], server_url="https://api.example.com")
+    whole = document([each], NOUNS, server_url="https://api.example.com")
     validate(whole)
     return whole, whole["paths"][each.path][each.method.lower()]
 
@@ -261,7 +265,9 @@ def test_the_page_is_whole_in_itself_and_shows_every_operation() -> None:
 
 def test_nothing_in_a_description_becomes_markup() -> None:
     evil = "<script>alert(1)</script> & `<b>`"
-    text = page.page(document([operation(summary=evil, description=evil)], server_url="http://x")).decode()
+    text = page.page(
+        document([operation(summary=evil, description=evil)], NOUNS, server_url="http://x")
+    ).decode()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; <code>&lt;b&gt;</code>" in text
 

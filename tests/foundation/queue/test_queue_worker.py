@@ -17,7 +17,7 @@ from lapel.foundation.core.clock import Clock, ManualClock, SystemClock
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import Database
 from lapel.foundation.queue import queue_worker
-from lapel.foundation.queue.jobs import AT_ONCE, WORKERS, Job, Lane, Schedule, enqueue
+from lapel.foundation.queue.jobs import USUAL, WORKERS, Job, QueueLane, Schedule, enqueue
 from lapel.foundation.queue.queue_worker import QueueWorker
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.support.running import Running
@@ -37,13 +37,16 @@ async def database(fresh_database: str) -> AsyncGenerator[Database]:
     await opened.close()
 
 
+NARROW = QueueLane("narrow", 2)
+
+
 @asynccontextmanager
 async def worker(
     database: Database,
     *jobs: Job,
     schedules: tuple[Schedule, ...] = (),
     clock: Clock | None = None,
-    lane: Lane = "usual",
+    lane: QueueLane = USUAL,
 ) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     made = QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60, lane=lane)
@@ -296,11 +299,11 @@ async def test_a_worker_is_one_however_many_lanes_it_has(database: Database) -> 
     async def run(payload: Payload) -> None:
         done.append(payload.word)
 
-    lanes: list[Lane] = list(AT_ONCE)
-    jobs = [Job(entrypoint=lane, payload=Payload, handler=run, lane=lane) for lane in lanes]
+    lanes = (USUAL, *(lane for each in app.SLICES for lane in each.lanes))
+    jobs = [Job(entrypoint=lane.name, payload=Payload, handler=run, lane=lane) for lane in lanes]
     async with database.transaction() as connection:
         for lane in lanes:
-            await enqueue(connection, lane, Payload(lane))
+            await enqueue(connection, lane.name, Payload(lane.name))
     async with AsyncExitStack() as stack:
         for lane in lanes:
             await stack.enter_async_context(worker(database, *jobs, lane=lane))
@@ -338,10 +341,10 @@ async def test_long_jobs_never_take_all_places_of_their_lane(live: Running) -> N
     services = app.open_services(live.ports)
     services.worker_parts()
     jobs = services.jobs()
-    long = [job for job in jobs if job.lane == "usual" and job.time_limit > timedelta(minutes=15)]
+    long = [job for job in jobs if job.lane == USUAL and job.time_limit > timedelta(minutes=15)]
     assert len(long) >= 4
     assert [job.entrypoint for job in long if not job.concurrency] == []
-    assert sum(job.concurrency for job in long) < AT_ONCE["usual"]
+    assert sum(job.concurrency for job in long) < USUAL.at_once
 
 
 async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
@@ -363,13 +366,13 @@ async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
         payload=Payload,
         handler=handle,
         attempts=1,
-        lane="inference",
+        lane=NARROW,
         turn=lambda payload: places.hold(worlds[payload.word]),
     )
     async with database.transaction() as connection:
         for word in ("first", *["many"] * 4, "other"):
             await enqueue(connection, "say", Payload(word))
-    async with worker(database, job, lane="inference"):
+    async with worker(database, job, lane=NARROW):
 
         async def only_one_has_started() -> bool:
             return bool(seen) and await count(database, "SELECT count(*) FROM job_starts") == 1

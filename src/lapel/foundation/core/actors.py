@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-ActorKind = Literal["key", "device", "upload", "end_user", "anonymous"]
+# The name of the kind of token that the caller has (`identity/token_kinds.py`), or `anonymous`.
+ActorKind: TypeAlias = str
 Mode = Literal["live", "test"]
 
 
@@ -19,6 +20,7 @@ class Actor:
     `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key that is scoped
     to one end user, for a bound device and for an end-user token. `expires_at` and `issued_by` (the key that
     the token comes from, None when it comes from a device) are set for an upload token.
+    Callers of one `space` share idempotency keys; without it, a caller has its own.
     """
 
     kind: ActorKind
@@ -28,6 +30,7 @@ class Actor:
     mode: Mode
     scopes: frozenset[str] = frozenset()
     end_user_id: str | None = None
+    space: str = ""
     binding_generation: int = 0
     expires_at: datetime | None = None
     issued_by: str | None = None
@@ -43,16 +46,8 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """The group of callers that share idempotency keys: all keys of a project are one group.
-
-        Each binding of a device is a group of its own, so an end user never gets an earlier end user's
-        answers.
-        """
-        if self.kind == "key" and self.end_user_id is None:
-            return "keys"
-        if self.kind == "device":
-            return f"device:{self.id}:{self.binding_generation}"
-        return f"end_user:{self.end_user_id}" if self.kind == "key" else f"{self.kind}:{self.id}"
+        """Whose idempotency keys these are: the callers of one `space` share them, others have their own."""
+        return self.space or f"{self.kind}:{self.id}"
 
 
 ANONYMOUS = Actor(kind="anonymous", id="", world_id=0, project_id="", mode="live")

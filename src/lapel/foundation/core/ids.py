@@ -11,15 +11,10 @@ import os
 import re
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Literal, Protocol
+from typing import Protocol
 
 from lapel.foundation.core.base62 import decode, encode
 from lapel.foundation.core.clock import EPOCH, Clock
-
-Prefix = Literal[
-    "org", "proj", "eu", "dev", "rec", "med", "txn", "sum", "tmpl", "chk", "as", "msg",
-    "cmd", "fw", "ota", "rol", "evt", "wh", "whd", "key", "req", "era", "att", "aud", "grant",
-]  # fmt: skip
 
 _HALF = 62**8
 _ID = re.compile(r"(?:[a-z]+_)?([0-9A-Za-z]{8})[0-9A-Za-z]{16}\Z")
@@ -28,7 +23,7 @@ _ID = re.compile(r"(?:[a-z]+_)?([0-9A-Za-z]{8})[0-9A-Za-z]{16}\Z")
 class Ids(Protocol):
     """The source of new ids."""
 
-    def new(self, prefix: Prefix) -> str:
+    def new(self, prefix: str) -> str:
         """A fresh id, e.g. `rec_0VvP…`."""
         ...
 
@@ -43,7 +38,7 @@ class TimeOrderedIds:
         # The part that ids of one millisecond nearly always share. Making it is most of the work.
         self._shared: tuple[int, int, str] = (0, 0, encode(0, 16))
 
-    def new(self, prefix: Prefix) -> str:
+    def new(self, prefix: str) -> str:
         """A fresh id; each is greater than the previous one, even if the clock steps back."""
         millisecond = int(self._clock.now().timestamp() * 1000)
         # 94 bits are less than half of 62**16, so that counting up never overflows in practice.

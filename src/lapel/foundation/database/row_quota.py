@@ -21,7 +21,7 @@ import structlog
 from lapel.foundation.core.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.core.disk_guard import DiskGuard
@@ -31,31 +31,6 @@ if TYPE_CHECKING:
 MEASURED_EVERY_SECONDS = 300
 _BELIEVED_FOR_SECONDS = 15.0
 _PAGES = 10_000
-
-# Every table whose rows a client can make or lengthen.
-TABLES = (
-    "api_keys",
-    "audio_facts",
-    "audit_log",
-    "commands",
-    "config_overrides",
-    "device_diagnostics",
-    "devices",
-    "end_users",
-    "erasures",
-    "events",
-    "firmware_releases",
-    "idempotency_keys",
-    "media",
-    "ota_assignments",
-    "recordings",
-    "rollouts",
-    "tombstones",
-    "transcription_pieces",
-    "transcriptions",
-    "upload_attempts",
-    "upload_tokens",
-)
 
 # A table's pages, and the expression for the bytes of its row `t` (24 are the header's). `t.*` would be slow,
 # because PostgreSQL reads all long values of a row to build it.
@@ -128,7 +103,7 @@ class RowQuota:
             )
 
 
-async def measure(database: Database, clock: Clock, limit: int) -> dict[int, int]:
+async def measure(database: Database, clock: Clock, limit: int, tables: Sequence[str]) -> dict[int, int]:
     """Find the worlds whose rows take more than `limit` bytes, and store them; returns their ids and bytes.
 
     0: no limit.
@@ -136,7 +111,7 @@ async def measure(database: Database, clock: Clock, limit: int) -> dict[int, int
     Raises Unavailable when the database is unavailable.
     """
     async with database.acquire() as connection:
-        sizes = await _sizes(connection, limit) if limit else Counter[int]()
+        sizes = await _sizes(connection, limit, tables) if limit else Counter[int]()
     full = {world_id: found for world_id, found in sizes.items() if found > limit}
     async with database.transaction() as connection:
         await connection.execute(FORGET)
@@ -155,13 +130,13 @@ async def _layout(connection: Connection, table: str) -> tuple[int, str]:
     return row["pages"], row["size"]
 
 
-async def _sizes(connection: Connection, limit: int) -> Counter[int]:
+async def _sizes(connection: Connection, limit: int, tables: Sequence[str]) -> Counter[int]:
     """The bytes of each world that may have more than `limit`."""
     found: Counter[int] = Counter()
-    for table in TABLES:
+    for table in tables:
         pages, size = await _layout(connection, table)
         share = min(100.0, 100.0 * _PAGES / max(pages, 1))
         # A world above the limit has at least its share of the limit in one table.
-        rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(TABLES))
+        rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(tables))
         found.update({row["world_id"]: row["bytes"] for row in rows})
     return found

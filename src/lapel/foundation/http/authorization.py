@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from lapel.foundation.core.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.core.scopes import Scope
+    from lapel.foundation.identity.token_kinds import TokenKind
 
 KEYS: frozenset[ActorKind] = frozenset({"key"})
-READERS: frozenset[ActorKind] = frozenset({"key", "end_user"})
-"""The callers that read an end user's data."""
-
-_CALLERS: dict[ActorKind, str] = {
-    "key": "a key",
-    "device": "a device token",
-    "upload": "an upload token",
-    "end_user": "an end-user token",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +26,10 @@ class Access:
     (the end user is taken from the key), `deny` (403).
     """
 
-    scope: Scope | None
+    scope: str | None
     callers: frozenset[ActorKind] = KEYS
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
-    more_scopes: tuple[Scope, ...] = ()
+    more_scopes: tuple[str, ...] = ()
     # True when a device token whose replacement is not used yet may still call this.
     refreshing_tokens: bool = False
 
@@ -45,7 +38,7 @@ class Access:
         """Whether no token is needed."""
         return self.scope is None and not self.callers
 
-    def admit(self, actor: Actor) -> None:
+    def admit(self, actor: Actor, kinds: Mapping[ActorKind, TokenKind]) -> None:
         """Check that this caller may call the operation.
 
         Raises Forbidden when this kind of token, or this key, may not; Unauthorized when a device token was
@@ -54,8 +47,8 @@ class Access:
         if actor.refresh_only and not self.refreshing_tokens:
             raise Unauthorized("This device token was replaced. Use the new one.")
         if actor.kind not in self.callers:
-            takes = " or ".join(_CALLERS[kind] for kind in _CALLERS if kind in self.callers)
-            raise Forbidden(f"This route takes {takes}, not {_CALLERS[actor.kind]}.")
+            takes = " or ".join(kinds[kind].holder for kind in kinds if kind in self.callers)
+            raise Forbidden(f"This route takes {takes}, not {kinds[actor.kind].holder}.")
         if actor.kind == "key":
             if self.scope not in actor.scopes or not actor.scopes.issuperset(self.more_scopes):
                 raise self._lacking(actor)
@@ -69,5 +62,3 @@ class Access:
 
 
 PUBLIC = Access(None, frozenset())
-OWN_DEVICE = Access(None, frozenset({"device"}))
-"""A device calls for itself."""

@@ -27,6 +27,7 @@ from lapel.foundation.http.calls import (
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.errors import ApiError
+    from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.http.authorization import Access
     from lapel.foundation.http.input.forms import FormFile
 
@@ -121,7 +122,7 @@ class Operation:
     # Whether a repeat without Idempotency-Key has no further effect.
     natural: bool = False
     # A rate limit in addition to the usual ones.
-    bucket: Literal["upload_url", "transcription"] | None = None
+    bucket: RateLimit | None = None
     # True when the answer waits until objects are examined: then it may take longer than others.
     slow: bool = False
     description: str = ""

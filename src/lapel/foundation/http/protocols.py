@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor
+    from collections.abc import Mapping
+
+    from lapel.foundation.core.actors import Actor, ActorKind
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.http.responses import Headers
+    from lapel.foundation.identity.token_kinds import TokenKind
 
 
 class Authenticate(Protocol):
     """Finds the actor of a token; see `authenticator.py`."""
+
+    @property
+    def kinds(self) -> Mapping[ActorKind, TokenKind]:
+        """Every kind of token, by the kind of its holders."""
+        ...
 
     async def __call__(self, header: bytes | None) -> Actor:
         """The actor of an Authorization header.
@@ -20,7 +28,7 @@ class Authenticate(Protocol):
         """
         ...
 
-    def device_token(self, header: bytes | None) -> bytes | None:
+    def direct_token(self, header: bytes | None) -> bytes | None:
         """The hash of a well-formed device token, without a look-up; None for any other header."""
         ...
 
@@ -32,14 +40,14 @@ class Limiter(Protocol):
         """Count a request; returns the headers of the answer. Raises RateLimitExceeded at a limit."""
         ...
 
-    async def take_device(self, token_hash: bytes) -> Headers | None:
+    async def take_known(self, token_hash: bytes) -> Headers | None:
         """The same by the hash of a device's token. An unknown token is not counted: None.
 
         Raises RateLimitExceeded at a limit.
         """
         ...
 
-    def forget_device(self, token_hash: bytes) -> None:
+    def forget(self, token_hash: bytes) -> None:
         """Stop counting a refused token, which may have been valid before, for its device."""
         ...
 

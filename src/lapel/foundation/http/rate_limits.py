@@ -34,10 +34,11 @@ from lapel.foundation.core.errors import RateLimitExceeded, Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY, Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
-    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.core.actors import Actor, ActorKind
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.http.responses import Headers
     from lapel.settings import Settings
@@ -66,8 +67,8 @@ REFUSED = Counter("lapel_rate_limit_refused_total", "Requests refused with 429."
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-# World, owner (a device; '' for the project) and kind of the buckets that a request draws on.
-_Drawn: TypeAlias = "tuple[int, str, str | None]"
+# World, owner (a device; '' for the project) and the declared bucket that a request draws on.
+_Drawn: TypeAlias = "tuple[int, str, RateLimit | None]"
 
 
 class Unlimited:
@@ -77,11 +78,11 @@ class Unlimited:
         """Let every request pass."""
         return ()
 
-    async def take_device(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - Limiter's shape
+    async def take_known(self, token_hash: bytes) -> Headers | None:  # noqa: ARG002 - Limiter's shape
         """Let every request pass."""
         return ()
 
-    def forget_device(self, token_hash: bytes) -> None:
+    def forget(self, token_hash: bytes) -> None:
         """Do nothing: no token is remembered."""
 
 
@@ -149,8 +150,17 @@ class _Bucket:
 class RateLimiter:
     """The limits of contract section 6, counted by this process and the others together."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock, *, patience: float) -> None:
-        """`patience`: seconds that a request waits for the counter before it passes uncounted."""
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        clock: Clock,
+        holders: Mapping[ActorKind, RateLimit],
+        *,
+        patience: float,
+    ) -> None:
+        """`holders`: the kinds of callers that have a limit of their own. `patience`: seconds that a request
+        waits for the counter before it passes uncounted."""
         self._database = database
         self._clock = clock
         self._patience = patience
@@ -158,14 +168,12 @@ class RateLimiter:
             _Rule("second", settings.rate_per_second, 1),
             _Rule("minute", settings.rate_per_minute, 60),
         )
-        more = {
-            None: (),
-            "upload_url": (_Rule("upload_url", settings.upload_urls_per_minute, 60),),
-            "transcription": (_Rule("transcription", settings.transcriptions_per_minute, 60),),
-        }
-        self._project = {bucket: _active(*usual, *rules) for bucket, rules in more.items()}
-        limit = settings.device_per_minute
-        self._device = _active(_Rule("device", limit, 60, credit=limit // _CREDIT_SHARE))
+        self._settings = settings
+        # By the operation's bucket: the limits of a project's requests.
+        self._project: dict[RateLimit | None, tuple[_Rule, ...]] = {None: _active(*usual)}
+        # The buckets that each holder of a token of this kind has to itself, and their limits.
+        self._holders = holders
+        self._own = {each: _active(_own_rule(each, settings)) for each in holders.values()}
         # Two generations: a bucket that is unused during a whole generation is forgotten.
         self._buckets: dict[str, _Bucket] = {}
         self._older: dict[str, _Bucket] = {}
@@ -182,16 +190,18 @@ class RateLimiter:
 
         Raises RateLimitExceeded when one of its buckets is exhausted.
         """
-        if actor.kind != "device":
-            # A project's keys, upload tokens and end-user tokens share the project's buckets.
+        own = self._holders.get(actor.kind)
+        if own is None:
+            # All other callers of a project share the project's buckets.
             return await self._take((actor.world_id, "", operation.bucket))
-        drawn = (actor.world_id, actor.id, None)
+        drawn = (actor.world_id, actor.id, own)
         if len(self._devices) >= _CAPACITY:
             self._devices.clear()
-        self._devices[actor.token_hash] = drawn
+        if actor.token_hash:
+            self._devices[actor.token_hash] = drawn
         return await self._take(drawn)
 
-    async def take_device(self, token_hash: bytes) -> Headers | None:
+    async def take_known(self, token_hash: bytes) -> Headers | None:
         """`take` by the hash of a device's token. An unknown token is not counted: None.
 
         Raises RateLimitExceeded as `take` does.
@@ -199,7 +209,7 @@ class RateLimiter:
         drawn = self._devices.get(token_hash)
         return None if drawn is None else await self._take(drawn)
 
-    def forget_device(self, token_hash: bytes) -> None:
+    def forget(self, token_hash: bytes) -> None:
         """Forget a token that is refused now: it no longer counts for the device."""
         self._devices.pop(token_hash, None)
 
@@ -239,8 +249,8 @@ class RateLimiter:
         self._groups = {}
 
     def _group(self, drawn: _Drawn) -> list[_Bucket]:
-        world_id, owner, kind = drawn
-        rules = self._device if owner else self._project[kind]
+        world_id, owner, declared = drawn
+        rules = self._own[declared] if owner and declared else self._rules(declared)
         found: list[_Bucket] = []
         for rule in rules:
             key = f"{rule.name}:{world_id}:{owner}"
@@ -249,6 +259,14 @@ class RateLimiter:
             found.append(bucket)
         self._groups[drawn] = found
         return found
+
+    def _rules(self, bucket: RateLimit | None) -> tuple[_Rule, ...]:
+        """The limits of a project's requests to operations with this bucket."""
+        rules = self._project.get(bucket)
+        if rules is None and bucket is not None:
+            more = _active(_Rule(bucket.name, bucket.per_minute(self._settings), 60))
+            rules = self._project[bucket] = (*self._project[None], *more)
+        return rules or ()
 
     async def _fill(self, drawn: _Drawn) -> list[_Bucket] | None:
         """Lease until every bucket has requests left; None when the counter is unreachable.
@@ -323,7 +341,9 @@ class RateLimiter:
 
 
 @asynccontextmanager
-async def open_limiter(settings: Settings, dsn: str, clock: Clock) -> AsyncGenerator[RateLimiter | Unlimited]:
+async def open_limiter(
+    settings: Settings, dsn: str, clock: Clock, holders: Mapping[ActorKind, RateLimit]
+) -> AsyncGenerator[RateLimiter | Unlimited]:
     """The limiter of the settings, on the database of `dsn`.
 
     The counter has connections of its own, because it must not wait behind the requests that it limits.
@@ -335,9 +355,14 @@ async def open_limiter(settings: Settings, dsn: str, clock: Clock) -> AsyncGener
     database = Database(dsn, min_size=1, max_size=2)
     await database.open()
     try:
-        yield RateLimiter(settings, database, clock, patience=PATIENCE_SECONDS)
+        yield RateLimiter(settings, database, clock, holders, patience=PATIENCE_SECONDS)
     finally:
         await database.close()
+
+
+def _own_rule(bucket: RateLimit, settings: Settings) -> _Rule:
+    limit = bucket.per_minute(settings)
+    return _Rule(bucket.name, limit, 60, credit=limit // _CREDIT_SHARE)
 
 
 def _active(*rules: _Rule) -> tuple[_Rule, ...]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.errors import ApiError
+    from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.http.calls import StoredCall
     from lapel.foundation.http.input.forms import FormFile
     from lapel.foundation.http.operations import Method
@@ -59,7 +60,7 @@ class RouteFacts(TypedDict, total=False):
     also: tuple[int, ...]
     errors: tuple[type[ApiError], ...]
     natural: bool
-    bucket: Literal["upload_url", "transcription"]
+    bucket: RateLimit
     slow: bool
 
 

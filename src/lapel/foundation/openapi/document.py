@@ -8,6 +8,7 @@ Source: OpenAPI Specification 3.1.0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ from lapel.foundation.http.responses import ErrorEnvelope, Problem
 from lapel.foundation.openapi.schemas import Schema, Schemas, example_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from lapel.foundation.identity.token_kinds import TokenKind
 
 _DESCRIPTION = """\
 The cloud for devices that record conversations: it stores audio, never loses an accepted
@@ -42,30 +45,7 @@ Every answer has `X-Request-Id`. Unknown fields of a body are ignored, wrong typ
 With `Accept: application/problem+json` errors come as RFC 9457 describes them.
 """
 
-# Path parameters and the prefix of the ids they take.
-_PREFIXES = {
-    "end_user_id": "eu",
-    "device_id": "dev",
-    "recording_id": "rec",
-    "media_id": "med",
-    "key_id": "key",
-    "erasure_id": "era",
-    "project_id": "proj",
-    "command_id": "cmd",
-    "release_id": "fw",
-    "rollout_id": "rol",
-    "transcription_id": "txn",
-    "summary_id": "sum",
-    "webhook_id": "wh",
-}
 _ANY_ID = "^[A-Za-z0-9_]{1,128}$"
-
-_CALLERS = {
-    "key": ("key", "A secret key (`sk_live_`, `sk_test_`) or a restricted one (`rk_live_`, `rk_test_`)."),
-    "device": ("deviceToken", "A device's token (`dtok_`), issued when the device is bound."),
-    "upload": ("uploadToken", "A token for one recording's upload (`up_`), valid for 24 hours."),
-    "end_user": ("endUserToken", "An end user's token (`eut_`): that end user's own data, read-only."),
-}
 
 _PARAMETERS: dict[str, Schema] = {
     "IdempotencyKey": {
@@ -118,7 +98,16 @@ _WAITS = frozenset({409, 425, 429, 503})
 _MEDIA_TYPES = {"json": "application/json", "text": "text/plain", "html": "text/html"}
 
 
-def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
+@dataclass(frozen=True, slots=True)
+class Nouns:
+    """What slices declare and the document names: kinds of tokens, and prefixes of ids by the parameter of a
+    path."""
+
+    token_kinds: tuple[TokenKind, ...]
+    ids: Mapping[str, str]
+
+
+def document(operations: Sequence[Operation], nouns: Nouns, *, server_url: str) -> Schema:
     """The document, as JSON-able objects."""
     schemas = Schemas(
         requests=[
@@ -134,7 +123,7 @@ def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
     responses: dict[str, Schema] = {}
     paths: dict[str, Schema] = {}
     for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas, responses)
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas, responses, nouns)
     for query in {each.query for each in operations} - {NoQuery}:
         schemas.drop(query)
     for form in {each.body for each in operations if each.files}:
@@ -156,8 +145,8 @@ def document(operations: Sequence[Operation], *, server_url: str) -> Schema:
             "parameters": _PARAMETERS,
             "headers": _HEADERS,
             "securitySchemes": {
-                name: {"type": "http", "scheme": "bearer", "description": text}
-                for name, text in _CALLERS.values()
+                each.scheme: {"type": "http", "scheme": "bearer", "description": each.description}
+                for each in nouns.token_kinds
             },
         },
     }
@@ -177,22 +166,22 @@ def refusals(operation: Operation) -> list[type[ApiError]]:
     return sorted({*usual, *operation.errors}, key=lambda error: (error.status, error.code))
 
 
-def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Schema]) -> Schema:
+def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Schema], nouns: Nouns) -> Schema:
     made: Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "description": _description(operation),
+        "description": _description(operation, nouns),
         "tags": [operation.tag],
         "security": [
             {
-                _CALLERS[kind][0]: [operation.access.scope, *operation.access.more_scopes]
-                if kind == "key" and operation.access.scope
+                kind.scheme: [operation.access.scope, *operation.access.more_scopes]
+                if kind.name == "key" and operation.access.scope
                 else []
             }
-            for kind in _CALLERS
-            if kind in operation.access.callers and not operation.access.public
+            for kind in nouns.token_kinds
+            if kind.name in operation.access.callers and not operation.access.public
         ],
-        "parameters": _parameters(operation, schemas),
+        "parameters": _parameters(operation, schemas, nouns),
         "responses": _responses(operation, schemas, responses),
         "x-idempotency": operation.idempotency,
     }
@@ -240,7 +229,7 @@ def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
     return {"required": True, "content": {"multipart/form-data": content}}
 
 
-def _description(operation: Operation) -> str:
+def _description(operation: Operation, nouns: Nouns) -> str:
     """The operation's own words, and who may call it."""
     words = [operation.description] if operation.description else []
     if operation.access.scope is not None:
@@ -254,17 +243,17 @@ def _description(operation: Operation) -> str:
             }[operation.access.end_user_keys]
         )
     others = [
-        f"{name.replace('_', '-')} tokens"
-        for name in _CALLERS
-        if name != "key" and name in operation.access.callers
+        f"{kind.name.replace('_', '-')} tokens"
+        for kind in nouns.token_kinds
+        if kind.name != "key" and kind.name in operation.access.callers
     ]
     if others:
         words.append(f"Open to {' and '.join(others)}.")
     return " ".join(words)
 
 
-def _parameters(operation: Operation, schemas: Schemas) -> list[Schema]:
-    made: list[Schema] = [_path_parameter(operation, name) for name in operation.parameters]
+def _parameters(operation: Operation, schemas: Schemas, nouns: Nouns) -> list[Schema]:
+    made: list[Schema] = [_path_parameter(operation, name, nouns) for name in operation.parameters]
     if operation.query is not NoQuery:
         for name, schema, required in schemas.properties(operation.query):
             described = {key: value for key, value in schema.items() if key != "description"}
@@ -283,12 +272,13 @@ def _parameters(operation: Operation, schemas: Schemas) -> list[Schema]:
     return made
 
 
-def _path_parameter(operation: Operation, name: str) -> Schema:
-    prefix = _PREFIXES.get(name)
+def _path_parameter(operation: Operation, name: str, nouns: Nouns) -> Schema:
+    prefix = nouns.ids.get(name)
     if prefix is None:
         schema: Schema = {"type": "string", "pattern": _ANY_ID}
     else:
-        own = "me|" if name == "device_id" and "device" in operation.access.callers else ""
+        callers = [kind for kind in nouns.token_kinds if kind.name in operation.access.callers]
+        own = "me|" if name in {kind.me for kind in callers} else ""
         pattern = f"{prefix}_[A-Za-z0-9]{{1,64}}"
         schema = {
             "type": "string",

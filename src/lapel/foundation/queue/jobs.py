@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from pgqueuer.adapters.persistence.qb import (
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
 
-# In each worker process each lane takes jobs independently, and runs `AT_ONCE` of them at a time.
-Lane: TypeAlias = Literal["usual", "verify", "decode", "io", "inference"]
-# Most jobs in `verify` only wait for their turn (recordings/jobs.py).
-AT_ONCE: dict[Lane, int] = {"usual": 20, "verify": 100, "decode": 3, "io": 16, "inference": 2}
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 # Each worker writes `seen_at` every five seconds, by the database's clock, because machines' clocks may
 # differ.
@@ -48,6 +44,17 @@ def jobs_in_queue(entrypoint: str) -> str:
     SELECT count(*) FROM jobs.pgqueuer j
     WHERE j.entrypoint = {entrypoint} AND j.status = 'queued' AND j.execute_after <= now()
 )"""  # noqa: S608 - an expression in our own SQL
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLane:
+    """In each worker process each lane takes its jobs independently of the others, `at_once` at a time."""
+
+    name: str
+    at_once: int
+
+
+USUAL = QueueLane("usual", 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ class Job:
     time_limit: timedelta = timedelta(minutes=5)
     attempts: int = 8
     concurrency: int = 0
-    lane: Lane = "usual"
+    lane: QueueLane = USUAL
     turn: Turn | None = None
 
 

@@ -30,7 +30,7 @@ from pgqueuer.queries import Queries
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.foundation.queue.jobs import AT_ONCE, Job, Lane, Schedule, queries
+from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class QueueWorker:
         schedules: Sequence[Schedule],
         *,
         grace: float = GRACE_SECONDS,
-        lane: Lane = "usual",
+        lane: QueueLane = USUAL,
     ) -> None:
         """`grace`: seconds that running jobs get when the worker stops, before the process is ended. `lane`:
         the lane whose jobs it takes."""
@@ -143,7 +143,7 @@ class QueueWorker:
         self._database = database
         self._clock = clock
         self._jobs = [job for job in jobs if job.lane == lane]
-        self._lane: Lane = lane
+        self._lane = lane
         self._schedules = schedules
         self._grace = grace
         self._process = secrets.token_hex(8)
@@ -169,7 +169,7 @@ class QueueWorker:
     @asynccontextmanager
     async def _shown(self) -> AsyncGenerator[None]:
         """Count this process as a worker during the block; only its usual lane does so."""
-        if self._lane != "usual":
+        if self._lane != USUAL:
             yield
             return
         seen = asyncio.create_task(self._tell_we_are_here(), name="worker-seen")
@@ -186,7 +186,7 @@ class QueueWorker:
     async def _session(self, stop: asyncio.Event) -> None:
         """Run the queue on connections of its own until `stop` is set; raises when they are lost."""
         # LISTEN occupies one connection, so there must be more; lanes with long jobs need few.
-        most = 6 if self._lane == "usual" else 3
+        most = 6 if self._lane == USUAL else 3
         pool: Pool = await asyncpg.create_pool(
             self._dsn, min_size=2, max_size=most, timeout=3, command_timeout=15
         )
@@ -200,8 +200,8 @@ class QueueWorker:
                 queue.run(
                     dequeue_timeout=_DEQUEUE,
                     heartbeat_timeout=_HEARTBEAT,
-                    batch_size=min(_BATCH, AT_ONCE[self._lane] // 2),
-                    max_concurrent_tasks=AT_ONCE[self._lane],
+                    batch_size=min(_BATCH, self._lane.at_once // 2),
+                    max_concurrent_tasks=self._lane.at_once,
                     shutdown_on_listener_failure=True,
                 )
             )

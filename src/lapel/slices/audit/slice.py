@@ -10,4 +10,5 @@ SLICE = Slice(
     name="audit",
     build=lambda services: (AuditLog(services.ports),),
     operations=lambda services: routes.operations(services[AuditLog]),
+    scopes=("audit:read",),
 )

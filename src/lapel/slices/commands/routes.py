@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.authorization import OWN_DEVICE, PUBLIC, Access
+from lapel.foundation.http.authorization import PUBLIC, Access
 from lapel.foundation.http.routes import Routes, created, ready
 from lapel.foundation.identity.signing import KeySet
 from lapel.slices.commands.wire import (
@@ -21,6 +21,7 @@ from lapel.slices.commands.wire import (
     Report,
     WifiGrant,
 )
+from lapel.slices.devices.service import OWN_DEVICE
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.commands import routes
 from lapel.slices.commands.service import Commands
 from lapel.slices.devices.service import Devices
@@ -11,4 +11,6 @@ SLICE = Slice(
     name="commands",
     build=lambda services: (Commands(services.ports, services[Devices]),),
     operations=lambda services: routes.operations(services[Commands]),
+    ids={"command_id": "cmd", "grant_id": "grant"},
+    tables=(Table("commands", grows=True),),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.configuration import routes
 from lapel.slices.configuration.service import Configuration
 
@@ -10,4 +10,9 @@ SLICE = Slice(
     name="configuration",
     build=lambda services: (Configuration(services.ports),),
     operations=lambda services: routes.operations(services[Configuration]),
+    scopes=("config:read", "config:write"),
+    tables=(
+        Table("config_overrides", grows=True),
+        Table("organization_config_overrides", shared="above worlds; each row names its mode"),
+    ),
 )

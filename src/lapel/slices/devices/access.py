@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from lapel.foundation.core.errors import NotFound
+from lapel.foundation.http.authorization import Access
 from lapel.slices.devices import queries
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.devices.rows import DeviceSummary
     from lapel.slices.devices.wire import ConnectionKind
+
+# A device calls for itself.
+OWN_DEVICE = Access(None, frozenset({"device"}))
 
 
 def device_of_row(row: str, word: Literal["ON", "WHERE"]) -> str:

@@ -4,7 +4,7 @@ A deleted device keeps its row, which every statement here skips. A transaction 
 device locks the device's row meanwhile (HOLD_ACTIVE); only a deletion waits for that lock.
 
 A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
-unbinding, refreshing and the first use of a fresh token (foundation/identity/authenticator.py) run one after
+unbinding, refreshing and the first use of a fresh token (tokens/lookup_queries.py) run one after
 another.
 """
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.authorization import OWN_DEVICE, READERS, Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes, created
+from lapel.slices.devices.access import OWN_DEVICE
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.wire import (
     BindDevice,
@@ -27,6 +28,7 @@ from lapel.slices.devices.wire import (
     SettingsBody,
     UpdateDevice,
 )
+from lapel.slices.end_users.service import READERS
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation

@@ -15,6 +15,7 @@ from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.devices import events, queries, settings_bodies
 from lapel.slices.devices.access import (
+    OWN_DEVICE,
     device_of_row,
     find_device,
     hold_device,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOW_BATTERY_PERCENT",
     "ONLINE_FOR",
+    "OWN_DEVICE",
     "UNREPORTED_STATE",
     "ConnectionKind",
     "DeviceSummary",

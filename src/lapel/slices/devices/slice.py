@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.devices import routes
+from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.service import Devices
+from lapel.slices.devices.tokens.lookup_queries import DEVICE_TOKEN
 
 SLICE = Slice(
     name="devices",
     build=lambda services: (Devices(services.ports),),
     operations=lambda services: routes.operations(services[Devices]),
+    scopes=("devices:read", "devices:write"),
+    ids={"device_id": "dev"},
+    token_kinds=(DEVICE_TOKEN,),
+    errors=(DeviceAlreadyBound,),
+    # Three tokens of a device at most, without text.
+    tables=(Table("devices", grows=True), Table("device_tokens")),
+    events=("device.bound", "device.unbound", "device.low_battery", "device.offline"),
 )

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, ResourceAlreadyExists
-from lapel.foundation.core.scopes import END_USER_READS
-from lapel.foundation.http.authorization import READERS, Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes
+from lapel.slices.end_users.service import READERS
 from lapel.slices.end_users.wire import (
     CreateEndUser,
     EndUser,
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
     from lapel.slices.end_users.service import EndUsers
 
+# What an end-user token reads. A key needs all of these to issue one: it may grant no more than it has.
+END_USER_READS = (
+    "recordings:read",
+    "transcriptions:read",
+    "summaries:read",
+    "ask:read",
+    "end_users:read",
+    "devices:read",
+)
 _READ = Access("end_users:read", READERS, "filter")
 _WRITE = Access("end_users:write")
 _HAND_ON = replace(_WRITE, more_scopes=END_USER_READS)

@@ -42,6 +42,8 @@ def present(row: str) -> str:
 
 
 PRESENT = present("r")
+# Who reads what belongs to an end user: keys, and end-user tokens.
+READERS = frozenset({"key", "end_user"})
 
 
 class Issuer(ABC):

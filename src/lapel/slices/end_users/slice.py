@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.end_users import routes
+from lapel.slices.end_users.end_user_token_queries import END_USER_TOKEN
 from lapel.slices.end_users.service import EndUsers, Issuer
 
 SLICE = Slice(
     name="end_users",
     build=lambda services: (EndUsers(services.ports, services[Issuer]),),
     operations=lambda services: routes.operations(services[EndUsers]),
+    scopes=("end_users:read", "end_users:write"),
+    ids={"end_user_id": "eu"},
+    token_kinds=(END_USER_TOKEN,),
+    # One token of an end user, without text.
+    tables=(Table("end_users", grows=True), Table("end_user_tokens")),
 )

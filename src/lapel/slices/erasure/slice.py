@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.erasure import jobs, routes
 from lapel.slices.erasure.service import Erasures
 
@@ -20,5 +20,8 @@ SLICE = Slice(
     operations=lambda services: routes.operations(services[Erasures]),
     jobs=lambda services: jobs.handlers(services[Erasures]),
     schedules=lambda services: jobs.schedules(services[Erasures]),
+    ids={"erasure_id": "era"},
+    # Copies: where workers have an audio just now.
+    tables=(Table("erasures", grows=True), Table("local_copies")),
     crash_points=_CRASH_POINTS,
 )

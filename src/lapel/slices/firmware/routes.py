@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, NotFound, ResourceAlreadyExists
-from lapel.foundation.http.authorization import READERS, Access
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.input.forms import FormFile
 from lapel.foundation.http.routes import Routes
+from lapel.slices.end_users.service import READERS
 from lapel.slices.firmware.wire import (
     Assignment,
     Assignments,

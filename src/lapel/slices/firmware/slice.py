@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.firmware import jobs, routes
 from lapel.slices.firmware.service import Firmware
 
@@ -33,5 +33,13 @@ SLICE = Slice(
     operations=lambda services: routes.operations(services[Firmware]),
     jobs=lambda services: jobs.handlers(services[Firmware]),
     schedules=lambda services: jobs.schedules(services[Firmware]),
+    scopes=("firmware:write",),
+    ids={"release_id": "fw", "rollout_id": "rol", "assignment_id": "ota"},
+    tables=(
+        Table("firmware_releases", grows=True),
+        Table("rollouts", grows=True),
+        Table("ota_assignments", grows=True),
+    ),
+    events=("ota.applied", "ota.failed"),
     crash_points=_CRASH_POINTS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Services, Slice
+from lapel.foundation.slices import Services, Slice, Table
 from lapel.slices.commands.service import Commands
 from lapel.slices.devices.service import Devices
 from lapel.slices.firmware.service import Firmware
@@ -21,5 +21,6 @@ SLICE = Slice(
     build=_build,
     operations=lambda services: routes.operations(services[Heartbeats]),
     schedules=lambda services: jobs.schedules(services[Heartbeats]),
+    tables=(Table("device_diagnostics", grows=True),),
     crash_points=_CRASH_POINTS,
 )

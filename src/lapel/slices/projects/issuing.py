@@ -10,11 +10,11 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.core.scopes import SCOPES
-from lapel.foundation.identity.tokens import TokenPrefix, hint, new_token
+from lapel.foundation.identity.tokens import hint, new_token
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.projects import queries
 from lapel.slices.projects.grants import Grant, World
+from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
-_PREFIXES: dict[tuple[str, str], TokenPrefix] = {
+_PREFIXES: dict[tuple[str, str], str] = {
     ("secret", "live"): "sk_live",
     ("secret", "test"): "sk_test",
     ("restricted", "live"): "rk_live",

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.core.scopes import SCOPES
 from lapel.foundation.http.input.decoding import body_of
 from lapel.foundation.http.input.pagination import PageQuery, window
 from lapel.slices.projects import issuing, queries
 from lapel.slices.projects.grants import Grant, World
+from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.service import create_project
 from lapel.slices.projects.wire import DAY_SECONDS, CreateApiKey, RotateApiKey
 

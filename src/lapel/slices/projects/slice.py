@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.projects import routes
+from lapel.slices.projects.key_queries import API_KEY
 from lapel.slices.projects.service import Keys, Projects
 
 SLICE = Slice(
     name="projects",
     build=lambda services: (Projects(services.ports), Keys(services.ports)),
     operations=lambda services: routes.operations(services[Keys]),
+    # Routes of summaries, of asking and of webhooks do not exist yet; keys with their scopes do.
+    scopes=(
+        "keys:write",
+        "summaries:read",
+        "summaries:write",
+        "ask:read",
+        "ask:write",
+        "webhooks:read",
+        "webhooks:write",
+    ),
+    ids={"organization_id": "org", "project_id": "proj", "key_id": "key"},
+    token_kinds=(API_KEY,),
+    tables=(
+        Table("organizations", shared="above worlds"),
+        Table("projects", shared="above worlds"),
+        Table("worlds", shared="the worlds themselves"),
+        Table("api_keys", grows=True),
+    ),
 )

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import msgspec
 
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.core.scopes import Scope
 from lapel.foundation.http.input.fields import Moment, Timestamp
+from lapel.slices.projects.scopes import Scope
 
 Kind: TypeAlias = Literal["secret", "restricted"]
 KeyName: TypeAlias = Annotated[str, msgspec.Meta(max_length=128, examples=["ingest server"])]

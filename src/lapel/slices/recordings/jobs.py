@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.admission import Admission
 from lapel.foundation.core.errors import NotFound
-from lapel.foundation.queue.jobs import Job, Schedule
+from lapel.foundation.queue.jobs import Job, QueueLane, Schedule
 from lapel.slices.recordings.payloads import DELETE_OF_END_USER, VERIFY, DeleteOfEndUser, VerifyUpload
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from lapel.slices.recordings.service import Recordings
 
+# Most jobs in this lane only wait for their turn.
+VERIFYING = QueueLane("verify", 100)
 # A verification copies and reads gigabytes. More of them at once in a process would only share the disk.
 _VERIFYING = 4
 _VERIFYING_OF_ONE_WORLD = 2
@@ -43,7 +45,7 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
             payload=VerifyUpload,
             handler=verify,
             time_limit=timedelta(hours=1),
-            lane="verify",
+            lane=VERIFYING,
             turn=turn,
         ),
         Job(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.authorization import READERS, Access
+from lapel.foundation.core.rate_limit import RateLimit
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes, created
+from lapel.slices.end_users.service import READERS
 from lapel.slices.recordings.access import reach
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.wire import (
@@ -32,6 +34,7 @@ _READ = Access("recordings:read", READERS, "filter")
 _WRITE = Access("recordings:write", end_user_keys="filter")
 _MAKE = Access("recordings:write", frozenset({"key", "device"}), "imply")
 _UPLOAD = Access("recordings:write", frozenset({"key", "device", "upload"}), "filter")
+UPLOAD_URLS = RateLimit("upload_url", lambda settings: settings.upload_urls_per_minute)
 _ROUTES = Routes("Recordings", read=_READ, write=_WRITE)
 _ONE = "/v1/recordings/{recording_id}"
 
@@ -86,7 +89,7 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
             "PUT the bytes to `upload_url` with exactly the given `headers` and without "
             "`Authorization`, then complete the upload.",
             errors=(Conflict, UploadVerificationPending),
-            bucket="upload_url",
+            bucket=UPLOAD_URLS,
             replay=lambda call, stored: uploads.replay(call.actor, reach(call.actor, call.id), stored),
         ),
         _ROUTES.post(

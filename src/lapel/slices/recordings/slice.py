@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.recordings import jobs, routes
+from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.service import Recordings
+from lapel.slices.recordings.uploads.token_lookup_queries import UPLOAD_TOKEN
 
 _CRASH_POINTS = (
     # upload-url
@@ -70,5 +72,21 @@ SLICE = Slice(
     operations=lambda services: routes.operations(services[Recordings]),
     jobs=lambda services: jobs.handlers(services[Recordings]),
     schedules=lambda services: jobs.schedules(services[Recordings]),
+    scopes=("recordings:read", "recordings:write"),
+    ids={"recording_id": "rec", "media_id": "med", "attempt_id": "att"},
+    token_kinds=(UPLOAD_TOKEN,),
+    errors=(MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
+    buckets=(routes.UPLOAD_URLS,),
+    lanes=(jobs.VERIFYING,),
+    tables=(
+        Table("recordings", grows=True),
+        Table("media", grows=True),
+        Table("upload_attempts", grows=True),
+        Table("upload_tokens", grows=True),
+        Table("tombstones", grows=True),
+        Table("findings", shared="counts of what the reconciler found"),
+        Table("walks", shared="how far the reconciler's walks over the store have come"),
+    ),
+    events=("recording.created", "recording.uploaded", "recording.failed", "recording.deleted"),
     crash_points=_CRASH_POINTS,
 )

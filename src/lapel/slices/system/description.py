@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.openapi import page
-from lapel.foundation.openapi.document import document
+from lapel.foundation.slices import described
 
 if TYPE_CHECKING:
     from lapel.foundation.openapi.schemas import Schema
@@ -24,7 +24,7 @@ class Description:
 
     @cached_property
     def _document(self) -> Schema:
-        return document(self._services.operations, server_url=self._services.ports.settings.base_url)
+        return described(self._services)
 
     @cached_property
     def _json(self) -> bytes:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.pool import Database
     from lapel.foundation.ports import Ports
+    from lapel.foundation.slices import Services
 
 _BATCH = 5000
 
@@ -91,14 +92,17 @@ async def _prune_one(database: Database, statement: str, before: datetime) -> in
             return total
 
 
-def schedules(ports: Ports) -> tuple[Schedule, ...]:
+def schedules(services: Services) -> tuple[Schedule, ...]:
     """The schedules: `prune` once an hour, and measuring each world's rows every five minutes."""
+
+    ports = services.ports
+    tables = sorted(table.name for table in services.tables if table.grows)
 
     async def run() -> None:
         await prune(ports)
 
     async def measure() -> None:
-        await row_quota.measure(ports.database, ports.clock, ports.settings.rows_bytes_per_world)
+        await row_quota.measure(ports.database, ports.clock, ports.settings.rows_bytes_per_world, tables)
 
     return (
         Schedule(name="housekeeping", expression="41 * * * *", handler=run),

@@ -8,5 +8,5 @@ from lapel.slices.system import jobs, routes
 SLICE = Slice(
     name="system",
     operations=routes.operations,
-    schedules=lambda services: jobs.schedules(services.ports),
+    schedules=jobs.schedules,
 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lapel.foundation.queue.jobs import Job, Schedule
-from lapel.slices.transcription.payloads import LANES, PROCESS, Lane, Process, Wake, entrypoint
+from lapel.foundation.queue.jobs import Job, QueueLane, Schedule
+from lapel.slices.transcription.payloads import AT_ONCE, LANES, PROCESS, Lane, Process, Wake, entrypoint
 
 if TYPE_CHECKING:
     from lapel.slices.transcription.copies.remote_copies import RemoteCopies
     from lapel.slices.transcription.service import Transcriptions
     from lapel.slices.transcription.work.runner import Runner
+
+# The lanes of the queue in which steps wait.
+QUEUE_LANES = {lane: QueueLane(lane, AT_ONCE[lane]) for lane in LANES}
 
 
 def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
@@ -27,7 +30,7 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
             payload=Wake,
             handler=step,
             time_limit=timedelta(hours=8),
-            lane=lane,
+            lane=QUEUE_LANES[lane],
         )
 
     process = Job(entrypoint=PROCESS, payload=Process, handler=service.process)

@@ -6,11 +6,13 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-# The lanes of speech work; the queue has others (foundation/queue/jobs.py). `io`: remote services, a handful
+# The lanes of speech work; `jobs.py` makes them lanes of the queue. `io`: remote services, a handful
 # of steps at a time. `inference`: the local models, one step after the other. `decode`: untrusted files; it
 # takes as many steps as there are decoders, so that no claimed step waits for one.
 Lane: TypeAlias = Literal["decode", "io", "inference"]
 LANES: tuple[Lane, ...] = ("decode", "io", "inference")
+# How many jobs of a lane each worker process runs at a time.
+AT_ONCE: dict[Lane, int] = {"decode": 3, "io": 16, "inference": 2}
 Stage: TypeAlias = Literal["probe", "transcribe", "diarize", "finish"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

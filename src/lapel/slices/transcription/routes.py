@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.authorization import READERS, Access
+from lapel.foundation.core.rate_limit import RateLimit
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes
+from lapel.slices.end_users.service import READERS
 from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.exports.formats import FORMATS
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
     from lapel.slices.transcription.service import Transcriptions
 
+TRANSCRIPTIONS = RateLimit("transcription", lambda settings: settings.transcriptions_per_minute)
 _READ = Access("transcriptions:read", READERS, "filter")
 _WRITE = Access("transcriptions:write", end_user_keys="filter")
 _READ_AUDIO = Access("recordings:read", READERS, "filter")
@@ -54,7 +57,7 @@ def _beginnings(service: Transcriptions) -> tuple[Operation, ...]:
             "ten minutes is 409. Poll it, or wait for `transcription.completed`.",
             status=201,
             errors=(MediaNotUploaded, TranscriptionInProgress),
-            bucket="transcription",
+            bucket=TRANSCRIPTIONS,
             replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
         _ROUTES.post(
@@ -65,7 +68,7 @@ def _beginnings(service: Transcriptions) -> tuple[Operation, ...]:
             "The same, with the recording in the path.",
             status=201,
             errors=(MediaNotUploaded, TranscriptionInProgress),
-            bucket="transcription",
+            bucket=TRANSCRIPTIONS,
             replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.configuration.service import Configuration
 from lapel.slices.transcription import jobs, routes
 from lapel.slices.transcription.copies.remote_copies import RemoteCopies
+from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.payloads import STAGES
 from lapel.slices.transcription.service import Transcriptions
 
@@ -54,5 +55,21 @@ SLICE = Slice(
     worker=_worker,
     jobs=_jobs,
     schedules=_schedules,
+    scopes=("transcriptions:read", "transcriptions:write"),
+    ids={"transcription_id": "txn"},
+    errors=(TranscriptionInProgress, TranscriptNotReady),
+    buckets=(routes.TRANSCRIPTIONS,),
+    lanes=tuple(jobs.QUEUE_LANES.values()),
+    tables=(
+        Table("audio_facts", grows=True),
+        Table("transcriptions", grows=True),
+        Table("transcription_pieces", grows=True),
+        Table("daily_audio"),  # one of a world and day, without text
+        Table("provider_slots"),  # the operator's
+        Table("remote_copies"),  # what is to be deleted elsewhere, for a while
+        Table("speech_turns"),  # one of a world
+        Table("speech_work"),  # one of an audio, while it is worked on
+    ),
+    events=("transcription.started", "transcription.completed", "transcription.failed"),
     crash_points=_CRASH_POINTS,
 )

@@ -44,12 +44,12 @@ class Direct(Strategy[Query, Body, Response]):
         """See Strategy."""
         checks = self._checks
         if _is_small(exchange.headers):
-            token_hash = checks.authenticate.device_token(exchange.headers.get(b"authorization"))
+            token_hash = checks.authenticate.direct_token(exchange.headers.get(b"authorization"))
             if token_hash is not None and not checks.strangers.suspects(exchange.scope):
                 try:
                     return await self._answer_directly(token_hash, exchange, params, receive)
                 except Unauthorized:
-                    checks.limiter.forget_device(token_hash)
+                    checks.limiter.forget(token_hash)
                     raise
         await self._admit(exchange)
         _, query, body = await self._decode(exchange, receive)
@@ -68,7 +68,7 @@ class Direct(Strategy[Query, Body, Response]):
         counted: Headers | None = None
         self._token_worlds.expect(token_hash)
         try:
-            counted = await limiter.take_device(token_hash)
+            counted = await limiter.take_known(token_hash)
             _, query, body = await self._decode(exchange, receive)
             found = await self._direct(DirectCall(params, query, body, token_hash))
         except Unavailable:

@@ -102,7 +102,7 @@ class Strategy(Generic[Query, Body, Response]):
         except Unauthorized:
             checks.strangers.note(exchange.scope)
             raise
-        operation.access.admit(actor)
+        operation.access.admit(actor, checks.authenticate.kinds)
         exchange.extra = await checks.limiter.take(actor, operation) if counted is None else counted
         WORLD.set(actor.world_id)
 

@@ -21,11 +21,10 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.foundation.queue.jobs import AT_ONCE
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import audio_of
 from lapel.slices.transcription import fact_queries, queries
-from lapel.slices.transcription.payloads import LANES
+from lapel.slices.transcription.payloads import AT_ONCE, LANES
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, claim_next

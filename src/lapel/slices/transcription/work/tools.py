@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lapel.foundation.queue.jobs import AT_ONCE
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
+from lapel.slices.transcription.payloads import AT_ONCE
 from lapel.slices.transcription.providers.local import LocalTranscriber
 from lapel.slices.transcription.work.scratch import Scratch
 from lapel.slices.transcription.work.stages import Stages

@@ -1,4 +1,7 @@
-"""The scopes: the permissions of API keys."""
+"""What a key may be allowed to do: the contract's list, with scopes whose routes do not exist yet.
+
+The slices declare the scopes that they ask for; `tests/slices/test_declared.py` compares both.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +30,11 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# The scopes with which an end-user token reads. A key needs all of them to issue one: no key grants a right
-# that it lacks.
-END_USER_READS: tuple[Scope, ...] = (
-    "recordings:read",
-    "transcriptions:read",
-    "summaries:read",
-    "ask:read",
-    "end_users:read",
-    "devices:read",
-)
-
-# Existing clients of the API use Ask with `recordings:read`.
+# Clients made for the public API ask with `recordings:read`.
 IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
 
 
 def granted(scopes: list[str]) -> frozenset[str]:
-    """The scopes, and the scopes that they imply."""
+    """The scopes and what they imply."""
     implied = [IMPLIED[scope] for scope in SCOPES if scope in scopes and scope in IMPLIED]
     return frozenset(scopes).union(*implied)

@@ -1,0 +1,47 @@
+"""The look-up of API keys. It takes no world, because the key determines it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+from lapel.slices.projects.scopes import granted
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.connection import Connection
+
+FIND_KEY = """
+SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
+FROM api_keys k JOIN worlds w ON w.id = k.world_id
+WHERE k.secret_hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
+  AND (k.expires_at IS NULL OR k.expires_at > $2)
+"""
+
+
+async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> Found | None:
+    row = await connection.fetchrow(FIND_KEY, hashes, now)
+    if row is None:
+        return None
+    end_user_id: str | None = row["end_user_id"]
+    actor = actor_of(
+        row,
+        "key",
+        scopes=granted(row["scopes"]),
+        end_user_id=end_user_id,
+        space="keys" if end_user_id is None else f"end_user:{end_user_id}",
+    )
+    return Found(actor, row["expires_at"], every_scope=row["kind"] == "secret")
+
+
+API_KEY = TokenKind(
+    name="key",
+    prefixes=("sk_live", "sk_test", "rk_live", "rk_test"),
+    find=_find,
+    unknown="This key is unknown, revoked or expired.",
+    holder="a key",
+    scheme="key",
+    description="A secret key (`sk_live_`, `sk_test_`) or a restricted one (`rk_live_`, `rk_test_`).",
+    cached=True,
+)

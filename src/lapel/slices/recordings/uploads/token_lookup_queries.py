@@ -1,0 +1,41 @@
+"""The look-up of upload tokens. It takes no world, because the token determines it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.connection import Connection
+
+FIND_UPLOAD = """
+SELECT t.world_id, t.recording_id AS id, t.expires_at, t.issued_by, w.project_id, w.mode
+FROM upload_tokens t
+JOIN worlds w ON w.id = t.world_id
+LEFT JOIN api_keys k ON k.world_id = t.world_id AND k.id = t.issued_by
+WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2 AND k.issued_revoked_at IS NULL AND (
+    SELECT e.deleted_at IS NULL FROM recordings r
+    JOIN end_users e ON e.world_id = r.world_id AND e.id = r.end_user_id
+    WHERE r.world_id = t.world_id AND r.id = t.recording_id)
+"""
+
+
+async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> Found | None:
+    row = await connection.fetchrow(FIND_UPLOAD, hashes, now)
+    if row is None:
+        return None
+    return Found(actor_of(row, "upload", expires_at=row["expires_at"], issued_by=row["issued_by"]))
+
+
+UPLOAD_TOKEN = TokenKind(
+    name="upload",
+    prefixes=("up",),
+    find=_find,
+    unknown="This token is unknown, revoked or expired.",
+    holder="an upload token",
+    scheme="uploadToken",
+    description="A token for one recording's upload (`up_`), valid for 24 hours.",
+)
