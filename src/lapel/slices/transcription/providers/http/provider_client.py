@@ -98,9 +98,9 @@ class Service:
     ) -> T:
         """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
 
-        Raises SpeechError (`RefusedForGood`) when the provider refuses and another try cannot help; TryAgain for all
-        its other faults: no connection, no answer in time, an unreadable answer, a refusal that may pass.
-        Raises OSError when the file cannot be read.
+        Raises SpeechError (`RefusedForGood`) when the provider refuses and another try cannot help; TryAgain
+        for all its other faults: no connection, no answer in time, an unreadable answer, a refusal that may
+        pass. Raises OSError when the file cannot be read.
         """
         content = await self._call(method, path, query or (), send)
         try:
