@@ -28,7 +28,6 @@ TODAY: frozenset[str] = frozenset(
     {
         "class DownloadQuery",
         "class Settings",
-        "class _File",
         "module access",
         "module failures",
         "module operator",

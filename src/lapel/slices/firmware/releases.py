@@ -45,7 +45,7 @@ LEAST_RATE = 64 * 1024
 _TIDY_SECONDS = 10.0
 
 
-class _File:
+class _ReleaseFile:
     """An uploaded file; size, SHA-256 and CRC-32 are computed while its bytes arrive."""
 
     def __init__(self, key: str) -> None:
@@ -109,7 +109,7 @@ class Releases:
 
     async def _upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
         now, release_id = self._ports.clock.now(), self._ports.ids.new("fw")
-        files: dict[str, _File] = {}
+        files: dict[str, _ReleaseFile] = {}
         crash_point("firmware:begin")
         try:
             body = await self._receive(actor, release_id, form, files)
@@ -124,16 +124,16 @@ class Releases:
             raise
 
     async def _receive(
-        self, actor: Actor, release_id: str, form: Form[UploadRelease], files: dict[str, _File]
+        self, actor: Actor, release_id: str, form: Form[UploadRelease], files: dict[str, _ReleaseFile]
     ) -> UploadRelease:
         while (kind := await form.next_file()) is not None:
-            files[kind] = _File(firmware_key(actor.project_id, release_id, kind))
+            files[kind] = _ReleaseFile(firmware_key(actor.project_id, release_id, kind))
             await self._store(form, files[kind])
         body = form.fields()
         _check_files(body, files)
         return body
 
-    async def _store(self, form: Form[UploadRelease], file: _File) -> None:
+    async def _store(self, form: Form[UploadRelease], file: _ReleaseFile) -> None:
         async with self._ports.store.writing(file.key) as target:
             while piece := await form.read():
                 await asyncio.to_thread(file.add, piece)
@@ -141,7 +141,12 @@ class Releases:
                 crash_point("firmware:writing")
 
     async def _insert(
-        self, actor: Actor, release_id: str, body: UploadRelease, files: dict[str, _File], began: datetime
+        self,
+        actor: Actor,
+        release_id: str,
+        body: UploadRelease,
+        files: dict[str, _ReleaseFile],
+        began: datetime,
     ) -> Release:
         now = self._ports.clock.now()
         if now - began > LONGEST_UPLOAD:
@@ -177,7 +182,7 @@ class Releases:
         crash_point("firmware:committed")
         return release_of(row)
 
-    async def _forget(self, files: dict[str, _File]) -> None:
+    async def _forget(self, files: dict[str, _ReleaseFile]) -> None:
         """Delete the objects of a refused upload, if the store answers in time."""
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_TIDY_SECONDS):
@@ -261,7 +266,7 @@ def unknown_release() -> NotFound:
     return NotFound("There is no firmware release with this id.")
 
 
-def _check_files(body: UploadRelease, files: dict[str, _File]) -> None:
+def _check_files(body: UploadRelease, files: dict[str, _ReleaseFile]) -> None:
     """Raises InvalidRequest when `bin` is missing or differs from its declared size or SHA-256."""
     binary = files.get("bin")
     if binary is None:
