@@ -182,6 +182,40 @@ async def test_without_the_weights_the_speakers_are_left_out_and_that_is_said(
     assert [each.text for each in outcome.transcript.segments] == [TEXT] * 3
 
 
+class WithoutSecondPiece(Scripted):
+    """Cannot embed the voices of the second piece."""
+
+    async def describe(self, request: Describe) -> Voices:
+        if request.speech[0][0] == 10:
+            raise SpeechError("processing_error", "Not this piece.")
+        return await super().describe(request)
+
+
+async def test_a_piece_whose_voices_cannot_be_embedded_costs_no_other_piece_its_voices(
+    decoder: Decoder, tmp_path: Path
+) -> None:
+    """As on the server."""
+    scripted = WithoutSecondPiece()
+    outcome, _ = await run(scripted, decoder, tmp_path)
+    assert outcome.warnings == ["The speakers are left out. Not this piece."]
+    assert [[len(each.windows) for each in group.voices] for group in scripted.grouped] == [[2, 0, 2]]
+
+
+class Untimed(Scripted):
+    """Knows what is said, and not when."""
+
+    async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
+        heard = await super().transcribe(clip, wish, report)
+        return msgspec.structs.replace(heard, timed=False)
+
+
+async def test_a_text_without_times_has_no_speakers(decoder: Decoder, tmp_path: Path) -> None:
+    scripted = Untimed()
+    outcome, _ = await run(scripted, decoder, tmp_path)
+    assert scripted.grouped == []
+    assert [each.text for each in outcome.transcript.segments] == [TEXT] * 3
+
+
 async def test_a_file_that_is_no_audio_leaves_nothing(decoder: Decoder, tmp_path: Path) -> None:
     scripted = Scripted()
     with pytest.raises(SpeechError) as refused:
