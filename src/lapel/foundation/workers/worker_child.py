@@ -39,7 +39,7 @@ class Refusal(Exception):
         self.message = message
 
 
-class Refused(msgspec.Struct, frozen=True, array_like=True):
+class RefusalFrame(msgspec.Struct, frozen=True, array_like=True):
     """A Refusal as it is sent."""
 
     code: str
@@ -128,6 +128,6 @@ def _answer(out: FileIO, request: object, handle: Callable[[Any, Report], msgspe
     try:
         answer = handle(request, lambda done: send(PROGRESS, done))
     except Refusal as refusal:
-        send(REFUSAL, Refused(refusal.code, refusal.message))
+        send(REFUSAL, RefusalFrame(refusal.code, refusal.message))
     else:
         send(ANSWER, answer)

@@ -25,7 +25,7 @@ import msgspec
 import structlog
 
 from lapel.foundation.core.disk_guard import is_disk_full
-from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Bounds, Refusal, Refused
+from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Bounds, Refusal, RefusalFrame
 from lapel.process_environment import environment_without_ours
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class WorkerProcess:
                 await self._end()
                 raise
             self._rest()
-        if isinstance(reply, Refused):
+        if isinstance(reply, RefusalFrame):
             raise Refusal(reply.code, reply.message)
         return reply
 
@@ -182,7 +182,7 @@ class WorkerProcess:
         request: msgspec.Struct,
         answer: type[T],
         report: Report | None,
-    ) -> T | Refused:
+    ) -> T | RefusalFrame:
         if child.stdin is None or child.stdout is None or self._files is None:
             raise BrokenPipeError
         body, sent = msgspec.msgpack.encode(request), _hand_over(self._files, request)
@@ -194,7 +194,7 @@ class WorkerProcess:
                 raise msgspec.DecodeError(f"{length} bytes are too many")
             body = await child.stdout.readexactly(length)
             if kind != PROGRESS:
-                return msgspec.msgpack.decode(body, type=Refused if kind == REFUSAL else answer)
+                return msgspec.msgpack.decode(body, type=RefusalFrame if kind == REFUSAL else answer)
             done = msgspec.msgpack.decode(body, type=float)
             if report is not None:
                 report(done)
