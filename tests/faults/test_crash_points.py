@@ -191,7 +191,7 @@ async def crash_in_world(
     return [*missed, *findings]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", STAGES)
 async def test_a_crash_at_any_step_breaks_no_promise(
     name: str, postgres: EmbeddedPostgres, quick_folder: Path

@@ -50,7 +50,7 @@ def worlds() -> list[tuple[Engine, list[str]]]:
     ]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
