@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.slices.commands import queries
+from lapel.slices.commands import queries, state_queries
 from tests.support.plans import filled, indexes_of
 
 # 50,000 commands in one world, half of them of one device. Of those that did not end, nearly all expired.
@@ -42,12 +42,12 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
         read = await indexes_of(connection, queries.READ)
         assert set(read) == {"commands_pkey", "devices_pkey", "end_users_pkey"}
         assert set(await indexes_of(connection, queries.READ_REPORTED)) == {"commands_pkey", "devices_pkey"}
-        assert set(await indexes_of(connection, queries.CANCEL)) == {"commands_pkey", "devices_pkey"}
-        assert set(await indexes_of(connection, queries.REPORT)) == {"commands_pkey", "devices_pkey"}
+        assert set(await indexes_of(connection, state_queries.CANCEL)) == {"commands_pkey", "devices_pkey"}
+        assert set(await indexes_of(connection, state_queries.REPORT)) == {"commands_pkey", "devices_pkey"}
         opened = await indexes_of(connection, queries.OPEN, may_sort=True)
         assert set(opened) == {"commands_open", "devices_pkey"}
-        assert await indexes_of(connection, queries.DELIVER) == ["commands_open"]
-        assert await indexes_of(connection, queries.CANCEL_OPEN) == ["commands_open"]
+        assert await indexes_of(connection, state_queries.DELIVER) == ["commands_open"]
+        assert await indexes_of(connection, state_queries.CANCEL_OPEN) == ["commands_open"]
         assert await indexes_of(connection, queries.DELETE_OF_END_USER) == ["commands_of_end_user"]
         assert await indexes_of(connection, queries.DELETE_ONE) == ["commands_pkey"]
         assert await indexes_of(connection, queries.DELETE_OF_DEVICES) == ["commands_newest"]

@@ -49,7 +49,7 @@ PYTHON: dict[str, object] = {
 
 
 # Columns that the schema lets have any text: only our own code writes them.
-UNCHECKED = {"error_code", "last_seen_by", "last_synced_by", "provider", "slot", "source"}
+UNCHECKED = {"error_code", "last_seen_by", "last_synced_by", "provider", "slot", "source", "type"}
 
 
 @dataclass(frozen=True, slots=True)

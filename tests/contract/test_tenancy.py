@@ -29,7 +29,7 @@ _REASONS = {
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",
     ),
     "the sweep looks after all worlds, and passes each row's own world on": (
-        "lapel.slices.heartbeats.queries.FIND_SILENT",
+        "lapel.slices.devices.reports.report_queries.FIND_SILENT",
         "lapel.slices.transcription.copies.copy_queries.CLAIM",
     ),
     "whose turn it is, of all worlds; each row's own world is passed on": (

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from lapel.foundation.core.clock import EPOCH
+from lapel.slices.devices.reports import report_queries
 from lapel.slices.heartbeats import queries, service
 from lapel.slices.heartbeats.service import Heartbeats
 from tests.heartbeats.support import Timed
@@ -91,10 +92,10 @@ async def test_every_statement_has_its_indexes(fresh_database: str) -> None:
         assert await used(queries.BEAT_OF_KEY) == STORED
         assert await used(queries.FULL_BEAT_OF_KEY, may_sort=True) == STORED | recording
         assert await used(queries.HEAR, may_sort=True) == HEARD
-        assert await used(queries.BEGIN_LOW_BATTERY) == {"devices_pkey"}
-        assert await used(queries.FORGET_BINDING) == {"devices_pkey"}
-        assert await used(queries.FIND_SILENT) == {"devices_heard", "worlds_pkey"}
-        assert await used(queries.BEGIN_OFFLINE) == {"devices_pkey"}
+        assert await used(report_queries.BEGIN_LOW_BATTERY) == {"devices_pkey"}
+        assert await used(report_queries.FORGET_REPORTS) == {"devices_pkey"}
+        assert await used(report_queries.FIND_SILENT) == {"devices_heard", "worlds_pkey"}
+        assert await used(report_queries.BEGIN_OFFLINE) == {"devices_pkey"}
         assert await used(queries.PRUNE_DIAGNOSTICS) == {"device_diagnostics_by_age"}
         assert await used(queries.DELETE_OF_DEVICES) == {"device_diagnostics_pkey"}
         assert await used(queries.DELETE_OF_END_USER) == {"device_diagnostics_of_end_user"}
@@ -143,10 +144,10 @@ async def test_the_sweep_reads_the_silent_and_few_others(fresh_database: str) ->
     async with filled(fresh_database, FILL) as connection:
         start: int = await connection.fetchval("SELECT min(heartbeat_slot) FROM devices")
         soon = EPOCH + timedelta(minutes=start - 1)
-        assert await queries.find_silent(connection, 0, start - 1, soon, 10) == []
+        assert await report_queries.find_silent(connection, 0, start - 1, soon, 10) == []
         later = EPOCH + timedelta(minutes=start + 2)
-        assert len(await queries.find_silent(connection, start, start + 2, later, 10)) == 10
-        assert await queries.find_silent(connection, start + 1, start + 2, later, 10) == []
+        assert len(await report_queries.find_silent(connection, start, start + 2, later, 10)) == 10
+        assert await report_queries.find_silent(connection, start + 1, start + 2, later, 10) == []
 
 
 GONE = """

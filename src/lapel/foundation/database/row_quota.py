@@ -48,6 +48,12 @@ FROM {table} t TABLESAMPLE SYSTEM ($1::real)
 GROUP BY t.world_id HAVING sum({size}) * 100 / $1::real >= $2
 """
 
+
+def is_full(world_id: str) -> str:
+    """SQL: whether a world has more rows than it may, at the last measurement. `world_id`: an expression."""
+    return f"EXISTS (SELECT 1 FROM full_worlds f WHERE f.world_id = {world_id})"  # noqa: S608 - an expression of our own SQL
+
+
 FORGET = "DELETE FROM full_worlds"
 REMEMBER = "INSERT INTO full_worlds (world_id, bytes, measured_at) VALUES ($1, $2, $3)"
 READ = "SELECT world_id, bytes FROM full_worlds"

@@ -11,9 +11,10 @@ from lapel.foundation.core.clock import EPOCH, timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound, Unauthorized
 from lapel.foundation.http.input.fields import raw
 from lapel.foundation.http.input.pagination import page, window
-from lapel.slices.commands import queries
+from lapel.slices.commands import queries, state_queries
 from lapel.slices.commands.json_text import object_text, params_text
-from lapel.slices.commands.queries import COMMAND, SHOWN_DONE
+from lapel.slices.commands.queries import TOLD_TO_RECORD, WAITING
+from lapel.slices.commands.state_queries import TOLD_COMMANDS
 from lapel.slices.commands.wire import (
     Command,
     CommandPage,
@@ -23,22 +24,31 @@ from lapel.slices.commands.wire import (
     StoredCommand,
     WifiGrant,
 )
+from lapel.slices.devices.service import find_device, lock_device
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.core.actors import Actor, Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.signing import KeySet
     from lapel.foundation.ports import Ports
-    from lapel.slices.commands.wire import AskWifiGrant, CommandQuery, CreateCommand, Report
+    from lapel.slices.commands.rows import AddressedRow, CommandRow, ReportedRow
+    from lapel.slices.commands.wire import (
+        AskWifiGrant,
+        CommandQuery,
+        CreateCommand,
+        Report,
+        Said,
+        Status,
+        StoredStatus,
+    )
     from lapel.slices.devices.service import Devices
 
 __all__ = [
-    "COMMAND",
-    "SHOWN_DONE",
+    "TOLD_COMMANDS",
+    "TOLD_TO_RECORD",
+    "WAITING",
     "Command",
     "Commands",
     "StoredCommand",
@@ -79,41 +89,41 @@ class Commands:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         params = params_text(body.params or Params())
-        device = await queries.hold_device(connection, world_id, device_id)
+        device = await lock_device(connection, world_id, device_id)
         if device is None:
-            raise _unknown_device()
+            raise NotFound("There is no device with this id.")
         if body.idempotency_key is not None:
             before = await queries.find_by_key(
                 connection, world_id, device_id, body.idempotency_key, body.type, params
             )
-            if before is not None and not before["present"]:
+            if before is not None and not before.present:
                 # A command of a deleted end user that the job has not removed yet: for the caller its key is
                 # free.
-                await queries.delete_one(connection, world_id, device_id, before["id"])
+                await queries.delete_one(connection, world_id, device_id, before.id)
             elif before is not None:
-                if not before["same"]:
+                if not before.same:
                     raise IdempotencyKeyReused(
                         "This `idempotency_key` made another command for this device. Use a new key."
                     )
-                return self._command(before, actor, device["serial_number"], now), False
-        if device["end_user_id"] is None:
+                return self._command(before, actor, device.serial_number, now), False
+        if device.end_user_id is None:
             raise Conflict("This device is not bound, so it cannot fetch commands. Bind it first.")
         if await queries.count_open(connection, world_id, device_id, now) >= MAX_OPEN:
             raise Conflict(
                 f"This device has {MAX_OPEN} open commands. Wait until it reports some, or cancel some."
             )
-        row = await queries.insert(
+        row = await state_queries.insert(
             connection,
             world_id,
             device_id,
             self._ports.ids.new("cmd"),
-            (device["end_user_id"], device["binding_generation"]),
+            (device.end_user_id, device.binding_generation),
             body.type,
             params,
             body.idempotency_key,
             (now, _end(body, now)),
         )
-        return self._command(row, actor, device["serial_number"], now), True
+        return self._command(row, actor, device.serial_number, now), True
 
     async def replayed(self, actor: Actor, stored: Command) -> Command:
         """The stored answer of `create`, for a repeat. Raises NotFound when the command is deleted."""
@@ -127,7 +137,7 @@ class Commands:
             row = await queries.read(connection, actor.world_id, device_id, command_id, actor.scoped_to)
         if row is None:
             raise _unknown()
-        return self._command(row, actor, row["serial_number"], now)
+        return self._command(row, actor, row.serial_number, now)
 
     async def list(self, actor: Actor, device_id: str, query: CommandQuery) -> CommandPage:
         """One page of a device's commands, newest first.
@@ -137,11 +147,9 @@ class Commands:
         now, world_id, only = self._ports.clock.now(), actor.world_id, actor.scoped_to
         asked = window(query, f"commands:{device_id}")
         async with self._ports.database.acquire() as connection:
-            device = await queries.read_device(connection, world_id, device_id, only)
-            if device is None:
-                raise _unknown_device()
+            device = await find_device(connection, world_id, device_id, only)
             rows = await queries.list_page(connection, world_id, device_id, only, asked, query.status, now)
-        serial: str = device["serial_number"]
+        serial = device.serial_number
         data, has_more, next_cursor = page(rows, asked, lambda row: self._command(row, actor, serial, now))
         return CommandPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
@@ -152,9 +160,9 @@ class Commands:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.acquire() as connection:
-            row = await queries.cancel(connection, world_id, device_id, command_id, now)
+            row = await state_queries.cancel(connection, world_id, device_id, command_id, now)
             if row is not None:
-                return self._command(row, actor, row["serial_number"], now)
+                return self._command(row, actor, row.serial_number, now)
             row = await queries.read(connection, world_id, device_id, command_id, None)
         if row is None:
             raise _unknown()
@@ -179,12 +187,12 @@ class Commands:
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
         async with self._ports.database.acquire() as connection:
             rows = await queries.list_open(connection, world_id, actor.id, generation, now)
-            if any(row["status"] == "pending" for row in rows):
+            if any(row.status == "pending" for row in rows):
                 async with connection.transaction():
-                    device = await queries.hold_device(connection, world_id, actor.id)
-                    if device is None or device["binding_generation"] != generation:
+                    device = await lock_device(connection, world_id, actor.id)
+                    if device is None or device.binding_generation != generation:
                         raise _overtaken()
-                    await queries.deliver(connection, world_id, actor.id, now)
+                    await state_queries.deliver(connection, world_id, actor.id, now)
                     rows = await queries.list_open(connection, world_id, actor.id, generation, now)
         return self._pending(rows, actor, now)
 
@@ -197,36 +205,39 @@ class Commands:
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
-        said = (told.status, object_text(told.result, "result"), object_text(told.error, "error"))
+        said: Said = (told.status, object_text(told.result, "result"), object_text(told.error, "error"))
         async with self._ports.database.acquire() as connection:
-            kind = None
-            if told.status == "executed":
-                kind = await queries.read_type(connection, world_id, actor.id, command_id, generation)
-            if kind == "factory_reset":
+            if told.status == "executed" and await queries.is_reset(
+                connection, world_id, actor.id, command_id, generation
+            ):
                 row = await self._reset(connection, actor, command_id, said, now)
             else:
-                row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+                row = await state_queries.report(
+                    connection, world_id, actor.id, command_id, said, generation, now
+                )
             if row is None:
-                row = await queries.read_reported(
+                before = await queries.read_reported(
                     connection, world_id, actor.id, command_id, said, generation
                 )
-                row = _reported_before(row, now)
-        return self._command(row, actor, row["serial_number"], now)
+                row = _reported_before(before, now)
+        return self._command(row, actor, row.serial_number, now)
 
     async def _reset(
         self,
         connection: Connection,
         actor: Actor,
         command_id: str,
-        said: tuple[str, str | None, str | None],
+        said: Said,
         now: datetime,
-    ) -> asyncpg.Record | None:
+    ) -> AddressedRow | None:
         """Report a factory reset, which ends the device's binding. None if the command is not open."""
         world_id, generation = actor.world_id, actor.binding_generation
         async with connection.transaction():
             # Lock the device's row before its commands' rows, as every end of a binding does.
-            await queries.hold_device(connection, world_id, actor.id)
-            row = await queries.report(connection, world_id, actor.id, command_id, said, generation, now)
+            await lock_device(connection, world_id, actor.id)
+            row = await state_queries.report(
+                connection, world_id, actor.id, command_id, said, generation, now
+            )
             if row is not None:
                 await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
         return row
@@ -238,12 +249,10 @@ class Commands:
         """
         issued = int(self._ports.clock.now().timestamp())
         async with self._ports.database.acquire() as connection:
-            device = await queries.read_device(connection, actor.world_id, device_id, None)
-        if device is None:
-            raise _unknown_device()
+            device = await find_device(connection, actor.world_id, device_id)
         claims = GrantClaims(
             sub=device_id,
-            aud=f"device:{device['serial_number']}",
+            aud=f"device:{device.serial_number}",
             jti=self._ports.ids.new("grant"),
             iat=issued,
             exp=issued + body.expires_in_seconds,
@@ -251,7 +260,7 @@ class Commands:
             params=msgspec.Raw(b"{}"),
             project=actor.project_id,
             world=actor.mode,
-            binding_generation=device["binding_generation"],
+            binding_generation=device.binding_generation,
         )
         return WifiGrant(
             grant_blob=self._ports.signer.sign(claims),
@@ -304,24 +313,24 @@ class Commands:
             for each in _decode_stored(rows)
         ]
 
-    def _pending(self, rows: list[asyncpg.Record], actor: Actor, now: datetime) -> PendingCommands:
-        return PendingCommands(data=[self._command(row, actor, row["serial_number"], now) for row in rows])
+    def _pending(self, rows: list[AddressedRow], actor: Actor, now: datetime) -> PendingCommands:
+        return PendingCommands(data=[self._command(row, actor, row.serial_number, now) for row in rows])
 
-    def _command(self, row: asyncpg.Record, actor: Actor, serial_number: str, now: datetime) -> Command:
+    def _command(self, row: CommandRow, actor: Actor, serial_number: str, now: datetime) -> Command:
         stored = StoredCommand(
-            id=row["id"],
-            device_id=row["device_id"],
-            end_user_id=row["end_user_id"],
-            binding_generation=row["binding_generation"],
-            type=row["type"],
-            status=row["status"],
-            params=raw(row["params"]),
-            result=raw(row["result"]),
-            error=raw(row["error"]),
-            expires_at=row["expires_at"],
-            delivered_at=row["delivered_at"],
-            executed_at=row["executed_at"],
-            created_at=row["created_at"],
+            id=row.id,
+            device_id=row.device_id,
+            end_user_id=row.end_user_id,
+            binding_generation=row.binding_generation,
+            type=row.type,
+            status=row.status,
+            params=raw(row.params),
+            result=raw(row.result),
+            error=raw(row.error),
+            expires_at=row.expires_at,
+            delivered_at=row.delivered_at,
+            executed_at=row.executed_at,
+            created_at=row.created_at,
         )
         return self.present(
             stored, now=now, project_id=actor.project_id, mode=actor.mode, serial_number=serial_number
@@ -330,7 +339,7 @@ class Commands:
 
 async def cancel_open(connection: Connection, world_id: int, device_ids: list[str], now: datetime) -> None:
     """Cancel the open commands of devices, in the transaction that ends their bindings."""
-    await queries.cancel_open(connection, world_id, device_ids, now)
+    await state_queries.cancel_open(connection, world_id, device_ids, now)
 
 
 async def erase_some_commands(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
@@ -352,22 +361,22 @@ def _end(body: CreateCommand, now: datetime) -> datetime | None:
     return None if body.type == "factory_reset" else now + _TTL
 
 
-def _expired(status: str, expires_at: datetime | None, now: datetime) -> bool:
+def _expired(status: StoredStatus, expires_at: datetime | None, now: datetime) -> bool:
     return status in ("pending", "delivered") and expires_at is not None and expires_at <= now
 
 
-def _status(row: asyncpg.Record, now: datetime) -> str:
-    return "expired" if _expired(row["status"], row["expires_at"], now) else row["status"]
+def _status(row: CommandRow, now: datetime) -> Status:
+    return "expired" if _expired(row.status, row.expires_at, now) else row.status
 
 
-def _reported_before(row: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
+def _reported_before(row: ReportedRow | None, now: datetime) -> ReportedRow:
     """The row of a report that changed nothing, if the stored report is the same.
 
     Raises NotFound without a row, Conflict when the report differs or the command has ended.
     """
     if row is None:
         raise _unknown()
-    if row["same"]:
+    if row.same:
         return row
     match _status(row, now):
         case "executed" | "failed" as said:
@@ -387,7 +396,3 @@ def _overtaken() -> Unauthorized:
 
 def _unknown() -> NotFound:
     return NotFound("This device has no command with this id.")
-
-
-def _unknown_device() -> NotFound:
-    return NotFound("There is no device with this id.")

@@ -114,6 +114,10 @@ class CommandQuery(PageQuery, frozen=True, kw_only=True):
     status: Status | None = None
 
 
+# What a report stores: status, result and error, the last two as JSON texts.
+Said: TypeAlias = tuple[Literal["executed", "failed"], str | None, str | None]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The device's report of a command's result."""
 

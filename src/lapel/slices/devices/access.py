@@ -37,12 +37,9 @@ async def find_device(
     return _known(await queries.find(connection, world_id, device_id, only))
 
 
-async def lock_device(connection: Connection, world_id: int, device_id: str) -> DeviceSummary:
-    """A device whose binding neither begins nor ends until the transaction ends.
-
-    Raises NotFound when there is no such device.
-    """
-    return _known(await queries.lock(connection, world_id, device_id))
+async def lock_device(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
+    """A device, if there is one; its binding neither begins nor ends until the transaction ends."""
+    return await queries.lock(connection, world_id, device_id)
 
 
 def _known(device: DeviceSummary | None) -> DeviceSummary:

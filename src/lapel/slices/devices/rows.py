@@ -80,3 +80,13 @@ class CountsRow(msgspec.Struct, frozen=True):
     online_count: int
     low_battery_count: int
     storage_full_count: int
+
+
+class SilentRow(msgspec.Struct, frozen=True):
+    """A device that was not heard of lately; `heartbeat_slot` in minutes since 1970."""
+
+    world_id: int
+    project_id: str
+    id: str
+    last_heartbeat_at: datetime
+    heartbeat_slot: int

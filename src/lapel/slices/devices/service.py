@@ -25,8 +25,20 @@ from lapel.slices.devices.access import (
 )
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
+from lapel.slices.devices.reports.report_queries import (
+    LOCKED_BEAT,
+    OF_KEY,
+    OF_TOKEN,
+    STORED,
+    begin_low_battery,
+    begin_offline,
+    find_silent,
+    forget_reports,
+    store_active,
+    store_idle,
+)
 from lapel.slices.devices.tokens import token_queries
-from lapel.slices.devices.views import ONLINE_FOR, UNREPORTED_STATE, device_of, settings_of, state_of
+from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
 from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.slices.end_users.service import hold_active
 
@@ -48,19 +60,28 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LOCKED_BEAT",
     "LOW_BATTERY_PERCENT",
+    "OF_KEY",
+    "OF_TOKEN",
     "ONLINE_FOR",
     "OWN_DEVICE",
-    "UNREPORTED_STATE",
+    "STORED",
     "ConnectionKind",
     "DeviceSummary",
     "Devices",
     "Hook",
+    "begin_low_battery",
+    "begin_offline",
     "device_of_row",
     "find_device",
+    "find_silent",
+    "forget_reports",
     "hold_device",
     "lock_device",
     "mark_synced",
+    "store_active",
+    "store_idle",
 ]
 
 # `(connection, world id, device ids, now)`, called in the transaction that binds, unbinds or deletes the

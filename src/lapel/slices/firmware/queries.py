@@ -32,19 +32,31 @@ _SEEN = f"""{_COLUMNS},
         ELSE a.error_message END AS error_message"""
 _ENDED = f"{_COLUMNS}, a.status, a.error_message, f.version, f.model, w.project_id"
 
-# The open offer of a device, for a heartbeat: a subquery, to be formatted with the expressions of the
-# statement around it. No row once the deadline has passed. No row while its rollout is paused or halted,
-# unless the device has begun already.
-OPEN_OFFER = """(
+# Whether an offer waits for the device `d` of a heartbeat's statement, of which $3 is the present time.
+OFFER_WAITING = """EXISTS (SELECT 1 FROM ota_assignments a
+    WHERE a.world_id = d.world_id AND a.device_id = d.id AND a.status IN ('pending', 'delivered')
+      AND a.deadline_at > $3)"""
+
+# For WITH in a heartbeat's statement, whose `beat` is the device; $4 is the present time. The device's open
+# offer: no row once the deadline has passed, and no row while its rollout is paused or halted, unless the
+# device has begun already.
+OFFER_OF_BEAT = """offer AS (
 SELECT a.world_id, a.id AS assignment_id, a.status, a.firmware_release_id, a.deadline_at,
        f.version, f.model, f.bin_object_key, f.bin_sha256, f.bin_file_size_bytes, f.bin_crc32,
        f.release_sequence, f.allow_downgrade
-FROM ota_assignments a
+FROM beat JOIN ota_assignments a ON a.world_id = beat.world_id AND a.device_id = beat.id
 JOIN firmware_releases f ON f.world_id = a.world_id AND f.id = a.firmware_release_id
 LEFT JOIN rollouts r ON r.world_id = a.world_id AND r.id = a.rollout_id
-WHERE a.world_id = {world_id} AND a.device_id = {device_id}
-  AND a.status IN ('pending', 'delivered') AND a.deadline_at > {now}
+WHERE a.status IN ('pending', 'delivered') AND a.deadline_at > $4
   AND (a.status = 'delivered' OR r.status IS NULL OR r.status = 'running')
+)"""
+
+# Delivers the row of `offer`.
+OFFERED = """offered AS (
+UPDATE ota_assignments a SET status = 'delivered', delivered_at = coalesce(a.delivered_at, $4)
+FROM offer
+WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN ('pending', 'delivered')
+RETURNING a.id
 )"""
 
 INSERT_RELEASE = f"""

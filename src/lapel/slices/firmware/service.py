@@ -10,7 +10,7 @@ import msgspec
 from lapel.foundation.core.clock import timestamp
 from lapel.slices.firmware import events, failures, queries
 from lapel.slices.firmware.assignments import Offers
-from lapel.slices.firmware.queries import OPEN_OFFER
+from lapel.slices.firmware.queries import OFFER_OF_BEAT, OFFER_WAITING, OFFERED
 from lapel.slices.firmware.releases import Releases, link_to
 from lapel.slices.firmware.rollouts.service import Rollouts
 from lapel.slices.firmware.rollouts.sweeps import Sweeps
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
-__all__ = ["OPEN_OFFER", "Firmware", "Manifest", "Offer"]
+__all__ = ["OFFERED", "OFFER_OF_BEAT", "OFFER_WAITING", "Firmware", "Manifest", "Offer"]
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `OPEN_OFFER`: its columns, or the JSON object that PostgreSQL makes of the row."""
+    """What PostgreSQL's `to_jsonb` of a row of `OFFER_OF_BEAT` decodes to."""
 
     assignment_id: str
     status: Literal["pending", "delivered"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -17,15 +17,19 @@ from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Un
 from lapel.foundation.database.pool import affected
 from lapel.foundation.http.input.fields import json_text
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.slices.devices.service import ONLINE_FOR
+from lapel.slices.devices.service import (
+    ONLINE_FOR,
+    begin_low_battery,
+    begin_offline,
+    find_silent,
+    forget_reports,
+)
 from lapel.slices.firmware.service import Offer
 from lapel.slices.heartbeats import queries
 from lapel.slices.heartbeats.wire import Heartbeat, RecordingState
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.core.disk_guard import DiskGuard
     from lapel.foundation.database.connection import Connection
@@ -44,9 +48,6 @@ _FLAG_WIFI, _FLAG_LTE = 8, 16
 _SWEEP = 500
 _PRUNE = 1000
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
-
-# Commands and an offer for a device, as JSON.
-_Heard: TypeAlias = tuple[str | None, str | None]
 
 _encode_state = msgspec.json.Encoder().encode
 _decode_offer = msgspec.json.Decoder(Offer).decode
@@ -83,10 +84,10 @@ class Heartbeats:
             return None
         actor = Actor(
             kind="device",
-            id=row["id"],
-            world_id=row["world_id"],
-            project_id=row["project_id"],
-            mode=row["mode"],
+            id=row.id,
+            world_id=row.world_id,
+            project_id=row.project_id,
+            mode=row.mode,
             token_hash=token_hash,
         )
         return actor, await self._answer(row, heard, body, _accepted(row, sent), now)
@@ -123,50 +124,54 @@ class Heartbeats:
         return _told(body, connection, now, self._ports.disk, self._ports.settings.diagnostics_bytes_per_day)
 
     async def _answer(
-        self, row: asyncpg.Record, heard: _Heard, body: HeartbeatBody, accepted: list[str], now: datetime
+        self,
+        row: queries.BeatRow,
+        heard: queries.HeardRow,
+        body: HeartbeatBody,
+        accepted: list[str],
+        now: datetime,
     ) -> Heartbeat:
         """The answer. Rare work is done here, each piece in its own transaction. If the process ends before
         that, the device gets no answer, and its next heartbeat does the work."""
-        commands, offer = heard
-        if row["low_battery"]:
+        if row.low_battery:
             await self._begin_low_battery(row, now)
         return Heartbeat(
             status="ok",
             commands=[]
-            if commands is None
+            if heard.commands is None
             else self._commands.present_all(
-                commands,
+                heard.commands,
                 now=now,
-                project_id=row["project_id"],
-                mode=row["mode"],
-                serial_number=row["serial_number"],
+                project_id=row.project_id,
+                mode=row.mode,
+                serial_number=row.serial_number,
             ),
-            ota=await self._ota(row, offer, body, now),
-            config_revision=row["config_revision"],
+            ota=await self._ota(row, heard.offer, body, now),
+            config_revision=row.config_revision,
             accepted_event_ids=accepted,
         )
 
-    async def _begin_low_battery(self, row: asyncpg.Record, now: datetime) -> None:
-        world_id, device_id = row["world_id"], row["id"]
+    async def _begin_low_battery(self, row: queries.BeatRow, now: datetime) -> None:
+        world_id, device_id = row.world_id, row.id
         async with self._ports.database.transaction() as connection:
-            if await queries.begin_low_battery(connection, world_id, device_id, now):
+            if await begin_low_battery(connection, world_id, device_id, now):
                 await self._devices.tell(
-                    connection, world_id, row["project_id"], "device.low_battery", {device_id: now}, now
+                    connection, world_id, row.project_id, "device.low_battery", {device_id: now}, now
                 )
             crash_point("heartbeat:low-battery")
 
     async def _ota(
-        self, row: asyncpg.Record, heard: str | None, body: HeartbeatBody, now: datetime
+        self, row: queries.BeatRow, heard: str | None, body: HeartbeatBody, now: datetime
     ) -> Manifest | None:
         """The device's open offer, unless this heartbeat shows that it was applied or failed."""
         offer = None if heard is None else _decode_offer(heard)
-        if offer is not None and offer.version == row["firmware_version"]:
-            await self._firmware.applied(row["world_id"], row["id"], offer.version)
+        if offer is not None and offer.version == row.firmware_version:
+            await self._firmware.applied(row.world_id, row.id, offer.version)
             offer = None
         if body.ota_result is not None:
             failed = body.ota_result.assignment_id
             message = body.ota_result.error_message or "The device gave no reason."
-            await self._firmware.failed(row["world_id"], row["id"], failed, message)
+            await self._firmware.failed(row.world_id, row.id, failed, message)
             if offer is not None and offer.assignment_id == failed:
                 offer = None
         if offer is None:
@@ -186,18 +191,18 @@ class Heartbeats:
         slot = 0
         while True:
             async with self._ports.database.transaction() as connection:
-                rows = await queries.find_silent(connection, slot, _minute(before), before, _SWEEP)
+                rows = await find_silent(connection, slot, _minute(before), before, _SWEEP)
                 silent: defaultdict[tuple[int, str], dict[str, datetime]] = defaultdict(dict)
                 for row in rows:
-                    silent[row["world_id"], row["project_id"]][row["id"]] = row["last_heartbeat_at"]
+                    silent[row.world_id, row.project_id][row.id] = row.last_heartbeat_at
                 for (world_id, project_id), since in silent.items():
-                    await queries.begin_offline(connection, world_id, list(since))
+                    await begin_offline(connection, world_id, list(since))
                     await self._devices.tell(connection, world_id, project_id, "device.offline", since, now)
                 crash_point("heartbeat:silent")
             total += len(rows)
             if len(rows) < _SWEEP:
                 return total
-            slot = rows[-1]["heartbeat_slot"]
+            slot = rows[-1].heartbeat_slot
 
     async def prune(self) -> int:
         """Delete diagnostics older than `DIAGNOSTICS_KEPT`. Returns their number."""
@@ -214,7 +219,7 @@ async def forget_binding(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
     """Erase what these devices reported in the binding that ends, in the unbinding transaction."""
-    await queries.forget_binding(connection, world_id, device_ids)
+    await forget_reports(connection, world_id, device_ids)
 
 
 async def erase_diagnostics_of_devices(
@@ -230,22 +235,17 @@ async def erase_some_diagnostics(connection: Connection, world_id: int, end_user
 
 
 async def _hear(
-    connection: Connection, row: asyncpg.Record | None, body: HeartbeatBody, now: datetime
-) -> _Heard:
-    """The commands and the offer that wait for the device, if its heartbeat was stored. A separate statement
-    marks them as delivered: if the process ends before that, they wait for the device's next heartbeat."""
+    connection: Connection, row: queries.BeatRow | None, body: HeartbeatBody, now: datetime
+) -> queries.HeardRow:
+    """The commands and the offer that wait for the device, if its heartbeat was stored.
+
+    A separate statement marks them as delivered: if the process ends before that, they wait for the device's
+    next heartbeat.
+    """
     crash_point("heartbeat:stored")
-    if row is None or not row["waiting"]:
-        return None, None
-    heard = await queries.hear(
-        connection,
-        row["world_id"],
-        row["id"],
-        row["binding_generation"],
-        now,
-        body.device_state,
-        body.pending_recordings,
-    )
+    if row is None or not row.waiting:
+        return queries.HeardRow()
+    heard = await queries.hear(connection, row, now, body.device_state, body.pending_recordings)
     crash_point("heartbeat:heard")
     return heard
 
@@ -255,11 +255,11 @@ def _minute(moment: datetime) -> int:
     return int(moment.timestamp()) // 60
 
 
-def _accepted(row: asyncpg.Record, sent: list[str]) -> list[str]:
+def _accepted(row: queries.BeatRow, sent: list[str]) -> list[str]:
     """The ids of the sent diagnostic events that are stored now."""
-    if not sent or row["diagnostics_taken"]:
+    if not isinstance(row, queries.FullBeatRow) or row.diagnostics_taken:
         return sent
-    before: list[str] = row["stored_before"] or []
+    before = row.stored_before or []
     return [each for each in sent if each.lower() in before]
 
 

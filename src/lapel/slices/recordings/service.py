@@ -16,6 +16,7 @@ from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
 from lapel.slices.recordings.reconcile.reconciler import Reconciler
+from lapel.slices.recordings.records.record_queries import ACTIVE_RECORDING
 from lapel.slices.recordings.records.service import Records
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.uploads.start import Uploads
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.commit import OnAudio
 
 __all__ = [
+    "ACTIVE_RECORDING",
     "TITLE",
     "Audio",
     "Recordings",

@@ -75,6 +75,16 @@ WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4
 """
 
+# For a heartbeat's statement: the recording that its device `d` makes just now; $3 is the present time. It
+# belongs to the device's wearer and has no end yet, and its row was created about when it began.
+ACTIVE_RECORDING = """(
+    SELECT r.id FROM recordings r
+    WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id
+      AND r.binding_generation = d.binding_generation
+      AND r.status = 'pending' AND r.ended_at IS NULL
+      AND r.created_at > coalesce(d.active_since, $3) - interval '5 minutes'
+    ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
+
 # A device that is bound to the same end user again may repeat a recording of its earlier binding.
 ADOPT = """
 UPDATE recordings SET binding_generation = $3

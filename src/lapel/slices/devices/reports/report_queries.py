@@ -1,0 +1,148 @@
+"""All SQL that stores what devices report with their heartbeats.
+
+The statement of a heartbeat also reads what waits for the device, which other slices know. So it is made in
+the slice of heartbeats, and the parts of it that are about the device's own row stand here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.database.rows import fetch_rows
+from lapel.slices.devices.counting import LOW_BATTERY_PERCENT
+from lapel.slices.devices.rows import SilentRow
+from lapel.slices.devices.views import UNREPORTED_STATE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.connection import Connection
+
+# An episode of low battery begins below LOW_BATTERY_PERCENT and ends here.
+CHARGED_PERCENT = 20
+# A row's slot is this many minutes old at most while heartbeats come.
+_SLOT_MINUTES = 10
+
+# $3 is the present time; $4 to $12 are NULL where the heartbeat does not report the value; $14 is the
+# connection that it came through, NULL when unknown.
+_SET = f"""
+    last_seen_by = $14::text,
+    battery_percent = coalesce($4::integer, d.battery_percent),
+    storage_used_mb = coalesce($5::bigint, d.storage_used_mb),
+    storage_total_mb = coalesce($6::bigint, d.storage_total_mb),
+    signal_strength_dbm = coalesce($7::integer, d.signal_strength_dbm),
+    firmware_version = coalesce($8::text, d.firmware_version),
+    name = coalesce($9::text, d.name),
+    named_for = CASE WHEN $9 <> coalesce(d.name, '') THEN d.end_user_id ELSE d.named_for END,
+    updated_at = CASE WHEN $8 <> coalesce(d.firmware_version, '') OR $9 <> coalesce(d.name, '')
+        THEN $3::timestamptz ELSE d.updated_at END,
+    recording_state = CASE WHEN $10::jsonb IS NULL THEN d.recording_state ELSE coalesce(
+        d.recording_state, '{UNREPORTED_STATE}') || $10 END,
+    client_context = coalesce($12::jsonb, d.client_context),
+    last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
+    last_seen_at = greatest(d.last_seen_at, $3),
+    heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
+        WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
+    offline_since = NULL,
+    low_battery_since = CASE WHEN $4 >= {CHARGED_PERCENT} THEN NULL ELSE d.low_battery_since END"""
+
+
+def store_idle() -> str:
+    """The begin of an UPDATE of the device `d`. $11 is a state in which nothing is recorded."""
+    return f"""UPDATE devices d SET {_SET},
+    active_since = CASE WHEN $11::text IS NULL THEN d.active_since END,
+    active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
+    initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by END"""
+
+
+def store_active(recording: str, remotely: str) -> str:
+    """`store_idle` for a device in any state ($11).
+
+    Expressions of the statement around it: `recording` is the id of the device's current recording, and
+    `remotely` tells whether a command made the device record.
+    """
+    return f"""UPDATE devices d SET {_SET},
+    active_since = CASE WHEN $11::text IS NULL THEN d.active_since
+        WHEN $11 = 'recording' THEN coalesce(d.active_since, $3) END,
+    active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id
+        WHEN $11 = 'recording' THEN {recording} END,
+    initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by
+        WHEN $11 = 'recording' THEN coalesce(
+            d.initiated_by, CASE WHEN {remotely} THEN 'remote' ELSE 'local' END) END"""
+
+
+# $1: the hash of the device's token; $2: the device's id, NULL: any. A concurrent unbinding or binding locks
+# the device's row; PostgreSQL checks these conditions again after it has waited for that lock.
+OF_TOKEN = """
+FROM device_tokens t JOIN worlds w ON w.id = t.world_id
+WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
+  AND d.world_id = t.world_id AND d.id = t.device_id AND d.binding_generation = t.binding_generation
+  AND d.end_user_id IS NOT NULL AND d.deleted_at IS NULL"""
+
+# $1 and $2: the world and the device.
+OF_KEY = """
+FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
+
+# For RETURNING: what an answer needs of the device and of its world.
+STORED = f"""d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
+    w.project_id, w.mode,
+    d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY_PERCENT} AS low_battery"""
+
+# For WITH: the device `beat`, its row locked as unbinding locks it. $1 to $3: the world, the device and its
+# binding.
+LOCKED_BEAT = """beat AS (
+SELECT d.world_id, d.id, d.binding_generation, d.active_since, d.active_recording_id FROM devices d
+WHERE d.world_id = $1 AND d.id = $2 AND d.binding_generation = $3 AND d.deleted_at IS NULL
+FOR NO KEY UPDATE
+)"""
+
+BEGIN_LOW_BATTERY = f"""
+UPDATE devices SET low_battery_since = $3
+WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percent < {LOW_BATTERY_PERCENT}
+  AND deleted_at IS NULL
+RETURNING id
+"""
+
+# $1: the first slot; $2: the last slot; $3: devices whose last heartbeat is not after this time; $4: how many
+# at once.
+FIND_SILENT = """
+SELECT d.world_id, w.project_id, d.id, d.last_heartbeat_at, d.heartbeat_slot
+FROM devices d JOIN worlds w ON w.id = d.world_id
+WHERE d.heartbeat_slot BETWEEN $1 AND $2 AND d.offline_since IS NULL AND d.deleted_at IS NULL
+  AND d.end_user_id IS NOT NULL AND d.last_heartbeat_at <= $3
+ORDER BY d.heartbeat_slot LIMIT $4 FOR NO KEY UPDATE OF d SKIP LOCKED
+"""
+
+BEGIN_OFFLINE = """
+UPDATE devices SET offline_since = last_heartbeat_at
+WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
+# What heartbeats reported in a binding. The numbers (battery, storage, …) are the device's own and stay.
+FORGET_REPORTS = """
+UPDATE devices SET heartbeat_slot = NULL, offline_since = NULL, client_context = NULL,
+    active_since = NULL, active_recording_id = NULL, initiated_by = NULL
+WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
+
+async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:
+    """Begin an episode of low battery. False when one has begun already or the battery is not low."""
+    return await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, now) is not None
+
+
+async def find_silent(
+    connection: Connection, first_slot: int, last_slot: int, before: datetime, limit: int
+) -> list[SilentRow]:
+    """Lock devices that have gone silent, in the order of `heartbeat_slot`."""
+    return await fetch_rows(connection, SilentRow, FIND_SILENT, first_slot, last_slot, before, limit)
+
+
+async def begin_offline(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """Mark devices as offline since their last heartbeat."""
+    await connection.execute(BEGIN_OFFLINE, world_id, device_ids)
+
+
+async def forget_reports(connection: Connection, world_id: int, device_ids: list[str]) -> None:
+    """Erase what these devices reported in the binding that ends."""
+    await connection.execute(FORGET_REPORTS, world_id, device_ids)
