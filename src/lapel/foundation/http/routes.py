@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Method
 
 
-class RouteFacts(TypedDict, total=False):
+class RouteOptions(TypedDict, total=False):
     """Properties that only a few operations have; see `Operation`.
 
     Without `natural`, PUT and PATCH are natural and other methods are not. `status` is 200, or 204 without a
@@ -85,13 +85,13 @@ class Route(Generic[Query, Body, Response]):
         *,
         head: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]] | None = None,
         sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None,
-        **facts: Unpack[RouteFacts],
+        **options: Unpack[RouteOptions],
     ) -> Operation:
         """The operation of a PlainHandler."""
         handler = PlainHandler(
             query=self.query, body=self.body, response=self.response, run=run, head=head, sized=sized
         )
-        return self._operation(handler, summary, description, facts)
+        return self._operation(handler, summary, description, options)
 
     def stored(
         self,
@@ -100,13 +100,13 @@ class Route(Generic[Query, Body, Response]):
         description: str = "",
         *,
         replay: Callable[[Call[Query, Body], Response], Awaitable[msgspec.Struct]] | None = None,
-        **facts: Unpack[RouteFacts],
+        **options: Unpack[RouteOptions],
     ) -> Operation:
         """The operation of a StoredHandler."""
         handler = StoredHandler(
             query=self.query, body=self.body, response=self.response, run=run, replay=replay
         )
-        return self._operation(handler, summary, description, facts)
+        return self._operation(handler, summary, description, options)
 
     def form(
         self,
@@ -115,11 +115,11 @@ class Route(Generic[Query, Body, Response]):
         description: str = "",
         *,
         files: tuple[FormFile, ...],
-        **facts: Unpack[RouteFacts],
+        **options: Unpack[RouteOptions],
     ) -> Operation:
         """The operation of a FormHandler."""
         handler = FormHandler(query=self.query, body=self.body, response=self.response, run=run, files=files)
-        return self._operation(handler, summary, description, facts)
+        return self._operation(handler, summary, description, options)
 
     def direct(
         self,
@@ -127,13 +127,13 @@ class Route(Generic[Query, Body, Response]):
         direct: Callable[[DirectCall[Query, Body]], Awaitable[tuple[Actor, Response] | None]],
         run: Callable[[Call[Query, Body]], Awaitable[Response | Reply[Response]]],
         description: str = "",
-        **facts: Unpack[RouteFacts],
+        **options: Unpack[RouteOptions],
     ) -> Operation:
         """The operation of a DirectHandler."""
         handler = DirectHandler(
             query=self.query, body=self.body, response=self.response, run=run, direct=direct
         )
-        return self._operation(handler, summary, description, facts)
+        return self._operation(handler, summary, description, options)
 
     def content(
         self,
@@ -144,26 +144,26 @@ class Route(Generic[Query, Body, Response]):
         answer: Literal["json", "html", "file"],
         file_types: tuple[str, ...] = (),
         sized: Callable[[Call[Query, Body]], Awaitable[int]] | None = None,
-        **facts: Unpack[RouteFacts],
+        **options: Unpack[RouteOptions],
     ) -> Operation:
         """The operation of a PlainHandler that answers bytes."""
         handler: PlainHandler[Query, Body, Content] = PlainHandler(
             query=self.query, body=self.body, response=bytes, run=run, sized=sized
         )
-        return self._operation(handler, summary, description, facts, answer, file_types)
+        return self._operation(handler, summary, description, options, answer, file_types)
 
     def _operation(
         self,
         handler: AnyHandler,
         summary: str,
         description: str,
-        facts: RouteFacts,
+        options: RouteOptions,
         answer: Literal["json", "html", "file"] = "json",
         file_types: tuple[str, ...] = (),
     ) -> Operation:
         empty = handler.response is NoneType
-        facts.setdefault("natural", self.method in ("PUT", "PATCH"))
-        facts.setdefault("status", 204 if empty else 200)
+        options.setdefault("natural", self.method in ("PUT", "PATCH"))
+        options.setdefault("status", 204 if empty else 200)
         return Operation(
             method=self.method,
             path=self.path,
@@ -175,7 +175,7 @@ class Route(Generic[Query, Body, Response]):
             answer="empty" if empty else answer,
             file_types=file_types,
             description=description,
-            **facts,
+            **options,
         )
 
 
