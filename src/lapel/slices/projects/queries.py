@@ -105,6 +105,11 @@ FROM free f WHERE k.world_id = f.world_id AND k.id = f.id
 """
 
 
+def project_of(world: str) -> str:
+    """SQL for other slices: the project of a world. `world`: the world's id, an expression."""
+    return f"(SELECT w.project_id FROM worlds w WHERE w.id = {world})"
+
+
 async def lock_tenancy(connection: Connection) -> None:
     """Take the lock for creating the first organization, project or key, until the transaction ends."""
     await connection.execute(LOCK_TENANCY)

@@ -13,7 +13,7 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.end_users.service import Issuer
 from lapel.slices.projects import issuing, queries
 from lapel.slices.projects.grants import Grant, World
-from lapel.slices.projects.queries import find_world, hold_world
+from lapel.slices.projects.queries import find_world, hold_world, project_of
 from lapel.slices.projects.wire import ApiKeyPage, Project
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey, RotatedApiKey
 
-__all__ = ["Keys", "Projects", "create_project", "find_world", "hold_world"]
+__all__ = ["Keys", "Projects", "create_project", "find_world", "hold_world", "project_of"]
 
 _DEFAULT_ORGANIZATION = "Default"
 _NAME_CHARACTERS = 200

@@ -12,6 +12,7 @@ from lapel.foundation.database.rows import (
     fetch_values,
 )
 from lapel.foundation.http.input.pagination import PAGE_BYTES
+from lapel.slices.projects.service import project_of
 from lapel.slices.recordings.service import seen_recording
 from lapel.slices.transcription.rows import ListedTranscriptRow, TranscriptionRow, TranscriptRow
 
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
     from lapel.slices.transcription.wire import Include, TranscribeRecording, TranscriptionQuery
 
-_COLUMNS = """
+# $1: the world, in every statement.
+_COLUMNS = f"""
 t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diarization, t.num_speakers,
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
-t.started_at, t.completed_at, t.created_at, t.updated_at, w.project_id
+t.started_at, t.completed_at, t.created_at, t.updated_at,
+{project_of("$1")} AS project_id
 """
 # Transcripts after the one that fills a page are not read, so that a hundred long ones do not fill the
 # memory. PostgreSQL stores long values apart from their rows, and the rows know the lengths: values that are
@@ -80,7 +83,7 @@ _PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segm
 
 READ = f"""
 SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments
-FROM transcriptions t JOIN worlds w ON w.id = t.world_id
+FROM transcriptions t
 WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
 """
 
@@ -95,7 +98,7 @@ WITH begun AS (
     UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'pending' RETURNING t.*
 )
-SELECT {_COLUMNS} FROM begun t JOIN worlds w ON w.id = t.world_id
+SELECT {_COLUMNS} FROM begun t
 """
 
 # Progress never falls, also when a step is done again.
@@ -116,7 +119,7 @@ WITH done AS (
         confidence = $11, completed_at = $12, updated_at = $12
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
 )
-SELECT {_COLUMNS} FROM done t JOIN worlds w ON w.id = t.world_id
+SELECT {_COLUMNS} FROM done t
 """
 
 FAIL = f"""
@@ -125,7 +128,7 @@ WITH failed AS (
         updated_at = $5
     WHERE t.world_id = $1 AND t.id = $2 AND t.status IN ('pending', 'processing') RETURNING t.*
 )
-SELECT {_COLUMNS} FROM failed t JOIN worlds w ON w.id = t.world_id
+SELECT {_COLUMNS} FROM failed t
 """
 
 PUT_PIECE = """
@@ -166,7 +169,7 @@ def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) ->
     if by_status:
         parts.append(f"t.status = ${8 if by_recording else 7}")
     whole = (
-        f"SELECT {columns} FROM transcriptions t JOIN worlds w ON w.id = t.world_id "
+        f"SELECT {columns} FROM transcriptions t "
         f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
     )
     size = "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * bool(
