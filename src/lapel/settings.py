@@ -2,6 +2,8 @@
 
 This module is the only reader of the user's part of the environment. A setting `rate_per_second` is the
 variable `LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
+
+docs/decisions/0017 gives the reasons for our own code.
 """
 
 from __future__ import annotations

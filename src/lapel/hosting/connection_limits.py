@@ -8,6 +8,8 @@ together, every second or more often.
 
 Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
 section 15.5.9 (408), and RFC 6585, section 5 (431).
+
+docs/decisions/0009 gives the reasons for our own code.
 """
 
 from __future__ import annotations

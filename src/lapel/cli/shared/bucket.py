@@ -4,6 +4,8 @@ Requests are signed in their headers with AWS Signature Version 4, because signe
 Object bodies go directly between a file and the socket.
 
 Source: Amazon S3 API reference.
+
+docs/decisions/0019 gives the reasons for our own code.
 """
 
 from __future__ import annotations

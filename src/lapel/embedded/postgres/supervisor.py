@@ -6,6 +6,8 @@ server with the thread that started it. The caller holds the folder's lock.
 
 Sources: PostgreSQL's documentation, sections "Peer Authentication" and "Shutting Down the Server";
 PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
+
+docs/decisions/0013 gives the reasons for our own code.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Every request is checked in the same order: path and query, signature, whether t
 then the call's own parameters. A call that this store does not serve is refused and has no effect.
 
 Source: Amazon S3 API reference.
+
+docs/decisions/0012 gives the reasons for our own code.
 """
 
 import logging

@@ -1,4 +1,7 @@
-"""A limited number of places, given to callers in the order of their requests."""
+"""A limited number of places, given to callers in the order of their requests.
+
+docs/decisions/0010 gives the reasons for our own code.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class PlainHandler(Handler[Query, Body, Response]):
 class StoredHandler(Handler[Query, Body, Response]):
     """Called within a transaction, once for each Idempotency-Key, with which its answer is stored.
 
-    `replay` renews the stored answer of a repeated request (upload-url signs its link anew).
+    `replay` renews the stored answer of a repeated request (upload-url signs a new link).
     """
 
     run: Callable[[StoredCall[Query, Body]], _Answer[Response]]

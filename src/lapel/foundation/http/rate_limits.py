@@ -15,6 +15,8 @@ does not know has no bucket, and no row.
 
 If the shared counter does not answer in time, requests pass uncounted, and
 `lapel_rate_limit_unreachable_total` counts them.
+
+docs/decisions/0015 gives the reasons for our own code.
 """
 
 from __future__ import annotations

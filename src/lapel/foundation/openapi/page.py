@@ -1,4 +1,7 @@
-"""The OpenAPI document as one HTML page: no network, no framework, readable without JavaScript."""
+"""The OpenAPI document as one HTML page: no network, no framework, readable without JavaScript.
+
+docs/decisions/0016 gives the reasons for our own code.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _synced = _Synced()
 
 
 def sync_file(fd: int) -> None:
-    """Return once the file's bytes are on the disk, and not just on their way to it."""
+    """Write the file's bytes to the disk itself; returns when they are there."""
     if sys.platform == "darwin":
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
     else:

@@ -3,6 +3,8 @@
 Memory holds at most one block and the text fields, whatever a client sends; parsing runs in a thread.
 
 Source: RFC 7578.
+
+docs/decisions/0011 gives the reasons for our own code.
 """
 
 from __future__ import annotations
