@@ -82,7 +82,7 @@ def url(*schemes: str) -> Callable[[str], str]:
             raise ValueError("is not a URL that can be read") from None
         if parts.scheme not in schemes:
             raise ValueError(
-                f"is no usable URL; it must begin with {' or '.join(s + '://' for s in schemes)}"
+                f"is not a usable URL; it must begin with {' or '.join(s + '://' for s in schemes)}"
             )
         if parts.scheme.startswith("http"):
             if not parts.hostname:
@@ -107,5 +107,5 @@ def secret(raw: str) -> str:
 
 def prefix(raw: str) -> str:
     if not raw.startswith("/") or raw.rstrip("/") in {"", "/v1"} or "//" in raw or set(raw) & set("?#% "):
-        raise ValueError("is no usable path prefix; give one such as /store")
+        raise ValueError("is not a usable path prefix; give one such as /store")
     return raw.rstrip("/")

@@ -105,7 +105,7 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
     assert told("restore", copy, env=elsewhere)["objects"] == 1
     again = run("restore", copy, env=elsewhere)
     assert again.returncode == 1
-    assert "holds a Lapel already" in again.stderr
+    assert "already contains an installation" in again.stderr
     with serving(nowhere, "--role", "api", env=elsewhere) as api:
         where = f"{api.url}/v1/recordings/{outcome.recording_id}/download-url"
         auth = {"authorization": f"Bearer {given.key}"}

@@ -83,7 +83,7 @@ def test_text_becomes_a_value(name: str, raw: str, value: object) -> None:
         ({"LAPEL_PUBLIC_URL": "http://h:99999"}, "is not a URL that can be read"),
         ({"LAPEL_PUBLIC_URL": "http://u:p@h"}, "must not carry a user"),
         ({"LAPEL_PUBLIC_URL": "http://:p@h"}, "must not carry a user"),
-        ({"LAPEL_STORE_PATH_PREFIX": "/v1"}, "is no usable path prefix"),
+        ({"LAPEL_STORE_PATH_PREFIX": "/v1"}, "is not a usable path prefix"),
         ({"LAPEL_TLS_CERT": "/c.pem"}, "LAPEL_TLS_CERT and LAPEL_TLS_KEY belong together"),
         ({"LAPEL_DATABASE_URL": "postgresql://h/d"}, "LAPEL_SECRET is not set"),
         ({"LAPEL_LISTEN_DATABASE_URL": "postgresql://h/d"}, "set both or neither"),

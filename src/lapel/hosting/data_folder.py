@@ -209,7 +209,7 @@ class DataFolder:
         except FileNotFoundError:
             if not make or self.postgres.exists():
                 raise DataFolderError(
-                    f"{self._secret} is missing, and without it no key of this folder works. Put it back "
+                    f"{self._secret} is missing, and every key of this folder needs it. Put it back "
                     "from a backup, or begin with an empty --data-dir."
                 ) from None
             found = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")

@@ -60,7 +60,9 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str,
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as fault:
-        raise AddressInUse(f"{host} is no address of this machine ({fault.strerror}); see --host.") from fault
+        raise AddressInUse(
+            f"{host} is not an address of this machine ({fault.strerror}); see --host."
+        ) from fault
     family, kind, protocol, name, address = found[0]
     return family, kind, protocol, name, address  # pyright: ignore[reportReturnType]  # 4 items with IPv6
 

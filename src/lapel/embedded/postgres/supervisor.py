@@ -94,7 +94,9 @@ class EmbeddedPostgres:
         cannot be started, ends, is interrupted or is not ready in time.
         """
         if threading.current_thread() is not threading.main_thread():
-            raise PostgresError("PostgreSQL must be started by the main thread; it ends with its starter.")
+            raise PostgresError(
+                "Start PostgreSQL from the main thread: it ends with the thread that starts it."
+            )
         if self._process is not None and self._process.poll() is None:
             return
         check_major(self.data)

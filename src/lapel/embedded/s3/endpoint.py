@@ -182,7 +182,7 @@ class StoreApp:
                 request.cors = headers
                 return
         if preflight:
-            raise S3Error("AccessDenied", "No rule of the bucket lets this origin do this.")
+            raise S3Error("AccessDenied", "No CORS rule of the bucket allows this request of this origin.")
 
 
 async def _refuse(request: Request, error: S3Error) -> None:

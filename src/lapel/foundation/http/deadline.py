@@ -47,7 +47,7 @@ class Deadlines:
             loop = self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         if task is None:
-            raise RuntimeError("a deadline is a task's")
+            raise RuntimeError("a deadline needs a task")
         if self._timer is None:
             self._timer = loop.call_later(self._every, self._look)
         deadline = Deadline(task, loop, loop.time() + self._seconds * times, late, self._running)

@@ -160,7 +160,7 @@ class ObjectStore:
                 return b""
             chunk = await self.get_range(key, start, length)
             if len(chunk) != length:
-                raise StoreUnavailable(f"the store gave {len(chunk)} of {length} bytes")
+                raise StoreUnavailable(f"the store returned {len(chunk)} of {length} bytes")
             return chunk
 
         return asyncio.create_task(read())

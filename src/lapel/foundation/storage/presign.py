@@ -161,7 +161,7 @@ class Presigner:
     ) -> str:
         """Sign and assemble. `query` is encoded, in canonical order, and ends in & unless empty."""
         if not 1 <= expires_in <= MAX_EXPIRES:
-            raise ValueError(f"a link lives 1 to {MAX_EXPIRES} seconds, not {expires_in}")
+            raise ValueError(f"a link is valid for 1 to {MAX_EXPIRES} seconds, not {expires_in}")
         if now.tzinfo is not UTC:
             now = now.astimezone(UTC)
         date = f"{now.year:04d}{now.month:02d}{now.day:02d}"

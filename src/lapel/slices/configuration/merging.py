@@ -120,7 +120,7 @@ def leaves(
             )
             fields = ", ".join(f"`{prefix}{each}`" for each in known)
             raise refused(
-                f"{at}{path}"[:_SHOWN], f"is no field of the section `{section.name}`; there are {fields}"
+                f"{at}{path}"[:_SHOWN], f"is not a field of the section `{section.name}`; there are {fields}"
             )
         elif value is None:
             yield path, None

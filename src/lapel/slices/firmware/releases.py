@@ -102,8 +102,8 @@ class Releases:
             ) from None
         except TooSlow:
             raise Unavailable(
-                f"Others waited, and fewer than {LEAST_RATE} bytes a second of this upload arrived. Repeat "
-                "the request, over a faster connection or when fewer upload.",
+                f"Other uploads waited, and this one was slower than {LEAST_RATE} bytes a second. Repeat the "
+                "request over a faster connection, or when fewer uploads are in progress.",
                 retry_after=30,
             ) from None
 

@@ -248,7 +248,7 @@ def _still_working(caller: asyncpg.Record | None, now: datetime) -> asyncpg.Reco
 def _may_handle(actor: Actor, caller: asyncpg.Record, kind: str, scopes: Sequence[str]) -> None:
     """Raises Forbidden for a key whose rights exceed the caller's."""
     if kind == "secret" and caller["kind"] != "secret":
-        raise Forbidden("Only a secret key may handle secret keys.")
+        raise Forbidden("Only a secret key may manage secret keys.")
     missing = [scope for scope in scopes if scope not in actor.scopes]
     if missing:
         raise Forbidden(f"Your key lacks scopes of the other key: {', '.join(missing)}.")

@@ -30,9 +30,7 @@ async def receive_pieces(call: SignedCall) -> AsyncIterator[bytes]:
             async with asyncio.timeout(call.stall):
                 message = await call.request.receive()
         except TimeoutError:
-            raise S3Error(
-                "RequestTimeout", "The body stopped coming.", ((b"connection", b"close"),)
-            ) from None
+            raise S3Error("RequestTimeout", "The body stalled.", ((b"connection", b"close"),)) from None
         if message["type"] == "http.disconnect":
             raise SenderGone
         if body := message.get("body", b""):
@@ -128,7 +126,7 @@ class IncomingBody:
         if self._decoder is not None:
             self._decoder.finish()
         if self._expected is not None and self.size != self._expected:
-            raise S3Error("IncompleteBody", "The body has not the length that was announced.")
+            raise S3Error("IncompleteBody", "The length of the body differs from the announced length.")
 
     def _consume(self, writer: FileWriter, batch: list[bytes]) -> None:
         """Decode, write and hash; runs in a thread, one call at a time."""

@@ -89,15 +89,15 @@ class Digests:
         if self._in_trailer is not None:
             value = trailers.get(_PREFIX + self._in_trailer)
             if value is None:
-                raise S3Error("InvalidRequest", "The announced trailing checksum did not come.")
+                raise S3Error("InvalidRequest", "The announced trailing checksum is missing.")
             expected[self._in_trailer] = _decode(value, _SIZES[self._in_trailer])
         for algorithm, digest in expected.items():
             if not hmac.compare_digest(self._hashes[algorithm].digest(), digest):
-                raise S3Error("BadDigest", f"The {algorithm} of the body is not the one that was sent.")
+                raise S3Error("BadDigest", f"The {algorithm} of the body differs from the one that was sent.")
         if self._md5 is not None and not hmac.compare_digest(self._hashes["md5"].digest(), self._md5):
-            raise S3Error("BadDigest", "The MD5 of the body is not the one that was sent.")
+            raise S3Error("BadDigest", "The MD5 of the body differs from the one that was sent.")
         if self._payload is not None and self._hashes["sha256"].digest().hex() != self._payload:
-            raise S3Error("XAmzContentSHA256Mismatch", "The body is not the one that was signed.")
+            raise S3Error("XAmzContentSHA256Mismatch", "The body differs from the one that was signed.")
         return {algorithm: b64encode(digest).decode() for algorithm, digest in expected.items()}
 
     def etag(self) -> str:

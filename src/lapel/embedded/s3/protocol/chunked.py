@@ -34,7 +34,7 @@ class ChunkedDecoder:
 
     def __init__(self, signed: Signed) -> None:
         if signed.payload not in {_SIGNED, _SIGNED_WITH_TRAILER, _UNSIGNED_WITH_TRAILER}:
-            raise S3Error("NotImplemented", f"This store does not take the payload {signed.payload}.")
+            raise S3Error("NotImplemented", f"This store does not accept the payload {signed.payload}.")
         self._signed = signed
         self._chunks_signed = signed.payload != _UNSIGNED_WITH_TRAILER
         self._trailer_allowed = signed.payload != _SIGNED
@@ -144,7 +144,7 @@ class ChunkedDecoder:
     def _compare(self, text: str, claimed: bytes) -> None:
         expected = hmac.digest(self._signed.key, text.encode(), "sha256").hex()
         if not hmac.compare_digest(expected.encode(), claimed):
-            raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match it.")
+            raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match the chunk.")
         self._previous = expected
 
 

@@ -71,7 +71,7 @@ class Request:
         path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
         self.canonical_path = encode_path(path)
         if not path.startswith(prefix + b"/"):
-            raise S3Error("InvalidURI", "The path does not begin as this store's paths do.")
+            raise S3Error("InvalidURI", "The path does not begin with this store's path prefix.")
         bucket, _, self.key_bytes = path[len(prefix) + 1 :].partition(b"/")
         self.bucket = bucket.decode("ascii", "replace")
         if scope["query_string"]:

@@ -158,13 +158,16 @@ class Verifier:
 def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
     """Return the canonical header lines; refuse a list without a header that must be signed."""
     if "host" not in names or names != sorted(set(names)):
-        raise S3Error(malformed, "SignedHeaders is a sorted list of different names with host among them.")
+        raise S3Error(malformed, "SignedHeaders must be a sorted list of different names that includes host.")
     lines: list[str] = []
     for name in names:
         value = request.header(name)
         if value is None:
             if name == "content-length":
-                raise S3Error("MissingContentLength", "The length was signed, so it must be sent: no chunks.")
+                raise S3Error(
+                    "MissingContentLength",
+                    "The length was signed, so Content-Length must be sent instead of chunks.",
+                )
             raise S3Error("SignatureDoesNotMatch", f"The signed header {name} was not sent.")
         lines.append(f"{name}:{' '.join(value.split())}\n")
     for header in request.headers:

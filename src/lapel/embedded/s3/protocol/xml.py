@@ -67,7 +67,7 @@ def read(body: bytes, root: str) -> Element:
     try:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError):
-        raise S3Error("MalformedXML", "The body is not the XML document it should be.") from None
+        raise S3Error("MalformedXML", "The body is not the expected XML document.") from None
     if top.children[0].name != root:
         raise S3Error("MalformedXML", f"The body is not a {root}.")
     return top.children[0]
