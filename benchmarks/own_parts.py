@@ -28,8 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.http.input.decoding import QueryDecoder
-from lapel.foundation.http.input.forms import Form
-from lapel.foundation.http.operations import FormFile
+from lapel.foundation.http.input.forms import Form, FormFile
 from lapel.foundation.workers.worker_child import answer_requests
 from lapel.foundation.workers.worker_process import WorkerProcess
 from lapel.hosting.connection_limits import HttpLimits, guarded
