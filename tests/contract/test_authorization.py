@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import httpx
 import pytest
 
+from lapel import app
 from lapel.foundation.core.actors import ActorKind
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
@@ -14,12 +15,13 @@ from lapel.slices.projects.scopes import IMPLIED, SCOPES
 from tests.contract.resources import Call, Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
+from tests.support.matrix import callers, private, refused_kinds
 from tests.support.running import Running
 from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenant
 
 OPERATIONS = declared_operations()
-PRIVATE = [each for each in OPERATIONS if not each.access.public]
-KINDS = ("device", "upload", "end_user")
+PRIVATE = private(OPERATIONS)
+KINDS = refused_kinds(app.SLICES)
 # These succeed again and again on the same things, in any order; a new operation gets things of its own.
 REPEATABLE = {
     "create_api_key", "create_command", "create_device", "create_download_url", "create_recording",
@@ -76,7 +78,7 @@ async def things(
 
 @pytest.mark.parametrize(
     ("operation", "kind"),
-    [(each, kind) for each in PRIVATE for kind in sorted(each.access.callers)],
+    callers(PRIVATE),
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_who_may_call_it_succeeds(

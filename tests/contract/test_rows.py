@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from lapel.slices.recordings.downloads import download_queries
-from tests.contract.test_tenancy import modules
+from tests.support.statements import modules
 
 ROWS = ("fetch_row", "fetch_rows", "fetch_only_row")
 VALUES = ("fetch_value", "fetch_only_value", "fetch_values")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.contract.test_tenancy import statements
+from tests.support.statements import statements
 
 # Statements on devices that say nothing of deletion, and why that is right.
 EXCEPTIONS: dict[str, str] = {

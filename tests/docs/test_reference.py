@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from lapel.foundation.core.errors import ApiError
+from lapel import app
 from lapel.settings import Settings, variable
+from tests.slices.pages import errors_of
 from tests.support.declared import declared_operations
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def kinds(error: type[ApiError]) -> Iterator[type[ApiError]]:
-    for each in error.__subclasses__():
-        if each.__module__.startswith("lapel."):
-            yield each
-            yield from kinds(each)
-
-
 def test_every_error_has_a_line_and_every_line_an_error() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `([a-z_]+)` \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
     documented = {(int(status), code) for status, code in rows}
-    assert documented == {(each.status, each.code) for each in kinds(ApiError)}
+    assert documented == errors_of(app.SLICES)
     assert len(rows) == len(documented)
 
 

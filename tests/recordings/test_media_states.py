@@ -13,8 +13,8 @@ from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.uploads import media_states
 from lapel.slices.recordings.uploads.facts import NO_FACTS
 from lapel.slices.recordings.uploads.media_states import AttemptState, LostRace, MediaStatus, Observed
-from tests.contract.test_tenancy import statements
 from tests.recordings.support import Device
+from tests.support.statements import statements
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection

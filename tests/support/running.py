@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lapel import app
 from lapel.foundation.core.clock import Clock
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
-from lapel.foundation.slices import Services
+from lapel.foundation.slices import Services, Slice
 from lapel.hosting.api_server import Server
 from lapel.hosting.connection_limits import HttpLimits
 from lapel.hosting.listener import listen, serve
@@ -60,13 +61,19 @@ def settings_for(data_dir: Path, database_url: str, port: int, **more: str) -> S
 
 @asynccontextmanager
 async def running(
-    data_dir: Path, database_url: str, *, clock: Clock | None = None, **more: str
+    data_dir: Path,
+    database_url: str,
+    slices: Sequence[Slice] = app.SLICES,
+    /,
+    *,
+    clock: Clock | None = None,
+    **more: str,
 ) -> AsyncGenerator[Running]:
     """Serve until the block ends. `more` are LAPEL_* variables."""
     sockets = listen("127.0.0.1", int(more.get("LAPEL_PORT", "0")))
     port = sockets[0].getsockname()[1]
     settings = settings_for(data_dir, database_url, port, **more)
-    server = Server(settings, clock=clock)
+    server = Server(settings, clock=clock, slices=slices)
     stop, ready = asyncio.Event(), asyncio.Event()
     limits = HttpLimits(
         settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: f"req_{'refused':0<24}"

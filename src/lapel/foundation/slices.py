@@ -55,7 +55,7 @@ class Table:
     shared: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Slice:
     """What one slice consists of.
 

@@ -1,0 +1,42 @@
+"""What the documentation has to tell of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lapel.foundation.core import errors
+from lapel.foundation.core.errors import ApiError
+from lapel.foundation.slices import Slice
+
+
+def errors_of(slices: Sequence[Slice]) -> set[tuple[int, str]]:
+    """(status, code) of every error that clients see: the foundation's and those of the slices."""
+    own = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ApiError)]
+    declared = [error for each in slices for error in each.errors]
+    return {(each.status, each.code) for each in (*own, *declared) if each is not ApiError}
+
+
+def page_of(slices: Sequence[Slice]) -> list[str]:
+    """The lines of the table in docs/slices.md."""
+    return list(_lines(slices))
+
+
+def _lines(slices: Sequence[Slice]) -> Iterator[str]:
+    yield "| slice | scopes | ids | tokens | errors | rate limits | tables | events |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for each in slices:
+        limits = [*each.buckets, *(kind.bucket for kind in each.token_kinds if kind.bucket is not None)]
+        cells = (
+            each.scopes,
+            [f"{prefix}_" for prefix in each.ids.values()],
+            [f"{prefix}_" for kind in each.token_kinds for prefix in kind.prefixes],
+            [error.code for error in each.errors],
+            [limit.name for limit in limits],
+            [table.name for table in each.tables],
+            each.events,
+        )
+        yield f"| {each.name} | {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(nouns: Iterable[str]) -> str:
+    return ", ".join(f"`{each}`" for each in nouns)

@@ -1,0 +1,24 @@
+"""The cases of the authorization matrix, from operations and slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lapel.foundation.core.actors import ActorKind
+from lapel.foundation.http.operations import Operation
+from lapel.foundation.slices import Slice
+
+
+def private(operations: Sequence[Operation]) -> list[Operation]:
+    """The operations that need a token."""
+    return [each for each in operations if not each.access.public]
+
+
+def callers(operations: Sequence[Operation]) -> list[tuple[Operation, ActorKind]]:
+    """Each operation with each kind of token that may call it."""
+    return [(each, kind) for each in operations for kind in sorted(each.access.callers)]
+
+
+def refused_kinds(slices: Sequence[Slice]) -> list[ActorKind]:
+    """The kinds of tokens, other than keys: an operation that does not name one refuses it."""
+    return sorted(kind.name for each in slices for kind in each.token_kinds if kind.name != "key")
