@@ -87,5 +87,5 @@ def test_what_is_no_such_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("payload", ["STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "STREAMING-X"])
 def test_other_formats_are_refused(payload: str) -> None:
-    with pytest.raises(S3Error, match="does not take"):
+    with pytest.raises(S3Error, match="does not accept"):
         ChunkedDecoder(EXAMPLE._replace(payload=payload))
