@@ -45,7 +45,7 @@ async def test_every_statement_walks_along_keys(fresh_database: str) -> None:
             assert await indexes_of(connection, statement) == ["config_overrides_pkey"]
         for statement in (queries.HOLD_DEVICE, queries.RAISE_DEVICES):
             assert await indexes_of(connection, statement) == ["devices_pkey"]
-        for statement in (queries.HOLD_END_USER, queries.RAISE_END_USER):
+        for statement in (queries.LOCK_END_USER, queries.RAISE_END_USER):
             assert await indexes_of(connection, statement) == ["end_users_pkey"]
         for statement in (queries.LOCK_ORGANIZATION_OF_WORLD, queries.SHARE_ORGANIZATION_OF_WORLD):
             assert set(await indexes_of(connection, statement)) == {"worlds_pkey", "projects_pkey"}

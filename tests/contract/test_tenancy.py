@@ -49,7 +49,9 @@ _REASONS = {
         "lapel.slices.recordings.reconcile.reconcile_queries.LOCK_BY_PROJECT",
     ),
     "old rows of all worlds go by age": (
+        "lapel.foundation.http.strategies.idempotency.PRUNE_ANSWERS",
         "lapel.slices.system.jobs.PRUNE_ANSWERS",
+        "lapel.foundation.database.outbox.PRUNE_EVENTS",
         "lapel.slices.system.jobs.PRUNE_EVENTS",
         "lapel.slices.heartbeats.queries.PRUNE_DIAGNOSTICS",
         "lapel.slices.recordings.reconcile.reconcile_queries.PRUNE_ATTEMPTS",
@@ -71,6 +73,10 @@ _REASONS = {
     "the operator's command, about the whole installation": (
         "lapel.cli.shared.queries.MADE_UNDER_OTHERS",
         "lapel.cli.shared.queries.PROMISED",
+        "lapel.cli.shared.queries.PROMISED_FILES",
+        "lapel.cli.shared.queries.PROMISED_MEDIA",
+        "lapel.slices.firmware.queries.PROMISED_FILES",
+        "lapel.slices.recordings.records.record_queries.PROMISED_MEDIA",
         "lapel.slices.projects.queries.ANY_KEY",
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.transcription.slots.slot_queries.LIST_KEYS",

@@ -9,26 +9,19 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from lapel.foundation.queue.queue_queries import HELD_JOBS, WAITING_JOBS, WORKERS
+from lapel.slices.firmware.queries import PROMISED_FILES
+from lapel.slices.recordings.reconcile.reconcile_queries import FOUND_FINDINGS
+from lapel.slices.recordings.records.record_queries import PROMISED_MEDIA
+
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 # Every object that the database promises (completed uploads, firmware), in the order of the objects' names.
-PROMISED = """
-SELECT world_id, object_key, file_size_bytes, sha256, content_type
-FROM media
-WHERE status = 'uploaded' AND object_key IS NOT NULL
-UNION ALL
-SELECT world_id, bin_object_key, bin_file_size_bytes, bin_sha256, 'application/octet-stream'
-FROM firmware_releases
-UNION ALL
-SELECT world_id, ufw_object_key, ufw_file_size_bytes, ufw_sha256, 'application/octet-stream'
-FROM firmware_releases WHERE ufw_object_key IS NOT NULL
-ORDER BY object_key
-"""
-STILL_PROMISED = """
-SELECT true FROM media WHERE world_id = $1 AND object_key = $2 AND status = 'uploaded'
-UNION ALL
-SELECT true FROM firmware_releases WHERE world_id = $1 AND (bin_object_key = $2 OR ufw_object_key = $2)
+PROMISED = f"{PROMISED_MEDIA} UNION ALL {PROMISED_FILES} ORDER BY object_key"
+STILL_PROMISED = f"""
+SELECT true FROM ({PROMISED_MEDIA} UNION ALL {PROMISED_FILES}) promised
+WHERE world_id = $1 AND object_key = $2
 """
 SNAPSHOT = "SELECT pg_export_snapshot()"
 SCHEMA = "SELECT version_num FROM public.alembic_version"
@@ -37,14 +30,6 @@ VECTOR = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
 NOW = "SELECT clock_timestamp()"
 FORGETS = """
 SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
-"""
-# The same count as in `foundation.queue.jobs`. That module is not imported here, because it loads PgQueuer.
-WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
-HELD_JOBS = """
-SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY entrypoint ORDER BY entrypoint
-"""
-WAITING_JOBS = """
-SELECT count(*), min(execute_after) FROM jobs.pgqueuer WHERE status = 'queued' AND execute_after <= $1
 """
 # Only keys and tokens that are still valid. NULL (made before the secret was noted) does not count as another
 # secret.
@@ -57,7 +42,6 @@ SELECT 'device tokens', count(*) FROM device_tokens WHERE secret_id <> ALL($1::t
 UNION ALL
 SELECT 'end-user tokens', count(*) FROM end_user_tokens WHERE secret_id <> ALL($1::text[])
 """
-FINDINGS = "SELECT kind, found FROM findings WHERE found > 0 ORDER BY kind"
 
 
 class PromisedObject(NamedTuple):
@@ -136,4 +120,4 @@ async def made_under_others(connection: Connection, loaded: list[str]) -> list[t
 
 async def findings(connection: Connection) -> list[tuple[str, int]]:
     """Findings of the reconciler so far, by kind."""
-    return [(row[0], row[1]) for row in await connection.fetch(FINDINGS)]
+    return [(row[0], row[1]) for row in await connection.fetch(FOUND_FINDINGS)]

@@ -59,6 +59,11 @@ ON CONFLICT (bucket, window_start) DO UPDATE SET used = w.used + $3 WHERE w.used
 RETURNING used
 """
 FORGET = "DELETE FROM rate_windows WHERE window_start < $1"
+# `window_start` counts seconds since 1970.
+PRUNE_WINDOWS = """
+DELETE FROM rate_windows WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM rate_windows WHERE window_start < extract(epoch FROM $1::timestamptz) LIMIT $2))
+"""
 
 UNREACHABLE = Counter(
     "lapel_rate_limit_unreachable_total",

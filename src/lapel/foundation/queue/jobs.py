@@ -21,6 +21,8 @@ from pgqueuer.adapters.persistence.qb import (
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 
+from lapel.foundation.queue.queue_queries import WORKERS
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
 
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
-# Each worker writes `seen_at` every five seconds, by the database's clock, because machines' clocks may
-# differ.
-WORKERS = "SELECT count(*) FROM workers WHERE seen_at > now() - interval '30 seconds'"
 
 
 def jobs_in_queue(entrypoint: str) -> str:

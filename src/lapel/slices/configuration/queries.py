@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.slices.end_users.service import LOCK_END_USER
+from lapel.slices.projects.service import WORLDS_IN_PROJECTS
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -24,8 +27,7 @@ if TYPE_CHECKING:
 # Every override that applies to a world ($1), an end user and a device; each branch scans a primary key.
 _OVERRIDES = """
 SELECT 'organization' AS level, o.section, o.value
-FROM worlds w
-JOIN projects p ON p.id = w.project_id
+FROM {worlds}
 JOIN organization_config_overrides o ON o.organization_id = p.organization_id AND o.mode = w.mode
 WHERE w.id = $1
 UNION ALL
@@ -37,7 +39,7 @@ WHERE c.world_id = $1 AND c.level = 'end_user' AND c.subject_id = {end_user}
 UNION ALL
 SELECT c.level, c.section, c.value FROM config_overrides c
 WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}
-"""
+""".replace("{worlds}", WORLDS_IN_PROJECTS)
 
 # $2, $3: the ids of an end user and a device, or NULL.
 RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text")
@@ -57,29 +59,29 @@ WITH subject AS MATERIALIZED (
     SELECT d.id, d.end_user_id FROM devices d
     WHERE d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL AND ($3::text IS NULL OR d.end_user_id = $3)
 ), overrides AS ({
-    _OVERRIDES.format(end_user="(SELECT s.end_user_id FROM subject s)", device="(SELECT s.id FROM subject s)")
+    _OVERRIDES.format(
+        end_user="(SELECT s.end_user_id FROM subject s)",
+        device="(SELECT s.id FROM subject s)",
+    )
 })
 SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
 """
 
 # A writer of an override locks its subject.
 HOLD_WORLD = "SELECT 1 FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
-HOLD_END_USER = """
-SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
-"""
 HOLD_DEVICE = """
 SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
 # Separate statements, before the one that takes the revision, so that a transaction that waited here takes a
 # later revision. Writers of one device only share the lock, because the device's row already orders them.
-LOCK_ORGANIZATION_OF_WORLD = """
+LOCK_ORGANIZATION_OF_WORLD = f"""
 SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || p.organization_id, 0))
-FROM worlds w JOIN projects p ON p.id = w.project_id WHERE w.id = $1
+FROM {WORLDS_IN_PROJECTS} WHERE w.id = $1
 """
-SHARE_ORGANIZATION_OF_WORLD = """
+SHARE_ORGANIZATION_OF_WORLD = f"""
 SELECT pg_advisory_xact_lock_shared(hashtextextended('configuration:' || p.organization_id, 0))
-FROM worlds w JOIN projects p ON p.id = w.project_id WHERE w.id = $1
+FROM {WORLDS_IN_PROJECTS} WHERE w.id = $1
 """
 
 NEXT_REVISION = "SELECT nextval('configuration_revisions')"
@@ -132,7 +134,7 @@ async def hold(connection: Connection, world_id: int, level: Level, subject_id: 
     if level == "device":
         return await connection.fetchval(HOLD_DEVICE, world_id, subject_id) is not None
     if level == "end_user":
-        return await connection.fetchval(HOLD_END_USER, world_id, subject_id) is not None
+        return await connection.fetchval(LOCK_END_USER, world_id, subject_id) is not None
     return await connection.fetchval(HOLD_WORLD, world_id) is not None
 
 

@@ -183,6 +183,7 @@ SELECT count(*) AS total_count,
         AS storage_full_count
 FROM devices WHERE world_id = $1 AND deleted_at IS NULL
 """
+COUNT_DEVICES = "SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL"
 COUNTS_OF_END_USER = f"{COUNTS} AND end_user_id = $4"
 
 # Stores the time of a complete upload of the device.

@@ -25,6 +25,7 @@ from lapel.slices.devices.access import (
 )
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
+from lapel.slices.devices.queries import COUNT_DEVICES
 from lapel.slices.devices.reports.report_queries import (
     LOCKED_BEAT,
     OF_KEY,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "COUNT_DEVICES",
     "LOCKED_BEAT",
     "LOW_BATTERY_PERCENT",
     "OF_KEY",
@@ -91,8 +93,7 @@ Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[N
 # The model of a device that is registered without one. No model is guessed, because firmware is offered by
 # model.
 UNKNOWN_MODEL = "unknown"
-# How many devices `stats` lists.
-_STATS_DEVICES = 100
+_STATS_DEVICES = 100  # so many are listed by `stats`
 # Try again when the device that has the serial number is deleted before it is read.
 _TRIES = 3
 
@@ -200,8 +201,7 @@ class Devices:
         if all(getattr(body, name) is msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, device_id)
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
-        change = settings_bodies.change_of(value_of(body.settings))
-        world_id = actor.world_id
+        change, world_id = settings_bodies.change_of(value_of(body.settings)), actor.world_id
         async with self._ports.database.transaction() as connection:
             settings = (False, settings_bodies.NOTHING)
             if body.settings is not msgspec.UNSET:

@@ -75,13 +75,12 @@ UPDATE end_users SET deleted_at = $3, updated_at = $3,
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 
-# The store has no objects of the end user alone: the ledger entries of the recordings name their objects.
-# The erasure job closes this entry when all recordings are entered and all their entries are closed.
-OPEN_LEDGER_ENTRY = """
-INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
-    entered, due_at)
-VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes')
+# For a transaction of another slice that changes what belongs to the end user.
+LOCK_END_USER = """
+SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
+
+COUNT_END_USERS = "SELECT count(*) FROM end_users e WHERE e.world_id = $1 AND e.deleted_at IS NULL"
 
 PUT_TOKEN = """
 INSERT INTO end_user_tokens
@@ -161,13 +160,6 @@ async def update(
 async def erase_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
     """Erase an active end user's fields and mark it as deleted. False when there is none."""
     return await connection.execute(ERASE_PERSON, world_id, end_user_id, now) == "UPDATE 1"
-
-
-async def open_ledger_entry(
-    connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime
-) -> None:
-    """Write the ledger entry of an end user, before anything is erased."""
-    await connection.execute(OPEN_LEDGER_ENTRY, world_id, entry_id, end_user_id, now)
 
 
 async def put_token(

@@ -16,13 +16,26 @@ from lapel.foundation.http.input.fields import given, metadata_text, raw, value_
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import queries
+from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
+from lapel.slices.erasure.service import open_end_user
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
+
+__all__ = [
+    "COUNT_END_USERS",
+    "LOCK_END_USER",
+    "EndUsers",
+    "Issuer",
+    "OnDelete",
+    "hold_active",
+    "present",
+    "unknown",
+]
 
 # `(connection, world id, end user id, now)`, called in the deleting transaction. A hook returns the ids of
 # the keys that it revoked; the revocation is announced after the commit.
@@ -181,7 +194,7 @@ class EndUsers:
             if not await queries.erase_person(connection, world_id, end_user_id, now):
                 raise unknown()
             entry_id = self._ports.ids.new("era")
-            await queries.open_ledger_entry(connection, world_id, entry_id, end_user_id, now)
+            await open_end_user(connection, world_id, entry_id, end_user_id, now)
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self.on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())

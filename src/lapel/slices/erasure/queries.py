@@ -61,6 +61,20 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
     AS entry (id, recording_id, staging, final, links_expire_at)
 """
 
+# The store has no objects of the end user alone: the ledger entries of the recordings name their objects.
+# The erasure job closes this entry when all recordings are entered and all their entries are closed.
+OPEN_END_USER = """
+INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
+    entered, due_at)
+VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes')
+"""
+
+# End users whose recordings are not all in the ledger yet.
+ENTERING = """
+SELECT x.resource_id FROM erasures x
+WHERE x.world_id = $1 AND x.resource_type = 'end_user' AND NOT x.entered
+"""
+
 LIST = f"""
 SELECT {_COLUMNS} FROM erasures WHERE world_id = $1 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
@@ -147,6 +161,13 @@ async def open_recordings(
         now,
         due_at,
     )
+
+
+async def open_end_user(
+    connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime
+) -> None:
+    """Write the ledger entry of an end user, before anything is erased."""
+    await connection.execute(OPEN_END_USER, world_id, entry_id, end_user_id, now)
 
 
 async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[ErasureRow]:

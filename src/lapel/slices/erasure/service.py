@@ -24,16 +24,17 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure import local_copy_queries, queries
 from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
+from lapel.slices.erasure.queries import ENTERING, open_end_user
 from lapel.slices.erasure.wire import Erasure, ErasurePage
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.erasure.queries import ErasureRow
-    from lapel.slices.erasure.wire import ErasureQuery
+    from lapel.slices.erasure.queries import ErasureRow, open_end_user
+from lapel.slices.erasure.wire import ErasureQuery
 
-__all__ = ["Erasures", "LocalCopies"]
+__all__ = ["ENTERING", "Erasures", "LocalCopies", "open_end_user"]
 
 MARGIN = timedelta(minutes=15)
 # The scheduled round takes over entries that their job has not finished in this time.

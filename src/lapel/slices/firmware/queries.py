@@ -166,6 +166,15 @@ WHERE a.world_id = $1 AND a.device_id = $2 AND a.status IN ('pending', 'delivere
 RETURNING {_ENDED}
 """
 
+# Every file that the store must hold: world, key, bytes, SHA-256, content type.
+PROMISED_FILES = """
+SELECT world_id, bin_object_key, bin_file_size_bytes, bin_sha256, 'application/octet-stream'
+FROM firmware_releases
+UNION ALL
+SELECT world_id, ufw_object_key, ufw_file_size_bytes, ufw_sha256, 'application/octet-stream'
+FROM firmware_releases WHERE ufw_object_key IS NOT NULL
+"""
+
 SERVED = """
 SELECT key FROM unnest($1::text[]) AS asked (key)
 WHERE EXISTS (SELECT 1 FROM firmware_releases f WHERE f.bin_object_key = key)

@@ -30,6 +30,10 @@ ORGANIZATION_EXISTS = "SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1)
 INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
 INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1, 'test')"
+# For statements of other slices: worlds, each with its project.
+WORLDS_IN_PROJECTS = "worlds w JOIN projects p ON p.id = w.project_id"
+LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
+HOLD_ORGANIZATION = "SELECT 1 FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
 LIST_PROJECTS = "SELECT id, organization_id, name, created_at FROM projects ORDER BY created_at, id"
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
 HOLD_WORLD = f"{FIND_WORLD} FOR NO KEY UPDATE"

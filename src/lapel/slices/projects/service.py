@@ -13,7 +13,14 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.end_users.service import Issuer
 from lapel.slices.projects import issuing, queries
 from lapel.slices.projects.grants import Grant, World
-from lapel.slices.projects.queries import find_world, hold_world, project_of
+from lapel.slices.projects.queries import (
+    HOLD_ORGANIZATION,
+    LIST_ORGANIZATIONS,
+    WORLDS_IN_PROJECTS,
+    find_world,
+    hold_world,
+    project_of,
+)
 from lapel.slices.projects.wire import ApiKeyPage, Project
 
 if TYPE_CHECKING:
@@ -27,7 +34,17 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey, RotatedApiKey
 
-__all__ = ["Keys", "Projects", "create_project", "find_world", "hold_world", "project_of"]
+__all__ = [
+    "HOLD_ORGANIZATION",
+    "LIST_ORGANIZATIONS",
+    "WORLDS_IN_PROJECTS",
+    "Keys",
+    "Projects",
+    "create_project",
+    "find_world",
+    "hold_world",
+    "project_of",
+]
 
 _DEFAULT_ORGANIZATION = "Default"
 _NAME_CHARACTERS = 200

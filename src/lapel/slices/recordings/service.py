@@ -15,8 +15,14 @@ from lapel.slices.recordings.audio.audio_queries import (
 from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
+from lapel.slices.recordings.reconcile.reconcile_queries import FINDINGS
 from lapel.slices.recordings.reconcile.reconciler import Reconciler
-from lapel.slices.recordings.records.record_queries import ACTIVE_RECORDING
+from lapel.slices.recordings.records.record_queries import (
+    ACTIVE_RECORDING,
+    COUNT_PRESENT,
+    GOING,
+    PRESENT_BYTES,
+)
 from lapel.slices.recordings.records.service import Records
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.uploads.start import Uploads
@@ -30,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE_RECORDING",
+    "COUNT_PRESENT",
+    "FINDINGS",
+    "GOING",
+    "PRESENT_BYTES",
     "TITLE",
     "Audio",
     "Recordings",

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.database import row_quota
+from lapel.foundation.database.outbox import PRUNE_EVENTS
 from lapel.foundation.database.pool import affected
+from lapel.foundation.http.rate_limits import PRUNE_WINDOWS
+from lapel.foundation.http.strategies.idempotency import PRUNE_ANSWERS
 from lapel.foundation.queue.jobs import Schedule
+from lapel.foundation.queue.queue_queries import PRUNE_QUEUE_LOG, PRUNE_STARTS, PRUNE_WORKERS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,39 +27,6 @@ _BATCH = 5000
 # Each statement takes the moment before which rows are useless, and how many to delete at once. The rows are
 # an array, because a join would read the whole table for each batch. Answers and events are also deleted
 # with an end user, many at once: rows that another transaction holds are left for the next round.
-PRUNE_ANSWERS = """
-DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
-    FOR UPDATE SKIP LOCKED))
-"""
-PRUNE_EVENTS = """
-DELETE FROM events WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
-"""
-# `window_start` counts seconds since 1970.
-PRUNE_WINDOWS = """
-DELETE FROM rate_windows WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM rate_windows WHERE window_start < extract(epoch FROM $1::timestamptz) LIMIT $2))
-"""
-# Three rows per job, and PgQueuer itself never deletes them; those that it has not yet folded into its
-# statistics stay.
-PRUNE_QUEUE_LOG = """
-DELETE FROM jobs.pgqueuer_log WHERE id = ANY(ARRAY(
-    SELECT id FROM jobs.pgqueuer_log WHERE created < $1 AND aggregated ORDER BY created LIMIT $2))
-"""
-# Of jobs that are no longer in the queue.
-PRUNE_STARTS = """
-DELETE FROM job_starts WHERE job_id = ANY(ARRAY(
-    SELECT s.job_id FROM job_starts s
-    WHERE s.last_started_at < $1 AND NOT EXISTS (SELECT 1 FROM jobs.pgqueuer q WHERE q.id = s.job_id)
-    LIMIT $2))
-"""
-# Rows that killed workers have left.
-PRUNE_WORKERS = """
-DELETE FROM workers WHERE process_id = ANY(ARRAY(
-    SELECT process_id FROM workers WHERE seen_at < $1 LIMIT $2))
-"""
-
 _KEPT = (
     ("answers", PRUNE_ANSWERS, timedelta(hours=24)),
     ("events", PRUNE_EVENTS, timedelta(days=90)),

@@ -16,8 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
 from lapel.foundation.http.responses import refuse
 from lapel.foundation.queue.jobs import count_workers
+from lapel.foundation.queue.queue_queries import JOBS
 from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
-from lapel.slices.system import queries
+from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.system.service import AWAY, PROBE_SECONDS
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class Metrics:
         up = "Whether the database answered this request."
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
-                jobs = await connection.fetch(queries.JOBS)
+                jobs = await connection.fetch(JOBS)
                 workers = await count_workers(connection)
-                findings = await connection.fetch(queries.FINDINGS)
+                findings = await connection.fetch(FINDINGS)
         except AWAY as error:
             _log.warning("metrics.database_away", error=type(error).__name__)
             return [GaugeMetricFamily("lapel_database_up", up, 0)]

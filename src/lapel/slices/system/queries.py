@@ -4,6 +4,3 @@ from __future__ import annotations
 
 ALIVE = "SELECT 1"
 REVISION = "SELECT version_num FROM alembic_version"
-JOBS = "SELECT entrypoint, status::text AS status, count(*) AS count FROM jobs.pgqueuer GROUP BY 1, 2"
-QUEUE_REACHABLE = "SELECT EXISTS (SELECT 1 FROM jobs.pgqueuer)"
-FINDINGS = "SELECT kind, found FROM findings"

@@ -14,6 +14,7 @@ from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema_version import newest_revision
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers
+from lapel.foundation.queue.queue_queries import QUEUE_REACHABLE
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.slices.system import queries
 from lapel.slices.system.wire import Health, Migrations, Readiness
@@ -67,7 +68,7 @@ class Probe:
         """Whether jobs can be enqueued, and a worker runs them."""
 
         async def look(connection: Connection) -> int:
-            await connection.fetchval(queries.QUEUE_REACHABLE)
+            await connection.fetchval(QUEUE_REACHABLE)
             return await count_workers(connection)
 
         try:

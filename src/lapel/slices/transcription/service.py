@@ -20,6 +20,7 @@ from lapel.slices.recordings.service import audio_of, find_audio
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.peaks import resample
 from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
+from lapel.slices.transcription.daily_audio.daily_audio_queries import SUM_OF_DAY
 from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.exports.formats import FORMATS
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.exports.formats import FormatName
     from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.wire import Transcription, TranscriptionQuery
+
+__all__ = ["SUM_OF_DAY", "Transcriptions"]
 
 # A transcription that has not ended after so long may be replaced by a new one.
 _PATIENCE = timedelta(minutes=10)

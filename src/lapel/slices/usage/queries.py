@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_only_row
+from lapel.slices.devices.service import COUNT_DEVICES
+from lapel.slices.end_users.service import COUNT_END_USERS
+from lapel.slices.recordings.service import COUNT_PRESENT, GOING, PRESENT_BYTES
+from lapel.slices.transcription.service import SUM_OF_DAY
 
 if TYPE_CHECKING:
     from datetime import date
@@ -24,21 +28,11 @@ class UsageRow(msgspec.Struct, frozen=True):
     transcribed_ms: int
 
 
-# A deleted end user's recordings are removed in batches; those that still have rows do not count.
-USAGE = """
-WITH going AS MATERIALIZED (
-    SELECT r.id FROM erasures x JOIN recordings r ON r.world_id = $1 AND r.end_user_id = x.resource_id
-    WHERE x.world_id = $1 AND x.resource_type = 'end_user' AND NOT x.entered
-)
-SELECT
-    (SELECT count(*) FROM end_users e WHERE e.world_id = $1 AND e.deleted_at IS NULL) AS end_users,
-    (SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL) AS devices,
-    (SELECT count(*) FROM recordings r WHERE r.world_id = $1) - (SELECT count(*) FROM going) AS recordings,
-    (SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM media m
-     WHERE m.world_id = $1 AND m.status = 'uploaded'
-       AND NOT EXISTS (SELECT FROM going g WHERE g.id = m.recording_id)) AS media_bytes,
-    (SELECT coalesce(sum(a.milliseconds), 0)::bigint FROM daily_audio a
-     WHERE a.world_id = $1 AND a.day = $2) AS transcribed_ms
+USAGE = f"""
+WITH {GOING}
+SELECT ({COUNT_END_USERS}) AS end_users, ({COUNT_DEVICES}) AS devices, {COUNT_PRESENT} AS recordings,
+    {PRESENT_BYTES} AS media_bytes,
+    {SUM_OF_DAY} AS transcribed_ms
 """
 
 

@@ -54,6 +54,11 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*) FROM held
 """
+PRUNE_ANSWERS = """
+DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
+    FOR UPDATE SKIP LOCKED))
+"""
 # The end user's own keys are revoked, so no request can be repeated: delete their rows completely.
 FORGET = """
 WITH held AS MATERIALIZED (

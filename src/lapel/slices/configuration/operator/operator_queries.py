@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.slices.configuration.queries import NEXT_REVISION
+from lapel.slices.projects.service import HOLD_ORGANIZATION, LIST_ORGANIZATIONS, WORLDS_IN_PROJECTS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,16 +18,13 @@ if TYPE_CHECKING:
     # The key of an override: organization, mode, section.
     At = tuple[str, Mode, str]
 
-LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
-
 LIST_OVERRIDES = """
 SELECT 'organization' AS level, section, value FROM organization_config_overrides
 WHERE organization_id = $1 AND mode = $2
 """
 
-HOLD_ORGANIZATION = "SELECT 1 FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
-HOLD_WORLDS = """
-SELECT w.id FROM worlds w JOIN projects p ON p.id = w.project_id
+HOLD_WORLDS = f"""
+SELECT w.id FROM {WORLDS_IN_PROJECTS}
 WHERE p.organization_id = $1 AND w.mode = $2 ORDER BY w.id FOR NO KEY UPDATE OF w
 """
 

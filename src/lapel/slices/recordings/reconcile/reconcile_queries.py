@@ -92,6 +92,9 @@ ON CONFLICT (kind) DO UPDATE
 SET found = findings.found + excluded.found, last_found_at = excluded.last_found_at
 """
 
+FINDINGS = "SELECT kind, found FROM findings"
+FOUND_FINDINGS = f"{FINDINGS} WHERE found > 0 ORDER BY kind"
+
 
 async def find_unfinished(connection: Connection, now: datetime, limit: int) -> list[UnfinishedRow]:
     """Media whose `reconcile_at` has passed, at most `limit`."""

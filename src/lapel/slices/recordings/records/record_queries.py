@@ -11,6 +11,7 @@ import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
 from lapel.slices.end_users.service import PRESENT
+from lapel.slices.erasure.service import ENTERING
 from lapel.slices.recordings.rows import RecordingRow
 from lapel.slices.recordings.wire import RecordingStatus
 
@@ -74,6 +75,23 @@ SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4
 """
+
+# Every object that the store must hold: world, key, bytes, SHA-256, content type.
+PROMISED_MEDIA = """
+SELECT world_id, object_key, file_size_bytes, sha256, content_type
+FROM media
+WHERE status = 'uploaded' AND object_key IS NOT NULL
+"""
+
+# For the usage of a world ($1). A deleted end user's recordings are removed in batches; `going` are those
+# that still have rows, and they do not count.
+GOING = f"""going AS MATERIALIZED (
+    SELECT r.id FROM ({ENTERING}) x JOIN recordings r ON r.world_id = $1 AND r.end_user_id = x.resource_id
+)"""
+COUNT_PRESENT = "(SELECT count(*) FROM recordings r WHERE r.world_id = $1) - (SELECT count(*) FROM going)"
+PRESENT_BYTES = """(SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM media m
+    WHERE m.world_id = $1 AND m.status = 'uploaded'
+      AND NOT EXISTS (SELECT FROM going g WHERE g.id = m.recording_id))"""
 
 # For a heartbeat's statement: the recording that its device `d` makes just now; $3 is the present time. It
 # belongs to the device's wearer and has no end yet, and its row was created about when it began.

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+from lapel.slices.end_users.service import PRESENT
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
 
-FIND_UPLOAD = """
+FIND_UPLOAD = f"""
 SELECT t.world_id, t.recording_id AS id, t.expires_at, t.issued_by, w.project_id, w.mode
 FROM upload_tokens t
 JOIN worlds w ON w.id = t.world_id
 LEFT JOIN api_keys k ON k.world_id = t.world_id AND k.id = t.issued_by
 WHERE t.token_hash = ANY($1::bytea[]) AND t.expires_at > $2 AND k.issued_revoked_at IS NULL AND (
-    SELECT e.deleted_at IS NULL FROM recordings r
-    JOIN end_users e ON e.world_id = r.world_id AND e.id = r.end_user_id
+    SELECT {PRESENT} FROM recordings r
     WHERE r.world_id = t.world_id AND r.id = t.recording_id)
 """
 

@@ -31,6 +31,10 @@ WHERE d.world_id = $1 AND d.day = $3 AND s.world_id = $1 AND s.id = $2 AND s.cou
 USED = "SELECT milliseconds FROM daily_audio WHERE world_id = $1 AND day = $2"
 FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 
+# For the usage of a world ($1): what was transcribed on a day ($2), in milliseconds.
+SUM_OF_DAY = """(SELECT coalesce(sum(a.milliseconds), 0)::bigint FROM daily_audio a
+    WHERE a.world_id = $1 AND a.day = $2)"""
+
 
 async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
     """Count the milliseconds if the day's sum stays within `most`. Returns whether it does."""
