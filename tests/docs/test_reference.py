@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lapel import app
 from lapel.settings import Settings, variable
-from tests.slices.pages import errors_of
+from tests.slices.pages import errors_of, limits_of
 from tests.support.declared import declared_operations
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,6 +32,12 @@ def test_every_limit_is_told_with_its_default() -> None:
     ):
         row = next(line for line in text.splitlines() if f"`{variable(name)}`" in line)
         assert f"| {getattr(settings, name):,} a " in row
+
+
+def test_every_rate_limit_of_a_slice_is_told_with_its_default() -> None:
+    text, settings = (DOCS / "limits.md").read_text(), Settings.from_env({})
+    for limit in limits_of(app.SLICES):
+        assert f"| {limit.per_minute(settings):,} a minute |" in text, limit.name
 
 
 def test_every_kind_of_idempotency_is_told() -> None:

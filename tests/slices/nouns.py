@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lapel.foundation.slices import Slice
+from tests.slices.pages import limits_of
 
 _SQL = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|ONLY)\s+(?:ONLY\s+)?([a-z_]+)")
 _ID = re.compile(r"(?<![A-Za-z0-9_])([a-z]+)_(?=$|[0-9A-Z%…])")
@@ -28,12 +29,7 @@ def nouns_of(slices: Sequence[Slice]) -> dict[str, set[str]]:
         "token kind": {kind.name for each in slices for kind in each.token_kinds},
         "token prefix": {prefix for each in slices for kind in each.token_kinds for prefix in kind.prefixes},
         "error": {name for each in slices for error in each.errors for name in (error.__name__, error.code)},
-        "rate limit": {
-            limit.name
-            for each in slices
-            for limit in (*each.buckets, *(kind.bucket for kind in each.token_kinds))
-            if limit is not None
-        },
+        "rate limit": {limit.name for limit in limits_of(slices)},
         "lane": {lane.name for each in slices for lane in each.lanes},
         "event": {event for each in slices for event in each.events},
     }

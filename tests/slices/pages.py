@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lapel.foundation.core import errors
 from lapel.foundation.core.errors import ApiError
+from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.slices import Slice
 
 
@@ -14,6 +15,16 @@ def errors_of(slices: Sequence[Slice]) -> set[tuple[int, str]]:
     own = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ApiError)]
     declared = [error for each in slices for error in each.errors]
     return {(each.status, each.code) for each in (*own, *declared) if each is not ApiError}
+
+
+def limits_of(slices: Sequence[Slice]) -> list[RateLimit]:
+    """The rate limits of some operations, and those of each holder of a kind of token."""
+    return [
+        limit
+        for each in slices
+        for limit in (*each.buckets, *(kind.bucket for kind in each.token_kinds))
+        if limit is not None
+    ]
 
 
 def page_of(slices: Sequence[Slice]) -> list[str]:
@@ -25,13 +36,12 @@ def _lines(slices: Sequence[Slice]) -> Iterator[str]:
     yield "| slice | scopes | ids | tokens | errors | rate limits | tables | events |"
     yield "|---|---|---|---|---|---|---|---|"
     for each in slices:
-        limits = [*each.buckets, *(kind.bucket for kind in each.token_kinds if kind.bucket is not None)]
         cells = (
             each.scopes,
             [f"{prefix}_" for prefix in each.ids.values()],
             [f"{prefix}_" for kind in each.token_kinds for prefix in kind.prefixes],
             [error.code for error in each.errors],
-            [limit.name for limit in limits],
+            [limit.name for limit in limits_of([each])],
             [table.name for table in each.tables],
             each.events,
         )
