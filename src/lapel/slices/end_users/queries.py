@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
+
+
+class EndUserRow(msgspec.Struct, frozen=True):
+    """An end user; `metadata` is a JSON text."""
+
+    id: str
+    external_id: str | None
+    name: str | None
+    email: str | None
+    metadata: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+
 
 _COLUMNS = "id, external_id, name, email, metadata, created_at, updated_at, deleted_at"
 
@@ -103,33 +118,35 @@ async def insert(
     email: str | None,
     metadata: str,
     now: datetime,
-) -> asyncpg.Record | None:
+) -> EndUserRow | None:
     """Insert an end user. None when an active one has the external id."""
-    return await connection.fetchrow(INSERT, world_id, end_user_id, external_id, name, email, metadata, now)
+    return await fetch_row(
+        connection, EndUserRow, INSERT, world_id, end_user_id, external_id, name, email, metadata, now
+    )
 
 
 async def find_id_by_external_id(connection: Connection, world_id: int, external_id: str) -> str | None:
     """The id of the active end user with this external id."""
-    return await connection.fetchval(FIND_ID_BY_EXTERNAL_ID, world_id, external_id)
+    return await fetch_value(connection, str, FIND_ID_BY_EXTERNAL_ID, world_id, external_id)
 
 
 async def read(
     connection: Connection, world_id: int, end_user_id: str, only: str | None
-) -> asyncpg.Record | None:
+) -> EndUserRow | None:
     """One active end user, if the caller may see it."""
-    return await connection.fetchrow(READ, world_id, end_user_id, only)
+    return await fetch_row(connection, EndUserRow, READ, world_id, end_user_id, only)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, external_id: str | None, only: str | None
-) -> list[asyncpg.Record]:
+) -> list[EndUserRow]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if only is not None:
-        return await connection.fetch(LIST_OWN, *window, only, external_id)
+        return await fetch_rows(connection, EndUserRow, LIST_OWN, *window, only, external_id)
     if external_id is not None:
-        return await connection.fetch(LIST_BY_EXTERNAL_ID, *window, external_id)
-    return await connection.fetch(LIST, *window)
+        return await fetch_rows(connection, EndUserRow, LIST_BY_EXTERNAL_ID, *window, external_id)
+    return await fetch_rows(connection, EndUserRow, LIST, *window)
 
 
 async def hold(connection: Connection, world_id: int, end_user_id: str) -> bool:
@@ -147,13 +164,13 @@ async def update(
     name: tuple[bool, str | None],
     email: tuple[bool, str | None],
     metadata: tuple[bool, str],
-) -> asyncpg.Record | None:
+) -> EndUserRow | None:
     """The changed row, if there is one; each field is (whether it was given, its value).
 
     Raises UniqueViolationError when an active end user has the external id.
     """
-    return await connection.fetchrow(
-        UPDATE, world_id, end_user_id, now, *external_id, *name, *email, *metadata
+    return await fetch_row(
+        connection, EndUserRow, UPDATE, world_id, end_user_id, now, *external_id, *name, *email, *metadata
     )
 
 

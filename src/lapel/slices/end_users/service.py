@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.end_users.queries import EndUserRow
     from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
 
 __all__ = [
@@ -264,15 +265,15 @@ def _changing() -> Conflict:
     return Conflict("The end user with this `external_id` is being changed. Repeat the request.")
 
 
-def _end_user(row: asyncpg.Record, project_id: str) -> EndUser:
+def _end_user(row: EndUserRow, project_id: str) -> EndUser:
     return EndUser(
-        id=row["id"],
-        external_id=row["external_id"],
-        name=row["name"],
-        email=row["email"],
-        metadata=raw(row["metadata"]),
+        id=row.id,
+        external_id=row.external_id,
+        name=row.name,
+        email=row.email,
+        metadata=raw(row.metadata),
         project_id=project_id,
-        created_at=timestamp(row["created_at"]),
-        updated_at=timestamp(row["updated_at"]),
-        deleted_at=timestamp_or_none(row["deleted_at"]),
+        created_at=timestamp(row.created_at),
+        updated_at=timestamp(row.updated_at),
+        deleted_at=timestamp_or_none(row.deleted_at),
     )
