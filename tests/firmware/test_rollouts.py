@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.firmware.payloads import RolloutJob
-from lapel.slices.firmware.rollouts.service import ENOUGH, WALK_EVERY, too_many
+from lapel.slices.firmware.rollouts.halting import ENOUGH, too_many
+from lapel.slices.firmware.rollouts.service import WALK_EVERY
 from lapel.slices.firmware.service import Firmware
 from tests.firmware.support import MODEL, Fleet, Json
 from tests.support.client import api_client

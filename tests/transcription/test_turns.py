@@ -13,7 +13,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.transcription.payloads import Lane
 from lapel.slices.transcription.rows import ClaimRow
 from lapel.slices.transcription.work import work_queries
-from lapel.slices.transcription.work.runner import pause_after
+from lapel.slices.transcription.work.retries import pause_after
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 

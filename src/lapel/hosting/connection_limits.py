@@ -288,11 +288,10 @@ def _sweep(
 
 
 def _answer(refusal: EarlyRefusal, request_id: str) -> bytes:
-    code = {413: "payload_too_large"}.get(refusal.status, "invalid_request")
     body = msgspec.json.encode(
         {
             "error": {
-                "code": code,
+                "code": "invalid_request",
                 "message": refusal.message,
                 "details": [{"field": "request", "reason": refusal.message}],
                 "request_id": request_id,

@@ -1,8 +1,10 @@
-"""The embedded PostgreSQL: Lapel makes, starts, watches and stops it, with the programs of a wheel.
+"""The embedded PostgreSQL: Lapel makes, starts, watches and stops it.
+
+The programs come from a Python package (a wheel).
 
 `EmbeddedPostgres(folder)` keeps its data in `folder`/postgres. Everything here is synchronous. Supervisor and
 commands call it from their main thread, which must live as long as the server, because the kernel ends the
-server with the thread that started it. The caller holds the folder's lock.
+server when the thread that started it ends. The caller holds the folder's lock.
 
 Sources: PostgreSQL's documentation, sections "Peer Authentication" and "Shutting Down the Server";
 PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.

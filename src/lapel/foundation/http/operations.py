@@ -59,8 +59,9 @@ class PlainHandler(Handler[Query, Body, Response]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredHandler(Handler[Query, Body, Response]):
-    """Called within a transaction, once for each Idempotency-Key, with which its answer is stored.
+    """Called within a transaction, once for each Idempotency-Key.
 
+    If the request has a key, the same transaction stores the answer under it.
     `replay` renews the stored answer of a repeated request (upload-url signs a new link).
     """
 
@@ -84,8 +85,8 @@ class DirectHandler(Handler[Query, Body, Response]):
     """For what devices call all the time: authenticates the caller in the statement that does the work.
 
     If `direct` finds no device, it returns None, and the request goes the usual way (`run`), which says what
-    is wrong. So does a request whose body may be large, because large bodies are read for authenticated
-    callers only.
+    is wrong. A request whose body may be large goes the usual way from the start, because large bodies are
+    read for authenticated callers only.
     """
 
     run: Callable[[Call[Query, Body]], _Answer[Response]]

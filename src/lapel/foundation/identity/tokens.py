@@ -1,7 +1,8 @@
-"""Bearer tokens: `prefix_` + 32 random base-62 characters + 6 of CRC32.
+"""Bearer tokens: `prefix_` + 32 random base-62 characters + 6 base-62 characters of a CRC32.
 
 Because of the checksum, a mistyped or invented token is refused without a query. The database stores only an
-HMAC-SHA256 under a pepper: tokens are random, so a slow hash would only cost time.
+HMAC-SHA256, keyed with a pepper (a key from the server's secret). A slow hash would only cost time, because
+tokens are random.
 """
 
 from __future__ import annotations

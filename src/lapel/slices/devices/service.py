@@ -223,10 +223,10 @@ class Devices:
     async def change_settings(
         self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
     ) -> DeviceSettings:
-        """Merge into the settings, or (`reset`) replace them.
+        """Merge the body into the device's settings, or (`reset`) replace them with it.
 
-        Raises NotFound when there is no such device, and InvalidRequest for an invalid setting or when both
-        forms of the body are mixed.
+        Raises NotFound when there is no such device, and InvalidRequest for an invalid setting or when the
+        body has sections both inside `settings` and beside it.
         """
         change, world_id, now = settings_bodies.body_change(body), actor.world_id, self._ports.clock.now()
         async with self._ports.database.transaction() as connection:

@@ -39,9 +39,9 @@ class LocalCopies:
     async def register(self, holder: str, world_id: int, recording_id: str) -> bool:
         """Register a copy. True when it may be made, False when the recording is deleted.
 
-        The row is committed before the ledger is read, and a deletion writes its entry before it reads the
-        rows: if both run at once, at least one sees the other. Raises Unavailable while the database is
-        unavailable.
+        This method commits its row before it reads the ledger; a deletion writes its entry before it reads
+        the rows. If the two run at once, at least one of them sees what the other wrote. Raises Unavailable
+        while the database is unavailable.
         """
         async with self._database.acquire() as connection:
             await local_copy_queries.put(connection, holder, world_id, recording_id)

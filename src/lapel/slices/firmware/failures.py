@@ -1,4 +1,7 @@
-"""The consequences of failed updates: one event for each, and a check of their rollouts' failure rates."""
+"""The consequences of failed updates: one event for each, and a job that checks their rollouts.
+
+The job compares the failure rates: `rollouts/halting.py`.
+"""
 
 from __future__ import annotations
 

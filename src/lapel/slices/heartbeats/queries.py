@@ -2,7 +2,8 @@
 
 A heartbeat is one statement, and a second one when something waits for the device. The only indexed column
 that it changes is `heartbeat_slot`, every ten minutes. So PostgreSQL writes the row's new version beside the
-old one and touches no index (heap-only tuples: src/backend/access/heap/README.HOT in its source).
+old one and touches no index (heap-only tuples: src/backend/access/heap/README.HOT in its source). The SET
+of the device's row is in `devices/reports/report_queries.py`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def reach(actor: Actor, recording_id: str) -> Reach:
-    """The recording of a path, with the limits of the caller's token.
+    """The recording that the URL names, and how far the caller's token reaches (not looked up here).
 
     Raises NotFound for an upload token of another recording.
     """

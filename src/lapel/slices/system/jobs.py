@@ -11,7 +11,7 @@ from lapel.foundation.database import row_quota
 from lapel.foundation.database.outbox import PRUNE_EVENTS
 from lapel.foundation.database.pool import affected
 from lapel.foundation.http.rate_limits import PRUNE_WINDOWS
-from lapel.foundation.http.strategies.idempotency import PRUNE_ANSWERS
+from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, PRUNE_ANSWERS
 from lapel.foundation.queue.jobs import Schedule
 from lapel.foundation.queue.queue_queries import PRUNE_QUEUE_LOG, PRUNE_STARTS, PRUNE_WORKERS
 
@@ -28,7 +28,7 @@ _BATCH = 5000
 # an array, because a join would read the whole table for each batch. Answers and events are also deleted
 # with an end user, many at once: rows that another transaction holds are left for the next round.
 _KEPT = (
-    ("answers", PRUNE_ANSWERS, timedelta(hours=24)),
+    ("answers", PRUNE_ANSWERS, KEEP_ANSWERS),
     ("events", PRUNE_EVENTS, timedelta(days=90)),
     ("rate_windows", PRUNE_WINDOWS, timedelta(hours=1)),
     ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7)),

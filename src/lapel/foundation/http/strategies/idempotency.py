@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest, NotFound
@@ -17,7 +18,7 @@ from lapel.foundation.http.calls import Reply
 from lapel.foundation.identity.seal import SealBroken
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
@@ -70,6 +71,9 @@ WITH held AS MATERIALIZED (
 SELECT count(*) FROM held
 """
 
+# How long an answer is kept for repeats of its request.
+KEEP_ANSWERS = timedelta(hours=24)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
@@ -100,11 +104,13 @@ class Ticket:
     async def claim(
         self, connection: Connection, sealer: Sealer, now: datetime, keep: timedelta
     ) -> StoredAnswer | None:
-        """Claim the key, inside the effect's transaction and before the effect; returns the earlier answer.
+        """Claim the key, inside the effect's transaction and before the effect.
 
-        `keep`: how long answers are kept. Raises IdempotencyKeyInUse while another request holds the key,
-        IdempotencyKeyReused when the key belongs to a different request or its answer can no longer be
-        decrypted, NotFound when the answer was erased.
+        Returns the earlier answer, or None when there is none. `keep`: how long answers are kept.
+
+        Raises IdempotencyKeyInUse while another request holds the key, IdempotencyKeyReused when the key
+        belongs to a different request or its answer can no longer be decrypted, NotFound when the answer was
+        erased.
         """
         if not await connection.fetchval(TRY_LOCK, self._lock):
             raise IdempotencyKeyInUse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -13,7 +12,7 @@ from lapel.foundation.http.operations import Response
 from lapel.foundation.http.refusals import AGAIN
 from lapel.foundation.http.responses import encode
 from lapel.foundation.http.strategies import idempotency
-from lapel.foundation.http.strategies.idempotency import StoredAnswer
+from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, StoredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from lapel.foundation.http.strategies.strategy import Checks
     from lapel.foundation.identity.seal import Sealer
 
-_KEEP_ANSWERS = timedelta(hours=24)
 _Whole: TypeAlias = "tuple[int, Headers, bytes]"
 
 
@@ -89,7 +87,7 @@ class Stored(Strategy[Query, Body, Response]):
         sealer, now = self._effects.sealer, self._effects.clock.now()
         async with self._effects.database.transaction() as connection:
             if ticket is not None:
-                stored = await ticket.claim(connection, sealer, now, _KEEP_ANSWERS)
+                stored = await ticket.claim(connection, sealer, now, KEEP_ANSWERS)
                 if stored is not None:
                     return stored
             answer = await self._handler.run(

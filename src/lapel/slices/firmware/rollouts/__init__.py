@@ -1,1 +1,1 @@
-"""Rollouts: stages, failures, and the sweep that halts or ends them."""
+"""Rollouts: stages, the halt when too many updates fail, and the sweep of late assignments and orphans."""

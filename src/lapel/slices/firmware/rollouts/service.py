@@ -8,17 +8,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import structlog
-
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database.pool import affected
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.firmware import queries
-from lapel.slices.firmware.payloads import ADVANCE, WITHDRAW, RolloutJob
+from lapel.slices.firmware.payloads import ADVANCE, RolloutJob
 from lapel.slices.firmware.releases import unknown_release
 from lapel.slices.firmware.rollouts import rollout_queries
+from lapel.slices.firmware.rollouts.halting import enqueue_withdrawal, halt_if_failing
 from lapel.slices.firmware.views import rollout_of
 from lapel.slices.firmware.wire import RolloutPage
 
@@ -32,15 +31,11 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
 
-# The failure rate counts once this many updates have ended, or all.
-ENOUGH = 5
 # The delay between the end of a walk and the next walk, which finds devices that were added meanwhile.
 WALK_EVERY = timedelta(minutes=5)
 _BATCH = 500
 _BATCHES_BETWEEN_LOOKS = 10
 _WITHDRAW_BATCH = 1000
-
-_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Rollouts:
@@ -73,7 +68,7 @@ class Rollouts:
         for replaced in await rollout_queries.replace(
             connection, world_id, body.model, now, f"It was replaced by {rollout_id}."
         ):
-            await _withdraw(connection, world_id, replaced)
+            await enqueue_withdrawal(connection, world_id, replaced)
         if not await rollout_queries.insert(
             connection,
             world_id,
@@ -120,7 +115,7 @@ class Rollouts:
         async with self._ports.database.transaction() as connection:
             await rollout_queries.hold(connection, world_id, rollout_id)  # a resume under way comes first
             if await rollout_queries.pause(connection, world_id, release_id, rollout_id, now):
-                await _withdraw(connection, world_id, rollout_id)
+                await enqueue_withdrawal(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "paused":
                 raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
@@ -163,7 +158,7 @@ class Rollouts:
             rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
             if rollout is None or rollout["status"] != "running":
                 return False
-            if (look and await self._halt(connection, rollout, now)) or not _due(rollout, now):
+            if (look and await halt_if_failing(connection, rollout, now)) or not _due(rollout, now):
                 return False
             batch = await rollout_queries.offer(
                 connection,
@@ -182,21 +177,6 @@ class Rollouts:
             crash_point("rollout:before-commit")
         crash_point("rollout:committed")
         return more
-
-    async def _halt(self, connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
-        """Halt the rollout if too many updates have failed. Returns whether it is halted."""
-        world_id, rollout_id = rollout["world_id"], rollout["id"]
-        counts = await rollout_queries.count(connection, world_id, rollout_id, now)
-        all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
-        failed, ended = counts["failed"], counts["failed"] + counts["applied"]
-        if not too_many(failed, ended, rollout["max_failure_rate"], all_ended=all_ended):
-            return False
-        why = f"{failed} of {ended} updates failed, and {100 * rollout['max_failure_rate']:g}% may."
-        await rollout_queries.halt(connection, world_id, rollout_id, why, now)
-        await _withdraw(connection, world_id, rollout_id)
-        crash_point("rollout:halted")
-        _log.warning("rollout.halted", rollout=rollout_id, failed=failed, ended=ended)
-        return True
 
     async def _end_walk(
         self, connection: Connection, rollout: asyncpg.Record, offered: int, now: datetime
@@ -242,19 +222,6 @@ def _due(rollout: asyncpg.Record, now: datetime) -> bool:
     return walked_at is None or rollout["position"] != "" or walked_at <= now - WALK_EVERY
 
 
-def too_many(failed: int, ended: int, max_failure_rate: float, *, all_ended: bool) -> bool:
-    """Whether a rollout must halt: of at least `ENOUGH` ended updates, or of all, too large a share failed.
-
-    `max_failure_rate` is a fraction from 0 to 1.
-    """
-    return failed > 0 and (ended >= ENOUGH or all_ended) and failed / ended > max_failure_rate
-
-
 async def _advance(connection: Connection, world_id: int, rollout_id: str) -> None:
     """Enqueue the job, unless it waits or runs already; `wake` enqueues it again each minute."""
     await enqueue(connection, ADVANCE, RolloutJob(world_id, rollout_id), dedupe=rollout_id)
-
-
-async def _withdraw(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """Enqueue a new job each time, because a running one may have read the rows before this pause."""
-    await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))

@@ -35,9 +35,9 @@ def seen_recording(row: str, end_user: str, also: str = "true") -> str:
     """SQL for other slices: whether a caller may see the recording of a row with `world_id` and
     `recording_id`.
 
-    It is a value and not a join, so it costs one look-up by primary key in any statement. `row`: the alias of
-    the row's table. `end_user`: the parameter with the end user whose recordings the caller may see, NULL for
-    all. `also`: one more condition, which may read `transcription_id` of the recording `r`.
+    It is a scalar subquery, not a join, so it costs one look-up by primary key in any statement. `row`: the
+    alias of the row's table. `end_user`: the parameter with the end user whose recordings the caller may see,
+    NULL for all. `also`: one more SQL condition; it can use `r.transcription_id` of the recording.
     """
     return f"""(
     SELECT ({end_user}::text IS NULL OR r.end_user_id = {end_user}) AND {PRESENT} AND {also}

@@ -1,4 +1,6 @@
-"""The parent's side of decoding: child processes, in turns, with bounds on time, memory, disk and number.
+"""The parent's side of decoding: child processes that take turns.
+
+Time, memory, disk and the number of processes have bounds.
 
 A turn ends with SIGSTOP, and the next one begins with SIGCONT (POSIX.1, `signal.h`), so the child has no code
 for turns. docs/decisions/0014 says what the parent believes of a child that reads hostile files.
@@ -81,13 +83,13 @@ class Decoder:
     """Decodes at most `children` files at a time; further calls wait.
 
     A decode that takes longer than `turn_seconds` is paused: its process is stopped, and continues when
-    `decode` is called for the same file again. At most `seats` decodes are paused, shared evenly among their
-    owners.
+    `decode` is called for the same file again. At most `seats` decodes are paused. The seats are divided
+    evenly among the owners.
 
     `max_hours`: longer audio is refused, and so is audio with more samples than that many hours of stereo at
     48 kHz. `spare_bytes`: must stay free on the disk that takes the samples. `memory_bytes`: address space of
-    one child. `seconds`: limit for one file over all turns, whatever its size: the size proves nothing,
-    because padding is free. `turn_seconds`: None disables turns.
+    one child. `seconds`: limit for one file over all turns. It does not grow with the file's size, because
+    anyone can make a file larger with padding. `turn_seconds`: None disables turns.
     """
 
     def __init__(

@@ -82,11 +82,11 @@ class Mixer:
 
 
 def settle_layout(context: AudioCodecContext) -> None:
-    """Give a decoder that is not open yet a layout that does not list its channels one by one.
+    """Replace the layout of an unopened decoder by one that does not list its channels one by one.
 
-    PyAV frees such a list twice, once with each frame and once with each object that describes a frame's
-    layout: a few bytes of a header could crash the process, or worse. Raises Refusal `unsupported_format`
-    when the decoder would make the list again, and for more than eight channels.
+    PyAV frees such a list more than once: with each frame, and again with each object that describes a
+    frame's layout. So a few bytes of a header could crash the process, or worse. Raises Refusal
+    `unsupported_format` when the decoder would make the list again, and for more than eight channels.
     """
     # Read `context.layout` only once: this object owns the list as soon as the decoder has another layout.
     layout = context.layout

@@ -26,7 +26,8 @@ class Gone(Exception):
 class TurnOver(Exception):
     """The step is not done, but its turn has ended, so that others get its place.
 
-    `kept`: the next turn continues from here; otherwise the step begins anew, later.
+    `kept`: whether the worker keeps the state, so that the next turn continues from here. If not, the step
+    begins again from the start, later.
     """
 
     def __init__(self, *, kept: bool) -> None:

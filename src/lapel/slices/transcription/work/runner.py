@@ -29,6 +29,7 @@ from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechErr
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, claim_next
 from lapel.slices.transcription.work.places import Places
+from lapel.slices.transcription.work.retries import wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.work.tools import WorkerStages
 
 _RENEW_SECONDS = 1.5
-# Failed tries of one step after which it has failed for good, and starts of it that may end with the worker.
-_MAX_FAILURES = 8
+# Starts of one step that may end with the worker.
 _MAX_STARTS = 5
 # Turns of one step after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
 # turn, and may have to begin anew.
@@ -52,7 +52,6 @@ _MAX_TURNS = 10_000
 _CROWDED = 5
 # A job does one step after the other for so long; less than its time limit.
 _STAY_SECONDS = 3_600.0
-_LONGEST_BACKOFF = 300.0
 _OUTAGE = timedelta(seconds=5)
 # Time between two tries on a full disk; each try may fetch a whole audio.
 _FULL = timedelta(seconds=30)
@@ -70,11 +69,6 @@ class _Progress:
 
     def __call__(self, done: float) -> None:
         self.reached = max(self.reached, done)
-
-
-def pause_after(failures: int) -> float | None:
-    """Seconds to wait after so many failed tries; None: the step has failed for good, after some minutes."""
-    return None if failures >= _MAX_FAILURES else min(2.0**failures, _LONGEST_BACKOFF)
 
 
 class Runner:
@@ -301,11 +295,10 @@ class Runner:
         _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
 
     async def _try_again(self, claim: ClaimRow, error: TryAgain) -> None:
-        backoff = pause_after(claim.failures + 1)
-        if backoff is None:
+        after = wait_after(claim.failures + 1, error)
+        if after is None:
             await self._fail(claim, error.code, error.message)
             return
-        after = timedelta(seconds=max(backoff, error.after or 0.0))
         _log.warning(
             "speech.tries_again",
             work=claim.id,

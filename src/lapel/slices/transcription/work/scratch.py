@@ -143,7 +143,7 @@ class Scratch:
 
     @asynccontextmanager
     async def audio(self, audio: Audio) -> AsyncGenerator[ScratchPlace]:
-        """The place of an audio, fetched, for the duration of the block.
+        """Fetch an audio unless it is here already, and keep its place for the duration of the block.
 
         Raises Gone when its recording is deleted, StoreUnavailable when the store is away, Unavailable when
         the database is, SpeechError when the store has no such object, OSError when the disk has no room for

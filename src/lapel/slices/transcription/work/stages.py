@@ -117,10 +117,14 @@ class Plan:
         return None if done.stage == "finish" else Step("finish")
 
     async def wish_for(self, piece: int, earlier: Earlier) -> Wish:
-        """The options for a piece: with the requested language, or the one that an earlier piece made clear.
+        """The options for a piece.
 
-        Pieces are read one by one: the first one usually decides, and all pieces of a day would be many
-        megabytes in each step. Raises what `earlier` raises.
+        Its language is the requested one; without one, the language of the first earlier piece in which it
+        was clear; else None.
+
+        The results of earlier pieces are read one at a time, because usually the first one decides. To read
+        all of them in each step would be many megabytes for a recording of a day. Raises what `earlier`
+        raises.
         """
         language = self.wish.language
         for index in range(piece):

@@ -1,4 +1,6 @@
-"""Packs speech into windows of at most 30 s, Whisper's input length, and maps times back to the piece.
+"""Packs the speech of a piece into windows of at most 30 s (Whisper's input length).
+
+It also maps times in a window to times in the piece.
 
 Long silences are shortened, so that few windows suffice; short pauses stay as they are, because they show
 where sentences end. Compare "VAD Cut & Merge" in Bain et al., "WhisperX: Time-Accurate Speech Transcription

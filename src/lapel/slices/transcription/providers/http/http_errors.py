@@ -1,5 +1,6 @@
 """Maps a provider's error answers to SpeechError with a remedy, or to TryAgain.
 
+TryAgain has the pause that the service asks for; `work/retries.py` decides when the step is tried again.
 The body decides before the status: services answer 401 for a used-up quota, 403 for a rate limit, and 429
 for an account without credit. Source for `Retry-After`: RFC 9110, section 10.2.3.
 """

@@ -1,0 +1,57 @@
+"""Decides that a rollout halts because too many of its updates failed, and halts it.
+
+Each run of the rollout's job asks this (`Rollouts.advance`). A new rollout for the same model also halts the
+one before it (`Rollouts.create`), whatever its failures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.queue.jobs import enqueue
+from lapel.slices.firmware.payloads import WITHDRAW, RolloutJob
+from lapel.slices.firmware.rollouts import rollout_queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from lapel.foundation.database.connection import Connection
+
+# The failure rate counts once this many updates have ended, or all.
+ENOUGH = 5
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def halt_if_failing(connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
+    """Halt the rollout if too many updates have failed. Returns whether it is halted."""
+    world_id, rollout_id = rollout["world_id"], rollout["id"]
+    counts = await rollout_queries.count(connection, world_id, rollout_id, now)
+    all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
+    failed, ended = counts["failed"], counts["failed"] + counts["applied"]
+    if not too_many(failed, ended, rollout["max_failure_rate"], all_ended=all_ended):
+        return False
+    why = f"{failed} of {ended} updates failed, and {100 * rollout['max_failure_rate']:g}% may."
+    await rollout_queries.halt(connection, world_id, rollout_id, why, now)
+    await enqueue_withdrawal(connection, world_id, rollout_id)
+    crash_point("rollout:halted")
+    _log.warning("rollout.halted", rollout=rollout_id, failed=failed, ended=ended)
+    return True
+
+
+def too_many(failed: int, ended: int, max_failure_rate: float, *, all_ended: bool) -> bool:
+    """Whether a rollout must halt: of at least `ENOUGH` ended updates, or of all, too large a share failed.
+
+    `max_failure_rate` is a fraction from 0 to 1.
+    """
+    return failed > 0 and (ended >= ENOUGH or all_ended) and failed / ended > max_failure_rate
+
+
+async def enqueue_withdrawal(connection: Connection, world_id: int, rollout_id: str) -> None:
+    """Enqueue a new job each time, because a running one may have read the rows before this pause or halt."""
+    await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))
