@@ -71,7 +71,9 @@ _IDLE = Idle(10, 2540)
 _DAYS = Limit(1, 36_500)
 _TIME = Text("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of the day as HH:MM", 5)
 _ZONE = Text(
-    "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "the name of a time zone, as Europe/Zurich, of at most 64", 64
+    "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
+    "the name of a time zone, such as Europe/Zurich, of at most 64 characters",
+    64,
 )
 _NAME = Text("[A-Za-z0-9_-]+", "1 to 64 letters, digits, _ and -", 64)
 
@@ -95,7 +97,8 @@ SECTIONS: dict[str, Section] = {
                     "upload_network_preference",
                     Words(_CONNECTIONS),
                     list(_CONNECTIONS),
-                    "Which way recordings go, the first that works; of a repeated one the first counts.",
+                    "The networks for recordings, in order: the first that works is used. If one is named "
+                    "twice, its first place counts.",
                 ),
                 Field(
                     "power_management.wifi_idle_timeout_seconds",
@@ -121,7 +124,7 @@ SECTIONS: dict[str, Section] = {
                     "streaming_flush_interval_seconds",
                     Whole(0, 255),
                     60,
-                    "A smaller part is sent after so long.",
+                    "After so many seconds a part is sent even if it is smaller.",
                 ),
                 Field(
                     "daily_data_limit_mb",
@@ -134,13 +137,17 @@ SECTIONS: dict[str, Section] = {
                 Field("off_peak_hours.enabled", Flag(), False, "Uploads in these hours only."),
                 Field("off_peak_hours.start", _TIME, "00:00", "When they begin, every day."),
                 Field(
-                    "off_peak_hours.end", _TIME, "06:00", "When they end; before the start: on the next day."
+                    "off_peak_hours.end",
+                    _TIME,
+                    "06:00",
+                    "When they end. An end before the start is on the next day.",
                 ),
                 Field(
                     "off_peak_hours.timezone",
                     _ZONE,
                     "UTC",
-                    "Where that is; a name of the IANA database, which is not looked up.",
+                    "The time zone of these hours: a name of the IANA database, such as Europe/Zurich. The "
+                    "server does not check that it exists.",
                 ),
             ),
             optional=frozenset({"off_peak_hours"}),
@@ -170,7 +177,7 @@ SECTIONS: dict[str, Section] = {
                     "auto_enhancement.provider",
                     WordKind(("cleanvoice",)),
                     None,
-                    "By whom; left out until it is set.",
+                    "By whom; the answer leaves this field out until a level sets it.",
                     shown_unset=False,
                 ),
             ),
@@ -186,7 +193,8 @@ SECTIONS: dict[str, Section] = {
                     "source",
                     WordKind(("legacy", "service")),
                     "service",
-                    "Where releases come from: this server, or where they came from before it.",
+                    "Where releases come from. `service`: this server; `legacy`: where they came from before "
+                    "it.",
                 ),
             ),
         ),
@@ -210,7 +218,12 @@ SECTIONS: dict[str, Section] = {
                 Field(
                     "recordings_days", _DAYS, None, "A recording is deleted after so many days; null: never."
                 ),
-                Field("audio_days", _DAYS, None, "Its media are deleted after so many days; null: with it."),
+                Field(
+                    "audio_days",
+                    _DAYS,
+                    None,
+                    "A recording's media are deleted after so many days; null: together with the recording.",
+                ),
             ),
             merge_strategy="min",
         ),

@@ -1,1 +1,4 @@
-"""The ledger of deletions: an entry is written before its objects are erased, closed when none is left."""
+"""The ledger of deletions, and the deletion of the objects of deleted recordings.
+
+An entry is written before its objects are erased, and closed when none is left.
+"""
