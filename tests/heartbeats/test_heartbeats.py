@@ -10,7 +10,11 @@ import pytest
 
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.ports import Ports
+from lapel.slices.heartbeats.service import Heartbeats
+from lapel.slices.heartbeats.wire import HeartbeatBody
 from tests.heartbeats.support import Worn, worn
+from tests.support.declared import authenticator
+from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer, make_key
 
 FULL: dict[str, Any] = {
@@ -314,3 +318,13 @@ async def test_a_report_that_an_older_version_stored_in_part_has_every_field(dev
         assert (await device.shown(path))["recording_state"] == {
             "device_state": None, "pending_recordings": 0, "flags": 3, "connection_type": [],
         }  # fmt: skip
+
+
+async def test_a_device_has_the_idempotency_keys_of_its_binding_however_its_token_is_looked_up(
+    live: Running, device: Worn
+) -> None:
+    token_hash = live.ports.hasher.hash(device.token)
+    found = await live.services[Heartbeats].of_device(token_hash, "me", HeartbeatBody())
+    assert found is not None
+    looked_up = await authenticator(live.ports)(f"Bearer {device.token}".encode())
+    assert found[0].principal == looked_up.principal == f"device:{device.id}:1"

@@ -20,7 +20,9 @@ class Actor:
     `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key that is scoped
     to one end user, for a bound device and for an end-user token. `expires_at` and `issued_by` (the key that
     the token comes from, None when it comes from a device) are set for an upload token.
-    Callers of one `space` share idempotency keys; without it, a caller has its own.
+    `binding_generation`: which binding a device is in, counted from 1; 0 for other callers.
+    Callers of one `space` share idempotency keys. Without it, a caller has its own; a device has its own for
+    each binding.
     """
 
     kind: ActorKind
@@ -46,8 +48,15 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """Whose idempotency keys these are: the callers of one `space` share them, others have their own."""
-        return self.space or f"{self.kind}:{self.id}"
+        """Whose idempotency keys these are.
+
+        The callers of one `space` share them, others have their own. A device has others after each binding,
+        so that no end user gets the stored answers of the one before.
+        """
+        if self.space:
+            return self.space
+        own = f"{self.kind}:{self.id}"
+        return f"{own}:{self.binding_generation}" if self.binding_generation else own
 
 
 ANONYMOUS = Actor(kind="anonymous", id="", world_id=0, project_id="", mode="live")

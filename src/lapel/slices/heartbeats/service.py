@@ -88,6 +88,8 @@ class Heartbeats:
             world_id=row.world_id,
             project_id=row.project_id,
             mode=row.mode,
+            end_user_id=row.end_user_id,
+            binding_generation=row.binding_generation,
             token_hash=token_hash,
         )
         return actor, await self._answer(row, heard, body, _accepted(row, sent), now)

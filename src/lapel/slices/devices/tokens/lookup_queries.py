@@ -45,8 +45,6 @@ async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> 
         "device",
         end_user_id=row["end_user_id"],
         binding_generation=row["binding_generation"],
-        # A space for each binding, so that no wearer gets an earlier wearer's answers.
-        space=f"device:{row['id']}:{row['binding_generation']}",
         refresh_only=row["state"] == "refreshing",
         token_hash=row["token_hash"],
     )
