@@ -30,7 +30,9 @@ async def come_to_rest(settings: Settings) -> None:
     clock = ManualClock(datetime.now(UTC))
     async with open_ports(settings, clock=clock) as ports, ports.database.acquire() as connection:
         services, stop = app.open_services(ports), asyncio.Event()
-        working = asyncio.create_task(work(services, stop, grace=60, scheduled=False))
+        working = asyncio.create_task(
+            work(services, services.worker_parts(), stop, grace=60, scheduled=False)
+        )
         try:
             await empty(connection)
             clock.advance(AHEAD)

@@ -99,7 +99,7 @@ async def working(live: Running) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     # A long grace, for busy machines: when it ends, the worker ends its process, which is the tests' own
     # here.
-    task = asyncio.create_task(work(live.services, stop, grace=60))
+    task = asyncio.create_task(work(live.services, live.services.worker_parts(), stop, grace=60))
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from lapel import app
@@ -11,32 +12,39 @@ from lapel.foundation.queue.jobs import USUAL
 from lapel.foundation.queue.queue_worker import GRACE_SECONDS, QueueWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from lapel.foundation.slices import Services
+    from lapel.foundation.slices import Services, WorkerPart
     from lapel.settings import Settings
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    """Work until `stop` is set. Calls `ready` once the first connections are open.
+    """Work until `stop` is set. Calls `ready` once connections are open and its parts are made.
 
-    Raises StoreUnavailable when there are no store credentials, and asyncpg's errors when the database cannot
-    be reached.
+    Raises StoreUnavailable when there are no store credentials, asyncpg's errors when the database cannot be
+    reached, and ImportError when a library that the worker needs is missing; `ready` is not called then.
     """
     async with open_ports(settings, patience=RESTART_PATIENCE) as ports:
         services = app.open_services(ports)
+        parts = services.worker_parts()
         ready()
-        await work(services, stop)
+        await work(services, parts, stop)
 
 
 async def work(
-    services: Services, stop: asyncio.Event, *, grace: float = GRACE_SECONDS, scheduled: bool = True
+    services: Services,
+    parts: Sequence[WorkerPart],
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE_SECONDS,
+    scheduled: bool = True,
 ) -> None:
     """Run jobs, and with `scheduled` the schedules, until `stop` is set; then stop the parts of the worker.
 
-    `grace`: seconds that running jobs get to end after `stop`.
+    `parts`: what `services.worker_parts()` made. Every part that was started is stopped, also when another
+    one does not start or a job's line fails. `grace`: seconds that running jobs get to end after `stop`.
     """
-    ports, parts = services.ports, services.worker_parts()
+    ports = services.ports
     dsn = ports.settings.listen_database_url or ports.database.dsn
     jobs = services.jobs()
     schedules = services.schedules() if scheduled else ()
@@ -52,11 +60,12 @@ async def work(
         )
         for lane in (USUAL, *(lane for each in services.slices for lane in each.lanes))
     )
-    for part in parts:
-        await part.start()
-    async with asyncio.TaskGroup() as group:
-        for line in lines:
-            group.create_task(line.run(stop))
-        await stop.wait()
+    async with AsyncExitStack() as started:
         for part in parts:
-            await part.stop()
+            await part.start()
+            started.push_async_callback(part.stop)
+        async with asyncio.TaskGroup() as group:
+            for line in lines:
+                group.create_task(line.run(stop))
+            await stop.wait()
+            await started.aclose()  # while jobs are still running
