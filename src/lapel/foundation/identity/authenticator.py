@@ -78,6 +78,8 @@ class Authenticator:
             raise Unauthorized("This token is malformed. Check that it was copied whole.")
         generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
         async with self._database.acquire() as connection:
+            # A token may expire while the request waits for a connection. The cache counts from `read_at`.
+            now = now if kind.cached else self._clock.now()
             found = await kind.find(connection, self._hasher.candidates(token), now)
         if found is None:
             raise Unauthorized(kind.unknown)
