@@ -10,14 +10,17 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import asyncpg
 import msgspec
 import pytest
 
+from lapel.slices.devices.tokens import lookup_queries
+from lapel.slices.end_users import end_user_token_queries
 from lapel.slices.recordings.downloads import download_queries
+from lapel.slices.recordings.uploads import token_lookup_queries
 from tests.support.statements import modules
 
 ROWS = ("fetch_row", "fetch_rows", "fetch_only_row")
@@ -49,7 +52,7 @@ PYTHON: dict[str, object] = {
 
 
 # Columns that the schema lets have any text: only our own code writes them.
-UNCHECKED = {"error_code", "last_seen_by", "last_synced_by", "provider", "slot", "source", "type"}
+UNCHECKED = {"error_code", "last_seen_by", "last_synced_by", "provider", "scopes", "slot", "source", "type"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,24 @@ BY_POSITION = [
         "lapel.slices.recordings.downloads.download_queries.find_download",
         download_queries.DownloadRow,
         download_queries.FIND_DOWNLOAD,
+        False,
+    ),
+    Read(
+        "lapel.slices.devices.tokens.lookup_queries._find",
+        lookup_queries.DeviceHolderRow,
+        lookup_queries.FIND_DEVICE,
+        False,
+    ),
+    Read(
+        "lapel.slices.end_users.end_user_token_queries._find",
+        end_user_token_queries.EndUserHolderRow,
+        end_user_token_queries.FIND_END_USER,
+        False,
+    ),
+    Read(
+        "lapel.slices.recordings.uploads.token_lookup_queries._find",
+        token_lookup_queries.UploadHolderRow,
+        token_lookup_queries.FIND_UPLOAD,
         False,
     ),
 ]
@@ -118,6 +139,8 @@ def python_type(annotation: Any) -> object:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return python_type(arguments[0])
+    if origin is list:
+        return GenericAlias(list, (python_type(arguments[0]),))
     if origin in (Union, UnionType):
         (one,) = {python_type(each) for each in arguments if each is not NoneType}
         return one
@@ -164,14 +187,21 @@ async def test_rows_have_the_columns_of_their_statements(database: asyncpg.Conne
 
 async def test_another_type_name_or_order_is_noticed(database: asyncpg.Connection[Any]) -> None:
     kind = msgspec.defstruct(
-        "Kind", [("id", str), ("state", Literal["open", "closed"]), ("size", int | None)]
+        "Kind",
+        [
+            ("id", str),
+            ("state", Literal["open", "closed"]),
+            ("size", int | None),
+            ("may", list[Literal["read"]]),
+        ],
     )
-    good = "SELECT 'a'::text AS id, 'open'::text AS state, 1::bigint AS size"
+    good = "SELECT 'a'::text AS id, 'open'::text AS state, 1::bigint AS size, '{read}'::text[] AS may"
     assert not differs(Read("", kind, good, False), await columns(database, good))
     for statement in (
         good.replace("1::bigint", "true"),
         good.replace("state", "status"),
-        "SELECT 'open'::text AS state, 'a'::text AS id, 1::bigint AS size",
+        good.replace("'{read}'::text[]", "'{1}'::bigint[]"),
+        "SELECT 'open'::text AS state, 'a'::text AS id, 1::bigint AS size, '{read}'::text[] AS may",
         f"{good}, 2 AS more",
     ):
         assert differs(Read("", kind, statement, False), await columns(database, statement))

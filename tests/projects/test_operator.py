@@ -14,8 +14,7 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports, open_ports
-from lapel.slices.projects.bootstrap import ensure_first_key
-from lapel.slices.projects.operator import OperatorKeys
+from lapel.slices.projects.operator import OperatorKeys, ensure_first_key
 from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.service import Projects
 from lapel.slices.projects.usage import KeyUse

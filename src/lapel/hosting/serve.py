@@ -187,7 +187,7 @@ def _first_key(settings: Settings) -> str | None:
     if settings.role != "all":
         return None
     from lapel.foundation.ports import open_ports  # noqa: PLC0415  # only a first start needs it
-    from lapel.slices.projects.bootstrap import ensure_first_key  # noqa: PLC0415
+    from lapel.slices.projects.operator import ensure_first_key  # noqa: PLC0415
 
     async def make() -> str | None:
         async with open_ports(settings) as ports:

@@ -10,6 +10,7 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import ApiError, NotFound
 from lapel.foundation.database import outbox
+from lapel.foundation.database.rows import fetch_row
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.routes import Routes
@@ -79,7 +80,7 @@ class Toys:
 
 
 async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> Found | None:
-    row = await connection.fetchrow(queries.FIND_TOKEN, hashes)
+    row = await fetch_row(connection, queries.ToyHolderRow, queries.FIND_TOKEN, hashes)
     return None if row is None else Found(actor_of(row, "toy"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lapel.foundation.core.actors import Actor
 
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    import asyncpg
-
-    from lapel.foundation.core.actors import ActorKind
+    from lapel.foundation.core.actors import ActorKind, Mode
     from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.database.connection import Connection
 
@@ -55,13 +53,32 @@ class TokenKind:
     me: str | None = None
 
 
-def actor_of(row: asyncpg.Record, kind: ActorKind, **more: Any) -> Actor:  # noqa: ANN401 - Actor's own fields
-    """The actor of a look-up's row, which has `id`, `world_id`, `project_id` and `mode`."""
+class HolderRow(Protocol):
+    """What the row of every look-up tells of the token's holder."""
+
+    @property
+    def id(self) -> str:
+        """The holder's id."""
+        ...
+
+    @property
+    def world_id(self) -> int:
+        """The number of the holder's world."""
+        ...
+
+    @property
+    def project_id(self) -> str:
+        """The project of the world."""
+        ...
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of the world."""
+        ...
+
+
+def actor_of(row: HolderRow, kind: ActorKind, **more: Any) -> Actor:  # noqa: ANN401 - Actor's own fields
+    """The actor of a look-up's row."""
     return Actor(
-        kind=kind,
-        id=row["id"],
-        world_id=row["world_id"],
-        project_id=row["project_id"],
-        mode=row["mode"],
-        **more,
+        kind=kind, id=row.id, world_id=row.world_id, project_id=row.project_id, mode=row.mode, **more
     )

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.core.actors import Mode
 from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
+
+
+class EndUserHolderRow(msgspec.Struct, frozen=True):
+    """An end user's token that works; `id` is the end user's."""
+
+    world_id: int
+    id: str
+    project_id: str
+    mode: Mode
+
 
 FIND_END_USER = """
 SELECT t.world_id, t.end_user_id AS id, w.project_id, w.mode
@@ -23,8 +36,12 @@ WHERE t.token_hash = ANY($1::bytea[]) AND e.deleted_at IS NULL
 
 
 async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> Found | None:
-    row = await connection.fetchrow(FIND_END_USER, hashes, now)
-    return None if row is None else Found(actor_of(row, "end_user", end_user_id=row["id"]))
+    # Without `fetch_row`, which takes about 1 µs more; tests/contract/test_rows.py compares the names.
+    record = await connection.fetchrow(FIND_END_USER, hashes, now)
+    if record is None:
+        return None
+    row = EndUserHolderRow(*record)
+    return Found(actor_of(row, "end_user", end_user_id=row.id))
 
 
 END_USER_TOKEN = TokenKind(

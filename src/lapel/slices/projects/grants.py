@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.core.actors import Mode
+    from lapel.slices.projects.scopes import Scope
     from lapel.slices.projects.wire import Kind
 
 
@@ -27,7 +28,7 @@ class Grant:
     """The rights of a new key, and its end."""
 
     kind: Kind
-    scopes: Sequence[str]
+    scopes: Sequence[Scope]
     name: str | None
     end_user_id: str | None
     expires_at: datetime | None

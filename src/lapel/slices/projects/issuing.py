@@ -18,11 +18,10 @@ from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.projects.rows import KeyRow
 
 _PREFIXES: dict[tuple[str, str], str] = {
     ("secret", "live"): "sk_live",
@@ -89,12 +88,12 @@ async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
     Raises NotFound when that end user is not active.
     """
     row = await queries.read_key(connection, world.id, key_id)
-    if row is not None and row["end_user_id"] is not None:
-        await hold_active(connection, world.id, row["end_user_id"])
+    if row is not None and row.end_user_id is not None:
+        await hold_active(connection, world.id, row.end_user_id)
 
 
 async def replace(
-    connection: Connection, ports: Ports, world: World, old: asyncpg.Record, overlap_seconds: int
+    connection: Connection, ports: Ports, world: World, old: KeyRow, overlap_seconds: int
 ) -> RotatedApiKey:
     """Create a key with the rights of `old` (which is locked, after `hold_owner`), and set the end of `old`.
 
@@ -103,56 +102,56 @@ async def replace(
     """
     now = ports.clock.now()
     if not works(old, now):
-        raise Conflict("This key was revoked or has expired.", resource_id=old["id"])
-    expires_at: datetime | None = old["expires_at"]
-    if old["rotated_to"] is not None:
-        successor = await queries.read_key(connection, world.id, old["rotated_to"])
+        raise Conflict("This key was revoked or has expired.", resource_id=old.id)
+    expires_at = old.expires_at
+    if old.rotated_to is not None:
+        successor = await queries.read_key(connection, world.id, old.rotated_to)
         if successor is not None and works(successor, now):
             raise Conflict(
                 "This key was rotated; `resource_id` is its successor. Revoke the successor first.",
-                resource_id=old["rotated_to"],
+                resource_id=old.rotated_to,
             )
-        expires_at = None if successor is None else successor["expires_at"]
+        expires_at = None if successor is None else successor.expires_at
     grant = Grant(
-        kind=old["kind"],
-        scopes=() if old["kind"] == "secret" else old["scopes"],
-        name=old["name"],
-        end_user_id=old["end_user_id"],
+        kind=old.kind,
+        scopes=() if old.kind == "secret" else old.scopes,
+        name=old.name,
+        end_user_id=old.end_user_id,
         expires_at=expires_at,
     )
     created = await issue(connection, ports, world, checked(grant, now))
     until = await queries.retire_key(
         connection,
         world.id,
-        old["id"],
+        old.id,
         created.id,
         now + timedelta(seconds=overlap_seconds),
         None if overlap_seconds else now,
     )
     return RotatedApiKey(
-        **msgspec.structs.asdict(created), replaced_id=old["id"], replaced_works_until=timestamp(until)
+        **msgspec.structs.asdict(created), replaced_id=old.id, replaced_works_until=timestamp(until)
     )
 
 
-def works(row: asyncpg.Record, now: datetime) -> bool:
+def works(row: KeyRow, now: datetime) -> bool:
     """Whether this key is neither revoked nor expired."""
-    return row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now)
+    return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
 
 
-def api_key(row: asyncpg.Record, world: World) -> ApiKey:
+def api_key(row: KeyRow, world: World) -> ApiKey:
     """A key without its secret, as answers show it."""
     return ApiKey(
-        id=row["id"],
+        id=row.id,
         project_id=world.project_id,
         mode=world.mode,
-        kind=row["kind"],
-        name=row["name"],
-        hint=row["hint"],
-        scopes=list(SCOPES) if row["kind"] == "secret" else row["scopes"],
-        end_user_id=row["end_user_id"],
-        expires_at=timestamp_or_none(row["expires_at"]),
-        last_used_at=timestamp_or_none(row["last_used_at"]),
-        revoked_at=timestamp_or_none(row["revoked_at"]),
-        rotated_to=row["rotated_to"],
-        created_at=timestamp(row["created_at"]),
+        kind=row.kind,
+        name=row.name,
+        hint=row.hint,
+        scopes=list(SCOPES) if row.kind == "secret" else row.scopes,
+        end_user_id=row.end_user_id,
+        expires_at=timestamp_or_none(row.expires_at),
+        last_used_at=timestamp_or_none(row.last_used_at),
+        revoked_at=timestamp_or_none(row.revoked_at),
+        rotated_to=row.rotated_to,
+        created_at=timestamp(row.created_at),
     )

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lapel.foundation.core.actors import Mode
+from lapel.foundation.database.rows import fetch_row
 from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
-from lapel.slices.projects.scopes import granted
+from lapel.slices.projects.scopes import Scope, granted
+from lapel.slices.projects.wire import Kind
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from lapel.foundation.database.connection import Connection
+
+
+class KeyHolderRow(msgspec.Struct, frozen=True):
+    """A key that works."""
+
+    world_id: int
+    id: str
+    kind: Kind
+    scopes: list[Scope]
+    end_user_id: str | None
+    expires_at: datetime | None
+    project_id: str
+    mode: Mode
+
 
 FIND_KEY = """
 SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
@@ -21,18 +39,17 @@ WHERE k.secret_hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
 
 
 async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> Found | None:
-    row = await connection.fetchrow(FIND_KEY, hashes, now)
+    row = await fetch_row(connection, KeyHolderRow, FIND_KEY, hashes, now)
     if row is None:
         return None
-    end_user_id: str | None = row["end_user_id"]
     actor = actor_of(
         row,
         "key",
-        scopes=granted(row["scopes"]),
-        end_user_id=end_user_id,
-        space="keys" if end_user_id is None else f"end_user:{end_user_id}",
+        scopes=granted(row.scopes),
+        end_user_id=row.end_user_id,
+        space="keys" if row.end_user_id is None else f"end_user:{row.end_user_id}",
     )
-    return Found(actor, row["expires_at"], every_scope=row["kind"] == "secret")
+    return Found(actor, row.expires_at, every_scope=row.kind == "secret")
 
 
 API_KEY = TokenKind(

@@ -1,6 +1,6 @@
 """The operator's functions for keys: of any project, and without a calling key.
 
-The command line uses them, with the server running or stopped.
+The command line uses them, with the server running or stopped; the first start makes the first key.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 DEFAULT_PROJECT = "Default"
+FIRST_KEY_NAME = "first key"
 _PAGE = PageQuery(limit=100)
 
 
@@ -81,7 +82,7 @@ class OperatorKeys:
         if project_id is not None and not worlds:
             raise NotFound("There is no project with this id.", param="project_id")
         for row in worlds:
-            world = World(row["id"], row["project_id"], row["mode"])
+            world = World(row.id, row.project_id, row.mode)
             asked = window(_PAGE, "api_keys")
             while True:
                 async with self._ports.database.acquire() as connection:
@@ -91,7 +92,7 @@ class OperatorKeys:
                 if len(rows) <= asked.limit:
                     break
                 last = rows[asked.limit - 1]
-                asked = replace(asked, before_time=last["created_at"], before_id=last["id"])
+                asked = replace(asked, before_time=last.created_at, before_id=last.id)
 
     async def revoke(self, key_id: str, *, issued: bool = False) -> None:
         """Revoke a key in every process, and (`issued`) the tokens that it issued.
@@ -122,14 +123,34 @@ class OperatorKeys:
         await queries.lock_tenancy(connection)
         projects = await queries.list_projects(connection)
         if len(projects) > 1:
-            listed = ", ".join(f"{row['id']} ({row['name']})" for row in projects)
+            listed = ", ".join(f"{row.id} ({row.name})" for row in projects)
             raise Conflict(f"There are several projects; name one with --project: {listed}.")
         if projects:
-            return projects[0]["id"]
+            return projects[0].id
         return (await create_project(connection, self._ports, DEFAULT_PROJECT)).id
 
     async def _world_of(self, connection: Connection, key_id: str) -> World:
         row = await queries.find_key_of_any_world(connection, key_id)
         if row is None:
             raise issuing.unknown()
-        return World(row["world_id"], row["project_id"], row["mode"])
+        return World(row.world_id, row.project_id, row.mode)
+
+
+async def ensure_first_key(ports: Ports) -> CreatedApiKey | None:
+    """A secret key of the test world of the oldest project, when no key was ever created; else None.
+
+    The caller must show the key, because only its hash is stored. If several processes start at once, one of
+    them gets the key. If that process is killed before it shows the key, `lapel keys create` creates another.
+    Raises Unavailable while the database is unavailable.
+    """
+    async with ports.database.transaction() as connection:
+        await queries.lock_tenancy(connection)
+        if await queries.any_key(connection):
+            return None
+        projects = await queries.list_projects(connection)
+        project_id = projects[0].id if projects else None
+        if project_id is None:
+            project_id = (await create_project(connection, ports, DEFAULT_PROJECT)).id
+        world = await issuing.find_world(connection, project_id, "test")
+        grant = Grant(kind="secret", scopes=(), name=FIRST_KEY_NAME, end_user_id=None, expires_at=None)
+        return await issuing.issue(connection, ports, world, issuing.checked(grant, ports.clock.now()))

@@ -5,15 +5,21 @@ Statements without a world are for the operator (command line and first start), 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_value
+from lapel.foundation.database.rows import (
+    fetch_only_row,
+    fetch_only_value,
+    fetch_row,
+    fetch_rows,
+    fetch_value,
+    fetch_values,
+)
+from lapel.slices.projects.rows import KeyRow, KeyWorldRow, ProjectRow, WorldRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
@@ -121,12 +127,12 @@ async def lock_tenancy(connection: Connection) -> None:
 
 async def first_organization(connection: Connection) -> str | None:
     """The oldest organization."""
-    return await connection.fetchval(FIRST_ORGANIZATION)
+    return await fetch_value(connection, str, FIRST_ORGANIZATION)
 
 
 async def organization_exists(connection: Connection, organization_id: str) -> bool:
     """Whether there is this organization."""
-    return bool(await connection.fetchval(ORGANIZATION_EXISTS, organization_id))
+    return await fetch_only_value(connection, bool, ORGANIZATION_EXISTS, organization_id)
 
 
 async def insert_organization(connection: Connection, organization_id: str, name: str, now: datetime) -> None:
@@ -142,14 +148,14 @@ async def insert_project(
     await connection.execute(INSERT_WORLDS, project_id)
 
 
-async def list_projects(connection: Connection) -> list[asyncpg.Record]:
+async def list_projects(connection: Connection) -> list[ProjectRow]:
     """Every project, oldest first."""
-    return await connection.fetch(LIST_PROJECTS)
+    return await fetch_rows(connection, ProjectRow, LIST_PROJECTS)
 
 
-async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
+async def find_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
     """The number of a project's world."""
-    return await connection.fetchval(FIND_WORLD, project_id, mode)
+    return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
 
 
 async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
@@ -157,19 +163,19 @@ async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int
     return await fetch_value(connection, int, HOLD_WORLD, project_id, mode)
 
 
-async def list_worlds(connection: Connection, project_id: str | None) -> list[asyncpg.Record]:
-    """(`id`, `project_id`, `mode`) of a project's worlds; None: of all projects."""
-    return await connection.fetch(LIST_WORLDS, project_id)
+async def list_worlds(connection: Connection, project_id: str | None) -> list[WorldRow]:
+    """A project's worlds; None: those of all projects."""
+    return await fetch_rows(connection, WorldRow, LIST_WORLDS, project_id)
 
 
 async def any_key(connection: Connection) -> bool:
     """Whether any key was ever created."""
-    return bool(await connection.fetchval(ANY_KEY))
+    return await fetch_only_value(connection, bool, ANY_KEY)
 
 
-async def find_key_of_any_world(connection: Connection, key_id: str) -> asyncpg.Record | None:
-    """(`world_id`, `project_id`, `mode`) of a key."""
-    return await connection.fetchrow(FIND_KEY_OF_ANY_WORLD, key_id)
+async def find_key_of_any_world(connection: Connection, key_id: str) -> KeyWorldRow | None:
+    """The world of a key."""
+    return await fetch_row(connection, KeyWorldRow, FIND_KEY_OF_ANY_WORLD, key_id)
 
 
 async def insert_key(
@@ -181,9 +187,11 @@ async def insert_key(
     hint: str,
     grant: Grant,
     now: datetime,
-) -> asyncpg.Record:
+) -> KeyRow:
     """Store a new key."""
-    rows = await connection.fetch(
+    return await fetch_only_row(
+        connection,
+        KeyRow,
         INSERT_KEY,
         world_id,
         key_id,
@@ -197,27 +205,26 @@ async def insert_key(
         grant.expires_at,
         now,
     )
-    return rows[0]
 
 
 async def list_keys(
     connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None
-) -> list[asyncpg.Record]:
+) -> list[KeyRow]:
     """Rows of one page, plus one row that tells whether more follow."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
-        return await connection.fetch(LIST_KEYS_OF_END_USER, *window, end_user_id)
-    return await connection.fetch(LIST_KEYS, *window)
+        return await fetch_rows(connection, KeyRow, LIST_KEYS_OF_END_USER, *window, end_user_id)
+    return await fetch_rows(connection, KeyRow, LIST_KEYS, *window)
 
 
-async def read_key(connection: Connection, world_id: int, key_id: str) -> asyncpg.Record | None:
+async def read_key(connection: Connection, world_id: int, key_id: str) -> KeyRow | None:
     """One key."""
-    return await connection.fetchrow(READ_KEY, world_id, key_id)
+    return await fetch_row(connection, KeyRow, READ_KEY, world_id, key_id)
 
 
-async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -> dict[str, asyncpg.Record]:
+async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -> dict[str, KeyRow]:
     """The keys that exist, by id, locked until the transaction ends."""
-    return {row["id"]: row for row in await connection.fetch(LOCK_KEYS, world_id, key_ids)}
+    return {row.id: row for row in await fetch_rows(connection, KeyRow, LOCK_KEYS, world_id, key_ids)}
 
 
 async def revoke_key(
@@ -236,15 +243,16 @@ async def retire_key(
     revoked_at: datetime | None,
 ) -> datetime:
     """Set a key's successor, and its end at `works_until` or earlier. Returns the end."""
-    return await connection.fetchval(RETIRE_KEY, world_id, key_id, successor_id, works_until, revoked_at)
+    return await fetch_only_value(
+        connection, datetime, RETIRE_KEY, world_id, key_id, successor_id, works_until, revoked_at
+    )
 
 
 async def revoke_keys_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, now: datetime
 ) -> list[str]:
     """Revoke every key that is scoped to an end user. Returns their ids."""
-    rows = await connection.fetch(REVOKE_KEYS_OF_END_USER, world_id, end_user_id, now)
-    return [row["id"] for row in rows]
+    return await fetch_values(connection, str, REVOKE_KEYS_OF_END_USER, world_id, end_user_id, now)
 
 
 async def record_use(connection: Connection, used: Mapping[tuple[int, str], datetime]) -> None:

@@ -5,7 +5,10 @@ The slices declare the scopes that they ask for; `tests/slices/test_declared.py`
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 Scope = Literal[
     "recordings:read",
@@ -34,7 +37,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
 
 
-def granted(scopes: list[str]) -> frozenset[str]:
+def granted(scopes: Collection[Scope]) -> frozenset[str]:
     """The scopes and what they imply."""
     implied = [IMPLIED[scope] for scope in SCOPES if scope in scopes and scope in IMPLIED]
     return frozenset(scopes).union(*implied)

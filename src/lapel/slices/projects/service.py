@@ -26,13 +26,13 @@ from lapel.slices.projects.wire import ApiKeyPage, Project
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageQuery
     from lapel.foundation.ports import Ports
-    from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, RotateApiKey, RotatedApiKey
+    from lapel.slices.projects.rows import KeyRow
+    from lapel.slices.projects.scopes import Scope
+    from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, Kind, RotateApiKey, RotatedApiKey
 
 __all__ = [
     "HOLD_ORGANIZATION",
@@ -75,10 +75,10 @@ class Projects:
             rows = await queries.list_projects(connection)
         return [
             Project(
-                id=row["id"],
-                organization_id=row["organization_id"],
-                name=row["name"],
-                created_at=timestamp(row["created_at"]),
+                id=row.id,
+                organization_id=row.organization_id,
+                name=row.name,
+                created_at=timestamp(row.created_at),
             )
             for row in rows
         ]
@@ -141,7 +141,7 @@ class Keys(Issuer):
                 scopes=body.scopes or (),
                 name=body.name,
                 end_user_id=body.end_user_id or actor.scoped_to,
-                expires_at=body.expires_at or caller["expires_at"],
+                expires_at=body.expires_at or caller.expires_at,
             ),
             now,
         )
@@ -166,7 +166,7 @@ class Keys(Issuer):
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
-            _may_handle(actor, caller, target["kind"], target["scopes"])
+            _may_handle(actor, caller, target.kind, target.scopes)
             await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
         # Announce also a key that was revoked before, because that request may have died before its
         # announcement.
@@ -184,10 +184,10 @@ class Keys(Issuer):
         world = _world_of(actor)
         await issuing.hold_owner(connection, world, key_id)
         caller, target = await self._caller_and(connection, actor, key_id, now)
-        _may_handle(actor, caller, target["kind"], target["scopes"])
+        _may_handle(actor, caller, target.kind, target.scopes)
         rotated = await issuing.replace(connection, self._ports, world, target, body.overlap_seconds)
         # If the target's successor has ended, the new key gets the end that the successor had.
-        if target["id"] != caller["id"]:
+        if target.id != caller.id:
             _may_outlive(caller, _moment(rotated.expires_at))
         announce = partial(self._ports.revocations.announce, [key_id])
         return Reply(rotated, committed=announce)
@@ -220,7 +220,7 @@ class Keys(Issuer):
         caller = _still_working(rows.get(actor.id), now)
         if wanted is not None and wanted <= now:
             raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
-        ends = wanted or caller["expires_at"]
+        ends = wanted or caller.expires_at
         _may_outlive(caller, ends)
         return ends
 
@@ -238,7 +238,7 @@ class Keys(Issuer):
 
     async def _caller_and(
         self, connection: Connection, actor: Actor, key_id: str, now: datetime
-    ) -> tuple[asyncpg.Record, asyncpg.Record]:
+    ) -> tuple[KeyRow, KeyRow]:
         """The locked rows of the caller's key and of `key_id`.
 
         Raises Unauthorized when the first has ended, and NotFound when the caller may not see the second.
@@ -246,7 +246,7 @@ class Keys(Issuer):
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
         caller = _still_working(rows.get(actor.id), now)
         target = rows.get(key_id)
-        if target is None or actor.scoped_to not in (None, target["end_user_id"]):
+        if target is None or actor.scoped_to not in (None, target.end_user_id):
             raise issuing.unknown()
         return caller, target
 
@@ -255,25 +255,25 @@ def _world_of(actor: Actor) -> World:
     return World(actor.world_id, actor.project_id, actor.mode)
 
 
-def _still_working(caller: asyncpg.Record | None, now: datetime) -> asyncpg.Record:
+def _still_working(caller: KeyRow | None, now: datetime) -> KeyRow:
     """The row of the caller's key. Raises Unauthorized when it has ended since it was authenticated."""
     if caller is None or not issuing.works(caller, now):
         raise Unauthorized("This key is unknown, revoked or expired.")
     return caller
 
 
-def _may_handle(actor: Actor, caller: asyncpg.Record, kind: str, scopes: Sequence[str]) -> None:
+def _may_handle(actor: Actor, caller: KeyRow, kind: Kind, scopes: Sequence[Scope]) -> None:
     """Raises Forbidden for a key whose rights exceed the caller's."""
-    if kind == "secret" and caller["kind"] != "secret":
+    if kind == "secret" and caller.kind != "secret":
         raise Forbidden("Only a secret key may manage secret keys.")
     missing = [scope for scope in scopes if scope not in actor.scopes]
     if missing:
         raise Forbidden(f"Your key lacks scopes of the other key: {', '.join(missing)}.")
 
 
-def _may_outlive(caller: asyncpg.Record, expires_at: datetime | None) -> None:
+def _may_outlive(caller: KeyRow, expires_at: datetime | None) -> None:
     """Raises Forbidden for a key or token that would work longer than the caller's key."""
-    limit: datetime | None = caller["expires_at"]
+    limit = caller.expires_at
     if limit is not None and (expires_at is None or expires_at > limit):
         raise Forbidden(
             f"Your key ends at {timestamp(limit)}, before the new one: set `expires_at` to that time or "
