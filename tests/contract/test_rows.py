@@ -54,6 +54,9 @@ PYTHON: dict[str, object] = {
 # Columns that the schema lets have any text: only our own code writes them.
 UNCHECKED = {"error_code", "last_seen_by", "last_synced_by", "provider", "scopes", "slot", "source", "type"}
 
+# A value that the statements write: of organizations, whose overrides have a table of their own.
+ADDED: dict[str, set[object]] = {"level": {"organization"}}
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -220,4 +223,6 @@ async def test_states_are_those_that_the_columns_allow(database: asyncpg.Connect
         for name, annotation in fields(kind):
             states = literals(annotation)
             if states and name not in UNCHECKED:
-                assert states in allowed[name], f"{kind.__name__}.{name}: {allowed[name]}"
+                assert states - ADDED.get(name, set()) in allowed[name], (
+                    f"{kind.__name__}.{name}: {allowed[name]}"
+                )

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.slices.configuration.rows import OverrideRow
 from lapel.slices.end_users.service import LOCK_END_USER
 from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.slices.configuration.sections import Level
@@ -110,43 +110,43 @@ DELETE FROM config_overrides WHERE world_id = $1 AND level = $2 AND subject_id =
 
 async def resolve(
     connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
-) -> list[asyncpg.Record]:
-    """Every override (`level`, `section`, `value`) that applies to an end user and a device."""
-    return await connection.fetch(RESOLVE, world_id, end_user_id, device_id)
+) -> list[OverrideRow]:
+    """Every override that applies to an end user and a device."""
+    return await fetch_rows(connection, OverrideRow, RESOLVE, world_id, end_user_id, device_id)
 
 
 async def resolve_end_user(
     connection: Connection, world_id: int, end_user_id: str, only: str | None
-) -> list[asyncpg.Record]:
-    """As `resolve`, of one end user; no row at all, not even one of NULLs, if the caller may not see it."""
-    return await connection.fetch(RESOLVE_END_USER, world_id, end_user_id, only)
+) -> list[OverrideRow]:
+    """As `resolve`, of one end user; no row at all, not even one of None, if the caller may not see it."""
+    return await fetch_rows(connection, OverrideRow, RESOLVE_END_USER, world_id, end_user_id, only)
 
 
 async def resolve_device(
     connection: Connection, world_id: int, device_id: str, only: str | None
-) -> list[asyncpg.Record]:
+) -> list[OverrideRow]:
     """As `resolve_end_user`, of one device and its end user."""
-    return await connection.fetch(RESOLVE_DEVICE, world_id, device_id, only)
+    return await fetch_rows(connection, OverrideRow, RESOLVE_DEVICE, world_id, device_id, only)
 
 
 async def hold(connection: Connection, world_id: int, level: Level, subject_id: str) -> bool:
     """Whether there is such a subject; if so, its row is locked until the transaction ends."""
     if level == "device":
-        return await connection.fetchval(HOLD_DEVICE, world_id, subject_id) is not None
+        return await fetch_value(connection, int, HOLD_DEVICE, world_id, subject_id) is not None
     if level == "end_user":
-        return await connection.fetchval(LOCK_END_USER, world_id, subject_id) is not None
-    return await connection.fetchval(HOLD_WORLD, world_id) is not None
+        return await fetch_value(connection, int, LOCK_END_USER, world_id, subject_id) is not None
+    return await fetch_value(connection, int, HOLD_WORLD, world_id) is not None
 
 
 async def raise_revision(connection: Connection, world_id: int, level: Level, subject_ids: list[str]) -> int:
     """Set the next revision on rows that the caller has locked (world, end user or devices). Returns it."""
     if level == "device":
         await connection.execute(SHARE_ORGANIZATION_OF_WORLD, world_id)
-        revision: int = await connection.fetchval(NEXT_REVISION)
+        revision = await fetch_only_value(connection, int, NEXT_REVISION)
         await connection.execute(RAISE_DEVICES, world_id, subject_ids, revision)
         return revision
     await connection.execute(LOCK_ORGANIZATION_OF_WORLD, world_id)
-    revision = await connection.fetchval(NEXT_REVISION)
+    revision = await fetch_only_value(connection, int, NEXT_REVISION)
     if level == "end_user":
         await connection.execute(RAISE_END_USER, world_id, subject_ids[0], revision)
     else:
@@ -156,7 +156,7 @@ async def raise_revision(connection: Connection, world_id: int, level: Level, su
 
 async def read_override(connection: Connection, at: At) -> str | None:
     """An override as JSON text, if there is one."""
-    return await connection.fetchval(READ_OVERRIDE, *at)
+    return await fetch_value(connection, str, READ_OVERRIDE, *at)
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:

@@ -31,12 +31,12 @@ from lapel.slices.configuration.wire import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
     import msgspec
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.configuration.rows import OverrideRow
 
 # Returns the override after a write, from the override before it.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
@@ -173,7 +173,7 @@ class Configuration:
 
     async def _rows(
         self, connection: Connection, actor: Actor, level: Level, subject_id: str
-    ) -> list[asyncpg.Record]:
+    ) -> list[OverrideRow]:
         if level == "project":
             return await queries.resolve(connection, actor.world_id, None, None)
         find = queries.resolve_device if level == "device" else queries.resolve_end_user

@@ -14,7 +14,7 @@ from lapel.slices.configuration.sections import LEVELS, SECTIONS, Level, Section
 from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue
 
 if TYPE_CHECKING:
-    import asyncpg
+    from lapel.slices.configuration.rows import OverrideRow
 
 _NAMES: dict[Level, str] = {
     "organization": "an organization",
@@ -62,15 +62,17 @@ def section_at(name: str, level: Level) -> Section:
     return section
 
 
-def overrides(section: Section, rows: Iterable[asyncpg.Record]) -> dict[Level, Flat]:
+def overrides(section: Section, rows: Iterable[OverrideRow]) -> dict[Level, Flat]:
     """The overrides of one section, selected from all, broadest first."""
     stored: dict[Level, Flat] = {
-        row["level"]: read(section, row["value"]) for row in rows if row["section"] == section.name
+        row.level: read(section, row.value)
+        for row in rows
+        if row.level is not None and row.section == section.name
     }
     return {level: stored[level] for level in LEVELS if level in section.levels and stored.get(level)}
 
 
-def shown(section: Section, rows: Iterable[asyncpg.Record]) -> ConfigValue:
+def shown(section: Section, rows: Iterable[OverrideRow]) -> ConfigValue:
     """The value of a section under all its overrides, and the nearest level that sets it."""
     found = overrides(section, rows)
     source: Source = max(found, key=LEVELS.index) if found else "default"

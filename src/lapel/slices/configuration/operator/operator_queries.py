@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value, fetch_values
 from lapel.slices.configuration.queries import NEXT_REVISION
+from lapel.slices.configuration.rows import OrganizationRow, OverrideRow
 from lapel.slices.projects.service import HOLD_ORGANIZATION, LIST_ORGANIZATIONS, WORLDS_IN_PROJECTS
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
@@ -46,33 +46,33 @@ DELETE FROM organization_config_overrides WHERE organization_id = $1 AND mode = 
 """
 
 
-async def list_organizations(connection: Connection) -> list[asyncpg.Record]:
-    """(`id`, `name`) of every organization, oldest first."""
-    return await connection.fetch(LIST_ORGANIZATIONS)
+async def list_organizations(connection: Connection) -> list[OrganizationRow]:
+    """Every organization, oldest first."""
+    return await fetch_rows(connection, OrganizationRow, LIST_ORGANIZATIONS)
 
 
-async def list_overrides(connection: Connection, organization_id: str, mode: Mode) -> list[asyncpg.Record]:
-    """Every override (`level`, `section`, `value`) of an organization."""
-    return await connection.fetch(LIST_OVERRIDES, organization_id, mode)
+async def list_overrides(connection: Connection, organization_id: str, mode: Mode) -> list[OverrideRow]:
+    """Every override of an organization."""
+    return await fetch_rows(connection, OverrideRow, LIST_OVERRIDES, organization_id, mode)
 
 
 async def hold(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
     """The organization's worlds of a mode; locks them and the organization until the transaction ends."""
     await connection.execute(HOLD_ORGANIZATION, organization_id)
-    return [row["id"] for row in await connection.fetch(HOLD_WORLDS, organization_id, mode)]
+    return await fetch_values(connection, int, HOLD_WORLDS, organization_id, mode)
 
 
 async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:
     """Set the next revision on worlds that the caller has locked. Returns it."""
     await connection.execute(LOCK_ORGANIZATION, organization_id)
-    revision: int = await connection.fetchval(NEXT_REVISION)
+    revision = await fetch_only_value(connection, int, NEXT_REVISION)
     await connection.execute(RAISE_WORLDS, worlds, revision)
     return revision
 
 
 async def read_override(connection: Connection, at: At) -> str | None:
     """An organization's override as JSON text, if there is one."""
-    return await connection.fetchval(READ_OVERRIDE, *at)
+    return await fetch_value(connection, str, READ_OVERRIDE, *at)
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:

@@ -82,9 +82,9 @@ class OperatorConfiguration:
         every = await operator_queries.list_organizations(connection)
         wanted = self._organization_id
         if wanted is None and len(every) > 1:
-            listed = ", ".join(f"{row['id']} ({row['name']})" for row in every)
+            listed = ", ".join(f"{row.id} ({row.name})" for row in every)
             raise Conflict(f"There are several organizations; name one with --organization: {listed}.")
-        found = [row["id"] for row in every if wanted is None or row["id"] == wanted]
+        found = [row.id for row in every if wanted is None or row.id == wanted]
         if not found:
             if wanted is None:
                 raise NotFound("There is no organization yet.")
