@@ -15,12 +15,11 @@ from lapel.slices.firmware.wire import Assignments, CurrentAssignment
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.devices.service import DeviceSummary
+    from lapel.slices.firmware.rows import ReleaseRow
     from lapel.slices.firmware.wire import Assignment, AssignRelease, HistoryQuery
 
 
@@ -98,26 +97,24 @@ class Offers:
         return Assignments(data=[assignment_of(row) for row in rows])
 
 
-async def _check(
-    connection: Connection, world_id: int, device: DeviceSummary, release: asyncpg.Record
-) -> None:
+async def _check(connection: Connection, world_id: int, device: DeviceSummary, release: ReleaseRow) -> None:
     """Raises InvalidRequest or Conflict when the device may not be offered the release."""
-    if release["released_at"] is None:
+    if release.released_at is None:
         raise Conflict("This firmware is not released. Release it first.")
-    if release["model"] != device.model:
+    if release.model != device.model:
         raise InvalidRequest(
-            f"This firmware is for {release['model']}, and the device is a {device.model}.",
+            f"This firmware is for {release.model}, and the device is a {device.model}.",
             param="firmware_release_id",
         )
     if device.firmware_version is None:
         return
-    if release["version"] == device.firmware_version:
+    if release.version == device.firmware_version:
         raise Conflict(f"The device runs version {device.firmware_version} already.")
-    if release["release_sequence"] is None or release["allow_downgrade"]:
+    if release.release_sequence is None or release.allow_downgrade:
         return
     runs = await queries.read_sequence(connection, world_id, device.model, device.firmware_version)
-    if runs is not None and runs >= release["release_sequence"]:
+    if runs is not None and runs >= release.release_sequence:
         raise Conflict(
-            f"The device runs release_sequence {runs}, and this firmware has {release['release_sequence']}: "
+            f"The device runs release_sequence {runs}, and this firmware has {release.release_sequence}: "
             "it does not allow a downgrade."
         )

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.firmware.rows import EndedRow
 
 
 async def publish(
@@ -26,22 +25,22 @@ async def publish(
     ids: Ids,
     now: datetime,
     type: Literal["ota.applied", "ota.failed"],  # noqa: A002 - the contract's word
-    rows: Sequence[asyncpg.Record],
+    rows: Sequence[EndedRow],
 ) -> None:
     """Write one event for each ended assignment, of any worlds; an assignment ends once."""
     by_world: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
     for row in rows:
-        by_world[row["world_id"]].append((row["id"], msgspec.json.encode(_body(row))))
+        by_world[row.world_id].append((row.id, msgspec.json.encode(_body(row))))
     for world_id, resources in by_world.items():
         await outbox.publish_many(connection, ids, now, world_id=world_id, type=type, resources=resources)
 
 
-def _body(row: asyncpg.Record) -> AssignmentEvent:
+def _body(row: EndedRow) -> AssignmentEvent:
     assignment = assignment_of(row)
     return AssignmentEvent(
         **msgspec.structs.asdict(assignment),
-        version=row["version"],
-        model=row["model"],
-        project_id=row["project_id"],
+        version=row.version,
+        model=row.model,
+        project_id=row.project_id,
         assignment=assignment,
     )

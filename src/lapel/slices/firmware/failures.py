@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.firmware.rows import EndedRow
 
 
 _MOMENT = timedelta(seconds=2)
 
 
-async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[asyncpg.Record]) -> None:
+async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[EndedRow]) -> None:
     """Publish `ota.failed` and wake the rollouts, in the transaction that ended these assignments."""
     await events.publish(connection, ids, now, "ota.failed", rows)
     # One check for all updates that fail within two seconds, after these seconds: a job that runs already may
@@ -33,7 +32,7 @@ async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence
     moment = int(now.timestamp() / _MOMENT.total_seconds())
     # Always in the same order: two transactions that enqueue the same names in opposite order would deadlock.
     for world_id, rollout_id in sorted(
-        {(row["world_id"], row["rollout_id"]) for row in rows if row["rollout_id"] is not None}
+        {(row.world_id, row.rollout_id) for row in rows if row.rollout_id is not None}
     ):
         job = RolloutJob(world_id, rollout_id)
         await enqueue(connection, ADVANCE, job, dedupe=f"{rollout_id}:{moment}", after=_MOMENT)

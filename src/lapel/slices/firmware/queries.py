@@ -6,12 +6,14 @@ Order of locks: the device's row, then its assignments. An assignment whose dead
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
+from lapel.slices.firmware.rows import AssignmentRow, EndedRow, FilesRow, ReleaseRow
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
@@ -182,60 +184,101 @@ WHERE EXISTS (SELECT 1 FROM firmware_releases f WHERE f.bin_object_key = key)
 """
 
 
-async def insert_release(connection: Connection, world_id: int, *values: object) -> asyncpg.Record | None:
-    """Insert a release, `values` in the statement's order. None when the model has this version."""
-    return await connection.fetchrow(INSERT_RELEASE, world_id, *values)
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file in the store: size in bytes, SHA-256 and CRC-32 in hexadecimal."""
+
+    key: str
+    size: int
+    sha256: str
+    crc32: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRelease:
+    """A release whose files are in the store. A `ufw` file is stored without its CRC-32."""
+
+    id: str
+    version: str
+    model: str
+    changelog: str | None
+    release_sequence: int | None
+    allow_downgrade: bool
+    bin: NewFile
+    ufw: NewFile | None
+    created_at: datetime
+
+
+async def insert_release(connection: Connection, world_id: int, new: NewRelease) -> ReleaseRow | None:
+    """Insert a release. None when the model has this version."""
+    ufw = (None, None, None) if new.ufw is None else (new.ufw.key, new.ufw.sha256, new.ufw.size)
+    return await fetch_row(
+        connection,
+        ReleaseRow,
+        INSERT_RELEASE,
+        world_id,
+        new.id,
+        new.version,
+        new.model,
+        new.changelog,
+        new.release_sequence,
+        new.allow_downgrade,
+        new.bin.key,
+        new.bin.sha256,
+        new.bin.size,
+        new.bin.crc32,
+        *ufw,
+        new.created_at,
+    )
 
 
 async def find_release(connection: Connection, world_id: int, model: str, version: str) -> str | None:
     """The id of a model's release of this version, if there is one."""
-    return await connection.fetchval(FIND_RELEASE, world_id, model, version)
+    return await fetch_value(connection, str, FIND_RELEASE, world_id, model, version)
 
 
-async def read_release(connection: Connection, world_id: int, release_id: str) -> asyncpg.Record | None:
+async def read_release(connection: Connection, world_id: int, release_id: str) -> ReleaseRow | None:
     """One release."""
-    return await connection.fetchrow(READ_RELEASE, world_id, release_id)
+    return await fetch_row(connection, ReleaseRow, READ_RELEASE, world_id, release_id)
 
 
-async def read_files(connection: Connection, world_id: int, release_id: str) -> asyncpg.Record | None:
+async def read_files(connection: Connection, world_id: int, release_id: str) -> FilesRow | None:
     """Version, model, and keys, SHA-256 and bytes of a release's files."""
-    return await connection.fetchrow(READ_FILES, world_id, release_id)
+    return await fetch_row(connection, FilesRow, READ_FILES, world_id, release_id)
 
 
-async def release(
-    connection: Connection, world_id: int, release_id: str, now: datetime
-) -> asyncpg.Record | None:
+async def release(connection: Connection, world_id: int, release_id: str, now: datetime) -> ReleaseRow | None:
     """Mark a release as released, if it is not already. None when there is no such release."""
-    return await connection.fetchrow(RELEASE, world_id, release_id, now)
+    return await fetch_row(connection, ReleaseRow, RELEASE, world_id, release_id, now)
 
 
 async def list_releases(
     connection: Connection, world_id: int, asked: PageWindow, model: str | None
-) -> list[asyncpg.Record]:
+) -> list[ReleaseRow]:
     """Rows of one page, plus one that tells whether more follow: released for `model`; None: all."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if model is None:
-        return await connection.fetch(LIST_RELEASES, *window)
-    return await connection.fetch(LIST_RELEASED, *window, model)
+        return await fetch_rows(connection, ReleaseRow, LIST_RELEASES, *window)
+    return await fetch_rows(connection, ReleaseRow, LIST_RELEASED, *window, model)
 
 
 async def read_sequence(connection: Connection, world_id: int, model: str, version: str) -> int | None:
     """The `release_sequence` of a model's version; None when either is unknown."""
-    return await connection.fetchval(READ_SEQUENCE, world_id, model, version)
+    return await fetch_value(connection, int, READ_SEQUENCE, world_id, model, version)
 
 
 async def newest(
     connection: Connection, world_id: int, device_id: str, now: datetime
-) -> asyncpg.Record | None:
+) -> AssignmentRow | None:
     """A device's newest assignment, whatever its status."""
-    return await connection.fetchrow(NEWEST, world_id, device_id, now)
+    return await fetch_row(connection, AssignmentRow, NEWEST, world_id, device_id, now)
 
 
 async def history(
     connection: Connection, world_id: int, device_id: str, limit: int, now: datetime
-) -> list[asyncpg.Record]:
+) -> list[AssignmentRow]:
     """A device's newest assignments."""
-    return await connection.fetch(HISTORY, world_id, device_id, now, limit)
+    return await fetch_rows(connection, AssignmentRow, HISTORY, world_id, device_id, now, limit)
 
 
 async def cancel(
@@ -253,37 +296,39 @@ async def assign(
     release_id: str,
     deadline_at: datetime,
     now: datetime,
-) -> asyncpg.Record | None:
+) -> AssignmentRow | None:
     """Insert an assignment. None when the device has an open one."""
-    return await connection.fetchrow(ASSIGN, world_id, assignment_id, device_id, release_id, deadline_at, now)
+    return await fetch_row(
+        connection, AssignmentRow, ASSIGN, world_id, assignment_id, device_id, release_id, deadline_at, now
+    )
 
 
 async def apply(
     connection: Connection, world_id: int, device_id: str, version: str, now: datetime
-) -> asyncpg.Record | None:
+) -> EndedRow | None:
     """Set a device's open assignment of `version` to applied. None when there is none."""
-    return await connection.fetchrow(APPLY, world_id, device_id, version, now)
+    return await fetch_row(connection, EndedRow, APPLY, world_id, device_id, version, now)
 
 
 async def fail(
     connection: Connection, world_id: int, device_id: str, assignment_id: str, why: str, now: datetime
-) -> asyncpg.Record | None:
+) -> EndedRow | None:
     """Set an open assignment to failed. None when it is not open."""
-    return await connection.fetchrow(FAIL, world_id, device_id, assignment_id, why, now)
+    return await fetch_row(connection, EndedRow, FAIL, world_id, device_id, assignment_id, why, now)
 
 
-async def expire(connection: Connection, now: datetime, limit: int) -> list[asyncpg.Record]:
+async def expire(connection: Connection, now: datetime, limit: int) -> list[EndedRow]:
     """Fail at most `limit` assignments, of all worlds, whose deadline has passed. Returns their rows."""
-    return await connection.fetch(EXPIRE, now, limit)
+    return await fetch_rows(connection, EndedRow, EXPIRE, now, limit)
 
 
 async def expire_of_device(
     connection: Connection, world_id: int, device_id: str, now: datetime
-) -> list[asyncpg.Record]:
+) -> list[EndedRow]:
     """As `expire`, of one device."""
-    return await connection.fetch(EXPIRE_OF_DEVICE, world_id, device_id, now)
+    return await fetch_rows(connection, EndedRow, EXPIRE_OF_DEVICE, world_id, device_id, now)
 
 
 async def served(connection: Connection, keys: list[str]) -> set[str]:
     """The keys that belong to a release, in any world."""
-    return {row["key"] for row in await connection.fetch(SERVED, keys)}
+    return set(await fetch_values(connection, str, SERVED, keys))

@@ -70,6 +70,11 @@ class _ReleaseFile:
         """CRC-32 as of IEEE 802.3, eight hexadecimal digits."""
         return f"{self._crc32:08x}"
 
+    @property
+    def received(self) -> queries.NewFile:
+        """What has arrived of it."""
+        return queries.NewFile(self.key, self.size, self.sha256, self.crc32)
+
 
 class Releases:
     """Operations on releases.
@@ -153,24 +158,20 @@ class Releases:
             raise InvalidRequest(
                 "The upload took too long, so its first parts may be deleted already. Upload again."
             )
-        binary, ufw = files["bin"], files.get("ufw")
+        ufw = files.get("ufw")
+        new = queries.NewRelease(
+            id=release_id,
+            version=body.version,
+            model=body.model,
+            changelog=body.changelog,
+            release_sequence=body.release_sequence,
+            allow_downgrade=body.allow_downgrade,
+            bin=files["bin"].received,
+            ufw=None if ufw is None else ufw.received,
+            created_at=now,
+        )
         async with self._ports.database.transaction() as connection:
-            row = await queries.insert_release(
-                connection,
-                actor.world_id,
-                release_id,
-                body.version,
-                body.model,
-                body.changelog,
-                body.release_sequence,
-                body.allow_downgrade,
-                binary.key,
-                binary.sha256,
-                binary.size,
-                binary.crc32,
-                *((ufw.key, ufw.sha256, ufw.size) if ufw else (None, None, None)),
-                now,
-            )
+            row = await queries.insert_release(connection, actor.world_id, new)
             if row is None:
                 raise ResourceAlreadyExists(
                     f"{body.model} has a release of version {body.version}, and firmware never changes.",
@@ -233,15 +234,16 @@ class Releases:
         if row is None:
             raise unknown_release()
         # A release without a `ufw` file answers with its `bin`.
-        kind = "bin" if row["ufw_object_key"] is None else query.type
-        link = link_to(
-            self._ports, row[f"{kind}_object_key"], row["model"], row["version"], self._ports.clock.now()
-        )
+        key, sha256, size = row.bin_object_key, row.bin_sha256, row.bin_file_size_bytes
+        if query.type == "ufw":
+            key, sha256 = row.ufw_object_key or key, row.ufw_sha256 or sha256
+            size = row.ufw_file_size_bytes or size
+        link = link_to(self._ports, key, row.model, row.version, self._ports.clock.now())
         return FirmwareDownload(
             download_url=link.url,
-            version=row["version"],
-            sha256=row[f"{kind}_sha256"],
-            file_size_bytes=row[f"{kind}_file_size_bytes"],
+            version=row.version,
+            sha256=sha256,
+            file_size_bytes=size,
             expires_at=timestamp(link.expires_at),
         )
 

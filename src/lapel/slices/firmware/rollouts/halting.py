@@ -18,9 +18,8 @@ from lapel.slices.firmware.rollouts import rollout_queries
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.firmware.rows import HeldRow
 
 # The failure rate counts once this many updates have ended, or all.
 ENOUGH = 5
@@ -28,15 +27,15 @@ ENOUGH = 5
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def halt_if_failing(connection: Connection, rollout: asyncpg.Record, now: datetime) -> bool:
+async def halt_if_failing(connection: Connection, rollout: HeldRow, now: datetime) -> bool:
     """Halt the rollout if too many updates have failed. Returns whether it is halted."""
-    world_id, rollout_id = rollout["world_id"], rollout["id"]
+    world_id, rollout_id = rollout.world_id, rollout.id
     counts = await rollout_queries.count(connection, world_id, rollout_id, now)
-    all_ended = rollout["walked_at"] is not None and not counts["pending"] + counts["delivered"]
-    failed, ended = counts["failed"], counts["failed"] + counts["applied"]
-    if not too_many(failed, ended, rollout["max_failure_rate"], all_ended=all_ended):
+    all_ended = rollout.walked_at is not None and not counts.pending + counts.delivered
+    failed, ended = counts.failed, counts.failed + counts.applied
+    if not too_many(failed, ended, rollout.max_failure_rate, all_ended=all_ended):
         return False
-    why = f"{failed} of {ended} updates failed, and {100 * rollout['max_failure_rate']:g}% may."
+    why = f"{failed} of {ended} updates failed, and {100 * rollout.max_failure_rate:g}% may."
     await rollout_queries.halt(connection, world_id, rollout_id, why, now)
     await enqueue_withdrawal(connection, world_id, rollout_id)
     crash_point("rollout:halted")

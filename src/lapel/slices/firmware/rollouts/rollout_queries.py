@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_values
+from lapel.slices.firmware.rows import BatchRow, CountedRow, CountsRow, HeldRow, RunningRow
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-    import asyncpg
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
@@ -152,7 +153,7 @@ FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER
 
 async def replace(connection: Connection, world_id: int, model: str, now: datetime, why: str) -> list[str]:
     """Halt the rollouts that are under way for this model. Returns their ids."""
-    return [row["id"] for row in await connection.fetch(REPLACE, world_id, model, now, why)]
+    return await fetch_values(connection, str, REPLACE, world_id, model, now, why)
 
 
 async def insert(
@@ -188,17 +189,26 @@ async def insert(
 
 async def read(
     connection: Connection, world_id: int, release_id: str, rollout_id: str, now: datetime
-) -> asyncpg.Record | None:
+) -> CountedRow | None:
     """One rollout with its counts."""
-    return await connection.fetchrow(READ, world_id, release_id, rollout_id, now)
+    return await fetch_row(connection, CountedRow, READ, world_id, release_id, rollout_id, now)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, release_id: str, now: datetime
-) -> list[asyncpg.Record]:
+) -> list[CountedRow]:
     """Rows of one page, plus one row that tells whether more follow."""
-    return await connection.fetch(
-        LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, release_id, now
+    return await fetch_rows(
+        connection,
+        CountedRow,
+        LIST,
+        world_id,
+        asked.before_time,
+        asked.before_id,
+        asked.fetch,
+        asked.offset,
+        release_id,
+        now,
     )
 
 
@@ -216,14 +226,14 @@ async def resume(
     return await connection.fetchval(RESUME, world_id, release_id, rollout_id, now) is not None
 
 
-async def hold(connection: Connection, world_id: int, rollout_id: str) -> asyncpg.Record | None:
+async def hold(connection: Connection, world_id: int, rollout_id: str) -> HeldRow | None:
     """Lock a rollout until the transaction ends. Returns it with its release's version and sequence."""
-    return await connection.fetchrow(HOLD, world_id, rollout_id)
+    return await fetch_row(connection, HeldRow, HOLD, world_id, rollout_id)
 
 
-async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> asyncpg.Record:
+async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> CountsRow:
     """The number of a rollout's offers in each state. Raises LookupError when it does not exist."""
-    row = await connection.fetchrow(COUNT, world_id, rollout_id, now)
+    row = await fetch_row(connection, CountsRow, COUNT, world_id, rollout_id, now)
     if row is None:
         raise LookupError(rollout_id)
     return row
@@ -253,34 +263,30 @@ async def save(
 
 async def offer(
     connection: Connection,
-    rollout: asyncpg.Record,
+    rollout: HeldRow,
     deadline_at: datetime,
     now: datetime,
     assignment_ids: Sequence[str],
-) -> asyncpg.Record:
-    """Offer the release to the next devices after the rollout's position, as many as `assignment_ids`.
-
-    Returns `seen` (devices read), `last` (id of the last one) and `offered` (offers made).
-    """
-    row = await connection.fetchrow(
+) -> BatchRow:
+    """Offer the release to the next devices after the rollout's position, as many as `assignment_ids`."""
+    return await fetch_only_row(
+        connection,
+        BatchRow,
         OFFER,
-        rollout["world_id"],
-        rollout["id"],
-        rollout["model"],
-        rollout["percent"],
-        rollout["version"],
-        rollout["release_sequence"],
-        rollout["allow_downgrade"],
-        rollout["position"],
-        rollout["firmware_release_id"],
+        rollout.world_id,
+        rollout.id,
+        rollout.model,
+        rollout.percent,
+        rollout.version,
+        rollout.release_sequence,
+        rollout.allow_downgrade,
+        rollout.position,
+        rollout.firmware_release_id,
         deadline_at,
         now,
         len(assignment_ids),
         assignment_ids,
     )
-    if row is None:
-        raise AssertionError("a SELECT without FROM gave no row")
-    return row
 
 
 async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:
@@ -288,6 +294,6 @@ async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: 
     return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)
 
 
-async def find_running(connection: Connection) -> list[asyncpg.Record]:
-    """`world_id` and `id` of the rollouts, of all worlds, that are under way."""
-    return await connection.fetch(FIND_RUNNING)
+async def find_running(connection: Connection) -> list[RunningRow]:
+    """The rollouts, of all worlds, that are running."""
+    return await fetch_rows(connection, RunningRow, FIND_RUNNING)

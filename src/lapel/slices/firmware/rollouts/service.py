@@ -24,11 +24,10 @@ from lapel.slices.firmware.wire import RolloutPage
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import asyncpg
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.firmware.rows import HeldRow
     from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
 
 # The delay between the end of a walk and the next walk, which finds devices that were added meanwhile.
@@ -59,11 +58,11 @@ class Rollouts:
         release = await queries.read_release(connection, world_id, release_id)
         if release is None:
             raise unknown_release()
-        if release["model"] != body.model:
+        if release.model != body.model:
             raise InvalidRequest(
-                f"This firmware is for {release['model']}, not for {body.model}.", param="model"
+                f"This firmware is for {release.model}, not for {body.model}.", param="model"
             )
-        if release["released_at"] is None:
+        if release.released_at is None:
             raise Conflict("This firmware is not released. Release it first.")
         for replaced in await rollout_queries.replace(
             connection, world_id, body.model, now, f"It was replaced by {rollout_id}."
@@ -156,42 +155,41 @@ class Rollouts:
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
-            if rollout is None or rollout["status"] != "running":
+            if rollout is None or rollout.status != "running":
                 return False
             if (look and await halt_if_failing(connection, rollout, now)) or not _due(rollout, now):
                 return False
             batch = await rollout_queries.offer(
                 connection,
                 rollout,
-                now + timedelta(hours=rollout["deadline_hours"]),
+                now + timedelta(hours=rollout.deadline_hours),
                 now,
                 [self._ports.ids.new("ota") for _ in range(_BATCH)],
             )
-            offered, more = rollout["offered"] + batch["offered"], batch["seen"] == _BATCH
-            if more:
-                await rollout_queries.save(
-                    connection, job.world_id, job.rollout_id, batch["last"], offered, rollout["walked_at"]
-                )
-            else:
+            offered = rollout.offered + batch.offered
+            last = batch.last if batch.seen == _BATCH else None
+            if last is None:
                 await self._end_walk(connection, rollout, offered, now)
+            else:
+                await rollout_queries.save(
+                    connection, job.world_id, job.rollout_id, last, offered, rollout.walked_at
+                )
             crash_point("rollout:before-commit")
         crash_point("rollout:committed")
-        return more
+        return last is not None
 
-    async def _end_walk(
-        self, connection: Connection, rollout: asyncpg.Record, offered: int, now: datetime
-    ) -> None:
+    async def _end_walk(self, connection: Connection, rollout: HeldRow, offered: int, now: datetime) -> None:
         """Save the end of a walk. The next one looks for devices that were added meanwhile.
 
         The rollout is completed when the walk made no offer, no offer is open, and `deadline_hours` have
         passed since its creation.
         """
-        world_id, rollout_id = rollout["world_id"], rollout["id"]
+        world_id, rollout_id = rollout.world_id, rollout.id
         await rollout_queries.save(connection, world_id, rollout_id, "", 0, now)
-        if offered or now < rollout["created_at"] + timedelta(hours=rollout["deadline_hours"]):
+        if offered or now < rollout.created_at + timedelta(hours=rollout.deadline_hours):
             return
         counts = await rollout_queries.count(connection, world_id, rollout_id, now)
-        if not counts["pending"] + counts["delivered"]:
+        if not counts.pending + counts.delivered:
             await rollout_queries.complete(connection, world_id, rollout_id, now)
 
     async def withdraw(self, job: RolloutJob) -> None:
@@ -213,13 +211,13 @@ class Rollouts:
             running = await rollout_queries.find_running(connection)
         for each in running:
             async with self._ports.database.transaction() as connection:
-                await _advance(connection, each["world_id"], each["id"])
+                await _advance(connection, each.world_id, each.id)
 
 
-def _due(rollout: asyncpg.Record, now: datetime) -> bool:
+def _due(rollout: HeldRow, now: datetime) -> bool:
     """Whether a walk is under way, or the next one is due."""
-    walked_at = rollout["walked_at"]
-    return walked_at is None or rollout["position"] != "" or walked_at <= now - WALK_EVERY
+    walked_at = rollout.walked_at
+    return walked_at is None or rollout.position != "" or walked_at <= now - WALK_EVERY
 
 
 async def _advance(connection: Connection, world_id: int, rollout_id: str) -> None:
