@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lapel.slices.firmware import queries
+from lapel.slices.firmware.assignments import assignment_queries, ota_state_queries
 from lapel.slices.firmware.rollouts import rollout_queries
 from tests.support.plans import filled, indexes_of
 
@@ -44,19 +45,19 @@ LOOKUPS = [
     (queries.LIST_RELEASES, {"firmware_releases_newest"}),
     (queries.LIST_RELEASED, {"firmware_releases_of_model"}),
     (queries.READ_SEQUENCE, {"firmware_releases_world_id_model_version_key"}),
-    (queries.NEWEST, {"ota_assignments_newest"} | RELEASES),
-    (queries.HISTORY, {"ota_assignments_newest"} | RELEASES),
-    (queries.CANCEL, OPEN),
-    (queries.FAIL, OPEN | RELEASES),
+    (assignment_queries.NEWEST, {"ota_assignments_newest"} | RELEASES),
+    (assignment_queries.HISTORY, {"ota_assignments_newest"} | RELEASES),
+    (ota_state_queries.CANCEL, OPEN),
+    (ota_state_queries.FAIL, OPEN | RELEASES),
     (queries.SERVED, {"firmware_releases_bin_object_key_key", "firmware_releases_ufw_object_key_key"}),
     (rollout_queries.REPLACE, {"rollouts_live"}),
     (rollout_queries.FIND_RUNNING, {"rollouts_live"}),
     (rollout_queries.READ, {"rollouts_of_release", "ota_assignments_of_rollout"}),
     (rollout_queries.COUNT, {"rollouts_pkey", "ota_assignments_of_rollout"}),
     (rollout_queries.LIST, {"rollouts_of_release", "ota_assignments_of_rollout"}),
-    (rollout_queries.WITHDRAW, {"rollouts_pkey", "ota_assignments_of_rollout", "ota_assignments_pkey"}),
+    (ota_state_queries.WITHDRAW, {"rollouts_pkey", "ota_assignments_of_rollout", "ota_assignments_pkey"}),
     (
-        rollout_queries.OFFER,
+        ota_state_queries.OFFER,
         {
             "devices_of_model",
             "devices_pkey",
@@ -64,9 +65,9 @@ LOOKUPS = [
             "firmware_releases_world_id_model_version_key",
         },
     ),
-    (queries.APPLY, OPEN | RELEASES),
-    (queries.EXPIRE, {"ota_assignments_due", "ota_assignments_pkey"} | RELEASES),
-    (queries.EXPIRE_OF_DEVICE, OPEN | RELEASES),
+    (ota_state_queries.APPLY, OPEN | RELEASES),
+    (ota_state_queries.EXPIRE, {"ota_assignments_due", "ota_assignments_pkey"} | RELEASES),
+    (ota_state_queries.EXPIRE_OF_DEVICE, OPEN | RELEASES),
 ]
 
 
@@ -76,5 +77,10 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
             found = set(await indexes_of(connection, sql, may_sort=True))
             assert found - {"worlds_pkey"} == expected, sql
         # The lists come in their order.
-        for sql in (queries.LIST_RELEASES, queries.LIST_RELEASED, queries.HISTORY, rollout_queries.LIST):
+        for sql in (
+            queries.LIST_RELEASES,
+            queries.LIST_RELEASED,
+            assignment_queries.HISTORY,
+            rollout_queries.LIST,
+        ):
             await indexes_of(connection, sql)

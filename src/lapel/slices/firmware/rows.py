@@ -92,7 +92,7 @@ class CountedRow(RolloutRow, frozen=True):
     cancelled: int
 
 
-class HeldRow(RolloutRow, frozen=True):
+class HeldRolloutRow(RolloutRow, frozen=True):
     """A rollout that is locked, and what its walk needs; `position`: the last device that it has seen."""
 
     position: str
@@ -101,7 +101,7 @@ class HeldRow(RolloutRow, frozen=True):
     allow_downgrade: bool
 
 
-class CountsRow(msgspec.Struct, frozen=True):
+class OfferCountsRow(msgspec.Struct, frozen=True):
     """The number of a rollout's offers in each state."""
 
     pending: int

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.slices.firmware import events, failures, queries
-from lapel.slices.firmware.assignments import Offers
-from lapel.slices.firmware.queries import OFFER_OF_BEAT, OFFER_WAITING, OFFERED
+from lapel.slices.firmware import events
+from lapel.slices.firmware.assignments import failures, ota_state_queries
+from lapel.slices.firmware.assignments.assignment_queries import OFFER_OF_BEAT, OFFER_WAITING
+from lapel.slices.firmware.assignments.ota_state_queries import OFFERED
+from lapel.slices.firmware.assignments.service import Offers
 from lapel.slices.firmware.releases import Releases, link_to
 from lapel.slices.firmware.rollouts.service import Rollouts
 from lapel.slices.firmware.rollouts.sweeps import Sweeps
@@ -79,7 +81,7 @@ class Firmware:
         """A device reports that it runs `version`. No effect unless that version is on offer. Repeatable."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            row = await queries.apply(connection, world_id, device_id, version, now)
+            row = await ota_state_queries.apply(connection, world_id, device_id, version, now)
             if row is not None:
                 await events.publish(connection, self._ports.ids, now, "ota.applied", [row])
 
@@ -87,7 +89,9 @@ class Firmware:
         """A device reports that an update failed. No effect unless the assignment is open. Repeatable."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            row = await queries.fail(connection, world_id, device_id, assignment_id, error_message, now)
+            row = await ota_state_queries.fail(
+                connection, world_id, device_id, assignment_id, error_message, now
+            )
             if row is not None:
                 await failures.failed(connection, self._ports.ids, now, [row])
 
@@ -95,4 +99,4 @@ class Firmware:
         self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
     ) -> None:
         """Cancel the open updates of devices, in the transaction that deletes them."""
-        await queries.cancel(connection, world_id, device_ids, now, "The device was deleted.")
+        await ota_state_queries.cancel(connection, world_id, device_ids, now, "The device was deleted.")

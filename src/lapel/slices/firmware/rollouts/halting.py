@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.firmware.rows import HeldRow
+    from lapel.slices.firmware.rows import HeldRolloutRow
 
 # The failure rate counts once this many updates have ended, or all.
 ENOUGH = 5
@@ -27,7 +27,7 @@ ENOUGH = 5
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def halt_if_failing(connection: Connection, rollout: HeldRow, now: datetime) -> bool:
+async def halt_if_failing(connection: Connection, rollout: HeldRolloutRow, now: datetime) -> bool:
     """Halt the rollout if too many updates have failed. Returns whether it is halted."""
     world_id, rollout_id = rollout.world_id, rollout.id
     counts = await rollout_queries.count(connection, world_id, rollout_id, now)

@@ -1,4 +1,4 @@
-"""All SQL of rollouts.
+"""All SQL of rollouts; that of their offers stands in `assignments/ota_state_queries.py`.
 
 Order of locks: the rollout's row, then devices' rows in the order of their ids, then assignments.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_values
-from lapel.slices.firmware.rows import BatchRow, CountedRow, CountsRow, HeldRow, RunningRow
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
+from lapel.slices.firmware.rows import CountedRow, HeldRolloutRow, OfferCountsRow, RunningRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
@@ -95,59 +94,6 @@ SAVE = """
 UPDATE rollouts SET position = $3, offered = $4, walked_at = $5 WHERE world_id = $1 AND id = $2
 """
 
-# Read the next $12 devices of the model after $8, and offer the release to those in the rollout's share. A
-# hash of rollout and device decides the share: random, but always the same devices for one rollout. Skipped
-# are devices to which this rollout offered it before (unless withdrawn), which have an open offer, run this
-# version, or may not be downgraded to it. These conditions are counts, so that each is looked up by an index.
-OFFER = """
-WITH page AS MATERIALIZED (
-    SELECT d.id, d.firmware_version FROM devices d
-    WHERE d.world_id = $1 AND d.model = $3 AND d.deleted_at IS NULL AND d.id > $8
-    ORDER BY d.id LIMIT $12
-), fit AS MATERIALIZED (
-    SELECT p.id FROM page p
-    WHERE ('x' || encode(substring(sha256(convert_to($2::text || ':' || p.id, 'UTF8')) FOR 4), 'hex')
-          )::bit(32)::bigint % 100 < $4
-      AND p.firmware_version IS DISTINCT FROM $5
-      AND (SELECT count(*) FROM ota_assignments a
-           WHERE a.world_id = $1 AND a.device_id = p.id
-             AND (a.status IN ('pending', 'delivered') OR a.rollout_id = $2 AND NOT a.withdrawn)) = 0
-      AND ($7 OR $6::bigint IS NULL OR (
-           SELECT count(*) FROM firmware_releases runs
-           WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
-             AND runs.release_sequence >= $6) = 0)
-), held AS MATERIALIZED (
-    SELECT d.id FROM devices d
-    WHERE d.world_id = $1 AND d.id = ANY(ARRAY(SELECT id FROM fit)) AND d.deleted_at IS NULL
-    ORDER BY d.id FOR KEY SHARE
-), offered AS (
-    INSERT INTO ota_assignments
-        (world_id, id, device_id, firmware_release_id, rollout_id, status, deadline_at, assigned_at)
-    SELECT $1, ($13::text[])[row_number() OVER (ORDER BY held.id)], held.id, $9, $2, 'pending', $10, $11
-    FROM held
-    ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NOTHING
-    RETURNING 1
-)
-SELECT (SELECT count(*) FROM page) AS seen, (SELECT max(id) FROM page) AS last,
-       (SELECT count(*) FROM offered) AS offered
-"""
-
-# Only while the rollout does not run: it may have been resumed since. Its row is locked before assignments.
-WITHDRAW = """
-WITH stopped AS MATERIALIZED (
-    SELECT status FROM rollouts WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE
-), held AS MATERIALIZED (
-    SELECT p.id FROM ota_assignments p
-    WHERE p.world_id = $1 AND p.rollout_id = $2 AND p.status = 'pending' AND p.deadline_at > $3
-      AND (SELECT count(*) FROM stopped) = 1
-    ORDER BY p.id LIMIT $4 FOR UPDATE
-)
-UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, withdrawn = true,
-    error_message = 'The rollout was ' || stopped.status || '.'
-FROM stopped
-WHERE a.world_id = $1 AND a.id = ANY(ARRAY(SELECT id FROM held))
-"""
-
 FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER BY world_id, id"
 
 
@@ -226,14 +172,14 @@ async def resume(
     return await connection.fetchval(RESUME, world_id, release_id, rollout_id, now) is not None
 
 
-async def hold(connection: Connection, world_id: int, rollout_id: str) -> HeldRow | None:
+async def hold(connection: Connection, world_id: int, rollout_id: str) -> HeldRolloutRow | None:
     """Lock a rollout until the transaction ends. Returns it with its release's version and sequence."""
-    return await fetch_row(connection, HeldRow, HOLD, world_id, rollout_id)
+    return await fetch_row(connection, HeldRolloutRow, HOLD, world_id, rollout_id)
 
 
-async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> CountsRow:
+async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> OfferCountsRow:
     """The number of a rollout's offers in each state. Raises LookupError when it does not exist."""
-    row = await fetch_row(connection, CountsRow, COUNT, world_id, rollout_id, now)
+    row = await fetch_row(connection, OfferCountsRow, COUNT, world_id, rollout_id, now)
     if row is None:
         raise LookupError(rollout_id)
     return row
@@ -259,39 +205,6 @@ async def save(
 ) -> None:
     """Save the walk: last device seen, offers made in it, end of the last complete walk."""
     await connection.execute(SAVE, world_id, rollout_id, position, offered, walked_at)
-
-
-async def offer(
-    connection: Connection,
-    rollout: HeldRow,
-    deadline_at: datetime,
-    now: datetime,
-    assignment_ids: Sequence[str],
-) -> BatchRow:
-    """Offer the release to the next devices after the rollout's position, as many as `assignment_ids`."""
-    return await fetch_only_row(
-        connection,
-        BatchRow,
-        OFFER,
-        rollout.world_id,
-        rollout.id,
-        rollout.model,
-        rollout.percent,
-        rollout.version,
-        rollout.release_sequence,
-        rollout.allow_downgrade,
-        rollout.position,
-        rollout.firmware_release_id,
-        deadline_at,
-        now,
-        len(assignment_ids),
-        assignment_ids,
-    )
-
-
-async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:
-    """Withdraw at most `limit` pending offers of a rollout that does not run. Returns the command tag."""
-    return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)
 
 
 async def find_running(connection: Connection) -> list[RunningRow]:

@@ -14,6 +14,7 @@ from lapel.foundation.database.pool import affected
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.firmware import queries
+from lapel.slices.firmware.assignments import ota_state_queries
 from lapel.slices.firmware.payloads import ADVANCE, RolloutJob
 from lapel.slices.firmware.releases import unknown_release
 from lapel.slices.firmware.rollouts import rollout_queries
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.firmware.rows import HeldRow
+    from lapel.slices.firmware.rows import HeldRolloutRow
     from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
 
 # The delay between the end of a walk and the next walk, which finds devices that were added meanwhile.
@@ -159,7 +160,7 @@ class Rollouts:
                 return False
             if (look and await halt_if_failing(connection, rollout, now)) or not _due(rollout, now):
                 return False
-            batch = await rollout_queries.offer(
+            batch = await ota_state_queries.offer(
                 connection,
                 rollout,
                 now + timedelta(hours=rollout.deadline_hours),
@@ -178,7 +179,9 @@ class Rollouts:
         crash_point("rollout:committed")
         return last is not None
 
-    async def _end_walk(self, connection: Connection, rollout: HeldRow, offered: int, now: datetime) -> None:
+    async def _end_walk(
+        self, connection: Connection, rollout: HeldRolloutRow, offered: int, now: datetime
+    ) -> None:
         """Save the end of a walk. The next one looks for devices that were added meanwhile.
 
         The rollout is completed when the walk made no offer, no offer is open, and `deadline_hours` have
@@ -198,7 +201,7 @@ class Rollouts:
         while taken == _WITHDRAW_BATCH:
             async with self._ports.database.transaction() as connection:
                 taken = affected(
-                    await rollout_queries.withdraw(
+                    await ota_state_queries.withdraw(
                         connection, job.world_id, job.rollout_id, self._ports.clock.now(), _WITHDRAW_BATCH
                     )
                 )
@@ -214,7 +217,7 @@ class Rollouts:
                 await _advance(connection, each.world_id, each.id)
 
 
-def _due(rollout: HeldRow, now: datetime) -> bool:
+def _due(rollout: HeldRolloutRow, now: datetime) -> bool:
     """Whether a walk is under way, or the next one is due."""
     walked_at = rollout.walked_at
     return walked_at is None or rollout.position != "" or walked_at <= now - WALK_EVERY

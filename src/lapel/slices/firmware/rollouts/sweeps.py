@@ -10,7 +10,8 @@ import structlog
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.ids import made_at
 from lapel.foundation.storage import object_names
-from lapel.slices.firmware import failures, queries
+from lapel.slices.firmware import queries
+from lapel.slices.firmware.assignments import failures, ota_state_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Sweeps:
         while True:
             now = self._ports.clock.now()
             async with self._ports.database.transaction() as connection:
-                late = await queries.expire(connection, now, _BATCH)
+                late = await ota_state_queries.expire(connection, now, _BATCH)
                 if late:
                     await failures.failed(connection, self._ports.ids, now, late)
                 crash_point("deadlines:before-commit")

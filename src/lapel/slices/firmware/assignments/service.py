@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest
 from lapel.slices.devices.service import find_device, hold_device
-from lapel.slices.firmware import failures, queries
+from lapel.slices.firmware import queries
+from lapel.slices.firmware.assignments import assignment_queries, failures, ota_state_queries
 from lapel.slices.firmware.releases import unknown_release
 from lapel.slices.firmware.views import assignment_of
 from lapel.slices.firmware.wire import Assignments, CurrentAssignment
@@ -48,7 +49,7 @@ class Offers:
             raise unknown_release()
         await _check(connection, world_id, device, release)
         await self._make_room(connection, world_id, device_id, now)
-        row = await queries.assign(
+        row = await ota_state_queries.assign(
             connection,
             world_id,
             self._ports.ids.new("ota"),
@@ -64,16 +65,18 @@ class Offers:
         return assignment_of(row)
 
     async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
-        late = await queries.expire_of_device(connection, world_id, device_id, now)
+        late = await ota_state_queries.expire_of_device(connection, world_id, device_id, now)
         if late:
             await failures.failed(connection, self._ports.ids, now, late)
-        await queries.cancel(connection, world_id, [device_id], now, "Another release was assigned.")
+        await ota_state_queries.cancel(
+            connection, world_id, [device_id], now, "Another release was assigned."
+        )
 
     async def cancel(self, actor: Actor, device_id: str) -> None:
         """Withdraw a device's open offer, if there is one. Raises NotFound without such a device."""
         async with self._ports.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
-            await queries.cancel(
+            await ota_state_queries.cancel(
                 connection,
                 actor.world_id,
                 [device_id],
@@ -85,7 +88,9 @@ class Offers:
         """A device's newest assignment, whatever its status. Raises NotFound without such a device."""
         async with self._ports.database.acquire() as connection:
             await find_device(connection, actor.world_id, device_id, actor.end_user_id)
-            row = await queries.newest(connection, actor.world_id, device_id, self._ports.clock.now())
+            row = await assignment_queries.newest(
+                connection, actor.world_id, device_id, self._ports.clock.now()
+            )
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
     async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> Assignments:
@@ -93,7 +98,7 @@ class Offers:
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
             await find_device(connection, actor.world_id, device_id, actor.end_user_id)
-            rows = await queries.history(connection, actor.world_id, device_id, query.limit, now)
+            rows = await assignment_queries.history(connection, actor.world_id, device_id, query.limit, now)
         return Assignments(data=[assignment_of(row) for row in rows])
 
 

@@ -1,0 +1,1 @@
+"""Assignments: one release for one device, its states and its events."""
