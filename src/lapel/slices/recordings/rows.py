@@ -10,7 +10,7 @@ from lapel.slices.recordings.wire import RecordingStatus, Source
 
 
 class RecordingRow(msgspec.Struct, frozen=True):
-    """One recording. `metadata` is JSON text, and so is `media`: all its media, or None when it has none."""
+    """One recording. `metadata` and `media` are JSON text; `media` is None for a recording without media."""
 
     id: str
     end_user_id: str
