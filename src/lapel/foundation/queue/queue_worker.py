@@ -1,9 +1,9 @@
 """The worker's loop around PgQueuer (source: PgQueuer's documentation and code).
 
 This module adds what PgQueuer lacks. If a session ends because the database is unavailable, a new session
-begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it), and so does a
-job whose process ends; a worker takes it again once its heartbeat is old. A job that kills its worker is held
-after `_MAX_STARTS`.
+begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it); a job whose
+process ends stays there too. A worker takes such a job again once the job's heartbeat is old. A job that
+kills its worker is held after `_MAX_STARTS`.
 """
 
 from __future__ import annotations

@@ -129,8 +129,9 @@ class Presigner:
     ) -> PresignedPut:
         """Return a link that PUTs `key`, once or more, for `expires_in` seconds from `now`.
 
-        The content type is signed, and so are the length in bytes and the SHA-256 (`sha256`, hexadecimal)
-        when given; the store refuses any other. Raises as `get_url`, and `ValueError` for a malformed hash.
+        The content type is signed. The length in bytes and the SHA-256 (`sha256`, hexadecimal) are signed if
+        they are given. The store refuses a PUT with other values than the signed ones. Raises as `get_url`,
+        and `ValueError` for a malformed hash.
         """
         content_type = _SPACES.sub(" ", content_type.strip())
         headers = {"Content-Type": content_type}

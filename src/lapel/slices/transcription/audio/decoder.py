@@ -86,10 +86,10 @@ class Decoder:
     `decode` is called for the same file again. At most `seats` decodes are paused. The seats are divided
     evenly among the owners.
 
-    `max_hours`: longer audio is refused, and so is audio with more samples than that many hours of stereo at
-    48 kHz. `spare_bytes`: must stay free on the disk that takes the samples. `memory_bytes`: address space of
-    one child. `seconds`: limit for one file over all turns. It does not grow with the file's size, because
-    anyone can make a file larger with padding. `turn_seconds`: None disables turns.
+    `max_hours`: longer audio is refused; audio with more samples than that many hours of stereo at 48 kHz is
+    refused too. `spare_bytes`: must stay free on the disk that takes the samples. `memory_bytes`: address
+    space of one child. `seconds`: limit for one file over all turns. It does not grow with the file's size,
+    because anyone can make a file larger with padding. `turn_seconds`: None disables turns.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class StoredSegments:
     read: Callable[[int], bytes]
 
     def __iter__(self) -> Iterator[Segment]:
-        """Every segment, in order; each iteration reads anew.
+        """Every segment, in order; each iteration reads the stored bytes again.
 
         Raises ValueError when the stored bytes are not a whole array, and whatever `read` raises.
         """

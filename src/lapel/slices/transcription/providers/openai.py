@@ -98,8 +98,8 @@ class _OpenAIModel(msgspec.Struct, frozen=True):
 class OpenAI:
     """The Transcriber.
 
-    A model that diarizes numbers the speakers anew in every file. So it gets the recording as one file, and a
-    recording longer than the model takes is refused.
+    A model that diarizes numbers the speakers of each file independently. So it gets the recording as one
+    file, and a recording that is longer than the model accepts is refused.
     """
 
     reads_samples: bool = True

@@ -107,7 +107,7 @@ class OperatorProviders:
             return await engine_of(connection, self._ports.sealer, world.id, name)
 
     async def set(self, slot: str, wanted: Wanted) -> SlotShown:
-        """Let an engine answer a slot; its key is sealed anew, under the present secret.
+        """Let an engine answer a slot; the slot's key is sealed again, under the present secret.
 
         A key belongs to the address that it was given for: with another address it must be given again.
         Raises InvalidRequest when a setting is not valid, or when the key must be given again.
