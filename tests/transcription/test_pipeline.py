@@ -16,7 +16,7 @@ from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices
 from lapel.slices.transcription.speech.transcript import Segment, Word
 from lapel.slices.transcription.work.offline import Outcome, Status, transcribe
-from lapel.slices.transcription.work.progress import STAGES
+from lapel.slices.transcription.work.progress import STAGES, overall
 from tests.support.conversations import Conversation
 
 CONVERSATION = Conversation("three-speakers")
@@ -127,6 +127,15 @@ async def test_pieces_become_one_transcript_with_speakers(decoder: Decoder, tmp_
     assert outcome.warnings == []
 
 
+async def test_progress_of_the_speakers_is_the_share_of_the_audio(decoder: Decoder, tmp_path: Path) -> None:
+    outcome, told = await run(Scripted(), decoder, tmp_path)
+    shares = [start / outcome.facts.duration_ms for start in (0, 10_000, 20_000)]
+    assert shares[2] != pytest.approx(2 / 3, abs=0.01)
+    assert [each.progress for each in told if each.stage == "diarize"] == [
+        overall("diarize", share) for share in shares
+    ]
+
+
 async def test_a_language_that_is_clear_is_not_detected_again(decoder: Decoder, tmp_path: Path) -> None:
     scripted = Scripted()
     await run(scripted, decoder, tmp_path)
@@ -197,7 +206,7 @@ async def test_a_piece_whose_voices_cannot_be_embedded_costs_no_other_piece_its_
     """As on the server."""
     scripted = WithoutSecondPiece()
     outcome, _ = await run(scripted, decoder, tmp_path)
-    assert outcome.warnings == ["The speakers are left out. Not this piece."]
+    assert outcome.warnings == ["The speakers of some parts are left out. Not this piece."]
     assert [[len(each.windows) for each in group.voices] for group in scripted.grouped] == [[2, 0, 2]]
 
 

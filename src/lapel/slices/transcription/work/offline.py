@@ -17,7 +17,7 @@ from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.payloads import Stage
 from lapel.slices.transcription.speech.messages import Heard, Voices, pcm_name
 from lapel.slices.transcription.speech.transcript import Transcript
-from lapel.slices.transcription.work.progress import Progress
+from lapel.slices.transcription.work.progress import Progress, share_of_audio
 from lapel.slices.transcription.work.stages import Plan, Stages, Step
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class _Run:
         self._duration_ms: int | None = None
         self._heard: list[Heard] = []
         self._voices: list[Voices] = []
-        self._warnings: list[str] = []
+        self._left_out: list[str] = []
 
     async def outcome(self) -> Outcome:
         facts = await self._probe()
@@ -121,7 +121,7 @@ class _Run:
         self._progress("finish", 0)
         transcript = await self._stages.finish(self._plan, self._heard, self._voices)
         self._progress("finish", 1)
-        return Outcome(transcript=transcript, facts=facts, warnings=self._warnings)
+        return Outcome(transcript=transcript, facts=facts, warnings=self._warnings())
 
     async def _probe(self) -> AudioFacts:
         self._progress("probe", 0)
@@ -139,16 +139,20 @@ class _Run:
         self._heard.append(heard)
 
     async def _diarize(self, piece: int) -> None:
-        self._progress("diarize", piece / len(self._heard))
+        self._progress("diarize", share_of_audio(self._plan.pieces, piece, 0))
         self._voices.append(await self._stages.diarize(self._file, self._heard[piece], self._leave_out))
 
     async def _earlier(self, piece: int) -> Heard:
         return self._heard[piece]
 
     def _leave_out(self, reason: str) -> None:
-        warning = f"The speakers are left out. {reason}"
-        if warning not in self._warnings:
-            self._warnings.append(warning)
+        if reason not in self._left_out:
+            self._left_out.append(reason)
+
+    def _warnings(self) -> list[str]:
+        some = any(each.windows for each in self._voices)
+        what = "The speakers of some parts are left out." if some else "The speakers are left out."
+        return [f"{what} {reason}" for reason in self._left_out]
 
     def _tell(self, stage: Stage, progress: float) -> None:
         self._report(Status(stage, progress, self._duration_ms))
