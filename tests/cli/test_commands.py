@@ -367,6 +367,7 @@ def test_doctor_warns_of_misspelt_settings_and_open_folders(data: Path) -> None:
         data.chmod(0o700)
     warnings = {each["part"]: each for each in found["findings"] if each["state"] == "warning"}
     assert "LAPEL_DATABSE_URL" in warnings["settings"]["detail"]
+    assert warnings["data folder"]["detail"] == f"other users can enter {data} (mode 755)"
     assert warnings["data folder"]["remedy"] == f"chmod 700 {data}"
     assert found["healthy"] is True
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -90,6 +91,34 @@ def test_a_refused_connection_is_no_answer() -> None:
 def test_an_answer_that_breaks_off_is_no_answer() -> None:
     with mute(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf") as url, pytest.raises(NoAnswer):
         request("GET", url, timeout=60)
+
+
+def test_an_answer_that_takes_ten_timeouts_is_no_answer() -> None:
+    """Each pause of this one is short, and it would last 60 s."""
+    ended = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1200\r\n\r\n")
+            with suppress(OSError):  # the caller hangs up
+                for _ in range(1200):
+                    client.sendall(b".")
+                    if ended.wait(0.05):
+                        return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        began = time.monotonic()
+        try:
+            with pytest.raises(NoAnswer, match="TimeoutError"):
+                request("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.3)
+        finally:
+            ended.set()
+            thread.join()
+    assert 2.9 < time.monotonic() - began < 30
 
 
 def test_a_silent_server_is_no_answer() -> None:

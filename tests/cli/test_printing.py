@@ -53,5 +53,10 @@ def test_a_terminal_without_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("NO_COLOR", "1")
-    emit({}, False, lambda: Text("✓", "green"))
-    assert terminal.getvalue() == "✓\n"
+    emit({}, False, lambda: Group(named([("Store", LONG)]), Text("✓", "green")))
+    assert terminal.getvalue() == f"Store        {LONG}\n✓\n"
+
+
+def test_a_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    emit({}, False, lambda: "a\tb\a\r  \nc \n")
+    assert capsys.readouterr().out == "a\tb\a\r  \nc \n"

@@ -155,7 +155,7 @@ def _is_base(url: str) -> bool:
 def _running(settings: Settings) -> str:
     """The base URL of the server that runs on the data folder."""
     if not prepare.needs_folder(settings):
-        raise CommandError("Name the server with --url, and a key with LAPEL_KEY.")
+        raise CommandError("name the server with --url, and a key with LAPEL_KEY.")
     folder = DataFolder(settings.data_dir)
     running = folder.running() if folder.path.is_dir() and folder.is_taken() else None
     if running is None:

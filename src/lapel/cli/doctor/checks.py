@@ -95,7 +95,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     else:
         if mode & 0o077:
             yield Finding(
-                "data folder", "warning", f"{folder.path} other users can enter it (mode {mode:o})",
+                "data folder", "warning", f"other users can enter {folder.path} (mode {mode:o})",
                 f"chmod 700 {folder.path}",
             )  # fmt: skip
         else:

@@ -13,9 +13,12 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
+# Limit of a whole call, in timeouts: a server that sends a byte now and then is never silent for one.
+_TOTAL = 10
+
 
 class NoAnswer(Exception):
-    """The server cannot be reached, breaks off, or is silent for too long."""
+    """The server cannot be reached, breaks off, or is silent or slow for too long."""
 
 
 class HttpAnswer(NamedTuple):
@@ -37,8 +40,8 @@ def request(
 ) -> HttpAnswer:
     """One call to `url`, which is sent unchanged, because links are signed. Redirects are not followed.
 
-    timeout: the most seconds for the connection, and between two pieces of the answer. verify: whether the
-    certificate of an https URL must be valid.
+    timeout: the most seconds for the connection, and between two pieces of the answer. The whole call may
+    take ten times as long. verify: whether the certificate of an https URL must be valid.
 
     Raises NoAnswer.
     """
@@ -52,7 +55,7 @@ def request(
 async def _request(
     method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout: float, verify: bool
 ) -> HttpAnswer:
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
+    patience = aiohttp.ClientTimeout(total=_TOTAL * timeout, sock_connect=timeout, sock_read=timeout)
     async with (
         aiohttp.ClientSession(timeout=patience, headers={"Accept-Encoding": "identity"}) as session,
         session.request(

@@ -32,11 +32,12 @@ def say(sentence: str) -> None:
 
 
 def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:
-    """Prints the result: as one JSON document, or the text of `shown` for people.
+    """Prints the result: as one JSON document, or what `shown` returns for people, a text as it is.
 
+    Rich renders tables and the like as a whole, in memory: they are meant for some thousand rows.
     Raises CommandError when it cannot be written (a full disk, a closed pipe).
     """
-    text = msgspec.json.encode(value).decode() if as_json else _rendered(shown())
+    text = msgspec.json.encode(value).decode() if as_json else _text(shown())
     with _read_by_somebody():
         sys.stdout.write(text.rstrip("\n") + "\n")
         sys.stdout.flush()
@@ -88,13 +89,22 @@ def named(lines: list[tuple[str, str]]) -> Table:
     return made
 
 
-def _rendered(shown: RenderableType) -> str:
-    """The text of `shown`, with colours when stdout is a terminal.
+def _text(shown: RenderableType) -> str:
+    """The text of `shown`, with colours and bold letters when stdout is a terminal and NO_COLOR is not set.
 
-    No value is wrapped or cut at the width of the terminal, because people and programs copy it.
+    A string stays as it is, because Rich would drop its control characters and expand its tabs. No
+    value is wrapped or cut at the width of the terminal, because people and programs copy it.
     """
+    if isinstance(shown, str):
+        return shown
     text = io.StringIO()
     Console(
-        file=text, force_terminal=not is_piped(), width=_UNLIMITED, markup=False, emoji=False, highlight=False
+        file=text,
+        force_terminal=not is_piped(),
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=_UNLIMITED,
+        markup=False,
+        emoji=False,
+        highlight=False,
     ).print(shown)
     return "\n".join(line.rstrip(" ") for line in text.getvalue().split("\n"))
