@@ -40,11 +40,18 @@ class OpenErasureRow(msgspec.Struct, frozen=True):
     links_expire_at: datetime
 
 
-class WorldAndId(msgspec.Struct, frozen=True):
-    """The key of a row: world and id."""
+class DueRow(msgspec.Struct, frozen=True):
+    """The key of an entry that is due."""
 
     world_id: int
     id: str
+
+
+class EnteringRow(msgspec.Struct, frozen=True):
+    """A deleted end user whose recordings are not all in the ledger."""
+
+    world_id: int
+    resource_id: str
 
 
 _COLUMNS = """
@@ -204,9 +211,9 @@ async def set_closed(connection: Connection, world_id: int, entry_id: str, now: 
     return await connection.fetchval(SET_CLOSED, world_id, entry_id, now) is not None
 
 
-async def find_due(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
-    """(world, entry) of recordings that are due, most overdue first."""
-    return [(row["world_id"], row["id"]) for row in await connection.fetch(FIND_DUE, now, limit)]
+async def find_due(connection: Connection, now: datetime, limit: int) -> list[DueRow]:
+    """Entries of recordings that are due, most overdue first."""
+    return await fetch_rows(connection, DueRow, FIND_DUE, now, limit)
 
 
 async def find_open_of_end_user(
@@ -216,11 +223,9 @@ async def find_open_of_end_user(
     return await fetch_values(connection, str, FIND_OPEN_OF_END_USER, world_id, end_user_id, after, limit)
 
 
-async def find_entering(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
-    """(world, end user) of deletions that no worker continues."""
-    return [
-        (row["world_id"], row["resource_id"]) for row in await connection.fetch(FIND_ENTERING, now, limit)
-    ]
+async def find_entering(connection: Connection, now: datetime, limit: int) -> list[EnteringRow]:
+    """End users of deletions that no worker continues."""
+    return await fetch_rows(connection, EnteringRow, FIND_ENTERING, now, limit)
 
 
 async def set_entered(

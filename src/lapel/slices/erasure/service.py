@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.erasure.queries import ErasureRow, open_end_user
-from lapel.slices.erasure.wire import ErasureQuery
+    from lapel.slices.erasure.queries import EnteringRow, ErasureRow
+    from lapel.slices.erasure.wire import ErasureQuery
 
 __all__ = ["ENTERING", "Erasures", "LocalCopies", "open_end_user"]
 
@@ -98,8 +98,8 @@ class Erasures:
         )
         return deleted_at or now
 
-    async def find_entering(self, now: datetime) -> list[tuple[int, str]]:
-        """(world, end user) of deletions whose job was killed between two batches, at most `_BATCH`."""
+    async def find_entering(self, now: datetime) -> list[EnteringRow]:
+        """End users of deletions whose job was killed between two batches, at most `_BATCH`."""
         async with self._ports.database.acquire() as connection:
             return await queries.find_entering(connection, now, _BATCH)
 
@@ -144,19 +144,19 @@ class Erasures:
                 due = await queries.find_due(connection, began, _BATCH)
             if not due:
                 break
-            for world_id, entry_id in due:
+            for entry in due:
                 try:
-                    await self._advance(world_id, entry_id)
+                    await self._advance(entry.world_id, entry.id)
                 except StoreUnavailable:
                     # The store may refuse only this entry: move it to the end of the line, so that
                     # the next round begins with the others.
-                    await self._postpone(world_id, entry_id, self._ports.clock.now() + _LOOK_AGAIN)
+                    await self._postpone(entry.world_id, entry.id, self._ports.clock.now() + _LOOK_AGAIN)
                     raise
                 except Unavailable:
                     raise
                 except Exception as error:  # noqa: BLE001 - one that cannot be erased must not hold up the others
-                    _log.error("erasure.stuck", entry=entry_id, exc_info=error)
-                    await self._postpone(world_id, entry_id, self._ports.clock.now() + _LOOK_AGAIN)
+                    _log.error("erasure.stuck", entry=entry.id, exc_info=error)
+                    await self._postpone(entry.world_id, entry.id, self._ports.clock.now() + _LOOK_AGAIN)
             done += len(due)
         await self._follow()
         return done

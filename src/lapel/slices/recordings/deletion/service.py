@@ -116,7 +116,8 @@ class Deletion:
         Raises Unavailable when the database fails.
         """
         due = await self._erasures.find_entering(self._ports.clock.now())
-        for world_id, end_user_id in due:
+        for each in due:
+            world_id, end_user_id = each.world_id, each.resource_id
             try:
                 await self.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
             except Exception as error:  # noqa: BLE001 - an end user that fails must not stop the others
