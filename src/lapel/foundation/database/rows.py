@@ -7,7 +7,9 @@ of a record in 70 ns. Structs also inherit, so that a statement with more column
 
 Names are compared at the first row of each statement, and `tests/contract/test_rows.py` compares names and
 types of all statements with what PostgreSQL says of them. To let it read the types, a module that defines
-rows imports them also at run time. Values are not checked: an enumeration is kept by a CHECK of its column.
+rows imports them also at run time. It does not compare NOT NULL, because PostgreSQL
+does not say it of a statement's columns. Values are not checked: an enumeration is kept by a CHECK of its
+column.
 """
 
 from __future__ import annotations
