@@ -71,27 +71,33 @@ def _connect(services: Services) -> None:
     firmware, configuration = services[Firmware], services[Configuration]
     recordings, transcriptions = services[Recordings], services[Transcriptions]
     # A hook that locks the whole organization comes last.
-    devices.on_bind += [configuration.raise_devices]
-    devices.on_unbind += [cancel_open, forget_binding, configuration.raise_devices]
-    devices.on_delete += [
-        erase_commands_of_devices,
-        firmware.cancel_of_devices,
-        erase_diagnostics_of_devices,
-        configuration.forget_devices,
-    ]
-    recordings.on_audio += [transcriptions.announce_audio]
-    recordings.on_delete += [transcriptions.erase_of_recordings]
+    devices.on_bind.append(configuration.raise_devices)
+    devices.on_unbind.extend([cancel_open, forget_binding, configuration.raise_devices])
+    devices.on_delete.extend(
+        [
+            erase_commands_of_devices,
+            firmware.cancel_of_devices,
+            erase_diagnostics_of_devices,
+            configuration.forget_devices,
+        ]
+    )
+    recordings.on_audio.append(transcriptions.announce_audio)
+    recordings.on_delete.append(transcriptions.erase_of_recordings)
     # Stored answers are erased last: a repeated request holds the rows that its answer names until that
     # answer is stored.
-    recordings.of_end_user += [
-        erase_some_commands,
-        erase_some_diagnostics,
-        outbox.erase_some_of_end_user,
-        erase_some_answers,
-    ]
-    end_users.on_delete += [
-        keys.revoke_all_of,
-        devices.unbind_all_of,
-        configuration.forget_end_user,
-        recordings.deletion.start_end_user,
-    ]
+    recordings.of_end_user.extend(
+        [
+            erase_some_commands,
+            erase_some_diagnostics,
+            outbox.erase_some_of_end_user,
+            erase_some_answers,
+        ]
+    )
+    end_users.on_delete.extend(
+        [
+            keys.revoke_all_of,
+            devices.unbind_all_of,
+            configuration.forget_end_user,
+            recordings.deletion.start_end_user,
+        ]
+    )

@@ -68,9 +68,8 @@ def serve(
         tree = Tree(postgres, children)
         stack.enter_context(tree.signals())
         stack.callback(tree.stop)
-        stack.callback(
-            sockets.close
-        )  # closed before the processes drain, so that new connections are refused instead of kept waiting
+        # Closed before the processes drain, so that new connections are refused instead of kept waiting.
+        stack.callback(sockets.close)
         if folder is not None and folder.needs_migration():
             # Not a daemon thread: a start that fails at once must not end the process in the middle of an
             # import.

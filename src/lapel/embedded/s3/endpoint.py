@@ -186,9 +186,8 @@ class StoreApp:
 
 
 async def _refuse(request: Request, error: S3Error) -> None:
-    if (
-        request.started
-    ):  # too late for an error answer: close the connection, or the client takes the body for complete
+    # Too late for an error answer: close the connection, or the client takes the body for complete.
+    if request.started:
         raise error
     resource = f"/{request.bucket}/{request.key_bytes.decode('utf-8', 'replace')}"
     await request.answer(error.status, list(error.headers), error.body(resource, request.id))

@@ -147,9 +147,8 @@ class Admission:
             self._places.add(place)
             self._free -= place.units
             self._held[place.world_id] += place.units
-            if (
-                not place.turn.done()
-            ):  # otherwise its caller was cancelled a moment ago and gives the units back
+            # A turn that is done: its caller was cancelled a moment ago, and gives the units back.
+            if not place.turn.done():
                 place.turn.set_result(None)
 
     def _may_hold(self, place: Place) -> bool:

@@ -98,9 +98,8 @@ class LargeAnswers:
         """Make and send one piece after the other, until the end or until the client disconnects."""
         taken, sending = 0, False
         place.least_rate = self._least_rate
-        place.moved = lambda: (
-            taken if sending else None
-        )  # while a piece is made, the pause is not the client's fault
+        # While a piece is made, the pause is not the client's fault.
+        place.moved = lambda: taken if sending else None
         async with aclosing(body):
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -251,9 +251,8 @@ class Life:
         await self._check_ended(device, old)
 
     async def _rebind(self, device: SimulatedDevice, now: float, dice: Random) -> None:
-        if (
-            device.pending and device.token
-        ):  # These recordings belong to the present end user: upload them first.
+        # Pending recordings belong to the present end user: upload them first.
+        if device.pending and device.token:
             device.due[Activity.UPLOAD] = now
             device.due[Activity.REBIND] = now + _RETRY
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -109,12 +109,12 @@ class Devices:
         on_unbind: Sequence[Hook] = (),
         on_delete: Sequence[Hook] = (),
     ) -> None:
-        """Hooks of other slices, called inside the transaction that binds, unbinds or deletes devices."""
+        """Hooks of other slices, called inside the transaction of the change. app.py adds hooks later."""
         self._ports = ports
         self._counts = FleetCounts(ports.database)
-        self.on_bind = list(on_bind)
-        self.on_unbind = list(on_unbind)
-        self.on_delete = list(on_delete)
+        self.on_bind: Final = list(on_bind)
+        self.on_unbind: Final = list(on_unbind)
+        self.on_delete: Final = list(on_delete)
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a registered device is not changed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
 import msgspec
@@ -104,10 +104,10 @@ class EndUsers:
 
     def __init__(self, ports: Ports, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
         """`issuer` limits the lifetime of a token. `on_delete`: hooks that delete or revoke the rows of an
-        end user, called in this order inside the deleting transaction."""
+        end user, called in this order inside the deleting transaction. app.py adds hooks later."""
         self._ports = ports
         self._issuer = issuer
-        self.on_delete = list(on_delete)
+        self.on_delete: Final = list(on_delete)
 
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
         """Add an end user.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.audio.audio_queries import (
@@ -65,8 +65,11 @@ class Recordings:
     ) -> None:
         """Hooks of other slices. `on_audio`: called in the transaction that makes an audio readable.
         `on_delete`: called in the transaction that deletes recordings, before their rows. `of_end_user`:
-        delete the other rows of a deleted end user."""
-        self.on_audio, self.on_delete, self.of_end_user = list(on_audio), list(on_delete), list(of_end_user)
+        delete the other rows of a deleted end user. The parts keep these same lists, so hooks that app.py
+        adds later count too."""
+        self.on_audio: Final = list(on_audio)
+        self.on_delete: Final = list(on_delete)
+        self.of_end_user: Final = list(of_end_user)
         erasures = Erasures(ports)
         self.records = Records(ports)
         self.uploads = Uploads(ports)

@@ -17,9 +17,8 @@ _USER = "x-amz-meta-"
 _MAX_USER = 2048
 _MAX_HEADER = 2048
 DEFAULT_TYPE = "binary/octet-stream"
-OVERRIDES = frozenset(
-    f"response-{name}" for name in ("content-type", *_KEPT)
-)  # the query parameters that replace a header of the answer
+# The query parameters that replace a header of the answer.
+OVERRIDES = frozenset(f"response-{name}" for name in ("content-type", *_KEPT))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Refused, because the store cannot do what these headers request.
 _NOT_SERVED = (

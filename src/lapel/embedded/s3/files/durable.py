@@ -118,9 +118,8 @@ def prune_folders(folder: Path, top: Path) -> None:
         except FileNotFoundError:
             pass
         except OSError:  # not empty: the usual end
-            with suppress(
-                FileNotFoundError
-            ):  # pruned by another process, which then syncs the remaining folder
+            # Pruned by another process, which then syncs the remaining folder.
+            with suppress(FileNotFoundError):
                 sync_folder(folder)
                 return
         folder = folder.parent

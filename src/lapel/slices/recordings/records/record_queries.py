@@ -1,4 +1,7 @@
-"""All SQL of recordings without their media, and so all changes of a recording's status."""
+"""SQL that creates, changes and lists recordings, and all that sets a recording's status.
+
+Reads include the media, which only uploads/media_states.py changes.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +171,7 @@ LISTS: dict[tuple[str, ...], str] = {
 
 
 class LockedRow(msgspec.Struct, frozen=True):
-    """What is asked of a recording whose row is locked."""
+    """The status, times and project of a locked recording."""
 
     status: RecordingStatus
     started_at: datetime | None

@@ -56,7 +56,10 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
 
 
 def check_pending(snapshot: Snapshot, facts: Facts) -> None:
-    """Accept a call with the facts of the verification that is under way. Raises Conflict for other facts."""
+    """Accept a call without facts, or with those of the verification or of an uploaded media.
+
+    Raises Conflict for other facts.
+    """
     if not facts.any:
         return
     audio = snapshot.audio

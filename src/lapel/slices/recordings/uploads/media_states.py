@@ -101,7 +101,7 @@ WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = 'verifying'
 RETURNING id
 """
 
-# $4 here and below: the state that was read.
+# $4 of the next four statements: the state that was read.
 ACCEPT_MEDIA = """
 UPDATE media SET status = 'uploaded', failure = NULL, content_type = $5, file_size_bytes = $6, sha256 = $7,
     object_key = $8, duration_ms = COALESCE($9, duration_ms), uploaded_at = $10

@@ -222,7 +222,10 @@ class OperatorProviders:
             return None
 
     async def _project(self) -> str:
-        """The id of the named project, else of the only one."""
+        """The id of the named project, else of the only one.
+
+        Projects are listed on a connection of their own, so a method calls this before its transaction.
+        """
         if self._project_id:
             return self._project_id
         projects = await Projects(self._ports).list()

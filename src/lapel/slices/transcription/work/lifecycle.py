@@ -1,6 +1,7 @@
-"""The states of a transcription and of the work on its audio: every change of them is made here.
+"""The states of a transcription: every change of them is made here, as is the row of the work on its audio.
 
-pending → processing → completed or failed. A change publishes its event, in the same transaction.
+pending → processing → completed or failed. `start`, `complete` and `fail` publish an event, in the same
+transaction; creation publishes none. The runner takes the row of the work from step to step, and deletes it.
 """
 
 from __future__ import annotations
