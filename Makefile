@@ -58,11 +58,12 @@ coverage: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test, and show the li
 
 check: lint types test ## everything that must pass before a commit is published
 
-lint: $(VENV)/.dev-ok ## find mistakes, wrong format, sizes, names, and forbidden imports
+lint: $(VENV)/.dev-ok ## find mistakes, wrong format, sizes, names, signatures, and forbidden imports
 	@$(BIN)/ruff check .
 	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/python tools/check_docstrings.py
 	@$(BIN)/python tools/check_names.py
+	@$(BIN)/python tools/check_signatures.py
 	@$(BIN)/ruff format --check --quiet . || { echo "lapel: run 'make format'"; exit 1; }
 	@$(BIN)/lint-imports --no-logo
 
