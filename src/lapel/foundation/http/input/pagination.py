@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Protocol, TypeVar
 from zlib import crc32
 
-import asyncpg
 import msgspec
 
 from lapel.foundation.core.clock import EPOCH
@@ -34,7 +33,7 @@ PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 
 T = TypeVar("T")
-R = TypeVar("R", bound="Listed | asyncpg.Record")  # records: until every list has typed rows
+R = TypeVar("R", bound="Listed")
 
 
 class Listed(Protocol):
@@ -108,14 +107,10 @@ def page(
             break
         data.append(item)
     has_more = cut or len(rows) > len(data)
-    cursor = _cursor_at(asked.list_name, rows[len(data) - 1]) if has_more else None
-    return data, has_more, cursor
-
-
-def _cursor_at(list_name: str, row: Listed | asyncpg.Record) -> str:
-    if isinstance(row, asyncpg.Record):
-        return _write_cursor(list_name, row["created_at"], row["id"])
-    return _write_cursor(list_name, row.created_at, row.id)
+    if not has_more:
+        return data, False, None
+    last = rows[len(data) - 1]
+    return data, True, _write_cursor(asked.list_name, last.created_at, last.id)
 
 
 def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
