@@ -51,7 +51,7 @@ READS: dict[str, tuple[str, ...]] = {
         "slices.devices.queries.READ recordings",
     ),
     "one statement finds the devices that fit a rollout, and offers it to them": (
-        "slices.firmware.assignments.ota_state_queries.OFFER devices",
+        "slices.firmware.assignments.assignment_state_queries.OFFER devices",
     ),
     "a token ends with the key that issued it": (
         "slices.end_users.end_user_token_queries.FIND_END_USER api_keys",

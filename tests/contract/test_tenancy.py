@@ -37,7 +37,7 @@ _REASONS = {
         "lapel.slices.erasure.queries.FIND_ENTERING",
         "lapel.slices.erasure.queries.FOLLOW_ERASED",
         "lapel.slices.erasure.queries.FOLLOW_CLOSED",
-        "lapel.slices.firmware.assignments.ota_state_queries.EXPIRE",
+        "lapel.slices.firmware.assignments.assignment_state_queries.EXPIRE",
         "lapel.slices.firmware.queries.SERVED",
         "lapel.slices.firmware.rollouts.rollout_queries.FIND_RUNNING",
         "lapel.slices.recordings.reconcile.reconcile_queries.FIND_UNFINISHED",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, get_args
 
-from lapel.slices.firmware.assignments import ota_state_queries
+from lapel.slices.firmware.assignments import assignment_state_queries
 from lapel.slices.firmware.assignments.assignment_queries import OFFER_OF_BEAT
 from lapel.slices.firmware.rollouts import rollout_queries
 from lapel.slices.firmware.wire import AssignmentStatus
@@ -29,7 +29,7 @@ READ = "SELECT status FROM ota_assignments WHERE world_id = $1 AND id = $2"
 COUNT = "SELECT count(*) FROM ota_assignments WHERE world_id = $1 AND device_id = $2"
 DELIVER = f"""
 WITH beat AS (SELECT $1::bigint AS world_id, $2::text AS id, $3::text), {OFFER_OF_BEAT},
-{ota_state_queries.OFFERED}
+{assignment_state_queries.OFFERED}
 SELECT count(*) FROM offered
 """
 
@@ -51,11 +51,11 @@ Transition = Callable[["Connection", Row, datetime], Awaitable[object]]
 
 async def withdraw(connection: Connection, of: Row, now: datetime) -> None:
     await connection.execute(STOP, of.world_id)
-    await ota_state_queries.withdraw(connection, of.world_id, of.rollout_id, now, 9)
+    await assignment_state_queries.withdraw(connection, of.world_id, of.rollout_id, now, 9)
 
 
 async def assign(connection: Connection, of: Row, now: datetime) -> None:
-    await ota_state_queries.assign(
+    await assignment_state_queries.assign(
         connection, of.world_id, "ota_new", of.device_id, of.release_id, DEADLINE, now
     )
 
@@ -63,22 +63,22 @@ async def assign(connection: Connection, of: Row, now: datetime) -> None:
 async def offer(connection: Connection, of: Row, now: datetime) -> None:
     rollout = await rollout_queries.hold(connection, of.world_id, of.rollout_id)
     assert rollout is not None
-    await ota_state_queries.offer(connection, rollout, DEADLINE, now, ["ota_new"])
+    await assignment_state_queries.offer(connection, rollout, DEADLINE, now, ["ota_new"])
 
 
 TRANSITIONS: dict[str, Transition] = {
     "deliver": lambda connection, of, now: connection.execute(DELIVER, of.world_id, of.device_id, "", now),
-    "apply": lambda connection, of, now: ota_state_queries.apply(
+    "apply": lambda connection, of, now: assignment_state_queries.apply(
         connection, of.world_id, of.device_id, of.version, now
     ),
-    "fail": lambda connection, of, now: ota_state_queries.fail(
+    "fail": lambda connection, of, now: assignment_state_queries.fail(
         connection, of.world_id, of.device_id, of.id, "wrong", now
     ),
-    "expire": lambda connection, _, now: ota_state_queries.expire(connection, now, 9),
-    "expire_of_device": lambda connection, of, now: ota_state_queries.expire_of_device(
+    "expire": lambda connection, _, now: assignment_state_queries.expire(connection, now, 9),
+    "expire_of_device": lambda connection, of, now: assignment_state_queries.expire_of_device(
         connection, of.world_id, of.device_id, now
     ),
-    "cancel": lambda connection, of, now: ota_state_queries.cancel(
+    "cancel": lambda connection, of, now: assignment_state_queries.cancel(
         connection, of.world_id, [of.device_id], now, "gone"
     ),
     "withdraw": withdraw,
@@ -139,7 +139,7 @@ _WRITES = re.compile(
 
 def test_one_module_has_all_statements_that_set_a_state() -> None:
     # The statement of a heartbeat includes the fragment that delivers.
-    assert _WRITES.search(ota_state_queries.OFFERED)
-    found = {name: sql.replace(ota_state_queries.OFFERED, "") for name, sql in statements().items()}
+    assert _WRITES.search(assignment_state_queries.OFFERED)
+    found = {name: sql.replace(assignment_state_queries.OFFERED, "") for name, sql in statements().items()}
     writers = {name.rpartition(".")[0] for name, sql in found.items() if _WRITES.search(sql)}
-    assert writers == {ota_state_queries.__name__}
+    assert writers == {assignment_state_queries.__name__}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.slices.firmware import queries
-from lapel.slices.firmware.assignments import assignment_queries, ota_state_queries
+from lapel.slices.firmware.assignments import assignment_queries, assignment_state_queries
 from lapel.slices.firmware.rollouts import rollout_queries
 from tests.support.plans import filled, indexes_of
 
@@ -47,17 +47,20 @@ LOOKUPS = [
     (queries.READ_SEQUENCE, {"firmware_releases_world_id_model_version_key"}),
     (assignment_queries.NEWEST, {"ota_assignments_newest"} | RELEASES),
     (assignment_queries.HISTORY, {"ota_assignments_newest"} | RELEASES),
-    (ota_state_queries.CANCEL, OPEN),
-    (ota_state_queries.FAIL, OPEN | RELEASES),
+    (assignment_state_queries.CANCEL, OPEN),
+    (assignment_state_queries.FAIL, OPEN | RELEASES),
     (queries.SERVED, {"firmware_releases_bin_object_key_key", "firmware_releases_ufw_object_key_key"}),
     (rollout_queries.REPLACE, {"rollouts_live"}),
     (rollout_queries.FIND_RUNNING, {"rollouts_live"}),
     (rollout_queries.READ, {"rollouts_of_release", "ota_assignments_of_rollout"}),
     (rollout_queries.COUNT, {"rollouts_pkey", "ota_assignments_of_rollout"}),
     (rollout_queries.LIST, {"rollouts_of_release", "ota_assignments_of_rollout"}),
-    (ota_state_queries.WITHDRAW, {"rollouts_pkey", "ota_assignments_of_rollout", "ota_assignments_pkey"}),
     (
-        ota_state_queries.OFFER,
+        assignment_state_queries.WITHDRAW,
+        {"rollouts_pkey", "ota_assignments_of_rollout", "ota_assignments_pkey"},
+    ),
+    (
+        assignment_state_queries.OFFER,
         {
             "devices_of_model",
             "devices_pkey",
@@ -65,9 +68,9 @@ LOOKUPS = [
             "firmware_releases_world_id_model_version_key",
         },
     ),
-    (ota_state_queries.APPLY, OPEN | RELEASES),
-    (ota_state_queries.EXPIRE, {"ota_assignments_due", "ota_assignments_pkey"} | RELEASES),
-    (ota_state_queries.EXPIRE_OF_DEVICE, OPEN | RELEASES),
+    (assignment_state_queries.APPLY, OPEN | RELEASES),
+    (assignment_state_queries.EXPIRE, {"ota_assignments_due", "ota_assignments_pkey"} | RELEASES),
+    (assignment_state_queries.EXPIRE_OF_DEVICE, OPEN | RELEASES),
 ]
 
 

@@ -105,9 +105,10 @@ def told(minute: int, *, battery: int) -> queries.ReportedState:
     """A full report at that minute since 1970."""
     state = '{"device_state": "idle", "pending_recordings": 1, "flags": 8, "connection_type": ["wifi"]}'
     now = EPOCH + timedelta(minutes=minute)
-    return queries.ReportedState(
-        (now, battery, 10, 100, -60, "1.4.2", "Desk", state, "idle", None, minute, "wifi"), None
+    facts = queries.ReportedFacts(
+        now, battery, 10, 100, -60, "1.4.2", "Desk", state, "idle", None, minute, "wifi"
     )
+    return queries.ReportedState(facts, None)
 
 
 async def updates(connection: asyncpg.Connection[Any]) -> tuple[int, int, int]:

@@ -9,9 +9,9 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.slices.firmware import events
-from lapel.slices.firmware.assignments import failures, ota_state_queries
+from lapel.slices.firmware.assignments import assignment_state_queries, failures
 from lapel.slices.firmware.assignments.assignment_queries import OFFER_OF_BEAT, OFFER_WAITING
-from lapel.slices.firmware.assignments.ota_state_queries import OFFERED
+from lapel.slices.firmware.assignments.assignment_state_queries import OFFERED
 from lapel.slices.firmware.assignments.service import Offers
 from lapel.slices.firmware.releases import Releases, link_to
 from lapel.slices.firmware.rollouts.service import Rollouts
@@ -81,7 +81,7 @@ class Firmware:
         """A device reports that it runs `version`. No effect unless that version is on offer. Repeatable."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            row = await ota_state_queries.apply(connection, world_id, device_id, version, now)
+            row = await assignment_state_queries.apply(connection, world_id, device_id, version, now)
             if row is not None:
                 await events.publish(connection, self._ports.ids, now, "ota.applied", [row])
 
@@ -89,7 +89,7 @@ class Firmware:
         """A device reports that an update failed. No effect unless the assignment is open. Repeatable."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            row = await ota_state_queries.fail(
+            row = await assignment_state_queries.fail(
                 connection, world_id, device_id, assignment_id, error_message, now
             )
             if row is not None:
@@ -99,4 +99,6 @@ class Firmware:
         self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
     ) -> None:
         """Cancel the open updates of devices, in the transaction that deletes them."""
-        await ota_state_queries.cancel(connection, world_id, device_ids, now, "The device was deleted.")
+        await assignment_state_queries.cancel(
+            connection, world_id, device_ids, now, "The device was deleted."
+        )

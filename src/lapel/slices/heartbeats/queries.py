@@ -9,7 +9,7 @@ of the device's row is in `devices/reports/report_queries.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.devices.service import ConnectionKind
     from lapel.slices.heartbeats.wire import DeviceState
 
 # Bytes of an event's row beside its text.
@@ -103,11 +104,32 @@ SELECT count(*) FROM held
 """
 
 
+class ReportedFacts(NamedTuple):
+    """Parameters $3 to $14 of a heartbeat's statement: the time, and what is reported or None.
+
+    `recording_state` and `client_context` are JSON texts, and `minute` counts from 1970. A tuple, because the
+    statement takes them by position.
+    """
+
+    now: datetime
+    battery_percent: int | None
+    storage_used_mb: int | None
+    storage_total_mb: int | None
+    signal_strength_dbm: int | None
+    firmware_version: str | None
+    name: str | None
+    recording_state: str | None
+    device_state: DeviceState | None
+    client_context: str | None
+    minute: int
+    connection: ConnectionKind | None
+
+
 @dataclass(frozen=True, slots=True)
 class ReportedState:
     """What a heartbeat reports: parameters $3 to $14, and $15 to $19 if it needs the full statement."""
 
-    facts: tuple[object, ...]
+    facts: ReportedFacts
     diagnostics: tuple[int | None, list[str], list[str], int, int] | None
 
 

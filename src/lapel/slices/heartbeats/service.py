@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.commands.service import Commands
-    from lapel.slices.devices.service import Devices
+    from lapel.slices.devices.service import ConnectionKind, Devices
     from lapel.slices.firmware.service import Firmware, Manifest
     from lapel.slices.heartbeats.wire import Diagnostics, HeartbeatBody
 
@@ -43,7 +43,7 @@ DIAGNOSTICS_KEPT = timedelta(days=90)
 MAX_CONTEXT_BYTES = 16 * 1024
 MAX_EVENT_BYTES = 4 * 1024
 # Of several connections of a device, the first one in this order counts.
-_CONNECTIONS = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
+_CONNECTIONS: tuple[tuple[str, ConnectionKind], ...] = (("wifi", "wifi"), ("4g", "cellular"), ("ble", "ble"))
 _FLAG_WIFI, _FLAG_LTE = 8, 16
 _SWEEP = 500
 _PRUNE = 1000
@@ -121,7 +121,7 @@ class Heartbeats:
         return await self._answer(row, heard, body, _accepted(row, sent), now)
 
     def _told(
-        self, body: HeartbeatBody, connection: str | None, now: datetime
+        self, body: HeartbeatBody, connection: ConnectionKind | None, now: datetime
     ) -> tuple[queries.ReportedState, list[str]]:
         return _told(body, connection, now, self._ports.disk, self._ports.settings.diagnostics_bytes_per_day)
 
@@ -266,7 +266,7 @@ def _accepted(row: queries.BeatRow, sent: list[str]) -> list[str]:
 
 
 def _told(
-    body: HeartbeatBody, connection: str | None, now: datetime, disk: DiskGuard | None, daily: int
+    body: HeartbeatBody, connection: ConnectionKind | None, now: datetime, disk: DiskGuard | None, daily: int
 ) -> tuple[queries.ReportedState, list[str]]:
     """The parameters of the statements, and the ids of the diagnostic events in them.
 
@@ -276,19 +276,21 @@ def _told(
     its events are not: the device keeps them. Raises InvalidRequest as `of_device`.
     """
     context = body.client_context
-    facts = (
-        now,
-        body.battery_percent,
-        body.storage_used_mb,
-        body.storage_total_mb,
-        body.signal_strength_dbm,
-        body.firmware_version,
-        body.device_name,
-        _state(body),
-        body.device_state,
-        None if context is None else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),
-        _minute(now),
-        connection,
+    facts = queries.ReportedFacts(
+        now=now,
+        battery_percent=body.battery_percent,
+        storage_used_mb=body.storage_used_mb,
+        storage_total_mb=body.storage_total_mb,
+        signal_strength_dbm=body.signal_strength_dbm,
+        firmware_version=body.firmware_version,
+        name=body.device_name,
+        recording_state=_state(body),
+        device_state=body.device_state,
+        client_context=None
+        if context is None
+        else json_text(context, param="client_context", max_bytes=MAX_CONTEXT_BYTES),
+        minute=_minute(now),
+        connection=connection,
     )
     diagnostics = body.diagnostics
     events = {} if diagnostics is None else _events(diagnostics)
@@ -302,7 +304,7 @@ def _told(
     return queries.ReportedState(facts, stored), list(events)
 
 
-def _connection(body: HeartbeatBody) -> str | None:
+def _connection(body: HeartbeatBody) -> ConnectionKind | None:
     """The connection that a device reports; of several, the first of `wifi`, `cellular`, `ble`."""
     if body.connection_type is not None:
         return next((word for told, word in _CONNECTIONS if told in body.connection_type), None)

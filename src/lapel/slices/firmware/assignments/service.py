@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.errors import Conflict, InvalidRequest
 from lapel.slices.devices.service import find_device, hold_device
 from lapel.slices.firmware import queries
-from lapel.slices.firmware.assignments import assignment_queries, failures, ota_state_queries
+from lapel.slices.firmware.assignments import assignment_queries, assignment_state_queries, failures
 from lapel.slices.firmware.releases import unknown_release
 from lapel.slices.firmware.views import assignment_of
 from lapel.slices.firmware.wire import Assignments, CurrentAssignment
@@ -49,7 +49,7 @@ class Offers:
             raise unknown_release()
         await _check(connection, world_id, device, release)
         await self._make_room(connection, world_id, device_id, now)
-        row = await ota_state_queries.assign(
+        row = await assignment_state_queries.assign(
             connection,
             world_id,
             self._ports.ids.new("ota"),
@@ -65,10 +65,10 @@ class Offers:
         return assignment_of(row)
 
     async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
-        late = await ota_state_queries.expire_of_device(connection, world_id, device_id, now)
+        late = await assignment_state_queries.expire_of_device(connection, world_id, device_id, now)
         if late:
             await failures.failed(connection, self._ports.ids, now, late)
-        await ota_state_queries.cancel(
+        await assignment_state_queries.cancel(
             connection, world_id, [device_id], now, "Another release was assigned."
         )
 
@@ -76,7 +76,7 @@ class Offers:
         """Withdraw a device's open offer, if there is one. Raises NotFound without such a device."""
         async with self._ports.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
-            await ota_state_queries.cancel(
+            await assignment_state_queries.cancel(
                 connection,
                 actor.world_id,
                 [device_id],

@@ -1,4 +1,4 @@
-"""All SQL of rollouts; that of their offers stands in `assignments/ota_state_queries.py`.
+"""All SQL of rollouts; that of their offers stands in `assignments/assignment_state_queries.py`.
 
 Order of locks: the rollout's row, then devices' rows in the order of their ids, then assignments.
 """

@@ -14,7 +14,7 @@ from lapel.foundation.database.pool import affected
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.firmware import queries
-from lapel.slices.firmware.assignments import ota_state_queries
+from lapel.slices.firmware.assignments import assignment_state_queries
 from lapel.slices.firmware.payloads import ADVANCE, RolloutJob
 from lapel.slices.firmware.releases import unknown_release
 from lapel.slices.firmware.rollouts import rollout_queries
@@ -160,7 +160,7 @@ class Rollouts:
                 return False
             if (look and await halt_if_failing(connection, rollout, now)) or not _due(rollout, now):
                 return False
-            batch = await ota_state_queries.offer(
+            batch = await assignment_state_queries.offer(
                 connection,
                 rollout,
                 now + timedelta(hours=rollout.deadline_hours),
@@ -201,7 +201,7 @@ class Rollouts:
         while taken == _WITHDRAW_BATCH:
             async with self._ports.database.transaction() as connection:
                 taken = affected(
-                    await ota_state_queries.withdraw(
+                    await assignment_state_queries.withdraw(
                         connection, job.world_id, job.rollout_id, self._ports.clock.now(), _WITHDRAW_BATCH
                     )
                 )

@@ -11,7 +11,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.ids import made_at
 from lapel.foundation.storage import object_names
 from lapel.slices.firmware import queries
-from lapel.slices.firmware.assignments import failures, ota_state_queries
+from lapel.slices.firmware.assignments import assignment_state_queries, failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Sweeps:
         while True:
             now = self._ports.clock.now()
             async with self._ports.database.transaction() as connection:
-                late = await ota_state_queries.expire(connection, now, _BATCH)
+                late = await assignment_state_queries.expire(connection, now, _BATCH)
                 if late:
                     await failures.failed(connection, self._ports.ids, now, late)
                 crash_point("deadlines:before-commit")
