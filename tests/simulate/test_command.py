@@ -155,6 +155,19 @@ def test_what_cannot_be_done_is_one_line_and_status_1(
     assert done.stderr.count("\n") == 1 + (words.endswith("does not answer"))
 
 
+def test_without_a_folder_the_server_has_to_be_named(tmp_path: Path) -> None:
+    env = {
+        "LAPEL_DATABASE_URL": "postgresql://127.0.0.1:1/none",
+        "LAPEL_SECRET": "a secret of these tests, long enough",
+        "LAPEL_S3_ENDPOINT": "http://127.0.0.1:1",
+        "LAPEL_S3_ACCESS_KEY_ID": "someone",
+        "LAPEL_S3_SECRET_ACCESS_KEY": "something",
+    }
+    done = run("simulate", "--data-dir", tmp_path / "none", env=env)
+    assert done.returncode == 1
+    assert "lapel: name the server with --url, and a key with LAPEL_KEY." in done.stderr
+
+
 def test_a_wrong_key_is_told(served: Served) -> None:
     done = run("simulate", *SMALL, "--json", "--url", served.url, "--key", "sk_test_wrong")
     assert done.returncode == 1
