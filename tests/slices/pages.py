@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
-from lapel.foundation.core import errors
 from lapel.foundation.core.errors import ApiError
 from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.slices import Slice
+from tests.support.statements import modules
 
 
 def errors_of(slices: Sequence[Slice]) -> set[tuple[int, str]]:
     """(status, code) of every error that clients see: the foundation's and those of the slices."""
-    own = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ApiError)]
+    own = [each for each in every_error() if each.__module__.startswith("lapel.foundation.")]
     declared = [error for each in slices for error in each.errors]
-    return {(each.status, each.code) for each in (*own, *declared) if each is not ApiError}
+    return {(each.status, each.code) for each in (*own, *declared)}
+
+
+@cache
+def every_error() -> frozenset[type[ApiError]]:
+    """Every error class of the package, wherever it is defined."""
+    for name in modules():
+        importlib.import_module(name)
+    return frozenset(each for each in _below(ApiError) if each.__module__.startswith("lapel."))
+
+
+def _below(error: type[ApiError]) -> Iterator[type[ApiError]]:
+    for each in error.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def limits_of(slices: Sequence[Slice]) -> list[RateLimit]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from inspect import isfunction
 from pathlib import Path
+from types import FunctionType
 
 import asyncpg
 import pytest
 
 import lapel
 from lapel import app
+from lapel.foundation.core.actors import ANONYMOUS
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.slices import OWN_IDS, Slice
+from lapel.slices.projects.key_queries import API_KEY
 from lapel.slices.projects.scopes import SCOPES
 from tests.slices.crash_points import points_in
 from tests.slices.nouns import folder_of
-from tests.slices.pages import page_of
-from tests.support.declared import declared_services
+from tests.slices.pages import every_error, page_of
+from tests.support.declared import TOKEN_KINDS, TOKEN_PREFIXES, declared_services
 from tests.support.strict.events import TYPES
 
 SOURCE = Path(lapel.__file__).parent
@@ -49,6 +57,14 @@ def test_errors_and_rate_limits_of_operations_are_declared() -> None:
         assert operation.bucket is None or operation.bucket in limits, operation.name
 
 
+def test_every_error_is_the_foundations_or_declared_by_its_slice() -> None:
+    declared = {f"lapel.slices.{each.name}.": each.errors for each in app.SLICES}
+    for error in every_error():
+        if not error.__module__.startswith("lapel.foundation."):
+            own = next(own for name, own in declared.items() if error.__module__.startswith(name))
+            assert error in own, error
+
+
 async def test_the_tables_are_those_of_the_database(fresh_database: str) -> None:
     connection = await asyncpg.connect(fresh_database)
     found = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -79,6 +95,76 @@ def test_ids_are_made_with_declared_prefixes() -> None:
                 assert isinstance(prefix, ast.Constant), f"{path}:{node.lineno}"
                 made.add(str(prefix.value))
     assert made == declared
+
+
+def test_holders_and_tokens_are_of_declared_kinds() -> None:
+    kinds, prefixes = {each.name for each in TOKEN_KINDS} | {ANONYMOUS.kind}, {*TOKEN_PREFIXES}
+    found = list(kinds_and_prefixes())
+    assert [at for at, word, is_kind in found if word not in (kinds if is_kind else prefixes)] == []
+    assert {word for _, word, is_kind in found if is_kind} == kinds
+    # The prefixes of keys depend on their kind and world; a key that could not be looked up would fail all.
+    assert {word for _, word, is_kind in found if not is_kind} == prefixes - {*API_KEY.prefixes}
+
+
+def kinds_and_prefixes() -> Iterator[tuple[str, str, bool]]:
+    """(place, word, True) where source names a kind of holder, (place, word, False) for a token's prefix."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            at = f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}"
+            match node:
+                case ast.Compare(ast.Attribute(ast.Name("actor"), "kind"), _, compared):
+                    yield from ((at, word, True) for word in _texts(*compared))
+                case ast.Call(ast.Name("Actor" | "TokenKind"), _, words):
+                    named = [each.value for each in words if each.arg in ("kind", "name")]
+                    yield from ((at, word, True) for word in _texts(*named))
+                case ast.Call(ast.Name("actor_of"), [_, kind, *_]):
+                    yield from ((at, word, True) for word in _texts(kind))
+                case ast.Call(ast.Name("Access"), arguments, words):
+                    callers = [*arguments[1:2], *(each.value for each in words if each.arg == "callers")]
+                    yield from ((at, word, True) for word in _texts(*callers))
+                case ast.Call(ast.Name("new_token"), [prefix]):
+                    yield from ((at, word, False) for word in _texts(prefix))
+                case _:
+                    pass
+
+
+def _texts(*nodes: ast.AST) -> Iterator[str]:
+    for node in nodes:
+        for each in ast.walk(node):
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                yield each.value
+
+
+def test_handlers_read_an_id_only_from_paths_that_have_one() -> None:
+    reading = [each for each in declared_services().operations if reads_id(each)]
+    assert len(reading) >= 40
+    assert [each.path for each in reading if not each.parameters] == []
+
+
+def reads_id(operation: Operation) -> bool:
+    """Whether one of the operation's functions reads `id` of its call."""
+    handler = operation.handler
+    functions = (getattr(handler, each.name) for each in fields(handler))
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "id" and ast.unparse(node.value) == "call"
+        for function in functions
+        if isfunction(function)
+        for written in source_of(function)
+        for node in ast.walk(written)
+    )
+
+
+def source_of(function: FunctionType) -> Iterator[ast.AST]:
+    """The lambdas and functions that begin in the function's line."""
+    for node in ast.walk(parsed(function.__code__.co_filename)):
+        is_function = isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_function and node.lineno == function.__code__.co_firstlineno:
+            yield node
+
+
+@cache
+def parsed(file: str) -> ast.Module:
+    return ast.parse(Path(file).read_text(encoding="utf-8"))
 
 
 def test_the_events_are_those_of_the_contract() -> None:

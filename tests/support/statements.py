@@ -36,9 +36,19 @@ def statements(named: tuple[str, ...] | None = None) -> dict[str, str]:
     for name in modules() if named is None else named:
         module = importlib.import_module(name)
         for constant, value in vars(module).items():
-            if constant.isupper() and isinstance(value, str) and _SQL.match(value):
-                found.setdefault(f"{name}.{constant}", value)
+            if constant.isupper():
+                for part, text in _texts(constant, value):
+                    if _SQL.match(text):
+                        found.setdefault(f"{name}.{part}", text)
     return found
+
+
+def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """The texts of a constant: itself, or the values of a dict."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        yield from ((f"{name}[{key}]", each) for key, each in value.items() if isinstance(each, str))
 
 
 async def rows(url: str, statement: str) -> list[asyncpg.Record]:
