@@ -12,18 +12,14 @@ from lapel.slices.commands.service import cancel_open, erase_commands_of_devices
 from lapel.slices.commands.slice import SLICE as COMMANDS
 from lapel.slices.configuration.service import Configuration
 from lapel.slices.configuration.slice import SLICE as CONFIGURATION
-from lapel.slices.devices.service import Devices
+from lapel.slices.devices.service import Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.end_users.slice import SLICE as END_USERS
 from lapel.slices.erasure.slice import SLICE as ERASURE
 from lapel.slices.firmware.service import Firmware
 from lapel.slices.firmware.slice import SLICE as FIRMWARE
-from lapel.slices.heartbeats.service import (
-    erase_diagnostics_of_devices,
-    erase_some_diagnostics,
-    forget_binding,
-)
+from lapel.slices.heartbeats.service import erase_diagnostics_of_devices, erase_some_diagnostics
 from lapel.slices.heartbeats.slice import SLICE as HEARTBEATS
 from lapel.slices.projects.service import Keys
 from lapel.slices.projects.slice import SLICE as PROJECTS
@@ -40,7 +36,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.foundation.slices import Slice
 
-# A slice stands after those whose services it uses.
+# A slice stands after those whose services it uses. Documents list the slices in this order.
 SLICES: tuple[Slice, ...] = (
     PROJECTS,
     END_USERS,
@@ -72,7 +68,7 @@ def _connect(services: Services) -> None:
     recordings, transcriptions = services[Recordings], services[Transcriptions]
     # A hook that locks the whole organization comes last.
     devices.on_bind.append(configuration.raise_devices)
-    devices.on_unbind.extend([cancel_open, forget_binding, configuration.raise_devices])
+    devices.on_unbind.extend([cancel_open, forget_reports, configuration.raise_devices])
     devices.on_delete.extend(
         [
             erase_commands_of_devices,

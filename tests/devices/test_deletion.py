@@ -186,8 +186,10 @@ async def test_what_is_tied_to_it_goes_in_the_same_transaction(
     actor = Actor(
         kind="key", id="key_1", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
     )
+    devices = Devices(ports)
+    devices.on_delete.extend([note, fail])
     with pytest.raises(LookupError):
-        await Devices(ports, on_delete=[note, fail]).delete(actor, device)
+        await devices.delete(actor, device)
     assert calls == [(tenant.test_world, [device])]
     assert (await registry.get(f"/devices/{device}"))["id"] == device
     async with ports.database.acquire() as connection:

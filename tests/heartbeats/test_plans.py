@@ -64,7 +64,7 @@ INSERT INTO device_diagnostics (world_id, device_id, event_id, end_user_id, body
 INSERT INTO full_worlds SELECT id, 1, now() FROM worlds WHERE id > 20;
 """
 STORED = {"devices_pkey", "worlds_pkey", "end_users_pkey", "commands", "ota_assignments_open"}
-HEARD = {"devices_pkey", "commands", "ota_assignments_open", "firmware_releases_pkey", "rollouts_pkey"}
+DELIVERING = {"devices_pkey", "commands", "ota_assignments_open", "firmware_releases_pkey", "rollouts_pkey"}
 # Of what is open now there is so little that either will do; and an offer is found again by its id.
 ALIKE = {
     "commands_open": "commands",
@@ -91,7 +91,7 @@ async def test_every_statement_has_its_indexes(fresh_database: str) -> None:
         assert await used(queries.FULL_BEAT_OF_DEVICE, may_sort=True) == STORED | by_token | recording
         assert await used(queries.BEAT_OF_KEY) == STORED
         assert await used(queries.FULL_BEAT_OF_KEY, may_sort=True) == STORED | recording
-        assert await used(queries.HEAR, may_sort=True) == HEARD
+        assert await used(queries.DELIVER, may_sort=True) == DELIVERING
         assert await used(report_queries.BEGIN_LOW_BATTERY) == {"devices_pkey"}
         assert await used(report_queries.FORGET_REPORTS) == {"devices_pkey"}
         assert await used(report_queries.FIND_SILENT) == {"devices_heard", "worlds_pkey"}

@@ -1,8 +1,7 @@
 """The errors of the API: each has a status, a code, and a message that says what to do.
 
 A handler raises one, and the request path turns it into the contract's envelope. Any other exception becomes
-a
-500 without details, and is logged with its request id.
+a 500 without details, and is logged with its request id.
 """
 
 from __future__ import annotations

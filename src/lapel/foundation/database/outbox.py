@@ -47,9 +47,6 @@ FROM unnest($3::text[], $4::text[], $5::text[], $6::bytea[], $8::text[])
 ON CONFLICT (world_id, dedupe) DO NOTHING
 """
 
-# Each statement takes the moment before which rows are useless, and how many to delete at once. The rows are
-# an array, because a join would read the whole table for each batch. Answers and events are also deleted
-# with an end user, many at once: rows that another transaction holds are left for the next round.
 PRUNE_EVENTS = """
 DELETE FROM events WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))

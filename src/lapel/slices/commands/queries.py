@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
-    from lapel.slices.commands.wire import Said, Status, Type
+    from lapel.slices.commands.wire import ReportedResult, Status, Type
 
 _NAMES = (
     "id", "device_id", "end_user_id", "binding_generation", "type", "status", "params", "result", "error",
@@ -35,7 +35,7 @@ WAITING = f"""EXISTS (SELECT 1 FROM commands c
 
 # Whether a command to record was delivered to the device `d` or executed by it since its heartbeat before; $3
 # is the present time.
-TOLD_TO_RECORD = """EXISTS (SELECT 1 FROM commands c
+COMMANDED_TO_RECORD = """EXISTS (SELECT 1 FROM commands c
     WHERE c.world_id = d.world_id AND c.device_id = d.id AND c.created_at > $3 - interval '25 hours'
       AND c.binding_generation = d.binding_generation
       AND c.type = 'start_recording' AND c.status IN ('delivered', 'executed')
@@ -159,12 +159,12 @@ async def read_reported(
     world_id: int,
     device_id: str,
     command_id: str,
-    told: Said,
+    reported: ReportedResult,
     binding_generation: int,
 ) -> ReportedRow | None:
-    """One command of this binding, and whether its row says the `same` as `told`."""
+    """One command of this binding, and whether its row says the `same` as `reported`."""
     return await fetch_row(
-        connection, ReportedRow, READ_REPORTED, world_id, device_id, command_id, *told, binding_generation
+        connection, ReportedRow, READ_REPORTED, world_id, device_id, command_id, *reported, binding_generation
     )
 
 

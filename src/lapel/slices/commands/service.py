@@ -13,8 +13,8 @@ from lapel.foundation.http.input.fields import raw
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.commands import queries, state_queries
 from lapel.slices.commands.json_text import object_text, params_text
-from lapel.slices.commands.queries import TOLD_TO_RECORD, WAITING
-from lapel.slices.commands.state_queries import TOLD_COMMANDS
+from lapel.slices.commands.queries import COMMANDED_TO_RECORD, WAITING
+from lapel.slices.commands.state_queries import DELIVERED_COMMANDS
 from lapel.slices.commands.wire import (
     Command,
     CommandPage,
@@ -24,7 +24,7 @@ from lapel.slices.commands.wire import (
     StoredCommand,
     WifiGrant,
 )
-from lapel.slices.devices.service import find_device, lock_device
+from lapel.slices.devices.service import find_device, lock_device, unknown_device
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
         CommandQuery,
         CreateCommand,
         Report,
-        Said,
+        ReportedResult,
         Status,
         StoredStatus,
     )
     from lapel.slices.devices.service import Devices
 
 __all__ = [
-    "TOLD_COMMANDS",
-    "TOLD_TO_RECORD",
+    "COMMANDED_TO_RECORD",
+    "DELIVERED_COMMANDS",
     "WAITING",
     "Command",
     "Commands",
@@ -91,7 +91,7 @@ class Commands:
         params = params_text(body.params or Params())
         device = await lock_device(connection, world_id, device_id)
         if device is None:
-            raise NotFound("There is no device with this id.")
+            raise unknown_device()
         if body.idempotency_key is not None:
             before = await queries.find_by_key(
                 connection, world_id, device_id, body.idempotency_key, body.type, params
@@ -196,7 +196,7 @@ class Commands:
                     rows = await queries.list_open(connection, world_id, actor.id, generation, now)
         return self._pending(rows, actor, now)
 
-    async def report(self, actor: Actor, device_id: str, command_id: str, told: Report) -> Command:
+    async def report(self, actor: Actor, device_id: str, command_id: str, body: Report) -> Command:
         """The result of a command, from the calling device; the same report again gets the same answer.
 
         Raises Forbidden for another device's id; NotFound when this binding has no such command; Conflict
@@ -205,19 +205,20 @@ class Commands:
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
-        said: Said = (told.status, object_text(told.result, "result"), object_text(told.error, "error"))
+        result, error = object_text(body.result, "result"), object_text(body.error, "error")
+        reported: ReportedResult = (body.status, result, error)
         async with self._ports.database.acquire() as connection:
-            if told.status == "executed" and await queries.is_reset(
+            if body.status == "executed" and await queries.is_reset(
                 connection, world_id, actor.id, command_id, generation
             ):
-                row = await self._reset(connection, actor, command_id, said, now)
+                row = await self._reset(connection, actor, command_id, reported, now)
             else:
                 row = await state_queries.report(
-                    connection, world_id, actor.id, command_id, said, generation, now
+                    connection, world_id, actor.id, command_id, reported, generation, now
                 )
             if row is None:
                 before = await queries.read_reported(
-                    connection, world_id, actor.id, command_id, said, generation
+                    connection, world_id, actor.id, command_id, reported, generation
                 )
                 row = _reported_before(before, now)
         return self._command(row, actor, row.serial_number, now)
@@ -227,7 +228,7 @@ class Commands:
         connection: Connection,
         actor: Actor,
         command_id: str,
-        said: Said,
+        reported: ReportedResult,
         now: datetime,
     ) -> AddressedRow | None:
         """Report a factory reset, which ends the device's binding. None if the command is not open."""
@@ -236,7 +237,7 @@ class Commands:
             # Lock the device's row before its commands' rows, as every end of a binding does.
             await lock_device(connection, world_id, actor.id)
             row = await state_queries.report(
-                connection, world_id, actor.id, command_id, said, generation, now
+                connection, world_id, actor.id, command_id, reported, generation, now
             )
             if row is not None:
                 await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
@@ -379,8 +380,8 @@ def _reported_before(row: ReportedRow | None, now: datetime) -> ReportedRow:
     if row.same:
         return row
     match _status(row, now):
-        case "executed" | "failed" as said:
-            raise Conflict(f"This command was reported `{said}`, with another status, result or error.")
+        case "executed" | "failed" as reported:
+            raise Conflict(f"This command was reported `{reported}`, with another status, result or error.")
         case ended:
             raise Conflict(f"This command is `{ended}`: the device should not have executed it any more.")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.commands.wire import Said, Type
+    from lapel.slices.commands.wire import ReportedResult, Type
 
 INSERT = f"""
 INSERT INTO commands AS c
@@ -52,7 +52,7 @@ def _time(moment: str) -> str:
 # For WITH in a heartbeat's statement, whose `beat` is the device, with its row locked. Marks commands as
 # executed that the heartbeat shows to be done, and the others as delivered, and gives all of them.
 # $4: the present time; $5 and $6: the state and the number of waiting recordings that it reports, or NULL.
-TOLD_COMMANDS = f"""told AS (
+DELIVERED_COMMANDS = f"""delivered AS (
 UPDATE commands c SET {_DELIVERED_AT.format(now="$4")}, inferred = {_DONE},
     status = CASE WHEN {_DONE} THEN 'executed' ELSE 'delivered' END,
     executed_at = CASE WHEN {_DONE} THEN $4 END,
@@ -136,16 +136,16 @@ async def report(
     world_id: int,
     device_id: str,
     command_id: str,
-    told: Said,
+    reported: ReportedResult,
     binding_generation: int,
     now: datetime,
 ) -> AddressedRow | None:
     """Store a report; the ended row, None when this binding has no such open command.
 
-    `told`: (status, result, error), the last two as JSON text.
+    `reported`: (status, result, error), the last two as JSON text.
     """
     return await fetch_row(
-        connection, AddressedRow, REPORT, world_id, device_id, command_id, now, *told, binding_generation
+        connection, AddressedRow, REPORT, world_id, device_id, command_id, now, *reported, binding_generation
     )
 
 

@@ -115,7 +115,7 @@ class CommandQuery(PageQuery, frozen=True, kw_only=True):
 
 
 # What a report stores: status, result and error, the last two as JSON texts.
-Said: TypeAlias = tuple[Literal["executed", "failed"], str | None, str | None]
+ReportedResult: TypeAlias = tuple[Literal["executed", "failed"], str | None, str | None]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

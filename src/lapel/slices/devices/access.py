@@ -44,7 +44,7 @@ async def lock_device(connection: Connection, world_id: int, device_id: str) -> 
 
 def _known(device: DeviceSummary | None) -> DeviceSummary:
     if device is None:
-        raise unknown()
+        raise unknown_device()
     return device
 
 
@@ -67,6 +67,6 @@ async def mark_synced(
     await queries.synced(connection, world_id, device_id, by, now)
 
 
-def unknown() -> NotFound:
+def unknown_device() -> NotFound:
     """The error for a device that the caller may not see, that does not exist or that is deleted."""
     return NotFound("There is no device with this id.")

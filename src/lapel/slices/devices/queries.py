@@ -101,7 +101,7 @@ WHERE world_id = $1 AND id = $2 AND end_user_id IS NOT NULL AND deleted_at IS NU
 RETURNING {_COLUMNS}
 """
 
-HOLD_WEARER = """
+HOLD_BINDING = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
@@ -264,9 +264,9 @@ async def unbind(connection: Connection, world_id: int, device_id: str, now: dat
     return await fetch_row(connection, DeviceRow, UNBIND, world_id, device_id, now)
 
 
-async def hold_wearer(connection: Connection, world_id: int, device_id: str) -> str | None:
+async def hold_binding(connection: Connection, world_id: int, device_id: str) -> str | None:
     """The end user to whom a device is bound; the binding is locked until the transaction ends."""
-    return await fetch_value(connection, str, HOLD_WEARER, world_id, device_id)
+    return await fetch_value(connection, str, HOLD_BINDING, world_id, device_id)
 
 
 async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ from lapel.slices.devices.access import (
     hold_device,
     lock_device,
     mark_synced,
-    unknown,
+    unknown_device,
 )
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
@@ -84,6 +84,7 @@ __all__ = [
     "mark_synced",
     "store_active",
     "store_idle",
+    "unknown_device",
 ]
 
 # `(connection, world id, device ids, now)`, called in the transaction that binds, unbinds or deletes the
@@ -96,25 +97,19 @@ UNKNOWN_MODEL = "unknown"
 _STATS_DEVICES = 100  # so many are listed by `stats`
 # Try again when the device that has the serial number is deleted before it is read.
 _TRIES = 3
+_Stored = TypeVar("_Stored", bound="Device")
 
 
 class Devices:
     """Operations on devices. Those that open a connection raise Unavailable while the database fails."""
 
-    def __init__(
-        self,
-        ports: Ports,
-        *,
-        on_bind: Sequence[Hook] = (),
-        on_unbind: Sequence[Hook] = (),
-        on_delete: Sequence[Hook] = (),
-    ) -> None:
-        """Hooks of other slices, called inside the transaction of the change. app.py adds hooks later."""
+    def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._counts = FleetCounts(ports.database)
-        self.on_bind: Final = list(on_bind)
-        self.on_unbind: Final = list(on_unbind)
-        self.on_delete: Final = list(on_delete)
+        # Hooks of other slices, called inside the transaction of the change. app.py adds them.
+        self.on_bind: Final[list[Hook]] = []
+        self.on_unbind: Final[list[Hook]] = []
+        self.on_delete: Final[list[Hook]] = []
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a registered device is not changed.
@@ -141,7 +136,7 @@ class Devices:
                 return device_of(row, actor.project_id), False
         raise Conflict("The device with this serial number is being changed. Repeat the request.")
 
-    async def replayed(self, actor: Actor, stored: Device) -> Device:
+    async def replayed(self, actor: Actor, stored: _Stored) -> _Stored:
         """The stored answer, for a repeat. Raises NotFound when the device is deleted."""
         await self.read(actor, stored.id)
         return stored
@@ -162,7 +157,7 @@ class Devices:
         async with self._ports.database.acquire() as connection:
             row = await queries.read(connection, actor.world_id, device_id, actor.end_user_id)
         if row is None:
-            raise unknown()
+            raise unknown_device()
         return row
 
     async def list(self, actor: Actor, query: DeviceQuery) -> DevicePage:
@@ -217,7 +212,7 @@ class Devices:
                 settings=settings,
             )
         if row is None:
-            raise unknown()
+            raise unknown_device()
         return device_of(row, actor.project_id)
 
     async def change_settings(
@@ -236,7 +231,7 @@ class Devices:
                 settings = await _merged(connection, world_id, device_id, change)
             row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
         if row is None:
-            raise unknown()
+            raise unknown_device()
         return settings_of(row)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
@@ -248,7 +243,7 @@ class Devices:
         async with self._ports.database.transaction() as connection:
             held = await queries.hold_to_delete(connection, world_id, device_id)
             if held is None:
-                raise unknown()
+                raise unknown_device()
             if held.end_user_id is not None:
                 raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
             for hook in self.on_delete:
@@ -271,7 +266,7 @@ class Devices:
         row = await queries.bind(connection, world_id, device_id, body.end_user_id, body.pk_d, now)
         if row is None:
             if await queries.read(connection, world_id, device_id, None) is None:
-                raise unknown()
+                raise unknown_device()
             raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
         device = device_of(row, actor.project_id)
         token = new_token("dtok")
@@ -305,19 +300,19 @@ class Devices:
                 return device
             row = await queries.read(connection, world_id, device_id, None)
         if row is None:
-            raise unknown()
+            raise unknown_device()
         return device_of(row, project_id)
 
     async def unbind_in(
         self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
     ) -> Device | None:
         """`unbind` in the caller's transaction; None for a device that is not bound or does not exist."""
-        wearer = await queries.hold_wearer(connection, world_id, device_id)
+        end_user_id = await queries.hold_binding(connection, world_id, device_id)
         row = await queries.unbind(connection, world_id, device_id, now)
         if row is None:
             return None
         device = device_of(row, project_id)
-        await self._unbound(connection, world_id, [device], now, wearer)
+        await self._unbound(connection, world_id, [device], now, end_user_id)
         return device
 
     async def unbind_all_of(
@@ -377,7 +372,7 @@ class Devices:
         world_id: int,
         devices: list[Device],
         now: datetime,
-        wearer: str | None,
+        end_user_id: str | None,
     ) -> None:
         device_ids = [device.id for device in devices]
         if not device_ids:
@@ -386,7 +381,7 @@ class Devices:
         for hook in self.on_unbind:
             await hook(connection, world_id, device_ids, now)
         await events.publish_bindings(
-            connection, self._ports.ids, now, world_id, "device.unbound", devices, wearer
+            connection, self._ports.ids, now, world_id, "device.unbound", devices, end_user_id
         )
 
 
@@ -396,5 +391,5 @@ async def _merged(
     """The device's settings after a change; locks its row. Raises NotFound, InvalidRequest as `update`."""
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:
-        raise unknown()
+        raise unknown_device()
     return settings_bodies.merged(stored, change)

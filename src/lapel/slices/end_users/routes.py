@@ -38,7 +38,7 @@ END_USER_READS = (
 )
 _READ = Access("end_users:read", READERS, "filter")
 _WRITE = Access("end_users:write")
-_HAND_ON = replace(_WRITE, more_scopes=END_USER_READS)
+_ISSUE_TOKEN = replace(_WRITE, more_scopes=END_USER_READS)
 _ONE = "/v1/end-users/{end_user_id}"
 
 
@@ -72,7 +72,7 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
             "erasure ledger shows when the last one is gone.",
         ),
         end_users.post(
-            f"{_ONE}/token", "issue_end_user_token", EndUserToken, IssueToken, access=_HAND_ON
+            f"{_ONE}/token", "issue_end_user_token", EndUserToken, IssueToken, access=_ISSUE_TOKEN
         ).stored(
             "Issue a token for an end user's own data",
             lambda call: service.issue_token(call.connection, call.actor, call.id, call.body),

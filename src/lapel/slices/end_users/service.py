@@ -102,12 +102,13 @@ class EndUsers:
     Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
-    def __init__(self, ports: Ports, issuer: Issuer, on_delete: Sequence[OnDelete] = ()) -> None:
-        """`issuer` limits the lifetime of a token. `on_delete`: hooks that delete or revoke the rows of an
-        end user, called in this order inside the deleting transaction. app.py adds hooks later."""
+    def __init__(self, ports: Ports, issuer: Issuer) -> None:
+        """`issuer` limits the lifetime of a token."""
         self._ports = ports
         self._issuer = issuer
-        self.on_delete: Final = list(on_delete)
+        # Hooks that delete or revoke the rows of an end user, called in this order inside the deleting
+        # transaction.
+        self.on_delete: Final[list[OnDelete]] = []
 
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
         """Add an end user.

@@ -16,7 +16,7 @@ import msgspec
 from lapel.foundation.core.actors import Mode
 from lapel.foundation.database.row_quota import is_full
 from lapel.foundation.database.rows import fetch_only_row, fetch_only_value, fetch_row
-from lapel.slices.commands.service import TOLD_COMMANDS, TOLD_TO_RECORD, WAITING
+from lapel.slices.commands.service import COMMANDED_TO_RECORD, DELIVERED_COMMANDS, WAITING
 from lapel.slices.configuration.service import REVISION
 from lapel.slices.devices.service import LOCKED_BEAT, OF_KEY, OF_TOKEN, STORED, store_active, store_idle
 from lapel.slices.firmware.service import OFFER_OF_BEAT, OFFER_WAITING, OFFERED
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 # Bytes of an event's row beside its text.
 _EVENT_ROW_BYTES = 128
 
-# `waiting`: commands or an offer wait for the device; then HEAR reads them. They are not in this statement,
-# because PostgreSQL opens and locks all tables of a statement each time, and nearly all heartbeats have
-# nothing waiting.
+# `waiting`: commands or an offer wait for the device; then DELIVER reads them. They are not in this
+# statement, because PostgreSQL opens and locks all tables of a statement each time, and nearly all heartbeats
+# have nothing waiting.
 _RETURNING = f"""
 RETURNING {STORED}, {REVISION} AS config_revision, {WAITING} OR {OFFER_WAITING} AS waiting"""
 _RETURNING_TOO = f"{_RETURNING}, d.diagnostics_taken"
@@ -72,17 +72,21 @@ FROM beat"""
 BEAT_OF_DEVICE = f"{store_idle()}{OF_TOKEN}{_RETURNING}"
 BEAT_OF_KEY = f"{store_idle()}{OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
-WITH beat AS ({store_active(ACTIVE_RECORDING, TOLD_TO_RECORD)}{_COUNTED}{OF_TOKEN}{_RETURNING_TOO}){_KEPT}"""
+WITH beat AS (
+    {store_active(ACTIVE_RECORDING, COMMANDED_TO_RECORD)}{_COUNTED}{OF_TOKEN}{_RETURNING_TOO}
+){_KEPT}"""
 FULL_BEAT_OF_KEY = f"""
-WITH beat AS ({store_active(ACTIVE_RECORDING, TOLD_TO_RECORD)}{_COUNTED}{OF_KEY}{_RETURNING_TOO}){_KEPT}"""
+WITH beat AS (
+    {store_active(ACTIVE_RECORDING, COMMANDED_TO_RECORD)}{_COUNTED}{OF_KEY}{_RETURNING_TOO}
+){_KEPT}"""
 
 # $1 to $3: the world, the device and the binding of the heartbeat; $4: the present time; $5 and $6: the state
 # and the number of waiting recordings that it reports, or NULL. When another request ends a command or an
 # offer at the same moment, its own row decides.
-HEAR = f"""
-WITH {LOCKED_BEAT}, {TOLD_COMMANDS}, {OFFER_OF_BEAT}, {OFFERED}
-SELECT (SELECT jsonb_agg(to_jsonb(told) ORDER BY told.created_at, told.id) FROM told
-        WHERE told.status = 'delivered') AS commands,
+DELIVER = f"""
+WITH {LOCKED_BEAT}, {DELIVERED_COMMANDS}, {OFFER_OF_BEAT}, {OFFERED}
+SELECT (SELECT jsonb_agg(to_jsonb(delivered) ORDER BY delivered.created_at, delivered.id) FROM delivered
+        WHERE delivered.status = 'delivered') AS commands,
     (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
 """
 
@@ -156,7 +160,7 @@ class FullBeatRow(BeatRow, frozen=True):
     stored_before: list[str] | None
 
 
-class HeardRow(msgspec.Struct, frozen=True):
+class DeliveryRow(msgspec.Struct, frozen=True):
     """Commands and an offer for a device, as JSON texts."""
 
     commands: str | None = None
@@ -164,37 +168,37 @@ class HeardRow(msgspec.Struct, frozen=True):
 
 
 async def beat_of_device(
-    connection: Connection, token_hash: bytes, device_id: str | None, told: ReportedState
+    connection: Connection, token_hash: bytes, device_id: str | None, reported: ReportedState
 ) -> BeatRow | None:
     """Store the heartbeat of the device that has this token. None when there is none, or not `device_id`.
 
     The row is a FullBeatRow if the heartbeat needed the full statement.
     """
-    at = (token_hash, device_id, *told.facts)
-    if told.diagnostics is None:
+    at = (token_hash, device_id, *reported.facts)
+    if reported.diagnostics is None:
         return await fetch_row(connection, BeatRow, BEAT_OF_DEVICE, *at)
-    return await fetch_row(connection, FullBeatRow, FULL_BEAT_OF_DEVICE, *at, *told.diagnostics)
+    return await fetch_row(connection, FullBeatRow, FULL_BEAT_OF_DEVICE, *at, *reported.diagnostics)
 
 
 async def beat_of_key(
-    connection: Connection, world_id: int, device_id: str, told: ReportedState
+    connection: Connection, world_id: int, device_id: str, reported: ReportedState
 ) -> BeatRow | None:
     """Store the heartbeat of a device of the world, as `beat_of_device`. None when there is none."""
-    at = (world_id, device_id, *told.facts)
-    if told.diagnostics is None:
+    at = (world_id, device_id, *reported.facts)
+    if reported.diagnostics is None:
         return await fetch_row(connection, BeatRow, BEAT_OF_KEY, *at)
-    return await fetch_row(connection, FullBeatRow, FULL_BEAT_OF_KEY, *at, *told.diagnostics)
+    return await fetch_row(connection, FullBeatRow, FULL_BEAT_OF_KEY, *at, *reported.diagnostics)
 
 
-async def hear(
+async def deliver(
     connection: Connection, beat: BeatRow, now: datetime, state: DeviceState | None, pending: int | None
-) -> HeardRow:
+) -> DeliveryRow:
     """Deliver the commands and the offer that wait for the device.
 
     `state` and `pending` are what the heartbeat reports; commands that they show to be done are executed.
     """
     binding = (beat.world_id, beat.id, beat.binding_generation)
-    return await fetch_only_row(connection, HeardRow, HEAR, *binding, now, state, pending)
+    return await fetch_only_row(connection, DeliveryRow, DELIVER, *binding, now, state, pending)
 
 
 async def prune_diagnostics(connection: Connection, before: datetime, limit: int) -> str:

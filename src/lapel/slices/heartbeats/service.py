@@ -22,7 +22,7 @@ from lapel.slices.devices.service import (
     begin_low_battery,
     begin_offline,
     find_silent,
-    forget_reports,
+    unknown_device,
 )
 from lapel.slices.firmware.service import Offer
 from lapel.slices.heartbeats import queries
@@ -75,11 +75,11 @@ class Heartbeats:
         InvalidRequest for a malformed event, or when the context or an event is too large.
         """
         now = self._ports.clock.now()
-        told, sent = self._told(body, _connection(body), now)
+        reported, sent = self._reported(body, _connection(body), now)
         own = None if device_id == "me" else device_id
         async with self._ports.database.acquire() as connection:
-            row = await queries.beat_of_device(connection, token_hash, own, told)
-            heard = await _hear(connection, row, body, now)
+            row = await queries.beat_of_device(connection, token_hash, own, reported)
+            delivery = await _deliver(connection, row, body, now)
         if row is None:
             return None
         actor = Actor(
@@ -92,7 +92,7 @@ class Heartbeats:
             binding_generation=row.binding_generation,
             token_hash=token_hash,
         )
-        return actor, await self._answer(row, heard, body, _accepted(row, sent), now)
+        return actor, await self._answer(row, delivery, body, _accepted(row, sent), now)
 
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """A heartbeat from an authenticated caller: a device, or an app with a key.
@@ -110,25 +110,26 @@ class Heartbeats:
             return found[1]
         now = self._ports.clock.now()
         # An app passes on the reports that it receives from its device over Bluetooth.
-        told, sent = self._told(body, "ble", now)
+        reported, sent = self._reported(body, "ble", now)
         async with self._ports.database.acquire() as connection:
-            row = await queries.beat_of_key(connection, actor.world_id, device_id, told)
-            heard = await _hear(connection, row, body, now)
+            row = await queries.beat_of_key(connection, actor.world_id, device_id, reported)
+            delivery = await _deliver(connection, row, body, now)
         if row is None:
             if device_id == "me":
                 raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
-            raise NotFound("There is no device with this id.")
-        return await self._answer(row, heard, body, _accepted(row, sent), now)
+            raise unknown_device()
+        return await self._answer(row, delivery, body, _accepted(row, sent), now)
 
-    def _told(
+    def _reported(
         self, body: HeartbeatBody, connection: ConnectionKind | None, now: datetime
     ) -> tuple[queries.ReportedState, list[str]]:
-        return _told(body, connection, now, self._ports.disk, self._ports.settings.diagnostics_bytes_per_day)
+        daily = self._ports.settings.diagnostics_bytes_per_day
+        return _reported(body, connection, now, self._ports.disk, daily)
 
     async def _answer(
         self,
         row: queries.BeatRow,
-        heard: queries.HeardRow,
+        delivery: queries.DeliveryRow,
         body: HeartbeatBody,
         accepted: list[str],
         now: datetime,
@@ -140,15 +141,15 @@ class Heartbeats:
         return Heartbeat(
             status="ok",
             commands=[]
-            if heard.commands is None
+            if delivery.commands is None
             else self._commands.present_all(
-                heard.commands,
+                delivery.commands,
                 now=now,
                 project_id=row.project_id,
                 mode=row.mode,
                 serial_number=row.serial_number,
             ),
-            ota=await self._ota(row, heard.offer, body, now),
+            ota=await self._ota(row, delivery.offer, body, now),
             config_revision=row.config_revision,
             accepted_event_ids=accepted,
         )
@@ -163,10 +164,10 @@ class Heartbeats:
             crash_point("heartbeat:low-battery")
 
     async def _ota(
-        self, row: queries.BeatRow, heard: str | None, body: HeartbeatBody, now: datetime
+        self, row: queries.BeatRow, offered: str | None, body: HeartbeatBody, now: datetime
     ) -> Manifest | None:
         """The device's open offer, unless this heartbeat shows that it was applied or failed."""
-        offer = None if heard is None else _decode_offer(heard)
+        offer = None if offered is None else _decode_offer(offered)
         if offer is not None and offer.version == row.firmware_version:
             await self._firmware.applied(row.world_id, row.id, offer.version)
             offer = None
@@ -217,13 +218,6 @@ class Heartbeats:
                 return total
 
 
-async def forget_binding(
-    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
-) -> None:
-    """Erase what these devices reported in the binding that ends, in the unbinding transaction."""
-    await forget_reports(connection, world_id, device_ids)
-
-
 async def erase_diagnostics_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
@@ -236,9 +230,9 @@ async def erase_some_diagnostics(connection: Connection, world_id: int, end_user
     return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
 
 
-async def _hear(
+async def _deliver(
     connection: Connection, row: queries.BeatRow | None, body: HeartbeatBody, now: datetime
-) -> queries.HeardRow:
+) -> queries.DeliveryRow:
     """The commands and the offer that wait for the device, if its heartbeat was stored.
 
     A separate statement marks them as delivered: if the process ends before that, they wait for the device's
@@ -246,10 +240,10 @@ async def _hear(
     """
     crash_point("heartbeat:stored")
     if row is None or not row.waiting:
-        return queries.HeardRow()
-    heard = await queries.hear(connection, row, now, body.device_state, body.pending_recordings)
-    crash_point("heartbeat:heard")
-    return heard
+        return queries.DeliveryRow()
+    delivery = await queries.deliver(connection, row, now, body.device_state, body.pending_recordings)
+    crash_point("heartbeat:delivered")
+    return delivery
 
 
 def _minute(moment: datetime) -> int:
@@ -265,15 +259,14 @@ def _accepted(row: queries.BeatRow, sent: list[str]) -> list[str]:
     return [each for each in sent if each.lower() in before]
 
 
-def _told(
+def _reported(
     body: HeartbeatBody, connection: ConnectionKind | None, now: datetime, disk: DiskGuard | None, daily: int
 ) -> tuple[queries.ReportedState, list[str]]:
     """The parameters of the statements, and the ids of the diagnostic events in them.
 
     `connection`: the connection of the heartbeat, if known. `daily`: bytes of events that a device may add in
-    a day,
-    0: any number. When the disk is nearly full, the heartbeat is stored, because it only changes a row, but
-    its events are not: the device keeps them. Raises InvalidRequest as `of_device`.
+    a day, 0: any number. When the disk is nearly full, the heartbeat is stored, because it only changes a
+    row, but its events are not: the device keeps them. Raises InvalidRequest as `of_device`.
     """
     context = body.client_context
     facts = queries.ReportedFacts(

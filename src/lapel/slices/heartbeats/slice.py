@@ -14,7 +14,7 @@ def _build(services: Services) -> tuple[Heartbeats]:
     return (Heartbeats(services.ports, services[Devices], services[Commands], services[Firmware]),)
 
 
-_CRASH_POINTS = ("heartbeat:stored", "heartbeat:heard", "heartbeat:low-battery", "heartbeat:silent")
+_CRASH_POINTS = ("heartbeat:stored", "heartbeat:delivered", "heartbeat:low-battery", "heartbeat:silent")
 
 SLICE = Slice(
     name="heartbeats",

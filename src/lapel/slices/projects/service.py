@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
@@ -48,6 +48,7 @@ __all__ = [
 
 _DEFAULT_ORGANIZATION = "Default"
 _NAME_CHARACTERS = 200
+_Created = TypeVar("_Created", bound="CreatedApiKey")
 
 
 class Projects:
@@ -192,9 +193,7 @@ class Keys(Issuer):
         announce = partial(self._ports.revocations.announce, [key_id])
         return Reply(rotated, committed=announce)
 
-    async def replayed(
-        self, actor: Actor, created: CreatedApiKey, *, of_caller: bool = False
-    ) -> CreatedApiKey:
+    async def replayed(self, actor: Actor, created: _Created, *, of_caller: bool = False) -> _Created:
         """The stored answer of `create` or `rotate`, for a repeat that may come with another key.
 
         `of_caller`: the created key replaced the caller's own. Raises Forbidden when the repeating key could

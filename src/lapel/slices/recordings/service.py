@@ -28,8 +28,6 @@ from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.uploads.start import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.deletion.service import EraseSome, OnDelete
     from lapel.slices.recordings.uploads.commit import OnAudio
@@ -55,21 +53,13 @@ __all__ = [
 class Recordings:
     """The parts of the slice: `records`, `uploads`, `completion`, `downloads`, `deletion`, `reconciler`."""
 
-    def __init__(
-        self,
-        ports: Ports,
-        *,
-        on_audio: Sequence[OnAudio] = (),
-        on_delete: Sequence[OnDelete] = (),
-        of_end_user: Sequence[EraseSome] = (),
-    ) -> None:
-        """Hooks of other slices. `on_audio`: called in the transaction that makes an audio readable.
-        `on_delete`: called in the transaction that deletes recordings, before their rows. `of_end_user`:
-        delete the other rows of a deleted end user. The parts keep these same lists, so hooks that app.py
-        adds later count too."""
-        self.on_audio: Final = list(on_audio)
-        self.on_delete: Final = list(on_delete)
-        self.of_end_user: Final = list(of_end_user)
+    def __init__(self, ports: Ports) -> None:
+        # Hooks of other slices: called in the transaction that makes an audio readable; in the one that
+        # deletes recordings, before their rows; and to delete the other rows of a deleted end user. The
+        # parts keep these same lists, so hooks that app.py adds later count too.
+        self.on_audio: Final[list[OnAudio]] = []
+        self.on_delete: Final[list[OnDelete]] = []
+        self.of_end_user: Final[list[EraseSome]] = []
         erasures = Erasures(ports)
         self.records = Records(ports)
         self.uploads = Uploads(ports)

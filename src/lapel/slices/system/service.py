@@ -29,7 +29,7 @@ AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
 
 # A name that no object can have: a HEAD of it shows whether the store answers.
 _NOWHERE = "health/nothing-is-ever-stored-here"
-_Told = TypeVar("_Told", bound=msgspec.Struct)
+_State = TypeVar("_State", bound=msgspec.Struct)
 
 
 class Probe:
@@ -113,5 +113,5 @@ class Probe:
         return Reply(body) if serves else _unavailable(body)
 
 
-def _unavailable(body: _Told) -> Reply[_Told]:
+def _unavailable(body: _State) -> Reply[_State]:
     return Reply(body, HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),))

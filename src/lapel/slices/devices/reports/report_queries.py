@@ -143,6 +143,8 @@ async def begin_offline(connection: Connection, world_id: int, device_ids: list[
     await connection.execute(BEGIN_OFFLINE, world_id, device_ids)
 
 
-async def forget_reports(connection: Connection, world_id: int, device_ids: list[str]) -> None:
-    """Erase what these devices reported in the binding that ends."""
+async def forget_reports(
+    connection: Connection, world_id: int, device_ids: list[str], _now: datetime
+) -> None:
+    """Erase what these devices reported in the binding that ends, in the unbinding transaction."""
     await connection.execute(FORGET_REPORTS, world_id, device_ids)

@@ -97,7 +97,7 @@ PRESENT_BYTES = """(SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM medi
       AND NOT EXISTS (SELECT FROM going g WHERE g.id = m.recording_id))"""
 
 # For a heartbeat's statement: the recording that its device `d` makes just now; $3 is the present time. It
-# belongs to the device's wearer and has no end yet, and its row was created about when it began.
+# belongs to the device's end user and has no end yet, and its row was created about when it began.
 ACTIVE_RECORDING = """(
     SELECT r.id FROM recordings r
     WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id
