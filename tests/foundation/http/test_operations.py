@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lapel.foundation.core.actors import ANONYMOUS
 from lapel.foundation.http.authorization import PUBLIC, Access
+from lapel.foundation.http.calls import Call, NoBody, NoQuery
 from lapel.foundation.http.router import Router
 from lapel.foundation.http.routes import Routes
 from lapel.slices.devices.service import OWN_DEVICE
@@ -57,6 +59,23 @@ def test_other_paths_lead_nowhere(path: str) -> None:
     assert Router(PATHS).find(path) is None
 
 
+def test_a_get_without_a_response_answers_content() -> None:
+    things = Routes("Things", read=PUBLIC, write=PUBLIC)
+
+    async def nothing(_call: Call[NoQuery, NoBody]) -> None: ...
+
+    with pytest.raises(TypeError, match="GET /v1/things has no response"):
+        things.get("/v1/things", "list").plain("", nothing)
+    assert things.delete("/v1/things", "clear").plain("", nothing).status == 204
+
+
+def test_a_call_on_a_path_without_parameters_has_no_id() -> None:
+    actor = ANONYMOUS
+    assert Call({"thing_id": "a", "part_id": "b"}, NoQuery(), NoBody(), actor).id == "a"
+    with pytest.raises(LookupError, match="path of this operation has none"):
+        _ = Call({}, NoQuery(), NoBody(), actor).id
+
+
 def test_a_known_path_tells_its_methods() -> None:
     match = Router(PATHS).find("/v1/devices/dev_1")
     assert match is not None
@@ -99,17 +118,17 @@ def test_no_path_breaks_the_router(path: str) -> None:
     Router(PATHS).find(path)
 
 
-async def _nothing(_call: object) -> None:
-    return None
+async def _nothing(_call: object) -> NoBody:
+    return NoBody()
 
 
 def test_an_operation_knows_its_parameters_and_whether_it_is_public() -> None:
     routes = Routes("", read=Access("audit:read"), write=Access("audit:read"))
-    private = routes.get("/v1/a/{a_id}/b/{b_id}", "x").plain("", _nothing)
+    private = routes.get("/v1/a/{a_id}/b/{b_id}", "x", NoBody).plain("", _nothing)
     assert private.parameters == ("a_id", "b_id")
     assert not private.access.public
     assert private.access.end_user_keys == "deny"
-    tokens_only = routes.get("/v1/a", "x", access=OWN_DEVICE).plain("", _nothing)
+    tokens_only = routes.get("/v1/a", "x", NoBody, access=OWN_DEVICE).plain("", _nothing)
     assert not tokens_only.access.public
-    public = routes.get("/v1/a", "x", access=PUBLIC).plain("", _nothing)
+    public = routes.get("/v1/a", "x", NoBody, access=PUBLIC).plain("", _nothing)
     assert public.access.public

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from types import NoneType
 
 import asyncpg
 import pytest
@@ -18,6 +17,7 @@ from lapel.foundation.core.errors import RateLimitExceeded
 from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.database.pool import Database
 from lapel.foundation.http.authorization import Access
+from lapel.foundation.http.calls import NoBody
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.rate_limits import PATIENCE_SECONDS, UNREACHABLE, RateLimiter, Unlimited
 from lapel.foundation.http.routes import Routes
@@ -27,15 +27,15 @@ from lapel.settings import Settings
 START = datetime(2026, 1, 15, 12, 0, 0, 300_000, tzinfo=UTC)
 
 
-async def _nothing(_call: object) -> None:
-    return None
+async def _nothing(_call: object) -> NoBody:
+    return NoBody()
 
 
 UPLOAD_URLS = RateLimit("upload_url", lambda settings: settings.upload_urls_per_minute)
 HOLDERS = {"device": RateLimit("device", lambda settings: settings.device_per_minute)}
 _THINGS = Routes("", read=Access("recordings:read"), write=Access("recordings:write"))
-READ = _THINGS.get("/v1/things", "list_things").plain("", _nothing)
-UPLOAD = _THINGS.post("/v1/things", "upload_thing", NoneType).plain("", _nothing, bucket=UPLOAD_URLS)
+READ = _THINGS.get("/v1/things", "list_things", NoBody).plain("", _nothing)
+UPLOAD = _THINGS.post("/v1/things", "upload_thing", NoBody).plain("", _nothing, bucket=UPLOAD_URLS)
 
 
 def caller(kind: ActorKind = "key", world: int = 1, id_: str = "key_1") -> Actor:

@@ -160,6 +160,11 @@ def wrong(things: Routes, service: Service) -> tuple[Operation, ...]:
             lambda call: ready(Other(call.id)),
             replay=lambda call, stored: service.renewed(call.actor, stored),  # expect: reportArgumentType
         ),
+        things.post(ONE, "o", Thing, Make).stored(
+            "",
+            lambda call: service.make(call.connection, call.actor, call.body),
+            replay=lambda call, _: ready(Other(call.id)),  # expect: reportArgumentType
+        ),
         things.get(ONE, "p", Thing).plain(
             "",
             lambda call: service.read(call.actor, call.id),

@@ -25,7 +25,7 @@ from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import problem, refuse
 from lapel.foundation.http.router import Router
 from lapel.foundation.http.strategies.direct import Direct
-from lapel.foundation.http.strategies.exchange import Exchange, Unmade
+from lapel.foundation.http.strategies.exchange import DeferredAnswer, Exchange
 from lapel.foundation.http.strategies.form import Forms
 from lapel.foundation.http.strategies.plain import Plain
 from lapel.foundation.http.strategies.stored import Stored
@@ -116,7 +116,7 @@ class Api:
     async def _respond(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         try:
             answer = await self._answer(exchange, receive, send)
-            if isinstance(answer, Unmade) or is_large(answer[2]):
+            if isinstance(answer, DeferredAnswer) or is_large(answer[2]):
                 await self._send_large(answer, exchange, send)
                 return
         except ClientGone:
@@ -142,12 +142,12 @@ class Api:
         await send(self._head(answer, exchange))
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
-    async def _send_large(self, answer: Encoded | Unmade, exchange: Exchange, send: Send) -> None:
+    async def _send_large(self, answer: Encoded | DeferredAnswer, exchange: Exchange, send: Send) -> None:
         """Wait for room, make the answer if it is not made yet, and send it.
 
         Raises Unavailable when there is no room in time, ClientGone when the client left or was cut off.
         """
-        made = not isinstance(answer, Unmade)
+        made = not isinstance(answer, DeferredAnswer)
         size = room_of(answer[2]) if made else answer.size
         async with self._large.room(exchange.scope, exchange.actor.world_id, size, made=made) as place:
             whole = answer if made else await answer.make()
@@ -179,7 +179,7 @@ class Api:
             sent.append((b"content-length", str(len(body)).encode()))
         return {"type": "http.response.start", "status": status, "headers": sent, "trailers": False}
 
-    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> Encoded | Unmade:
+    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> Encoded | DeferredAnswer:
         scope = exchange.scope
         strategy, params = self._route(scope["method"], scope["path"])
         exchange.operation = strategy.operation

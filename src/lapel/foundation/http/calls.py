@@ -21,8 +21,8 @@ Params: TypeAlias = Mapping[str, str]
 Content: TypeAlias = bytes | AsyncGenerator[bytes]
 Query = TypeVar("Query", bound=msgspec.Struct)
 Body = TypeVar("Body", bound=msgspec.Struct)
-Told: TypeAlias = msgspec.Struct | Content | None
-Response_co = TypeVar("Response_co", bound=Told, covariant=True)
+AnswerBody: TypeAlias = msgspec.Struct | Content | None
+Response_co = TypeVar("Response_co", bound=AnswerBody, covariant=True)
 
 
 class NoBody(msgspec.Struct, frozen=True):
@@ -41,8 +41,10 @@ class _OnPath(msgspec.Struct, Generic[Query]):
 
     @property
     def id(self) -> str:
-        """The first parameter of the path."""
-        return next(iter(self.params.values()))
+        """The first parameter of the path. Raises LookupError when the path has none."""
+        for value in self.params.values():
+            return value
+        raise LookupError("`id` is the first parameter of a path, and the path of this operation has none.")
 
 
 class Call(_OnPath[Query], Generic[Query, Body]):
@@ -87,5 +89,5 @@ class Reply(Generic[Response_co]):
     committed: Callable[[], Awaitable[None]] | None = None
 
 
-Answer: TypeAlias = Told | Reply[Told]
+Answer: TypeAlias = AnswerBody | Reply[AnswerBody]
 """The answer of any handler."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 
 from lapel.foundation.http.calls import (
+    AnswerBody,
     Body,
     Call,
     DirectCall,
@@ -21,7 +22,6 @@ from lapel.foundation.http.calls import (
     Query,
     Reply,
     StoredCall,
-    Told,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.input.forms import FormFile
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Response = TypeVar("Response", bound=Told)
+Response = TypeVar("Response", bound=AnswerBody)
 _Answer: TypeAlias = Awaitable[Response | Reply[Response]]
 
 
@@ -66,7 +66,7 @@ class StoredHandler(Handler[Query, Body, Response]):
     """
 
     run: Callable[[StoredCall[Query, Body]], _Answer[Response]]
-    replay: Callable[[Call[Query, Body], Response], Awaitable[msgspec.Struct]] | None = None
+    replay: Callable[[Call[Query, Body], Response], Awaitable[Response]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from lapel.foundation.http.calls import Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lapel.foundation.http.calls import Answer, Content, Told
+    from lapel.foundation.http.calls import Answer, AnswerBody, Content
     from lapel.foundation.http.operations import Operation
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
@@ -86,7 +86,7 @@ def encode_any(operation: Operation, answer: Answer) -> tuple[int, Headers, Cont
     return operation.status, _TYPES[operation.answer], _content(answer)
 
 
-def _content(body: Told) -> Content:
+def _content(body: AnswerBody) -> Content:
     if isinstance(body, msgspec.Struct):
         return _encode(body)
     return b"" if body is None else body

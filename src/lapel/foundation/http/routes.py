@@ -39,8 +39,6 @@ from lapel.foundation.http.operations import (
 )
 
 if TYPE_CHECKING:
-    import msgspec
-
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.errors import ApiError
     from lapel.foundation.core.rate_limit import RateLimit
@@ -99,7 +97,7 @@ class Route(Generic[Query, Body, Response]):
         run: Callable[[StoredCall[Query, Body]], Awaitable[Response | Reply[Response]]],
         description: str = "",
         *,
-        replay: Callable[[Call[Query, Body], Response], Awaitable[msgspec.Struct]] | None = None,
+        replay: Callable[[Call[Query, Body], Response], Awaitable[Response]] | None = None,
         **options: Unpack[RouteOptions],
     ) -> Operation:
         """The operation of a StoredHandler."""
@@ -162,6 +160,8 @@ class Route(Generic[Query, Body, Response]):
         file_types: tuple[str, ...] = (),
     ) -> Operation:
         empty = handler.response is NoneType
+        if empty and self.method == "GET":
+            raise TypeError(f"GET {self.path} has no response: name its struct, or use `content`.")
         options.setdefault("natural", self.method in ("PUT", "PATCH"))
         options.setdefault("status", 204 if empty else 200)
         return Operation(

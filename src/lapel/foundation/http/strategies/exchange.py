@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from lapel.foundation.core.asgi import Scope
-    from lapel.foundation.http.calls import Params
     from lapel.foundation.http.deadline import Deadline
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.http.responses import Headers
@@ -30,7 +29,6 @@ class Exchange:
     began: float
     request_id: str
     operation: Operation | None = None
-    params: Params | None = None
     actor: Actor = ANONYMOUS
     extra: Headers = ()
     started: bool = False
@@ -39,7 +37,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Unmade:
+class DeferredAnswer:
     """An answer of about `size` bytes that is not made yet."""
 
     size: int

@@ -8,7 +8,7 @@ from lapel.foundation.http.calls import Body, Call, Query
 from lapel.foundation.http.large_responses import PIECE
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.responses import encode_any
-from lapel.foundation.http.strategies.exchange import Unmade
+from lapel.foundation.http.strategies.exchange import DeferredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Plain(Strategy[Query, Body, Response]):
         self._head = handler.head or handler.run
         self._sized = handler.sized
 
-    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded | Unmade:
+    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded | DeferredAnswer:
         """See Strategy."""
         await self._admit(exchange)
         _, query, body = await self._decode(exchange, receive)
@@ -43,5 +43,5 @@ class Plain(Strategy[Query, Body, Response]):
                 async def make() -> Encoded:
                     return encode_any(self.operation, await run(call))
 
-                return Unmade(size, make)
+                return DeferredAnswer(size, make)
         return encode_any(self.operation, await run(call))

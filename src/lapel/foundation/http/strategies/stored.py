@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.pool import Database
-    from lapel.foundation.http.calls import Params
+    from lapel.foundation.http.calls import AnswerBody, Params
     from lapel.foundation.http.operations import Operation, StoredHandler
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.http.strategies.exchange import Exchange
@@ -100,7 +100,7 @@ class Stored(Strategy[Query, Body, Response]):
             return answer, encoded
 
     async def _replay(self, call: Call[Query, Body], stored: StoredAnswer) -> _Whole:
-        body: msgspec.Struct | bytes = stored.body
+        body: AnswerBody = stored.body
         if self._handler.replay is not None:
             before: Any = msgspec.json.decode(stored.body, type=self._handler.response)
             body = await self._handler.replay(call, before)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Handler, Operation
     from lapel.foundation.http.protocols import Authenticate, Limiter
     from lapel.foundation.http.responses import Headers
-    from lapel.foundation.http.strategies.exchange import Encoded, Exchange, Unmade
+    from lapel.foundation.http.strategies.exchange import DeferredAnswer, Encoded, Exchange
     from lapel.foundation.identity.strangers import Strangers
 
 # A slow operation may take so many times the usual answer timeout.
@@ -82,7 +82,7 @@ class Strategy(Generic[Query, Body, Response]):
         self._decode_query: QueryDecoder[Query] = _query_decoder(handler.query)
         self._decode_body: BodyDecoder[Body] = _body_decoder(handler.body)
 
-    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded | Unmade:
+    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded | DeferredAnswer:
         """Answer a request to this operation. Raises what the steps and the handler raise."""
         raise NotImplementedError
 
