@@ -1,7 +1,7 @@
 """Random SIGKILLs of API, worker, store and PostgreSQL under load: no promise is broken.
 
-LAPEL_FAULT_KILLS says how many (`make test-deep`: 1,000); LAPEL_FAULT_SEED repeats the choices of the run
-that printed it.
+LAPEL_FAULT_KILLS says how many (`make test-deep`: 2,000), LAPEL_FAULT_TREES on how many servers side by side
+(`make test-deep`: 2). LAPEL_FAULT_SEED repeats the choices of the run that printed it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from tests.faults.tree import ROLES, Role, Run, ServeTree
 from tests.support.running import running, settings_for
 from tests.support.tenants import Tenant, make_tenant
 
-KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "15"))
+TREES = int(os.environ.get("LAPEL_FAULT_TREES", "1"))
+# Of each tree.
+KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "15")) // TREES
 SEED = os.environ.get("LAPEL_FAULT_SEED") or secrets.token_hex(4)
 CLIENTS = 6
 # Seconds between two kills.
@@ -107,10 +109,15 @@ async def all_back(run: Run, tree: ServeTree) -> None:
 
 
 @pytest.mark.timeout(300 + 2 * KILLS)
+@pytest.mark.parametrize(
+    "number", [pytest.param(each, marks=pytest.mark.xdist_group(f"tree-{each}")) for each in range(TREES)]
+)
 async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(
-    quick_folder: Path, tmp_path: Path
+    number: int, quick_folder: Path, tmp_path: Path
 ) -> None:
-    print(f"LAPEL_FAULT_SEED={SEED} LAPEL_FAULT_KILLS={KILLS}")
+    seed = f"{SEED}-{number}"
+    replay = f"LAPEL_FAULT_SEED={SEED} LAPEL_FAULT_KILLS={KILLS * TREES} LAPEL_FAULT_TREES={TREES}"
+    print(replay)
     tree = ServeTree(
         quick_folder / "data",
         tmp_path / "serve.log",
@@ -122,10 +129,10 @@ async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(
         tenant = await make_tenant_of(settings_for(tree.data_dir, run.database_url, run.port, **store_keys()))
         async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
             client = Stubborn(http, [run.base_url], journal)
-            load = Load(client, tenant.test_key, SEED, CLIENTS)
+            load = Load(client, tenant.test_key, seed, CLIENTS)
             stop = asyncio.Event()
             loading = asyncio.create_task(load.run(stop))
-            killed = await torment(tree, Random(SEED), KILLS, lambda: client.answers)
+            killed = await torment(tree, Random(seed), KILLS, lambda: client.answers)
             # And all of them at once: what a killed tree left is taken over.
             tree.stop(signal.SIGKILL)
             run = await tree.start(run.port)
@@ -141,7 +148,7 @@ async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(
         journal.close()
     told = read(journal.path)
     print(f"{len(told.created)} created, {len(told.promised)} promised, {len(told.deleted)} deleted")
-    assert findings == [], f"replay with LAPEL_FAULT_SEED={SEED} LAPEL_FAULT_KILLS={KILLS}; {tmp_path}"
+    assert findings == [], f"replay with {replay}; {tmp_path}"
     assert len(told.standing) >= KILLS // 10, "so little was promised that nothing is proven"
 
 
