@@ -1,10 +1,10 @@
 """Time and size limits for HTTP connections, which uvicorn and httptools leave out.
 
-A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to
-send its request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each
-`body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as
-long as it moves. The limits cost a request only a few counters: one sweep checks the time of all connections
-together, every second or more often.
+A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to send
+its request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each `body_timeout`,
+and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as long as it moves. The
+limits cost a request only a few counters: one sweep checks the time of all connections together, every second
+or more often. Nothing limits how many connections one address opens.
 
 Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
 section 15.5.9 (408), and RFC 6585, section 5 (431).

@@ -19,10 +19,10 @@ class Actor:
 
     `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key that is scoped
     to one end user, for a bound device and for an end-user token. `expires_at` and `issued_by` (the key that
-    the token comes from, None when it comes from a device) are set for an upload token.
-    `binding_generation`: which binding a device is in, counted from 1; 0 for other callers.
-    Callers of one `space` share idempotency keys. Without it, a caller has its own; a device has its own for
-    each binding.
+    the token comes from, None when it comes from a device) are set for an upload token. `binding_generation`:
+    which binding a device is in, counted from 1; 0 for other callers. Callers with the same `space` share
+    idempotency keys. A caller with an empty `space` has idempotency keys of its own, and a device has new
+    ones after each binding.
     """
 
     kind: ActorKind

@@ -21,7 +21,7 @@ class Router:
     """
 
     def __init__(self, routes: Iterable[tuple[str, str, object]]) -> None:
-        """`routes` are (method, path template, what to return); GET also answers HEAD.
+        """`routes` are (method, path template, what to return); GET also answers HEAD (strategies/plain.py).
 
         Raises ValueError when a method and path are declared twice.
         """

@@ -1,7 +1,8 @@
 """The signed links of the API's answers: computed here, without a request to the store.
 
 A link is valid for the requested time, or until the credentials that signed it end, if that is sooner.
-Sources: those of presign.py.
+`presign.py` decides which headers a client must send with a PUT, because they are signed. It also names the
+sources.
 """
 
 from __future__ import annotations

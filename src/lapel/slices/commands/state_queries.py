@@ -2,6 +2,7 @@
 
 Creating and delivering a command must not run at the same time as the end of a binding, so they lock the
 device's row first, as binding and unbinding do. When several requests end one command, its row alone decides.
+`expired` is not stored: service.py computes it from `expires_at`.
 """
 
 from __future__ import annotations

@@ -185,9 +185,9 @@ class EndUsers:
     async def delete(self, actor: Actor, end_user_id: str) -> None:
         """Delete an end user from every answer at once; the erasure job deletes the objects in the store.
 
-        The job also removes the rows that may be many: recordings, commands, diagnostics, events and stored
-        answers. Until then every statement hides them because their end user is deleted (`present`).
-        Raises NotFound when there is no such end user.
+        The job of recordings/deletion first removes the rows that may be many: commands, diagnostics, events,
+        stored answers and recordings. Until then every statement hides them because their end user is deleted
+        (`present`). Raises NotFound when there is no such end user.
         """
         now = self._ports.clock.now()
         world_id = actor.world_id

@@ -2,9 +2,10 @@
 
 An entry is `erased` when a listing of its prefixes was empty. It is `closed` when a second listing, begun
 later than the last upload URL's end plus a margin, was empty too, and no worker has a copy on its disk
-(copies.py). So an upload that was under way at the deletion cannot restore an object. Only upload URLs
-matter, because a download link to an erased object answers 404. An upload that is still being sent when the
-entry closes has no row, so the reconciler's sweep of the staging prefix deletes its object.
+(copies.py). So an upload that was under way at the deletion cannot restore an object. Closing waits only for
+the ends of upload URLs; it need not wait for download links, because a link to an erased object answers 404.
+An upload that is still being sent when the entry closes has no row, so the reconciler's sweep of the staging
+prefix deletes its object.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """All SQL of heartbeats.
 
-A heartbeat is one statement, and a second one when something waits for the device. The only indexed column
-that it changes is `heartbeat_slot`, every ten minutes. So PostgreSQL writes the row's new version beside the
-old one and touches no index (heap-only tuples: src/backend/access/heap/README.HOT in its source). The SET
-of the device's row is in `devices/reports/report_queries.py`.
+A heartbeat is one statement, and a second one when something waits for the device. The first statement
+usually changes no column of an index, so PostgreSQL writes the row's new version beside the old one and
+touches no index (heap-only tuples: src/backend/access/heap/README.HOT in its source). Only once every ten
+minutes, and when the device was just bound or was offline, it changes `heartbeat_slot` or `offline_since`,
+which are in an index. The SET of the device's row is in `devices/reports/report_queries.py`.
 """
 
 from __future__ import annotations

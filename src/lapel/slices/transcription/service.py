@@ -63,7 +63,10 @@ class Transcriptions:
     async def create(
         self, connection: Connection, actor: Actor, recording_id: str, wish: TranscribeRecording
     ) -> Transcription:
-        """Create a transcription. It is the recording's current one unless an earlier one is completed.
+        """Create a transcription.
+
+        If the recording has a completed transcription, that one stays current until the new one is completed;
+        otherwise the new one is current at once.
 
         Raises InvalidRequest when the language is no tag, or the local model does not know it; NotFound when
         the caller sees no such recording; MediaNotUploaded when it has no audio yet; TranscriptionInProgress

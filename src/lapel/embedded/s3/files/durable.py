@@ -1,8 +1,8 @@
 """Making file-system changes survive a power cut.
 
-Another process may have made an existing folder a moment ago without having synced it yet, so a process that
-relies on the folder syncs it too. A process remembers which folders it has synced, so later calls cost
-nothing.
+A folder that already exists may have been made a moment ago by another process that has not synced it yet. So
+a process that relies on the folder syncs it too. A process remembers which folders it has synced, so later
+calls cost nothing.
 
 Sources: fsync(2) of the Linux man-pages (a new entry also needs a sync of its folder), and F_FULLFSYNC in
 fcntl(2) of macOS.

@@ -83,7 +83,7 @@ class Folder:
         return int(self.clock.now().timestamp() * 1000)
 
     def require_space(self, coming: int) -> None:
-        """Raise `S3Error` InsufficientStorage if so many more bytes would leave the disk too full.
+        """Raise `S3Error` InsufficientStorage if `coming` more bytes would leave the disk too full.
 
         The configured bytes or 5 % of the file system stay free, whichever is more.
         """

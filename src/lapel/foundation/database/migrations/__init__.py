@@ -2,8 +2,8 @@
 
 `upgrade(dsn)` brings a database to the newest revision. Several processes may call it at once: one works, and
 the others wait. Servers of the previous version may run meanwhile: `script` makes short changes of tables,
-`in_batches` changes rows, `build_index` makes an index. A revision that uses the last two is not one
-transaction, so each of its steps must be repeatable.
+`in_batches` changes rows, `build_index` makes an index. A revision that uses `in_batches` or `build_index` is
+not one transaction, so each of its steps must be repeatable.
 
 Source: PostgreSQL's documentation of CREATE INDEX, section "Building Indexes Concurrently".
 """

@@ -50,7 +50,10 @@ _decode_any = msgspec.json.Decoder(float_hook=free_number).decode
 
 
 class BodyDecoder(Generic[S]):
-    """Decodes one operation's JSON body into its struct."""
+    """Decodes one operation's JSON body into its struct.
+
+    Unknown fields are ignored, unless the struct has `forbid_unknown_fields` (as in the configuration).
+    """
 
     def __init__(self, struct: type[S]) -> None:
         self._decode = msgspec.json.Decoder(struct, float_hook=free_number).decode

@@ -1,4 +1,4 @@
-"""Plain operations: decoded, called, answered. A large answer is made only once there is room."""
+"""Plain operations, also HEAD: decoded, called, answered. A large answer is made only once there is room."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ One transaction writes the tombstone, the ledger entry and the job, and deletes 
 under way finds no row and deletes its copy.
 
 The recordings of a deleted end user are in no answer either (end_users.service.PRESENT). A job deletes their
-rows, one batch a transaction, so that no request waits for a hundred thousand rows. The job begins with the
-rows of other slices, because the ledger entry advances after the last batch of recordings.
+rows, one batch a transaction, so that no request waits for a hundred thousand rows. The job deletes the rows
+of other slices first: after the last batch of recordings the ledger entry counts as entered, and a job that
+died then would not be continued (`run_due`).
 """
 
 from __future__ import annotations

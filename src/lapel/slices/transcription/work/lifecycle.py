@@ -64,7 +64,8 @@ async def begin_transcription(
     """Create a pending transcription with its work, and return its id; None when this audio had its automatic
     one.
 
-    It is the recording's current one unless an earlier one is completed. The caller has locked the recording.
+    If the recording has a completed transcription, that one stays current until the new one is completed;
+    otherwise the new one is current at once. The caller has locked the recording.
     """
     now, world_id, transcription_id = ports.clock.now(), audio.world_id, ports.ids.new("txn")
     ids = (audio.recording_id, audio.media_id)

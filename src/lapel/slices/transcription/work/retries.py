@@ -1,4 +1,5 @@
-"""When a step that raised TryAgain is tried again. Its cause is, for example, a service's 429.
+"""When a step is tried again: a step that raised TryAgain (after a service's 429, for example), and a step
+whose worker died.
 
 `providers/http/http_errors.py` reads from a service's answer how long the service asks to wait. The runner
 puts the step back for that time, or for the pause of this file if it is longer.
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import TryAgain
 
+# Starts of one step that may end with the death of its worker. `CLAIM` in work_queries.py gives such a step to
+# a worker again once the lease has ended; a start beyond this number fails the step.
+MAX_STARTS = 5
 # Failed tries of one step after which it has failed for good.
 _MAX_FAILURES = 8
 _LONGEST_BACKOFF = 300.0

@@ -29,7 +29,7 @@ from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechErr
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, claim_next
 from lapel.slices.transcription.work.places import Places
-from lapel.slices.transcription.work.retries import wait_after
+from lapel.slices.transcription.work.retries import MAX_STARTS, wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.work.tools import WorkerStages
 
 _RENEW_SECONDS = 1.5
-# Starts of one step that may end with the worker.
-_MAX_STARTS = 5
 # Turns of one step after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
 # turn, and may have to begin anew.
 _MAX_TURNS = 10_000
@@ -141,7 +139,7 @@ class Runner:
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
-        if claim.starts > _MAX_STARTS:
+        if claim.starts > MAX_STARTS:
             message = "Every worker that began with this audio was killed by it."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return

@@ -51,9 +51,10 @@ def cluster(
     """The speaker of each row: 0, 1, … in order of appearance.
 
     `embeddings`: float32, n x 192, rows of length 1. `telling`: bool, n; whether a row may found a speaker.
-    Other rows only join a speaker, unless almost no row may found one. `num_speakers` is met whenever there
-    are as many rows; it wins over the bounds, and the upper bound over the lower. A cluster with almost no
-    rows is noise, unless the requested number needs it. The same rows give the same result.
+    Other rows only join a speaker; but if too few rows may found one, all rows may. There are exactly
+    `num_speakers` speakers if there are at least so many rows. `num_speakers` overrides `min_speakers` and
+    `max_speakers`, and `max_speakers` overrides `min_speakers`. A cluster with almost no rows is noise,
+    unless the requested number needs it. The same rows give the same result.
     """
     count = len(embeddings)
     if count == 0:

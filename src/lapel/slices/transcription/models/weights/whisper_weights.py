@@ -1,8 +1,7 @@
 """Which Whisper model to use, and where its files are.
 
-Searched in this order: the model that the setting names (a folder, or a name whose weights are installed or
-were downloaded before), an installed package of weights, a download, which happens only for a name in the
-setting.
+With an empty setting: an installed package of weights, the better model first. With a folder: that folder.
+With a name: its installed package, else an earlier download of it, else a download.
 """
 
 from __future__ import annotations
