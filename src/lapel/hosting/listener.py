@@ -35,8 +35,9 @@ class AddressInUse(OSError):
 def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     """`count` listening sockets for as many processes on one address; port 0 takes a free port.
 
-    On Linux each has a queue of its own (SO_REUSEPORT), and the kernel spreads connections over them;
-    elsewhere all share one queue. Raises AddressInUse when the address cannot be listened on.
+    On Linux each socket has a queue of its own (SO_REUSEPORT), and the kernel spreads connections over the
+    sockets; elsewhere all sockets share one queue. Raises AddressInUse when the address cannot be listened
+    on.
     """
     family, _, _, _, address = _resolve(host, port)
     share = count > 1 and sys.platform == "linux"

@@ -53,7 +53,8 @@ class Tree:
 
     @contextlib.contextmanager
     def signals(self) -> Generator[None]:
-        """Inside the block SIGINT, SIGTERM and SIGHUP stop the tree: the first in order, the second at once.
+        """Inside the block SIGINT, SIGTERM and SIGHUP stop the tree: the first signal in order, the second at
+        once.
 
         A SIGHUP that was ignored before, as under nohup, stays ignored.
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    """Work until `stop` is set. Calls `ready` once connections are open and its parts are made.
+    """Work until `stop` is set. Calls `ready` once the connections are open and the worker's parts are made.
 
     Raises StoreUnavailable when there are no store credentials, asyncpg's errors when the database cannot be
     reached, and ImportError when a library that the worker needs is missing; `ready` is not called then.

@@ -177,7 +177,7 @@ def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, 
 def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
     """Runs pg_dump or pg_restore, the embedded PostgreSQL's or else the system's, on the settings' database.
 
-    It connects directly, because the tools need a session, which a transaction pooler does not keep. Raises
+    The tool connects directly, because it needs a session, which a transaction pooler does not keep. Raises
     CommandError with the tool's output when it fails or is not installed.
     """
     url, password = _without_password(str(settings.listen_database_url or settings.database_url))

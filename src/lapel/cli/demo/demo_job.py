@@ -135,7 +135,7 @@ class MainJob:
         self._clock = clock
 
     def run(self, serial_number: str) -> DemoOutcome:
-        """Runs the whole job with a device of that serial number.
+        """Runs the whole job with a device that has this `serial_number`.
 
         Raises DemoError when a call gets no answer or an unexpected one, or when the downloaded bytes differ
         from the uploaded ones.

@@ -314,7 +314,8 @@ def _environment() -> dict[str, str]:
 
 
 def _shorten(log: Path) -> None:
-    """Empties a long log in place, because its writer holds it open, and keeps its end in a file beside it.
+    """Copies the end of a long log to a file beside it, and empties the log in place, because its writer
+    holds the log open.
 
     A line that is written at this very moment may be lost. Errors of the disk are ignored.
     """

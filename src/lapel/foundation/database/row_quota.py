@@ -112,7 +112,7 @@ class RowQuota:
 async def measure(database: Database, clock: Clock, limit: int, tables: Sequence[str]) -> dict[int, int]:
     """Find the worlds whose rows take more than `limit` bytes, and store them; returns their ids and bytes.
 
-    0: no limit.
+    `limit` 0: no limit.
 
     Raises Unavailable when the database is unavailable.
     """

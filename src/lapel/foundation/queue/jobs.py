@@ -60,12 +60,12 @@ USUAL = QueueLane("usual", 20)
 class Job:
     """A kind of background work.
 
-    `handler` gets the decoded payload. It is stopped after `time_limit`, and tried again with backoff up to
-    `attempts` times; then the job is held, counted in /metrics and shown by `lapel doctor`. `concurrency` is
-    the number of jobs that run at once over all workers (0: no bound). The jobs of one `lane` share a
-    worker's places, so long work of one lane does not delay short work of another. `turn` gets the payload
-    and returns a context manager, in which the job runs. If `turn` raises NoRoom, the job goes to the end of
-    the queue; this does not count as a try.
+    `handler` gets the decoded payload. A try that takes longer than `time_limit` is stopped. A job that fails
+    is tried up to `attempts` times, with backoff; then the job is held, counted in /metrics and shown by
+    `lapel doctor`. `concurrency` is the number of jobs that run at once over all workers (0: no bound). The
+    jobs of one `lane` share a worker's places, so long work of one lane does not delay short work of another.
+    `turn` gets the payload and returns a context manager, in which the job runs. If `turn` raises NoRoom, the
+    job goes to the end of the queue; this does not count as a try.
     """
 
     entrypoint: str

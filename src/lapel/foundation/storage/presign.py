@@ -107,8 +107,9 @@ class Presigner:
     ) -> str:
         """Return a link that GETs `key` for `expires_in` seconds (1-604800) from `now` (aware).
 
-        The two overrides are the Content-Type and Content-Disposition of the store's answer. Raises
-        `ValueError` for an invalid `expires_in`, and `StoreUnavailable` without valid credentials.
+        `response_content_type` and `response_content_disposition` set these two headers of the store's
+        answer. Raises `ValueError` for an invalid `expires_in`, and `StoreUnavailable` without valid
+        credentials.
         """
         query = ""
         if response_content_disposition is not None:
@@ -148,7 +149,8 @@ class Presigner:
         return PresignedPut(self._url("PUT", key, now, expires_in, "", lines, names), headers)
 
     def expires_at(self, now: datetime, expires_in: int) -> datetime:
-        """Return the end of a link signed at `now`: its own end, or that of its credentials if sooner.
+        """Return the end of a link signed at `now`: its own end, or the end of the credentials if that is
+        sooner.
 
         The time in a link has whole seconds, so its own end is counted from the last whole second.
         Raises `StoreUnavailable` without valid credentials.

@@ -281,8 +281,8 @@ def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
 async def _ended(child: asyncio.subprocess.Process) -> None:
     """Wait a little for a child that ends, and read the rest of its output.
 
-    `wait` alone may wait for ever: some releases of Python wait until all pipes are closed, a pipe is closed
-    when it is read to its end, and reading pauses while the buffer is full.
+    `wait` alone may wait for ever. Some releases of Python wait until all pipes are closed; a pipe is closed
+    only when it has been read to its end; and reading pauses while the buffer is full.
     """
     # A process that the child started may hold the pipes open: do not wait for that one.
     with contextlib.suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """Overrides: how a write changes one, and how the overrides of several levels are merged into one value.
 
-Here an override is flat, values by dotted path, so a deep merge of objects is a merge path by path, each by
-its field's rule. Documents (in requests and in the database) are nested.
+Here an override is flat: it maps dotted paths to values. So objects are merged path by path, each path by the
+rule of its field. Documents (in requests and in the database) are nested.
 
 Source for null in a write: JSON Merge Patch (RFC 7396).
 """

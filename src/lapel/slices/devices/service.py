@@ -114,7 +114,8 @@ class Devices:
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a registered device is not changed.
 
-        Raises Conflict when the known device keeps changing, InvalidRequest when `metadata` is too large.
+        Raises Conflict when other requests keep registering and deleting such a device meanwhile,
+        InvalidRequest when `metadata` is too large.
         """
         metadata = metadata_text(body.metadata)
         for _ in range(_TRIES):

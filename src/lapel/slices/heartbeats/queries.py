@@ -171,7 +171,8 @@ class DeliveryRow(msgspec.Struct, frozen=True):
 async def beat_of_device(
     connection: Connection, token_hash: bytes, device_id: str | None, reported: ReportedState
 ) -> BeatRow | None:
-    """Store the heartbeat of the device that has this token. None when there is none, or not `device_id`.
+    """Store the heartbeat of the device that has this token. None when no device has the token, or when its
+    device is not `device_id`.
 
     The row is a FullBeatRow if the heartbeat needed the full statement.
     """

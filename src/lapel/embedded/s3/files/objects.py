@@ -156,8 +156,8 @@ def _facts(path: str, tail: bytes | bytearray) -> tuple[ObjectFacts | None, int]
 class FileWriter:
     """An object that is being written. Every method may wait for the disk, so it runs in a thread.
 
-    The temporary file is locked as long as its writer lives. A sweep tries the lock: it is free if the writer
-    was killed, and held if another process is writing.
+    The temporary file is locked as long as its writer lives. A sweep tries the lock: the lock is free if the
+    writer was killed, and held if another process is writing.
     """
 
     def __init__(self, temporary: Path) -> None:
@@ -204,8 +204,8 @@ class FileWriter:
         """Make the object visible at `destination`, durably.
 
         Raises `S3Error` KeyTooLongError when the path is too long for the file system, and with `only_new`
-        PreconditionFailed when the object exists already. Raises FileNotFoundError when deletes removed the
-        new folder again a hundred times.
+        PreconditionFailed when the object exists already. Raises FileNotFoundError when deletes have removed
+        the new folder before each of a hundred tries.
         """
         text = _encoder.encode(facts)
         self.write([text, _END.pack(_MAGIC, len(text), crc32(text))])

@@ -79,8 +79,8 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
     """Read a recording's state, outside of any transaction. Raises NotFound when `at` reaches no recording.
 
     All statements read one snapshot of the database (REPEATABLE READ: Berenson et al., "A Critique of ANSI
-    SQL Isolation Levels", SIGMOD 1995). Otherwise, if a completion commits between two of them, the recording
-    would be pending without a pending media.
+    SQL Isolation Levels", SIGMOD 1995). Otherwise, if a completion commits between two statements, the
+    recording would seem to be pending without a pending media.
     """
     attempts: dict[str, list[Attempt]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):

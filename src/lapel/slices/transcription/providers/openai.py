@@ -1,7 +1,8 @@
 """OpenAI, or any service with its API: one form for each piece of the recording.
 
 Source: `POST /audio/transcriptions` in openai/openai-openapi, August 2026, and openai_models.py. speaches,
-vLLM, Groq, LocalAI and others follow it, some of them without times or words. It has no call that deletes.
+vLLM, Groq, LocalAI and others offer the same call, some of them without times or words. The API has no call
+that deletes.
 """
 
 from __future__ import annotations

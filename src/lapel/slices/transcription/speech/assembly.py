@@ -35,9 +35,9 @@ def assemble(
     `pieces`: in order, not overlapping; a provider that takes the whole recording has one, from 0 to
     `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps the promises of
     transcript.py: segments lie within their piece, in order, overlap only where two speakers do, last at most
-    `segmentation.LONGEST` seconds and have text. With `groups` the words get its speakers, else those in
-    `heard`. Speakers are numbered in the order in which they speak. A piece with text but without times stays
-    one segment, without a speaker from `groups`: every finer time would be invented.
+    `segmentation.LONGEST` seconds and have text. With `groups` the words get the speakers of `groups`, else
+    the speakers in `heard`. Speakers are numbered in the order in which they speak. A piece with text but
+    without times stays one segment, without a speaker from `groups`: every finer time would be invented.
     """
     segments: list[Segment] = []
     whole: list[Segment] = []

@@ -62,7 +62,7 @@ async def begin_transcription(
     origin: Origin,
 ) -> str | None:
     """Create a pending transcription with its work, and return its id; None when this audio had its automatic
-    one.
+    transcription already.
 
     If the recording has a completed transcription, that one stays current until the new one is completed;
     otherwise the new one is current at once. The caller has locked the recording.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import TryAgain
 
-# Starts of one step that may end with the death of its worker. `CLAIM` in work_queries.py gives such a step to
-# a worker again once the lease has ended; a start beyond this number fails the step.
+# Starts of one step that may end with the death of its worker. `CLAIM` in work_queries.py gives such a step
+# to a worker again once the lease has ended; a start beyond this number fails the step.
 MAX_STARTS = 5
 # Failed tries of one step after which it has failed for good.
 _MAX_FAILURES = 8

@@ -219,10 +219,11 @@ async def put_back(
     worker: str | None = None,
     waits_for_room: bool = False,
 ) -> bool:
-    """Give up the lease. Returns whether the step was ours. Any worker may take it `after` that time.
+    """Give up the lease. Returns whether the step was ours. Any worker may take the step once the time
+    `after` has passed.
 
-    `failed`: this try has failed. `turn`: it has had its turn. `worker`: the worker that keeps its state.
-    `waits_for_room`: a disk is full.
+    `failed`: this try has failed. `turn`: the step has had its turn. `worker`: the worker that keeps the
+    step's state. `waits_for_room`: a disk is full.
     """
     place = (step.world_id, step.id, step.lease)
     given = (after, int(failed), int(turn), worker, waits_for_room)

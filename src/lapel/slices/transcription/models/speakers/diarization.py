@@ -1,7 +1,7 @@
 """Diarization in the engine's process: embed the voices of a piece, then group all voices of a recording.
 
 Speech without its pauses (pauses.py) → windows of 1.5 seconds (voice_windows.py) → embeddings (campplus.py) →
-agglomerative clustering (clustering.py). The sources of the last two are named there.
+agglomerative clustering (clustering.py). campplus.py and clustering.py name their sources.
 """
 
 from __future__ import annotations

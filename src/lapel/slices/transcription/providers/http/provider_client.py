@@ -99,8 +99,8 @@ class Service:
         """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
 
         Raises SpeechError (`RefusedForGood`) when the provider refuses and another try cannot help; TryAgain
-        for all its other faults: no connection, no answer in time, an unreadable answer, a refusal that may
-        pass. Raises OSError when the file cannot be read.
+        for all other faults of the provider: no connection, no answer in time, an unreadable answer, a
+        refusal that may pass. Raises OSError when the file cannot be read.
         """
         content = await self._call(method, path, query or (), send)
         try:
