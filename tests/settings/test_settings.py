@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel.settings import Settings, SettingsError, docs, unknown_variables, variable
+from lapel.setting_fields import SettingsError, variable
+from lapel.settings import Settings, docs, unknown_variables
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 SECRET = "s" * 32

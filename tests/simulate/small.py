@@ -14,8 +14,8 @@ from lapel.simulate.backend import Backend
 from lapel.simulate.client.caller import Caller
 from lapel.simulate.client.meter import Meter
 from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
-from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Journal
+from lapel.simulate.life import Life
 from lapel.simulate.oracle import Oracle, OracleVerdict
 from lapel.simulate.plan import FleetPlan
 

@@ -16,7 +16,8 @@ from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
 from lapel.hosting.listener import AddressInUse, listen
-from lapel.settings import Settings, SettingsError
+from lapel.setting_fields import SettingsError
+from lapel.settings import Settings
 
 # Seconds. When a supervisor is killed, the kernel ends its children at once; on a busy machine their sockets
 # close a little later.

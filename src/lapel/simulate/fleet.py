@@ -19,8 +19,8 @@ from lapel.simulate.backend import Backend
 from lapel.simulate.client.caller import Caller, CallFailed, SimulationError
 from lapel.simulate.client.meter import Histogram, Meter
 from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
-from lapel.simulate.device.life import Life
 from lapel.simulate.journal import Entry, Journal
+from lapel.simulate.life import Life
 from lapel.simulate.oracle import Oracle, OracleVerdict
 from lapel.simulate.plan import FleetPlan
 from lapel.simulate.report import FleetReport, report_of

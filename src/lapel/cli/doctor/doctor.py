@@ -18,7 +18,8 @@ from lapel.cli.shared.options import DataDir, Json, emit
 from lapel.foundation.ports import open_ports
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
-from lapel.settings import Settings, SettingsError
+from lapel.setting_fields import SettingsError
+from lapel.settings import Settings
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
 

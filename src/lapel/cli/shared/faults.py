@@ -12,7 +12,7 @@ from lapel.foundation.telemetry import redact
 from lapel.hosting.data_folder import DataFolderError
 from lapel.hosting.listener import AddressInUse
 from lapel.hosting.tree import StartFailed
-from lapel.settings import SettingsError
+from lapel.setting_fields import SettingsError
 
 
 class CommandError(RuntimeError):

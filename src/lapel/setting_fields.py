@@ -1,0 +1,58 @@
+"""The fields of the settings: each has a default, a text, a parser and an environment variable.
+
+docs/decisions/0017 gives the reasons for our own code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+PREFIX = "LAPEL_"
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names the variable, the fault and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Doc:
+    """One setting: its text in the documentation, its parser, and whether it is secret.
+
+    `internal`: `lapel serve` sets it for its own children; operators do not.
+    """
+
+    text: str
+    parse: Callable[[str], object]
+    secret: bool = False
+    internal: bool = False
+
+
+def setting(
+    default: T, text: str, parser: Callable[[str], object], *, secret: bool = False, internal: bool = False
+) -> T:
+    """The default of a field, with its Doc."""
+    return dataclasses.field(default=default, metadata={"doc": Doc(text, parser, secret, internal)})
+
+
+def variable(name: str) -> str:
+    """Environment variable of the setting `name`."""
+    return PREFIX + name.upper()
+
+
+def as_text(value: object) -> str:
+    """A value as its variable holds it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def parsed(name: str, raw: str, doc: Doc) -> object:
+    """The value of a setting from the text of its variable. Raises SettingsError when it is not valid."""
+    try:
+        return doc.parse(raw)
+    except ValueError as fault:
+        shown = "(hidden)" if doc.secret else repr(raw)
+        raise SettingsError(f"{variable(name)} = {shown} {fault}.") from None
