@@ -164,6 +164,12 @@ class Closed(msgspec.Struct, forbid_unknown_fields=True):
     inner: Inner | None = None
 
 
+def test_an_unknown_field_with_an_empty_name_names_the_body() -> None:
+    error = refused(BodyDecoder(Closed), b'{"":1}')
+    assert error.message == "The body has a field with an empty name."
+    assert (error.param, error.details[0].field) == (None, "body")
+
+
 def test_an_unknown_name_that_looks_like_a_path_is_not_told_back_whole() -> None:
     error = refused(BodyDecoder(Closed), b'{"x - at `$' + b"[" * 900_000 + b'":1}')
     assert len(error.message) + len(error.param or "") + len(error.details[0].reason) < 1000

@@ -201,6 +201,8 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
     if unknown:
         name = unknown["field"][:_SHOWN]
         path = f"{path}.{name}" if path else name
+        if not path:  # `param` is never an empty text
+            return InvalidRequest("The body has a field with an empty name.", reason="unknown")
         return InvalidRequest(f"`{path}` is not known here.", param=path, reason="unknown")
     said = _in_words(reason, struct, path)
     if said is not None:
