@@ -7,9 +7,6 @@ call is not followed, nor what functions inside them raise. The docstring may na
 instead, and the docstring of the class or module may say it for all that is in it. Exempt are
 NotImplementedError; AssertionError, which marks what cannot happen; and what ends a command, because a
 command's docstring is its help text and users read it.
-
-TODAY lists how many functions of a file fall short. An entry may shrink: then this check fails until the
-entry is corrected or removed, so the list never allows more than there is.
 """
 
 from __future__ import annotations
@@ -18,12 +15,9 @@ import ast
 import builtins
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-TODAY: dict[str, int] = {}
 
 # Ends a command: with a line on stderr, or with a status.
 _OF_COMMANDS = {"CommandError", "SystemExit"}
@@ -119,29 +113,17 @@ def silent(root: Path) -> list[Silent]:
     return found
 
 
-def complaints(found: list[Silent], allowed: dict[str, int]) -> list[str]:
-    """What to do about each function, and about each entry of `allowed` that is out of date."""
-    counts = Counter(each.path for each in found)
-    said = [
-        f"{each.path}:{each.line}: {each.name} raises {', '.join(each.errors)}: say in its docstring when"
-        for each in found
-        if counts[each.path] > allowed.get(each.path, 0)
-    ]
-    for path, most in sorted(allowed.items()):
-        if counts[path] < most:
-            said.append(
-                f"{path} has {counts[path]} by now: correct {most} in TODAY in tools/check_docstrings.py"
-            )
-    return said
-
-
 def main() -> int:
-    """1 with a line for each complaint on standard error, else 0."""
+    """1 with a line for each such function on standard error, else 0."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
-    said = complaints(silent(root), TODAY if len(sys.argv) == 1 else {})
-    for each in said:
-        print(each, file=sys.stderr)
-    return 1 if said else 0
+    found = silent(root)
+    for each in found:
+        errors = ", ".join(each.errors)
+        print(
+            f"{each.path}:{each.line}: {each.name} raises {errors}: say in its docstring when",
+            file=sys.stderr,
+        )
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

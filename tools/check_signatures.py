@@ -7,9 +7,6 @@ Checked are all functions and methods of `src`, also those inside others. A retu
 `foundation/database/rows.py`). At most nine arguments may be given by position, without `self` and `cls`:
 more of them are confused with each other, and belong in one object. `*arguments` count as one; in a module of
 queries they may not be, because they are the columns of a row without names and types.
-
-TODAY lists how many faults a file has. An entry may shrink: then this check fails until the entry is
-corrected or removed, so the list never allows more than there is.
 """
 
 from __future__ import annotations
@@ -17,14 +14,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 MOST_ARGUMENTS = 9
-
-TODAY: dict[str, int] = {}
 
 _RECORD = re.compile(r"\bRecord\b")
 
@@ -73,29 +67,13 @@ def faults(root: Path) -> list[Fault]:
     ]
 
 
-def complaints(found: list[Fault], allowed: dict[str, int]) -> list[str]:
-    """What to do about each fault, and about each entry of `allowed` that is out of date."""
-    counts = Counter(each.path for each in found)
-    said = [
-        f"{each.path}:{each.line}: {each.name} {each.what}"
-        for each in found
-        if counts[each.path] > allowed.get(each.path, 0)
-    ]
-    for path, most in sorted(allowed.items()):
-        if counts[path] < most:
-            said.append(
-                f"{path} has {counts[path]} by now: correct {most} in TODAY in tools/check_signatures.py"
-            )
-    return said
-
-
 def main() -> int:
-    """1 with a line for each complaint on standard error, else 0."""
+    """1 with a line for each fault on standard error, else 0."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
-    said = complaints(faults(root), TODAY if len(sys.argv) == 1 else {})
-    for each in said:
-        print(each, file=sys.stderr)
-    return 1 if said else 0
+    found = faults(root)
+    for each in found:
+        print(f"{each.path}:{each.line}: {each.name} {each.what}", file=sys.stderr)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

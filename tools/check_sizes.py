@@ -1,9 +1,6 @@
 """Check sizes: a Python file has at most 400 lines, and a folder of `src` at most 12 modules.
 
-    python tools/check_sizes.py [ROOT]
-
-TODAY lists what is larger. An entry may shrink: then this check fails until the entry is corrected or
-removed, so the list never allows more than there is.
+python tools/check_sizes.py [ROOT]
 """
 
 from __future__ import annotations
@@ -14,8 +11,6 @@ from pathlib import Path
 MOST_LINES = 400
 MOST_MODULES = 12
 FOLDERS = ("src", "tests", "benchmarks", "tools")
-
-TODAY: dict[str, int] = {}
 
 
 def sizes(root: Path) -> dict[str, int]:
@@ -34,29 +29,19 @@ def sizes(root: Path) -> dict[str, int]:
     return found
 
 
-def complaints(found: dict[str, int], allowed: dict[str, int]) -> list[str]:
-    """What to do about each difference between what was found and what is allowed."""
+def complaints(found: dict[str, int]) -> list[str]:
+    """What to do about each of them."""
     said: list[str] = []
-    for name in sorted(found.keys() | allowed.keys()):
+    for name, now in sorted(found.items()):
         unit, most = ("lines", MOST_LINES) if name.endswith(".py") else ("modules", MOST_MODULES)
-        now, listed = found.get(name), allowed.get(name)
-        if now is None:
-            said.append(
-                f"{name} has at most {most} {unit} by now: remove it from TODAY in tools/check_sizes.py"
-            )
-        elif listed is None:
-            said.append(f"{name} has {now} {unit}, and {most} are allowed: split it by what belongs together")
-        elif now > listed:
-            said.append(f"{name} has {now} {unit}, and had {listed}: it may only shrink")
-        elif now < listed:
-            said.append(f"{name} has {now} {unit} by now: correct {listed} in TODAY in tools/check_sizes.py")
+        said.append(f"{name} has {now} {unit}, and {most} are allowed: split it by what belongs together")
     return said
 
 
 def main() -> int:
     """1 with a line for each complaint on standard error, else 0."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent
-    said = complaints(sizes(root), TODAY if len(sys.argv) == 1 else {})
+    said = complaints(sizes(root))
     for each in said:
         print(each, file=sys.stderr)
     return 1 if said else 0
