@@ -18,6 +18,7 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import SCOPES
 from tests.support.declared import described_api
+from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
@@ -282,5 +283,5 @@ def bearer_of(operation: Operation, resources: Resources) -> dict[str, str]:
     """The header of a token that may call it."""
     if operation.access.public:
         return {}
-    kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
+    kind = usual_caller(operation)
     return {"Authorization": f"Bearer {resources.token(kind, operation)}"}

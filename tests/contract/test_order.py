@@ -19,6 +19,7 @@ from lapel.slices.projects.scopes import IMPLIED, SCOPES
 from tests.contract.resources import Resources, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
+from tests.support.matrix import usual_caller
 from tests.support.postgres import create_database
 from tests.support.running import running
 from tests.support.tenants import bearer, make_key
@@ -78,7 +79,7 @@ async def limited(
 async def test_a_request_hears_of_the_first_thing_that_is_wrong(
     limited: Limited, operation: Operation
 ) -> None:
-    kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
+    kind = usual_caller(operation)
     token = limited.resources.token(kind, operation)
     ids = limited.resources.ids(operation)
     path = operation.path.format(**ids)

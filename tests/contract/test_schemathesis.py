@@ -31,6 +31,7 @@ from lapel.slices.configuration.wire import ConfigChange
 from tests.contract.resources import MODEL, Resources, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations, described_api
+from tests.support.matrix import usual_caller
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.schema_check import check_answer
@@ -201,7 +202,7 @@ def test_the_server_keeps_what_the_document_says(case: Any, served: Served, reso
         _make_sense_of(case, operation, resources)
     headers: dict[str, str] = {}
     if not operation.access.public:
-        kind = "key" if "key" in operation.access.callers else min(operation.access.callers)
+        kind = usual_caller(operation)
         headers["Authorization"] = f"Bearer {resources.token(kind, operation)}"
     answer = case.call(base_url=served.url, headers=headers, session=served.http)
     sent = [(name, value) for name, values in answer.headers.items() for value in values]

@@ -19,6 +19,11 @@ def callers(operations: Sequence[Operation]) -> list[tuple[Operation, ActorKind]
     return [(each, kind) for each in operations for kind in sorted(each.access.callers)]
 
 
+def usual_caller(operation: Operation) -> ActorKind:
+    """A kind of token that may call it: a key where it may."""
+    return "key" if "key" in operation.access.callers else min(operation.access.callers)
+
+
 def refused_kinds(slices: Sequence[Slice]) -> list[ActorKind]:
     """The kinds of tokens, other than keys: an operation that does not name one refuses it."""
     return sorted(kind.name for each in slices for kind in each.token_kinds if kind.name != "key")
