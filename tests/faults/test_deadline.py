@@ -209,20 +209,24 @@ async def test_a_request_that_waits_for_a_lock_is_answered_and_leaves_nothing(
 async def test_while_the_store_hangs_what_needs_it_is_answered_in_time(
     fresh_database: str, tmp_path: Path
 ) -> None:
-    async with running(tmp_path, fresh_database, clock=None) as live, owner_at(live) as owner:
-        async with (
-            silent_server() as (port, connections),
-            hasty(owner, tmp_path, fresh_database, LAPEL_S3_ENDPOINT=f"http://127.0.0.1:{port}") as there,
-        ):
+    async with (
+        running(tmp_path, fresh_database, clock=None) as live,
+        owner_at(live) as owner,
+        contextlib.AsyncExitStack() as silent,
+    ):
+        port, connections = await silent.enter_async_context(silent_server())
+        endpoint = f"http://127.0.0.1:{port}"
+        async with hasty(owner, tmp_path, fresh_database, LAPEL_S3_ENDPOINT=endpoint) as there:
             for kind in ("examination", "form"):
                 asked = len(connections)
                 while len(connections) == asked:  # a slow machine may take all the time to come so far
                     answer = await there.client.send(there.of_each_class()[kind])
                     assert is_late(answer), answer.text
-        again = await owner.client.send(owner.of_each_class()["examination"])
-        while again.status_code in (425, 503):  # the first is being given up
-            await asyncio.sleep(0.1)
+            await silent.aclose()
             again = await owner.client.send(owner.of_each_class()["examination"])
-        assert (again.status_code, again.json().get("status")) == (200, "uploaded"), again.text
-        released = await owner.client.send(owner.firmware())
-        assert released.status_code == 201, released.text
+            while again.status_code in (425, 503):  # the first is being given up
+                await asyncio.sleep(0.1)
+                again = await owner.client.send(owner.of_each_class()["examination"])
+            assert (again.status_code, again.json().get("status")) == (200, "uploaded"), again.text
+            released = await owner.client.send(owner.firmware())
+            assert released.status_code == 201, released.text
