@@ -1,4 +1,4 @@
-"""The rights of a new key, and its world."""
+"""The rights of a new key."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from lapel.foundation.core.actors import Mode
     from lapel.slices.projects.scopes import Scope
     from lapel.slices.projects.wire import Kind
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class World:
-    """The live or the test world of a project."""
-
-    id: int
-    project_id: str
-    mode: Mode
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

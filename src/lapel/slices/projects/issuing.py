@@ -13,7 +13,8 @@ from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.identity.tokens import hint, new_token
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.projects import queries
-from lapel.slices.projects.grants import Grant, World
+from lapel.slices.projects.grants import Grant
+from lapel.slices.projects.rows import WorldRow
 from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
@@ -56,15 +57,15 @@ def checked(grant: Grant, now: datetime) -> Grant:
     return dataclasses.replace(grant, scopes=SCOPES)
 
 
-async def find_world(connection: Connection, project_id: str, mode: Mode) -> World:
+async def find_world(connection: Connection, project_id: str, mode: Mode) -> WorldRow:
     """A project's world. Raises NotFound when there is no such project."""
     world_id = await queries.find_world(connection, project_id, mode)
     if world_id is None:
         raise NotFound("There is no project with this id.", param="project_id")
-    return World(world_id, project_id, mode)
+    return WorldRow(world_id, project_id, mode)
 
 
-async def issue(connection: Connection, ports: Ports, world: World, grant: Grant) -> CreatedApiKey:
+async def issue(connection: Connection, ports: Ports, world: WorldRow, grant: Grant) -> CreatedApiKey:
     """Create a key of a checked grant. Raises NotFound when its end user is not active."""
     if grant.end_user_id is not None:
         await hold_active(connection, world.id, grant.end_user_id)
@@ -82,7 +83,7 @@ async def issue(connection: Connection, ports: Ports, world: World, grant: Grant
     return CreatedApiKey(**msgspec.structs.asdict(api_key(row, world)), key=key)
 
 
-async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
+async def hold_owner(connection: Connection, world: WorldRow, key_id: str) -> None:
     """Lock the end user of a key, if it has one. Everywhere the end user is locked before the key.
 
     Raises NotFound when that end user is not active.
@@ -93,7 +94,7 @@ async def hold_owner(connection: Connection, world: World, key_id: str) -> None:
 
 
 async def replace(
-    connection: Connection, ports: Ports, world: World, old: KeyRow, overlap_seconds: int
+    connection: Connection, ports: Ports, world: WorldRow, old: KeyRow, overlap_seconds: int
 ) -> RotatedApiKey:
     """Create a key with the rights of `old` (which is locked, after `hold_owner`), and set the end of `old`.
 
@@ -138,7 +139,7 @@ def works(row: KeyRow, now: datetime) -> bool:
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
 
 
-def api_key(row: KeyRow, world: World) -> ApiKey:
+def api_key(row: KeyRow, world: WorldRow) -> ApiKey:
     """A key without its secret, as answers show it."""
     return ApiKey(
         id=row.id,

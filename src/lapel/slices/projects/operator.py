@@ -12,7 +12,7 @@ from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.http.input.decoding import body_of
 from lapel.foundation.http.input.pagination import PageQuery, window
 from lapel.slices.projects import issuing, queries
-from lapel.slices.projects.grants import Grant, World
+from lapel.slices.projects.grants import Grant
 from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.service import create_project
 from lapel.slices.projects.wire import DAY_SECONDS, CreateApiKey, RotateApiKey
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.projects.rows import WorldRow
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 DEFAULT_PROJECT = "Default"
@@ -81,8 +82,7 @@ class OperatorKeys:
             worlds = await queries.list_worlds(connection, project_id)
         if project_id is not None and not worlds:
             raise NotFound("There is no project with this id.", param="project_id")
-        for row in worlds:
-            world = World(row.id, row.project_id, row.mode)
+        for world in worlds:
             asked = window(_PAGE, "api_keys")
             while True:
                 async with self._ports.database.acquire() as connection:
@@ -129,11 +129,11 @@ class OperatorKeys:
             return projects[0].id
         return (await create_project(connection, self._ports, DEFAULT_PROJECT)).id
 
-    async def _world_of(self, connection: Connection, key_id: str) -> World:
+    async def _world_of(self, connection: Connection, key_id: str) -> WorldRow:
         row = await queries.find_key_of_any_world(connection, key_id)
         if row is None:
             raise issuing.unknown()
-        return World(row.world_id, row.project_id, row.mode)
+        return row
 
 
 async def ensure_first_key(ports: Ports) -> CreatedApiKey | None:

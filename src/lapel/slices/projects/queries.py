@@ -16,7 +16,7 @@ from lapel.foundation.database.rows import (
     fetch_value,
     fetch_values,
 )
-from lapel.slices.projects.rows import KeyRow, KeyWorldRow, ProjectRow, WorldRow
+from lapel.slices.projects.rows import KeyRow, ProjectRow, WorldRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ WHERE $1::text IS NULL OR p.id = $1 ORDER BY p.created_at, p.id, w.mode
 
 ANY_KEY = "SELECT EXISTS (SELECT 1 FROM api_keys)"
 FIND_KEY_OF_ANY_WORLD = """
-SELECT k.world_id, w.project_id, w.mode FROM api_keys k JOIN worlds w ON w.id = k.world_id WHERE k.id = $1
+SELECT w.id, w.project_id, w.mode FROM api_keys k JOIN worlds w ON w.id = k.world_id WHERE k.id = $1
 """
 
 INSERT_KEY = f"""
@@ -173,9 +173,9 @@ async def any_key(connection: Connection) -> bool:
     return await fetch_only_value(connection, bool, ANY_KEY)
 
 
-async def find_key_of_any_world(connection: Connection, key_id: str) -> KeyWorldRow | None:
+async def find_key_of_any_world(connection: Connection, key_id: str) -> WorldRow | None:
     """The world of a key."""
-    return await fetch_row(connection, KeyWorldRow, FIND_KEY_OF_ANY_WORLD, key_id)
+    return await fetch_row(connection, WorldRow, FIND_KEY_OF_ANY_WORLD, key_id)
 
 
 async def insert_key(

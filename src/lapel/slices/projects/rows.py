@@ -21,17 +21,9 @@ class ProjectRow(msgspec.Struct, frozen=True):
 
 
 class WorldRow(msgspec.Struct, frozen=True):
-    """A world of a project."""
+    """The live or the test world of a project."""
 
     id: int
-    project_id: str
-    mode: Mode
-
-
-class KeyWorldRow(msgspec.Struct, frozen=True):
-    """The world of a key."""
-
-    world_id: int
     project_id: str
     mode: Mode
 

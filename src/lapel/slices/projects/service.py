@@ -12,7 +12,7 @@ from lapel.foundation.http.calls import Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.end_users.service import Issuer
 from lapel.slices.projects import issuing, queries
-from lapel.slices.projects.grants import Grant, World
+from lapel.slices.projects.grants import Grant
 from lapel.slices.projects.queries import (
     HOLD_ORGANIZATION,
     LIST_ORGANIZATIONS,
@@ -21,6 +21,7 @@ from lapel.slices.projects.queries import (
     hold_world,
     project_of,
 )
+from lapel.slices.projects.rows import WorldRow
 from lapel.slices.projects.wire import ApiKeyPage, Project
 
 if TYPE_CHECKING:
@@ -250,8 +251,8 @@ class Keys(Issuer):
         return caller, target
 
 
-def _world_of(actor: Actor) -> World:
-    return World(actor.world_id, actor.project_id, actor.mode)
+def _world_of(actor: Actor) -> WorldRow:
+    return WorldRow(actor.world_id, actor.project_id, actor.mode)
 
 
 def _still_working(caller: KeyRow | None, now: datetime) -> KeyRow:
