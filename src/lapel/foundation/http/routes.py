@@ -221,30 +221,19 @@ class Routes:
         access: Access | None = None,
     ) -> Route[NoQuery, Body, Response]:
         """A POST."""
-        return self._with_body("POST", path, name, response, body, access)
+        return Route(self.tag, access or self.write, "POST", path, name, NoQuery, body, response)
 
     def put(
         self, path: str, name: str, response: type[Response], body: type[Body]
     ) -> Route[NoQuery, Body, Response]:
         """A PUT."""
-        return self._with_body("PUT", path, name, response, body)
+        return Route(self.tag, self.write, "PUT", path, name, NoQuery, body, response)
 
     def patch(
         self, path: str, name: str, response: type[Response], body: type[Body]
     ) -> Route[NoQuery, Body, Response]:
         """A PATCH."""
-        return self._with_body("PATCH", path, name, response, body)
-
-    def _with_body(
-        self,
-        method: Method,
-        path: str,
-        name: str,
-        response: type[Response],
-        body: type[Body],
-        access: Access | None = None,
-    ) -> Route[NoQuery, Body, Response]:
-        return Route(self.tag, access or self.write, method, path, name, NoQuery, body, response)
+        return Route(self.tag, self.write, "PATCH", path, name, NoQuery, body, response)
 
 
 async def created(answer: Awaitable[tuple[Response, bool]]) -> Reply[Response]:
