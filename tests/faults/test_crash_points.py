@@ -148,7 +148,7 @@ SCENARIOS: dict[str, Stage] = {
     "upload-url": Stage(lambda scene: in_api(scene, plain, illustrated), 20, AT_ONCE),
     "complete": Stage(lambda scene: in_api(scene, plain, refused_first), 20, AT_ONCE),
     "verify": Stage(lambda scene: in_api(scene, large, worker=True), 20, AT_ONCE),
-    # Points in turn, each of which waits until the dead worker's jobs are taken again: not too many.
+    # Few points share a world: they run in turn, and each waits until the dead worker's jobs are taken again.
     "hash": Stage(lambda scene: in_worker(scene, large, refused_later), 3),
     "delete": Stage(lambda scene: in_api(scene, deleted), 20, AT_ONCE),
     "delete-all": Stage(lambda scene: in_worker(scene, forgotten), 3),

@@ -171,7 +171,7 @@ class _Connection(asyncio.Protocol):
     def _fail(self, fault: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(fault)
-            self._answer.exception()  # it may be raised nowhere: whoever waits was cancelled
+            self._answer.exception()  # marks it as seen: a caller that was cancelled awaits it no more
 
     # --- httptools ---
 

@@ -29,7 +29,8 @@ _WITH_DEVICE = f"commands c JOIN {device_of_row('c', 'ON')}"
 # The commands of a deleted end user are hidden until the job removes them.
 _PRESENT = present("c")
 
-# Whether commands wait for the device `d` of another slice's statement, of which $3 is the present time.
+# Whether commands wait for a device. The statement that uses this names the device `d`; its $3 is the present
+# time.
 WAITING = f"""EXISTS (SELECT 1 FROM commands c
     WHERE c.world_id = d.world_id AND c.device_id = d.id AND {NOT_ENDED} AND c.expires_at > $3)"""
 

@@ -28,7 +28,8 @@ _SEEN = f"""{ASSIGNMENT},
     CASE WHEN a.status IN ('pending', 'delivered') AND a.deadline_at <= $3 THEN {LATE}
         ELSE a.error_message END AS error_message"""
 
-# Whether an offer waits for the device `d` of a heartbeat's statement, of which $3 is the present time.
+# Whether an offer waits for a device. The statement of a heartbeat uses this: the device is `d`, and $3 is
+# the present time.
 OFFER_WAITING = """EXISTS (SELECT 1 FROM ota_assignments a
     WHERE a.world_id = d.world_id AND a.device_id = d.id AND a.status IN ('pending', 'delivered')
       AND a.deadline_at > $3)"""
