@@ -288,3 +288,31 @@ def test_an_answer_is_encoded_as_it_is_declared() -> None:
     assert msgspec.json.decode(body) == {"name": "jane", "children": [], "note": None}
     status, headers, body = encode(operation(), Reply(b"{}", 201, (("X-Thing", "1"),)))
     assert (status, body, dict(headers)[b"x-thing"]) == (201, b"{}", b"1")
+
+
+@pytest.mark.parametrize(
+    ("struct", "field"),
+    [
+        *(
+            (f"{verb}{noun}", "metadata")
+            for verb in ("Create", "Update")
+            for noun in ("EndUser", "Device", "Recording")
+        ),
+        ("Params", "metadata"),
+        ("Report", "result"),
+        ("Report", "error"),
+    ],
+)
+def test_the_document_says_how_many_and_how_long_the_keys_of_an_object_may_be(
+    struct: str, field: str
+) -> None:
+    schema = Draft202012Validator(
+        {
+            "$ref": f"#/components/schemas/{struct}/properties/{field}",
+            "components": described_api()["components"],
+        }
+    )
+    assert schema.is_valid({str(number): number for number in range(50)})
+    assert not schema.is_valid({str(number): number for number in range(51)})
+    assert schema.is_valid({"k" * 64: 1})
+    assert not schema.is_valid({"k" * 65: 1})

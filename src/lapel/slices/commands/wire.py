@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import JsonObject, Timestamp
+from lapel.foundation.http.input.fields import ClientObject, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 Type: TypeAlias = Literal["start_recording", "stop_recording", "trigger_upload", "factory_reset"]
@@ -91,7 +91,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 
     max_duration_sec: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 3600
     upload_immediately: bool = True
-    metadata: JsonObject | None = None
+    metadata: ClientObject | None = None
 
 
 class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +122,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The device's report of a command's result."""
 
     status: Literal["executed", "failed"]
-    result: JsonObject | None = None
-    error: JsonObject | None = None
+    result: ClientObject | None = None
+    error: ClientObject | None = None
 
 
 class AskWifiGrant(msgspec.Struct, frozen=True, kw_only=True):

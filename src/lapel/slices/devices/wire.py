@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import JsonObject, Timestamp
+from lapel.foundation.http.input.fields import ClientObject, JsonObject, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 from lapel.slices.configuration.device_settings import change_schema, shown_schema
 
@@ -93,7 +93,7 @@ class CreateDevice(msgspec.Struct, frozen=True, kw_only=True):
     device_type: Model | None = None
     name: Name | None = None
     firmware_version: Firmware | None = None
-    metadata: JsonObject | None = None
+    metadata: ClientObject | None = None
 
 
 def _change(section: str) -> msgspec.Meta:
@@ -117,7 +117,7 @@ class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     firmware_version: Firmware | msgspec.UnsetType | None = msgspec.UNSET
-    metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: ClientObject | msgspec.UnsetType | None = msgspec.UNSET
     settings: SettingsChange | msgspec.UnsetType | None = msgspec.UNSET
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import JsonObject, Moment, Timestamp
+from lapel.foundation.http.input.fields import ClientObject, Moment, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 ExternalId: TypeAlias = Annotated[
@@ -48,7 +48,7 @@ class CreateEndUser(msgspec.Struct, frozen=True, kw_only=True):
     external_id: ExternalId | None = None
     name: Name | None = None
     email: Email | None = None
-    metadata: JsonObject | None = None
+    metadata: ClientObject | None = None
 
 
 class UpdateEndUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class UpdateEndUser(msgspec.Struct, frozen=True, kw_only=True):
     external_id: ExternalId | msgspec.UnsetType | None = msgspec.UNSET
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     email: Email | msgspec.UnsetType | None = msgspec.UNSET
-    metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: ClientObject | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class EndUserQuery(PageQuery, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import msgspec
 
 from lapel.foundation.core.file_names import Disposition
-from lapel.foundation.http.input.fields import Count, JsonObject, Moment, Sha256, Timestamp
+from lapel.foundation.http.input.fields import ClientObject, Count, Moment, Sha256, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 from lapel.slices.recordings.content_types import CONTENT_TYPES, MediaType
 
@@ -109,7 +109,7 @@ class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Moment | None = None
     ended_at: Moment | None = None
     recorded_at: Moment | None = None
-    metadata: JsonObject | None = None
+    metadata: ClientObject | None = None
     consent_obtained: bool | None = None
     recording_uuid: Uuid | None = None
     recording_generation: Generation | None = None
@@ -120,7 +120,7 @@ class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
     """Absent fields stay, null clears, `metadata` is replaced as a whole."""
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
-    metadata: JsonObject | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: ClientObject | msgspec.UnsetType | None = msgspec.UNSET
     started_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
     ended_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
 

@@ -31,6 +31,17 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_KEYS = 50
 MAX_METADATA_KEY_CHARACTERS = 64
 
+# A small JSON object of the client's own, such as metadata; `metadata_text` checks what its schema says.
+ClientObject: TypeAlias = Annotated[
+    JsonObject,
+    msgspec.Meta(
+        extra_json_schema={
+            "maxProperties": MAX_METADATA_KEYS,
+            "propertyNames": {"maxLength": MAX_METADATA_KEY_CHARACTERS},
+        }
+    ),
+]
+
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _EXPONENT = re.compile(rb"e[+-]?([0-9]+)")
 
