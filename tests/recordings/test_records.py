@@ -68,6 +68,7 @@ UUID = "6f1c0d3e-0000-4000-8000-000000000001"
         ({"recording_uuid": UUID}, "recording_generation"),
         ({"recording_generation": 1}, "recording_uuid"),
         ({"recording_uuid": "6f1c", "recording_generation": 1}, "recording_uuid"),
+        ({"encryption_version": 0}, "encryption_version"),
         ({"upload_method": "Wi-Fi"}, "upload_method"),
         ({"upload_method": "x" * 65}, "upload_method"),
         ({"metadata": {"k" * 65: 1}}, "metadata"),

@@ -40,7 +40,7 @@ Generation: TypeAlias = Annotated[
     ),
 ]
 # Fits a PostgreSQL integer.
-SmallCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+EncryptionVersion: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Media(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
     consent_obtained: bool | None = None
     recording_uuid: Uuid | None = None
     recording_generation: Generation | None = None
-    encryption_version: SmallCount | None = None
+    encryption_version: EncryptionVersion | None = None
 
 
 class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
