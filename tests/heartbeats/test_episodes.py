@@ -127,8 +127,8 @@ async def test_who_erases_a_wearers_diagnostics_is_not_waited_for(timed: Timed) 
     timed.clock.advance(service.DIAGNOSTICS_KEPT + timedelta(hours=1))
     async with device.ports.database.transaction() as connection:
         await connection.execute(HOLD_EVENT, device.tenant.test_world, f"{7:016x}")
-        assert await timed.live.services[Heartbeats].prune() == 19
-    assert await timed.live.services[Heartbeats].prune() == 1
+        assert await timed.live.services[Heartbeats].prune_diagnostics() == 19
+    assert await timed.live.services[Heartbeats].prune_diagnostics() == 1
 
 
 async def test_diagnostics_go_after_ninety_days(timed: Timed) -> None:
@@ -137,7 +137,7 @@ async def test_diagnostics_go_after_ninety_days(timed: Timed) -> None:
     timed.clock.advance(timedelta(days=1))
     await device.beat(diagnostics={"events": [{"event_id": "f" * 16}]})
     timed.clock.advance(service.DIAGNOSTICS_KEPT - timedelta(hours=1))
-    assert await timed.live.services[Heartbeats].prune() == 200
+    assert await timed.live.services[Heartbeats].prune_diagnostics() == 200
     assert [each[0] for each in await device.diagnostics()] == ["f" * 16]
     # An event that was stored once may be told again, and is taken.
     answer = await device.beat(diagnostics={"events": [{"event_id": "0" * 16}]})

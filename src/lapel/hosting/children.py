@@ -1,4 +1,4 @@
-"""One child process of the tree: start, readiness, exit and restart.
+"""One child process of the tree: start, readiness, exit, and when to restart it (tree.py does).
 
 Restarts are delayed by exponential backoff: FIRST_DELAY, doubled by each further death, at most
 LONGEST_DELAY.

@@ -2,11 +2,13 @@
 
 VERSION     schema, PostgreSQL major and layout of the folder
 secret      key material of token hashes and sealed values, 0600
-secret_previous  the secret before the last change, 0600; only after a change of the secret, by
-                 the operator or in the restored backup
+secret_previous  the secret before the last change, 0600; only if the operator changed the secret,
+                 or restored a backup that had this file
 first-key   the first API key, 0600; only when no terminal could show it; the owner deletes the file
-postgres/   the embedded database        postgres.log   its log
-objects/    the embedded store           restoring      exists while a restore into the folder runs
+postgres/   the embedded database
+postgres.log  its log
+objects/    the embedded store
+restoring   exists while a restore into the folder runs
 lapel.lock  held by the one process that uses the folder
 run.json    how to reach the running server, while it runs
 

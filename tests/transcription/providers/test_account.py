@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lapel.foundation.core.clock import ManualClock
+from lapel.slices.transcription.providers import deepgram
+from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.http.account import Account
 from lapel.slices.transcription.providers.http.http_errors import (
     ProviderRefusal,
@@ -18,6 +21,7 @@ from lapel.slices.transcription.providers.http.http_errors import (
     retry_after,
     text_of,
 )
+from lapel.slices.transcription.providers.http.provider_client import Patience, Service
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 KEY = "k" * 20
@@ -87,3 +91,11 @@ def test_neither_key_nor_control_characters_of_codes_reach_the_log() -> None:
     assert KEY not in found.detail
     assert "\x1b" not in found.detail
     assert len(found.detail) < 500
+
+
+@pytest.mark.parametrize("model", ["nova-3", "whisper-large"])
+def test_a_service_that_gives_up_by_itself_can_say_so(model: str) -> None:
+    """Its own 504 must come before our time limit: after it no other try is made."""
+    account = deepgram.account_of(SlotChoice(slot="deepgram", engine="deepgram", model=model, key=KEY))
+    assert account.gives_up is not None
+    assert Service(account, ManualClock(NOW), Patience()).patience.answer > account.gives_up

@@ -24,10 +24,10 @@ _MOST_SLOTS = 20
 
 
 async def provider_models(ports: Ports) -> list[Finding]:
-    """One finding for each slot with a remote engine, of at most _MOST_SLOTS.
+    """One finding for each slot with a remote engine, for at most `_MOST_SLOTS` slots.
 
-    It names the model that is asked for and the one that answered last, and warns when the service ends the
-    model.
+    It names the model that is asked for and the one that answered last, and warns when the service has named
+    a day on which it ends the model.
     """
     async with ports.database.acquire() as connection:
         rows = await slot_queries.list_remote(connection, _MOST_SLOTS)

@@ -64,10 +64,10 @@ _EXTENSIONS = "CREATE EXTENSION vector;\n"
 
 
 class EmbeddedPostgres:
-    """One server over `folder`/postgres; made on the first start.
+    """One server over the data in `folder`/postgres, which the first start makes.
 
-    `say` gets sentences for people; `package` is the folder of the wheel with the programs; `extra` are
-    server settings that override ours.
+    `say` gets sentences for people; `package` is the folder of the installed Python package that has
+    PostgreSQL's programs; `extra` are server settings that override ours.
     """
 
     def __init__(

@@ -122,11 +122,11 @@ def landlock_abi() -> int:
 
 
 def landlock(reads: Sequence[Path], writes: Sequence[Path]) -> None:
-    """From here on only these files and folders can be opened: to read and run, or for every use.
+    """From here on only the paths in `reads` can be opened to read and run, and only `writes` for every use.
 
     Open files stay usable. If the kernel supports it (ABI 4, 6), TCP and signals to other processes are
-    denied too. Paths that do not exist are left out. Raises OSError for folders in `writes` below ABI 2,
-    which denies every rename between folders.
+    denied too. Paths that do not exist are left out. Raises OSError when `writes` has a folder and the
+    kernel's ABI is 1, because such a kernel denies every rename between folders.
     """
     abi = landlock_abi()
     if abi < 2 and any(path.is_dir() for path in writes):

@@ -2,8 +2,9 @@
 
 A device sees the greatest revision of its world, its end user and itself (see `REVISION`). The revision must
 rise with every change that applies to the device, so writers whose changes apply to one device must take
-their revisions in the order of their commits. Therefore each writer locks the row of its override's subject,
-then takes a lock of the organization, and then the revision; after that it waits for no such row.
+their revisions in the order of their commits. Therefore each writer first locks the row of its override's
+subject, then takes a lock of the organization, then draws the next revision. After that it waits for the row
+of no subject.
 """
 
 from __future__ import annotations

@@ -14,5 +14,5 @@ def schedules(service: Heartbeats) -> tuple[Schedule, ...]:
     """The schedules: find silent devices, delete old diagnostics."""
     return (
         Schedule(name="heartbeats.silent", expression="* * * * *", handler=service.sweep),
-        Schedule(name="heartbeats.diagnostics", expression="23 * * * *", handler=service.prune),
+        Schedule(name="heartbeats.diagnostics", expression="23 * * * *", handler=service.prune_diagnostics),
     )

@@ -207,7 +207,7 @@ class Heartbeats:
                 return total
             slot = rows[-1].heartbeat_slot
 
-    async def prune(self) -> int:
+    async def prune_diagnostics(self) -> int:
         """Delete diagnostics older than `DIAGNOSTICS_KEPT`. Returns their number."""
         before, total = self._ports.clock.now() - DIAGNOSTICS_KEPT, 0
         while True:

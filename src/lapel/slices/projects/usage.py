@@ -26,7 +26,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class KeyUse:
     """Collects key uses, and writes them while it is open (`async with`); `record` never blocks.
 
-    It holds one entry per key that was used since the last flush, so at most one per key. A process that is
+    It holds one entry for each key that was used since the last flush, however often. A process that is
     killed loses the uses of the last few seconds.
     """
 

@@ -1,6 +1,7 @@
 """The consequences of failed updates: one event for each, and a job that checks their rollouts.
 
-The job compares the failure rates: `rollouts/halting.py`.
+When an update has failed: `assignment_state_queries.py`. The job compares the failure rates:
+`rollouts/halting.py`.
 """
 
 from __future__ import annotations

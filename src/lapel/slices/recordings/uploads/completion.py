@@ -86,13 +86,14 @@ class Completion:
         self._commits = UploadCommits(ports, on_audio)
 
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
-        """Verify the newest uploaded object of every pending media, and let the media serve it.
+        """Verify the newest uploaded object of every pending media; from then on its links serve that object.
 
-        Raises NotFound when `at` reaches no recording; InvalidRequest when the facts may describe several
-        media; MediaNotUploaded when there is no object; IntegrityFailure when the bytes differ from what was
-        announced; Conflict when the upload has other facts; UploadVerificationPending during the
-        verification (repeat the identical request); Unavailable when the database fails, no worker runs or
-        other requests keep changing the recording; StoreUnavailable when the store fails.
+        Raises NotFound when `at` reaches no recording; InvalidRequest when it is not clear which of several
+        media the facts describe; MediaNotUploaded when there is no object; IntegrityFailure when the bytes
+        differ from what was announced; Conflict when the facts of `body` differ from those of an upload that
+        is being verified or is finished; UploadVerificationPending during the verification (repeat the
+        identical request); Unavailable when the database fails, no worker runs or other requests keep
+        changing the recording; StoreUnavailable when the store fails.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()

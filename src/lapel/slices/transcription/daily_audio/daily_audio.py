@@ -75,8 +75,8 @@ class DailyAudio:
 async def give_back(connection: Connection, world_id: int, transcription_id: str, now: datetime) -> None:
     """Subtract the audio that was counted today for a transcription that has failed.
 
-    The caller has locked its work, and ends that in the same transaction. Audio counted on an earlier day, or
-    transcribed in part, is not given back.
+    The caller has locked the transcription's work, and ends this work in the same transaction. Audio counted
+    on an earlier day, or transcribed in part, is not given back.
     """
     await daily_audio_queries.give_back(connection, world_id, transcription_id, _day(now))
 

@@ -82,6 +82,16 @@ class _DeepgramAnswer(msgspec.Struct, frozen=True):
     metadata: _DeepgramMetadata = _DeepgramMetadata()
 
 
+def account_of(choice: SlotChoice) -> Account:
+    """Where and how Deepgram is reached, and how long it works on a file of the chosen model."""
+    headers = {"Authorization": f"Token {choice.key}"} if choice.key else {}
+    gives_up = _GIVES_UP * (2 if (choice.model or MODEL).startswith("whisper") else 1)
+    return Account(
+        name="Deepgram", slot=choice.slot, base_url=choice.base_url or BASE_URL, key=choice.key,
+        headers=headers, gives_up=gives_up,
+    )  # fmt: skip
+
+
 class Deepgram:
     """The Transcriber. Its API takes no number of speakers."""
 
@@ -90,12 +100,8 @@ class Deepgram:
     tells_speakers: bool = True
 
     def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
-        headers = {"Authorization": f"Token {choice.key}"} if choice.key else {}
         self._model = choice.model or MODEL
-        self._account = Account(
-            name="Deepgram", slot=choice.slot, base_url=choice.base_url or BASE_URL, key=choice.key,
-            headers=headers, gives_up=_GIVES_UP * (2 if self._model.startswith("whisper") else 1),
-        )  # fmt: skip
+        self._account = account_of(choice)
         self._allow_training = choice.allow_training
         self._clock = clock
         self._patience = patience

@@ -1,4 +1,4 @@
-"""Requests and answers of OpenAI's transcription models, by name; other names are treated as Whisper models.
+"""Requests and answers of OpenAI's transcription models, by name (`traits_of`).
 
 Source: openai 3.57.0, types/audio; "Speech to text" and "Deprecations" at developers.openai.com, August 2026.
 A service that follows OpenAI's API has its own model names, mostly Whisper's, and may put a maker before the

@@ -60,11 +60,11 @@ class SpeakerModel:
         self._threads = min(threads, _MOST_THREADS)
 
     def embed(self, samples: NDArray[np.float32], windows: Sequence[Span]) -> NDArray[np.float32]:
-        """An embedding for each window: float32, `len(windows)` x 192, unit length, alike for like voices.
+        """An embedding for each window: float32, `len(windows)` x 192, of unit length.
 
-        `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `windows`: in seconds, within the samples, each at
-        least 0.03 s long. The features of all samples are in memory at once, 32 kB a second: pass long
-        recordings in parts.
+        Similar voices have similar embeddings. `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `windows`: in
+        seconds, within the samples, each at least 0.03 s long. The features of all samples are in memory at
+        once, 32 kB for each second of audio: pass long recordings in parts.
         """
         frames = _features(samples)
         of_length: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """Which Whisper model to use, and where its files are.
 
-With an empty setting: an installed package of weights, the better model first. With a folder: that folder.
-With a name: its installed package, else an earlier download of it, else a download.
+With an empty setting: the installed package of weights with the best model. With a folder: that folder. With
+a name: its installed package, else an earlier download of it, else a download.
 """
 
 from __future__ import annotations

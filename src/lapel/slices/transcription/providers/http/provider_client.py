@@ -43,7 +43,8 @@ class Patience:
     # While a file is being sent: the longest time without progress.
     stall: float = 60.0
     # From the end of the request to the end of the answer: a provider that answers in one call takes minutes.
-    answer: float = 20 * 60.0
+    # The longest limit of a provider's own is twenty minutes (Deepgram's Whisper models); a minute more.
+    answer: float = 21 * 60.0
     # A whole call; also all polls together.
     total: float = 4 * 3600.0
     answer_bytes: int = 64 * 1024 * 1024
