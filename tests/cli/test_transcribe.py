@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from lapel.slices.transcription.models.weights.whisper_weights import find
 from lapel.slices.transcription.speech.transcript import Segment, Transcript
 from lapel.slices.transcription.speech.word_error import word_error
 from lapel.slices.transcription.work.offline import Outcome
+from tests.support.forks import note_forks
 from tests.support.serving import LAPEL, eventually
+from tests.support.warm import Warm
 
 SAMPLE = speech()
 COMMAND = [*LAPEL, "transcribe"]
@@ -75,6 +78,17 @@ def test_the_sample_is_transcribed_beside_a_bad_file(weights: None, tmp_path: Pa
     subtitles = " ".join((target / "librivox.srt").read_text().split())
     assert subtitles.endswith(said["segments"][-1]["text"])
     assert [path.name for path in target.iterdir()] == ["librivox.srt"]
+
+
+def test_it_starts_its_child_processes_without_running_python_in_a_fork(tmp_path: Path) -> None:
+    """Such a fork may hang on another thread's lock, and the command with it."""
+    notes, forked = tmp_path / "notes.mp3", tmp_path / "forked"
+    notes.write_text("no audio at all")
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with Warm("transcribe", str(notes), env=env, before=partial(note_forks, forked)) as command:
+        _, said = command.communicate(100)
+    assert "notes.mp3" in said
+    assert not forked.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
@@ -26,9 +26,15 @@ from tests.support.forks import FORKS, end_with_parent, start, status, take_envi
 CRASHED = 70
 
 
-def _run(role: str, environment: Mapping[str, str], listener: socket.socket | None) -> None:
+def _nothing() -> None: ...
+
+
+def _run(
+    role: str, environment: Mapping[str, str], listener: socket.socket | None, before: Callable[[], object]
+) -> None:
     """In the new process: run `lapel.hosting.child`."""
     end_with_parent()
+    before()
     take_environment({name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")})
     os.environ.update(environment)
     if listener is not None:
@@ -41,12 +47,18 @@ class Process:
     """A process of one role; started again whenever it dies, until `stop`."""
 
     def __init__(
-        self, role: str, settings: Settings, crash: str | None, listener: socket.socket | None
+        self,
+        role: str,
+        settings: Settings,
+        crash: str | None,
+        listener: socket.socket | None,
+        before: Callable[[], object],
     ) -> None:
         self.exits: list[int | None] = []
         self._role = role
         self._environment = settings.to_env() | ({"LAPEL_CRASH": crash} if crash else {})
         self._listener = listener
+        self._before = before
         self._process: ForkServerProcess | None = None
         self._stopping = False
 
@@ -54,7 +66,9 @@ class Process:
         """Start, wait for the end, start again."""
         while not self._stopping:
             started = FORKS.Process(
-                target=_run, args=(self._role, self._environment, self._listener), daemon=True
+                target=_run,
+                args=(self._role, self._environment, self._listener, self._before),
+                daemon=True,
             )
             await asyncio.to_thread(start, started)
             self._process = started
@@ -76,10 +90,18 @@ class Process:
 
 @asynccontextmanager
 async def process(
-    role: str, settings: Settings, *, crash: str | None = None, listener: socket.socket | None = None
+    role: str,
+    settings: Settings,
+    *,
+    crash: str | None = None,
+    listener: socket.socket | None = None,
+    before: Callable[[], object] = _nothing,
 ) -> AsyncGenerator[Process]:
-    """A role's process during a block. `crash`: `point@marker file`. `listener` stays open over restarts."""
-    kept = Process(role, settings, crash, listener)
+    """A role's process during a block. `crash`: `point@marker file`. `listener` stays open over restarts.
+
+    `before`: a function of a module, or a partial of one, which each new process calls first.
+    """
+    kept = Process(role, settings, crash, listener, before)
     task = asyncio.create_task(kept.keep())
     try:
         yield kept

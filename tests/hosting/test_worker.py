@@ -1,15 +1,20 @@
-"""A worker says that it is ready once its parts are made, and stops every part that it started."""
+"""A worker says that it is ready once its parts are made, stops every part that it started, never forks."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services, Slice, WorkerPart
 from lapel.hosting import worker
+from tests.faults.processes import process
+from tests.support.forks import note_forks
 from tests.support.running import Running
+from tests.transcription.office import SLOW, SPEECH, office
 
 
 class Part:
@@ -56,3 +61,18 @@ async def test_parts_are_stopped_once_each(ports: Ports) -> None:
     stop.set()
     await worker.work(Services(ports, ()), (part,), stop)
     assert part.steps == ["start", "stop"]
+
+
+async def test_it_starts_its_child_processes_without_running_python_in_a_fork(
+    fresh_database: str, tmp_path: Path
+) -> None:
+    """A fork that hung on another thread's lock stopped the whole worker. After its kill the fork held the
+    lock of its scratch folder, and no other worker removed the audio in it."""
+    forked = tmp_path / "forked"
+    async with office(tmp_path / "office", fresh_database, worker=False) as opened:
+        await opened.upload(SPEECH)
+        async with process("worker", opened.live.settings, before=partial(note_forks, forked)):
+            async with asyncio.timeout(SLOW):
+                while not await opened.value("SELECT count(*) FROM audio_facts"):  # noqa: ASYNC110 - another process's row
+                    await asyncio.sleep(0.05)
+    assert not forked.exists()

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.support.imports"])
@@ -51,3 +52,12 @@ def take_environment(environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # it is remembered from the first use
+
+
+def note_forks(marker: Path) -> None:
+    """Make this file when Python runs in a process that is forked from this one, as it does until the exec.
+
+    Such a process may hang on a lock that another thread held at the fork. What Python's own module
+    subprocess starts runs none.
+    """
+    os.register_at_fork(after_in_child=marker.touch)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
-import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -68,8 +67,7 @@ def transcribe_all(
     Raises CommandError when no model is usable, and what `done` raises. At Ctrl-C, SIGTERM and SIGHUP
     the children end, and SystemExit (128 plus the signal's number) is raised.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_all(jobs, wish, model, folder, done))
+    asyncio.run(_all(jobs, wish, model, folder, done))  # without uvloop: see worker_process.py
 
 
 class _Tools:

@@ -5,6 +5,10 @@ child at the first request and again after it died. Requests, progress and answe
 length (4 bytes, big endian), kind (1 byte; of a request the number of its files), MessagePack
 (https://msgpack.org). Files come as SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled,
 ends the child.
+
+Use it with asyncio's own event loop. uvloop forks, and Python runs in the new process before the program of
+the child does. A lock that another thread held at the fork is never released there: then the new process
+hangs for ever with copies of all our descriptors and their locks, and this process waits for it.
 """
 
 from __future__ import annotations
