@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -56,6 +55,7 @@ HOSTILE = (
     "\ufffe\uffff\ufdd0\ufeff",
     "a\u2028b\u2029c\r\nd\te",
     "\u00a0\u00a0fixed\u00a0! \u3000 \u2003",
+    "\u2065 \U00013439",
     "exe\u202esupo\u2066\u200b\u200d",
     "你好，世界。今天我们讨论新移动应用程序的发布日期「以及第二版」的报告。",
     "東京タワーへ行きましょうか？はい、ぜひ！",
@@ -66,10 +66,14 @@ HOSTILE = (
     "0:00:01 SPEAKER_1: no, **SPEAKER_0** (0:00:02) yes",
 )
 
-# No characters, and format characters except the two joiners.
-FORMATS = {each for each in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(each) == "Cf"}
-FORMATS -= {"\u200c", "\u200d"}
-NOT_KEPT = re.compile("[\ufdd0-\ufdef\ufffe\uffff" + "".join(FORMATS) + "]")
+# No characters; and of the format characters of Unicode 15.1 (category Cf, and U+2065, reserved for one)
+# all but the two joiners. Python's own table is that of an older version.
+NOT_KEPT = re.compile(
+    "[\ufdd0-\ufdef\ufffe\uffff"
+    "\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b\u200e-\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0001\U000e0020-\U000e007f]"
+)
 
 
 _texts = st.one_of(
