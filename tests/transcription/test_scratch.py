@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -371,3 +371,28 @@ async def test_it_closes_while_its_users_remove_their_places(
     monkeypatch.setattr(shutil, "rmtree", lose)
     await desk.scratch.close()
     assert desk.files() == []
+
+
+class Notified(LocalCopies):
+    """Copies whose notifications the test sends."""
+
+    on_erased: Callable[[], None] | None = None
+
+    async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:  # noqa: ARG002 - its base's
+        self.on_erased = on_erased
+        await asyncio.Event().wait()
+
+
+async def test_it_closes_at_the_moment_of_a_notification(
+    desk: Desk, ports: Ports, store: Ranges, tmp_path: Path
+) -> None:
+    copies = Notified(ports.database)
+    await desk.scratch.close()
+    desk.scratch = Scratch(tmp_path / "scratch", cast("ObjectStore", store), ports.database, copies)
+    await desk.scratch.start()
+    async with asyncio.timeout(60):
+        while copies.on_erased is None:  # noqa: ASYNC110 - a task of its own sets it
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # the look that follows the start
+        copies.on_erased()
+        await desk.scratch.close()

@@ -150,7 +150,8 @@ class Revocations:
         while self._waiting[name] and time.monotonic() < deadline:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(0.001, deadline - time.monotonic()))
+                async with asyncio.timeout(max(0.001, deadline - time.monotonic())):
+                    await self._changed.wait()
 
     async def _notify_best(self, key_ids: Sequence[str], name: str) -> None:
         async with self._database.acquire() as connection:
@@ -188,7 +189,8 @@ class Revocations:
             self.cache.confirmed = True
             while not ended.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), _SEEN_EVERY_SECONDS)
+                    async with asyncio.timeout(_SEEN_EVERY_SECONDS):
+                        await ended.wait()
                 if not ended.is_set():
                     await connection.execute(SEEN, self._process)
         finally:

@@ -216,7 +216,8 @@ class QueueWorker:
             await running
         finally:
             try:
-                await asyncio.wait_for(pool.close(), 1)
+                async with asyncio.timeout(1):
+                    await pool.close()
             except (TimeoutError, *DATABASE_AWAY):
                 pool.terminate()
 

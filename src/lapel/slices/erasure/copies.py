@@ -93,7 +93,8 @@ class LocalCopies:
             on_erased()  # for deletions before this connection listened
             while not ended.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), _PROBE_SECONDS)
+                    async with asyncio.timeout(_PROBE_SECONDS):
+                        await ended.wait()
                 if not ended.is_set():
                     await connection.execute(local_copy_queries.PROBE)
         finally:

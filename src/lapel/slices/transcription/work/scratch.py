@@ -310,7 +310,8 @@ class Scratch:
         rounds = 0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), self._look_seconds)
+                async with asyncio.timeout(self._look_seconds):
+                    await self._look_now.wait()
             self._look_now.clear()
             rounds += 1
             try:
