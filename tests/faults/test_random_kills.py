@@ -1,6 +1,6 @@
 """Random SIGKILLs of API, worker, store and PostgreSQL under load: no promise is broken.
 
-LAPEL_FAULT_KILLS says how many (`make test-deep`: 200), LAPEL_FAULT_TREES on how many servers side by side
+LAPEL_FAULT_KILLS says how many (`make test-deep`: 2,000), LAPEL_FAULT_TREES on how many servers side by side
 (`make test-deep`: 2). LAPEL_FAULT_SEED repeats the choices of the run that printed it.
 """
 
