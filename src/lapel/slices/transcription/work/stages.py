@@ -156,7 +156,7 @@ class Stages(ABC, Generic[A]):
         Raises SpeechError, TryAgain, TurnOver and OSError as `Decoder.decode`, and what `opened` raises.
         """
         async with self.opened(audio) as place, place.lock:
-            return await self._decode(audio, place, place.pcm if keep_samples else None)
+            return await self._decode(audio, place, keep_samples=keep_samples)
 
     async def transcribe(
         self, audio: A, piece: Piece, transcriber: Transcriber, wish: Wish, report: Report
@@ -209,9 +209,14 @@ class Stages(ABC, Generic[A]):
         """Decode the audio unless its samples are still here from an earlier step."""
         async with place.lock:
             if not place.pcm.exists():
-                await self._decode(audio, place, place.pcm)
+                await self._decode(audio, place, keep_samples=True)
 
-    async def _decode(self, audio: A, place: AudioPlace, pcm: Path | None) -> AudioFacts:
-        return await self.decoder.decode(
-            place.file, declared=audio.content_type, pcm=pcm, owner=audio.world_id
+    async def _decode(self, audio: A, place: AudioPlace, *, keep_samples: bool) -> AudioFacts:
+        """Decode for one turn. The last turn makes `place.pcm`, which therefore never holds a part only."""
+        part = place.pcm.with_suffix(".part") if keep_samples else None
+        facts = await self.decoder.decode(
+            place.file, declared=audio.content_type, pcm=part, owner=audio.world_id
         )
+        if part is not None:
+            part.replace(place.pcm)
+        return facts

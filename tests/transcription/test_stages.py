@@ -1,0 +1,119 @@
+"""A stage that needs the samples has all of them, however many turns their decoding takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lapel.slices.transcription.audio.decoder import Decoder
+from lapel.slices.transcription.providers.protocol import Clip, Wish
+from lapel.slices.transcription.speech.failures import TurnOver
+from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices, pcm_name
+from lapel.slices.transcription.work.stages import Stages
+from tests.transcription.audio.signals import tone, wav
+
+SECONDS = 60
+BYTES = SECONDS * 16_000 * 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """An audio in a folder."""
+
+    folder: Path
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    content_type: str = "audio/wav"
+    world_id: int = 1
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "audio"
+
+    @property
+    def pcm(self) -> Path:
+        return pcm_name(self.folder)
+
+
+class Reader:
+    """Stands for a provider and for the speaker model: notes how many bytes of samples there are."""
+
+    piecewise = reads_samples = tells_speakers = True
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:  # noqa: ARG002
+        self.read.append((await asyncio.to_thread(clip.pcm.stat)).st_size)
+        return Heard(segments=[], speech=[(0, 60)], language=None, language_probability=None, model="reader")
+
+    async def describe(self, request: Describe) -> Voices:
+        self.read.append((await asyncio.to_thread(Path(request.pcm).stat)).st_size)
+        return Voices(windows=[], embeddings=b"")
+
+    async def group(self, request: Group) -> Groups:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnePlace(Stages[Place]):
+    """The stages of one audio that is here."""
+
+    @asynccontextmanager
+    async def opened(self, audio: Place) -> AsyncGenerator[Place]:
+        yield audio
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.file.write_bytes(wav(tone(48_000, SECONDS, 2).tobytes(), rate=48_000, channels=2))
+    return made
+
+
+async def in_turns(stage: Callable[[], Awaitable[object]]) -> int:
+    """Repeat the stage until it is done, as the runner does; how many turns were not enough."""
+    turns = 0
+    while True:
+        try:
+            await stage()
+        except TurnOver:
+            turns += 1
+        else:
+            return turns
+
+
+@pytest.mark.parametrize("stage", ["transcribe", "diarize"])
+async def test_it_reads_all_samples_after_many_turns(place: Place, stage: str) -> None:
+    reader = Reader()
+    heard = Heard(segments=[], speech=[(0, 60)], language=None, language_probability=None, model="reader")
+    decoder = Decoder(turn_seconds=0.01)
+    stages = OnePlace(decoder=decoder, engine=reader)
+    stage_of: dict[str, Callable[[], Awaitable[object]]] = {
+        "transcribe": lambda: stages.transcribe(place, (0, SECONDS * 1000), reader, Wish(), lambda _: None),
+        "diarize": lambda: stages.diarize(place, heard, pytest.fail),
+    }
+    try:
+        assert await in_turns(stage_of[stage]) > 0
+    finally:
+        await decoder.aclose()
+    assert reader.read == [BYTES]
+
+
+async def test_samples_that_a_probe_has_not_finished_are_not_read(place: Place) -> None:
+    reader = Reader()
+    decoder = Decoder(turn_seconds=0.01)
+    stages = OnePlace(decoder=decoder, engine=reader)
+    try:
+        with pytest.raises(TurnOver):
+            await stages.probe(place, keep_samples=True)
+        await in_turns(
+            lambda: stages.transcribe(place, (0, SECONDS * 1000), reader, Wish(), lambda _: None)
+        )
+    finally:
+        await decoder.aclose()
+    assert reader.read == [BYTES]
