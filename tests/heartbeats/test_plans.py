@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import EPOCH
 from lapel.slices.devices.reports import report_queries
 from lapel.slices.heartbeats import queries, service
 from lapel.slices.heartbeats.service import Heartbeats
 from tests.heartbeats.support import Timed
-from tests.support.plans import filled, indexes_of
+from tests.support.plans import copy_of, filled_once, indexes_of
 
 # 30,000 bound devices that were heard a minute ago, in 20 of 2,000 worlds; every hundredth has a command and
 # an update to hear of, and every tenth has told something of itself.
@@ -77,8 +79,14 @@ FROM pg_stat_user_tables WHERE relname = 'devices'
 """
 
 
-async def test_every_statement_has_its_indexes(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
+@pytest.fixture(scope="module")
+async def fleet(postgres: EmbeddedPostgres) -> AsyncGenerator[str]:
+    async with filled_once(postgres, FILL) as name:
+        yield name
+
+
+async def test_every_statement_has_its_indexes(postgres: EmbeddedPostgres, fleet: str) -> None:
+    async with copy_of(postgres, fleet) as connection:
 
         async def used(statement: str, *, may_sort: bool = False) -> set[str]:
             names = await indexes_of(connection, statement, may_sort=may_sort)
@@ -119,8 +127,10 @@ async def updates(connection: asyncpg.Connection[Any]) -> tuple[int, int, int]:
     return row[0], row[1], row[2]
 
 
-async def test_a_heartbeat_touches_no_index_but_every_ten_minutes(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
+async def test_a_heartbeat_touches_no_index_but_every_ten_minutes(
+    postgres: EmbeddedPostgres, fleet: str
+) -> None:
+    async with copy_of(postgres, fleet) as connection:
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
         start: int = await connection.fetchval("SELECT min(heartbeat_slot) FROM devices")
         assert await updates(connection) == (0, 0, 0)
@@ -141,8 +151,8 @@ async def test_a_heartbeat_touches_no_index_but_every_ten_minutes(fresh_database
         assert await connection.fetchval("SELECT max(heartbeat_slot) FROM devices") == start + 10
 
 
-async def test_the_sweep_reads_the_silent_and_few_others(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
+async def test_the_sweep_reads_the_silent_and_few_others(postgres: EmbeddedPostgres, fleet: str) -> None:
+    async with copy_of(postgres, fleet) as connection:
         start: int = await connection.fetchval("SELECT min(heartbeat_slot) FROM devices")
         soon = EPOCH + timedelta(minutes=start - 1)
         assert await report_queries.find_silent(connection, 0, start - 1, soon, 10) == []

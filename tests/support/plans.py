@@ -9,6 +9,9 @@ from typing import Any
 
 import asyncpg
 
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from tests.support.postgres import create_database, drop_database
+
 
 @asynccontextmanager
 async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
@@ -20,6 +23,26 @@ async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connectio
         yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def filled_once(server: EmbeddedPostgres, script: str) -> AsyncGenerator[str]:
+    """The name of a database that `script` has filled, for `copy_of`."""
+    async with filled(create_database(server, "filled", "template"), script):
+        pass
+    yield "filled"
+    drop_database(server, "filled")
+
+
+@asynccontextmanager
+async def copy_of(server: EmbeddedPostgres, name: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
+    """A connection to a copy of the database `name`, which has its statistics too."""
+    connection = await asyncpg.connect(create_database(server, f"{name}_copy", name))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+        drop_database(server, f"{name}_copy")
 
 
 async def steps_of(connection: asyncpg.Connection[Any], sql: str) -> list[dict[str, Any]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import asyncpg
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 
@@ -39,5 +42,14 @@ def drop_database(server: EmbeddedPostgres, name: str) -> None:
 
 
 def _sql(server: EmbeddedPostgres, database: str, statement: str) -> None:
-    psql = [server.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement]
-    subprocess.run([*psql, server.dsn("postgres", database)], check=True, capture_output=True, timeout=60)
+    """Run a statement as the administrator, also while an event loop runs in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _execute(server.dsn("postgres", database), statement)).result(60)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -65,7 +65,7 @@ async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
 
 
 async def test_an_engine_that_is_killed_is_started_again(shared: Office) -> None:
-    _, transcription_id = await shared.transcribe(provider="whisper", language="en")
+    _, transcription_id = await shared.transcribe(Beginning().data, provider="whisper", language="en")
     engine = await until_listening(shared, transcription_id)
     os.kill(engine.pid, signal.SIGKILL)
     done = await shared.ended(transcription_id, 90)

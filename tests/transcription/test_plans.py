@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 
+import pytest
+
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.work import work_queries
-from tests.support.plans import filled, indexes_of, nodes
+from tests.support.plans import copy_of, filled_once, indexes_of, nodes
 
 # One world of 500 has 20,000 recordings, each transcribed; 5,000 steps wait, of twenty worlds.
 FILL = """
@@ -76,8 +80,14 @@ SINGLE = {
 }
 
 
-async def test_every_statement_reads_along_an_index(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
+@pytest.fixture(scope="module")
+async def archive(postgres: EmbeddedPostgres) -> AsyncGenerator[str]:
+    async with filled_once(postgres, FILL) as name:
+        yield name
+
+
+async def test_every_statement_reads_along_an_index(postgres: EmbeddedPostgres, archive: str) -> None:
+    async with copy_of(postgres, archive) as connection:
         for sql, expected in SINGLE.items():
             assert sorted(await indexes_of(connection, sql, may_sort=True)) == sorted(expected), sql
         for filters, sql in queries.LISTS.items():
@@ -96,8 +106,8 @@ async def test_every_statement_reads_along_an_index(fresh_database: str) -> None
         }
 
 
-async def test_a_turn_is_quick_however_many_wait(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
+async def test_a_turn_is_quick_however_many_wait(postgres: EmbeddedPostgres, archive: str) -> None:
+    async with copy_of(postgres, archive) as connection:
         rows = await connection.fetch(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {work_queries.CLAIM}".replace("$1", "'inference'")
             .replace("$2", "'x'")
@@ -111,8 +121,10 @@ async def test_a_turn_is_quick_however_many_wait(fresh_database: str) -> None:
     assert touched < 20 * 40, touched
 
 
-async def test_the_sweep_looks_at_no_more_than_it_can_wake(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL + BACKLOG) as connection:
+async def test_the_sweep_looks_at_no_more_than_it_can_wake(postgres: EmbeddedPostgres, archive: str) -> None:
+    async with copy_of(postgres, archive) as connection:
+        await connection.execute(BACKLOG)
+        await connection.execute("VACUUM ANALYZE")
         sql = work_queries.LACKING.replace("$1::text[]", "'{decode,io,inference}'::text[]")
         rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
         found = await connection.fetch(work_queries.LACKING, ["decode", "io", "inference"])
