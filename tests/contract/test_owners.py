@@ -132,7 +132,7 @@ def own_texts(module: str) -> dict[str, str]:
         elif is_foreign and callable(names.get(name)):
             names[name] = lambda *_, **__: ""
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    exec(compile(ast.Module([*functions, *constants], []), module, "exec"), names)
+    exec(compile(ast.Module([*functions, *constants], []), f"<{module}>", "exec"), names)
     return {name_of(node): names[name_of(node)] for node in constants}
 
 

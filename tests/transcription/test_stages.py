@@ -111,9 +111,7 @@ async def test_samples_that_a_probe_has_not_finished_are_not_read(place: Place) 
     try:
         with pytest.raises(TurnOver):
             await stages.probe(place, keep_samples=True)
-        await in_turns(
-            lambda: stages.transcribe(place, (0, SECONDS * 1000), reader, Wish(), lambda _: None)
-        )
+        await in_turns(lambda: stages.transcribe(place, (0, SECONDS * 1000), reader, Wish(), lambda _: None))
     finally:
         await decoder.aclose()
     assert reader.read == [BYTES]
