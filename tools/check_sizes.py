@@ -1,6 +1,6 @@
 """Check sizes: a Python file has at most 400 lines, and a folder of `src` at most 12 modules.
 
-python tools/check_sizes.py [ROOT]
+Usage: python tools/check_sizes.py [ROOT]
 """
 
 from __future__ import annotations

@@ -21,12 +21,9 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import open_ports
 from lapel.hosting import child
 from lapel.settings import Settings
-from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
+from tests.support.forks import FORKS, end_with_parent, nothing, start, status, take_environment
 
 CRASHED = 70
-
-
-def _nothing() -> None: ...
 
 
 def _run(
@@ -95,7 +92,7 @@ async def process(
     *,
     crash: str | None = None,
     listener: socket.socket | None = None,
-    before: Callable[[], object] = _nothing,
+    before: Callable[[], object] = nothing,
 ) -> AsyncGenerator[Process]:
     """A role's process during a block. `crash`: `point@marker file`. `listener` stays open over restarts.
 

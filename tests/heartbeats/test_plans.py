@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -79,10 +78,7 @@ FROM pg_stat_user_tables WHERE relname = 'devices'
 """
 
 
-@pytest.fixture(scope="module")
-async def fleet(postgres: EmbeddedPostgres) -> AsyncGenerator[str]:
-    async with filled_once(postgres, FILL) as name:
-        yield name
+fleet = filled_once(FILL)
 
 
 async def test_every_statement_has_its_indexes(postgres: EmbeddedPostgres, fleet: str) -> None:

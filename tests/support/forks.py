@@ -21,6 +21,11 @@ from pathlib import Path
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.support.imports"])
 
+
+def nothing() -> None:
+    """What a new process calls first, unless a test says otherwise."""
+
+
 # Starting a process also polls all others. Of two threads that poll at once, the second gets the exit status
 # 255 for a process that has ended.
 _ASKING = threading.Lock()

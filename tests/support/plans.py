@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.support.postgres import create_database, drop_database
@@ -25,13 +26,17 @@ async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connectio
         await connection.close()
 
 
-@asynccontextmanager
-async def filled_once(server: EmbeddedPostgres, script: str) -> AsyncGenerator[str]:
-    """The name of a database that `script` has filled, for `copy_of`."""
-    async with filled(create_database(server, "filled", "template"), script):
-        pass
-    yield "filled"
-    drop_database(server, "filled")
+def filled_once(script: str) -> Callable[..., AsyncGenerator[str]]:
+    """A fixture of a test file: the name of a database that `script` has filled, for `copy_of`."""
+
+    @pytest.fixture(scope="module")
+    async def name(postgres: EmbeddedPostgres) -> AsyncGenerator[str]:
+        async with filled(create_database(postgres, "filled", "template"), script):
+            pass
+        yield "filled"
+        drop_database(postgres, "filled")
+
+    return name
 
 
 @asynccontextmanager

@@ -24,12 +24,9 @@ import psutil
 from prometheus_client import values
 
 from lapel.hosting import child, children
-from tests.support.forks import FORKS, end_with_parent, start, status, take_environment
+from tests.support.forks import FORKS, end_with_parent, nothing, start, status, take_environment
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
-
-
-def _nothing() -> None: ...
 
 
 class Warm:
@@ -44,7 +41,7 @@ class Warm:
         env: Mapping[str, str],
         stdout: int | IO[Any] = PIPE,
         stderr: int | IO[Any] = PIPE,
-        before: Callable[[], None] = _nothing,
+        before: Callable[[], None] = nothing,
     ) -> None:
         self.args = ["lapel", *arguments]
         self.stdout, out = _end(stdout)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-
-import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.transcription import fact_queries, queries
@@ -80,10 +77,7 @@ SINGLE = {
 }
 
 
-@pytest.fixture(scope="module")
-async def archive(postgres: EmbeddedPostgres) -> AsyncGenerator[str]:
-    async with filled_once(postgres, FILL) as name:
-        yield name
+archive = filled_once(FILL)
 
 
 async def test_every_statement_reads_along_an_index(postgres: EmbeddedPostgres, archive: str) -> None:

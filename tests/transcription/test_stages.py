@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.providers.protocol import Clip, Wish
 from lapel.slices.transcription.speech.failures import TurnOver
-from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices, pcm_name
+from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices
+from lapel.slices.transcription.work.scratch import ScratchPlace
 from lapel.slices.transcription.work.stages import Stages
 from tests.transcription.audio.signals import tone, wav
 
@@ -21,22 +23,12 @@ SECONDS = 60
 BYTES = SECONDS * 16_000 * 2
 
 
-@dataclass(frozen=True)
-class Place:
-    """An audio in a folder."""
+class Source(NamedTuple):
+    """An audio that is here already."""
 
-    folder: Path
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    place: ScratchPlace
     content_type: str = "audio/wav"
     world_id: int = 1
-
-    @property
-    def file(self) -> Path:
-        return self.folder / "audio"
-
-    @property
-    def pcm(self) -> Path:
-        return pcm_name(self.folder)
 
 
 class Reader:
@@ -55,24 +47,24 @@ class Reader:
         self.read.append((await asyncio.to_thread(Path(request.pcm).stat)).st_size)
         return Voices(windows=[], embeddings=b"")
 
-    async def group(self, request: Group) -> Groups:
-        raise NotImplementedError
+    async def group(self, request: Group) -> Groups:  # noqa: ARG002 - of the protocol
+        raise AssertionError("no stage that is tested here groups voices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnePlace(Stages[Place]):
-    """The stages of one audio that is here."""
+class Here(Stages[Source]):
+    """The stages, without a store."""
 
     @asynccontextmanager
-    async def opened(self, audio: Place) -> AsyncGenerator[Place]:
-        yield audio
+    async def opened(self, audio: Source) -> AsyncGenerator[ScratchPlace]:
+        yield audio.place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.file.write_bytes(wav(tone(48_000, SECONDS, 2).tobytes(), rate=48_000, channels=2))
-    return made
+def source(tmp_path: Path) -> Source:
+    place = ScratchPlace(tmp_path, (1, "rec_1"))
+    place.file.write_bytes(wav(tone(48_000, SECONDS, 2).tobytes(), rate=48_000, channels=2))
+    return Source(place)
 
 
 async def in_turns(stage: Callable[[], Awaitable[object]]) -> int:
@@ -88,14 +80,14 @@ async def in_turns(stage: Callable[[], Awaitable[object]]) -> int:
 
 
 @pytest.mark.parametrize("stage", ["transcribe", "diarize"])
-async def test_it_reads_all_samples_after_many_turns(place: Place, stage: str) -> None:
+async def test_it_reads_all_samples_after_many_turns(source: Source, stage: str) -> None:
     reader = Reader()
     heard = Heard(segments=[], speech=[(0, 60)], language=None, language_probability=None, model="reader")
     decoder = Decoder(turn_seconds=0.01)
-    stages = OnePlace(decoder=decoder, engine=reader)
+    stages = Here(decoder=decoder, engine=reader)
     stage_of: dict[str, Callable[[], Awaitable[object]]] = {
-        "transcribe": lambda: stages.transcribe(place, (0, SECONDS * 1000), reader, Wish(), lambda _: None),
-        "diarize": lambda: stages.diarize(place, heard, pytest.fail),
+        "transcribe": lambda: stages.transcribe(source, (0, SECONDS * 1000), reader, Wish(), lambda _: None),
+        "diarize": lambda: stages.diarize(source, heard, pytest.fail),
     }
     try:
         assert await in_turns(stage_of[stage]) > 0
@@ -104,14 +96,14 @@ async def test_it_reads_all_samples_after_many_turns(place: Place, stage: str) -
     assert reader.read == [BYTES]
 
 
-async def test_samples_that_a_probe_has_not_finished_are_not_read(place: Place) -> None:
+async def test_samples_that_a_probe_has_not_finished_are_not_read(source: Source) -> None:
     reader = Reader()
     decoder = Decoder(turn_seconds=0.01)
-    stages = OnePlace(decoder=decoder, engine=reader)
+    stages = Here(decoder=decoder, engine=reader)
     try:
         with pytest.raises(TurnOver):
-            await stages.probe(place, keep_samples=True)
-        await in_turns(lambda: stages.transcribe(place, (0, SECONDS * 1000), reader, Wish(), lambda _: None))
+            await stages.probe(source, keep_samples=True)
+        await in_turns(lambda: stages.transcribe(source, (0, SECONDS * 1000), reader, Wish(), lambda _: None))
     finally:
         await decoder.aclose()
     assert reader.read == [BYTES]
