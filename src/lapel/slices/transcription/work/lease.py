@@ -24,9 +24,9 @@ async def claim_next(
 ) -> ClaimRow | None:
     """Claim the next step in order; None when there is none.
 
-    With the first step of a transcription the event `transcription.started` is written. `worker`: name of the
-    claiming worker. `passed_over`: ids of worlds that get no step. Raises Unavailable when the database is
-    away.
+    The claim of a transcription's first step also publishes the event `transcription.started`. `worker`: name
+    of the claiming worker. `passed_over`: ids of worlds whose steps are not claimed. Raises Unavailable when
+    the database is away.
     """
     lease = secrets.token_hex(8)
     async with ports.database.transaction() as connection:

@@ -1,7 +1,9 @@
-"""The states of a transcription: every change of them is made here, as is the row of the work on its audio.
+"""Changes the status of a transcription, and creates the row of the work on an audio.
 
-pending → processing → completed or failed. `start`, `complete` and `fail` publish an event, in the same
-transaction; creation publishes none. The runner takes the row of the work from step to step, and deletes it.
+
+No other module of the slice does this. The order: pending → processing → completed or failed. `start`,
+`complete` and `fail` publish an event in the same transaction; creation publishes none. The runner moves the
+row of the work from step to step, and deletes the row at the end.
 """
 
 from __future__ import annotations
@@ -37,14 +39,15 @@ async def wake(
     *,
     after: timedelta | None = None,
 ) -> None:
-    """Queue one job, in this transaction: a worker then does one step of the lane, `after` that time."""
+    """Queue one job in this transaction. The job makes a worker do steps of the lane, once `after` has
+    passed."""
     await jobs.enqueue(connection, entrypoint(lane), Wake(world_id, work_id, stage), after=after)
 
 
 async def begin_probe(
     connection: Connection, world_id: int, recording_id: str, media_id: str, now: datetime
 ) -> None:
-    """Begin to probe an audio, unless work on it exists already."""
+    """Begin to probe an audio, unless it has a separate probe already."""
     audio = (recording_id, media_id)
     if await work_queries.insert(
         connection, world_id, media_id, audio, now, transcription_id=None, lane="decode", stage="probe"
@@ -61,11 +64,12 @@ async def begin_transcription(
     *,
     origin: Origin,
 ) -> str | None:
-    """Create a pending transcription with its work, and return its id; None when this audio had its automatic
-    transcription already.
+    """Create a pending transcription with its work, and return its id.
 
-    If the recording has a completed transcription, that one stays current until the new one is completed;
-    otherwise the new one is current at once. The caller has locked the recording.
+    Returns None if `origin` is "auto" and the audio already has an automatic transcription.
+
+    If the recording has a completed transcription, that one stays current until the new one is completed.
+    Otherwise the new one is current at once. The caller has locked the recording.
     """
     now, world_id, transcription_id = ports.clock.now(), audio.world_id, ports.ids.new("txn")
     ids = (audio.recording_id, audio.media_id)
@@ -90,7 +94,7 @@ async def begin_transcription(
 
 
 async def start(connection: Connection, ports: Ports, world_id: int, transcription_id: str) -> None:
-    """Set a pending transcription to processing, and publish its event. Does nothing if it is not pending."""
+    """Set a pending transcription to processing, and publish the event. If it is not pending, do nothing."""
     now = ports.clock.now()
     begun = await queries.begin(connection, world_id, transcription_id, now)
     if begun is not None:
@@ -105,9 +109,10 @@ async def complete(
     transcript: Transcript,
     segments: tuple[bytes, bytes],
 ) -> None:
-    """Set a transcription to completed, and publish its event once. Does nothing more if it had ended before.
+    """Set a transcription to completed, and publish the event. Also delete the results of its steps.
 
-    `segments`: JSON with words, and without. The caller has locked the recording.
+    If the transcription has ended before, only the results are deleted. `segments`: JSON with words, and
+    without. The caller has locked the recording.
     """
     now = ports.clock.now()
     done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
@@ -118,7 +123,7 @@ async def complete(
 
 
 async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:
-    """Set the recording's current transcription: its newest completed one, else its newest.
+    """Set the recording's current transcription: the newest completed one, else the newest.
 
     The caller has locked the recording.
     """
@@ -141,9 +146,10 @@ async def fail(
     *,
     by_audio: bool = False,
 ) -> None:
-    """Set a transcription to failed, and publish its event once. Does nothing more if it had ended before.
+    """Set a transcription to failed, and publish the event. Also delete the results of its steps.
 
-    `by_audio`: the audio or its deletion is the reason, whatever the code; then its hours stay counted.
+    If the transcription has ended before, only the results are deleted. `by_audio`: the audio or its deletion
+    is the reason. Then the audio's hours stay counted, whatever the code is.
     """
     now = ports.clock.now()
     failed = await queries.fail(connection, world_id, transcription_id, code, message, now)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The progress of a file: `progress` 0 to 1 of the whole; `duration_ms` once the file is decoded."""
+    """The progress of a file. `progress`: of all stages, 0 to 1. `duration_ms`: None until it is decoded."""
 
     stage: Stage
     progress: float
@@ -56,11 +56,13 @@ async def transcribe(
 ) -> Outcome:
     """Transcribe an audio file, with speakers if `wish.diarization` is set.
 
-    Scratch files (115 MB per hour of audio) are in a new folder in `folder`, which is removed at the end,
-    also after an error. Without the weights of the speaker model the speakers are left out, with a warning.
+    The scratch files (115 MB per hour of audio) are in a new folder inside `folder`. The new folder is
+    removed at the end, also after an error. If the weights of the speaker model are missing, the speakers are
+    left out, with a warning.
 
-    Raises SpeechError when another try cannot help, TryAgain (DiskFull for a full disk) when it may, TurnOver
-    if the decoder has turns and this one has ended, and OSError when a scratch file cannot be made.
+    Raises SpeechError when another try cannot help, and TryAgain when another try may help (DiskFull for a
+    full disk). Raises TurnOver when the decoder has turns and a turn has ended. Raises OSError when a scratch
+    file cannot be made.
     """
     scratch = Path(tempfile.mkdtemp(prefix="audio-", dir=folder))
     try:
@@ -104,7 +106,7 @@ class _Run:
         self._file = file
         self._stages = stages
         self._report = report
-        # Its pieces and length are known once the file is probed.
+        # The pieces and the length are known once the file is probed.
         self._plan = Plan(wish=wish, transcriber=transcriber, cuts=[], duration_ms=0)
         self._progress = Progress(self._tell, diarization=self._plan.diarizes)
         self._duration_ms: int | None = None

@@ -8,10 +8,11 @@ from collections import Counter
 class Places:
     """Counts the running steps of each world, in `number` places.
 
-    A world gets another place only while more places are free than it has: the dynamic threshold of Choudhury
-    and Hahne (IEEE/ACM Transactions on Networking, 1998), made for memory that queues share. One world alone
-    gets half of the places, the next one half of the rest, and the last place goes to a world that has none.
-    So hanging steps leave room for other worlds, and no limit per world has to be chosen.
+    A world gets another place only while more places are free than the world holds. This is the dynamic
+    threshold of Choudhury and Hahne (IEEE/ACM Transactions on Networking, 1998), made for memory that queues
+    share. The first world gets at most half of the places, the next world half of the rest, and the last
+    place goes to a world that holds none. So steps that hang leave room for other worlds, and no limit per
+    world has to be chosen.
     """
 
     def __init__(self, number: int) -> None:
@@ -20,7 +21,7 @@ class Places:
 
     @property
     def none_free(self) -> bool:
-        """Whether no world at all may have another place."""
+        """Whether no place is free for any world."""
         return self._free <= 0
 
     @property

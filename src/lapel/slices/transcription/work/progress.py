@@ -13,10 +13,10 @@ _ALMOST = 0.999
 
 
 def overall(stage: Stage, share: float, *, diarization: bool = True) -> float:
-    """Progress of the whole, 0 to 1, when `share` (0 to 1) of a stage's audio is done.
+    """Progress of the whole transcription, 0 to 1, when `share` (0 to 1) of a stage's audio is done.
 
-    Only the end of `finish` is 1. It grows with stage and share; `Progress` also keeps it from falling when
-    one of them falls. `diarization`: whether our own models diarize.
+    The progress is 1 only at the end of `finish`. It depends on nothing but these arguments, so it falls if
+    `share` falls; `Progress` prevents that. `diarization`: whether the local models diarize.
     """
     costs = {each: cost for each, cost in _COST.items() if diarization or each != "diarize"}
     before = sum(cost for each, cost in costs.items() if STAGES.index(each) < STAGES.index(stage))
@@ -28,7 +28,10 @@ def overall(stage: Stage, share: float, *, diarization: bool = True) -> float:
 
 
 def share_of_audio(pieces: Sequence[tuple[int, int]], index: int, share: float) -> float:
-    """The done share of all pieces (start and end in ms), 0 to 1, when `share` of `pieces[index]` is done."""
+    """The share of all pieces that is done, 0 to 1, when `share` of `pieces[index]` is done.
+
+    `pieces`: start and end of each piece, in ms. All pieces before `index` are done.
+    """
     total = sum(end - start for start, end in pieces)
     if not total:
         return 1.0
@@ -39,9 +42,10 @@ def share_of_audio(pieces: Sequence[tuple[int, int]], index: int, share: float) 
 
 
 class Progress:
-    """Takes stages and shares in any order, and reports only more progress than before, or a later stage.
+    """Takes stages and shares in any order, and reports only progress that does not fall.
 
-    `tell` is called with the stage and the progress of the whole, 0 to 1.
+    `tell` is called with the stage and the progress of the whole, 0 to 1: if the progress has grown, or if it
+    is the same and the stage is a later one.
     """
 
     def __init__(self, tell: Callable[[Stage, float], None], *, diarization: bool = True) -> None:
@@ -50,7 +54,7 @@ class Progress:
         self._furthest = (-1.0, -1)
 
     def __call__(self, stage: Stage, share: float) -> None:
-        """`share` of the stage's audio is done."""
+        """Take the news that `share` of the stage's audio is done."""
         place = (overall(stage, share, diarization=self._diarization), STAGES.index(stage))
         if place > self._furthest:
             self._furthest = place

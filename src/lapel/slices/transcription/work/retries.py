@@ -1,8 +1,7 @@
-"""When a step is tried again: a step that raised TryAgain (after a service's 429, for example), and a step
-whose worker died.
+"""When a step is tried again, after it raised TryAgain (for example on a service's 429) or its worker died.
 
 `providers/http/http_errors.py` reads from a service's answer how long the service asks to wait. The runner
-puts the step back for that time, or for the pause of this file if it is longer.
+puts the step back for that time. If the pause of this file is longer, the runner uses the pause.
 """
 
 from __future__ import annotations
@@ -13,20 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import TryAgain
 
-# Starts of one step that may end with the death of its worker. `CLAIM` in work_queries.py gives such a step
-# to a worker again once the lease has ended; a start beyond this number fails the step.
+# How often a step may be started although its workers die. When a worker has died and the lease has ended,
+# `CLAIM` in work_queries.py gives the step to a worker again. One start more than this number fails the step.
 MAX_STARTS = 5
-# Failed tries of one step after which it has failed for good.
+# After this many failed tries, a step has failed for good.
 _MAX_FAILURES = 8
 _LONGEST_BACKOFF = 300.0
 
 
 def wait_after(failures: int, error: TryAgain) -> timedelta | None:
-    """The wait of a step that has failed so many times, the last time with `error`; None: it gets no try."""
+    """The wait after `failures` failed tries, the last of them with `error`; None: there is no next try."""
     pause = pause_after(failures)
     return None if pause is None else timedelta(seconds=max(pause, error.after or 0.0))
 
 
 def pause_after(failures: int) -> float | None:
-    """Seconds to wait after so many failed tries; None: the step has failed for good, after some minutes."""
+    """Seconds to wait after `failures` failed tries; None: the step has failed for good.
+
+    All pauses together are about four minutes.
+    """
     return None if failures >= _MAX_FAILURES else min(2.0**failures, _LONGEST_BACKOFF)

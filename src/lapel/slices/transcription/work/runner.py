@@ -1,8 +1,8 @@
 """Runs steps: claims the next step in order, does it, and writes the result.
 
-A step is leased for a short time, and the lease is renewed as long as its worker lives. So a killed worker's
-step is soon free again, and the work that it had not written is repeated. Nothing is written without the
-lease, so that no step ends twice. docs/decisions/0005 gives the reasons.
+A step is leased to a worker for a short time, and the worker renews the lease as long as it lives. So when a
+worker is killed, its step is soon free again, and another worker repeats the step. A worker without the lease
+writes nothing, so no step ends twice. docs/decisions/0005 gives the reasons.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.work.tools import WorkerStages
 
 _RENEW_SECONDS = 1.5
-# Turns of one step after which it is given up: a file gets 1,200 seconds of decoding, half a second in each
-# turn, and may have to begin anew.
+# A step that has more turns than this fails. A file gets at most 1,200 seconds of decoding (2,400 turns of
+# half a second), and the decoding may have to begin anew.
 _MAX_TURNS = 10_000
-# Longest wait, in seconds, of a file that found no seat among the paused decodes. The first waits are
-# shorter, for files that were nearly done.
+# Longest wait, in seconds, of a file whose paused decode could not be kept, because too many are paused. The
+# wait is one second at first, and a second more after each turn.
 _CROWDED = 5
-# A job does one step after the other for so long; less than its time limit.
+# Seconds for which a job does one step after the other. It must be less than the job's time limit.
 _STAY_SECONDS = 3_600.0
 _OUTAGE = timedelta(seconds=5)
 # Time between two tries on a full disk; each try may fetch a whole audio.
@@ -90,8 +90,8 @@ class Runner:
     async def work(self, lane: Lane) -> None:
         """Do one step of the lane after the other, while any is free, for an hour at most.
 
-        A job is used up even if its step must wait because the world has all the places that it may have. So
-        the job that ends a step looks for the next one. Raises Unavailable when the database is away.
+        A job can end without a step although steps are free, if their worlds may have no further place. So
+        the job that ends a step also does the next one. Raises Unavailable when the database is away.
         """
         until = time.monotonic() + _STAY_SECONDS
         while (claim := await self.run(lane)) is not None:
@@ -101,7 +101,7 @@ class Runner:
                 return
 
     async def run(self, lane: Lane) -> ClaimRow | None:
-        """Do one step of the lane and return it; None if none is free.
+        """Do one step of the lane and return it; None if no step is free.
 
         Raises Unavailable when the database is away: the lease then ends by itself.
         """
@@ -125,7 +125,7 @@ class Runner:
     async def _claim(self, lane: Lane) -> ClaimRow | None:
         """The next step in order among the worlds that may have another place of this process."""
         places = self._places[lane]
-        async with self._claiming[lane]:  # one after the other, so that each sees the places of the others
+        async with self._claiming[lane]:  # one after the other, so that each sees the places taken before
             if self._stopping or places.none_free:
                 return None
             claim = await claim_next(self._ports, lane, self._name, places.at_their_most)
@@ -178,14 +178,14 @@ class Runner:
         return False
 
     async def stop(self) -> None:
-        """Put running steps back for other workers; end the child processes and remove scratch files."""
+        """Put running steps back for other workers, end the child processes and remove the scratch files."""
         self._stopping = True
         for task in self._running:
             task.cancel()
         await self._stages.close()
 
     async def sweep(self) -> None:
-        """Queue a job for every free step without one: its worker was killed, or its job was lost.
+        """Queue jobs for free steps that have none, because their worker was killed or their job was lost.
 
         Raises Unavailable when the database is away.
         """
@@ -195,7 +195,7 @@ class Runner:
                     await lifecycle.wake(connection, row.lane, row.world_id, row.id, "probe")
 
     async def _attempt(self, claim: ClaimRow) -> Ending:
-        """Do the step as long as it is ours.
+        """Do the step as long as this worker has its lease.
 
         Raises the step's own errors (see `Steps.do`), DiskFull for a full disk, TryAgain for an unknown
         fault, and Gone when another worker has taken over the step.
@@ -223,16 +223,16 @@ class Runner:
             for task in (doing, keeping):
                 task.cancel()
             await asyncio.gather(doing, keeping, return_exceptions=True)
-        raise Gone  # the lease is no longer ours
+        raise Gone  # the lease is lost
 
     async def _keep(self, claim: ClaimRow, progress: _Progress) -> None:
-        """Renew the lease and write the progress; returns when the step is no longer ours."""
+        """Renew the lease and write the progress, again and again. Returns when the lease is lost."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
                 if not await self._renew(claim, progress):
                     return
-            except (Unavailable, asyncpg.PostgresError) as error:  # no other worker can take it meanwhile
+            except (Unavailable, asyncpg.PostgresError) as error:  # no worker can take the step meanwhile
                 _log.warning("speech.not_renewed", work=claim.id, error=str(error))
 
     async def _renew(self, claim: ClaimRow, progress: _Progress) -> bool:
@@ -245,10 +245,10 @@ class Runner:
         return True
 
     async def _end(self, claim: ClaimRow, ending: Ending) -> bool:
-        """Write the result, if the step is still ours.
+        """Write the result, if this worker still has the lease.
 
         Returns whether a step that reads the audio follows in the queue. Raises Gone when the step changes
-        the recording (`probe`, `finish`) and the recording is deleted.
+        the recording (`probe`, `finish`) and the recording or its audio is deleted.
         """
         async with self._ports.database.transaction() as connection:
             if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
@@ -276,7 +276,7 @@ class Runner:
         return following is not None and following.reads_audio
 
     async def _fail(self, claim: ClaimRow, code: Code, message: str, *, by_audio: bool = False) -> None:
-        """End the step and its transcription as failed; if it is the probe, store the fault of the audio."""
+        """End the step and its transcription as failed. If the step is the probe, store the audio's fault."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
@@ -319,9 +319,9 @@ class Runner:
         await self._put_back(claim, _FULL, failed=False, waits_for_room=True)
 
     async def _end_turn(self, claim: ClaimRow, *, kept: bool) -> bool:
-        """Put the step back for its next turn. Returns whether this process continues it.
+        """Put the step back for its next turn. Returns whether this process keeps its paused decode.
 
-        In that case no job is queued: the job that did this turn claims the next step.
+        If so, no job is queued, because the job that did this turn claims the next step.
         """
         async with self._ports.database.transaction() as connection:
             wait = 0 if kept else min(claim.turns + 1, _CROWDED)
@@ -348,8 +348,9 @@ class Runner:
 
 
 async def _hold_audio(connection: Connection, claim: ClaimRow) -> Audio | None:
-    """The audio, with its recording locked to the end of the transaction; None when it is deleted.
+    """The audio, with its recording locked until the transaction ends; None if the audio is deleted.
 
-    All code that writes to the recording, or refers to it, locks it before its work: the order of a deletion.
+    All code that writes or refers to a recording locks the recording first and the work on it second. A
+    deletion uses the same order.
     """
     return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, hold=True)

@@ -1,8 +1,8 @@
 """Audio on this machine's disk while steps work on it: fetched once, decoded once, removed after use.
 
-A place stays only while the next step of the same work waits in the queue and may be done here. The erasure
-ledger lists every place, from before its first byte is written until after its last one is removed
-(erasure/copies.py).
+A place is the folder of one audio. Between two steps it stays only while the next step of the same work waits
+in the queue and may be done here. The erasure ledger lists every place: from before its first byte is written
+until after its last byte is removed (erasure/copies.py).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from lapel.slices.erasure.service import LocalCopies
     from lapel.slices.recordings.service import Audio
 
-# Objects are read in ranges: a slow disk would keep a single stream open.
+# Objects are read in ranges, because a single stream would stay open as long as a slow disk writes.
 _RANGE_BYTES = 8 * 1024 * 1024
-# Most places that wait for their next step; more would only fill the disk.
+# Most places that are kept for their next step; more would only fill the disk.
 _KEPT = 4
 _LOOK_SECONDS = 5.0
 # Rounds between two sweeps of the folders of killed processes.
@@ -69,13 +69,13 @@ class ScratchPlace:
 
     @property
     def pcm(self) -> Path:
-        """Its samples: 16 kHz, mono, signed 16-bit little-endian."""
+        """The decoded samples: 16 kHz, mono, signed 16-bit little-endian."""
         return pcm_name(self.folder)
 
 
 @dataclass(slots=True)
 class Stay:
-    """The claim of one work on its place. `next_waits`: a step that reads the audio follows in the queue."""
+    """What a step says at its end. `next_waits`: a step that reads the same audio follows in the queue."""
 
     next_waits: bool = False
 
@@ -93,10 +93,11 @@ class Scratch:
         look_seconds: float = _LOOK_SECONDS,
         leaving: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
-        """`root`: the folder for the places. `look_seconds`: interval of the search for deletions without a
-        notification.
+        """`root`: the folder for the places. `look_seconds`: longest time between two searches for deleted
+        recordings; a notification starts a search at once.
 
-        `leaving`: called with the path of an audio before it is removed, so that no process holds it open.
+        `leaving`: called with the path of an audio before the audio is removed, so that no process holds the
+        file open.
         """
         self.root = root
         self._store = store
@@ -110,7 +111,7 @@ class Scratch:
         self._at_work: dict[tuple[int, str], int] = {}
         # Places that are being removed, or could not be removed yet.
         self._unremoved: set[ScratchPlace] = set()
-        # Recordings whose place is gone and whose row may not be.
+        # Recordings whose place is removed, but whose row in the ledger may still exist.
         self._unforgotten: set[tuple[int, str]] = set()
         self._registering = asyncio.Lock()
         self._look_now = asyncio.Event()
@@ -120,7 +121,7 @@ class Scratch:
     async def start(self) -> None:
         """Remove files that killed processes left, and watch for deletions until `close`.
 
-        Logs an unusable folder. Raises TryAgain after `close`.
+        If the folder is unusable, only logs this. Raises TryAgain after `close`.
         """
         try:
             await self._held()
@@ -145,9 +146,9 @@ class Scratch:
     async def audio(self, audio: Audio) -> AsyncGenerator[ScratchPlace]:
         """Fetch an audio unless it is here already, and keep its place for the duration of the block.
 
-        Raises Gone when its recording is deleted, StoreUnavailable when the store is away, Unavailable when
-        the database is, SpeechError when the store has no such object, OSError when the disk has no room for
-        it or fails, TryAgain after `close`.
+        Raises Gone when the recording is deleted, StoreUnavailable when the store is away, and Unavailable
+        when the database is away. Raises SpeechError when the store has no such object, OSError when the disk
+        fails or has no room for the audio, and TryAgain after `close`.
         """
         place = await self._place(audio)
         place.users += 1
@@ -171,7 +172,7 @@ class Scratch:
         own, self._own, self._places, self._tasks = self._own, None, {}, []
         if own is None:
             return
-        # First the files, then the rows, then the folder whose name leads the next process to the rows.
+        # First remove the files, then the rows, then the folder: its name leads the next process to the rows.
         try:
             await asyncio.to_thread(own.close, leave=True)
         except OSError as error:  # the rows stay, so that the ledger knows of the files that are left
@@ -249,7 +250,10 @@ class Scratch:
             raise
 
     async def _register(self, place: ScratchPlace) -> None:
-        """Tell the ledger that the recording is here. Raises Gone when it is deleted, Unavailable."""
+        """Tell the ledger that the recording's audio is here.
+
+        Raises Gone when the recording is deleted, Unavailable when the database is away.
+        """
         own = await self._held()
         async with self._registering:
             self._unforgotten.discard(place.recording)
@@ -258,8 +262,11 @@ class Scratch:
                 raise Gone
 
     async def _end_stay(self, recording: tuple[int, str], *, keep: bool) -> None:
-        """Remove the unused places of the recording; with `keep` only deleted ones, and beyond `_KEPT` the
-        oldest idle ones of all recordings."""
+        """Remove the unused places of the recording.
+
+        With `keep`, remove only those that are deleted. If more than `_KEPT` places of all recordings are
+        then idle, remove the oldest of them too.
+        """
         own = [key for key, place in self._places.items() if place.recording == recording]
         if keep:
             await self._remove([key for key in own if self._places[key].deleted])
@@ -272,15 +279,15 @@ class Scratch:
         return not self._places[key].users and self._places[key].recording not in self._at_work
 
     async def _remove(self, keys: list[str]) -> None:
-        """Remove the unused ones of these places: first the files, then the rows."""
-        # All are popped before the first await: meanwhile others could be released, or used again.
+        """Remove those of these places that are unused: first the files, then the rows."""
+        # All are popped before the first await. During an await, a place could be released or used again.
         removed = [self._places.pop(key) for key in keys if not self._places[key].users]
         self._unremoved.update(removed)
         await self._empty(removed)
 
     async def _empty(self, places: list[ScratchPlace]) -> None:
-        """Remove the files of places. If that fails, the rows stay, so that the ledger waits; the next look
-        tries again."""
+        """Remove the files of places, then their rows. If a file cannot be removed, its row stays, so that
+        the ledger waits. The next look tries again."""
         for place in places:
             if self._leaving is not None:
                 await self._leaving(place.file)
@@ -306,7 +313,10 @@ class Scratch:
                 self._unforgotten.discard(recording)
 
     async def _look_for_ever(self) -> None:
-        """Remove deleted audio, and audio that no step waits for, soon, also without a notification."""
+        """Remove audio that is deleted, and audio that no step waits for.
+
+        A look begins at each notification; without one, every `look_seconds`.
+        """
         rounds = 0
         while True:
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The stages of a transcription: what each does with an audio, and which step follows.
+"""The stages of a transcription: what each stage does with an audio, and which step follows.
 
 probe → transcribe, piece by piece → diarize, piece by piece → finish. A worker does one step at a time, and
 keeps the results in the database (steps.py). The command line does all steps of a file in a row, and keeps
@@ -48,7 +48,8 @@ class VoiceEngine(Protocol):
 
 
 class SourceAudio(Protocol):
-    """What identifies an audio. `content_type`: as declared. `world_id`: worlds take turns at the decoder."""
+    """An audio to open. `content_type`: the declared type. `world_id`: the owner, because the decoder gives
+    each world its share of turns."""
 
     @property
     def content_type(self) -> str: ...
@@ -57,9 +58,9 @@ class SourceAudio(Protocol):
 
 
 class AudioPlace(Protocol):
-    """An audio on this machine's disk: `file` as it was recorded, and `pcm` once it is decoded.
+    """An audio on this machine's disk. `file`: as it was recorded. `pcm`: its samples, once they are decoded.
 
-    `lock` is held while it is decoded.
+    `lock` is held during the decoding.
     """
 
     @property
@@ -100,9 +101,10 @@ class Plan:
         return self.wish.diarization and not self.transcriber.tells_speakers
 
     def pieces_of(self, count: int) -> Sequence[Piece]:
-        """The parts that `count` results belong to.
+        """The parts that `count` stored results belong to.
 
-        The slot's engine may have changed since then, so `pieces` may be others.
+        `pieces` may be different parts, because the slot's engine may have changed since the results were
+        stored.
         """
         return self.cuts if count > 1 else [(0, self.duration_ms)]
 
@@ -119,11 +121,11 @@ class Plan:
     async def wish_for(self, piece: int, earlier: Earlier) -> Wish:
         """The options for a piece.
 
-        Its language is the requested one; without one, the language of the first earlier piece in which it
-        was clear; else None.
+        The language is the requested one. If none is requested, it is the language of the first earlier piece
+        whose language was clear, else None.
 
-        The results of earlier pieces are read one at a time, because usually the first one decides. To read
-        all of them in each step would be many megabytes for a recording of a day. Raises what `earlier`
+        The results of earlier pieces are read one at a time, because usually the first one decides. Reading
+        all of them in each step would mean many megabytes for a recording of a day. Raises what `earlier`
         raises.
         """
         language = self.wish.language
@@ -135,13 +137,13 @@ class Plan:
         return msgspec.structs.replace(self.wish, language=language)
 
     def reporter(self, progress: Progress, piece: int) -> Report:
-        """A function that takes the progress within a piece that is transcribed, 0 to 1."""
+        """A function that reports how much of this piece is transcribed. Its argument is 0 to 1."""
         return lambda share: progress("transcribe", share_of_audio(self.pieces, piece, share))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages(ABC, Generic[A]):
-    """The four stages, with a decoder and the local models. A subclass brings the audio to this machine."""
+    """The four stages, with a decoder and the local models. A subclass provides the audio on this machine."""
 
     decoder: Decoder
     engine: VoiceEngine
@@ -153,7 +155,8 @@ class Stages(ABC, Generic[A]):
     async def probe(self, audio: A, *, keep_samples: bool) -> AudioFacts:
         """Decode the audio and return its properties. `keep_samples`: write the samples, for the next step.
 
-        Raises SpeechError, TryAgain, TurnOver and OSError as `Decoder.decode`, and what `opened` raises.
+        Raises SpeechError, TryAgain, TurnOver and OSError, as `Decoder.decode` does, and what `opened`
+        raises.
         """
         async with self.opened(audio) as place, place.lock:
             return await self._decode(audio, place, keep_samples=keep_samples)
@@ -178,11 +181,11 @@ class Stages(ABC, Generic[A]):
             return await transcriber.transcribe(clip, wish, report)
 
     async def diarize(self, audio: A, heard: Heard, leave_out: Callable[[str], None]) -> Voices:
-        """Embed the voices of a piece. A text without times has none.
+        """Embed the voices of a piece. If its text has no times, the result is empty.
 
-        `leave_out` is called with the reason when that is impossible, usually because the weights of the
-        speaker model are missing: the text then stays without speakers. Raises what `VoiceEngine.describe`,
-        `Decoder.decode` and `opened` raise, except SpeechError.
+        If the voices cannot be embedded, `leave_out` is called with the reason, and the text stays without
+        speakers. The usual reason is that the weights of the speaker model are missing. Raises what
+        `VoiceEngine.describe`, `Decoder.decode` and `opened` raise, except SpeechError.
         """
         spoken = heard.spoken if heard.timed else []
         if spoken:
@@ -197,7 +200,7 @@ class Stages(ABC, Generic[A]):
     async def finish(self, plan: Plan, heard: list[Heard], voices: list[Voices]) -> Transcript:
         """Group the voices and assemble the transcript.
 
-        Raises SpeechError, TryAgain as `VoiceEngine.group`.
+        Raises SpeechError and TryAgain, as `VoiceEngine.group` does.
         """
         groups = None
         if any(each.windows for each in voices):
@@ -212,7 +215,7 @@ class Stages(ABC, Generic[A]):
                 await self._decode(audio, place, keep_samples=True)
 
     async def _decode(self, audio: A, place: AudioPlace, *, keep_samples: bool) -> AudioFacts:
-        """Decode for one turn. The last turn makes `place.pcm`, which therefore never holds a part only."""
+        """Decode for one turn. Only the last turn makes `place.pcm`, so that it always has all samples."""
         part = place.pcm.with_suffix(".part") if keep_samples else None
         facts = await self.decoder.decode(
             place.file, declared=audio.content_type, pcm=part, owner=audio.world_id

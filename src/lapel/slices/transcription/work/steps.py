@@ -1,4 +1,4 @@
-"""Claimed steps: reads the input of each, does its stage (stages.py), and returns the result.
+"""Does claimed steps: reads the input of a step, runs its stage (stages.py), and returns the result.
 
 The runner writes the result to the database. Results are stored per piece, so that a killed worker loses only
 the piece that it was working on.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.work.tools import WorkerStages
 
-# Faults of the audio: another try would end alike.
+# Faults of the audio: another try would find the same fault.
 _FOR_GOOD: frozenset[Code] = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _decode_heard = msgspec.json.Decoder(Heard).decode
@@ -48,7 +48,7 @@ _decode_voices = msgspec.msgpack.Decoder(Voices).decode
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The step that follows. `piece`: index of its piece. `engine`: the one that transcribes all pieces."""
+    """The step that follows. `piece`: index of its piece. `engine`: transcribes all pieces."""
 
     lane: Lane
     stage: Stage
@@ -57,17 +57,19 @@ class Next:
 
     @property
     def reads_audio(self) -> bool:
-        """Whether it needs the audio again."""
+        """Whether the step needs the audio again."""
         return self.stage in ("transcribe", "diarize")
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The result of a step, to be written in the transaction that ends it, and the step that follows."""
+    """The end of a step. `write`: writes the result, in the transaction that ends the step. `next`: the step
+    that follows; None after the last."""
 
     write: Callable[[Connection], Awaitable[None]]
     next: Next | None
-    # Called in that transaction, after `write`: whether `next` may follow. If not, it writes the failure.
+    # Called in that transaction, after `write`. Returns whether `next` may follow; if not, it has written the
+    # failure.
     admit: Callable[[Connection], Awaitable[bool]] | None = None
 
 
@@ -116,9 +118,10 @@ class Steps:
     async def do(self, claim: ClaimRow, tell: Callable[[float], None]) -> Ending:
         """Do a claimed step. `tell` is called with the progress of the whole transcription, 0 to 1.
 
-        Raises SpeechError when another try cannot help, TryAgain when it may; TurnOver when the turn of a
-        decode has ended; Gone when the recording is deleted; StoreUnavailable when the store is away;
-        Unavailable when the database is away; OSError when the scratch disk is full or fails.
+        Raises SpeechError when another try cannot help, and TryAgain when another try may help. Raises
+        TurnOver when the turn of a decode has ended, Gone when the recording is deleted, StoreUnavailable
+        when the store is away, Unavailable when the database is away, and OSError when the scratch disk is
+        full or fails.
         """
         if claim.stage == "probe":
             return await self._probe(claim)
@@ -243,7 +246,10 @@ class Steps:
         return Ending(write, task.after(len(plan.pieces)))
 
     def _anew(self, task: _Task) -> Ending:
-        """Begin again, because another engine answers the slot now: the old engine's results do not fit."""
+        """Begin again with the first piece, because another engine answers the slot now.
+
+        The results of both engines would not fit together.
+        """
 
         async def write(connection: Connection) -> None:
             await queries.delete_pieces(connection, task.claim.world_id, task.transcription_id)

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.providers.protocol import Transcriber
     from lapel.slices.transcription.work.scratch import ScratchPlace
 
-# Seconds for which a file is decoded before another one has its turn.
+# Seconds for which a file is decoded before another file has its turn.
 _TURN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStages(Stages[Audio]):
-    """The stages in a worker process: audio is in scratch space on the disk while steps work on it."""
+    """The stages in a worker process. Audio is in a scratch folder on the disk while steps work on it."""
 
     engine: Engine
     scratch: Scratch
 
     def opened(self, audio: Audio) -> AbstractAsyncContextManager[ScratchPlace]:
-        """The audio, fetched. Raises as `Scratch.audio`: Gone, StoreUnavailable, Unavailable, SpeechError,
-        TryAgain, OSError."""
+        """The audio, fetched. Raises what `Scratch.audio` raises: Gone, StoreUnavailable, Unavailable,
+        SpeechError, TryAgain, OSError."""
         return self.scratch.audio(audio)
 
     def local(self, model: str | None) -> Transcriber:
@@ -53,9 +53,10 @@ class WorkerStages(Stages[Audio]):
 
 
 def worker_stages(ports: Ports) -> WorkerStages:
-    """The tools of a worker process. No child process is started before it is needed."""
+    """The tools of a worker process. Each child process starts when a step needs it."""
     settings = ports.settings
-    # Extra children, so that steps that need samples again do not wait for files that are probed.
+    # There are more decoders than the lane `decode` uses, so that other steps that need samples again do not
+    # wait for files that are probed.
     decoder = Decoder(children=AT_ONCE["decode"] + AT_ONCE["inference"], turn_seconds=_TURN_SECONDS)
     return WorkerStages(
         decoder=decoder,

@@ -36,14 +36,16 @@ ON CONFLICT (world_id, id) DO NOTHING
 RETURNING id
 """
 
-# Workers claim one after the other, so that each sees the claims of the others.
+# Workers claim one after the other, so that each worker sees the claims made before.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
 
-# Chooses the world with the fewest running steps, of these the one served longest ago; in it the oldest work,
-# and files that take many turns to decode after those that had none. $4: worlds that get no step. $5: the
-# claiming worker; a step that another worker keeps between two turns is left to that one for 15 seconds.
-# Worlds with work are found by jumping from one to the next in the index speech_work_line. Work that is being
-# deleted is skipped, because a large deletion would make all others wait.
+# First chooses a world: the world with the fewest running steps, and among equals the world that was served
+# longest ago. Then chooses the oldest work of this world; in the lane `decode`, files that had no turn yet
+# come before files that had one.
+# $4: worlds that get no step. $5: the claiming worker. If another worker keeps the state of a step between
+# two turns, the step is left to that worker for 15 seconds.
+# Worlds with work are found by jumping from one world to the next in the index speech_work_line. Locked rows
+# are skipped, because otherwise a large deletion would make all claims wait.
 CLAIM = """
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
@@ -87,7 +89,7 @@ UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
-# The recordings that have a free step, of those given. $1, $2: world and recording of each.
+# Those of the given recordings that have a free step. $1, $2: worlds and ids of the recordings.
 WAITING = """
 SELECT DISTINCT s.world_id, s.recording_id
 FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
@@ -109,8 +111,9 @@ UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = N
 WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
-# $5: 1 for a failed try; a step that was only put back counts neither as failed nor as started. $6: 1 for a
-# step that has had its turn, $7: the worker that keeps its state. $8: whether a disk had no room for it.
+# $5: 1 after a failed try, else 0. A step that is put back without a failure does not count as started.
+# $6: 1 after a turn, else 0. $7: the worker that keeps the step's state. $8: whether the step waits for disk
+# space.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
     starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END, turns = turns + $6,
@@ -119,7 +122,7 @@ WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
 
-# A transcription probes the audio itself: a separate probe that has not begun would do it twice.
+# A transcription includes the probe, so a separate probe that is not running is not needed any more.
 DROP_PROBE = """
 DELETE FROM speech_work WHERE world_id = $1 AND id = $2 AND stage = 'probe'
     AND (lease IS NULL OR available_at <= clock_timestamp())
@@ -127,8 +130,8 @@ DELETE FROM speech_work WHERE world_id = $1 AND id = $2 AND stage = 'probe'
 
 DELETE = "DELETE FROM speech_work WHERE world_id = $1 AND id = $2"
 
-# How many jobs each lane lacks: free steps, a thousand at most, less the queued jobs that will wake a worker
-# for them (a running job has its step already).
+# How many jobs each lane lacks: the number of free steps (counted up to a thousand) minus the number of jobs
+# in the queue. Running jobs do not count, because each has its step already.
 LACKING = f"""
 SELECT l.lane, free.steps - {jobs_in_queue("'speech.' || l.lane")} AS lacking, free.world_id, free.id
 FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
@@ -180,23 +183,26 @@ async def claim(
 
 
 async def renew(connection: Connection, step: ClaimRow, until: timedelta) -> bool:
-    """Renew the lease: it ends after `until` from now. Returns whether the step is still ours."""
+    """Renew the lease, so that it ends after the time `until`. Returns whether this worker still had it."""
     renewed = await fetch_value(connection, str, RENEW, step.world_id, step.id, step.lease, until)
     return renewed is not None
 
 
 async def hold(connection: Connection, step: ClaimRow) -> bool:
-    """Lock the step to the end of the transaction. Returns whether it is still ours."""
+    """Lock the step until the transaction ends. Returns whether this worker still has its lease."""
     return await fetch_value(connection, str, HOLD, step.world_id, step.id, step.lease) is not None
 
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
-    """Lock the work on these recordings: waits for steps that are just ending, and no other can end then."""
+    """Lock the work on these recordings until the transaction ends.
+
+    Waits for steps that are just ending. After that, no step of these recordings can end.
+    """
     await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
 
 
 async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-    """(world, recording) of those recordings that have a free step."""
+    """Those of these recordings, each as (world, recording), that have a free step."""
     worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
     rows = await fetch_rows(connection, WorldAndRecordingRow, WAITING, worlds, ids)
     return {(row.world_id, row.recording_id) for row in rows}
@@ -205,7 +211,7 @@ async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]])
 async def move(
     connection: Connection, step: ClaimRow, *, lane: Lane, stage: Stage, piece: int, engine: Engine | None
 ) -> None:
-    """Go on from this step to the next one, free for any worker."""
+    """Replace this step by the next one, which any worker may take."""
     await connection.execute(MOVE, step.world_id, step.id, step.lease, lane, stage, piece, engine)
 
 
@@ -219,11 +225,11 @@ async def put_back(
     worker: str | None = None,
     waits_for_room: bool = False,
 ) -> bool:
-    """Give up the lease. Returns whether the step was ours. Any worker may take the step once the time
-    `after` has passed.
+    """Give up the lease. Returns whether this worker still had it. Any worker may take the step once the time
+    `after` has passed; if `worker` is given, that worker has priority for 15 seconds more.
 
     `failed`: this try has failed. `turn`: the step has had its turn. `worker`: the worker that keeps the
-    step's state. `waits_for_room`: a disk is full.
+    step's state. `waits_for_room`: the step waits for disk space.
     """
     place = (step.world_id, step.id, step.lease)
     given = (after, int(failed), int(turn), worker, waits_for_room)
@@ -246,5 +252,5 @@ async def drop_probe(connection: Connection, world_id: int, media_id: str) -> No
 
 
 async def lacking(connection: Connection) -> list[LackingJobsRow]:
-    """The lanes with free steps."""
+    """The lanes with free steps, and how many jobs each of them lacks."""
     return await fetch_rows(connection, LackingJobsRow, LACKING, LANES)
