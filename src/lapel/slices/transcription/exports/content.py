@@ -15,10 +15,10 @@ from lapel.slices.transcription.speech.transcript import Segment, Transcript, Wo
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-# Seconds. Ten thousand hours: no recording is longer, and every format can still write it.
+# The longest time, in seconds: ten thousand hours. No recording is longer, and every format can write it.
 _LONGEST = 36_000_000.0
-# A paragraph also ends, at the end of a segment, at a pause of so many seconds or after so many characters:
-# without speakers a lecture would otherwise be one paragraph.
+# After a segment, the paragraph also ends if a pause of this many seconds follows, or if the paragraph has
+# this many characters. Otherwise a lecture without speakers would be one paragraph.
 _PAUSE = 3.0
 _PARAGRAPH = 1000
 
@@ -32,9 +32,9 @@ NOTHING_SAID = "No speech was recognized."
 class Document:
     """A transcript to export.
 
-    `title`: the recording's name or id; `recorded_at`: a time as it is to be shown; `speakers`: the names to
-    show, for speakers that have one (`{"SPEAKER_0": "Ada"}`). `segments`: ordered by start; they are iterated
-    more than once, and need not be in memory. `has_speakers`: False only if no segment has a speaker.
+    `title`: the recording's name or id. `recorded_at`: the time, in the form to show. `speakers`: names to
+    show instead of labels (`{"SPEAKER_0": "Ada"}`). `segments`: ordered by start; exports iterate over them
+    more than once, and they need not be in memory. `has_speakers`: False only if no segment has a speaker.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Document:
 
     @classmethod
     def of(cls, transcript: Transcript, title: str, recorded_at: str | None = None) -> Document:
-        """The document of a transcript. `recorded_at`: as it is to be shown."""
+        """The document of a transcript. `recorded_at`: the time, in the form to show."""
         return cls(
             title=title,
             recorded_at=recorded_at,
@@ -59,10 +59,10 @@ class Document:
         )
 
     def tidy(self) -> Document:
-        """A copy in which every segment keeps the promises of `Segment`, whatever its source.
+        """A copy in which every segment is valid, whatever its source.
 
-        Text is as `plain` makes it and never blank; times are finite and rounded to milliseconds, and a
-        segment's end is after its start.
+        All text is cleaned with `plain`. Segments and words without text are left out. Times are finite and
+        rounded to milliseconds, and a segment's end is after its start.
         """
         names = {each: plain(name) for each, name in self.speakers.items()}
         language = self.language or ""
@@ -94,7 +94,8 @@ class Document:
         return [(heading, value) for heading, value in known.items() if value]
 
     def paragraphs(self) -> Iterator[Paragraph]:
-        """All of the text, in order. A paragraph ends with its turn, at a long pause, or when it is long."""
+        """The whole text, in order. A paragraph ends when the speaker changes, at a long pause, or when it is
+        long."""
         unknown = None
         if self.has_speakers and any(each.speaker is not msgspec.UNSET for each in self.segments):
             unknown = UNKNOWN_SPEAKER  # else the paragraph would seem to belong to the speaker before
@@ -116,7 +117,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class _Tidy:
-    """Segments, each made tidy when it is iterated over."""
+    """Segments that are made tidy one by one, during the iteration."""
 
     segments: Iterable[Segment]
 

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
     from lapel.slices.transcription.exports.content import Document
 
-# Places at which a spreadsheet may see the start of a formula: at the start of a cell, and after a semicolon,
-# which separates cells where the comma is the decimal sign. A program may trim the characters in between.
+# Places at which a spreadsheet may see the start of a formula: the start of a cell, and after a semicolon.
+# The semicolon separates cells in countries where the comma is the decimal sign. Characters that a program
+# may trim can be between such a place and the formula.
 _FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u2060-\u2064]*[=+\-@＝＋－＠])")
 _COLUMNS = ("start", "end", "speaker", "confidence", "text")
 
 
 def csv_table(document: Document) -> Iterator[bytes]:
-    """A header, then a row for each segment, times in seconds; RFC 4180.
+    """A header, then a row for each segment, with times in seconds; RFC 4180.
 
-    It starts with a byte order mark: without it Excel takes UTF-8 for the machine's old code page, and every
-    name with an accent is garbled. Programs have `json` and `ndjson`, or read this as `utf-8-sig`.
+    The file starts with a byte order mark. Without the mark, Excel would not read the file as UTF-8, and
+    would garble every name with an accent. Programs can use `json` and `ndjson` instead, or read this file
+    with the encoding `utf-8-sig`.
     """
     yield codecs.BOM_UTF8 + _row(_COLUMNS)
     for segment in document.segments:

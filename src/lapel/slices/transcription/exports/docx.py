@@ -39,7 +39,7 @@ _SHAPES = tuple(_Shape(speaker, from_right) for speaker in (False, True) for fro
 
 
 class _Element(Protocol):
-    """The part that we use of the library's XML elements, which have no types."""
+    """The methods of the library's XML elements that this module uses. The library has no types for them."""
 
     def get_or_add_pPr(self) -> _Element: ...  # noqa: N802
 
@@ -63,8 +63,8 @@ class _Package(Protocol):
 def docx(document: Document) -> Iterator[bytes]:
     """Title, facts, and a paragraph for each turn: the speaker in bold, the time, then a line with the text.
 
-    The library holds a document as a tree, fifty times as large as its text. So it makes a document with only
-    one paragraph of each shape, and the turns are written as copies of these.
+    The library holds a document as a tree that is fifty times as large as the text. So the library makes only
+    one paragraph of each shape, and each turn is written as a copy of one of these paragraphs.
     """
     file, out = zipfile.ZipFile(io.BytesIO(_frame(document))), _Out()
     with file, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
@@ -86,7 +86,7 @@ def docx(document: Document) -> Iterator[bytes]:
 
 
 class _Out(io.RawIOBase):
-    """A file that is written sequentially; the bytes written so far are taken from it."""
+    """A file that is written sequentially. `taken` removes the bytes written so far and returns them."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -138,7 +138,7 @@ def _turns(document: Document, templates: dict[_Shape, str]) -> Iterator[str]:
 
 
 def _direct(line: WordParagraph, text: str) -> None:
-    """Set the paragraph from right to left if its text is: Word does not detect that."""
+    """Set the paragraph to right-to-left if its text is written so, because Word does not detect this."""
     if _from_right(text):
         _turn_round(line)
 
@@ -158,7 +158,7 @@ def _turn_round(line: WordParagraph) -> None:
 
 
 def _describe(made: WordDocument, document: Document) -> None:
-    """Set the properties that file managers show, in place of those of the library's template."""
+    """Replace the properties of the library's template that file managers show."""
     from docx.opc.constants import RELATIONSHIP_TYPE  # noqa: PLC0415
     from docx.oxml.ns import qn  # noqa: PLC0415
 

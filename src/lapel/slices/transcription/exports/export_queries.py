@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ExportRow(msgspec.Struct, frozen=True):
-    """The input of an export. `segments`: JSON; None when it is too long, or there is none."""
+    """The input of an export. `segments`: JSON; None if they are too long, or if there are none."""
 
     status: Status
     error_code: Code | None
@@ -33,11 +33,11 @@ class ExportRow(msgspec.Struct, frozen=True):
     has_speakers: bool
 
 
-# $4: whether words are needed. Otherwise rows of before migration 0020 still include them.
+# $4: whether words are needed. Rows from before migration 0020 have only segments with words.
 _STORED = "CASE WHEN $4 THEN t.segments ELSE coalesce(t.segments_plain, t.segments) END"
 
-# Segments of up to so many bytes ($5); for longer ones whether any has a speaker. No text can contain this
-# key, because a quote in a text is escaped.
+# Reads the segments only if they have at most $5 bytes. Longer segments are only searched for the key
+# "speaker", to find out whether any segment has a speaker. No text can match, because JSON escapes quotes.
 READ = f"""
 SELECT t.status, t.error_code, t.error_message, t.recording_id, t.language, t.duration_ms, t.model,
     {TITLE},
@@ -49,7 +49,7 @@ CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
 WHERE t.world_id = $1 AND t.id = $2
 """
 
-# $5: the first byte, counted from 1. PostgreSQL reads and unpacks no more than up to the end of the slice.
+# $5: the first byte, counted from 1. PostgreSQL reads and unpacks the value only up to the end of the slice.
 READ_SLICE = f"""
 SELECT substring({_STORED} FROM $5 FOR $6)
 FROM transcriptions t WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
@@ -65,7 +65,8 @@ async def read(
     has_words: bool,
     most: int,
 ) -> ExportRow | None:
-    """The input of an export; None if the caller may not see it. Segments are NULL beyond `most` bytes."""
+    """The input of an export; None if the caller may not see it. Segments of more than `most` bytes are
+    None."""
     return await fetch_row(
         connection, ExportRow, READ, world_id, transcription_id, end_user_id, has_words, most
     )
@@ -81,7 +82,7 @@ async def read_slice(
     place: int,
     size: int,
 ) -> bytes | None:
-    """At most `size` bytes of the stored segments from byte `place` on, counted from 0; empty after the last.
+    """At most `size` bytes of the stored segments, from byte `place` on (counted from 0). Empty at the end.
 
     None if the caller may not see the transcription.
     """

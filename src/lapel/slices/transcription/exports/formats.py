@@ -17,7 +17,7 @@ FormatName = Literal["txt", "md", "srt", "vtt", "csv", "json", "ndjson", "html",
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: its name, which is also the file's extension, and the media type to send it with.
+    """One format. `name`: also the file's extension. `media_type`: the content type of the answer.
 
     `has_words`: whether the file depends on the words of the segments.
     """
@@ -33,7 +33,7 @@ class Format:
         return self.name
 
     def render(self, document: Document) -> bytes:
-        """The whole file. Works for any document, but takes up to seconds: not for the event loop."""
+        """The whole file. This may take seconds, so it must not run in the event loop."""
         return b"".join(self.pieces(document))
 
     def pieces(self, document: Document) -> Iterator[bytes]:

@@ -39,14 +39,15 @@ b + time { margin-inline-start: .5rem; }
 """
 
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# The page may only use its own style. The policy is in the page, and also to be sent with it as a header.
+# The page may use only its own style. The policy is in the page; the server also sends it as a header.
 CONTENT_SECURITY_POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
 )
 
 
 def html(document: Document) -> Iterator[bytes]:
-    """One HTML file: no script, no link, nothing fetched; for phones, desktops, dark mode and print."""
+    """One HTML file for phones, desktops, dark mode and print. It has no script and no link, and the browser
+    fetches nothing else."""
     title = escape(document.title)
     language = escape(document.language or "en")
     facts = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>\n" for name, value in document.facts())

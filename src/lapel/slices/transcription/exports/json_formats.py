@@ -55,7 +55,7 @@ def json(document: Document) -> Iterator[bytes]:
     yield b'",' + _fields(_Figures(word_count=words, confidence=mean.value)) + b',\n  "segments": ['
     before = b""
     for segment in document.segments:
-        # Formatted within a list within a list, which gives it the indentation that it needs here.
+        # The segment is formatted inside two lists, because that gives it the indentation of this place.
         nested = msgspec.json.format(_encode(((segment,),)), indent=_INDENT)
         yield before + nested.removeprefix(b"[\n  [").removesuffix(b"\n  ]\n]")
         before = b","

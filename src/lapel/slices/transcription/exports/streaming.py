@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SLICE = 512 * 1024
 """Bytes of stored segments that are read at once; a transcript of at most this size is exported whole."""
 
-# A turn ends after so many bytes, or seconds.
+# A turn ends after this many bytes or seconds.
 _CHUNK = 64 * 1024
 _TURN = 0.05
 # Exports that run at the same time: while one waits for the database, the other is rendered.
@@ -40,8 +40,8 @@ _BETWEEN = re.compile(r"[\[,\s]*")
 class StoredSegments:
     """The segments of a transcript, decoded as they are read.
 
-    `read(place)` returns up to `SLICE` bytes of the stored JSON array from byte `place` on, and none at its
-    end. It may block. Its exceptions end the iteration.
+    `read(place)` returns at most `SLICE` bytes of the stored JSON array, from byte `place` on. At the end of
+    the array, it returns no bytes. `read` may block. Its exceptions end the iteration.
     """
 
     read: Callable[[int], bytes]
@@ -74,15 +74,15 @@ def _end(text: str, at: int) -> int:
 
 
 class Turns:
-    """Runs many exports in turns, in threads. The next turn goes to the world with the fewest under way; of
-    equals, to the export that has waited longest."""
+    """Runs many exports in turns, in threads. The next turn goes to the world with the fewest running turns.
+    Among equals, it goes to the export that has waited longest."""
 
     def __init__(self) -> None:
         self._free = Admission(_AT_ONCE, _AT_ONCE, patience=math.inf)
 
     async def chunks(self, world_id: int, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
-        """The pieces, joined to one chunk for each turn. The first turn has ended when this returns, so that
-        its exceptions are raised here."""
+        """The pieces, joined to one chunk for each turn. The first turn is done inside this call, so its
+        exceptions are raised here."""
         rest = self._rest(world_id, pieces)
         first = await anext(rest, b"")
 

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.exports.content import Document
     from lapel.slices.transcription.speech.transcript import Segment, Word
 
-# Milliseconds. A cue stays for the time needed to read it (17 columns a second), if the next cue leaves it
-# that time. It delays the next cue, to stay for up to a second, if it would be shorter than its speech, or
-# shorter than its text can be spoken, for example because a provider gives many words the same time.
+# Milliseconds. A cue stays until its speech ends, and as long as its text needs to be read (17 columns a
+# second): at least `_READABLE` and at most `_LONGEST`. It ends earlier if the next cue begins. But if the
+# cue would then be shorter than its speech, or shorter than half of its reading time, the next cue is delayed
+# until this cue has stayed for up to `_READABLE`. For example, a provider may give many words the same time.
 _SHORTEST = 100
 _READABLE = 1000
 _LONGEST = 7000
 _COLUMNS_PER_SECOND = 17
 # A pause, in seconds, in which no cue should stay.
 _PAUSE = 1.0
-# Columns of the two lines that are filled on average, because words rarely end where lines do.
+# Columns of two lines that are filled on average: fewer than all, because words rarely end where lines end.
 _FILLED = LINE * 2 - 8
 # Text that readers of SubRip take for the arrow of a timing line.
 _ARROW = re.compile("-[ -] *>")
@@ -86,9 +87,9 @@ def cues(document: Document, arrow: str | None = None) -> Iterator[Cue]:
 
 
 def _placed(cue: Cue, free: int, following: int | None) -> Cue:
-    """The cue with its final times: not before `free`, and if possible not after the start of the next cue.
+    """The cue with its final times. It starts at `free` or later. If possible, it ends before the next cue.
 
-    `free`, `following`: milliseconds.
+    `free`: end of the cue before. `following`: start of the next cue. Both in milliseconds.
     """
     spoken = cue.end - cue.start
     start = max(cue.start, free)
@@ -102,7 +103,7 @@ def _placed(cue: Cue, free: int, following: int | None) -> Cue:
 
 
 def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
-    """The cues at the times of their speech; these may overlap."""
+    """The cues with the times of their speech. These cues may overlap."""
     for segment in document.segments:
         text = segment.text
         if arrow:
@@ -129,7 +130,7 @@ def _runs(row: list[Piece], times: _Times) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tuple[int, int]]:
-    """The stretch in parts that fit on the screen: of about equal length, preferably whole sentences."""
+    """Cuts the stretch into parts that fit on the screen: about equally long, preferably whole sentences."""
     sums = list(accumulate((each.columns + each.spaced for each in row[begin:end]), initial=0))
     offset = begin
     finish = times.end(row[end - 1].last)
@@ -137,7 +138,8 @@ def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tup
         start = times.start(row[begin].first)
         limit = fitting(row, begin, end)
         before = sums[begin - offset]
-        # Text shorter than a line stays together: without pauses it is long only if times are guessed.
+        # Text that fits on one line is not cut for its duration: without a pause in it, the duration is long
+        # only if the times are guessed.
         while (
             sums[limit - offset] - before > LINE and times.end(row[limit - 1].last) - start > _LONGEST / 1000
         ):
@@ -157,8 +159,8 @@ def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tup
 class _Times:
     """The time at which each character of a segment's text is spoken: from its words, or evenly distributed.
 
-    Places count characters without spaces. If the words are not those of the text, which may have been
-    corrected later, their places are stretched to its length.
+    A place counts characters without spaces. If the text was corrected later, it does not consist of the
+    words any more. Then the words' places are stretched or shrunk to the length of the text.
     """
 
     def __init__(self, segment: Segment, text: str) -> None:

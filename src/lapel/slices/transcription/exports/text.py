@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
     from lapel.slices.transcription.exports.content import Document
 
-# Characters that are markup anywhere in a line, in CommonMark or one of its usual extensions. Markup at the
-# start of a line only (`-`, `1.`) is left alone, because no line starts with spoken text.
+# Characters that are markup anywhere in a line, in CommonMark or one of its usual extensions. Characters that
+# are markup only at the start of a line (`-`, `1.`) are not here, because no line starts with spoken text.
 _MARKUP = re.compile(r"[\\`*_{}\[\]#|~$^=@]|(?<!\d):(?=[\w/+-])|\.(?=\w)|/(?=/)|%(?=%)")
 # Written as entities, because the oldest Markdown programs know no backslash before these.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def txt(document: Document) -> Iterator[bytes]:
-    """A paragraph for each turn, with empty lines between. UTF-8 without a mark; empty without speech."""
+    """A paragraph for each turn, with empty lines between. UTF-8 without a byte order mark. If nothing was
+    said, the file is empty."""
     turns = (f"{who}: {text}" if who else text for _, who, text in document.paragraphs())
     some = False
     for piece in joined("\n\n", turns):

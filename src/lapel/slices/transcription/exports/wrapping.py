@@ -23,7 +23,7 @@ _CLOSING = re.compile("[?!:;»%]+\\Z")
 _PLAIN = re.compile("[ -~]*\\Z")
 _ZERO_WIDTH_SPACE = "\u200b"
 _JOINER = "\u200d"
-# Characters, mostly East Asian punctuation, that may not start a line, and those that may not end one.
+# Characters, mostly East Asian punctuation, that may not start a line. `_NOT_LAST`: may not end a line.
 _NOT_FIRST = frozenset(
     "、。，．・：；？！ー々〻ゝゞヽヾ）］｝〕〉》」』】〙〗’”…‥〜～ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
     ",.!?:;)]}%％»›"
@@ -34,10 +34,11 @@ _CLAUSE_END = re.compile("[,;:—–،؛、，；：・]\\Z")
 
 
 class Piece(NamedTuple):
-    """A word, or in scripts without spaces a part of one: no line ends inside it.
+    """A piece of text that stays on one line: a word or, in scripts without spaces, a few characters.
 
-    `first`, `last`: its range in the text's characters without spaces; `last` is excluded. `spaced`: a space
-    precedes it. `ending`: 2 at the end of a sentence, 1 at the end of a clause, else 0.
+    `first`, `last`: range of the piece in the text's characters, counted without spaces; `last` is excluded.
+    `spaced`: a space precedes the piece. `ending`: 2 at the end of a sentence, 1 at the end of a clause,
+    else 0.
     """
 
     text: str
@@ -51,8 +52,8 @@ class Piece(NamedTuple):
 def pieces(text: str, words: Collection[int] = ()) -> list[Piece]:
     """Split a text into pieces that must stay whole on a line; no piece is wider than a line.
 
-    `words`: the places at which words start, counted as in `Piece`, if they are known: scripts without spaces
-    are then split there.
+    `words`: the places at which words start, counted as in `Piece`; empty if unknown. If they are known,
+    scripts without spaces are split at these places.
     """
     found: list[Piece] = []
     place = 0
