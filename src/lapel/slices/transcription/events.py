@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.wire import Transcription
 
 
-# Fields that the nested object of an event leaves out; in an event that would be too large they are null.
+# The nested object of an event leaves these fields out. In an event that would be too large, they are null.
 _TEXTS = ("full_text", "text")
 
 
 def transcription_body(transcription: Transcription) -> bytes:
-    """JSON of the object without segments, with a copy of it as `transcription`, which has no text.
+    """The JSON of a transcription without segments.
 
-    If it would exceed `outbox.MAX_DATA_BYTES`, the text is null.
+    Its field `transcription` holds the same fields again, without texts. If the JSON would exceed
+    `outbox.MAX_DATA_BYTES`, all texts are null.
     """
     shown: dict[str, object] = {
         name: getattr(transcription, name)

@@ -40,7 +40,7 @@ WHERE world_id = $1 AND media_id = $2
 async def put(
     connection: Connection, world_id: int, recording_id: str, media_id: str, facts: AudioFacts, now: datetime
 ) -> None:
-    """Store the facts about an audio. Facts that are stored already stay, a stored fault is replaced."""
+    """Store the facts about an audio. They replace a stored fault, but not facts that are stored already."""
     cuts = [0, *(end for _, end in facts.pieces)]
     await connection.execute(
         PUT,

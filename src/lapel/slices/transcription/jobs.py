@@ -1,4 +1,4 @@
-"""The background jobs on audio: the one that follows an upload, and those that do steps."""
+"""The background jobs on audio: the job that follows an upload, and the jobs that do steps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.service import Transcriptions
     from lapel.slices.transcription.work.runner import Runner
 
-# The lanes of the queue in which steps wait.
+# The queue's lanes for the jobs that do steps.
 QUEUE_LANES = {lane: QueueLane(lane, AT_ONCE[lane]) for lane in LANES}
 
 
 def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
-    """The jobs of this slice. A job of a lane only wakes a worker, which does the next step in order."""
+    """The jobs of this slice. A lane's job makes a worker do the next steps of the lane, in order."""
 
     def step_of(lane: Lane) -> Job:
         async def step(_: Wake) -> None:
@@ -38,7 +38,7 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
 
 
 def schedules(runner: Runner, copies: RemoteCopies) -> tuple[Schedule, ...]:
-    """Two sweeps: new jobs for steps whose worker was killed, and the deletion of copies at providers."""
+    """Two sweeps: one queues jobs for steps that have none, the other deletes copies at providers."""
     return (
         Schedule(name="speech.sweep", expression="* * * * * */5", handler=runner.sweep),
         Schedule(name="speech.remote_copies", expression="* * * * * */5", handler=copies.sweep),

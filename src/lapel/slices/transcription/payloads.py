@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-# The lanes of speech work; `jobs.py` makes them lanes of the queue. `io`: remote services, a handful
-# of steps at a time. `inference`: the local models, one step after the other. `decode`: untrusted files; it
-# takes as many steps as there are decoders, so that no claimed step waits for one.
+# The lanes of speech work; `jobs.py` makes them lanes of the queue. `io`: remote services, many steps at a
+# time. `inference`: the local models, one step after the other. `decode`: untrusted files. A worker process
+# has a decoder for each step of the lanes `decode` and `inference`, so that these steps wait for no decoder.
 Lane: TypeAlias = Literal["decode", "io", "inference"]
 LANES: tuple[Lane, ...] = ("decode", "io", "inference")
 # How many jobs of a lane each worker process runs at a time.
@@ -28,7 +28,8 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """There is a step to do. A worker that takes the job does the next step in order: this one or another."""
+    """There is a step to do. The worker that takes the job begins with the next step in order, which may be
+    another step than this one."""
 
     world_id: int
     id: str

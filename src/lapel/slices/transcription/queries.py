@@ -34,9 +34,9 @@ t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.e
 t.started_at, t.completed_at, t.created_at, t.updated_at,
 {project_of("$1")} AS project_id
 """
-# Transcripts after the one that fills a page are not read, so that a hundred long ones do not fill the
-# memory. PostgreSQL stores long values apart from their rows, and the rows know the lengths: values that are
-# not read cost nothing.
+# The statement reads no transcript after the one that fills a page, so that a hundred long transcripts do not
+# fill the memory. PostgreSQL stores long values apart from their rows, but the rows hold their lengths. So
+# the sum of the lengths reads no long value.
 _PAGE = """
 SELECT * FROM (
     SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before,
@@ -45,8 +45,8 @@ SELECT * FROM (
 ) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
 """
 INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
-# $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all. Once the
-# recording's current transcription is completed, older ones are in no list.
+# $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all recordings.
+# Once the recording's current transcription is completed, no list shows older transcriptions.
 _NEWEST = """NOT EXISTS (
     SELECT FROM transcriptions c
     WHERE c.world_id = r.world_id AND c.id = r.transcription_id AND c.status = 'completed'
@@ -69,13 +69,13 @@ WHERE t.world_id = $1 AND t.recording_id = $2 AND t.status IN ('pending', 'proce
 ORDER BY t.created_at DESC, t.id DESC LIMIT 1
 """
 
-# The newest completed one; if none is completed, the newest. Index: transcriptions_of_recording.
+# The newest completed transcription; if none is completed, the newest. Index: transcriptions_of_recording.
 FIND_CURRENT = """
 SELECT t.id FROM transcriptions t WHERE t.world_id = $1 AND t.recording_id = $2
 ORDER BY t.status = 'completed' DESC, t.created_at DESC, t.id DESC LIMIT 1
 """
 
-# Segments without words. Before migration 0020 they were stored only with words.
+# Segments without words. Rows from before migration 0020 have them only with words.
 _PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segments_plain, convert_to((
     SELECT coalesce(json_agg(segment - 'words' ORDER BY place), '[]')
     FROM jsonb_array_elements(convert_from(t.segments, 'UTF8')::jsonb) WITH ORDINALITY AS s (segment, place)
@@ -101,7 +101,7 @@ WITH begun AS (
 SELECT {_COLUMNS} FROM begun t
 """
 
-# Progress never falls, also when a step is done again.
+# Progress never falls, even if a step is done again.
 SET_PROGRESS = """
 UPDATE transcriptions SET progress = $3
 WHERE world_id = $1 AND id = $2 AND status = 'processing' AND progress < $3
@@ -153,14 +153,16 @@ SELECT count(*) FROM transcription_pieces WHERE world_id = $1 AND transcription_
 
 DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transcription_id = $2"
 
-# Locked, so that the erasure that follows also sees an event that is being written now.
+# The lock waits for transactions that are writing an event of these rows. So the erasure that follows sees
+# these events too.
 HOLD_OF_RECORDINGS = """
 SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE
 """
 
 
 def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) -> str:
-    """The statement for a set of filters. Each set has its own, so that its prepared plan uses its index."""
+    """The statement for a set of filters. Each set has its own statement, so that each prepared plan can use
+    the index that fits."""
     segments = {"segments": _PLAIN_SEGMENTS, "words": "t.segments", None: "NULL::bytea"}
     columns = f"{_COLUMNS}, {segments[include]} AS segments"
     parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
@@ -207,8 +209,11 @@ async def insert(
     provider: Slot,
     wish: TranscribeRecording,
 ) -> bool:
-    """Insert a transcription; False when this audio already has its automatic one. `audio`: ids of recording
-    and media."""
+    """Insert a transcription. Returns False if `origin` is "auto" and the audio already has an automatic
+    transcription.
+
+    `audio`: ids of recording and media.
+    """
     wanted = (wish.language, wish.diarization, wish.num_speakers)
     inserted = await fetch_value(
         connection, str, INSERT, world_id, transcription_id, *audio, origin, provider, *wanted, now
@@ -219,12 +224,12 @@ async def insert(
 async def find_running(
     connection: Connection, world_id: int, recording_id: str, since: datetime
 ) -> str | None:
-    """Id of the newest transcription of the recording that has not ended and was created after `since`."""
+    """Id of the recording's newest transcription that has not ended and was created after `since`."""
     return await fetch_value(connection, str, FIND_RUNNING, world_id, recording_id, since)
 
 
 async def find_current(connection: Connection, world_id: int, recording_id: str) -> str | None:
-    """Id of the recording's newest completed transcription, else of its newest."""
+    """Id of the recording's newest completed transcription, else of its newest transcription."""
     return await fetch_value(connection, str, FIND_CURRENT, world_id, recording_id)
 
 
@@ -243,7 +248,7 @@ async def read(
 
 
 async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:
-    """Bytes of its texts and segments as an answer shows them; None when there is no such transcription."""
+    """Bytes of a transcription's texts and segments in an answer; None if there is no such transcription."""
     return await fetch_value(connection, int, SIZE, world_id, transcription_id)
 
 
@@ -254,7 +259,8 @@ async def list_page(
     asked: PageWindow,
     query: TranscriptionQuery,
 ) -> list[ListedTranscriptRow]:
-    """A page, newest first; `followed` of its last row says whether more rows follow."""
+    """A page, newest first. `followed` of its last row says whether the page ended before all rows that were
+    asked for."""
     key, given = _listed(world_id, end_user_id, asked, query)
     return await fetch_rows(connection, ListedTranscriptRow, LISTS[key], *given)
 
@@ -266,7 +272,7 @@ async def list_size(
     asked: PageWindow,
     query: TranscriptionQuery,
 ) -> int:
-    """Bytes of the texts and segments of that page."""
+    """Bytes of the texts and segments in the page that `list_page` returns for the same arguments."""
     key, given = _listed(world_id, end_user_id, asked, query)
     return await fetch_only_value(connection, int, LIST_SIZES[key], *given)
 
@@ -284,7 +290,7 @@ def _listed(
 async def begin(
     connection: Connection, world_id: int, transcription_id: str, now: datetime
 ) -> TranscriptionRow | None:
-    """Set a pending transcription to processing; None when it is not pending any more."""
+    """Set a pending transcription to processing; None if it is not pending."""
     return await fetch_row(connection, TranscriptionRow, BEGIN, world_id, transcription_id, now)
 
 
@@ -313,7 +319,7 @@ async def complete(
     segments: tuple[bytes, bytes],
     now: datetime,
 ) -> TranscriptionRow | None:
-    """Complete a transcription; None when it had ended before. `segments`: JSON with words, and without."""
+    """Complete a transcription; None unless it was processing. `segments`: JSON with words, and without."""
     return await fetch_row(
         connection,
         TranscriptionRow,
@@ -335,7 +341,7 @@ async def complete(
 async def fail(
     connection: Connection, world_id: int, transcription_id: str, code: Code, message: str, now: datetime
 ) -> TranscriptionRow | None:
-    """Set a transcription to failed; None when it had ended before."""
+    """Set a transcription to failed; None if it has ended already."""
     return await fetch_row(connection, TranscriptionRow, FAIL, world_id, transcription_id, code, message, now)
 
 
@@ -371,5 +377,5 @@ async def delete_pieces(connection: Connection, world_id: int, transcription_id:
 
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
-    """The ids of all transcriptions of some recordings, locked to the end of the transaction."""
+    """The ids of all transcriptions of these recordings. The rows are locked until the transaction ends."""
     return await fetch_values(connection, str, HOLD_OF_RECORDINGS, world_id, recording_ids)

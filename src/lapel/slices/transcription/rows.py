@@ -47,7 +47,8 @@ class TranscriptRow(TranscriptionRow, frozen=True):
 
 
 class ListedTranscriptRow(TranscriptRow, frozen=True):
-    """A row of a list. `bytes_before`: size of the rows before it; `followed`: whether another follows."""
+    """A row of a list. `bytes_before`: bytes of the texts and segments in the rows before this row.
+    `followed`: whether the query found another row after this row."""
 
     bytes_before: int
     followed: bool
@@ -77,7 +78,7 @@ class SlotRow(msgspec.Struct, frozen=True):
 
 
 class OperatorSlotRow(SlotRow, frozen=True):
-    """The settings of a slot, and where it is."""
+    """The settings of a slot, with the project and the mode of its world."""
 
     project_id: str
     mode: Mode
@@ -90,7 +91,7 @@ class RemoteSlotRow(OperatorSlotRow, frozen=True):
 
 
 class RemoteCopyRow(msgspec.Struct, frozen=True):
-    """A copy that a provider keeps. `failures`: tries to delete it, including the present one."""
+    """A copy that a provider keeps. `failures`: number of tries to delete the copy, including this try."""
 
     world_id: int
     engine: Engine
@@ -102,7 +103,8 @@ class RemoteCopyRow(msgspec.Struct, frozen=True):
 
 
 class UndeletedCopiesRow(msgspec.Struct, frozen=True):
-    """Copies at an engine whose deletion has failed. `copies`: their number; `fault`: of the latest try."""
+    """Copies at an engine that could not be deleted yet. `copies`: their number. `fault`: why the deletion
+    of one of them failed: the copy whose next try is furthest in the future."""
 
     engine: Engine
     copies: int
@@ -110,8 +112,8 @@ class UndeletedCopiesRow(msgspec.Struct, frozen=True):
 
 
 class ClaimRow(msgspec.Struct, frozen=True):
-    """A step leased to a worker. `starts`: how often it was started and did not end, including this time.
-    `turns`: how many turns it has had. `failures`: how many tries failed."""
+    """A step leased to a worker. `starts`: how often a worker has started the step without ending it,
+    including this start. `turns`: how many turns the step has had. `failures`: how many tries failed."""
 
     world_id: int
     id: str
@@ -129,7 +131,8 @@ class ClaimRow(msgspec.Struct, frozen=True):
 
 
 class LackingJobsRow(msgspec.Struct, frozen=True):
-    """How many jobs a lane lacks for its free steps, and world and id of a step to name in them."""
+    """How many jobs a lane lacks for its free steps. `world_id`, `id`: what the new jobs name; each is the
+    smallest of the free steps."""
 
     lane: Lane
     lacking: int
@@ -138,7 +141,8 @@ class LackingJobsRow(msgspec.Struct, frozen=True):
 
 
 class TryingStepsRow(msgspec.Struct, frozen=True):
-    """The steps of a stage that could not be done yet: those that failed, and those without disk space."""
+    """The steps of a stage that could not be done yet. `failed`: how many have failed before. `roomless`: how
+    many wait for disk space."""
 
     stage: Stage
     failed: int

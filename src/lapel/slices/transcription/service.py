@@ -1,4 +1,4 @@
-"""Transcriptions: create, read and export; and the automatic processing of an audio once it is readable."""
+"""Transcriptions: create, read and export them. Also the automatic processing of a new audio."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 
 __all__ = ["SUM_OF_DAY", "Transcriptions"]
 
-# A transcription that has not ended after so long may be replaced by a new one.
+# A transcription that has not ended after this time may be replaced by a new one.
 _PATIENCE = timedelta(minutes=10)
 _DEFAULT_SLOT: Slot = "whisper"
 
 
 class Transcriptions:
-    """The operations on transcriptions. Those without a `connection` raise Unavailable when the database is
-    away."""
+    """The operations on transcriptions. Methods without a `connection` parameter raise Unavailable when the
+    database is away."""
 
     def __init__(self, ports: Ports, configuration: Configuration) -> None:
         self._ports = ports
@@ -65,12 +65,14 @@ class Transcriptions:
     ) -> Transcription:
         """Create a transcription.
 
-        If the recording has a completed transcription, that one stays current until the new one is completed;
-        otherwise the new one is current at once.
+        If the recording has a completed transcription, that one stays current until the new one is completed.
+        Otherwise the new one is current at once.
 
-        Raises InvalidRequest when the language is no tag, or the local model does not know it; NotFound when
-        the caller sees no such recording; MediaNotUploaded when it has no audio yet; TranscriptionInProgress
-        when one is under way; RateLimitExceeded when the day's hours of audio are used up.
+        Raises InvalidRequest when the language is not a language tag, or when the local model would
+        transcribe and does not know the language. Raises NotFound when the caller sees no such recording,
+        MediaNotUploaded when the recording has no audio yet, and TranscriptionInProgress when a transcription
+        younger than ten minutes has not ended. Raises RateLimitExceeded when the audio exceeds what is left
+        of the day's hours.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         if wish.language is not None:
@@ -100,9 +102,9 @@ class Transcriptions:
         return await self._read_in(connection, actor, created)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
-        """The current state of the transcription that the first request of a repeated one created.
+        """The answer to a repeated request: the transcription of the first request, in its current state.
 
-        Raises NotFound when it is gone.
+        Raises NotFound when that transcription is gone.
         """
         return await self.read(actor, stored.id)
 
@@ -112,7 +114,8 @@ class Transcriptions:
             return await self._read_in(connection, actor, transcription_id, with_words=with_words)
 
     async def size(self, actor: Actor, transcription_id: str) -> int:
-        """About how many bytes of JSON the transcription is. Raises NotFound when there is none."""
+        """Approximate size of the transcription's JSON, in bytes. Raises NotFound when there is no such
+        transcription."""
         async with self._ports.database.acquire() as connection:
             size = await queries.size(connection, actor.world_id, transcription_id)
         if size is None:
@@ -120,11 +123,13 @@ class Transcriptions:
         return size
 
     async def size_of_export(self, actor: Actor, transcription_id: str) -> int:
-        """About how many bytes of memory an export needs. Raises NotFound when there is no transcription."""
+        """Approximate memory that an export needs, in bytes. Raises NotFound when there is no such
+        transcription."""
         return min(await self.size(actor, transcription_id), IN_PIECES)
 
     async def size_of_list(self, actor: Actor, query: TranscriptionQuery) -> int:
-        """About how many bytes of JSON the page is. Raises InvalidRequest as `list`."""
+        """Approximate size of the page's JSON, in bytes. Raises InvalidRequest if the cursor is not of this
+        list."""
         async with self._ports.database.acquire() as connection:
             return await queries.list_size(
                 connection,
@@ -185,8 +190,8 @@ class Transcriptions:
         return Reply(content, headers=tuple(headers))
 
     def _stored(self, actor: Actor, transcription_id: str, *, has_words: bool) -> StoredSegments:
-        """The segments of a long transcript, to be iterated in a thread; that raises NotFound once they are
-        deleted."""
+        """The segments of a long transcript, to be iterated in a thread. Iteration raises NotFound if the
+        transcript is deleted meanwhile."""
         loop = asyncio.get_running_loop()
 
         async def read_slice(place: int) -> bytes:
@@ -233,14 +238,17 @@ class Transcriptions:
     async def announce_audio(
         self, connection: Connection, world_id: int, recording_id: str, media_id: str
     ) -> None:
-        """Queue a job for an audio, in the transaction that makes it readable: the job may fail alone."""
+        """Queue the job that processes an audio, in the transaction that makes the audio readable.
+
+        A failure of the job does not affect that transaction.
+        """
         await jobs.enqueue(connection, PROCESS, Process(world_id, recording_id, media_id))
 
     async def process(self, told: Process) -> None:
         """Begin to transcribe the audio if the configuration says so; otherwise only probe it.
 
-        Does nothing when the audio is gone, or is being transcribed already (by this job's last try, or on
-        request). Raises Unavailable when the database is away.
+        Does nothing if the audio is gone, or if its recording is being transcribed already (by an earlier try
+        of this job, or on request). Raises Unavailable when the database is away.
         """
         now, world_id = self._ports.clock.now(), told.world_id
         crash_point("process:begin")
@@ -264,9 +272,10 @@ class Transcriptions:
     async def erase_of_recordings(
         self, connection: Connection, world_id: int, recording_ids: list[str]
     ) -> None:
-        """Erase the events of the transcriptions of deleted recordings; the rows are deleted with these.
+        """Erase the outbox events of the transcriptions of deleted recordings.
 
-        The caller has locked the recordings, so that no work on them begins meanwhile.
+        The rows of the transcriptions are deleted together with the recordings. The caller has locked the
+        recordings, so that no work on them begins meanwhile.
         """
         await work_queries.hold_of_recordings(connection, world_id, recording_ids)
         found = await queries.hold_of_recordings(connection, world_id, recording_ids)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.work.runner import Runner
 
 
-# Only a worker process needs the runner and what it imports. Its child processes start when they are needed.
+# Only a worker process needs the runner and the modules that the runner imports. The worker starts its child
+# processes when a step needs them.
 
 
 def _worker(services: Services) -> tuple[Runner]:
@@ -64,11 +65,11 @@ SLICE = Slice(
         Table("audio_facts", grows=True),
         Table("transcriptions", grows=True),
         Table("transcription_pieces", grows=True),
-        Table("daily_audio"),  # one of a world and day, without text
-        Table("provider_slots"),  # the operator's
-        Table("remote_copies"),  # what is to be deleted elsewhere, for a while
-        Table("speech_turns"),  # one of a world
-        Table("speech_work"),  # one of an audio, while it is worked on
+        Table("daily_audio"),  # one row per world and day, without text
+        Table("provider_slots"),  # the operator's settings
+        Table("remote_copies"),  # copies at providers, until they are deleted there
+        Table("speech_turns"),  # one row per lane and world
+        Table("speech_work"),  # the work on an audio, until it is done
     ),
     events=("transcription.started", "transcription.completed", "transcription.failed"),
     crash_points=_CRASH_POINTS,

@@ -21,14 +21,14 @@ _decode_segments = msgspec.json.Decoder(list[Segment]).decode
 
 
 def transcription_of(row: TranscriptionRow) -> Transcription:
-    """The object as in events, and in lists without `include`."""
+    """The object without segments, as events and lists without `include` show it."""
     return _shown(row, msgspec.UNSET)
 
 
 def transcript_of(row: TranscriptRow) -> Transcription:
     """The object with its segments, which are null before completion.
 
-    The stored JSON is sent unchanged: to decode and encode the segments of three hours would block the event
+    The stored JSON is sent unchanged. Decoding and encoding the segments of three hours would block the event
     loop for tens of milliseconds.
     """
     stored = None if row.segments is None else cast("list[Segment]", msgspec.Raw(row.segments))
@@ -68,7 +68,7 @@ def _shown(row: TranscriptionRow, segments: list[Segment] | msgspec.UnsetType | 
 
 
 def stored_segments(segments: list[Segment]) -> tuple[bytes, bytes]:
-    """JSON of the segments as in answers: with words (an empty list if unknown), and without words."""
+    """The segments as JSON for answers, twice: with words (an empty list if unknown), and without words."""
     with_words = [msgspec.structs.replace(each, words=each.words or []) for each in segments]
     plain = [msgspec.structs.replace(each, words=msgspec.UNSET) for each in segments]
     return msgspec.json.encode(with_words), msgspec.json.encode(plain)

@@ -44,10 +44,11 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcription(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said in a recording, or how far that is known.
+    """A transcription: its status, and what was said in the recording once it is completed.
 
-    `progress`: 0 to 1. `duration_ms`: of the audio. `segments` and the texts are null until it is completed;
-    lists leave `segments` out unless `include=segments` or `include=words`. Only the latter brings `words`.
+    `progress`: 0 to 1. `duration_ms`: length of the audio. `segments` and the texts are null until the
+    transcription is completed. A list has `segments` only with `include=segments` or `include=words`. The
+    segments have `words` only with `include=words`.
     """
 
     id: str
@@ -82,7 +83,7 @@ class TranscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranscribeRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """How to transcribe a recording; all of it may be left out."""
+    """How to transcribe a recording. Every field is optional."""
 
     language: _Language | None = None
     provider: Slot | None = None
@@ -105,25 +106,25 @@ class TranscriptionQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class ReadTranscription(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of it to read."""
+    """How much of a transcription to read."""
 
     include: _Include | None = None
 
 
 class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """As what to export it."""
+    """The format of an export."""
 
     format: FormatName = "txt"
 
 
 class WaveformQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How fine the waveform is."""
+    """How many values the waveform has."""
 
     points: Annotated[int, msgspec.Meta(ge=100, le=4000, description="How many peaks.")] = 1000
 
 
 class Waveform(msgspec.Struct, frozen=True, kw_only=True):
-    """The loudest sample of each of `points` equal shares of the audio, 0 to 1."""
+    """The waveform of an audio. `peaks`: the loudest sample of each of `points` equal shares, 0 to 1."""
 
     duration_ms: int
     peaks: list[Annotated[float, msgspec.Meta(ge=0, le=1)]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.transcription.providers.choice import Engine, SlotChoice
 
-# If the id is stored already, the copy belongs to this step from now on.
+# If the copy's id is stored already, the copy belongs to this step from now on.
 INSERT = """
 INSERT INTO remote_copies (world_id, engine, copy_id, slot, base_url, work_id, lease, available_at,
     created_at)
@@ -25,9 +25,9 @@ ON CONFLICT (world_id, engine, copy_id) DO UPDATE SET slot = excluded.slot, base
     work_id = excluded.work_id, lease = excluded.lease, available_at = excluded.available_at
 """
 
-# Copies of steps that have ended: finished, put back, taken over after a kill, or gone with the recording. A
-# lease that ran out may still be renewed: only another lease, or none, ends a step. The pause between two
-# tries grows until the copy is deleted.
+# Claims copies whose step has ended: the step was finished or put back, another worker has taken it over, or
+# it was deleted with the recording. In these cases no row of work has the lease any more. A lease that has
+# only run out does not count, because its worker may still renew it. The pause grows with each failed try.
 CLAIM = """
 WITH due AS (
     SELECT c.world_id, c.engine, c.copy_id FROM remote_copies c
@@ -46,7 +46,8 @@ RETURNING c.world_id, c.engine, c.copy_id, c.slot, c.base_url, c.failures,
 """
 FAULT = "UPDATE remote_copies SET fault = $4 WHERE world_id = $1 AND engine = $2 AND copy_id = $3"
 DELETE = "DELETE FROM remote_copies WHERE world_id = $1 AND engine = $2 AND copy_id = $3"
-# For the operator: the copies that could not be deleted yet, and the fault of the latest try.
+# For the operator: the copies that could not be deleted yet. `fault` belongs to the copy whose next try is
+# furthest in the future.
 LEFT = """
 SELECT engine, count(*) AS copies, (array_agg(fault ORDER BY available_at DESC))[1] AS fault
 FROM remote_copies WHERE fault IS NOT NULL GROUP BY engine ORDER BY engine
@@ -61,7 +62,8 @@ async def insert(
     step: tuple[str, str],
     now: datetime,
 ) -> None:
-    """Store the id of a copy that a provider keeps. `step`: ids of the work and the lease that use it."""
+    """Store the id of a copy that a provider keeps. `step`: id of the work that uses the copy, and its
+    lease."""
     await connection.execute(
         INSERT, world_id, choice.engine, copy_id, choice.slot, choice.base_url, *step, now
     )
@@ -70,7 +72,7 @@ async def insert(
 async def claim(
     connection: Connection, most: int, longest_pause: timedelta, old: timedelta
 ) -> list[RemoteCopyRow]:
-    """Copies to delete now, at most `most`; no other worker gets them for at least a minute.
+    """Claim copies to delete now, at most `most`. No other worker gets the same copies for at least a minute.
 
     `old`: the age from which a copy counts as old. `longest_pause`: the longest time between two tries.
     """
@@ -78,7 +80,7 @@ async def claim(
 
 
 async def put_fault(connection: Connection, world_id: int, engine: Engine, copy_id: str, fault: str) -> None:
-    """Store why the last try failed."""
+    """Store why the latest try to delete a copy failed."""
     await connection.execute(FAULT, world_id, engine, copy_id, fault)
 
 
@@ -88,5 +90,5 @@ async def delete(connection: Connection, world_id: int, engine: Engine, copy_id:
 
 
 async def left(connection: Connection) -> list[UndeletedCopiesRow]:
-    """The copies of all projects whose deletion has failed, by engine."""
+    """The copies of all projects that could not be deleted yet, by engine."""
     return await fetch_rows(connection, UndeletedCopiesRow, LEFT)

@@ -1,9 +1,9 @@
 """Copies of audio and transcripts that providers keep until they are deleted there, and their deletion.
 
-A step stores a copy's id as soon as the provider returns it (`remember_for`). `RemoteCopies.sweep` deletes
-the copy once the step has ended, however it ended: the step's lease shows that, also when its worker was
-killed or the recording is gone. A failed deletion is logged, shown by `lapel doctor` and tried again; the
-transcript does not depend on it. docs/decisions/0006 gives the reasons.
+A step stores a copy's id as soon as the provider returns the id (`remember_for`). `RemoteCopies.sweep`
+deletes the copy after the step has ended. The sweep recognizes the end by the step's lease, even if the
+worker was killed or the recording is gone. A failed deletion is logged, shown by `lapel doctor` and tried
+again; it does not affect the transcript. docs/decisions/0006 gives the reasons.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _AT_ONCE = 20
 # Seconds for one deletion.
 _LIMIT = 30.0
 _LONGEST_PAUSE = timedelta(hours=1)
-# A deletion is tried for so long.
+# Age of a copy at which a failed deletion is not tried again.
 _GIVE_UP = timedelta(days=30)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -41,8 +41,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 def remember_for(ports: Ports, claim: ClaimRow, choice: SlotChoice) -> Remember:
     """A function that stores the ids of copies that a step's provider keeps.
 
-    An id that cannot be stored would be lost. So the copy is then deleted at once, if that works, and the
-    function raises the database's error, usually Unavailable.
+    If an id cannot be stored, the id would be lost. So the function tries to delete the copy at once, and
+    then raises the database's error, usually Unavailable.
     """
 
     async def remember(copy_id: str) -> None:
@@ -67,8 +67,8 @@ def remember_for(ports: Ports, claim: ClaimRow, choice: SlotChoice) -> Remember:
 async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
     """Delete a copy at its provider; a copy that is gone already counts as deleted.
 
-    Raises SpeechError when the provider has no call that deletes, or refuses for good; TryAgain when it may
-    succeed later.
+    Raises SpeechError when the provider has no call that deletes, or refuses for good. Raises TryAgain when
+    the deletion may succeed later.
     """
     from lapel.slices.transcription.providers import assemblyai, elevenlabs  # noqa: PLC0415  # HTTP is not small
     from lapel.slices.transcription.providers.http import provider_client  # noqa: PLC0415  # HTTP is not small
@@ -117,7 +117,7 @@ class RemoteCopies:
     async def _choice(self, row: RemoteCopyRow) -> SlotChoice:
         """The world's account at the copy's engine and address.
 
-        Raises SpeechError when the world has none any more, or when its key can no longer be read.
+        Raises SpeechError when the world has no such account any more, or when its key can no longer be read.
         """
         async with self._ports.database.acquire() as connection:
             slot = await slot_queries.find_account(

@@ -1,6 +1,6 @@
 """The limit on a world's audio per day.
 
-Each transcription is counted once, in the transaction that stores the length of its audio.
+Each transcription is counted once, in the transaction that ends its probe: then its length is known.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DailyAudio:
         self._hours = hours
 
     async def take(self, connection: Connection, world_id: int, duration_ms: int, now: datetime) -> bool:
-        """Count `duration_ms` if the day has room for it. Returns whether it has."""
+        """Count `duration_ms` unless the day's limit would be exceeded. Returns whether it was counted."""
         day = _day(now)
         most = self._hours * _HOUR_MS or _MOST_OF_ALL
         await daily_audio_queries.forget(connection, world_id, day - _KEPT)
@@ -38,7 +38,8 @@ class DailyAudio:
     async def take_for(
         self, connection: Connection, world_id: int, transcription_id: str, duration_ms: int, now: datetime
     ) -> bool:
-        """As `take`, and store the figure with the transcription's work, so that it can be given back."""
+        """Like `take`. Also stores the counted figure with the transcription's work, so that `give_back` can
+        subtract it."""
         if not await self.take(connection, world_id, duration_ms, now):
             return False
         await daily_audio_queries.note(connection, world_id, transcription_id, _day(now), duration_ms)
@@ -47,7 +48,8 @@ class DailyAudio:
     async def check(
         self, connection: Connection, world_id: int, duration_ms: int | None, now: datetime
     ) -> None:
-        """Raise RateLimitExceeded when `take` would refuse; for an unknown length, when nothing is left."""
+        """Raise RateLimitExceeded if `take` would refuse. An audio of unknown length is refused only if
+        nothing is left of the day's limit."""
         if not self._hours:
             return
         used = await daily_audio_queries.used(connection, world_id, _day(now))
@@ -65,7 +67,7 @@ class DailyAudio:
             )
 
     def refusal(self, now: datetime) -> str:
-        """The error message, with the time at which the limit ends."""
+        """The error message, with the time from which audio is transcribed again."""
         return (
             f"This project may have {self._hours} hours of audio transcribed per day (UTC), and too few are"
             f" left today. Ask again after {_midnight(now):%Y-%m-%dT%H:%M:%SZ}."
@@ -75,8 +77,8 @@ class DailyAudio:
 async def give_back(connection: Connection, world_id: int, transcription_id: str, now: datetime) -> None:
     """Subtract the audio that was counted today for a transcription that has failed.
 
-    The caller has locked the transcription's work, and ends this work in the same transaction. Audio counted
-    on an earlier day, or transcribed in part, is not given back.
+    Audio that was counted on an earlier day, or that is transcribed in part, is not given back. The caller
+    has locked the transcription's work, and ends this work in the same transaction.
     """
     await daily_audio_queries.give_back(connection, world_id, transcription_id, _day(now))
 

@@ -19,7 +19,7 @@ WHERE d.milliseconds + excluded.milliseconds <= $4::bigint
 RETURNING milliseconds
 """
 NOTE = "UPDATE speech_work SET counted_on = $3, counted_ms = $4 WHERE world_id = $1 AND id = $2"
-# Only for the same day, and only if no piece was transcribed. The work of a transcription has its id.
+# Only for the same day, and only if no piece was transcribed. A transcription and its work have the same id.
 GIVE_BACK = """
 UPDATE daily_audio d SET milliseconds = greatest(d.milliseconds - s.counted_ms, 0)
 FROM speech_work s
@@ -31,25 +31,25 @@ WHERE d.world_id = $1 AND d.day = $3 AND s.world_id = $1 AND s.id = $2 AND s.cou
 USED = "SELECT milliseconds FROM daily_audio WHERE world_id = $1 AND day = $2"
 FORGET = "DELETE FROM daily_audio WHERE world_id = $1 AND day < $2"
 
-# For the usage of a world ($1): what was transcribed on a day ($2), in milliseconds.
+# For the usage of a world ($1): the audio that was counted on a day ($2), in milliseconds.
 SUM_OF_DAY = """(SELECT coalesce(sum(a.milliseconds), 0)::bigint FROM daily_audio a
     WHERE a.world_id = $1 AND a.day = $2)"""
 
 
 async def take(connection: Connection, world_id: int, day: date, milliseconds: int, most: int) -> bool:
-    """Count the milliseconds if the day's sum stays within `most`. Returns whether it does."""
+    """Count the milliseconds if the day's sum stays within `most`. Returns whether they were counted."""
     return await fetch_value(connection, int, TAKE, world_id, day, milliseconds, most) is not None
 
 
 async def note(
     connection: Connection, world_id: int, transcription_id: str, day: date, milliseconds: int
 ) -> None:
-    """Store the figure that was counted for a transcription with its work."""
+    """Store the milliseconds that were counted for a transcription, in the row of its work."""
     await connection.execute(NOTE, world_id, transcription_id, day, milliseconds)
 
 
 async def give_back(connection: Connection, world_id: int, transcription_id: str, day: date) -> None:
-    """Subtract the figure counted for a transcription on this day, if no piece of it was transcribed."""
+    """Subtract what was counted for a transcription on this day, if none of its pieces was transcribed."""
     await connection.execute(GIVE_BACK, world_id, transcription_id, day)
 
 
