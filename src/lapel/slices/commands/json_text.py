@@ -18,7 +18,7 @@ MAX_LEVELS = 16
 
 
 def params_text(params: Params) -> str:
-    """The JSON text to store, every field present. Raises InvalidRequest as `object_text`."""
+    """The JSON text of a command's parameters, with every field. Raises InvalidRequest as `object_text`."""
     metadata = object_text(params.metadata, "params.metadata") or "{}"
     immediately = "true" if params.upload_immediately else "false"
     return (
@@ -30,7 +30,7 @@ def params_text(params: Params) -> str:
 def object_text(value: JsonObject | None, param: str) -> str | None:
     """The JSON text of a client's object, or None.
 
-    Raises InvalidRequest when it is nested over `MAX_LEVELS` deep or exceeds the limits of metadata.
+    Raises InvalidRequest when `value` is nested deeper than `MAX_LEVELS` or exceeds the limits of metadata.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""All SQL that reads or deletes commands; `state_queries.py` has all that changes their state."""
+"""All SQL that reads or deletes commands; `state_queries.py` has all SQL that changes a command's state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = (
     "id", "device_id", "end_user_id", "binding_generation", "type", "status", "params", "result", "error",
     "expires_at", "delivered_at", "executed_at", "created_at",
 )  # fmt: skip
-# A command that never expires is stored with the time `infinity`, and shown without one.
+# A command that never expires is stored with the expiry `infinity`, and shown without an expiry.
 _EXPIRES = "NULLIF(c.expires_at, 'infinity') AS expires_at"
 COMMAND = ", ".join(_EXPIRES if name == "expires_at" else f"c.{name}" for name in _NAMES)
 OF_DEVICE = "c.world_id = $1 AND c.device_id = $2"
@@ -34,15 +34,16 @@ _PRESENT = present("c")
 WAITING = f"""EXISTS (SELECT 1 FROM commands c
     WHERE c.world_id = d.world_id AND c.device_id = d.id AND {NOT_ENDED} AND c.expires_at > $3)"""
 
-# Whether a command to record was delivered to the device `d` or executed by it since its heartbeat before; $3
-# is the present time.
+# Whether a command to record was delivered to the device `d`, or executed by the device, since the device's
+# previous heartbeat. $3 is the present time.
 COMMANDED_TO_RECORD = """EXISTS (SELECT 1 FROM commands c
     WHERE c.world_id = d.world_id AND c.device_id = d.id AND c.created_at > $3 - interval '25 hours'
       AND c.binding_generation = d.binding_generation
       AND c.type = 'start_recording' AND c.status IN ('delivered', 'executed')
       AND greatest(c.delivered_at, c.executed_at) >= coalesce(d.last_heartbeat_at, '-infinity'))"""
 
-# Locked, because the answer that shows it is stored: the job that removes it waits, and finds that answer.
+# The row is locked because the answer that shows the command is stored. The job that deletes the command
+# waits for the lock, and then finds the stored answer.
 FIND_BY_KEY = f"""
 SELECT {COMMAND}, c.type = $4 AND c.params = $5 AS same, {_PRESENT} AS present FROM commands c
 WHERE {OF_DEVICE} AND c.idempotency_key = $3 FOR KEY SHARE
@@ -66,8 +67,9 @@ _NEWEST = "ORDER BY c.created_at DESC, c.id DESC LIMIT $6 OFFSET $7"
 LIST = f"{_PAGE} {_NEWEST}"
 LIST_ENDED = f"{_PAGE} AND c.status = $8 AND c.status IN ('executed', 'failed', 'cancelled') {_NEWEST}"
 LIST_EXPIRED = f"{_PAGE} AND {NOT_ENDED} AND c.expires_at <= $8 {_NEWEST}"
-# Few commands are open: they are found by their expiry and then sorted. Without MATERIALIZED, PostgreSQL
-# would scan all commands that ever expired, because these are sorted already.
+# Few commands are open, so this statement finds them by their expiry and then sorts them. Without
+# MATERIALIZED, PostgreSQL would use the index `commands_expired`, which is sorted already, and would read all
+# commands that have expired.
 LIST_OPEN = f"""
 WITH open AS MATERIALIZED ({_ALL_SEEN} AND {NOT_ENDED} AND c.status = $9 AND c.expires_at > $8)
 SELECT {COMMAND} FROM open c WHERE (c.created_at, c.id) < ($4, $5) {_NEWEST}
@@ -92,7 +94,8 @@ SELECT 1 FROM commands c
 WHERE {OF_DEVICE} AND c.id = $3 AND c.binding_generation = $4 AND c.type = 'factory_reset'
 """
 
-# Counts the locked rows: a row that changed meanwhile stays, and the next batch sees its new version.
+# Counts the locked rows instead of the deleted rows. A row that another transaction changed meanwhile is not
+# deleted, and the next batch finds the row's new version.
 DELETE_OF_END_USER = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM commands WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
@@ -110,7 +113,7 @@ DELETE_OF_DEVICES = "DELETE FROM commands WHERE world_id = $1 AND device_id = AN
 async def find_by_key(
     connection: Connection, world_id: int, device_id: str, key: str, kind: Type, params: str
 ) -> KeyedRow | None:
-    """The command made with this idempotency key, locked; whether it is `same` and its end user `present`."""
+    """The command that a request with this idempotency key made. Its row is locked."""
     return await fetch_row(connection, KeyedRow, FIND_BY_KEY, world_id, device_id, key, kind, params)
 
 
@@ -135,7 +138,7 @@ async def list_page(
     status: Status | None,
     now: datetime,
 ) -> list[CommandRow]:
-    """Rows of one page, plus one that tells whether more follow; `now` decides what is `expired`."""
+    """Rows of one page, plus one row that tells whether more follow; `now` decides what is `expired`."""
     window = (world_id, device_id, only, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     match status:
         case None:

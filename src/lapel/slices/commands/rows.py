@@ -28,7 +28,10 @@ class CommandRow(msgspec.Struct, frozen=True):
 
 
 class KeyedRow(CommandRow, frozen=True):
-    """A command that has an idempotency key: whether it is the `same` again, and its end user `present`."""
+    """A command with an idempotency key.
+
+    `same`: the repeated request asks for the same command. `present`: the command's end user is not deleted.
+    """
 
     same: bool
     present: bool

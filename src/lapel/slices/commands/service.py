@@ -1,4 +1,4 @@
-"""The rules of commands: each takes effect at most once and expires by the clock; its row decides."""
+"""The rules of commands: a command takes effect at most once, and expires by the clock; its row decides."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ __all__ = [
     "erase_some_commands",
 ]
 
-# Limits the size of an answer to a heartbeat, which has all open commands.
+# The answer to a heartbeat has all open commands, so this number limits the size of the answer.
 MAX_OPEN = 100
 
 _TTL = timedelta(seconds=300)
@@ -80,10 +80,10 @@ class Commands:
     async def create(
         self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
     ) -> tuple[Command, bool]:
-        """Create a command for a device. Returns it, and whether it is new: the body's key may have made it
-        before.
+        """Create a command for a device. Returns the command, and whether it is new.
 
-        Raises NotFound when there is no such device; IdempotencyKeyReused when the key made another command;
+        The command is not new when an earlier request with the same `idempotency_key` made it. Raises
+        NotFound when there is no such device; IdempotencyKeyReused when the key made another command;
         Conflict when the device is not bound or has `MAX_OPEN` open commands; InvalidRequest when the
         `metadata` is too large or nested too deeply.
         """
@@ -97,8 +97,8 @@ class Commands:
                 connection, world_id, device_id, body.idempotency_key, body.type, params
             )
             if before is not None and not before.present:
-                # A command of a deleted end user that the job has not removed yet: for the caller its key is
-                # free.
+                # The command belongs to a deleted end user, and the job has not removed the command yet. For
+                # the caller, the command's key is free.
                 await queries.delete_one(connection, world_id, device_id, before.id)
             elif before is not None:
                 if not before.same:
@@ -142,7 +142,7 @@ class Commands:
     async def list(self, actor: Actor, device_id: str, query: CommandQuery) -> CommandPage:
         """One page of a device's commands, newest first.
 
-        Raises NotFound when the caller reaches no such device, InvalidRequest for a bad cursor.
+        Raises NotFound when the caller reaches no such device, and InvalidRequest for a bad cursor.
         """
         now, world_id, only = self._ports.clock.now(), actor.world_id, actor.scoped_to
         asked = window(query, f"commands:{device_id}")
@@ -156,7 +156,7 @@ class Commands:
     async def cancel(self, actor: Actor, device_id: str, command_id: str) -> Command:
         """Cancel a command that is not delivered.
 
-        Raises NotFound when there is no such command, Conflict when it is not `pending`.
+        Raises NotFound when there is no such command, and Conflict when the command is not `pending`.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.acquire() as connection:
@@ -197,11 +197,11 @@ class Commands:
         return self._pending(rows, actor, now)
 
     async def report(self, actor: Actor, device_id: str, command_id: str, body: Report) -> Command:
-        """The result of a command, from the calling device; the same report again gets the same answer.
+        """Store the result that the calling device reports. The same report again gets the same answer.
 
         Raises Forbidden for another device's id; NotFound when this binding has no such command; Conflict
         when the command has ended, or was reported differently; InvalidRequest when `result` or `error` is
-        too large or too deep.
+        too large or nested too deeply.
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
@@ -275,7 +275,7 @@ class Commands:
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
     ) -> Command:
-        """A command in the form of every answer, with a signed token; about 50 µs. `mode`: its world's."""
+        """A command in the form of every answer, with a signed token (about 50 µs). `mode`: of its world."""
         claims = GrantClaims(
             sub=stored.device_id,
             aud=f"device:{serial_number}",
@@ -308,7 +308,7 @@ class Commands:
     def present_all(
         self, rows: str, *, now: datetime, project_id: str, mode: Mode, serial_number: str
     ) -> list[Command]:
-        """`present` for each of a JSON array of command rows, as `jsonb_agg(to_jsonb(c))` writes them."""
+        """Apply `present` to each command row of a JSON array that `jsonb_agg(to_jsonb(c))` has written."""
         return [
             self.present(each, now=now, project_id=project_id, mode=mode, serial_number=serial_number)
             for each in _decode_stored(rows)
@@ -351,12 +351,12 @@ async def erase_some_commands(connection: Connection, world_id: int, end_user_id
 async def erase_commands_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
-    """Delete the commands of devices, in the transaction that deletes them."""
+    """Delete the commands of devices, in the transaction that deletes the devices."""
     await queries.delete_of_devices(connection, world_id, device_ids)
 
 
 def _end(body: CreateCommand, now: datetime) -> datetime | None:
-    """The time at which a new command expires; None: never."""
+    """The time at which a new command expires. None means never."""
     if body.ttl_seconds is not None:
         return now + timedelta(seconds=body.ttl_seconds)
     return None if body.type == "factory_reset" else now + _TTL
@@ -371,9 +371,9 @@ def _status(row: CommandRow, now: datetime) -> Status:
 
 
 def _reported_before(row: ReportedRow | None, now: datetime) -> ReportedRow:
-    """The row of a report that changed nothing, if the stored report is the same.
+    """The row of a command whose new report changed nothing, if the stored report is the same.
 
-    Raises NotFound without a row, Conflict when the report differs or the command has ended.
+    Raises NotFound without a row, and Conflict when the report differs or the command has ended.
     """
     if row is None:
         raise _unknown()

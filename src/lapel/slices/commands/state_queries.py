@@ -1,8 +1,8 @@
 """All SQL that changes the state of commands.
 
-Creating and delivering a command must not run at the same time as the end of a binding, so they lock the
-device's row first, as binding and unbinding do. When several requests end one command, its row alone decides.
-`expired` is not stored: service.py computes it from `expires_at`.
+A command must not be created or delivered while a binding ends. So the statements that create or deliver
+commands lock the device's row first, as binding and unbinding do. When several requests end one command, the
+command's row alone decides. `expired` is not stored: service.py computes it from `expires_at`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ VALUES ($1, $3, $2, $4, $5, $6, 'pending', $7, $8, coalesce($9::timestamptz, 'in
 RETURNING {COMMAND}
 """
 
-# A command is delivered at the first moment at which its device may have seen it. To be formatted with that.
+# `delivered_at` is the first time at which the device may have seen the command. `{now}`: the SQL of that
+# time.
 _DELIVERED_AT = "delivered_at = coalesce(c.delivered_at, {now})"
 
 DELIVER = f"""
@@ -50,9 +51,10 @@ def _time(moment: str) -> str:
     return f"""to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-# For WITH in a heartbeat's statement, whose `beat` is the device, with its row locked. Marks commands as
-# executed that the heartbeat shows to be done, and the others as delivered, and gives all of them.
-# $4: the present time; $5 and $6: the state and the number of waiting recordings that it reports, or NULL.
+# For WITH in a heartbeat's statement, in which `beat` is the device with a locked row. If the heartbeat shows
+# that a command was done, the command is marked as executed; otherwise it is marked as delivered. Returns all
+# these commands. $4: the present time; $5 and $6: the state and the number of waiting recordings that the
+# heartbeat reports, or NULL.
 DELIVERED_COMMANDS = f"""delivered AS (
 UPDATE commands c SET {_DELIVERED_AT.format(now="$4")}, inferred = {_DONE},
     status = CASE WHEN {_DONE} THEN 'executed' ELSE 'delivered' END,
@@ -73,8 +75,9 @@ UPDATE commands c SET status = 'cancelled' FROM {device_of_row("c", "WHERE")}
 RETURNING {COMMAND}, d.serial_number
 """
 
-# A command may reach the device in another way, because its token is valid offline: it counts as delivered.
-# If only heartbeats showed it to be executed, the device may still report that, with its own result.
+# A command may reach the device in another way, because the command's token is valid offline. So a reported
+# command counts as delivered. If only heartbeats showed that a command was executed, the device may still
+# report the execution, with its own result.
 REPORT = f"""
 UPDATE commands c SET status = $5, result = COALESCE($6, c.result), error = $7,
     executed_at = COALESCE(c.executed_at, $4), {_DELIVERED_AT.format(now="$4")},
@@ -103,7 +106,10 @@ async def insert(
     key: str | None,
     lives: tuple[datetime, datetime | None],
 ) -> CommandRow:
-    """The new row. `binding`: (end user, generation); `lives`: (created, expires), None: never expires."""
+    """Insert a command, and return its row.
+
+    `binding`: (end user, generation). `lives`: (creation, expiry); an expiry of None means never.
+    """
     return await fetch_only_row(
         connection,
         CommandRow,
@@ -128,7 +134,7 @@ async def deliver(connection: Connection, world_id: int, device_id: str, now: da
 async def cancel(
     connection: Connection, world_id: int, device_id: str, command_id: str, now: datetime
 ) -> AddressedRow | None:
-    """Cancel a pending command, and return its row. None when there is none."""
+    """Cancel a pending command, and return its row. None when there is no such pending command."""
     return await fetch_row(connection, AddressedRow, CANCEL, world_id, device_id, command_id, now)
 
 
@@ -141,7 +147,7 @@ async def report(
     binding_generation: int,
     now: datetime,
 ) -> AddressedRow | None:
-    """Store a report; the ended row, None when this binding has no such open command.
+    """Store a report, and return the command's row. None when no such command of this binding takes a report.
 
     `reported`: (status, result, error), the last two as JSON text.
     """

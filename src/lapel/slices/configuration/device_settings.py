@@ -1,8 +1,8 @@
-"""A device's settings: two sections of the configuration, without levels, and two of the device's own.
+"""A device's settings: two sections of the configuration, without levels, and two sections for devices only.
 
-Only fields that were set are stored and shown; for the others the device uses its own defaults. An object
-that is present as a whole or not at all (`off_peak_hours`) has defaults for the fields that a client leaves
-out.
+Only fields that were set are stored and shown; for the other fields, the device uses its own defaults. The
+object `off_peak_hours` is present as a whole or not at all: if a client sets only some of its fields, the
+other fields get defaults.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["uplo
 
 
 def changed(stored: Document, change: Mapping[str, object], at: str) -> Document:
-    """The settings after a JSON Merge Patch (RFC 7396), whose unknown fields are ignored.
+    """The settings after a JSON Merge Patch (RFC 7396). Unknown fields of the patch are ignored.
 
     Raises InvalidRequest for an invalid value; its `param` is `at` and the field's path.
     """
@@ -85,7 +85,7 @@ def _patched(section: Section, stored: Document, change: Document, at: str) -> d
 
 
 def _whole(section: Section, found: dict[str, Value]) -> dict[str, Value]:
-    """Add defaults for missing fields of an object that is present as a whole or not at all."""
+    """If an optional object has at least one field, add its missing fields with their defaults."""
     begun = {path.partition(".")[0] for path in found} & section.optional
     defaults: dict[str, Any] = {
         field.path: field.default for field in section.fields if field.path.partition(".")[0] in begun

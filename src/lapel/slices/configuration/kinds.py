@@ -1,6 +1,6 @@
 """The types of the configuration's fields: their valid values, and how two levels are merged.
 
-Every `merge` here is associative: neighbouring levels may be merged in any order.
+Every `merge` here is associative: it does not matter which two neighbouring levels are merged first.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Kind(ABC):
     @property
     @abstractmethod
     def schema(self) -> Schema:
-        """The JSON Schema of its values."""
+        """The JSON Schema of the field's values."""
 
     @abstractmethod
     def check(self, value: object, param: str) -> Value:
         """The value to store. Raises InvalidRequest with this `param` for an invalid value."""
 
     def merge(self, lower: Value, upper: Value) -> Value:  # noqa: ARG002 - for those that need it
-        """The value of a broader (`lower`) and a nearer level (`upper`); both are checked."""
+        """Merge the checked values of a broader level (`lower`) and of a nearer level (`upper`)."""
         return upper
 
     def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
-        """The value of the levels over the built-in default, which is no limit: levels may be laxer."""
+        """Put the value of the levels over the built-in default, which is no limit: levels may be laxer."""
         return value
 
 
@@ -75,7 +75,7 @@ class Whole(Kind):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """One of some whole numbers."""
+    """One number of a fixed set of whole numbers."""
 
     numbers: tuple[int, ...]
 
@@ -125,7 +125,7 @@ class Limit(Whole):
 
 @dataclass(frozen=True)
 class WordKind(Kind):
-    """One of some words."""
+    """One word of a fixed set of words."""
 
     words: tuple[str, ...]
 
@@ -141,7 +141,7 @@ class WordKind(Kind):
 
 @dataclass(frozen=True)
 class Strictest(WordKind):
-    """One of some words, ordered from lax to strict; the strictest of all levels wins."""
+    """One word of a fixed set, which is ordered from lax to strict; the strictest of all levels wins."""
 
     rule: ClassVar[str] = "the strictest of all levels"
 
@@ -151,7 +151,7 @@ class Strictest(WordKind):
 
 @dataclass(frozen=True)
 class Words(Kind):
-    """A list of at least one of some words, and at most all of them."""
+    """A list of words of a fixed set. It has at least one word, and at most as many as the set."""
 
     words: tuple[str, ...]
     rule: ClassVar[str] = "the nearest level, place by place"
@@ -182,7 +182,7 @@ class Words(Kind):
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A string: `form` is its regular expression (ASCII), `meaning` the same in words."""
+    """A string. `form` is its regular expression (ASCII), and `meaning` says the same in words."""
 
     form: str
     meaning: str

@@ -1,7 +1,7 @@
-"""Overrides: how a write changes one, and how the overrides of several levels are merged into one value.
+"""How a write changes an override, and how the overrides of several levels are merged into one value.
 
-Here an override is flat: it maps dotted paths to values. So objects are merged path by path, each path by the
-rule of its field. Documents (in requests and in the database) are nested.
+Here an override is flat: it maps dotted paths to values. So objects are merged path by path, and each path by
+the rule of its field. Documents (in requests and in the database) are nested.
 
 Source for null in a write: JSON Merge Patch (RFC 7396).
 """
@@ -35,8 +35,8 @@ def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
 def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
     """The resolved value of a section; `overrides` are ordered from the broadest.
 
-    A default is the broadest level, but it limits no other level: an override may raise a limit above it. The
-    value has every field, except unset fields that are shown only when set.
+    The defaults are the broadest level, but they limit no other level: an override may raise a limit above
+    its default. The value has every field, except the unset fields whose `shown_unset` is false.
     """
     found = reduce(lambda lower, upper: merge(section, lower, upper), overrides, dict[str, Value]())
     unset = {each for each in section.optional if not any(path.startswith(f"{each}.") for path in found)}
@@ -73,7 +73,7 @@ def patched(section: Section, override: Flat, change: Mapping[str, object]) -> d
 
 
 def flat(section: Section, document: Document) -> dict[str, Value]:
-    """A stored override by paths, without fields and values that this version refuses."""
+    """A stored override as paths and values, without the fields and values that this version refuses."""
     found: dict[str, Value] = {}
     for field in section.fields:
         value: Any = document
@@ -103,10 +103,10 @@ def _put(document: Document, path: str, value: Value | None) -> None:
 def leaves(
     section: Section, change: Mapping[str, object], prefix: str = "", *, at: str = "", lenient: bool = False
 ) -> Iterable[tuple[str, object]]:
-    """(path, value) of every field that a change names; (path, None) of an object that it clears.
+    """(path, value) of every field that a change names, and (path, None) of every object that it clears.
 
-    Raises InvalidRequest for a value in place of an object, and for an unknown field unless `lenient`. The
-    `param` of the error is `at` and the path.
+    Raises InvalidRequest for a value in place of an object and, if `lenient` is false, for an unknown field.
+    The `param` of the error is `at` and the path.
     """
     for name, value in change.items():
         path = f"{prefix}{name}"

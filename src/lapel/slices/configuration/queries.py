@@ -1,10 +1,14 @@
 """All SQL of the configuration of worlds.
 
-A device sees the greatest revision of its world, its end user and itself (see `REVISION`). The revision must
-rise with every change that applies to the device, so writers whose changes apply to one device must take
-their revisions in the order of their commits. Therefore each writer first locks the row of its override's
-subject, then takes a lock of the organization, then draws the next revision. After that it waits for the row
-of no subject.
+A device sees the greatest revision of its world, its end user and itself (see `REVISION`). This number must
+rise with every change that applies to the device. So writers whose changes apply to the same device must draw
+their revisions in the order of their commits. Each writer takes these steps:
+
+1. It locks the row of its override's subject.
+2. It takes the lock of the organization.
+3. It draws the next revision.
+
+After step 2, a writer does not wait for the row of any subject.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     # The key of an override: world, level, the id of its subject ('' for the project), section.
     At = tuple[int, Level, str, str]
 
-# Every override that applies to a world ($1), an end user and a device; each branch scans a primary key.
+# Every override that applies to a world ($1), an end user and a device. Each branch scans a primary key.
 _OVERRIDES = """
 SELECT 'organization' AS level, o.section, o.value
 FROM {worlds}
@@ -45,8 +49,8 @@ WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}
 # $2, $3: the ids of an end user and a device, or NULL.
 RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text")
 
-# For an end user, and for a device with its present end user. No row when there is no such subject, one row
-# of NULLs when no override exists. $3: the only end user that the caller may see; NULL: all.
+# For an end user, and for a device with its present end user. If there is no such subject, there is no row.
+# If no override applies, there is one row of NULLs. $3: the only end user that the caller may see; NULL: all.
 RESOLVE_END_USER = f"""
 WITH subject AS MATERIALIZED (
     SELECT e.id FROM end_users e
@@ -68,14 +72,15 @@ WITH subject AS MATERIALIZED (
 SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
 """
 
-# A writer of an override locks its subject.
+# A writer of an override locks the override's subject.
 HOLD_WORLD = "SELECT 1 FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
 HOLD_DEVICE = """
 SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# Separate statements, before the one that takes the revision, so that a transaction that waited here takes a
-# later revision. Writers of one device only share the lock, because the device's row already orders them.
+# These locks are statements of their own, before the statement that draws the revision. So a transaction that
+# waited for the lock draws a later revision. Writers at the level of devices share the lock with each other,
+# because the lock of the device's row already orders them.
 LOCK_ORGANIZATION_OF_WORLD = f"""
 SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || p.organization_id, 0))
 FROM {WORLDS_IN_PROJECTS} WHERE w.id = $1
@@ -119,14 +124,14 @@ async def resolve(
 async def resolve_end_user(
     connection: Connection, world_id: int, end_user_id: str, only: str | None
 ) -> list[OverrideRow]:
-    """As `resolve`, of one end user; no row at all, not even one of None, if the caller may not see it."""
+    """As `resolve`, for one end user. If the caller may not see the end user, the list is empty."""
     return await fetch_rows(connection, OverrideRow, RESOLVE_END_USER, world_id, end_user_id, only)
 
 
 async def resolve_device(
     connection: Connection, world_id: int, device_id: str, only: str | None
 ) -> list[OverrideRow]:
-    """As `resolve_end_user`, of one device and its end user."""
+    """As `resolve_end_user`, for one device and its end user."""
     return await fetch_rows(connection, OverrideRow, RESOLVE_DEVICE, world_id, device_id, only)
 
 
@@ -161,7 +166,7 @@ async def read_override(connection: Connection, at: At) -> str | None:
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
-    """Store an override (JSON text); replaces the previous one."""
+    """Store an override (JSON text), which replaces the previous override."""
     await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
 
 

@@ -1,7 +1,7 @@
 """The configuration over HTTP.
 
-A key scoped to one end user reads the configuration of that end user and of their devices, and writes none,
-because the project decides how devices work.
+A key scoped to one end user reads the configuration of that end user and of the end user's devices. It writes
+no configuration, because the project decides how devices work.
 """
 
 from __future__ import annotations

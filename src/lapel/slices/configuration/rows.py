@@ -8,7 +8,7 @@ from lapel.slices.configuration.sections import Level
 
 
 class OverrideRow(msgspec.Struct, frozen=True):
-    """An override; a row of None is a subject to which no override applies."""
+    """An override. A row of None means that no override applies to the subject."""
 
     level: Level | None
     section: str | None

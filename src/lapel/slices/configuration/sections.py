@@ -31,7 +31,7 @@ LEVELS: tuple[Level, ...] = ("organization", "project", "end_user", "device")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value of a section; `path` is dotted. With the default None it is null until a level sets it."""
+    """One value of a section; `path` is dotted. Without a default, it is null until a level sets it."""
 
     path: str
     kind: Kind
@@ -55,12 +55,12 @@ class Section:
 
     @cached_property
     def by_path(self) -> dict[str, Field]:
-        """Its fields by their paths."""
+        """The section's fields by their paths."""
         return {field.path: field for field in self.fields}
 
     @cached_property
     def groups(self) -> frozenset[str]:
-        """The paths of its objects."""
+        """The paths of the section's objects."""
         return frozenset(field.path.rpartition(".")[0] for field in self.fields) - {""}
 
 

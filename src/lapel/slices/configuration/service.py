@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.configuration.rows import OverrideRow
 
-# Returns the override after a write, from the override before it.
+# A function from the override before a write to the override after the write.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
 
-# SQL of a device's configuration revision, of rows `d` of devices and `w` of worlds. It rises with every
-# change of the configuration that applies to the device.
+# SQL of a device's configuration revision. `d` is a row of devices, and `w` a row of worlds. The revision
+# rises with every change of the configuration that applies to the device.
 REVISION = """greatest(w.config_revision, d.config_revision, (
     SELECT e.config_revision FROM end_users e WHERE e.world_id = d.world_id AND e.id = d.end_user_id
 ))"""
@@ -86,7 +86,7 @@ class Configuration:
         return ConfigValues(data={name: shown(section, rows) for name, section in SECTIONS.items()})
 
     async def read(self, actor: Actor, level: Level, subject_id: str, section: str) -> ConfigValue:
-        """One section on a level. Raises NotFound when the caller reaches no such subject, or section."""
+        """One section on a level. Raises NotFound when the caller reaches no such section or subject."""
         wanted = section_named(section)
         async with self._ports.database.acquire() as connection:
             return shown(wanted, await self._rows(connection, actor, level, subject_id))
@@ -94,16 +94,16 @@ class Configuration:
     async def patch(
         self, actor: Actor, level: Level, subject_id: str, section: str, body: msgspec.Struct
     ) -> ConfigValue:
-        """Change a level's override; null clears a field of it.
+        """Change the override of a section on a level. Null clears a field.
 
-        Raises NotFound when there is no such subject or section, InvalidRequest for a field or value that the
-        section does not take, or a section that this level cannot set.
+        Raises NotFound when there is no such subject or section. Raises InvalidRequest for a field or a value
+        that the section does not take, and for a section that this level cannot set.
         """
         found, change = section_at(section, level), fields_of(body)
         return await self._write(actor, level, subject_id, found, lambda now: patched(found, now, change))
 
     async def put(self, actor: Actor, project_id: str, section: str, body: msgspec.Struct) -> ConfigValue:
-        """Replace the project's override. Raises what `patch` raises; NotFound for another project's id."""
+        """Replace the project's override. Raises as `patch`, and NotFound for the id of another project."""
         if project_id != actor.project_id:
             raise NotFound(_UNKNOWN["project"])
         found, change = section_at(section, "project"), fields_of(body)
@@ -112,16 +112,15 @@ class Configuration:
     async def clear(self, actor: Actor, level: Level, subject_id: str, section: str) -> None:
         """Delete a level's override, if there is one.
 
-        Raises NotFound when there is no such subject or section, InvalidRequest for a section that this level
-        cannot set.
+        Raises NotFound when there is no such subject or section, and InvalidRequest for a section that this
+        level cannot set.
         """
         await self._write(actor, level, subject_id, section_at(section, level), lambda _: {})
 
     async def raise_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
     ) -> None:
-        """Raise the revision of devices that are bound or unbound, because another end user's overrides apply
-        now.
+        """Raise the revision of devices whose binding begins or ends, because other overrides apply now.
 
         The caller has locked the devices' rows.
         """
@@ -131,20 +130,20 @@ class Configuration:
     async def forget_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], _now: datetime
     ) -> None:
-        """Delete the overrides of devices, in the transaction that deletes them."""
+        """Delete the overrides of devices, in the transaction that deletes the devices."""
         await queries.delete_overrides(connection, world_id, "device", device_ids)
 
     async def forget_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
-        """Delete the overrides of an end user who is being deleted, and erase their audit entries."""
+        """Delete the overrides, and erase the audit entries, of an end user that is being deleted."""
         await queries.delete_overrides(connection, world_id, "end_user", [end_user_id])
         await audit.erase(connection, world_id, end_user_id)
 
     async def _write(
         self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
     ) -> ConfigValue:
-        """Change an override, with its revision and audit entry; an equal override is not written.
+        """Change an override, with its revision and audit entry. If nothing changes, nothing is written.
 
         Raises NotFound when there is no such subject, and what `change` raises.
         """
@@ -184,7 +183,7 @@ class Configuration:
 
 
 def change_of(level: Level, subject_id: str, section: Section, before: Flat, after: Flat) -> audit.Change:
-    """A changed override as an audit entry; null: no override."""
+    """A changed override as an audit entry, in which null means no override."""
     return audit.Change(
         action="config.updated" if after else "config.cleared",
         resource_type=level,

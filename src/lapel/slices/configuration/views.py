@@ -41,7 +41,7 @@ DEFINITIONS: dict[str, ConfigDefinition] = {
 
 
 def section_named(name: str) -> Section:
-    """The section of this name. Raises NotFound when there is none."""
+    """The section of this name. Raises NotFound when there is no such section."""
     section = SECTIONS.get(name)
     if section is None:
         raise NotFound(f"There is no section of this name. The sections are: {', '.join(SECTIONS)}.")
@@ -51,7 +51,7 @@ def section_named(name: str) -> Section:
 def section_at(name: str, level: Level) -> Section:
     """A section that may be overridden on a level.
 
-    Raises NotFound when there is none of this name, InvalidRequest when this level cannot set it.
+    Raises NotFound when there is no section of this name, and InvalidRequest when this level cannot set it.
     """
     section = section_named(name)
     if level not in section.levels:
@@ -63,7 +63,7 @@ def section_at(name: str, level: Level) -> Section:
 
 
 def overrides(section: Section, rows: Iterable[OverrideRow]) -> dict[Level, Flat]:
-    """The overrides of one section, selected from all, broadest first."""
+    """Select the overrides of one section from all rows. The broadest level is first."""
     stored: dict[Level, Flat] = {
         row.level: read(section, row.value)
         for row in rows

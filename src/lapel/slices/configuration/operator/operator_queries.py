@@ -1,4 +1,4 @@
-"""All SQL of the organization's level, which only the operator writes: one override per mode."""
+"""All SQL of the organization's level, which only the operator writes: one override per mode and section."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SELECT w.id FROM {WORLDS_IN_PROJECTS}
 WHERE p.organization_id = $1 AND w.mode = $2 ORDER BY w.id FOR NO KEY UPDATE OF w
 """
 
-# As in queries.py: taken before the statement that takes the revision.
+# As in queries.py, this lock is taken before the statement that draws the revision.
 LOCK_ORGANIZATION = "SELECT pg_advisory_xact_lock(hashtextextended('configuration:' || $1::text, 0))"
 RAISE_WORLDS = "UPDATE worlds SET config_revision = $2 WHERE id = ANY($1::bigint[])"
 
@@ -52,12 +52,12 @@ async def list_organizations(connection: Connection) -> list[OrganizationRow]:
 
 
 async def list_overrides(connection: Connection, organization_id: str, mode: Mode) -> list[OverrideRow]:
-    """Every override of an organization."""
+    """Every override of an organization in one mode."""
     return await fetch_rows(connection, OverrideRow, LIST_OVERRIDES, organization_id, mode)
 
 
 async def hold(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
-    """The organization's worlds of a mode; locks them and the organization until the transaction ends."""
+    """Lock an organization and its worlds of a mode until the transaction ends. Returns the worlds."""
     await connection.execute(HOLD_ORGANIZATION, organization_id)
     return await fetch_values(connection, int, HOLD_WORLDS, organization_id, mode)
 
@@ -76,7 +76,7 @@ async def read_override(connection: Connection, at: At) -> str | None:
 
 
 async def put_override(connection: Connection, at: At, value: str, revision: int, now: datetime) -> None:
-    """Store an organization's override (JSON text); replaces the previous one."""
+    """Store an organization's override (JSON text), which replaces the previous override."""
     await connection.execute(PUT_OVERRIDE, *at, value, revision, now)
 
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class OperatorConfiguration:
-    """The configuration of an organization; without a name, of the only organization.
+    """The configuration of an organization. Without `organization_id`, it is the only organization.
 
-    Every method raises NotFound for an unknown organization or section, Conflict when none is named and there
-    are several, and Unavailable while the database is unavailable.
+    Every method raises NotFound for an unknown organization or section, Conflict when no organization is
+    named and there are several, and Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports, *, mode: Mode, organization_id: str | None = None) -> None:
@@ -41,7 +41,7 @@ class OperatorConfiguration:
         return {name: shown(section, rows) for name, section in SECTIONS.items()}
 
     async def patch(self, section: str, change: Mapping[str, object]) -> ConfigValue:
-        """Change the override; null clears a field of it.
+        """Change the override of a section. Null clears a field.
 
         Raises InvalidRequest for an unknown field or an invalid value.
         """
@@ -49,7 +49,7 @@ class OperatorConfiguration:
         return await self._write(section, lambda now: patched(found, now, change))
 
     async def clear(self, section: str) -> ConfigValue:
-        """Delete the override, if there is one."""
+        """Delete the override of a section, if there is one."""
         return await self._write(section, lambda _: {})
 
     async def _write(self, name: str, change: Change) -> ConfigValue:
