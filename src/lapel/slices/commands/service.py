@@ -275,7 +275,7 @@ class Commands:
     def present(
         self, stored: StoredCommand, *, now: datetime, project_id: str, mode: Mode, serial_number: str
     ) -> Command:
-        """A command in the form of every answer, with a signed token (about 50 µs). `mode`: of its world."""
+        """A command in the form of every answer, with a token, whose signature takes about 50 µs."""
         claims = GrantClaims(
             sub=stored.device_id,
             aud=f"device:{serial_number}",

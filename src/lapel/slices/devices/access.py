@@ -1,4 +1,4 @@
-"""How other slices use a device: find it, hold it while they store a row about it, or lock its binding."""
+"""Functions with which other slices find a device, keep it from being deleted, or lock its binding."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ OWN_DEVICE = Access(None, frozenset({"device"}))
 
 
 def device_of_row(row: str, word: Literal["ON", "WHERE"]) -> str:
-    """SQL for other slices: the device `d`, not deleted, of a row with `world_id` and `device_id`.
+    """SQL for other slices: joins the device `d` of a row with `world_id` and `device_id`, if not deleted.
 
-    `row`: the alias of the row's table; `word`: of the clause, after `JOIN` or after the `FROM` of an UPDATE.
+    `row`: the alias of the row's table. `word`: `ON` after a `JOIN`, or `WHERE` after the `FROM` of an
+    UPDATE.
     """
     return f"devices d {word} d.world_id = {row}.world_id AND d.id = {row}.device_id AND d.deleted_at IS NULL"
 
@@ -38,7 +39,7 @@ async def find_device(
 
 
 async def lock_device(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
-    """A device, if there is one; its binding neither begins nor ends until the transaction ends."""
+    """A device, if there is one. Its binding stays as it is until the transaction ends."""
     return await queries.lock(connection, world_id, device_id)
 
 
@@ -53,9 +54,9 @@ async def hold_device(
 ) -> DeviceSummary:
     """Keep a device from being deleted until the transaction ends.
 
-    Every transaction that stores a row about a device calls this first, so a deletion waits and then finds
-    the row. Heartbeats, binding and the like go on meanwhile. `only`: the end user whose devices the caller
-    may see; None: all. Raises NotFound when the caller reaches no such device.
+    Every transaction that stores a row about a device calls this first. So a deletion waits, and then finds
+    the row. Heartbeats, binding and other updates of the device do not wait. `only`: the end user whose
+    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
     """
     return _known(await queries.hold_active(connection, world_id, device_id, only))
 
@@ -63,7 +64,10 @@ async def hold_device(
 async def mark_synced(
     connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
 ) -> None:
-    """Store a complete upload over the connection `by` (None: unknown). Call it before locking recordings."""
+    """Store the time and the connection of a complete upload of a device.
+
+    `by`: the connection; None: unknown. Call this before any lock of a recording.
+    """
     await queries.synced(connection, world_id, device_id, by, now)
 
 

@@ -1,8 +1,8 @@
 """Counts of the fleet, from the devices' rows.
 
-The columns that heartbeats write have no index, so a count reads all devices of the world: about 40 ms for
-100,000. To limit the load on the database, a process caches the counts of a large fleet (a second per 100,000
-devices, at most 10) and runs one count at a time.
+The columns that heartbeats write have no index, so a count reads all devices of the world. This takes about
+40 ms for 100,000 devices. To limit the load on the database, a process counts one fleet at a time, and caches
+the counts of a large fleet: for one second per 100,000 devices, but for at most 10 seconds.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class FleetCounts:
         self._database = database
         self._seconds = seconds
         self._one_at_a_time = asyncio.Lock()
-        # By world: until when, and the counts.
+        # For each world: the end of the counts' validity, in seconds, and the counts.
         self._kept: dict[int, tuple[float, CountsRow]] = {}
 
     async def of_world(self, world_id: int, now: datetime) -> CountsRow:
-        """`total_count`, `online_count`, `low_battery_count` and `storage_full_count` of all its devices.
+        """`total_count`, `online_count`, `low_battery_count`, `storage_full_count` of the world's devices.
 
         Raises Unavailable while the database is unavailable.
         """
@@ -68,5 +68,5 @@ class FleetCounts:
 
 
 async def count(connection: Connection, world_id: int, now: datetime, end_user_id: str | None) -> CountsRow:
-    """The same counts, read now: of one end user's devices, or of all devices (None)."""
+    """The counts of `of_world`, read now. `end_user_id`: count only this end user's devices; None: all."""
     return await queries.counts(connection, world_id, now - ONLINE_FOR, LOW_BATTERY_PERCENT, end_user_id)

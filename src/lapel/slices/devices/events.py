@@ -27,10 +27,10 @@ async def publish_bindings(
     devices: Sequence[Device],
     end_user_id: str | None,
 ) -> None:
-    """Write the event of each device's binding, once: it is bound and unbound once per generation.
+    """Write one event for each device. A repeat writes none: a device is bound and unbound once a generation.
 
-    `end_user_id`: the bound end user, with whom the events are erased; None when that end user is being
-    deleted.
+    `end_user_id`: the bound end user. The events are erased together with this end user. None when the end
+    user is being deleted.
     """
     await outbox.publish_many(
         connection,
@@ -52,7 +52,7 @@ async def publish_episodes(
     type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
     episodes: Sequence[tuple[Device, datetime]],
 ) -> None:
-    """Write the event of each device's episode, once. (device, begin) identifies the episode."""
+    """Write one event for each episode. The device and the begin identify it, so a repeat writes none."""
     await outbox.publish_many(
         connection,
         ids,

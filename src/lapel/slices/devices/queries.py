@@ -1,7 +1,7 @@
 """All SQL of devices.
 
-A deleted device keeps its row, which every statement here skips. A transaction that stores a row about a
-device locks the device's row meanwhile (HOLD_ACTIVE); only a deletion waits for that lock.
+A deleted device keeps its row, but every statement here skips that row. A transaction that stores a row about
+a device locks the device's row (HOLD_ACTIVE) until it ends. Only a deletion waits for that lock.
 
 A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
 unbinding, refreshing and the first use of a fresh token (tokens/lookup_queries.py) run one after
@@ -34,7 +34,7 @@ _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, bin
     battery_percent, storage_used_mb, storage_total_mb, signal_strength_dbm, last_heartbeat_at, last_seen_at,
     last_synced_at, recording_state, metadata, settings, created_at, updated_at"""
 
-# No answer shows a recording that was deleted since the device named it.
+# No answer shows a recording that was deleted after the device reported it.
 _STATE_COLUMNS = """last_seen_by, active_since, initiated_by, last_synced_by,
     (SELECT r.id FROM recordings r WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id)
         AS active_recording_id"""
@@ -47,7 +47,8 @@ ON CONFLICT (world_id, serial_number) WHERE deleted_at IS NULL DO NOTHING
 RETURNING {_COLUMNS}
 """
 
-# Locked, because the answer names the end user and is stored: deleting that end user waits, and finds it.
+# The row is locked because the answer names the end user and is stored. The deletion of that end user waits
+# for the lock, and then finds the stored answer.
 READ_BY_SERIAL = f"""
 SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL FOR SHARE
 """
@@ -87,7 +88,7 @@ WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3) AND del
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# Of two concurrent bindings, the second waits for the row and then finds it bound.
+# Of two concurrent bindings, the second waits for the row, and then finds that the device is bound.
 BIND = f"""
 UPDATE devices SET end_user_id = $3, public_key = $4, bound_at = $5, updated_at = $5,
     binding_generation = binding_generation + 1
@@ -105,8 +106,8 @@ HOLD_BINDING = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# All in one statement and one order, to avoid deadlocks: each of two end users may have a device that was
-# named for the other.
+# Locks all these devices in one statement and in one order, to avoid a deadlock of two deletions: each end
+# user may have a device that was named for the other end user.
 HOLD_OF_END_USER = """
 SELECT id FROM devices WHERE world_id = $1 AND (end_user_id = $2 OR named_for = $2) AND deleted_at IS NULL
 ORDER BY id FOR NO KEY UPDATE
@@ -130,19 +131,19 @@ SELECT id, serial_number, model, firmware_version, end_user_id, binding_generati
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 """
 
-# For a transaction that stores a row about the device: writes that change no key continue, a deletion waits.
+# For a transaction that stores a row about the device. Updates of the device do not wait; a deletion waits.
 HOLD_ACTIVE = f"{FIND} FOR KEY SHARE"
 
 # For a transaction that must not run at the same time as the begin or the end of a binding.
 LOCK = f"{FIND} FOR NO KEY UPDATE"
 
-# Stronger than the lock of an UPDATE of these columns: this statement and every HOLD_ACTIVE wait for each
-# other.
+# This lock is stronger than the lock of an UPDATE of these columns. So this statement and every HOLD_ACTIVE
+# wait for each other.
 HOLD_TO_DELETE = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 """
 
-# The id and the times stay, because recordings name the device. Its serial number is free again.
+# The id and `created_at` stay, because recordings refer to the device. The serial number is free again.
 DELETE = """
 UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = NULL, named_for = NULL,
     firmware_version = NULL,
@@ -155,7 +156,7 @@ UPDATE devices SET deleted_at = $3, updated_at = $3, serial_number = '', name = 
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 """
 
-# $4, $6, $8, $10 say whether the field was given.
+# $4, $6, $8 and $10 say whether the request has the field.
 UPDATE = f"""
 UPDATE devices SET
     updated_at = $3,
@@ -172,9 +173,9 @@ HOLD_SETTINGS = """
 SELECT settings FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# $2: a device is online if its last heartbeat is later; $3: a battery is low below this percentage. Columns
-# that heartbeats write have no index, because it would cost every heartbeat more than it saves here. So this
-# statement reads all devices of the world.
+# $2: a device is online if its last heartbeat is later. $3: a battery is low below this percentage. The
+# columns that heartbeats write have no index, because an index would cost every heartbeat more than it saves
+# here. So this statement reads all devices of the world.
 COUNTS = """
 SELECT count(*) AS total_count,
     count(*) FILTER (WHERE last_heartbeat_at > $2) AS online_count,
@@ -231,14 +232,14 @@ async def read(connection: Connection, world_id: int, device_id: str, only: str 
 
 
 async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[DeviceRow]:
-    """The rows of those of these devices that exist."""
+    """The rows of the devices in `device_ids` that exist."""
     return await fetch_rows(connection, DeviceRow, READ_MANY, world_id, device_ids)
 
 
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None, bound: bool | None
 ) -> list[DeviceRow]:
-    """Rows of one page, plus one that tells whether more follow. `end_user_id` stands before `bound`."""
+    """Rows of one page, plus one that tells whether more follow. With `end_user_id`, `bound` is ignored."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
         return await fetch_rows(connection, DeviceRow, LIST_OF_END_USER, *window, end_user_id)
@@ -255,17 +256,17 @@ async def bind(
     public_key: str | None,
     now: datetime,
 ) -> DeviceRow | None:
-    """Bind a device, and return its row. None when there is no such device, or it is bound already."""
+    """Bind a device, and return its row. None when there is no such device, or when it is bound already."""
     return await fetch_row(connection, DeviceRow, BIND, world_id, device_id, end_user_id, public_key, now)
 
 
 async def unbind(connection: Connection, world_id: int, device_id: str, now: datetime) -> DeviceRow | None:
-    """Unbind a device, and return its row. None when there is no such device, or it is not bound."""
+    """Unbind a device, and return its row. None when there is no such device, or when it is not bound."""
     return await fetch_row(connection, DeviceRow, UNBIND, world_id, device_id, now)
 
 
 async def hold_binding(connection: Connection, world_id: int, device_id: str) -> str | None:
-    """The end user to whom a device is bound; the binding is locked until the transaction ends."""
+    """The end user to whom a device is bound. The device's row is locked until the transaction ends."""
     return await fetch_value(connection, str, HOLD_BINDING, world_id, device_id)
 
 
@@ -292,17 +293,20 @@ async def find(
 async def hold_active(
     connection: Connection, world_id: int, device_id: str, only: str | None
 ) -> DeviceSummary | None:
-    """As `find`; no deletion until the transaction ends."""
+    """As `find`. The device cannot be deleted until the transaction ends."""
     return await fetch_row(connection, DeviceSummary, HOLD_ACTIVE, world_id, device_id, only)
 
 
 async def lock(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
-    """As `find`; its row is locked until the transaction ends."""
+    """As `find`, for any caller. The device's row is locked until the transaction ends."""
     return await fetch_row(connection, DeviceSummary, LOCK, world_id, device_id, None)
 
 
 async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> HeldRow | None:
-    """The end user of a device; until the transaction ends, no other one can store a row about it."""
+    """Lock a device to delete it, and return its end user.
+
+    Until the transaction ends, no other transaction can store a row about the device.
+    """
     return await fetch_row(connection, HeldRow, HOLD_TO_DELETE, world_id, device_id)
 
 
@@ -322,21 +326,21 @@ async def update(
     metadata: tuple[bool, str] = (False, "{}"),
     settings: tuple[bool, str] = (False, "{}"),
 ) -> SeenRow | None:
-    """The changed row; each field is (whether it was given, its value)."""
+    """Change a device, and return its row. Each field is a pair: whether it is given, and its value."""
     return await fetch_row(
         connection, SeenRow, UPDATE, world_id, device_id, now, *name, *firmware_version, *metadata, *settings
     )
 
 
 async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
-    """The settings' JSON text; the row is locked until the transaction ends."""
+    """The JSON text of a device's settings. The device's row is locked until the transaction ends."""
     return await fetch_value(connection, str, HOLD_SETTINGS, world_id, device_id)
 
 
 async def counts(
     connection: Connection, world_id: int, online_since: datetime, low_percent: int, end_user_id: str | None
 ) -> CountsRow:
-    """Counts of devices: all, online, with low battery, full; of one end user, or of the world (None)."""
+    """Counts of devices: all, online, low battery, storage full. `end_user_id`: only this end user's."""
     asked = (world_id, online_since, low_percent)
     if end_user_id is None:
         return await fetch_only_row(connection, CountsRow, COUNTS, *asked)
@@ -346,5 +350,5 @@ async def counts(
 async def synced(
     connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
 ) -> None:
-    """Note that an upload of the device is complete."""
+    """Store the time and the connection of a complete upload of the device."""
     await connection.execute(SYNCED, world_id, device_id, now, by)

@@ -1,7 +1,7 @@
 """Devices over HTTP.
 
-A key scoped to one end user sees the devices bound to that end user and changes none, because a device
-that it could bind might belong to another end user.
+A key scoped to one end user sees the devices that are bound to that end user. It changes no device: otherwise
+it could bind a device that belongs to another end user.
 """
 
 from __future__ import annotations

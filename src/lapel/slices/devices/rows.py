@@ -42,13 +42,13 @@ class UnboundRow(DeviceRow, frozen=True):
 
 
 class SeenRow(DeviceRow, frozen=True):
-    """A device, and the connection of its last report."""
+    """A device, and the connection of its last heartbeat."""
 
     last_seen_by: ConnectionKind | None
 
 
 class StateRow(SeenRow, frozen=True):
-    """A device, and its recording under way."""
+    """A device, and the recording that it makes now."""
 
     active_since: datetime | None
     initiated_by: Literal["local", "remote"] | None
@@ -83,7 +83,7 @@ class CountsRow(msgspec.Struct, frozen=True):
 
 
 class SilentRow(msgspec.Struct, frozen=True):
-    """A device that was not heard of lately; `heartbeat_slot` in minutes since 1970."""
+    """A device that has sent no heartbeat lately. `heartbeat_slot` is in minutes since 1970."""
 
     world_id: int
     project_id: str

@@ -1,4 +1,4 @@
-"""The rules of devices: one per serial number, bound to one end user at a time, one token each."""
+"""The rules of devices: one device per serial number, bound to one end user at a time, with one token."""
 
 from __future__ import annotations
 
@@ -88,20 +88,20 @@ __all__ = [
 ]
 
 # `(connection, world id, device ids, now)`, called in the transaction that binds, unbinds or deletes the
-# devices. It holds their rows already, so a hook locks its own rows after them.
+# devices. The transaction has locked the devices' rows already, so a hook locks its own rows after them.
 Hook: TypeAlias = Callable[["Connection", int, list[str], datetime], Awaitable[None]]
 
-# The model of a device that is registered without one. No model is guessed, because firmware is offered by
-# model.
+# The model of a device that is registered without a model. The server guesses no model, because it offers
+# firmware by model.
 UNKNOWN_MODEL = "unknown"
-_STATS_DEVICES = 100  # so many are listed by `stats`
-# Try again when the device that has the serial number is deleted before it is read.
+_STATS_DEVICES = 100  # the most devices that `stats` lists
+# `register` tries again when the device that has the serial number is deleted before it is read.
 _TRIES = 3
 _Stored = TypeVar("_Stored", bound="Device")
 
 
 class Devices:
-    """Operations on devices. Those that open a connection raise Unavailable while the database fails."""
+    """Operations on devices. Methods that open a connection raise Unavailable while the database fails."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -114,7 +114,7 @@ class Devices:
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether it is new; a registered device is not changed.
 
-        Raises Conflict when other requests keep registering and deleting such a device meanwhile,
+        Raises Conflict when other requests keep registering and deleting a device of this serial number, and
         InvalidRequest when `metadata` is too large.
         """
         metadata = metadata_text(body.metadata)
@@ -257,10 +257,10 @@ class Devices:
     ) -> BoundDevice:
         """Bind a device to an end user.
 
-        Raises NotFound when the device or the end user does not exist, and DeviceAlreadyBound when the device
-        is bound, even to the same end user: the answer contains a token, and a second token would revoke the
-        first one, which may be in use. A client that lost the answer repeats the request with its
-        Idempotency-Key, or unbinds.
+        Raises NotFound when the device or the end user does not exist. Raises DeviceAlreadyBound when the
+        device is bound, even to the same end user: the answer contains a token, and a second token would
+        revoke the first token, which may be in use. A client that lost the answer repeats the request with
+        its Idempotency-Key, or unbinds the device.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         await hold_active(connection, world_id, body.end_user_id)
@@ -290,7 +290,7 @@ class Devices:
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
 
     async def unbind(self, actor: Actor, device_id: str) -> Device:
-        """Unbind a device and revoke its token; no effect if it is unbound.
+        """Unbind a device and revoke its token. No effect if the device is unbound.
 
         Raises NotFound when there is no such device.
         """
@@ -319,7 +319,7 @@ class Devices:
     async def unbind_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> None:
-        """Unbind the devices of an end user that is being deleted, and erase names given for them."""
+        """Unbind the devices of an end user that is being deleted, and erase names given in its bindings."""
         await queries.forget_names(connection, world_id, end_user_id, now)
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
         devices = [device_of(row, row.project_id) for row in rows]
@@ -328,8 +328,8 @@ class Devices:
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
         """Issue the next token of the calling device.
 
-        The calling token may from now on only repeat this call (after a lost answer), and is deleted when the
-        new token is first used. A repeat replaces a new token that was never used.
+        From now on the calling token may only repeat this call, in case the answer was lost. A repeat
+        replaces the new token if it was never used. The first use of the new token deletes the calling token.
 
         Raises Forbidden for another device's id, and Unauthorized when the caller's token was revoked or
         replaced meanwhile.
@@ -340,7 +340,7 @@ class Devices:
         token = new_token("dtok")
         async with self._ports.database.transaction() as connection:
             generation = await token_queries.hold(connection, world_id, actor.id)
-            # Since authentication the device may have been unbound, or its new token used.
+            # After the authentication, the device may have been unbound, or its new token may have been used.
             if generation is None or not await token_queries.token_lives(
                 connection, world_id, actor.id, caller
             ):
@@ -362,7 +362,7 @@ class Devices:
         began: Mapping[str, datetime],
         now: datetime,
     ) -> None:
-        """Write one event for each device and episode. `began`: device id to the begin of its episode."""
+        """Write one event for each device's episode. `began` maps a device's id to the episode's begin."""
         rows = await queries.read_many(connection, world_id, list(began))
         episodes = [(device_of(row, project_id), began[row.id]) for row in rows]
         await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)
@@ -389,7 +389,7 @@ class Devices:
 async def _merged(
     connection: Connection, world_id: int, device_id: str, change: settings_bodies.SectionChange
 ) -> str:
-    """The device's settings after a change; locks its row. Raises NotFound, InvalidRequest as `update`."""
+    """The device's settings after a change. Locks its row. Raises NotFound and InvalidRequest as `update`."""
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:
         raise unknown_device()

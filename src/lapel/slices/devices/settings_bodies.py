@@ -1,6 +1,6 @@
 """A device's settings in both forms: in the body of a device, and in a body of their own.
 
-The configuration slice defines which values their fields take.
+The configuration slice defines the valid values of the settings.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SECTIONS = SettingsChange.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class SectionChange:
-    """The sections that a write names, None to clear all; `at` is their path in the body."""
+    """The sections that a write names; None: clear all sections. `at` is the sections' path in the body."""
 
     sections: JsonObject | None
     at: str
 
 
 def change_of(change: SettingsChange | None, at: str = "settings.") -> SectionChange:
-    """The change that a device's `settings` request."""
+    """The change that a request asks for with `settings` in its body."""
     if change is None:
         return SectionChange(None, at)
     named = {name: value for name in _SECTIONS if (value := getattr(change, name)) is not msgspec.UNSET}
@@ -38,7 +38,7 @@ def change_of(change: SettingsChange | None, at: str = "settings.") -> SectionCh
 
 
 def body_change(body: SettingsBody) -> SectionChange:
-    """The change that a body of the older form requests. Raises InvalidRequest when both forms are mixed."""
+    """The change that a body in the older form asks for. Raises InvalidRequest when it mixes both forms."""
     if body.settings is msgspec.UNSET:
         return change_of(body, "")
     if any(getattr(body, name) is not msgspec.UNSET for name in _SECTIONS):
@@ -56,7 +56,7 @@ def merged(stored: str, change: SectionChange) -> str:
 
 
 def shown(stored: str) -> msgspec.Raw:
-    """The fields that are set, by section, as JSON."""
+    """The fields that are set, grouped by section, as JSON."""
     return msgspec.Raw(msgspec.json.encode(valid(msgspec.json.decode(stored))))
 
 

@@ -16,7 +16,7 @@ SLICE = Slice(
     ids={"device_id": "dev"},
     token_kinds=(DEVICE_TOKEN,),
     errors=(DeviceAlreadyBound,),
-    # Three tokens of a device at most, without text.
+    # A device has at most three tokens, and their rows contain no text of clients.
     tables=(Table("devices", grows=True), Table("device_tokens")),
     events=("device.bound", "device.unbound", "device.low_battery", "device.offline"),
 )

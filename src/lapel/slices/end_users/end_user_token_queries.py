@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EndUserHolderRow(msgspec.Struct, frozen=True):
-    """An end user's token that works; `id` is the end user's."""
+    """A working token of an end user. `id` is the end user's id."""
 
     world_id: int
     id: str

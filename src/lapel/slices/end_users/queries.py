@@ -66,12 +66,12 @@ WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND i
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# This lock waits for a running deletion, and a deletion waits for this lock.
+# This lock waits for a running deletion of the end user, and a deletion waits for this lock.
 HOLD = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
 """
 
-# $4, $6, $8, $10 say whether the field was given.
+# $4, $6, $8 and $10 say whether the request has the field.
 UPDATE = f"""
 UPDATE end_users SET
     updated_at = $3,
@@ -83,7 +83,7 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
-# The id and the times stay, because recordings being erased still refer to them.
+# The id and the times stay, because recordings that are being erased still refer to the end user.
 ERASE_PERSON = """
 UPDATE end_users SET deleted_at = $3, updated_at = $3,
     external_id = NULL, name = NULL, email = NULL, metadata = '{}'
@@ -119,7 +119,7 @@ async def insert(
     metadata: str,
     now: datetime,
 ) -> EndUserRow | None:
-    """Insert an end user. None when an active one has the external id."""
+    """Insert an end user. None when an active end user has the external id."""
     return await fetch_row(
         connection, EndUserRow, INSERT, world_id, end_user_id, external_id, name, email, metadata, now
     )
@@ -133,7 +133,7 @@ async def find_id_by_external_id(connection: Connection, world_id: int, external
 async def read(
     connection: Connection, world_id: int, end_user_id: str, only: str | None
 ) -> EndUserRow | None:
-    """One active end user, if the caller may see it."""
+    """One active end user, if the caller may see this end user."""
     return await fetch_row(connection, EndUserRow, READ, world_id, end_user_id, only)
 
 
@@ -150,7 +150,7 @@ async def list_page(
 
 
 async def hold(connection: Connection, world_id: int, end_user_id: str) -> bool:
-    """Whether the end user is active; if so, it stays active until the transaction ends."""
+    """Whether the end user is active. An active end user stays active until the transaction ends."""
     return await connection.fetchval(HOLD, world_id, end_user_id) is not None
 
 
@@ -165,7 +165,7 @@ async def update(
     email: tuple[bool, str | None],
     metadata: tuple[bool, str],
 ) -> EndUserRow | None:
-    """The changed row, if there is one; each field is (whether it was given, its value).
+    """Change an end user, and return its row. Each field is a pair: whether it is given, and its value.
 
     Raises UniqueViolationError when an active end user has the external id.
     """
@@ -175,7 +175,7 @@ async def update(
 
 
 async def erase_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
-    """Erase an active end user's fields and mark it as deleted. False when there is none."""
+    """Erase the fields of an active end user, and mark it as deleted. False when it is not active."""
     return await connection.execute(ERASE_PERSON, world_id, end_user_id, now) == "UPDATE 1"
 
 
@@ -190,7 +190,7 @@ async def put_token(
     expires_at: datetime | None,
     issued_by: str,
 ) -> None:
-    """Store the end user's token, which replaces the previous one; `issued_by` is a key's id."""
+    """Store the end user's token, which replaces the previous token. `issued_by` is the id of a key."""
     await connection.execute(
         PUT_TOKEN, token_hash, secret_id, world_id, end_user_id, now, expires_at, issued_by
     )

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
     from lapel.slices.end_users.service import EndUsers
 
-# What an end-user token reads. A key needs all of these to issue one: it may grant no more than it has.
+# The scopes for all that an end-user token reads. A key needs all these scopes to issue such a token, because
+# a key may grant no more than it has.
 END_USER_READS = (
     "recordings:read",
     "transcriptions:read",

@@ -44,11 +44,11 @@ OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Seq
 
 
 def present(row: str) -> str:
-    """SQL for other slices, of a row with `world_id` and `end_user_id`: whether its end user is not deleted.
+    """SQL for other slices: true if the end user of a row exists and is not deleted.
 
-    The rows of a deleted end user are 404 everywhere, although a job removes them later. The SQL is a value
-    instead of a join, so it costs any statement one look-up by primary key. `row`: the alias of the row's
-    table.
+    The rows of a deleted end user are 404 at once, although a job removes them later. The SQL is a scalar
+    subquery instead of a join, so it costs any statement one look-up by primary key. `row`: the alias of the
+    row's table, which has the columns `world_id` and `end_user_id`.
     """
     return f"""(
     SELECT e.deleted_at IS NULL FROM end_users e
@@ -56,7 +56,7 @@ def present(row: str) -> str:
 
 
 PRESENT = present("r")
-# Who reads what belongs to an end user: keys, and end-user tokens.
+# The kinds of callers that read the data of an end user: keys, and end-user tokens.
 READERS = frozenset({"key", "end_user"})
 
 
@@ -67,17 +67,18 @@ class Issuer(ABC):
     async def end_of_issued(
         self, connection: Connection, actor: Actor, wanted: datetime | None
     ) -> datetime | None:
-        """The end of a token that the caller's key issues: `wanted`, else the key's end; None: never.
+        """The end of a token that the caller's key issues: `wanted`, or else the key's end; None: never.
 
-        Raises InvalidRequest when `wanted` is in the past, and Forbidden when it is after the key's own end.
+        Raises InvalidRequest when `wanted` is in the past, and Forbidden when `wanted` is after the key's
+        end.
         """
 
     @abstractmethod
     async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
-        """Raises Forbidden when the caller's key could not have issued a token that expires then."""
+        """Raises Forbidden when the caller's key could not issue a token that expires at `expires_at`."""
 
 
-# Try again when the duplicate that blocked a write is deleted before it is read.
+# A write tries again when the end user that has its `external_id` is deleted before that end user is read.
 _TRIES = 3
 
 
@@ -87,10 +88,10 @@ def unknown() -> NotFound:
 
 
 async def hold_active(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Keep an end user from being deleted until the transaction ends. Raises NotFound when none is active.
+    """Keep an end user from being deleted until the transaction ends. Raises NotFound if it is not active.
 
-    Every transaction that stores a row about an end user calls this first, so a deletion waits and then finds
-    the row. The lock order is the same everywhere: the end user before all other rows.
+    Every transaction that stores a row about an end user calls this first. So a deletion waits, and then
+    finds the row. The order of locks is the same everywhere: the end user before all other rows.
     """
     if not await queries.hold(connection, world_id, end_user_id):
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
@@ -106,15 +107,15 @@ class EndUsers:
         """`issuer` limits the lifetime of a token."""
         self._ports = ports
         self._issuer = issuer
-        # Hooks that delete or revoke the rows of an end user, called in this order inside the deleting
-        # transaction.
+        # Hooks that delete or revoke the rows of an end user. The deleting transaction calls them in this
+        # order.
         self.on_delete: Final[list[OnDelete]] = []
 
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
         """Add an end user.
 
-        Raises ResourceAlreadyExists, with the id of the holder, when the `external_id` is taken; Conflict
-        when its holder keeps changing; InvalidRequest when `metadata` is too large.
+        Raises ResourceAlreadyExists when another end user has the `external_id`, with the id of that end
+        user; Conflict when that end user keeps changing; InvalidRequest when `metadata` is too large.
         """
         metadata = metadata_text(body.metadata)
         for _ in range(_TRIES):
@@ -154,9 +155,9 @@ class EndUsers:
     async def update(self, actor: Actor, end_user_id: str, body: UpdateEndUser) -> EndUser:
         """Change the given fields.
 
-        Raises NotFound when there is no such end user; ResourceAlreadyExists, with the id of the holder,
-        when the `external_id` is taken; Conflict when its holder keeps changing; InvalidRequest when
-        `metadata` is too large.
+        Raises NotFound when there is no such end user; ResourceAlreadyExists when another end user has the
+        `external_id`, with the id of that end user; Conflict when that end user keeps changing;
+        InvalidRequest when `metadata` is too large.
         """
         if not any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, end_user_id)
@@ -183,11 +184,12 @@ class EndUsers:
         raise _changing()
 
     async def delete(self, actor: Actor, end_user_id: str) -> None:
-        """Delete an end user from every answer at once; the erasure job deletes the objects in the store.
+        """Delete an end user: from now on no answer shows the end user or its data.
 
-        The job of recordings/deletion first removes the rows that may be many: commands, diagnostics, events,
-        stored answers and recordings. Until then every statement hides them because their end user is deleted
-        (`present`). Raises NotFound when there is no such end user.
+        The job of recordings/deletion then removes the rows that may be many: commands, diagnostics, events,
+        stored answers and recordings. Until then every statement hides these rows, because their end user is
+        deleted (`present`). Last, the erasure job deletes the objects in the store. Raises NotFound when
+        there is no such end user.
         """
         now = self._ports.clock.now()
         world_id = actor.world_id
@@ -205,7 +207,7 @@ class EndUsers:
     async def issue_token(
         self, connection: Connection, actor: Actor, end_user_id: str, body: IssueToken
     ) -> EndUserToken:
-        """Issue a token, which replaces the previous one.
+        """Issue a token, which replaces the end user's previous token.
 
         Raises NotFound when there is no such end user, InvalidRequest when `expires_at` is in the past,
         Forbidden when the token would outlive the caller's key, and Unauthorized when that key has ended
@@ -238,7 +240,8 @@ class EndUsers:
     async def issued_again(self, actor: Actor, stored: EndUserToken) -> EndUserToken:
         """The stored answer, for a repeat that may come with another key.
 
-        Raises Forbidden when that key could not have issued the token, and Unauthorized when it has ended.
+        Raises Forbidden when that key could not have issued the token, and Unauthorized when that key has
+        ended.
         """
         await self._issuer.check_reissue(actor, stored.expires_at)
         return stored
@@ -252,7 +255,7 @@ class EndUsers:
 
 
 async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:
-    """Raises ResourceAlreadyExists, unless the holder of the external id has been deleted meanwhile."""
+    """Raises ResourceAlreadyExists if an active end user still has the external id."""
     holder = await queries.find_id_by_external_id(connection, world_id, external_id or "")
     if holder is not None:
         raise ResourceAlreadyExists(

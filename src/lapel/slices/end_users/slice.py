@@ -14,6 +14,6 @@ SLICE = Slice(
     scopes=("end_users:read", "end_users:write"),
     ids={"end_user_id": "eu"},
     token_kinds=(END_USER_TOKEN,),
-    # One token of an end user, without text.
+    # An end user has at most one token, and its row contains no text of clients.
     tables=(Table("end_users", grows=True), Table("end_user_tokens")),
 )

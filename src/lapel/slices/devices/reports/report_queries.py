@@ -1,7 +1,8 @@
 """All SQL that stores what devices report with their heartbeats.
 
-The statement of a heartbeat also reads what waits for the device, which other slices know. So it is made in
-the slice of heartbeats, and the parts of it that are about the device's own row stand here.
+The statement of a heartbeat also finds out whether commands or firmware wait for the device, which belong to
+other slices. So the slice of heartbeats builds the statement, and this module has the parts of the statement
+that are about the device's own row.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
 
-# An episode of low battery begins below LOW_BATTERY_PERCENT and ends here.
+# An episode of low battery begins below LOW_BATTERY_PERCENT, and ends at this percentage.
 CHARGED_PERCENT = 20
-# A row's slot is this many minutes old at most while heartbeats come.
+# At each heartbeat, `heartbeat_slot` is set to the present minute if it is this many minutes old.
 _SLOT_MINUTES = 10
 
-# $3 is the present time; $4 to $12 are NULL where the heartbeat does not report the value; $14 is the
-# connection that it came through, NULL when unknown.
+# $3 is the present time, and $13 the present minute. $4 to $12 are the reported values; NULL: not reported.
+# $14 is the heartbeat's connection; NULL: unknown.
 _SET = f"""
     last_seen_by = $14::text,
     battery_percent = coalesce($4::integer, d.battery_percent),
@@ -48,7 +49,7 @@ _SET = f"""
 
 
 def store_idle() -> str:
-    """The begin of an UPDATE of the device `d`. $11 is a state in which nothing is recorded."""
+    """The first part of an UPDATE of the device `d`. $11: the reported state, which is not `recording`."""
     return f"""UPDATE devices d SET {_SET},
     active_since = CASE WHEN $11::text IS NULL THEN d.active_since END,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
@@ -58,8 +59,8 @@ def store_idle() -> str:
 def store_active(recording: str, remotely: str) -> str:
     """`store_idle` for a device in any state ($11).
 
-    Expressions of the statement around it: `recording` is the id of the device's current recording, and
-    `remotely` tells whether a command made the device record.
+    `recording` and `remotely` are SQL expressions: the id of the device's current recording, and whether a
+    command made the device record.
     """
     return f"""UPDATE devices d SET {_SET},
     active_since = CASE WHEN $11::text IS NULL THEN d.active_since
@@ -71,8 +72,8 @@ def store_active(recording: str, remotely: str) -> str:
             d.initiated_by, CASE WHEN {remotely} THEN 'remote' ELSE 'local' END) END"""
 
 
-# $1: the hash of the device's token; $2: the device's id, NULL: any. A concurrent unbinding or binding locks
-# the device's row; PostgreSQL checks these conditions again after it has waited for that lock.
+# $1: the hash of the device's token. $2: the device's id; NULL: any. A concurrent unbinding or binding locks
+# the device's row. PostgreSQL checks these conditions again after it has waited for that lock.
 OF_TOKEN = """
 FROM device_tokens t JOIN worlds w ON w.id = t.world_id
 WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
@@ -88,8 +89,8 @@ STORED = f"""d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generat
     w.project_id, w.mode,
     d.low_battery_since IS NULL AND d.battery_percent < {LOW_BATTERY_PERCENT} AS low_battery"""
 
-# For WITH: the device `beat`, its row locked as unbinding locks it. $1 to $3: the world, the device and its
-# binding.
+# For WITH: `beat` is the device, whose row gets the same lock as in an unbinding. $1 to $3: the world, the
+# device and its binding.
 LOCKED_BEAT = """beat AS (
 SELECT d.world_id, d.id, d.binding_generation, d.active_since, d.active_recording_id FROM devices d
 WHERE d.world_id = $1 AND d.id = $2 AND d.binding_generation = $3 AND d.deleted_at IS NULL
@@ -103,8 +104,7 @@ WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percen
 RETURNING id
 """
 
-# $1: the first slot; $2: the last slot; $3: devices whose last heartbeat is not after this time; $4: how many
-# at once.
+# $1: the first slot; $2: the last slot; $3: the latest time of a last heartbeat; $4: the most rows.
 FIND_SILENT = """
 SELECT d.world_id, w.project_id, d.id, d.last_heartbeat_at, d.heartbeat_slot
 FROM devices d JOIN worlds w ON w.id = d.world_id
@@ -118,7 +118,8 @@ UPDATE devices SET offline_since = last_heartbeat_at
 WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 """
 
-# What heartbeats reported in a binding. The numbers (battery, storage, …) are the device's own and stay.
+# Erases what heartbeats reported in a binding. The numbers (battery, storage, …) are the device's own and
+# stay.
 FORGET_REPORTS = """
 UPDATE devices SET heartbeat_slot = NULL, offline_since = NULL, client_context = NULL,
     active_since = NULL, active_recording_id = NULL, initiated_by = NULL
@@ -127,14 +128,14 @@ WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 
 
 async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:
-    """Begin an episode of low battery. False when one has begun already or the battery is not low."""
+    """Begin an episode of low battery. False when an episode has begun already, or the battery is not low."""
     return await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, now) is not None
 
 
 async def find_silent(
     connection: Connection, first_slot: int, last_slot: int, before: datetime, limit: int
 ) -> list[SilentRow]:
-    """Lock devices that have gone silent, in the order of `heartbeat_slot`."""
+    """Lock the devices that send no heartbeats any more, and return them in the order of `heartbeat_slot`."""
     return await fetch_rows(connection, SilentRow, FIND_SILENT, first_slot, last_slot, before, limit)
 
 
@@ -146,5 +147,5 @@ async def begin_offline(connection: Connection, world_id: int, device_ids: list[
 async def forget_reports(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
-    """Erase what these devices reported in the binding that ends, in the unbinding transaction."""
+    """Erase what devices reported in their binding, in the transaction that ends the binding."""
     await connection.execute(FORGET_REPORTS, world_id, device_ids)

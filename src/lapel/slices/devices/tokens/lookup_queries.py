@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DeviceHolderRow(msgspec.Struct, frozen=True):
-    """A device's token that works; `id` is the device's."""
+    """A working token of a device. `id` is the device's id."""
 
     world_id: int
     id: str
@@ -38,7 +38,7 @@ JOIN worlds w ON w.id = t.world_id
 WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
 """
 
-# The first use of a fresh token makes it the current one and deletes its predecessor. The device's row is
+# The first use of a fresh token makes it the current token, and deletes its predecessor. The device's row is
 # locked meanwhile, because a refresh with the predecessor may replace the fresh token at the same moment.
 HOLD_DEVICE = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
 END_REFRESHING = """

@@ -1,4 +1,4 @@
-"""All SQL of devices' tokens; of the locks, see `queries.py`."""
+"""All SQL of devices' tokens. `devices/queries.py` describes the locks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
 
-# The binding and the token that a refresh was called with, while the row is held.
+# For a refresh: lock the device's row and read its binding, then look for the calling token.
 HOLD = """
 SELECT binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 FOR NO KEY UPDATE
@@ -39,12 +39,12 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 
 async def hold(connection: Connection, world_id: int, device_id: str) -> int | None:
-    """The device's binding generation. Its row, which guards its tokens, is locked until the end."""
+    """Lock the device's row, which guards its tokens, and return its binding generation."""
     return await fetch_value(connection, int, HOLD, world_id, device_id)
 
 
 async def token_lives(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> bool:
-    """Whether this token still exists: neither revoked nor finally replaced."""
+    """Whether this token still exists. A revoked token has no row, and neither has a replaced token."""
     return await connection.fetchval(TOKEN_LIVES, world_id, device_id, token_hash) is not None
 
 
@@ -56,12 +56,12 @@ async def delete_tokens(connection: Connection, world_id: int, device_ids: list[
 async def delete_other_tokens(
     connection: Connection, world_id: int, device_id: str, token_hash: bytes
 ) -> None:
-    """Revoke every token of a device but one."""
+    """Revoke every token of a device except this token."""
     await connection.execute(DELETE_OTHER_TOKENS, world_id, device_id, token_hash)
 
 
 async def keep_for_refresh(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> None:
-    """Restrict a token to asking for its replacement again."""
+    """Restrict a token: from now on it may only ask for its replacement again."""
     await connection.execute(KEEP_FOR_REFRESH, world_id, device_id, token_hash)
 
 
