@@ -1,7 +1,7 @@
-"""Copies of recordings on workers' disks: a row names each copy, from before its first byte until it is gone.
+"""Copies of recordings on workers' disks. Each copy has a row from before its first byte until it is gone.
 
 A notification tells a worker of a deletion at once. Notifications may be lost, so each worker also polls
-every few seconds, and an entry of the ledger closes only when no row names its recording.
+every few seconds. An entry of the ledger closes only when no row of a live worker names its recording.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from lapel.foundation.database.pool import Database
 
 _LISTEN_AGAIN_SECONDS = 1.0
-# After about this time the loss of the connection's other end is detected.
+# A lost connection is detected after about this many seconds.
 _PROBE_SECONDS = 30.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class LocalCopies:
-    """The copies that holders have; a holder is the unique name of a folder on one machine."""
+    """The copies that holders have. A holder is the unique name of a folder on one machine."""
 
     def __init__(self, database: Database, *, listen_dsn: str | None = None) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class LocalCopies:
             await local_copy_queries.delete_of_holders(connection, holders)
 
     async def renew(self, holder: str) -> set[tuple[int, str]]:
-        """Renew a live holder. Returns (world, recording) of its copies of deleted recordings.
+        """Renew the rows of a live holder. Returns (world, recording) of its copies of deleted recordings.
 
         Raises Unavailable while the database is unavailable.
         """
@@ -68,7 +68,7 @@ class LocalCopies:
             return await local_copy_queries.erased_of(connection, holder)
 
     async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
-        """Call `on_erased` when a recording is deleted and the holder has a copy of it; also on connecting.
+        """Call `on_erased` when a recording is deleted of which the holder has a copy, and on connecting.
 
         Runs until it is cancelled, and connects again after an outage of the database.
         """

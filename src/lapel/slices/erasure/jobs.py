@@ -11,8 +11,8 @@ from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, Erase
 if TYPE_CHECKING:
     from lapel.slices.erasure.service import Erasures
 
-# An end user may have a hundred thousand recordings. The round takes over entries that wait for more than
-# five minutes.
+# The job of one end user may take long, because an end user may have a hundred thousand recordings. The
+# scheduled round takes over entries that wait for more than five minutes.
 _END_USERS_AT_ONCE = 4
 
 
@@ -36,5 +36,5 @@ def handlers(service: Erasures) -> tuple[Job, ...]:
 
 
 def schedules(service: Erasures) -> tuple[Schedule, ...]:
-    """The schedule: second listings, and entries that a job did not finish."""
+    """The schedule: list the objects of erased entries again, and continue entries of failed jobs."""
     return (Schedule(name="erasure.due", expression="* * * * *", handler=service.run_due),)

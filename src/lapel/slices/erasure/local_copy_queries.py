@@ -24,7 +24,7 @@ SELECT 1 FROM erasures WHERE world_id = $1 AND resource_type = 'recording' AND r
 
 DELETE = "DELETE FROM local_copies WHERE world_id = $1 AND recording_id = $2 AND holder = $3"
 
-# A row of this age belongs to a machine that is lost; it no longer keeps an entry open.
+# Rows that were not renewed for 7 days belong to lost machines. `HELD` ignores such rows already.
 DELETE_OF_HOLDERS = """
 DELETE FROM local_copies WHERE holder = ANY($1::text[]) OR renewed_at < now() - interval '7 days'
 """
@@ -40,13 +40,13 @@ WHERE c.holder = $1 AND EXISTS (
     WHERE e.world_id = c.world_id AND e.resource_type = 'recording' AND e.resource_id = c.recording_id)
 """
 
-# In the deleting transaction, so that holders are notified once it has committed.
+# Runs in the deleting transaction, so that holders are notified when that transaction commits.
 TELL_HOLDERS = f"""
 SELECT pg_notify('{CHANNEL}', held.holder) FROM (
     SELECT DISTINCT holder FROM local_copies WHERE world_id = $1 AND recording_id = ANY($2::text[])) held
 """
 
-# The machine of a holder that has not renewed for a day counts as lost.
+# A holder that has not renewed its rows for a day counts as lost.
 HELD = """EXISTS (
     SELECT FROM local_copies c WHERE c.world_id = e.world_id AND c.recording_id = e.resource_id
         AND c.renewed_at > now() - interval '24 hours')"""
@@ -63,7 +63,7 @@ async def is_erased(connection: Connection, world_id: int, recording_id: str) ->
 
 
 async def delete(connection: Connection, holder: str, world_id: int, recording_id: str) -> None:
-    """Delete the row of a holder's copy, which is gone."""
+    """Delete the row of a holder's copy that is gone."""
     await connection.execute(DELETE, world_id, recording_id, holder)
 
 
@@ -73,15 +73,15 @@ async def delete_of_holders(connection: Connection, holders: Sequence[str]) -> N
 
 
 async def renew(connection: Connection, holder: str) -> None:
-    """Store that the holder is alive and still has its copies; writes at most once a minute."""
+    """Store that the holder is alive and still has its copies. Writes at most once a minute."""
     await connection.execute(RENEW, holder)
 
 
 async def erased_of(connection: Connection, holder: str) -> set[tuple[int, str]]:
-    """(world, recording) of the holder's copies that the ledger has an entry of."""
+    """(world, recording) of the holder's copies whose recordings have an entry in the ledger."""
     return {(row["world_id"], row["recording_id"]) for row in await connection.fetch(ERASED_OF, holder)}
 
 
 async def tell_holders(connection: Connection, world_id: int, recording_ids: Sequence[str]) -> None:
-    """Notify the holders of copies of these recordings, once this transaction commits."""
+    """Notify the holders of copies of these recordings when this transaction commits."""
     await connection.execute(TELL_HOLDERS, world_id, list(recording_ids))

@@ -68,8 +68,8 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
     AS entry (id, recording_id, staging, final, links_expire_at)
 """
 
-# The store has no objects of the end user alone: the ledger entries of the recordings name their objects.
-# The erasure job closes this entry when all recordings are entered and all their entries are closed.
+# This entry names no objects: all objects belong to recordings, and the recordings' entries name them. This
+# entry is closed when all recordings are entered and all their entries are closed.
 OPEN_END_USER = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
     entered, due_at)
@@ -125,7 +125,7 @@ FIND_ENTERING = """
 SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 ORDER BY due_at LIMIT $2
 """
 
-# $3: whether this was the last batch; $4: when another worker takes over, unless this one continues.
+# $3: whether this was the last batch; $4: when another worker takes over if this worker does not continue.
 SET_ENTERED = """
 UPDATE erasures SET entered = $3, due_at = $4
 WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT entered
@@ -155,7 +155,7 @@ async def open_recordings(
     now: datetime,
     due_at: datetime,
 ) -> None:
-    """Write entries: (entry id, recording id, its prefixes (staging, final), end of its last upload URL)."""
+    """Write entries: (entry id, recording id, prefixes (staging, final), end of the last upload URL)."""
     await connection.execute(
         OPEN_RECORDINGS,
         world_id,
@@ -207,7 +207,7 @@ async def set_due(connection: Connection, world_id: int, entry_id: str, due_at: 
 
 
 async def set_closed(connection: Connection, world_id: int, entry_id: str, now: datetime) -> bool:
-    """Close an erased entry. False when a worker still has a copy."""
+    """Close an erased entry. False when a worker still has a copy of the recording."""
     return await connection.fetchval(SET_CLOSED, world_id, entry_id, now) is not None
 
 
@@ -224,14 +224,14 @@ async def find_open_of_end_user(
 
 
 async def find_entering(connection: Connection, now: datetime, limit: int) -> list[EnteringRow]:
-    """End users of deletions that no worker continues."""
+    """Deleted end users whose deletion no worker continues."""
     return await fetch_rows(connection, EnteringRow, FIND_ENTERING, now, limit)
 
 
 async def set_entered(
     connection: Connection, world_id: int, end_user_id: str, due_at: datetime, *, last: bool
 ) -> datetime | None:
-    """Store that more of an end user's recordings are in the ledger, or (`last`) all.
+    """Store that one more batch of an end user's recordings is in the ledger. `last`: it was the last batch.
 
     Returns the time of the end user's deletion; None when all recordings were entered before.
     """
@@ -239,6 +239,6 @@ async def set_entered(
 
 
 async def follow(connection: Connection, now: datetime) -> None:
-    """Bring the entries of end users up to those of their recordings."""
+    """Set the entry of each end user to the state that all its recordings' entries have reached."""
     await connection.execute(FOLLOW_ERASED, now)
     await connection.execute(FOLLOW_CLOSED, now)

@@ -1,11 +1,11 @@
 """The erasure ledger: first an entry is written, then its objects are deleted, then the entry closes.
 
-An entry is `erased` when a listing of its prefixes was empty. It is `closed` when a second listing, begun
-later than the last upload URL's end plus a margin, was empty too, and no worker has a copy on its disk
-(copies.py). So an upload that was under way at the deletion cannot restore an object. Closing waits only for
-the ends of upload URLs; it need not wait for download links, because a link to an erased object answers 404.
-An upload that is still being sent when the entry closes has no row, so the reconciler's sweep of the staging
-prefix deletes its object.
+An entry becomes `erased` when a listing of its prefixes is empty. It becomes `closed` when a second listing
+is empty too, and no worker has a copy on its disk (copies.py). The second listing begins after the end of the
+last upload URL plus a margin. So an upload that was under way at the deletion leaves no object behind. An
+entry need not wait for the ends of download links, because a link to an erased object answers 404. If an
+upload is still being sent when the entry closes, its object has no row, so the reconciler's sweep of the
+staging prefix deletes the object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ENTERING", "Erasures", "LocalCopies", "open_end_user"]
 
 MARGIN = timedelta(minutes=15)
-# The scheduled round takes over entries that their job has not finished in this time.
+# If the job of an entry has not finished the entry in this time, the scheduled round takes it over.
 _JOB_PATIENCE = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(minutes=1)
 _BATCH = 100
@@ -72,10 +72,10 @@ class Erasures:
         end_user_id: str | None,
         now: datetime,
     ) -> None:
-        """Write entries in the transaction that deletes the recordings: (id, prefixes, last upload URL's
-        end).
+        """Write entries, in the transaction that deletes the recordings.
 
-        With `end_user_id`, the end user's own job erases the objects; otherwise each recording gets a job.
+        `recordings`: (id, prefixes, end of the last upload URL) of each. With `end_user_id`, one job of the
+        end user erases all objects; otherwise each recording gets a job.
         """
         entries = [
             (self._ports.ids.new("era"), recording_id, prefixes, links_expire_at or now)
@@ -100,7 +100,7 @@ class Erasures:
         return deleted_at or now
 
     async def find_entering(self, now: datetime) -> list[EnteringRow]:
-        """End users of deletions whose job was killed between two batches, at most `_BATCH`."""
+        """At most `_BATCH` deleted end users whose job was killed between two batches."""
         async with self._ports.database.acquire() as connection:
             return await queries.find_entering(connection, now, _BATCH)
 
@@ -116,7 +116,7 @@ class Erasures:
         await self._advance(payload.world_id, payload.entry_id)
 
     async def erase_end_user(self, payload: EraseEndUser) -> None:
-        """The job of an end user: entry after entry; finished entries stay finished.
+        """The job of an end user: erase entry after entry. A repeat skips the entries that are erased.
 
         Raises StoreUnavailable when the store is unavailable.
         """
@@ -136,7 +136,7 @@ class Erasures:
     async def run_due(self) -> int:
         """One round over every entry that is due. Returns their number.
 
-        Raises StoreUnavailable when the store is unavailable; the next round begins with the other entries.
+        Raises StoreUnavailable when the store is unavailable. The next round begins with the other entries.
         """
         done = 0
         began = self._ports.clock.now()
@@ -149,8 +149,8 @@ class Erasures:
                 try:
                     await self._advance(entry.world_id, entry.id)
                 except StoreUnavailable:
-                    # The store may refuse only this entry: move it to the end of the line, so that
-                    # the next round begins with the others.
+                    # Perhaps the store refuses only this entry. Postpone the entry, so that the next round
+                    # begins with the other entries.
                     await self._postpone(entry.world_id, entry.id, self._ports.clock.now() + _LOOK_AGAIN)
                     raise
                 except Unavailable:
@@ -202,7 +202,7 @@ class Erasures:
         crash_point("erase:closed")
 
     async def _delete_below(self, world_id: int, entry_id: str, prefix: str) -> int:
-        """Delete objects page by page, in bounded memory. Returns the number of objects."""
+        """Delete objects page by page, in bounded memory. Returns the number of deleted objects."""
         found = 0
         async for listed in self._ports.store.pages(prefix):
             crash_point("erase:listed")

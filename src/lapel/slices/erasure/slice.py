@@ -21,7 +21,7 @@ SLICE = Slice(
     jobs=lambda services: jobs.handlers(services[Erasures]),
     schedules=lambda services: jobs.schedules(services[Erasures]),
     ids={"erasure_id": "era"},
-    # Copies: where workers have an audio just now.
+    # `local_copies` names the recordings that workers have on their disks now.
     tables=(Table("erasures", grows=True), Table("local_copies")),
     crash_points=_CRASH_POINTS,
 )

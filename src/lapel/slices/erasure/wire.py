@@ -16,8 +16,8 @@ State: TypeAlias = Literal["open", "erased", "closed"]
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """One entry: the deleted resource, and the state of its objects in the store.
 
-    `open`: objects may remain. `erased`: a listing was empty. `closed`: a later listing, made when all upload
-    links had expired, was empty too.
+    `open`: objects may remain. `erased`: a listing was empty. `closed`: a later listing was empty too, which
+    was made after all upload links had expired.
     """
 
     id: str
@@ -41,4 +41,4 @@ class ErasurePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErasureQuery(PageQuery, frozen=True, kw_only=True):
-    """The parameters of the list of the ledger."""
+    """The parameters of the list of ledger entries."""

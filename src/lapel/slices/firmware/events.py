@@ -27,7 +27,7 @@ async def publish(
     type: Literal["ota.applied", "ota.failed"],  # noqa: A002 - the contract's word
     rows: Sequence[EndedRow],
 ) -> None:
-    """Write one event for each ended assignment, of any worlds; an assignment ends once."""
+    """Write one event for each ended assignment. The assignments may be of several worlds; each ends once."""
     by_world: defaultdict[int, list[tuple[str, bytes]]] = defaultdict(list)
     for row in rows:
         by_world[row.world_id].append((row.id, msgspec.json.encode(_body(row))))

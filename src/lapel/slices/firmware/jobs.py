@@ -16,7 +16,7 @@ _ROLLOUTS_AT_ONCE = 3
 
 
 def handlers(service: Firmware) -> tuple[Job, ...]:
-    """The jobs: advance a rollout, withdraw a paused or halted one."""
+    """The jobs: advance a rollout, and withdraw the offers of a paused or halted rollout."""
     return (
         Job(
             entrypoint=ADVANCE,
@@ -36,7 +36,7 @@ def handlers(service: Firmware) -> tuple[Job, ...]:
 
 
 def schedules(service: Firmware) -> tuple[Schedule, ...]:
-    """Deadlines and new devices, each minute; files without releases, each hour."""
+    """The schedules: end late updates and wake rollouts each minute, delete orphaned files each hour."""
     return (
         Schedule(name="firmware.deadlines", expression="* * * * *", handler=service.sweeps.end_late),
         Schedule(name="firmware.rollouts", expression="* * * * *", handler=service.rollouts.wake),

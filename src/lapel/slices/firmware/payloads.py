@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-# Offers the release to the next devices, halts the rollout on failures, and completes it at the end.
+# Offers the release to the next devices, halts the rollout if too many updates fail, completes it at the end.
 ADVANCE = "firmware.advance-rollout"
-# Withdraws the offers of a paused or halted rollout that no device has begun.
+# Withdraws the pending offers of a paused or halted rollout.
 WITHDRAW = "firmware.withdraw-rollout"
 
 

@@ -136,19 +136,19 @@ async def read_release(connection: Connection, world_id: int, release_id: str) -
 
 
 async def read_files(connection: Connection, world_id: int, release_id: str) -> FilesRow | None:
-    """Version, model, and keys, SHA-256 and bytes of a release's files."""
+    """The version and model of a release, and the key, SHA-256 and size (bytes) of each of its files."""
     return await fetch_row(connection, FilesRow, READ_FILES, world_id, release_id)
 
 
 async def release(connection: Connection, world_id: int, release_id: str, now: datetime) -> ReleaseRow | None:
-    """Mark a release as released, if it is not already. None when there is no such release."""
+    """Mark a release as released; a repeat changes nothing. None when there is no such release."""
     return await fetch_row(connection, ReleaseRow, RELEASE, world_id, release_id, now)
 
 
 async def list_releases(
     connection: Connection, world_id: int, asked: PageWindow, model: str | None
 ) -> list[ReleaseRow]:
-    """Rows of one page, plus one that tells whether more follow: released for `model`; None: all."""
+    """Rows of one page, plus one row that tells whether more follow. `model`: only its released firmware."""
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if model is None:
         return await fetch_rows(connection, ReleaseRow, LIST_RELEASES, *window)
@@ -156,7 +156,7 @@ async def list_releases(
 
 
 async def read_sequence(connection: Connection, world_id: int, model: str, version: str) -> int | None:
-    """The `release_sequence` of a model's version; None when either is unknown."""
+    """The `release_sequence` of a model's version; None when the version or its sequence is unknown."""
     return await fetch_value(connection, int, READ_SEQUENCE, world_id, model, version)
 
 

@@ -37,11 +37,11 @@ LONGEST_UPLOAD = timedelta(hours=12)
 # Each upload holds some parts of an object in memory.
 _UPLOADS_AT_ONCE = 8
 _UPLOADS_OF_ONE_WORLD = 2
-# Seconds that an upload waits for a place: longer than detecting a running upload that is too slow.
+# Seconds that an upload waits for a place. It takes less time to detect a running upload that is too slow.
 _PATIENCE = 8.0
-# Bytes a second that an upload must bring while others wait for its place.
+# Bytes per second that an upload must bring while other uploads wait for a place.
 LEAST_RATE = 64 * 1024
-# Seconds to delete the files of a refused upload; after that the sweep deletes them.
+# Seconds to delete the files of a refused upload. If it takes longer, the sweep deletes them.
 _TIDY_SECONDS = 10.0
 
 
@@ -72,7 +72,7 @@ class _ReleaseFile:
 
     @property
     def received(self) -> queries.NewFile:
-        """What has arrived of it."""
+        """The key, and the size and hashes of the bytes that have arrived."""
         return queries.NewFile(self.key, self.size, self.sha256, self.crc32)
 
 
@@ -88,7 +88,7 @@ class Releases:
         self.uploads = Admission(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def upload(self, actor: Actor, form: Form[UploadRelease]) -> Release:
-        """Store a release; it is not offered to devices yet.
+        """Store a release. It is not offered to devices yet.
 
         The objects are written before their row, so a row always has its objects.
 
@@ -190,7 +190,7 @@ class Releases:
                 await self._ports.store.delete_many([file.key for file in files.values()])
 
     async def release(self, actor: Actor, release_id: str) -> Release:
-        """Allow offers of a release, which is final. Raises NotFound when there is no such release."""
+        """Allow offers of a release, for good. Raises NotFound when there is no such release."""
         async with self._ports.database.transaction() as connection:
             row = await queries.release(connection, actor.world_id, release_id, self._ports.clock.now())
         if row is None:

@@ -10,7 +10,7 @@ from lapel.slices.firmware.wire import AssignmentStatus, RolloutStatus
 
 
 class ReleaseRow(msgspec.Struct, frozen=True):
-    """A release; `release_sequence` 0, which earlier versions took, means none."""
+    """A release. A `release_sequence` of 0, which earlier versions accepted, means no sequence."""
 
     id: str
     version: str
@@ -65,7 +65,7 @@ class EndedRow(AssignmentRow, frozen=True):
 
 
 class RolloutRow(msgspec.Struct, frozen=True):
-    """A rollout; `offered`: offers made in the walk under way; `walked_at`: when the last walk ended."""
+    """A rollout. `offered`: the offers of the walk under way. `walked_at`: the end of the last walk."""
 
     id: str
     world_id: int
@@ -93,7 +93,7 @@ class CountedRow(RolloutRow, frozen=True):
 
 
 class HeldRolloutRow(RolloutRow, frozen=True):
-    """A rollout that is locked, and what its walk needs; `position`: the last device that it has seen."""
+    """A locked rollout, and what its walk needs. `position`: the last device that the walk has seen."""
 
     position: str
     version: str

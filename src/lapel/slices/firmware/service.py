@@ -1,4 +1,4 @@
-"""The firmware functions for other slices: the offer to a heartbeat, and the results that it reports."""
+"""The firmware functions for other slices: the offer to a device, and the results that devices report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["OFFERED", "OFFER_OF_BEAT", "OFFER_WAITING", "Firmware", "Manifest", 
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """What PostgreSQL's `to_jsonb` of a row of `OFFER_OF_BEAT` decodes to."""
+    """A row of `OFFER_OF_BEAT`, decoded from the JSON of PostgreSQL's `to_jsonb`."""
 
     assignment_id: str
     status: Literal["pending", "delivered"]
@@ -43,7 +43,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Firmware:
-    """The parts of the slice, for routes and jobs; and the functions for heartbeats.
+    """The parts of the slice for routes and jobs, and the functions for heartbeats.
 
     Methods that open a connection raise Unavailable while the database is unavailable.
     """
@@ -56,9 +56,9 @@ class Firmware:
         self.sweeps = Sweeps(ports)
 
     def manifest(self, offer: Offer, now: datetime) -> Manifest:
-        """The answer to a device with an open offer; signs a link, without a request to the store.
+        """The answer to a device with an open offer. Signs a link, without a request to the store.
 
-        Raises StoreUnavailable without valid credentials.
+        Raises StoreUnavailable without valid credentials to sign with.
         """
         link = link_to(self._ports, offer.bin_object_key, offer.model, offer.version, now)
         return Manifest(
@@ -78,7 +78,7 @@ class Firmware:
         )
 
     async def applied(self, world_id: int, device_id: str, version: str) -> None:
-        """A device reports that it runs `version`. No effect unless that version is on offer. Repeatable."""
+        """Store a device's report that it runs `version`, if this version is on offer. May be repeated."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             row = await assignment_state_queries.apply(connection, world_id, device_id, version, now)
@@ -86,7 +86,7 @@ class Firmware:
                 await events.publish(connection, self._ports.ids, now, "ota.applied", [row])
 
     async def failed(self, world_id: int, device_id: str, assignment_id: str, error_message: str) -> None:
-        """A device reports that an update failed. No effect unless the assignment is open. Repeatable."""
+        """Store a device's report that an update failed, if the assignment is open. May be repeated."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             row = await assignment_state_queries.fail(
@@ -98,7 +98,7 @@ class Firmware:
     async def cancel_of_devices(
         self, connection: Connection, world_id: int, device_ids: list[str], now: datetime
     ) -> None:
-        """Cancel the open updates of devices, in the transaction that deletes them."""
+        """Cancel the open updates of devices, in the transaction that deletes the devices."""
         await assignment_state_queries.cancel(
             connection, world_id, device_ids, now, "The device was deleted."
         )

@@ -27,7 +27,7 @@ def release_of(row: ReleaseRow) -> Release:
         # Without a `ufw` file the fields are those of `bin`.
         ufw_sha256=row.ufw_sha256 or row.bin_sha256,
         ufw_file_size_bytes=row.ufw_file_size_bytes or row.bin_file_size_bytes,
-        # A sequence of 0, which earlier versions took, is left out.
+        # A sequence of 0, which earlier versions accepted, is left out.
         release_sequence=row.release_sequence or msgspec.UNSET,
         allow_downgrade=row.allow_downgrade if row.release_sequence else msgspec.UNSET,
         created_at=timestamp(row.created_at),

@@ -54,7 +54,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Releases, newest first. With `device_id` there is one page, of 100 at most."""
+    """Releases, newest first. With `device_id` there is one page of at most 100 releases."""
 
     data: list[Release]
     has_more: bool | msgspec.UnsetType = msgspec.UNSET
@@ -62,7 +62,7 @@ class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The releases to list. Without `limit`: up to 100 with `device_id`, else a page of 20."""
+    """The releases to list. Without `limit`, a page has 20 releases, or 100 with `device_id`."""
 
     device_id: Annotated[str, msgspec.Meta(description="Only releases for this device's model.")] | None = (
         None
@@ -76,13 +76,13 @@ class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def page(self) -> PageQuery:
-        """The same as parameters of any list."""
+        """The parameters of the page, as in every other list."""
         limit = self.limit or (20 if self.device_id is None else 100)
         return PageQuery(limit=limit, cursor=self.cursor, offset=self.offset)
 
 
 class UploadRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """The text fields of a release. Declared size and hash are compared with those of the received file."""
+    """The text fields of a release. A declared size or hash is compared with that of the received file."""
 
     version: Version
     model: Model
@@ -110,7 +110,7 @@ class FirmwareDownload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The update that a device should install; all values are from the stored file's own row.
+    """The update that a device should install. Size and hashes are those of the stored file.
 
     `release_sequence` and `allow_downgrade` are left out when the release has no sequence. The link is valid
     until `expires_at`; the next heartbeat brings a new one.

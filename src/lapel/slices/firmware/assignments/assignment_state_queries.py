@@ -20,8 +20,8 @@
     withdraw     pending              cancelled   ahead      a rollout that is paused or halted
 
 `applied`, `failed` and `cancelled` are final. A device has at most one assignment that is pending or
-delivered: the unique index `ota_assignments_open` keeps that. When several requests end one assignment, its
-row alone decides: the first changes it, and the others find no row.
+delivered: the unique index `ota_assignments_open` guarantees this. When several requests end one assignment,
+its row alone decides: the first request changes the row, and the others find no open assignment.
 
 Order of locks: the rollout's row, then devices' rows in the order of their ids, then assignments.
 """
@@ -51,10 +51,14 @@ ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NO
 RETURNING {ASSIGNMENT}, a.status, a.error_message
 """
 
-# Read the next $12 devices of the model after $8, and offer the release to those in the rollout's share. A
-# hash of rollout and device decides the share: random, but always the same devices for one rollout. Skipped
-# are devices to which this rollout offered it before (unless withdrawn), which have an open offer, run this
-# version, or may not be downgraded to it. These conditions are counts, so that each is looked up by an index.
+# Reads the next $12 devices of the model after $8, and offers the release to the devices in the rollout's
+# share. A hash of rollout and device decides the share: it is random, but has always the same devices for one
+# rollout. A device is skipped if one of these conditions holds:
+# - This rollout offered the release to the device before, and the offer was not withdrawn.
+# - The device has an open offer.
+# - The device runs this version.
+# - The update would be a downgrade that the release does not allow.
+# The conditions are counts, so that PostgreSQL looks each of them up by an index.
 OFFER = """
 WITH page AS MATERIALIZED (
     SELECT d.id, d.firmware_version FROM devices d
@@ -96,7 +100,7 @@ WHERE a.world_id = offer.world_id AND a.id = offer.assignment_id AND a.status IN
 RETURNING a.id
 )"""
 
-# Includes an offer that the device never fetched, because it may have got the version in another way.
+# Includes an offer that the device never fetched, because the device may have got the version in another way.
 APPLY = f"""
 UPDATE ota_assignments a SET status = 'applied', applied_at = $4, ended_at = $4
 FROM firmware_releases f, worlds w
@@ -114,7 +118,7 @@ WHERE a.world_id = $1 AND a.device_id = $2 AND a.id = $3 AND a.status IN ('pendi
 RETURNING {_ENDED}
 """
 
-# Of all worlds; rows that another transaction holds are skipped.
+# Works on all worlds. Rows that another transaction has locked are skipped.
 EXPIRE = f"""
 UPDATE ota_assignments a SET status = 'failed', ended_at = $1, error_message = {LATE}
 FROM firmware_releases f, worlds w
@@ -140,7 +144,8 @@ WHERE world_id = $1 AND device_id = ANY($2::text[]) AND status IN ('pending', 'd
   AND deadline_at > $3
 """
 
-# Only while the rollout does not run: it may have been resumed since. Its row is locked before assignments.
+# Withdraws nothing if the rollout runs, because it may have been resumed meanwhile. The rollout's row is
+# locked before the assignments.
 WITHDRAW = """
 WITH stopped AS MATERIALIZED (
     SELECT status FROM rollouts WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE
@@ -179,7 +184,10 @@ async def offer(
     now: datetime,
     assignment_ids: Sequence[str],
 ) -> BatchRow:
-    """Offer the release to the next devices after the rollout's position, as many as `assignment_ids`."""
+    """Read the next devices after the rollout's position, and offer the release to those that may get it.
+
+    As many devices are read as there are `assignment_ids`.
+    """
     return await fetch_only_row(
         connection,
         BatchRow,
@@ -203,14 +211,14 @@ async def offer(
 async def apply(
     connection: Connection, world_id: int, device_id: str, version: str, now: datetime
 ) -> EndedRow | None:
-    """Set a device's open assignment of `version` to applied. None when there is none."""
+    """Set a device's open assignment of `version` to applied. None when there is no such assignment."""
     return await fetch_row(connection, EndedRow, APPLY, world_id, device_id, version, now)
 
 
 async def fail(
     connection: Connection, world_id: int, device_id: str, assignment_id: str, why: str, now: datetime
 ) -> EndedRow | None:
-    """Set an open assignment to failed. None when it is not open."""
+    """Set an open assignment to failed. None when the assignment is not open."""
     return await fetch_row(connection, EndedRow, FAIL, world_id, device_id, assignment_id, why, now)
 
 
@@ -222,7 +230,7 @@ async def expire(connection: Connection, now: datetime, limit: int) -> list[Ende
 async def expire_of_device(
     connection: Connection, world_id: int, device_id: str, now: datetime
 ) -> list[EndedRow]:
-    """As `expire`, of one device."""
+    """As `expire`, for one device."""
     return await fetch_rows(connection, EndedRow, EXPIRE_OF_DEVICE, world_id, device_id, now)
 
 
@@ -234,5 +242,5 @@ async def cancel(
 
 
 async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:
-    """Withdraw at most `limit` pending offers of a rollout that does not run. Returns the command tag."""
+    """Withdraw at most `limit` pending offers of a paused or halted rollout. Returns the command tag."""
     return await connection.execute(WITHDRAW, world_id, rollout_id, now, limit)

@@ -1,7 +1,7 @@
 """The consequences of failed updates: one event for each, and a job that checks their rollouts.
 
-When an update has failed: `assignment_state_queries.py`. The job compares the failure rates:
-`rollouts/halting.py`.
+`assignment_state_queries.py` says when an update has failed. The job compares failure rates
+(`rollouts/halting.py`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _MOMENT = timedelta(seconds=2)
 async def failed(connection: Connection, ids: Ids, now: datetime, rows: Sequence[EndedRow]) -> None:
     """Publish `ota.failed` and wake the rollouts, in the transaction that ended these assignments."""
     await events.publish(connection, ids, now, "ota.failed", rows)
-    # One check for all updates that fail within two seconds, after these seconds: a job that runs already may
-    # have counted before this transaction commits.
+    # One job checks all updates that fail within the same two seconds. It runs two seconds later, because a
+    # job that runs already may have counted before this transaction commits.
     moment = int(now.timestamp() / _MOMENT.total_seconds())
-    # Always in the same order: two transactions that enqueue the same names in opposite order would deadlock.
+    # The order is always the same: two transactions that enqueue the same names in opposite order would
+    # deadlock.
     for world_id, rollout_id in sorted(
         {(row.world_id, row.rollout_id) for row in rows if row.rollout_id is not None}
     ):

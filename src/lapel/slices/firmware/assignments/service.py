@@ -36,11 +36,12 @@ class Offers:
     async def assign(
         self, connection: Connection, actor: Actor, device_id: str, body: AssignRelease
     ) -> Assignment:
-        """Offer a release to a device; replaces the device's open offer.
+        """Offer a release to a device. The offer replaces the device's open offer.
 
         Raises NotFound when the device or the release does not exist; InvalidRequest when the release is for
-        another model; Conflict when it is not released, when the device runs it already, when it would be a
-        downgrade that it does not allow, or when another offer to the device is made at the same moment.
+        another model; Conflict when the release is not released, when the device already runs it, when the
+        update would be a downgrade that the release does not allow, or when another request makes an offer to
+        the device at the same moment.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         device = await hold_device(connection, world_id, device_id)
@@ -73,7 +74,7 @@ class Offers:
         )
 
     async def cancel(self, actor: Actor, device_id: str) -> None:
-        """Withdraw a device's open offer, if there is one. Raises NotFound without such a device."""
+        """Cancel a device's open offer, if there is one. Raises NotFound when there is no such device."""
         async with self._ports.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
             await assignment_state_queries.cancel(
@@ -85,7 +86,7 @@ class Offers:
             )
 
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
-        """A device's newest assignment, whatever its status. Raises NotFound without such a device."""
+        """A device's newest assignment, in any status. Raises NotFound when there is no such device."""
         async with self._ports.database.acquire() as connection:
             await find_device(connection, actor.world_id, device_id, actor.end_user_id)
             row = await assignment_queries.newest(
@@ -94,7 +95,7 @@ class Offers:
         return CurrentAssignment(data=None if row is None else assignment_of(row))
 
     async def history(self, actor: Actor, device_id: str, query: HistoryQuery) -> Assignments:
-        """A device's assignments, newest first. Raises NotFound without such a device."""
+        """A device's assignments, newest first. Raises NotFound when there is no such device."""
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
             await find_device(connection, actor.world_id, device_id, actor.end_user_id)
@@ -103,7 +104,7 @@ class Offers:
 
 
 async def _check(connection: Connection, world_id: int, device: DeviceSummary, release: ReleaseRow) -> None:
-    """Raises InvalidRequest or Conflict when the device may not be offered the release."""
+    """Raises InvalidRequest or Conflict when the release must not be offered to the device."""
     if release.released_at is None:
         raise Conflict("This firmware is not released. Release it first.")
     if release.model != device.model:

@@ -1,1 +1,1 @@
-"""Rollouts: stages, the halt when too many updates fail, and the sweep of late assignments and orphans."""
+"""Rollouts: their offers, the halt when too many updates fail, and the sweeps of late updates and orphans."""

@@ -1,7 +1,7 @@
 """Decides that a rollout halts because too many of its updates failed, and halts it.
 
-Each run of the rollout's job asks this (`Rollouts.advance`). A new rollout for the same model also halts the
-one before it (`Rollouts.create`), whatever its failures.
+Each run of the rollout's job (`Rollouts.advance`) calls `halt_if_failing`. A new rollout for the same model
+also halts the previous rollout (`Rollouts.create`), even if no update of the previous rollout failed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.firmware.rows import HeldRolloutRow
 
-# The failure rate counts once this many updates have ended, or all.
+# The failure rate counts when this many updates have ended, or all updates.
 ENOUGH = 5
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -44,13 +44,14 @@ async def halt_if_failing(connection: Connection, rollout: HeldRolloutRow, now: 
 
 
 def too_many(failed: int, ended: int, max_failure_rate: float, *, all_ended: bool) -> bool:
-    """Whether a rollout must halt: of at least `ENOUGH` ended updates, or of all, too large a share failed.
+    """Whether a rollout must halt, because too large a share of its ended updates failed.
 
-    `max_failure_rate` is a fraction from 0 to 1.
+    The share counts when at least `ENOUGH` updates have ended, or all updates. `max_failure_rate` is a
+    fraction from 0 to 1.
     """
     return failed > 0 and (ended >= ENOUGH or all_ended) and failed / ended > max_failure_rate
 
 
 async def enqueue_withdrawal(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """Enqueue a new job each time, because a running one may have read the rows before this pause or halt."""
+    """Enqueue a new job each time, because a running job may have read the rows before this pause or halt."""
     await enqueue(connection, WITHDRAW, RolloutJob(world_id, rollout_id))

@@ -1,4 +1,4 @@
-"""All SQL of rollouts; that of their offers stands in `assignments/assignment_state_queries.py`.
+"""All SQL of rollouts. `assignments/assignment_state_queries.py` has the SQL of their offers.
 
 Order of locks: the rollout's row, then devices' rows in the order of their ids, then assignments.
 """
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = """r.id, r.world_id, r.firmware_release_id, r.model, r.percent, r.max_failure_rate,
     r.deadline_hours, r.status, r.halt_reason, r.offered, r.walked_at, r.created_at, r.updated_at"""
-# Counts of all offers of a rollout. The parameter is now: an open offer past its deadline has failed.
+# Counts of all offers of a rollout. `{now}`: the present time; an open offer counts as failed after its
+# deadline.
 _COUNTED = """LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE a.status = 'pending' AND a.deadline_at > {now}) AS pending,
            count(*) FILTER (WHERE a.status = 'delivered' AND a.deadline_at > {now}) AS delivered,
@@ -62,7 +63,7 @@ WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'runni
 RETURNING id
 """
 
-# The walk starts again, so that withdrawn offers are made again.
+# The walk starts from the first device again, so that withdrawn offers are made again.
 RESUME = """
 UPDATE rollouts SET status = 'running', position = '', offered = 0, walked_at = NULL,
     updated_at = $4
@@ -70,7 +71,7 @@ WHERE world_id = $1 AND firmware_release_id = $2 AND id = $3 AND status = 'pause
 RETURNING id
 """
 
-# This lock does not block new assignments, which refer to the row.
+# New assignments refer to the rollout's row. This lock does not block them.
 HOLD = f"""
 SELECT {_COLUMNS}, r.position, f.version, f.release_sequence, f.allow_downgrade
 FROM rollouts r JOIN firmware_releases f ON f.world_id = r.world_id AND f.id = r.firmware_release_id
@@ -98,7 +99,7 @@ FIND_RUNNING = "SELECT world_id, id FROM rollouts WHERE status = 'running' ORDER
 
 
 async def replace(connection: Connection, world_id: int, model: str, now: datetime, why: str) -> list[str]:
-    """Halt the rollouts that are under way for this model. Returns their ids."""
+    """Halt the running or paused rollouts of this model. Returns their ids."""
     return await fetch_values(connection, str, REPLACE, world_id, model, now, why)
 
 
@@ -113,9 +114,9 @@ async def insert(
     deadline_hours: int,
     now: datetime,
 ) -> bool:
-    """Insert a rollout. False when another one is under way for the model.
+    """Insert a rollout. False when another rollout of the model is running or paused.
 
-    `percent` is 1 to 100, `max_failure_rate` a fraction from 0 to 1.
+    `percent` is 1 to 100, and `max_failure_rate` is a fraction from 0 to 1.
     """
     return (
         await connection.fetchval(
@@ -173,12 +174,12 @@ async def resume(
 
 
 async def hold(connection: Connection, world_id: int, rollout_id: str) -> HeldRolloutRow | None:
-    """Lock a rollout until the transaction ends. Returns it with its release's version and sequence."""
+    """Lock a rollout until the transaction ends. Returns it with the version and sequence of its release."""
     return await fetch_row(connection, HeldRolloutRow, HOLD, world_id, rollout_id)
 
 
 async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> OfferCountsRow:
-    """The number of a rollout's offers in each state. Raises LookupError when it does not exist."""
+    """The number of a rollout's offers in each state. Raises LookupError when there is no such rollout."""
     row = await fetch_row(connection, OfferCountsRow, COUNT, world_id, rollout_id, now)
     if row is None:
         raise LookupError(rollout_id)
@@ -203,10 +204,10 @@ async def save(
     offered: int,
     walked_at: datetime | None,
 ) -> None:
-    """Save the walk: last device seen, offers made in it, end of the last complete walk."""
+    """Save the walk: the last device seen, the offers in this walk, the end of the last complete walk."""
     await connection.execute(SAVE, world_id, rollout_id, position, offered, walked_at)
 
 
 async def find_running(connection: Connection) -> list[RunningRow]:
-    """The rollouts, of all worlds, that are running."""
+    """The running rollouts of all worlds."""
     return await fetch_rows(connection, RunningRow, FIND_RUNNING)

@@ -1,6 +1,6 @@
-"""Rollouts: a release is offered to a share of a model's devices until too many updates fail.
+"""Rollouts offer a release to a share of a model's devices, and halt when too many updates fail.
 
-All state is in rows: a walk over the devices saves its position, and every step may be killed or repeated.
+All state is in rows, and a walk over the devices saves its position. So every step may be killed or repeated.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ class Rollouts:
     async def create(
         self, connection: Connection, actor: Actor, release_id: str, body: CreateRollout
     ) -> Rollout:
-        """Begin a rollout; halts a rollout that is under way for the model.
+        """Begin a rollout. It replaces a running or paused rollout of the model, which is halted.
 
-        Raises NotFound when there is no such release, InvalidRequest when it is for another model, and
-        Conflict when it is not released or another rollout for the model begins at the same moment.
+        Raises NotFound when there is no such release, InvalidRequest when the release is for another model,
+        and Conflict when the release is not released or another rollout of the model begins at the same
+        moment.
         """
         now, world_id, rollout_id = self._ports.clock.now(), actor.world_id, self._ports.ids.new("rol")
         release = await queries.read_release(connection, world_id, release_id)
@@ -94,7 +95,7 @@ class Rollouts:
     async def list(self, actor: Actor, release_id: str, query: RolloutQuery) -> RolloutPage:
         """A release's rollouts, newest first.
 
-        Raises NotFound when there is no such release, InvalidRequest for a bad cursor.
+        Raises NotFound when there is no such release, and InvalidRequest for a bad cursor.
         """
         asked = window(query, f"rollouts:{release_id}")
         async with self._ports.database.acquire() as connection:
@@ -107,7 +108,7 @@ class Rollouts:
         return RolloutPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def pause(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """Stop offering the release; devices that have begun the update continue.
+        """Stop offering the release. Devices that have begun the update continue.
 
         Raises NotFound when the release has no such rollout, and Conflict when the rollout has ended.
         """
@@ -122,7 +123,7 @@ class Rollouts:
         return rollout
 
     async def resume(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
-        """Continue, also with the offers that the pause withdrew.
+        """Continue the rollout. The offers that the pause withdrew are made again.
 
         Raises NotFound when the release has no such rollout, and Conflict when the rollout has ended.
         """
@@ -145,14 +146,14 @@ class Rollouts:
         return rollout_of(row)
 
     async def advance(self, job: RolloutJob) -> None:
-        """Walk over the model's devices to the end, unless too many updates fail. Repeatable at any point."""
+        """Walk over the model's devices, or halt when too many updates fail. May be repeated at any point."""
         crash_point("rollout:begin")
         batches = 0
         while await self._advance(job, look=batches % _BATCHES_BETWEEN_LOOKS == 0):
             batches += 1
 
     async def _advance(self, job: RolloutJob, *, look: bool) -> bool:
-        """Offer the release to one batch of devices. Returns whether there are more."""
+        """Offer the release to one batch of devices. Returns whether another batch follows."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
@@ -182,7 +183,7 @@ class Rollouts:
     async def _end_walk(
         self, connection: Connection, rollout: HeldRolloutRow, offered: int, now: datetime
     ) -> None:
-        """Save the end of a walk. The next one looks for devices that were added meanwhile.
+        """Save the end of a walk. The next walk looks for devices that were added meanwhile.
 
         The rollout is completed when the walk made no offer, no offer is open, and `deadline_hours` have
         passed since its creation.
@@ -196,7 +197,7 @@ class Rollouts:
             await rollout_queries.complete(connection, world_id, rollout_id, now)
 
     async def withdraw(self, job: RolloutJob) -> None:
-        """Withdraw offers that no device has begun, unless the rollout runs again. Repeatable anywhere."""
+        """Withdraw the pending offers, if the rollout is still paused or halted. May be repeated any time."""
         taken = _WITHDRAW_BATCH
         while taken == _WITHDRAW_BATCH:
             async with self._ports.database.transaction() as connection:
@@ -224,5 +225,5 @@ def _due(rollout: HeldRolloutRow, now: datetime) -> bool:
 
 
 async def _advance(connection: Connection, world_id: int, rollout_id: str) -> None:
-    """Enqueue the job, unless it waits or runs already; `wake` enqueues it again each minute."""
+    """Enqueue the job. No effect while the same job waits or runs; `wake` enqueues it again each minute."""
     await enqueue(connection, ADVANCE, RolloutJob(world_id, rollout_id), dedupe=rollout_id)

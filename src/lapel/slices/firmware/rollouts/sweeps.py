@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.foundation.storage.client import ObjectInfo
 
-# Twice as long as an upload may take until its row is written: `releases.LONGEST_UPLOAD`.
+# Twice `releases.LONGEST_UPLOAD`, which is the longest time from the begin of an upload to the write of its
+# row.
 ORPHAN_GRACE = timedelta(hours=24)
 _BATCH = 500
 
@@ -27,7 +28,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Sweeps:
-    """The sweeps of the worker's schedules; several may run at once."""
+    """The sweeps of the worker's schedules. Several sweeps may run at once."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -72,7 +73,7 @@ class Sweeps:
         return total
 
     def _old(self, listed: Sequence[ObjectInfo]) -> list[str]:
-        """Firmware files that are old by both clocks: the store's, and the clock of the uploading process."""
+        """Firmware files that are old by two clocks: the store's clock and the uploading process's clock."""
         before = self._ports.clock.now() - ORPHAN_GRACE
         old: list[str] = []
         for each in listed:
