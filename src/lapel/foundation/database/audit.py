@@ -35,8 +35,8 @@ UPDATE audit_log SET before = NULL, after = NULL, resource_id = NULL WHERE world
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of one resource. `before` and `after`: the changed part, any JSON value. It must not contain
-    secrets, because every reader of the log sees it."""
+    """One change of one resource. `before` and `after`: the changed part, as any JSON value. They must not
+    contain secrets, because every reader of the log sees them."""
 
     action: str
     resource_type: str
@@ -54,7 +54,7 @@ async def record(
     actor: Actor | None,
     change: Change,
 ) -> None:
-    """Write an entry about a change in each world that it concerns. `actor`: None is the operator."""
+    """Write an entry about a change into each of `worlds`. `actor` None stands for the operator."""
     kind, actor_id = (OPERATOR, None) if actor is None else (actor.kind, actor.id)
     what = (
         change.action,
@@ -71,5 +71,5 @@ async def record(
 
 
 async def erase(connection: Connection, world_id: int, resource_id: str) -> None:
-    """Blank the entries about a deleted end user: removes the id and the values, keeps time and actor."""
+    """Remove the id and the values from the entries about a deleted end user; time and actor stay."""
     await connection.execute(EMPTY_ENTRIES, world_id, resource_id)

@@ -1,6 +1,6 @@
 """A limited number of places, given to callers in the order of their requests.
 
-docs/decisions/0010 gives the reasons for our own code.
+docs/decisions/0010 says why Lapel does not wait in asyncpg's queue.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 
 
 class FairSemaphore:
-    """At most `places` are inside at once; the others wait in line, `patience` seconds at most.
+    """At most `places` callers are inside at once; the others wait in line, `patience` seconds at most.
 
     A semaphore with a time limit for each caller costs four times as much. Here all waiting callers share one
     timer, because the first in line is also the first whose patience ends.
@@ -23,16 +23,16 @@ class FairSemaphore:
         self._timer: asyncio.TimerHandle | None = None
 
     def try_enter(self) -> bool:
-        """Take a place if one is free; then `leave` must follow."""
+        """Take a place if one is free. If the result is True, the caller must call `leave` later."""
         if not self._free:
             return False
         self._free -= 1  # a place is free only while no caller waits
         return True
 
     async def enter(self) -> None:
-        """Take a place; `leave` must follow.
+        """Take a place; the caller must call `leave` later.
 
-        Raises TimeoutError after `patience` seconds; then `leave` must not follow.
+        Raises TimeoutError after `patience` seconds; the caller then has no place and must not call `leave`.
         """
         if self.try_enter():
             return
@@ -50,7 +50,7 @@ class FairSemaphore:
             raise
 
     def leave(self) -> None:
-        """Give the place to the caller that has waited longest."""
+        """Give the place to the caller that has waited longest; without one, the place becomes free."""
         while self._line:
             _, turn = self._line.popleft()
             if not turn.done():

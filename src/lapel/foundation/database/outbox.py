@@ -76,8 +76,8 @@ async def publish(
 ) -> None:
     """Write one event. `data` is the JSON of the resource as GET answers it.
 
-    `dedupe` names what may happen once only (default: this type for this resource); the second event of the
-    same name in a world is dropped.
+    `dedupe` is a name that only one event of a world may have (default: the type and the resource's id). A
+    second event with the same name is dropped.
     """
     event_id = ids.new("evt")
     body = _frozen(event_id, type, now, data)
@@ -100,7 +100,8 @@ async def publish_many(
     """`publish` for many resources in one statement; `resources` are (resource id, data).
 
     `dedupes` and `end_user_ids`, if given, have one item for each resource. An event with an end user's id is
-    erased with this end user; use it for events about an end user whose resource stays.
+    erased with this end user. Give the id if the event is about an end user, but its resource stays when the
+    end user is deleted.
     """
     event_ids = [ids.new("evt") for _ in resources]
     bodies = [

@@ -1,4 +1,4 @@
-"""One database connection outside the pool, for health: it must not wait behind requests."""
+"""One database connection outside the pool, for /health, which must not wait behind requests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Errors of asyncpg on a connection that ended since its last use. InternalClientError: the server's reason
-# arrives while a statement is being sent.
+# Errors of asyncpg on a connection that ended since its last use. asyncpg raises InternalClientError when the
+# server's reason arrives while a statement is being sent.
 _ENDED = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -36,9 +36,9 @@ class OwnConnection:
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` on the connection; if the connection has ended, once more on a new one.
+        """Run `work` on the connection; if the connection has ended, run `work` again on a new one.
 
-        The caller limits the time. Raises asyncpg's errors.
+        The caller must limit the time. Raises asyncpg's errors.
         """
         async with self._lock:
             if self._connection is not None and not self._connection.is_closed():

@@ -1,7 +1,7 @@
 """PostgreSQL through asyncpg, plain SQL.
 
-The pool's reset query is off, because it took a quarter of the hot call's time. So no code may leave session
-state on a connection: no `SET`, no session locks, no temporary tables, no `LISTEN`.
+The pool's reset query is off, because it took a quarter of the time of the most frequent request. So no code
+may leave session state on a connection: no `SET`, no session locks, no temporary tables, no `LISTEN`.
 
 Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
 in the README of pgvector.
@@ -151,7 +151,8 @@ class Database:
         """A connection outside a transaction.
 
         Raises Unavailable: at once when the pool is not open; on entering the block when the database is
-        unavailable or no connection is free in time; on leaving it when the database failed during the block.
+        unavailable or no connection becomes free in time; on leaving the block when the database failed
+        during it.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")
@@ -171,9 +172,10 @@ class _Connections:
     """Lends the pool's connections in the order of requests, and keeps connections that come back without an
     error.
 
-    asyncpg's pool makes the connections and cleans up after errors. Its acquire and release cost more than a
-    statement (timers, tasks), and other callers may overtake a caller in its queue for ever. So a connection
-    goes back to the pool only after an error, or when it was unused for a while.
+    asyncpg's pool makes the connections and cleans up after errors. But acquiring from that pool and
+    releasing to it cost more than a statement (timers, tasks), and in its queue other callers may overtake a
+    caller without end. So a connection goes back to that pool only after an error, or when it was unused for
+    a while.
     """
 
     def __init__(self, pool: Pool, places: int) -> None:
@@ -184,7 +186,7 @@ class _Connections:
         self._closing = False
 
     async def take(self) -> tuple[PoolConnectionProxy, int | None]:
-        """A connection, and the world whose share it counts against; `give_back` must follow.
+        """A connection, and the world against whose share it counts; the caller must call `give_back` later.
 
         Raises one of DATABASE_AWAY when the database is unavailable, or no connection is free in time.
         """
@@ -208,7 +210,8 @@ class _Connections:
             raise
 
     async def give_back(self, connection: PoolConnectionProxy, share: int | None, *, failed: bool) -> None:
-        """Take a connection back, after an error (`failed`) or without; `share`: as `take` gave it."""
+        """Take a connection back. `failed`: an error ended its use. `share`: the world that `take`
+        returned."""
         try:
             if failed or self._closing or not _alive(connection) or connection.is_in_transaction():
                 await self._release(connection)
@@ -233,7 +236,7 @@ class _Connections:
         self._pool.terminate()
 
     async def _release(self, connection: PoolConnectionProxy) -> None:
-        """Return it to the pool, which first cancels a running statement; waits `ACQUIRE_SECONDS` at most."""
+        """Return a connection to the pool, which first cancels its statement; waits 3 seconds at most."""
         try:
             await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
         except DATABASE_AWAY:

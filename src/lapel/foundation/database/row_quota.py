@@ -2,9 +2,9 @@
 
 Counting each write would need a counter row that all writes of a world change. So a worker measures every
 five minutes instead: a sample of at most 80 MB of each table, which is exact for small tables and a few
-percent off for large ones. PostgreSQL stores long values apart from their rows, and the rows hold the
-lengths, so the worker counts these values without reading them. Rows that are written between two
-measurements count from the second one.
+percent off for large ones. PostgreSQL stores long values apart from their rows. The rows hold the lengths of
+these values, so the worker counts the values without reading them. Rows that are written between two
+measurements count from the second measurement on.
 
 Source: PostgreSQL's documentation of TABLESAMPLE (under SELECT) and of TOAST.
 """
@@ -32,8 +32,8 @@ MEASURED_EVERY_SECONDS = 300
 _BELIEVED_FOR_SECONDS = 15.0
 _PAGES = 10_000
 
-# A table's pages, and the expression for the bytes of its row `t` (24 are the header's). `t.*` would be slow,
-# because PostgreSQL reads all long values of a row to build it.
+# The number of a table's pages, and the SQL expression for the bytes of its row `t` (24 are the header's).
+# `t.*` would be slow, because PostgreSQL reads all long values of a row to build it.
 LAYOUT = """
 SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS pages, (
     SELECT '24' || string_agg(format(' + coalesce(pg_column_size(t.%I), 0)', a.attname), '')
@@ -50,7 +50,7 @@ GROUP BY t.world_id HAVING sum({size}) * 100 / $1::real >= $2
 
 
 def is_full(world_id: str) -> str:
-    """SQL: whether a world has more rows than it may, at the last measurement. `world_id`: an expression."""
+    """SQL condition: the rows of `world_id` (an SQL expression) exceeded the limit when last measured."""
     return f"EXISTS (SELECT 1 FROM full_worlds f WHERE f.world_id = {world_id})"  # noqa: S608 - an expression of our own SQL
 
 
@@ -137,12 +137,15 @@ async def _layout(connection: Connection, table: str) -> tuple[int, str]:
 
 
 async def _sizes(connection: Connection, limit: int, tables: Sequence[str]) -> Counter[int]:
-    """The bytes of each world that may have more than `limit`."""
+    """The bytes of each world that may have more than `limit`.
+
+    A table in which a world has less than `limit / len(tables)` bytes does not count for that world.
+    """
     found: Counter[int] = Counter()
     for table in tables:
         pages, size = await _layout(connection, table)
         share = min(100.0, 100.0 * _PAGES / max(pages, 1))
-        # A world above the limit has at least its share of the limit in one table.
+        # A world above the limit has at least `limit / len(tables)` bytes in one table.
         rows = await connection.fetch(SIZES.format(table=table, size=size), share, limit / len(tables))
         found.update({row["world_id"]: row["bytes"] for row in rows})
     return found

@@ -1,16 +1,16 @@
 """Rows of statements as typed objects; query functions return them instead of asyncpg's records.
 
-A row is a frozen `msgspec.Struct`. Its fields are the columns of the statement, same names and same order, so
-that it can be made by position: 0.2 µs for 20 columns. By name (`**record`) it takes 2.6 µs. Made by
-position, a frozen dataclass takes 3.0 µs, and a NamedTuple 0.5 to 0.8 µs (Python 3.11, best of 5 times
-100,000). A field of the struct is then read in 20 ns, and one of a record in 70 ns. Structs also inherit, so
-that a statement with more columns needs only the rest of them.
+A row is a frozen `msgspec.Struct`. Its fields are the columns of the statement, with the same names in the
+same order, so that a struct can be made by position. That takes 0.2 µs for 20 columns; by name (`**record`)
+it takes 2.6 µs. By position, a frozen dataclass takes 3.0 µs, and a NamedTuple 0.5 to 0.8 µs (Python 3.11,
+best of 5 times 100,000). Reading a field of the struct takes 20 ns, and of a record 70 ns. A struct can
+inherit fields, so a statement with more columns declares only the additional ones.
 
-Names are compared at the first row of each statement, and `tests/contract/test_rows.py` compares names and
-types of all statements with what PostgreSQL says of them. A module that defines rows imports the types of
-their fields also at run time, so that this test can read them. The test does not compare NOT NULL, because
-PostgreSQL does not tell whether a statement's column can be NULL. A row is made without a check of its
-values: the CHECK of a column allows only the values of its enumeration.
+Names are compared at the first row of each statement, and `tests/contract/test_rows.py` compares the names
+and types of all statements with PostgreSQL's description of their columns. A module that defines rows imports
+the types of their fields also at run time, so that this test can read them. The test does not compare NOT
+NULL, because PostgreSQL does not tell whether a statement's column can be NULL. A row is made without a check
+of its values: the CHECK of a column allows only the values of its enumeration.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=msgspec.Struct)
 Value = TypeVar("Value")
 
-# The kind of rows with which the names of a statement were compared last. Statements are constants, so there
-# are few. A look-up by the statement alone takes a fifth of one by both.
+# By statement: the kind of row with which its column names were compared last. Statements are constants, so
+# there are few. A look-up by statement and kind would take five times as long.
 _compared: dict[str, type[msgspec.Struct]] = {}
 
 

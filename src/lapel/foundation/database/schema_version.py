@@ -1,4 +1,4 @@
-"""The newest migration of this installation, without loading Alembic (most of a start)."""
+"""The newest migration of this installation. Loading Alembic for it would be most of a process's start."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from pathlib import Path
 
 @cache
 def newest_revision() -> str:
-    """Its number, read from the file names: `0001_first_light.py` is revision 0001."""
+    """The number of the newest revision, read from the file names: `0001_first_light.py` is revision 0001."""
     folder = Path(__file__).parent / "migrations" / "versions"
     return max(file.name.partition("_")[0] for file in folder.glob("[0-9]*_*.py"))

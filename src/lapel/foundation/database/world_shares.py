@@ -16,7 +16,7 @@ _CAPACITY = 20_000
 
 
 class TokenWorlds:
-    """The worlds of valid device tokens, so that a request counts before its token is looked up.
+    """The worlds of valid device tokens: a request counts for its world before its token is looked up.
 
     A token never changes its world. A forgotten token is learned again.
     """
@@ -25,7 +25,7 @@ class TokenWorlds:
         self._worlds: dict[bytes, int] = {}
 
     def expect(self, token_hash: bytes) -> None:
-        """Count the present request for the token's world, if that is known."""
+        """Count the present request for the token's world, if this world is known."""
         WORLD.set(self._worlds.get(token_hash))
 
     def learn(self, token_hash: bytes, world_id: int) -> None:
@@ -42,7 +42,7 @@ class _Line:
 
 
 class WorldShares:
-    """A semaphore for each world that has requests; requests that work for no world pass."""
+    """A semaphore for each world that has requests; requests without a known world pass freely."""
 
     def __init__(self, places: int, patience: float) -> None:
         self._each = max(1, places // 2)
@@ -50,7 +50,7 @@ class WorldShares:
         self._lines: dict[int, _Line] = {}
 
     async def enter(self) -> int | None:
-        """Take a place of the request's world; returns the world, with which `leave` must follow.
+        """Take a place in the request's world. Returns the world; the caller must pass it to `leave` later.
 
         Raises TimeoutError when no place becomes free within `patience` seconds.
         """
@@ -70,7 +70,7 @@ class WorldShares:
         return world_id
 
     def leave(self, world_id: int | None) -> None:
-        """Give back the place that `enter` returned."""
+        """Give back the place that `enter` took; `world_id` is the value that `enter` returned."""
         if world_id is not None:
             line = self._lines[world_id]
             line.semaphore.leave()

@@ -1,9 +1,10 @@
 """Schema migrations: Alembic for the order, plain SQL in the revisions.
 
 `upgrade(dsn)` brings a database to the newest revision. Several processes may call it at once: one works, and
-the others wait. Servers of the previous version may run meanwhile: `script` makes short changes of tables,
-`in_batches` changes rows, `build_index` makes an index. A revision that uses `in_batches` or `build_index` is
-not one transaction, so each of its steps must be repeatable.
+the others wait. Servers of the previous version may run meanwhile, so no step may block them for long:
+`script` makes short changes of tables, `in_batches` changes rows, and `build_index` makes an index. A
+revision that uses `in_batches` or `build_index` is not one transaction, so each of its steps must be
+repeatable.
 
 Source: PostgreSQL's documentation of CREATE INDEX, section "Building Indexes Concurrently".
 """
@@ -22,7 +23,7 @@ from alembic.script import ScriptDirectory
 Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 FOLDER = Path(__file__).parent
 
-# Seconds that a change of a table waits for its lock. Every later request for the table waits behind it.
+# Seconds that a change of a table waits for its lock. Meanwhile every later request for the table waits too.
 LOCK_PATIENCE = 2.0
 # Number of tries, and the pause between them in seconds, when the lock is not free.
 LOCK_TRIES = 150
@@ -49,7 +50,7 @@ def head() -> str:
 
 
 def known(revision: str) -> bool:
-    """Whether this code has the revision (the database of a newer version has one that it lacks)."""
+    """Whether this code has the revision. The revision of a newer version's database may be missing here."""
     scripts = ScriptDirectory.from_config(_config())
     return any(script.revision == revision for script in scripts.walk_revisions())
 
@@ -57,7 +58,8 @@ def known(revision: str) -> bool:
 def upgrade(dsn: str, revision: str = "head") -> None:
     """Bring the database to a revision. Blocks; call it outside an event loop.
 
-    Raises the driver's errors unchanged. Finished revisions stay, and the next call continues after them.
+    Raises the driver's errors unchanged. After an error, finished revisions stay, and the next call continues
+    after them.
     """
     command.upgrade(_config(dsn), revision)
 
@@ -74,8 +76,8 @@ async def current(connection: Driver) -> str | None:
 def script(sql: str) -> None:
     """Run a script of several statements inside the revision's transaction.
 
-    The driver prepares statements from SQLAlchemy, and a prepared statement holds only one command. The
-    driver's own `execute` accepts a script.
+    The script goes to the driver's own `execute`: SQLAlchemy would make a prepared statement of it, which
+    holds only one command.
     """
     # This also begins the transaction: SQLAlchemy does not see commands that go to the driver directly.
     op.get_bind().exec_driver_sql(f"SET LOCAL lock_timeout = {round(LOCK_PATIENCE * 1000)}")
@@ -83,7 +85,7 @@ def script(sql: str) -> None:
 
 
 def in_batches(table: str, statement: str) -> None:
-    """Run a statement over all rows of `table`, `BATCH_ROWS` at a time, each batch a transaction.
+    """Run a statement over all rows of `table`, `BATCH_ROWS` at a time, each batch in its own transaction.
 
     The statement selects its rows with `world_id = $1 AND id > $2 AND id <= $3`. The call commits the earlier
     steps of the revision.
@@ -109,7 +111,7 @@ def in_batches(table: str, statement: str) -> None:
 
 
 def build_index(name: str, definition: str) -> None:
-    """Create an index while its table is written; replaces an unfinished or earlier index of the name.
+    """Create an index while its table accepts writes. Replaces an earlier or unfinished index of this name.
 
     `definition` is the text after `CREATE INDEX … ON`. The call commits the earlier steps of the revision.
     """

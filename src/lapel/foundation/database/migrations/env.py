@@ -1,4 +1,4 @@
-"""Alembic's entry: one migrator at a time, one transaction a revision.
+"""Alembic's entry: one process migrates at a time, and each revision is a transaction.
 
 One transaction over all revisions would hold the lock of each changed table until the last revision is done,
 and would block the servers of the previous version until then.
@@ -19,11 +19,12 @@ from lapel.foundation.database import migrations
 
 # Any constant that all servers share.
 MIGRATION_LOCK = 5_274_810_116
-# A process waits for the lock in turns of `_TURN_PATIENCE` milliseconds, `_TURN_PAUSE` seconds apart:
-# a waiting statement has a snapshot, and an index that is built concurrently waits for every older one.
+# A process waits for the lock in turns of `_TURN_PATIENCE` milliseconds, `_TURN_PAUSE` seconds apart. A long
+# wait would block the process that migrates: the waiting statement holds a snapshot, and CREATE INDEX
+# CONCURRENTLY waits until all older snapshots are gone.
 _TURN_PATIENCE = 100
 _TURN_PAUSE = 0.4
-# One string without parameters: the portal of a prepared statement would keep its snapshot.
+# One string without parameters is not prepared: the portal of a prepared statement would keep its snapshot.
 _TAKE_TURN = f"""
 SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL lock_timeout = {_TURN_PATIENCE};

@@ -1,8 +1,8 @@
 """Projects, worlds, keys, end users, devices, recordings, media, outbox, erasure ledger.
 
-Every tenant table has `world_id` first in its key and refers to others by
-`(world_id, id)`, so a cross-tenant reference cannot be stored. Ids and tokens are
-`COLLATE "C"`: they are compared byte by byte, and their index order is their time order.
+A table with `world_id` has this column first in its primary key; only in tables of tokens, the token's hash
+is the key. Tables refer to each other by `(world_id, id)`, so a reference to another world's row cannot be
+stored. Ids are `COLLATE "C"`: they are compared byte by byte, so their index order is their time order.
 """
 
 from lapel.foundation.database.migrations import script

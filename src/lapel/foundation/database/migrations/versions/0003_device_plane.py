@@ -1,7 +1,8 @@
 """The device plane: heartbeats, diagnostics, commands, configuration, firmware, the audit log.
 
-A heartbeat is the most frequent write. It changes no indexed column, so PostgreSQL touches no index (HOT).
-The sweep for silent devices looks up an interval of time, which changes rarely.
+A heartbeat is the most frequent write. Most heartbeats change no indexed column, so PostgreSQL updates no
+index (HOT). The search for silent devices therefore uses `heartbeat_slot`, an interval of time that changes
+rarely.
 """
 
 from lapel.foundation.database.migrations import script

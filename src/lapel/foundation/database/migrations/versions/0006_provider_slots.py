@@ -1,4 +1,4 @@
-"""The engine that answers a provider's name (a slot) in a world; without a row it is the local engine."""
+"""The engine that answers each slot of a world. The local engine answers a slot without a row."""
 
 from lapel.foundation.database.migrations import script
 

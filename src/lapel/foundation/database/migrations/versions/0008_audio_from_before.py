@@ -8,8 +8,9 @@ from lapel.foundation.database.migrations import script
 revision = "0008"
 down_revision = "0007"
 
-# In its world each comes last: what is uploaded there from now on does not wait for it. Without the order the
-# rows that are being written would be searched again for each of them.
+# `infinity` puts each row last in its world, so audio that is uploaded later does not wait for it. ORDER BY
+# makes PostgreSQL find all rows before it writes the first; without it, each look-up in `speech_work` would
+# also search the rows just written.
 PROBES = """
 INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, available_at, created_at)
 SELECT m.world_id, m.id, m.recording_id, m.id, 'decode', 'probe', clock_timestamp(), 'infinity'

@@ -1,4 +1,4 @@
-"""The binding of its device under which a recording was made, so that a later binding cannot reach it."""
+"""The device's binding under which a recording was made; later bindings cannot reach the recording."""
 
 from lapel.foundation.database.migrations import in_batches, script
 
@@ -6,7 +6,8 @@ revision = "0011"
 down_revision = "0010"
 
 # An older recording counts as made under the present binding if it belongs to the present end user and is
-# younger than the binding. A device that was bound only once has no other binding, whatever the clocks said.
+# younger than the binding. If the device was bound only once, the times are not compared, because there is no
+# other binding.
 BINDINGS = """
 UPDATE recordings r SET binding_generation = d.binding_generation
 FROM devices d

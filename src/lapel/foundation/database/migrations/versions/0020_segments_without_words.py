@@ -1,4 +1,4 @@
-"""Segments without words, in the form of the answer; for older transcriptions they are made at reading."""
+"""Segments without words, in the form of the answer. For older transcriptions, a read makes them."""
 
 from lapel.foundation.database.migrations import script
 

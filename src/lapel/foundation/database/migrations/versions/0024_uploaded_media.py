@@ -1,4 +1,4 @@
-"""An index from which the bytes of a world's uploaded media are added up without reading rows."""
+"""An index that alone suffices to add up the bytes of a world's uploaded media, without reading the table."""
 
 from lapel.foundation.database.migrations import build_index
 
