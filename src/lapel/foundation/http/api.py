@@ -45,11 +45,12 @@ if TYPE_CHECKING:
     from lapel.foundation.http.strategies.exchange import Encoded
     from lapel.foundation.http.strategies.stored import Effects
 
-# The router mixes strategies of all structs, as the list of operations does.
+# One router holds the strategies of all operations, whose structs differ.
 _AnyStrategy: TypeAlias = "Strategy[Any, Any, Any]"
 
-# An id, `me` or the name of a section. A value with any other character is a path that we do not serve, such
-# as /v1/recordings/streaming-sessions: every method gets 404, also those that get 405 on the path of an id.
+# The characters of an id, of `me` and of a section's name. A path whose value has any other character does
+# not exist, such as /v1/recordings/streaming-sessions: every method answers 404 there, also a method that
+# answers 405 on the path of an id.
 _PARAMETER = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -97,8 +98,8 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Errors become refusals.
 
-        Raises an error only when it comes after the answer has begun, and CancelledError when the server
-        cancels the request.
+        Raises an error only after the answer has begun, and CancelledError when the server cancels the
+        request.
         """
         exchange = Exchange(scope, dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(exchange.request_id)
@@ -145,7 +146,7 @@ class Api:
     async def _send_large(self, answer: Encoded | DeferredAnswer, exchange: Exchange, send: Send) -> None:
         """Wait for room, make the answer if it is not made yet, and send it.
 
-        Raises Unavailable when there is no room in time, ClientGone when the client left or was cut off.
+        Raises Unavailable when no room becomes free in time, ClientGone when the client left or was cut off.
         """
         made = not isinstance(answer, DeferredAnswer)
         size = room_of(answer[2]) if made else answer.size
@@ -161,7 +162,7 @@ class Api:
         await send(self._head(answer, exchange))
 
     def _head(self, answer: Encoded, exchange: Exchange) -> Message:
-        """Report the answer to logs and metrics; returns the message with its head."""
+        """Report the answer to logs and metrics, and return the message with its status and headers."""
         exchange.started = True
         status, headers, body = answer
         seconds = time.perf_counter() - exchange.began

@@ -30,7 +30,7 @@ class Access:
     callers: frozenset[ActorKind] = KEYS
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
     more_scopes: tuple[str, ...] = ()
-    # True when a device token whose replacement is not used yet may still call this.
+    # True if a replaced device token may call this until its replacement is used.
     refreshing_tokens: bool = False
 
     @property
@@ -41,8 +41,8 @@ class Access:
     def admit(self, actor: Actor, kinds: Mapping[ActorKind, TokenKind]) -> None:
         """Check that this caller may call the operation.
 
-        Raises Forbidden when this kind of token, or this key, may not; Unauthorized when a device token was
-        replaced and the operation does not take replaced ones.
+        Raises Forbidden when this kind of token, or this key, may not call it; Unauthorized when the token is
+        a replaced device token and the operation refuses replaced tokens.
         """
         if actor.refresh_only and not self.refreshing_tokens:
             raise Unauthorized("This device token was replaced. Use the new one.")

@@ -61,7 +61,7 @@ class StoredCall(Call[Query, Body], Generic[Query, Body]):
 
 
 class FormCall(_OnPath[Query], Generic[Query, Body]):
-    """A call with `multipart/form-data`: the handler reads the form, whose text fields are of `Body`."""
+    """A call with `multipart/form-data`: the handler reads the form, whose text fields become a `Body`."""
 
     form: Form[Body]
     actor: Actor
@@ -76,11 +76,12 @@ class DirectCall(_OnPath[Query], Generic[Query, Body]):
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[Response_co]):
-    """An answer that is more than a struct with the operation's usual status.
+    """An answer with a status or headers of its own, or with an action after the commit.
 
     The pieces of a generator are sent as they are made; only a GET may answer with a generator. An error
     before the handler returns the Reply is answered as usual; a later error breaks the answer off.
-    `committed` is for `stored` operations: it is awaited after their transaction, before the answer.
+    `committed` is for `stored` operations: it is awaited after the commit of their transaction, before the
+    answer is sent.
     """
 
     body: Response_co

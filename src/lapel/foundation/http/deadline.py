@@ -1,9 +1,9 @@
-"""The deadline of a request: the time until its answer, whatever the request waits for.
+"""The deadline of a request: a limit for the time until its answer, whatever the request waits for.
 
-The time counts from the last byte: it runs while the server works, and stops while the server waits for the
-request's body. At the deadline a separate task sends the answer at once, and the request's task is cancelled.
-Cancelling ends every wait of the task: for a place, a connection, a statement, a lock, the store. The task
-then rolls its transaction back, which may take longer if the database hangs; the client does not wait for it.
+The time stops while the server waits for the request's body, so it counts from the last byte. At the
+deadline, a separate task sends a 503 at once, and the request's task is cancelled. Cancelling ends every wait
+of the task: for a place, a connection, a statement, a lock, the store. The task then rolls its transaction
+back, which may take longer if the database hangs; the client does not wait for the rollback.
 
 Source: "Task Cancellation", documentation of asyncio.
 """
@@ -25,12 +25,12 @@ _LATE = 0.25
 class Deadlines:
     """The deadlines of all requests under way.
 
-    One timer checks all deadlines, and runs only while there are some: a timer for each request would cost
-    more than finding the route.
+    One timer checks all deadlines, because a timer for each request would cost more than finding the route.
+    The timer runs only while a request is under way.
     """
 
     def __init__(self, seconds: float) -> None:
-        """`seconds`: the usual time."""
+        """`seconds`: the usual time limit."""
         self._seconds = seconds
         self._every = min(_LATE, seconds / 8)
         self._running: set[Deadline] = set()
@@ -38,7 +38,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
-        """Begin the deadline of the calling task: `times` the usual time, from now.
+        """Begin the deadline of the calling task: from now, the usual time limit multiplied by `times`.
 
         `late` sends the answer when the time is over. Raises RuntimeError outside of a task.
         """
@@ -66,7 +66,7 @@ class Deadlines:
 
 
 class Deadline:
-    """The time of one request; made by Deadlines."""
+    """The deadline of one request; made by Deadlines."""
 
     __slots__ = ("_answer", "_late", "_left", "_loop", "_reading", "_running", "_task", "_when")
 
@@ -78,7 +78,7 @@ class Deadline:
         late: Callable[[], Coroutine[None, None, None]],
         running: set[Deadline],
     ) -> None:
-        """`when`: by the loop's clock."""
+        """`when`: the deadline, in seconds by the loop's clock."""
         self._task = task
         self._loop = loop
         self._when = when
@@ -90,10 +90,10 @@ class Deadline:
         self._answer: asyncio.Task[None] | None = None
 
     def around(self, receive: Receive) -> Receive:
-        """Wrap `receive` so that the time stops while it waits.
+        """Wrap `receive` so that the time stops while `receive` waits.
 
-        After each piece the time that is left is the same as before the first one, because the pieces of a
-        form are stored as they arrive and its time counts from the last piece.
+        After each piece, as much time is left as before the first piece. So the time counts from the last
+        piece, even though the server stores the pieces of a form as they arrive.
         """
 
         async def read() -> Message:
@@ -108,20 +108,20 @@ class Deadline:
         return read
 
     def meet(self) -> None:
-        """Call when the answer begins: from then on the request is in time, however long sending takes.
+        """Call this when the answer begins. Then the deadline no longer applies, however long sending takes.
 
-        Raises CancelledError when the time is over and some code has suppressed the task's cancellation.
+        Raises CancelledError when the deadline has passed and code has suppressed the task's cancellation.
         """
         if self._answer is not None:
             raise asyncio.CancelledError
         self.stop()
 
     def stop(self) -> None:
-        """Call when the request has ended."""
+        """Call this when the request has ended."""
         self._running.discard(self)
 
     async def answered(self) -> bool:
-        """Whether the deadline was the only cause of the error with which the task ends; the task calls it.
+        """Whether the deadline alone ended the task. The task calls this after an error.
 
         Returns after the late answer is sent.
         """
@@ -132,11 +132,11 @@ class Deadline:
         return not others
 
     def is_over(self, now: float) -> bool:
-        """Whether the time has run out; `now` by the loop's clock."""
+        """Whether the deadline has passed; `now` is by the loop's clock."""
         return not self._reading and self._when <= now
 
     def end(self) -> None:
-        """The time is over: send the late answer and cancel the task."""
+        """Send the late answer and cancel the task, because the deadline has passed."""
         self.stop()
         self._answer = self._loop.create_task(self._late(), name="late-answer")
         self._task.cancel()

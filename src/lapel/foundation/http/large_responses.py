@@ -1,9 +1,9 @@
 """Large answers: they wait for room in a budget of bytes, are then made, and are sent in pieces.
 
-A body counts from before it is made until the client has read it; a body that is made while it is sent counts
-with the bytes that are in memory at a time. While other requests wait for room, a client is disconnected if
-it reads slower than the least rate, or would need more than a minute for a body that was made completely
-before.
+A body counts from before it is made until the client has read it. A body that is made while it is sent counts
+with the bytes that are in memory at one time. While other requests wait for room, a client is disconnected if
+it reads slower than the least rate. It is also disconnected if it would need more than a minute for a body
+that was complete before sending began.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.calls import Content
 
 PIECE = 256 * 1024
-"""Bytes that are written to the connection at once; a longer body is a large one."""
+"""Bytes that are written to the connection at once; a longer body counts as large."""
 
 IN_PIECES = 640 * 1024
 """The size to give for an answer that is made in pieces."""
@@ -60,10 +60,10 @@ class LargeAnswers:
 
     @asynccontextmanager
     async def room(self, scope: Scope, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
-        """Room for a body of about `size` bytes; for three times as many while it is not `made` yet.
+        """Room for a body of about `size` bytes, or for three times `size` if the body is not `made` yet.
 
-        Raises Unavailable when there is no room in time, and ClientGone when the client reads too slowly and
-        was disconnected.
+        Raises Unavailable when no room becomes free in time, and ClientGone when the client was disconnected
+        because it reads too slowly.
         """
         try:
             async with self._admission.hold(world_id, size if made else size * _WHILE_MADE) as place:
@@ -78,7 +78,7 @@ class LargeAnswers:
             raise ClientGone from error
 
     async def send(self, scope: Scope, send: Send, body: Content, place: Place) -> None:
-        """Send a body in its room, no faster than the client reads it.
+        """Send a body for which `place` is the room, no faster than the client reads.
 
         Raises ClientGone when the client has disconnected, or an error broke the body off.
         """

@@ -38,7 +38,7 @@ _Answer: TypeAlias = Awaitable[Response | Reply[Response]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler(Generic[Query, Body, Response]):
-    """What an operation decodes, and what it answers: None for nothing, bytes for what is no JSON."""
+    """The structs that an operation decodes, and its answer: a struct, None (empty), or bytes (not JSON)."""
 
     query: type[Query]
     body: type[Body]
@@ -47,7 +47,7 @@ class Handler(Generic[Query, Body, Response]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainHandler(Handler[Query, Body, Response]):
-    """Called with what was decoded; whatever it does is committed when it returns."""
+    """`run` gets the decoded request. When `run` returns, its effects are committed."""
 
     run: Callable[[Call[Query, Body]], _Answer[Response]]
     # For a GET that changes something: HEAD may change nothing, and calls this instead.
@@ -61,8 +61,8 @@ class PlainHandler(Handler[Query, Body, Response]):
 class StoredHandler(Handler[Query, Body, Response]):
     """Called within a transaction, once for each Idempotency-Key.
 
-    If the request has a key, the same transaction stores the answer under it.
-    `replay` renews the stored answer of a repeated request (upload-url signs a new link).
+    If the request has a key, the same transaction stores the answer under this key. `replay` renews the
+    stored answer of a repeated request (upload-url signs a new link).
     """
 
     run: Callable[[StoredCall[Query, Body]], _Answer[Response]]
@@ -73,7 +73,7 @@ class StoredHandler(Handler[Query, Body, Response]):
 class FormHandler(Handler[Query, Body, Response]):
     """Reads `multipart/form-data` itself: `body` declares its text fields.
 
-    Never stored: to recognize a repeat, the server would have to compare the files.
+    Its answer is never stored: to recognize a repeat, the server would have to compare the files.
     """
 
     run: Callable[[FormCall[Query, Body]], _Answer[Response]]
@@ -82,18 +82,19 @@ class FormHandler(Handler[Query, Body, Response]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectHandler(Handler[Query, Body, Response]):
-    """For what devices call all the time: authenticates the caller in the statement that does the work.
+    """For the most frequent calls of devices: one SQL statement authenticates the caller and does the work.
 
-    If `direct` finds no device, it returns None, and the request goes the usual way (`run`), which says what
-    is wrong. A request whose body may be large goes the usual way from the start, because large bodies are
-    read for authenticated callers only.
+    If `direct` finds no device, it returns None. The request then goes the usual way (authentication, then
+    `run`), which answers with the exact error. A request whose body may be large goes the usual way from the
+    start, because large bodies are read for authenticated callers only.
     """
 
     run: Callable[[Call[Query, Body]], _Answer[Response]]
     direct: Callable[[DirectCall[Query, Body]], Awaitable[tuple[Actor, Response] | None]]
 
 
-# The list mixes operations of all structs; that a handler fits its own was checked where it was made.
+# Operations in one list have different structs. The type checker has compared each handler with its structs
+# where the operation was made.
 AnyHandler: TypeAlias = (
     PlainHandler[Any, Any, Any]
     | StoredHandler[Any, Any, Any]
@@ -124,7 +125,7 @@ class Operation:
     natural: bool = False
     # A rate limit in addition to the usual ones.
     bucket: RateLimit | None = None
-    # True when the answer waits until objects are examined: then it may take longer than others.
+    # True if the answer waits until objects are examined; such an answer may take longer than others.
     slow: bool = False
     description: str = ""
 
@@ -140,7 +141,7 @@ class Operation:
 
     @property
     def files(self) -> tuple[FormFile, ...]:
-        """The files of its form; none when it takes no form."""
+        """The files of the operation's form; none when it takes no form."""
         return self.handler.files if isinstance(self.handler, FormHandler) else ()
 
     @property
@@ -151,7 +152,7 @@ class Operation:
 
     @property
     def idempotency(self) -> Literal["stored", "natural", "none"]:
-        """How a repeated request is kept from having its effect twice."""
+        """What prevents a second effect of a repeated request."""
         if isinstance(self.handler, StoredHandler):
             return "stored"
         return "natural" if self.natural else "none"

@@ -41,14 +41,14 @@ class Limiter(Protocol):
         ...
 
     async def take_known(self, token_hash: bytes) -> Headers | None:
-        """The same by the hash of a device's token. An unknown token is not counted: None.
+        """Count a request by the hash of a device's token. Returns None, uncounted, for an unknown token.
 
         Raises RateLimitExceeded at a limit.
         """
         ...
 
     def forget(self, token_hash: bytes) -> None:
-        """Stop counting a refused token, which may have been valid before, for its device."""
+        """Stop counting a token for its device, because the token is refused now."""
         ...
 
 

@@ -1,22 +1,23 @@
-"""Rate limits that hold over all processes together without a database write per request.
+"""Rate limits that hold for all processes together, without a database write per request.
 
 Each bucket is counted in fixed windows. A process takes a small **lease** from the window's shared counter
-(one upsert) and spends it in memory. No request is leased twice, so a limit is never exceeded. Leased
+(one upsert) and spends it in memory. No request is leased twice, so leases never exceed a limit. Leased
 requests that a process does not spend are lost to the others until the window ends. Therefore a lease is a
 twentieth of the requests that this process spent in this window and the previous one: over any number of
 processes at most a tenth of the limit is lost.
 
 There are many devices, and each calls about once a minute: a lease for each call would be a write for each
-call. So a process lets a device spend a twentieth of its limit before it takes the first lease, which then
-includes the spent requests. Each further process that a device reaches may let a twentieth more through.
+call. So a device may spend a twentieth of its limit before the process takes the first lease, which then
+includes the spent requests. If a device reaches several processes, each further process may let a twentieth
+of the limit more through.
 
-All tokens of a device share its bucket. The process remembers the device of each valid token; a token that it
-does not know has no bucket, and no row.
+All tokens of a device share its bucket. The process remembers the device of each valid token; a token that
+the process does not know has no bucket and no row.
 
 If the shared counter does not answer in time, requests pass uncounted, and
 `lapel_rate_limit_unreachable_total` counts them.
 
-docs/decisions/0015 gives the reasons for our own code.
+docs/decisions/0015 gives the reasons.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 PATIENCE_SECONDS = 0.05
-_REST_SECONDS = 1.0  # pause after a failure, until the counter is asked again
+_REST_SECONDS = 1.0  # pause after a failure, before the counter is asked again
 _LEASE_SHARE = 20
 _CREDIT_SHARE = 20
 _CAPACITY = 20_000
@@ -131,7 +132,7 @@ class _Bucket:
         self.window = 0  # Unix seconds of its start
         self.reset = 0  # and of its end
         self.left = 0  # leased and not spent yet
-        self.owed = 0  # in `left`, or spent, without a lease
+        self.owed = 0  # requests without a lease: spent, or still in `left`
         self.spent = 0  # spent here in this window
         self.previous = 0  # spent here in the window before
         self.known = 0  # leased by all processes, as of the last lease
@@ -178,7 +179,7 @@ class RateLimiter:
         self._settings = settings
         # By the operation's bucket: the limits of a project's requests.
         self._project: dict[RateLimit | None, tuple[_Rule, ...]] = {None: _active(*usual)}
-        # The buckets that each holder of a token of this kind has to itself, and their limits.
+        # By the kind of a token's holder: the rate limit that each holder has of its own; then its rules.
         self._holders = holders
         self._own = {each: _active(_own_rule(each, settings)) for each in holders.values()}
         # Two generations: a bucket that is unused during a whole generation is forgotten.
@@ -209,7 +210,7 @@ class RateLimiter:
         return await self._take(drawn)
 
     async def take_known(self, token_hash: bytes) -> Headers | None:
-        """`take` by the hash of a device's token. An unknown token is not counted: None.
+        """`take` by the hash of a device's token. Returns None, uncounted, for an unknown token.
 
         Raises RateLimitExceeded as `take` does.
         """
@@ -217,7 +218,7 @@ class RateLimiter:
         return None if drawn is None else await self._take(drawn)
 
     def forget(self, token_hash: bytes) -> None:
-        """Forget a token that is refused now: it no longer counts for the device."""
+        """Forget a token that is refused now: it no longer counts for its device."""
         self._devices.pop(token_hash, None)
 
     async def _take(self, drawn: _Drawn) -> Headers:
@@ -251,7 +252,7 @@ class RateLimiter:
         return found
 
     def _turn(self, now: int) -> None:
-        """Begin a generation; forget the buckets that were not used during the whole last one."""
+        """Begin a generation; forget the buckets that were not used during the previous generation."""
         self._older, self._buckets, self._turned = self._buckets, {}, now
         self._groups = {}
 
@@ -291,9 +292,9 @@ class RateLimiter:
                 return None
 
     async def _lease(self, bucket: _Bucket) -> bool:
-        """Wait for the bucket's next lease, for which only one request is under way at a time.
+        """Wait for the bucket's next lease. The process requests one lease of a bucket at a time.
 
-        False when the counter is unreachable.
+        Returns False when the counter is unreachable.
         """
         if time.monotonic() < self._rest_until:
             return False
@@ -351,7 +352,7 @@ class RateLimiter:
 async def open_limiter(
     settings: Settings, dsn: str, clock: Clock, holders: Mapping[ActorKind, RateLimit]
 ) -> AsyncGenerator[RateLimiter | Unlimited]:
-    """The limiter of the settings, on the database of `dsn`.
+    """The limiter that the settings ask for; its counters are in the database of `dsn`.
 
     The counter has connections of its own, because it must not wait behind the requests that it limits.
     Raises what `Database.open` raises when the database is unavailable.

@@ -15,13 +15,13 @@ class _Node:
 
 
 class Router:
-    """A trie with a dict per path segment: less than a microsecond for any of a hundred routes.
+    """A trie with a dict per path segment: it finds any of a hundred routes in less than a microsecond.
 
     A literal segment takes precedence over a parameter (`/devices/stats` over `/devices/{device_id}`).
     """
 
     def __init__(self, routes: Iterable[tuple[str, str, object]]) -> None:
-        """`routes` are (method, path template, what to return); GET also answers HEAD (strategies/plain.py).
+        """`routes`: (method, path template, what `find` returns). GET also serves HEAD (strategies/plain.py).
 
         Raises ValueError when a method and path are declared twice.
         """
@@ -41,9 +41,10 @@ class Router:
                 node.methods["HEAD"] = target
 
     def find(self, path: str) -> tuple[dict[str, Any], list[str]] | None:
-        """The methods of a path and the values of its parameters; None when it is unknown."""
+        """The methods of a path and the values of its parameters; None when the path is unknown."""
         segments = path[1:].split("/")
-        # Branches to try when a literal segment leads to no route: its parameter instead. The latest is last.
+        # Branches to try when a literal segment leads to no route: they take the parameter in its place. The
+        # latest branch is last.
         untried: list[tuple[_Node, int, list[str]]] = [(self._root, 0, [])]
         while untried:
             node, at, values = untried.pop()

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 class RouteOptions(TypedDict, total=False):
     """Properties that only a few operations have; see `Operation`.
 
-    Without `natural`, PUT and PATCH are natural and other methods are not. `status` is 200, or 204 without a
-    response.
+    Defaults: `natural` is true for PUT and PATCH and false for other methods; `status` is 200, or 204 without
+    a response.
     """
 
     status: int
@@ -64,7 +64,7 @@ class RouteOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[Query, Body, Response]):
-    """A route whose structs are known, and whose handler is not yet."""
+    """A route with its structs, still without a handler."""
 
     tag: str
     access: Access
@@ -181,7 +181,7 @@ class Route(Generic[Query, Body, Response]):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Makes routes with one tag: `read` is the access of a GET, `write` that of any other method."""
+    """Makes routes with one tag: `read` is the access of a GET, `write` of any other method."""
 
     tag: str
     read: Access
@@ -196,7 +196,7 @@ class Routes:
         *,
         access: Access | None = None,
     ) -> Route[Query, NoBody, Response]:
-        """A GET, which also answers HEAD. Without `response`, `content` follows."""
+        """A GET, which also answers HEAD. If `response` is not given, call `content` on the result."""
         return Route(self.tag, access or self.read, "GET", path, name, query, NoBody, response)
 
     def delete(
@@ -243,5 +243,5 @@ async def created(answer: Awaitable[tuple[Response, bool]]) -> Reply[Response]:
 
 
 async def ready(response: Response) -> Response:
-    """An answer that is ready without waiting, as an awaitable."""
+    """Returns `response`: an awaitable for an answer that needs no waiting."""
     return response

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made only from the list of operations.
 
-It lists exactly the statuses and error codes with which an operation can answer. The tests check each answer
-of each test against it.
+It lists exactly the statuses and error codes with which an operation can answer. The tests check every answer
+that they get against the document.
 
 Source: OpenAPI Specification 3.1.0.
 """
@@ -100,15 +100,15 @@ _MEDIA_TYPES = {"json": "application/json", "text": "text/plain", "html": "text/
 
 @dataclass(frozen=True, slots=True)
 class Nouns:
-    """What slices declare and the document names: kinds of tokens, and prefixes of ids by the parameter of a
-    path."""
+    """Facts of the slices that the document shows: kinds of tokens, and the prefix of the ids in each path
+    parameter."""
 
     token_kinds: tuple[TokenKind, ...]
     ids: Mapping[str, str]
 
 
 def document(operations: Sequence[Operation], nouns: Nouns, *, server_url: str) -> Schema:
-    """The document, as JSON-able objects."""
+    """The document, as objects that can be written as JSON."""
     schemas = Schemas(
         requests=[
             *(each.body for each in operations if each.body is not NoBody),
@@ -153,7 +153,7 @@ def document(operations: Sequence[Operation], nouns: Nouns, *, server_url: str) 
 
 
 def refusals(operation: Operation) -> list[type[ApiError]]:
-    """Every error with which the operation can answer: the request path's and its own."""
+    """Every error with which the operation can answer: those of the request path, and its own."""
     usual: list[type[ApiError]] = [InvalidRequest, InternalError, Unavailable]
     if not operation.access.public:
         usual += [Unauthorized, Forbidden, RateLimitExceeded]
@@ -230,7 +230,7 @@ def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
 
 
 def _description(operation: Operation, nouns: Nouns) -> str:
-    """The operation's own words, and who may call it."""
+    """The operation's own description, and the callers that it admits."""
     words = [operation.description] if operation.description else []
     if operation.access.scope is not None:
         scopes = ", ".join(f"`{each}`" for each in (operation.access.scope, *operation.access.more_scopes))

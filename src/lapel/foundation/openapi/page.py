@@ -1,6 +1,6 @@
 """The OpenAPI document as one HTML page: no network, no framework, readable without JavaScript.
 
-docs/decisions/0016 gives the reasons for our own code.
+docs/decisions/0016 says why Lapel makes this page itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _USUAL = {
 
 
 def page(document: Schema) -> bytes:
-    """The whole page, UTF-8. It works under a policy that allows only inline style and script."""
+    """The whole page, UTF-8. It works if the Content-Security-Policy allows only inline style and script."""
     return _Page(document).render().encode()
 
 
@@ -239,7 +239,7 @@ class _Page:
                 yield from self._rows(inner, f"{prefix}{name}{suffix}")
 
     def _inner(self, schema: Schema) -> Schema | None:
-        """The object in a field: directly, in a list, or beside null."""
+        """The object in a field: its value, the item of its list, or the alternative to null."""
         if "anyOf" in schema:
             return next((found for each in schema["anyOf"] if (found := self._inner(each))), None)
         if schema.get("type") == "array":
@@ -281,7 +281,7 @@ class _Page:
 
 
 def _told(schema: Schema) -> str:
-    """A field's description: its own, or that of its value."""
+    """A field's description: its own, else the description of its value."""
     own: str | None = schema.get("description")
     if own:
         return own
@@ -314,6 +314,6 @@ def _method(method: str) -> str:
 
 
 def _words(method: str, path: str, operation: Schema) -> str:
-    """The text that the search searches."""
+    """The text in which the page's search looks for words."""
     words = (method, path, operation["operationId"], operation["summary"], *operation["tags"])
     return escape(" ".join((*words, operation.get("x-required-scope", ""))).lower())

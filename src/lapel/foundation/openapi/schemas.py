@@ -20,8 +20,8 @@ _TEMPLATE = "#/components/schemas/{name}"
 class Schemas:
     """The components that a set of structs needs, and references into them.
 
-    A struct that only the server sends lists every field that it always has as required, also fields with a
-    default, because clients may rely on them.
+    In a struct that only the server sends, every field that is always present is `required`, also a field
+    with a default, because clients may rely on the field.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Schemas:
         return self._references[struct]
 
     def properties(self, struct: type[msgspec.Struct]) -> list[tuple[str, Schema, bool]]:
-        """(name, schema, whether required) of each field, for parameters: without the null of "not given"."""
+        """(name, schema, whether required) of each field, for parameters. The schema does not allow null."""
         schema = self._of(struct)
         return [
             (name, _without_null(each), name in schema["required"])
@@ -79,7 +79,7 @@ def always_sent(struct: type[msgspec.Struct]) -> list[str]:
 def example_of(schema: Schema, components: dict[str, Schema]) -> Any:  # noqa: ANN401 - any JSON value
     """A value that the schema allows, made of its own examples and defaults.
 
-    Of an object only the required fields and fields with an example are shown.
+    Of an object, only required fields and fields with an example are shown.
     """
     if "$ref" in schema:
         return example_of(components[schema["$ref"].rpartition("/")[2]], components)

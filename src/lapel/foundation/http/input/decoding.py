@@ -1,6 +1,6 @@
 """Decodes bodies and query strings into structs; invalid input becomes a 400 here.
 
-Bodies are JSON (RFC 8259), times are those of RFC 3339.
+Bodies are JSON (RFC 8259); times have the form of RFC 3339.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from lapel.foundation.http.input.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
-# PostgreSQL and Python can store these times with any offset. Beyond them an offset overflows one of the two.
+# PostgreSQL and Python can store the times between these two, whatever their offset. An earlier or later time
+# with an offset may overflow in PostgreSQL or in Python.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 _VALIDATION = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 # Matched at the beginning only: a reason may contain the client's value, up to a mebibyte.
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
-# The most characters that an answer shows of an unknown name, and of a reason, which may contain the value.
+# The most characters that an answer shows: of the name of an unknown field, and of a reason, which may
+# contain the client's value.
 _SHOWN = 64
 _REASON = 200
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 _STEP = re.compile(r"\[(?:[^]]*\])?|[^.\[\]]+")
-# Turns a pattern such as `^[a-z]{1,64}\Z`, which our structs use and a reason quotes, into words. The first
-# character may be of another class.
+# Matches a reason that quotes a pattern of our structs, such as `^[a-z]{1,64}\Z`. The first character may
+# have a class of its own.
 _CHARACTERS = re.compile(
     r"Expected `str` matching regex "
     r"'\^(?:\[(?P<first>[^]]+)\])?\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z"
@@ -82,7 +84,7 @@ class BodyDecoder(Generic[S]):
     def _decoded(self, body: bytes) -> S:
         """The struct of a body in which an integer may be written with a decimal point: `256.0`.
 
-        Each round rewrites one field of the struct, so the number of rounds is at most the number of its
+        Each round rewrites one field of the struct, so there are at most as many rounds as the struct has
         integers.
         """
         while True:
@@ -120,7 +122,7 @@ class QueryDecoder(Generic[S]):
         return self.of(dict(pairs))
 
     def of(self, values: dict[str, str]) -> S:
-        """The struct of these texts. Raises InvalidRequest as a call does."""
+        """The struct of these texts. Raises InvalidRequest as `__call__` does."""
         _refuse_nul(values, "")
         try:
             given = msgspec.convert(values, self._texts, strict=False)
@@ -133,7 +135,7 @@ class QueryDecoder(Generic[S]):
 
 
 def body_of(struct: type[S], values: dict[str, object]) -> S:
-    """The body's struct from values of the operator, checked as a client's body is.
+    """The body's struct from values that the operator gives, checked like the body of a client.
 
     Raises InvalidRequest whose `param` names the wrong field.
     """
@@ -148,10 +150,10 @@ def body_of(struct: type[S], values: dict[str, object]) -> S:
 
 
 def _as_text(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """A struct with loose types for the texts of a query string; the real struct is then made strictly from
-    it.
+    """A copy of `struct` for the texts of a query string, from which the real struct is then made strictly.
 
-    Because of the loose types `1` is a number, but the text `null` stays text, and a number is never a time.
+    The texts are converted to the copy with `strict=False`, so `1` becomes a number. No field of the copy may
+    be None, so the text `null` stays text. Its times are text, so a number never becomes a time.
     """
     hints = get_type_hints(struct, include_extras=True)
     moments = moment_fields(struct)
@@ -191,7 +193,7 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
     """The contract's 400 for msgspec's error about a value of this struct."""
     match = _VALIDATION.match(str(error))
     reason = match["reason"] if match else str(error)
-    # A name from a client may itself end like a path.
+    # The name of a client's field may itself end like a path, so the path is shortened too.
     path = ((match["path"] if match else None) or "")[:_REASON]
     missing = _MISSING.match(reason)
     if missing:
@@ -246,12 +248,12 @@ def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
 
 @cache
 def _described(struct: type[msgspec.Struct]) -> msgspec.inspect.Type:
-    """Cached, because making it takes half a millisecond, and clients decide how often it is needed."""
+    """msgspec's description of a struct. Cached: it takes half a millisecond, at any client's request."""
     return msgspec.inspect.type_info(struct)
 
 
 def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
-    """The types of the field of this name; for the step `[0]`, the types of a list's items."""
+    """The type of the field with this name; for a step such as `[0]`, the type of a list's items."""
     for each in _plain_kinds(kind):
         if isinstance(each, msgspec.inspect.StructType):
             yield from (field.type for field in each.fields if field.encode_name == step)
@@ -260,7 +262,7 @@ def _inside(kind: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.T
 
 
 def _plain_kinds(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
-    """The type without descriptions, and a union's members."""
+    """The type without descriptions; for a union, its members in the same way."""
     if isinstance(kind, msgspec.inspect.Metadata):
         yield from _plain_kinds(kind.type)
     elif isinstance(kind, msgspec.inspect.UnionType):
@@ -279,7 +281,7 @@ def _check_text(body: bytes) -> None:
 
 
 def _refuse_nul(value: object, path: str) -> None:
-    """Raises InvalidRequest for a NUL, which PostgreSQL's text cannot store; `param` is its path."""
+    """Raises InvalidRequest for a NUL, which PostgreSQL's text cannot store; `param` names the path."""
     if isinstance(value, str):
         if "\0" in value:
             raise InvalidRequest("Strings may not contain NUL characters.", param=path or None)

@@ -12,7 +12,7 @@ from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.http.input.text_lengths import utf16_units
 
 T = TypeVar("T")
-# A timestamp from a client: RFC 3339 with an offset; one without is refused.
+# A timestamp from a client: RFC 3339 with an offset; a time without an offset is refused.
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 # A JSON object of the client's own; its values may be any JSON.
 JsonObject: TypeAlias = dict[str, Any]
@@ -31,7 +31,7 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_KEYS = 50
 MAX_METADATA_KEY_CHARACTERS = 64
 
-# A small JSON object of the client's own, such as metadata; `metadata_text` checks what its schema says.
+# A small JSON object of the client's own, such as metadata; `metadata_text` checks the limits of this schema.
 ClientObject: TypeAlias = Annotated[
     JsonObject,
     msgspec.Meta(
@@ -49,7 +49,7 @@ _EXPONENT = re.compile(rb"e[+-]?([0-9]+)")
 def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
     """The JSON text to store for a client's metadata; None is `{}`.
 
-    Raises InvalidRequest when it has too many keys or too long a key, or is too large.
+    Raises InvalidRequest when the metadata has too many keys, a key that is too long, or too many bytes.
     """
     if not value:
         return "{}"
@@ -65,7 +65,7 @@ def metadata_text(value: JsonObject | None, *, param: str = "metadata") -> str:
 def json_text(value: object, *, param: str, max_bytes: int) -> str:
     """The JSON text to store for a client's value.
 
-    Raises InvalidRequest when it takes more than `max_bytes`, or is nested too deeply.
+    Raises InvalidRequest when the text takes more than `max_bytes`, or the value is nested too deeply.
     """
     try:
         encoded = msgspec.json.encode(value)
@@ -94,5 +94,5 @@ def value_of(field: T | msgspec.UnsetType | None) -> T | None:
 
 
 def given(field: T | msgspec.UnsetType | None) -> tuple[bool, T | None]:
-    """Whether a PATCH names a field, and the field's value: null clears, absent keeps."""
+    """Whether a PATCH has the field, and the field's value (null clears what is stored)."""
     return field is not msgspec.UNSET, value_of(field)

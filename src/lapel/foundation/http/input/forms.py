@@ -4,7 +4,7 @@ Memory holds at most one block and the text fields, whatever a client sends; par
 
 Source: RFC 7578.
 
-docs/decisions/0011 gives the reasons for our own code.
+docs/decisions/0011 gives the reasons.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True, slots=True)
 class FormFile:
-    """A file in the form that an operation takes: 1 to `max_bytes` bytes; streamed, never held whole.
+    """A file of an operation's form: 1 to `max_bytes` bytes, streamed and never held whole.
 
     The client's file name must end in `suffix`, in upper or lower case.
     """
@@ -71,7 +71,7 @@ _Event: TypeAlias = "_Begin | _End | bytes"
 
 
 class Form(Generic[S]):
-    """One request's form: first its files, then, once there is no next file, its text fields.
+    """One request's form. Read its files first; when `next_file` returns None, read its text fields.
 
     Reading raises InvalidRequest when the body is not a valid form or is cut off, PayloadTooLarge beyond a
     limit, and ClientGone when the client disconnects.
@@ -86,7 +86,7 @@ class Form(Generic[S]):
         fields: QueryDecoder[S],
         field_bytes: int,
     ) -> None:
-        """`field_bytes`: bytes that the form may have beside its files.
+        """`field_bytes`: bytes that the form may have in addition to its files.
 
         Raises UnsupportedMediaType when the request is not a form, PayloadTooLarge when its declared length
         is over the limit, and InvalidRequest when its boundary is missing or too long.
@@ -109,10 +109,10 @@ class Form(Generic[S]):
         self._file_bytes = 0
 
     async def next_file(self) -> str | None:
-        """The next file's field; None when the form has ended.
+        """The name of the next file's field; None when the form has ended.
 
-        The unread rest of the previous file is skipped. Raises InvalidRequest also for a field that is sent
-        twice, a file without a name, and a name with another suffix.
+        The unread rest of the previous file is skipped. Raises InvalidRequest also for too many parts, a
+        field that is sent twice, a file without a file name, and a file name with another suffix.
         """
         while await self.read():
             pass
@@ -141,7 +141,7 @@ class Form(Generic[S]):
         return None
 
     async def read(self) -> bytes:
-        """A piece of the file; empty at its end.
+        """The next piece of the file; empty at the end of the file.
 
         Raises InvalidRequest when the file is empty, and PayloadTooLarge when it is over its limit.
         """
@@ -242,7 +242,8 @@ class _Parser:
             ) from error
 
     def feed(self, block: bytes) -> list[_Event]:
-        """The events of the next block, with consecutive data in one piece. Raises InvalidRequest."""
+        """The events of the next block, consecutive data in one piece. Raises InvalidRequest for a bad
+        form."""
         try:
             self._parser.write(block)
         except FormParserError as error:

@@ -14,7 +14,7 @@ _ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempot
 def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
     """Raises InvalidRequest when a header that may appear once is repeated.
 
-    A proxy in front may have read the other value.
+    A proxy in front of the server may have used the other value.
     """
     seen: set[bytes] = set()
     for name, _ in headers:
@@ -25,7 +25,7 @@ def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def check_content_type(value: bytes | None) -> None:
-    """Raises UnsupportedMediaType unless the type is JSON; a missing header counts as JSON."""
+    """Raises UnsupportedMediaType when the type is not JSON; a missing header counts as JSON."""
     if value is None:
         return
     media_type = value.partition(b";")[0].strip().lower()
@@ -36,7 +36,7 @@ def check_content_type(value: bytes | None) -> None:
 
 
 def check_version(value: bytes | None) -> None:
-    """Raises InvalidRequest unless a `Bota-Version` is a date."""
+    """Raises InvalidRequest when the `Bota-Version` is not a date; the header may be missing."""
     if value is not None and not is_date(value):
         raise InvalidRequest("`Bota-Version` is a date: YYYY-MM-DD.", param="Bota-Version")
 

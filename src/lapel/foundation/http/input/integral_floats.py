@@ -21,10 +21,10 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def with_integers(body: bytes, refusal: str) -> bytes | None:
-    """The body with the number that msgspec's `refusal` names written as an integer.
+    """Rewrites the number that msgspec's `refusal` names as an integer; returns the new body.
 
-    All members of an array have one type, so the number at this path is rewritten in all of them at once. Of
-    a repeated key the last one is kept. None when the refusal has another reason, or nothing changes.
+    All members of an array have one type, so the number at this path is rewritten in all of them at once. If
+    a key is repeated, its last value is kept. None when the refusal has another reason, or nothing changes.
     """
     refused = _REFUSED.search(refusal)
     if refused is None:

@@ -1,4 +1,4 @@
-"""Lists: newest first by (`created_at`, id), a cursor that never skips or repeats.
+"""Lists, newest first by (`created_at`, id), with a cursor that never skips or repeats a row.
 
 The cursor contains the full-precision time and the id of the last row shown. Its checksum also covers the
 list's name, so another list refuses the cursor. The method is keyset pagination
@@ -114,7 +114,7 @@ def page(
 
 
 def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
-    """Opaque, printable, without spaces; a checksum detects invented cursors."""
+    """Opaque, printable, without spaces; a checksum detects damaged cursors and those of other lists."""
     microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
     text = f"{microseconds}.{row_id}"
     return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")

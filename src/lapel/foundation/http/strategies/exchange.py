@@ -22,7 +22,7 @@ Encoded: TypeAlias = "tuple[int, Headers, Content]"
 
 @dataclass(slots=True)
 class Exchange:
-    """Filled in step by step; answers and refusals are made from it."""
+    """One request. Each step fills in more; answers and refusals are made from this."""
 
     scope: Scope
     headers: dict[bytes, bytes]
@@ -32,7 +32,7 @@ class Exchange:
     actor: Actor = ANONYMOUS
     extra: Headers = ()
     started: bool = False
-    # Set once the operation is known; nothing waits before.
+    # Set once the operation is known; before that, no code waits.
     deadline: Deadline | None = None
 
 

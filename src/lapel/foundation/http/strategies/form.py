@@ -1,4 +1,4 @@
-"""Forms: the handler reads the body itself, only as fast as it can store the files."""
+"""Forms: the handler reads the body itself, only as fast as the handler can store the files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Forms(Strategy[Query, Body, Response]):
         super().__init__(operation, handler, checks)
         self._run = handler.run
         self._files = handler.files
-        # The text fields of a form are given as those of a query string are.
+        # The text fields of a form are converted like the fields of a query string.
         self._fields = QueryDecoder(handler.body)
 
     async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded:

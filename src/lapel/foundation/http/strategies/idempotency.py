@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
-# `erased`: the answer is blank already, or is about a deleted end user and will be (`erase_some_answers`).
+# `erased`: the answer is blank, or it is about a deleted end user, so `erase_some_answers` will blank it.
 FIND = """
 SELECT k.fingerprint, k.status, k.sealed_body, k.sealed_body = '' OR EXISTS (
     SELECT 1 FROM end_users e
@@ -60,7 +60,7 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
     FOR UPDATE SKIP LOCKED))
 """
-# The end user's own keys are revoked, so no request can be repeated: delete their rows completely.
+# The end user's own tokens and keys are revoked, so their requests cannot be repeated: delete the rows.
 FORGET = """
 WITH held AS MATERIALIZED (
     SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text
@@ -157,7 +157,7 @@ class Ticket:
 
 
 async def erase_some_answers(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Erase answers to a deleted end user's keys and answers about the end user, `limit` at most.
+    """Erase at most `limit` answers that a deleted end user got, or that are about this end user.
 
     Returns the number of erased answers; 0 when none is left.
     """
@@ -166,14 +166,14 @@ async def erase_some_answers(connection: Connection, world_id: int, end_user_id:
 
 
 def end_user_of(answer: Answer, params: Params) -> str | None:
-    """The id of the end user that an answer is about: from the answer, from the path, or the answer's id."""
+    """The id of an answer's end user: its `end_user_id`, else the path's, else the answer's own `id`."""
     body = answer.body if isinstance(answer, Reply) else answer
     named = (getattr(body, "end_user_id", None), params.get("end_user_id"), getattr(body, "id", None))
     return next((each for each in named if isinstance(each, str) and each.startswith("eu_")), None)
 
 
 def read_key(header: bytes | None) -> str | None:
-    """The key of an `Idempotency-Key` header. Raises InvalidRequest for a malformed one."""
+    """The key of an `Idempotency-Key` header. Raises InvalidRequest for a malformed key."""
     if header is None:
         return None
     text = header.decode("latin-1")

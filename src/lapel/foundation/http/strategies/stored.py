@@ -32,7 +32,7 @@ _Whole: TypeAlias = "tuple[int, Headers, bytes]"
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Where effects are committed, and how their answers are kept."""
+    """Where effects are committed, and the sealer of their stored answers."""
 
     database: Database
     sealer: Sealer
@@ -57,7 +57,7 @@ class Stored(Strategy[Query, Body, Response]):
         """The answer of this run, or of an earlier one with the same key.
 
         Raises what the operation raises, what `Ticket.claim` raises, and Unavailable when the database is
-        away. One of AGAIN is raised only when a second run meets it too.
+        unavailable. Raises an error of AGAIN only if the second run also ends with one.
         """
         await self._admit(exchange)
         content, query, body = await self._decode(exchange, receive)
@@ -73,7 +73,8 @@ class Stored(Strategy[Query, Body, Response]):
     async def _run_once(self, call: Call[Query, Body], ticket: Ticket | None) -> _Whole:
         done = await self._run_or_find(call, ticket)
         if isinstance(done, StoredAnswer):
-            # `replay` may take a connection: holding another one meanwhile, repeats could starve each other.
+            # Here no connection is held: `replay` may take one, and repeats that hold one already could
+            # starve each other.
             return await self._replay(call, done)
         answer, encoded = done
         if isinstance(answer, Reply) and answer.committed is not None:
@@ -83,7 +84,7 @@ class Stored(Strategy[Query, Body, Response]):
     async def _run_or_find(
         self, call: Call[Query, Body], ticket: Ticket | None
     ) -> StoredAnswer | tuple[Response | Reply[Response], _Whole]:
-        """The effect and its answer, in one transaction; or the answer that was given before."""
+        """Make the effect and store its answer, in one transaction; or find the earlier answer."""
         sealer, now = self._effects.sealer, self._effects.clock.now()
         async with self._effects.database.transaction() as connection:
             if ticket is not None:

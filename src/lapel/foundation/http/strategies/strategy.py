@@ -2,8 +2,8 @@
 
 authenticate -> scope and world -> limit -> room -> read and decode
 
-A strategy puts these steps in its order and calls the handler. The order of checks is part of the contract
-(`tests/contract/test_order.py`).
+A strategy runs these steps in its own order and calls the handler. The order of checks is part of the
+contract (`tests/contract/test_order.py`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from lapel.foundation.http.strategies.exchange import DeferredAnswer, Encoded, Exchange
     from lapel.foundation.identity.strangers import Strangers
 
-# A slow operation may take so many times the usual answer timeout.
+# A slow operation may take this many times the usual answer timeout.
 _SLOW = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What the shared steps ask."""
+    """The objects that the shared steps use."""
 
     authenticate: Authenticate
     limiter: Limiter
@@ -67,10 +67,11 @@ class Strategy(Generic[Query, Body, Response]):
         self.operation = operation
         self.parameters = operation.parameters
         self.patience = _SLOW if operation.slow else 1
-        """How many times the usual answer timeout it has."""
+        """The operation's answer timeout, as a multiple of the usual one."""
         self._checks = checks
         self._public = operation.access.public
-        # Deleting makes room; `none` stores nothing, or (a heartbeat) checks the disk itself.
+        # DELETE makes room. An operation with `none` stores nothing, or (the heartbeat) checks the disk
+        # itself.
         self._writes = operation.method not in ("GET", "DELETE") and operation.idempotency != "none"
         # It stores a client's own text.
         self._grows = (
@@ -107,7 +108,7 @@ class Strategy(Generic[Query, Body, Response]):
         WORLD.set(actor.world_id)
 
     async def _decode(self, exchange: Exchange, receive: Receive) -> tuple[bytes, Query, Body]:
-        """Read the body and check the headers; returns the raw body, the query's struct and the body's."""
+        """Read the body and check the headers; returns the raw body, and the structs of query and body."""
         headers = exchange.headers
         content = await self._read(headers, receive) if self._reads_body else b""
         check_version(headers.get(b"bota-version"))
@@ -118,7 +119,7 @@ class Strategy(Generic[Query, Body, Response]):
         return content, query, body
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body. Raises PayloadTooLarge, before more than the limit is held."""
+        """The whole body. Raises PayloadTooLarge before it keeps more bytes than the limit."""
         limit = self._checks.body_limit
         declared = headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
