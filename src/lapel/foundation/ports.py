@@ -1,4 +1,4 @@
-"""The dependencies of every slice's service: the outside world as arguments."""
+"""The dependencies of every slice's services (database, store, clock, keys), passed as arguments."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Ports:
     revocations: Revocations
     store: ObjectStore
     links: Links
-    # For the disk of the embedded database; None when the database is not ours.
+    # Watches the disk of the embedded database; None with any other database.
     disk: DiskGuard | None
 
 
@@ -65,9 +65,9 @@ async def open_ports(
     """The ports of this process, open during the block.
 
     `settings` must be complete: database, store endpoint and secret are known. `patience`: seconds to wait
-    for an unavailable database. `connections` and `lock_seconds`: see Database. Raises StoreUnavailable
-    without credentials, asyncpg's errors without a database, and ValueError when the settings are not
-    complete.
+    for an unavailable database. `connections` and `lock_seconds`: see Database. Raises StoreUnavailable when
+    no credentials are found, asyncpg's errors when the database is unavailable, and ValueError when the
+    settings are not complete.
     """
     if settings.database_url is None or settings.secret is None or settings.s3_endpoint is None:
         raise ValueError("the database, the store and the secret must be known before ports are opened")
@@ -98,9 +98,9 @@ async def open_ports(
 
 
 def credential_source(settings: Settings, clock: Clock) -> CredentialSource:
-    """The keys of the settings, or else those of the usual AWS chain, refreshed.
+    """The access key of the settings; if they have none, the refreshed keys of the usual AWS chain.
 
-    Raises StoreUnavailable when the chain finds none, or botocore is not installed.
+    Raises StoreUnavailable when the chain finds no key, or botocore is not installed.
     """
     if settings.s3_access_key_id and settings.s3_secret_access_key:
         return StaticCredentials(

@@ -1,7 +1,7 @@
 """A slice as data, and the services that the slices of one process make.
 
-Whatever has to know every slice (router, OpenAPI document, worker, tests) reads a tuple of `Slice`; the
-application's is in `app.py`.
+Code that needs every slice (router, OpenAPI document, worker, tests) reads a tuple of `Slice`. The
+application's tuple is in `app.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ S = TypeVar("S")
 
 
 class WorkerPart(Protocol):
-    """What a slice needs in a worker process, beside its services."""
+    """A part of a slice that only a worker process has, in addition to the slice's services."""
 
     async def start(self) -> None:
         """Called before the first job."""
@@ -59,9 +59,9 @@ class Table:
 class Slice:
     """What one slice consists of.
 
-    `build` makes its services; it may use the services of slices that stand before it in the tuple.
-    `operations`, `jobs` and `schedules` are called when all slices are built; `jobs` and `schedules` also
-    find what `worker` made, which only a worker process has.
+    `build` makes the slice's services; it may use the services of slices earlier in the tuple. `operations`,
+    `jobs` and `schedules` are called after all slices are built. In a worker process, `worker` is called
+    before `jobs` and `schedules`, which may use the parts that it made.
     """
 
     name: str
@@ -70,9 +70,9 @@ class Slice:
     worker: Callable[[Services], Sequence[WorkerPart]] = _none
     jobs: Callable[[Services], Sequence[Job]] = _none
     schedules: Callable[[Services], Sequence[Schedule]] = _none
-    # What a key may be allowed to do here.
+    # The scopes that an API key may have for this slice.
     scopes: tuple[str, ...] = ()
-    # The parameters of paths, and other fields, that hold ids of the slice, and the prefix of these ids.
+    # Names of path parameters and other fields that hold ids of the slice, each with the prefix of these ids.
     ids: Mapping[str, str] = field(default_factory=dict[str, str])
     token_kinds: tuple[TokenKind, ...] = ()
     # The errors that clients see, beyond those of `core/errors.py`.
@@ -104,7 +104,7 @@ OWN_IDS = {"request_id": "req", "event_id": "evt", "entry_id": "aud"}
 
 
 class Services:
-    """The services of one process: `services[Devices]` is the one of this class."""
+    """The services of one process: `services[Devices]` is the service of the class Devices."""
 
     def __init__(self, ports: Ports, slices: Sequence[Slice]) -> None:
         self.ports = ports
@@ -114,7 +114,7 @@ class Services:
             self._made += each.build(self)
 
     def __getitem__(self, kind: type[S]) -> S:
-        """The newest service of a class, or of a class below it. Raises KeyError when there is none yet."""
+        """The newest service of a class or of its subclasses. Raises KeyError when there is none yet."""
         for each in reversed(self._made):
             if isinstance(each, kind):
                 return each
@@ -127,11 +127,11 @@ class Services:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Every table, those of the foundation last."""
+        """Every table; the foundation's tables come last."""
         return (*(table for each in self.slices for table in each.tables), *OWN_TABLES)
 
     def worker_parts(self) -> tuple[WorkerPart, ...]:
-        """Make what jobs and schedules need beside the services; call this before `jobs` and `schedules`."""
+        """Make the parts that only a worker has; call this before `jobs` and `schedules`."""
         made = tuple(part for each in self.slices for part in each.worker(self))
         self._made += made
         return made
@@ -146,7 +146,7 @@ class Services:
 
 
 def nouns_of(slices: Sequence[Slice]) -> Nouns:
-    """What the OpenAPI document has to know of the slices beside their operations."""
+    """What the OpenAPI document needs from the slices, in addition to their operations."""
     return Nouns(
         tuple(kind for each in slices for kind in each.token_kinds),
         {name: prefix for each in slices for name, prefix in each.ids.items()},

@@ -1,7 +1,7 @@
 """Logs and metrics: structured lines with the request id, never a token or a signed link.
 
-`configure` is called once per process. Every line passes `redact` after it is rendered, so the text of every
-logger and field, new ones and tracebacks included, is redacted.
+`configure` is called once per process. Every line passes `redact` after it is rendered. So the text of every
+logger, every field and every traceback is redacted.
 
 Source of the files that processes share: "Multiprocess Mode", documentation of prometheus_client.
 """
@@ -47,8 +47,9 @@ _SECRETS = (
 
 _name = from_parent().metrics_name
 if _name is not None:
-    # By name and not by process id: a process that is started again continues its predecessor's files, so
-    # that no count is lost and there are never more files. It must be set before the first metric is made.
+    # The metrics files are named by this name, not by the process id. So a restarted process continues its
+    # predecessor's files: no count is lost, and the number of files does not grow. This must be set before
+    # the first metric is made.
     values.ValueClass = values.MultiProcessValue(lambda: _name)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -67,7 +68,7 @@ _REQUESTS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 _series: dict[tuple[str, int], _Series] = {}
-# For each operation and status the first answer is logged, and then one in so many.
+# For each operation and status, the first answer is logged, and then one answer in this many.
 _SAMPLE = 100
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
@@ -81,8 +82,9 @@ def redact(text: str) -> str:
 
 
 def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | None = None) -> None:
-    """Sends all logging of this process to `target` (default: stderr), one line each; in JSON a traceback is
-    part of its line. `process` names the process in every line: api, worker, store, supervisor."""
+    """Sends all logging of this process to `target` (default: stderr), one line per message. In JSON, a
+    traceback is part of the line. `process` names the process in every line: api, worker, store,
+    supervisor."""
     stream = target or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
 
@@ -126,12 +128,12 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("lapel").setLevel(level.upper())
-    # A malformed request has its own answer, and is not logged; a crash of the application is an error.
+    # uvicorn logs a crash of the application as an error; a malformed request is only a warning.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class _Redacting(structlog.stdlib.ProcessorFormatter):
-    """Formats every line last, and redacts it."""
+    """The last formatter of every line: renders the line and redacts it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -140,10 +142,11 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 def observe_request(
     operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
 ) -> None:
-    """Counts one answer, and logs it: answers of 500 and above as warnings, and a sample of all others (at
-    level debug every one).
+    """Counts one answer. Logs each answer of 500 and above as a warning, and a sample of all others; at level
+    debug, every answer is logged.
 
-    `method` is logged only: it comes from the client, and metrics must not grow with what clients send.
+    `method` is in the log but not in the metrics: clients choose it, and the number of metrics must not
+    depend on what clients send.
     """
     name = "none" if operation is None else operation.name
     series = _series.get((name, status))
@@ -168,7 +171,7 @@ def observe_request(
 
 
 def render_metrics() -> bytes:
-    """All metrics in Prometheus' text form: of every process under one supervisor, else of this one."""
+    """All metrics in Prometheus' text form: of all processes under the supervisor, or of this one alone."""
     registry = CollectorRegistry()
     try:
         MultiProcessCollector(registry)

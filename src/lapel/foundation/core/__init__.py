@@ -1,1 +1,1 @@
-"""The lowest room of the foundation; it imports only the settings."""
+"""The lowest layer of the foundation. From the rest of Lapel it imports only the settings."""

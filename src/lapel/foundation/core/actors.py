@@ -48,10 +48,10 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """Whose idempotency keys these are.
+        """The owner of the idempotency keys that the caller sends.
 
-        The callers of one `space` share them, others have their own. A device has others after each binding,
-        so that no end user gets the stored answers of the one before.
+        The callers of one `space` share their keys; every other caller has keys of its own. A device begins
+        anew with each binding, so that no end user gets the stored answers of the previous end user.
         """
         if self.space:
             return self.space

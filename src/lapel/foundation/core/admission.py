@@ -28,9 +28,9 @@ class TooSlow(Exception):
 class Place:
     """Units that one caller waits for or holds.
 
-    `moved`: returns the bytes that went through so far, or None during a pause that is not the caller's
-    fault; without it the place is never taken back. `least_rate`: bytes a second that must move while others
-    wait.
+    `moved` returns the number of bytes that have moved so far, or None during a pause that is not the
+    caller's fault. If `moved` is not set, the place is never taken back. `least_rate`: bytes per second that
+    must move while others wait.
     """
 
     def __init__(self, world_id: int, units: int, number: int) -> None:
@@ -65,7 +65,7 @@ class Admission:
     """At most `total` units are held at once; a world that holds units already gets at most `of_one`.
 
     Callers wait `patience` seconds at most. Rates are measured over `window` seconds. Only one event loop may
-    use an object.
+    use an Admission.
     """
 
     def __init__(self, total: int, of_one: int, *, patience: float, window: float = 5.0) -> None:
@@ -147,7 +147,7 @@ class Admission:
             self._places.add(place)
             self._free -= place.units
             self._held[place.world_id] += place.units
-            # A turn that is done: its caller was cancelled a moment ago, and gives the units back.
+            # If the turn is done already, its caller was cancelled a moment ago and gives the units back.
             if not place.turn.done():
                 place.turn.set_result(None)
 
@@ -165,12 +165,12 @@ class Admission:
         """While callers wait, check a few times per window for holders that are too slow."""
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
-        # A caller waits for its own world's share, or else for units of any world.
+        # If a caller's world holds its share, the caller waits for units of this world; else for any units.
         in_all = any(self._may_hold(line[0]) for line in self._lines.values())
         for place in self._places:
             if not in_all and place.world_id not in self._lines:
                 place.rest()
             elif place.limit.when() is None and place.measure(now, self._window):
-                place.limit.reschedule(now)  # once: it may take a while to leave
+                place.limit.reschedule(now)  # once only, because the holder may take a while to leave
         if self._lines:
             self._timer = loop.call_later(self._window / 5, self._check)

@@ -23,7 +23,7 @@ def encode(number: int, width: int) -> str:
 
 
 def decode(text: str) -> int:
-    """The inverse of `encode`. Raises ValueError for any other character."""
+    """The inverse of `encode`. Raises ValueError for a character that is not in the alphabet."""
     number = 0
     for character in text:
         number = number * 62 + ALPHABET.index(character)

@@ -1,4 +1,4 @@
-"""Time as an argument."""
+"""Clocks that are passed as arguments, and the text form of times."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ManualClock:
         self._now = start
 
     def now(self) -> datetime:
-        """The moment it was last moved to."""
+        """The moment to which the clock was last moved."""
         return self._now
 
     def advance(self, by: timedelta) -> None:

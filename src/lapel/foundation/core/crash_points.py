@@ -17,7 +17,11 @@ class _Armed:
 
 
 def arm(instruction: str | None) -> None:
-    """Arm `point@marker file`: the process ends at that point, once, while the marker file exists."""
+    """Arm a point, given as `point` or `point@marker file`; None arms none.
+
+    The process ends at that point. With a marker file, only the first process that reaches the point ends: it
+    removes the file.
+    """
     point, _, marker = (instruction or "").partition("@")
     _Armed.point = point or None
     _Armed.marker = Path(marker) if marker else None

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_EVERY_SECONDS = 1.0
-# The store refuses uploads below max(1 GiB, 5 %). Small writes may go on below that limit for a while.
+# The store refuses uploads below max(1 GiB, 5 %). The API's small writes may go on until half of that reserve
+# is used.
 _SHARE = 0.025
 
 
@@ -30,7 +31,7 @@ class DiskGuard:
         self._low = False
 
     def low(self) -> bool:
-        """True when less than max(half the store's reserve, 2.5 %) is free."""
+        """True when less than max(half of `min_free_bytes`, 2.5 % of the disk) is free."""
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY_SECONDS:
             self._looked_at = now

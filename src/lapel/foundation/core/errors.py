@@ -1,7 +1,7 @@
 """The errors of the API: each has a status, a code, and a message that says what to do.
 
-A handler raises one, and the request path turns it into the contract's envelope. Any other exception becomes
-a 500 without details, and is logged with its request id.
+The request path turns an ApiError that a handler raises into the error body of the HTTP contract. Any other
+exception becomes a 500 without details, and is logged with its request id.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_-])?\Z")
 # `exe.opus` as `supo.exe`.
 _INVISIBLE = frozenset({"Cf", "Cs", "Co", "Cn"})
 _MAX_CHARACTERS = 100
-# File systems take 255, with the suffix.
+# File systems take 255 bytes, suffix included.
 _MAX_BYTES = 240
 _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
 
@@ -44,8 +44,8 @@ def _visible(text: str) -> str:
 
 
 def content_disposition(disposition: Disposition, name: str, fallback: str) -> str:
-    """The header's value, ASCII, for a name that ends in a suffix. If no letter of the part before the suffix
-    is ASCII, old clients get `fallback` (plain ASCII) in its place."""
+    """The header's value, in ASCII, for a name that ends in a suffix. If the conversion to ASCII leaves
+    nothing but separators before the suffix, old clients get `fallback` (plain ASCII) there."""
     if name.isascii():
         return f'{disposition}; filename="{name}"'
     # Old clients read the ASCII form only; all others prefer `filename*`.

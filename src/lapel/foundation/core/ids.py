@@ -35,7 +35,7 @@ class TimeOrderedIds:
         self._clock = clock
         self._lock = Lock()
         self._last = (0, 0)
-        # The part that ids of one millisecond nearly always share. Making it is most of the work.
+        # The part that ids of one millisecond nearly always share. Encoding it is most of the work.
         self._shared: tuple[int, int, str] = (0, 0, encode(0, 16))
 
     def new(self, prefix: str) -> str:

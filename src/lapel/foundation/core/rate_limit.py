@@ -1,4 +1,4 @@
-"""A rate limit, as the slice that needs it declares it."""
+"""A rate limit; the slice that needs it declares it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RateLimit:
-    """So many requests a minute (0: any number). `name` is used in the counter's keys and in metrics."""
+    """A limit in requests per minute (0: no limit). `name` is used in the counter's keys and in metrics."""
 
     name: str
     per_minute: Callable[[Settings], int]

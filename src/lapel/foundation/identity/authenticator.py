@@ -39,8 +39,8 @@ class Authenticator:
         kinds: Iterable[TokenKind],
         scopes: Iterable[str],
     ) -> None:
-        """`used(world id, id, now)` is called for each use of a cached token; it must not block. `scopes`:
-        all that there are."""
+        """`used(world id, id, now)` is called for each use of a token of a cached kind; it must not block.
+        `scopes`: every scope that the slices declare."""
         self._database = database
         self._clock = clock
         self._hasher = hasher
@@ -54,8 +54,8 @@ class Authenticator:
     async def __call__(self, header: bytes | None) -> Actor:
         """The actor of an Authorization header.
 
-        Raises Unauthorized when there is no token, or it is malformed, unknown, revoked or expired, and
-        Unavailable when the database is unavailable.
+        Raises Unauthorized when the token is missing, malformed, unknown, revoked or expired, and Unavailable
+        when the database is unavailable.
         """
         token = _bearer(header)
         if token is None:
@@ -67,7 +67,7 @@ class Authenticator:
         return await self._read(token)
 
     def direct_token(self, header: bytes | None) -> bytes | None:
-        """The hash of a direct kind's token with the right shape, not looked up; None for anything else."""
+        """The hash of a well-formed token of a direct kind, without a look-up; None for any other header."""
         token = _bearer(header)
         kind = None if token is None else self._by_prefix.get(token_prefix(token) or "")
         return None if token is None or kind is None or not kind.direct else self._hasher.hash(token)
@@ -78,7 +78,8 @@ class Authenticator:
             raise Unauthorized("This token is malformed. Check that it was copied whole.")
         generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
         async with self._database.acquire() as connection:
-            # A token may expire while the request waits for a connection. The cache counts from `read_at`.
+            # A token may expire while the request waits for a connection, so the time is read again. For a
+            # cached kind it is not, because the cache counts from `read_at`.
             now = now if kind.cached else self._clock.now()
             found = await kind.find(connection, self._hasher.candidates(token), now)
         if found is None:

@@ -1,11 +1,11 @@
-"""The cache of keys, and revocation that takes effect on every process at once.
+"""The cache of API keys, and revocations that take effect in every process at once.
 
 A process may use a cached key only while its LISTEN connection is confirmed, and for
 `CACHE_SECONDS` at most. The answer to a revocation waits until every caching process has confirmed
 that it dropped the key, or until all earlier entries have expired, whichever is first.
 
 Keys are announced by their ids and not by their hashes, because a hash depends on the secret: while
-`LAPEL_SECRET` is rotated, the stored hash and the hashes that processes look up may all differ.
+`LAPEL_SECRET` is rotated, the stored hash and the hashes that processes look up may differ.
 
 Source: PostgreSQL's documentation of LISTEN and NOTIFY.
 """
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
 CACHE_SECONDS = 3.0
 _CAPACITY = 10_000
-# Older versions announce hashes on another channel. We do not confirm those, so they wait until all entries
-# have expired.
+# Older versions announce hashes on another channel. This version does not confirm them, so a process of an
+# older version waits until all entries have expired.
 _REVOKED = "lapel_revoked_keys"
 _CONFIRMED = "lapel_revocation_confirmed"
 _SEEN_EVERY_SECONDS = 10.0
 _FORGOTTEN_AFTER = timedelta(minutes=1)
 
-# By the database's clock, because machines' clocks may differ by more than the longest allowed silence.
+# These statements use the database's clock, because the clocks of machines may differ by more than
+# `_FORGOTTEN_AFTER`.
 SEEN = """
 INSERT INTO key_caches (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
@@ -58,11 +59,11 @@ class KeyCache:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, tuple[Actor, float]] = {}
-        self._hashes: dict[str, bytes] = {}  # by key id: under one secret a key has one
+        self._hashes: dict[str, bytes] = {}  # by key id; under one secret a key has one hash
         self.confirmed = False
 
     def get(self, token_hash: bytes) -> Actor | None:
-        """The actor, if it was read less than `CACHE_SECONDS` ago and LISTEN is active."""
+        """The actor, if its entry has not expired and LISTEN is active."""
         if not self.confirmed:
             return None
         entry = self._entries.get(token_hash)
@@ -102,7 +103,8 @@ class Revocations:
         self._process = secrets.token_hex(8)
         self._waiting: dict[str, set[str]] = {}
         self._changed = asyncio.Event()
-        # A read that began before a revocation may not be cached after it.
+        # Grows with each revocation and each change of LISTEN. A key is cached only if this number stays the
+        # same while the key is read.
         self.generation = 0
         self._task: asyncio.Task[None] | None = None
         self._confirming: set[asyncio.Task[None]] = set()
@@ -175,7 +177,8 @@ class Revocations:
             await asyncio.sleep(0.2)
 
     async def _listen_once(self) -> None:
-        """Use one connection until it ends: listen, enable the cache, then report regularly as alive."""
+        """Use one connection until it ends: listen, enable the cache, then report this process as alive every
+        10 s."""
         connection: Connection = await asyncpg.connect(self._listen_dsn, timeout=5, command_timeout=5)
         ended = asyncio.Event()
         try:
@@ -183,7 +186,8 @@ class Revocations:
             await connection.execute(SEEN, self._process)
             await connection.add_listener(_REVOKED, self._on_revoked)
             await connection.add_listener(_CONFIRMED, self._on_confirmed)
-            # A key that was read before we listened may have been revoked meanwhile, so it is not kept.
+            # A key that was read before LISTEN began may have been revoked since then, so the cache starts
+            # empty.
             self.generation += 1
             self.cache.clear()
             self.cache.confirmed = True

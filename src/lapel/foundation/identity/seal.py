@@ -31,18 +31,19 @@ def derive(secret: str, purpose: str) -> bytes:
 
 
 def secret_id(secret: str) -> str:
-    """A name of the secret, 16 hexadecimal digits, that reveals nothing of the secret."""
+    """A name of the secret: 16 hexadecimal digits that reveal nothing about the secret."""
     return derive(secret, "secret-id")[:8].hex()
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Seals under the present key, opens under the present or the previous one."""
+    """Seals with the present key; opens with the present or the previous key."""
 
     keys: tuple[bytes, ...]
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
-        """Version, nonce, ciphertext and tag. `context` is bound, not stored: opening needs the same."""
+        """Version, nonce, ciphertext and tag. `context` is authenticated but not stored: `open` needs the
+        same context."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return _VERSION + nonce + AESGCM(self.keys[0]).encrypt(nonce, plain, context)
 

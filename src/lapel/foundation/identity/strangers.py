@@ -1,8 +1,8 @@
 """Requests with a bad token, counted per client address in memory: a bad token causes no write.
 
-The count refuses no request. Many clients may share an address (NAT, a proxy), and a good token among them
-must pass; a bad token is always 401. An address that sends many bad tokens loses a shortcut: the server looks
-up its tokens before any other work.
+The count refuses no request, because many clients may share an address (NAT, a proxy) and a good token among
+them must pass. A bad token always answers 401. An address that sends many bad tokens loses a shortcut: the
+server looks up each token from this address before any other work.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Strangers:
 def _address(scope: Scope) -> str:
     """The unit of counting: an IPv4 address, or the /64 network of an IPv6 address.
 
-    If a proxy runs on this machine, the server has already replaced its address by the client's.
+    If a proxy runs on this machine, the server has already replaced the proxy's address by the client's
+    address.
     """
     client = scope.get("client")
     if client is None:  # a Unix socket

@@ -1,4 +1,4 @@
-"""A kind of token, as the slice that issues it declares it: its prefixes, its look-up, and its names."""
+"""Kinds of tokens. The slice that issues a kind declares its prefixes, its look-up and its names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The holder of a token, and when the token expires (None: never, or nobody asks).
+    """The holder of a token, and when the token expires (None: never, or its kind is not cached).
 
     With `every_scope` the holder gets every scope that the slices declare.
     """
@@ -30,10 +30,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenKind:
-    """One kind of token. `name` is the kind of its holders.
+    """One kind of token. `name` is also the `kind` of the actors that hold such a token.
 
-    `find(connection, hashes, now)` looks a token up by any of its hashes; None: 401 with the message
-    `unknown`. `holder` names the holders in refusals; the OpenAPI document has `scheme` and `description`.
+    `find(connection, hashes, now)` looks up a token by its possible hashes. If it returns None, the answer is
+    401 with the message `unknown`. `holder` names the holders in refusals. `scheme` and `description` are for
+    the OpenAPI document.
     """
 
     name: ActorKind
@@ -43,18 +44,18 @@ class TokenKind:
     holder: str
     scheme: str
     description: str
-    # What was found is kept for a few seconds in each process; see `key_cache.py`.
+    # Each process caches the result of `find` for a few seconds; see `key_cache.py`.
     cached: bool = False
     # A DirectHandler may authenticate the holder in its own statement.
     direct: bool = False
-    # Each holder has this rate limit to itself, in place of its project's.
+    # Each holder has a rate limit of its own, this one, instead of its project's limits.
     bucket: RateLimit | None = None
     # The parameter of paths in which a holder may write `me`.
     me: str | None = None
 
 
 class HolderRow(Protocol):
-    """What the row of every look-up tells of the token's holder."""
+    """The columns about a token's holder that the row of every look-up has."""
 
     @property
     def id(self) -> str:

@@ -1,6 +1,6 @@
 """Jobs on PgQueuer: enqueued inside the caller's transaction, run by any worker.
 
-A job may run twice (if its worker is killed at the job's end), so every handler is idempotent.
+A job may run twice (if its worker is killed at the job's end), so every handler must be idempotent.
 
 Source: the documentation of PgQueuer.
 """
@@ -47,7 +47,7 @@ def jobs_in_queue(entrypoint: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class QueueLane:
-    """In each worker process each lane takes its jobs independently of the others, `at_once` at a time."""
+    """Each worker process runs a lane's jobs independently of other lanes, `at_once` of them at a time."""
 
     name: str
     at_once: int
@@ -113,8 +113,8 @@ async def enqueue(
 ) -> None:
     """Enqueue one job in the connection's transaction; the job runs after the commit.
 
-    `dedupe` (made unique per entrypoint) drops the job when an equal one is still waiting or
-    running. `after` delays it.
+    With `dedupe`, the job is dropped if a job of this entrypoint with the same `dedupe` is still waiting or
+    running. `after` delays the job.
     """
     await queries(AsyncpgDriver(connection)).enqueue(
         [entrypoint],

@@ -1,4 +1,4 @@
-"""SQL about the queue as a whole: what it holds, and rows of it that become useless with time."""
+"""SQL about the queue as a whole: its jobs, and rows that become useless with time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SELECT entrypoint, count(*) FROM jobs.pgqueuer WHERE status = 'failed' GROUP BY 
 WAITING_JOBS = """
 SELECT count(*), min(execute_after) FROM jobs.pgqueuer WHERE status = 'queued' AND execute_after <= $1
 """
-# Three rows per job, and PgQueuer itself never deletes them; those that it has not yet folded into its
+# PgQueuer writes three rows per job and never deletes them. Rows that PgQueuer has not yet added to its
 # statistics stay.
 PRUNE_QUEUE_LOG = """
 DELETE FROM jobs.pgqueuer_log WHERE id = ANY(ARRAY(
     SELECT id FROM jobs.pgqueuer_log WHERE created < $1 AND aggregated ORDER BY created LIMIT $2))
 """
-# Of jobs that are no longer in the queue.
+# Counts of jobs that are no longer in the queue.
 PRUNE_STARTS = """
 DELETE FROM job_starts WHERE job_id = ANY(ARRAY(
     SELECT s.job_id FROM job_starts s

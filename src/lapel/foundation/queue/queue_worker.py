@@ -3,7 +3,7 @@
 This module adds what PgQueuer lacks. If a session ends because the database is unavailable, a new session
 begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it); a job whose
 process ends stays there too. A worker takes such a job again once the job's heartbeat is old. A job that
-kills its worker is held after `_MAX_STARTS`.
+kills its worker is held after `_MAX_STARTS` starts.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class PoisonedJob(Exception):
 class _PatientQueries(Queries):
     """PgQueuer's statements, changed so that no job is lost when the database becomes unavailable.
 
-    PgQueuer holds a job as failed if the database is unavailable, or full, at the moment of a retry. It
-    deletes cancelled jobs, and cancels all running jobs when it loses its connections.
+    PgQueuer holds a job as failed if the database is unavailable, or full, at the moment of a retry. PgQueuer
+    also deletes cancelled jobs, and cancels all running jobs when it loses its connections.
     """
 
-    # Before each session PgQueuer makes 14 checks of its tables, on new connections with empty caches. They
-    # are two thirds of the database's work at the start of a worker. Our migrations make the tables: skip the
-    # checks.
+    # Before each session PgQueuer makes 14 checks of its tables, on new connections with empty caches. These
+    # checks are two thirds of the database's work at the start of a worker. They are skipped, because our
+    # migrations make the tables.
 
     async def has_table(self, table: str) -> bool:  # noqa: ARG002
         """Whether the table exists: yes."""
@@ -106,7 +106,7 @@ class _PatientQueries(Queries):
         return True
 
     async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
-        """Remove the jobs that ended from the queue; cancelled ones stay."""
+        """Remove ended jobs from the queue; cancelled jobs stay in it."""
         ended = [each for each in job_status if each[1] != "canceled"]
         if ended:
             await super().log_jobs(ended)
@@ -138,7 +138,7 @@ class QueueWorker:
         lane: QueueLane = USUAL,
     ) -> None:
         """`grace`: seconds that running jobs get when the worker stops, before the process is ended. `lane`:
-        the lane whose jobs it takes."""
+        the lane whose jobs the worker takes."""
         self._dsn = dsn
         self._database = database
         self._clock = clock
@@ -184,7 +184,8 @@ class QueueWorker:
                     await connection.execute(GONE, self._process)
 
     async def _session(self, stop: asyncio.Event) -> None:
-        """Run the queue on connections of its own until `stop` is set; raises when they are lost."""
+        """Run the queue on its own connections until `stop` is set; raises when these connections are
+        lost."""
         # LISTEN occupies one connection, so there must be more; lanes with long jobs need few.
         most = 6 if self._lane == USUAL else 3
         pool: Pool = await asyncpg.create_pool(
@@ -247,15 +248,15 @@ class QueueWorker:
             try:
                 await self._run_in_turn(job, queued, decoder)
             except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
-                # An outage or a full disk is not the job's fault: the job is tried again for as long as it
-                # lasts, and never held.
+                # An outage or a full disk is not the job's fault: the job is tried again as long as the fault
+                # lasts, and is never held.
                 delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
                 raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
 
         return run
 
     async def _run_in_turn(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
-        """Raises RetryRequested when its turn does not come."""
+        """Raises RetryRequested when the job's turn does not come in time."""
         if job.turn is None:
             return await self._run_job(job, queued, decoder)
         try:

@@ -32,18 +32,20 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.credentials import CredentialSource
     from lapel.settings import Settings
 
-# Bytes of one range. While it is hashed, the next one is read. Many objects are hashed at once.
+# Bytes of one range; few, because many objects are hashed at once. While one range is hashed, the next one is
+# read.
 _RANGE_BYTES = 1024 * 1024
 _PAGE = 1000
 _QUICK = timedelta(seconds=30)
 # A store copies a large object by reading and writing it, which takes minutes on a slow store.
 _COPY = timedelta(minutes=15)
-# The parts of an object that is written; two are sent at once. S3 takes 10,000 parts of at least 5 MiB.
+# Bytes of one part of an object that is written; two parts are sent at once. S3 takes 10,000 parts of at
+# least 5 MiB.
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
-# Time to abort such an object; a store that hangs keeps the parts until it removes them itself.
+# Seconds to abort such a write; if the store hangs, its parts stay until the store removes them itself.
 _ABORT_SECONDS = 10.0
-# S3 deletes at most so many objects in one request.
+# S3 deletes at most this many objects in one request.
 _DELETE_AT_ONCE = 1000
 
 
@@ -96,7 +98,7 @@ class ObjectStore:
     async def writing(self, key: str) -> AsyncGenerator[ObjectWriter]:
         """Write an object piece by piece, of any size, in bounded memory.
 
-        The object exists, complete, once the block ends. A block that raises or is cancelled leaves nothing.
+        When the block ends, the complete object exists. A block that raises or is cancelled leaves nothing.
         If the process is killed, parts remain that no listing shows; the store removes them later.
         """
         with _translated(key):
@@ -109,7 +111,7 @@ class ObjectStore:
         except BaseException as error:
             with suppress(BaseError, OSError):  # the store may be away, and the block broken because of it
                 async with asyncio.timeout(_ABORT_SECONDS):
-                    # The stub leaves the arguments, which every context manager has, untyped.
+                    # The stub has no types for these arguments, which every context manager has.
                     await file.__aexit__(  # pyright: ignore[reportUnknownMemberType]
                         type(error), error, error.__traceback__
                     )
@@ -187,9 +189,9 @@ class ObjectStore:
     async def pages(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[list[ObjectInfo]]:
         """All objects whose names begin with `prefix`, in the order of their names, a thousand at a time.
 
-        `after`: the listing begins behind this name. The listing is the store's own: consistent per page.
+        `after`: the listing begins after this name. Changes between two pages may or may not show.
         """
-        # The stub leaves the Arrow form of the answer, which is not asked for, untyped.
+        # The stub has no types for the Arrow form of the answer, which is not requested here.
         stream = obstore.list(  # pyright: ignore[reportUnknownMemberType]
             self._quick, prefix=prefix or None, offset=after, chunk_size=_PAGE
         )
@@ -223,7 +225,7 @@ def _translated(key: str) -> Generator[None]:
 
 
 def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore:
-    """The store of this installation. It sends nothing until it is used."""
+    """The store of this installation. It sends no request until it is used."""
 
     def current() -> S3Credential:
         keys = credentials.current()
@@ -260,7 +262,7 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
 
 
 def _endpoint(settings: Settings) -> str:
-    """For virtual addressing obstore wants the bucket's own host."""
+    """The endpoint as obstore expects it: for virtual addressing, with the bucket's own host."""
     endpoint = settings.s3_endpoint or ""
     if settings.s3_addressing != "virtual":
         return endpoint

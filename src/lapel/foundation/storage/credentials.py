@@ -1,4 +1,4 @@
-"""The keys of the signer and the store client: fixed ones, or ones that expire and are renewed.
+"""The access keys for signed links and for calls to the store: fixed, or expiring and renewed.
 
 Source of the AWS chain: the documentation of botocore.
 """
@@ -20,7 +20,7 @@ _RETRY = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One set of S3 keys. `session_token` and `expires_at` (aware) belong to temporary ones."""
+    """One set of S3 keys. `session_token` and `expires_at` (timezone-aware) belong to temporary keys."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -32,7 +32,7 @@ class CredentialSource(Protocol):
     """Returns the present credentials."""
 
     def current(self) -> Credentials:
-        """Return valid credentials without waiting; raise `StoreUnavailable` without any."""
+        """Return valid credentials without waiting; raise `StoreUnavailable` when there are none."""
         ...
 
 
@@ -48,11 +48,12 @@ class StaticCredentials:
 
 
 class RefreshingCredentials:
-    """Credentials renewed before they end.
+    """Credentials that are renewed before they expire.
 
-    `fetch` may block (it asks a metadata service or STS). It runs in a thread of its own, at most once at a
-    time; meanwhile `current` returns the old set as long as that is valid. Credentials without an expiry are
-    fetched again every 15 minutes, because files and environments are rotated too.
+    `fetch` may block (it asks a metadata service or STS). A renewal calls it in a thread of its own, and only
+    one renewal runs at a time; meanwhile `current` returns the old credentials as long as they are valid. All
+    credentials are fetched again after 15 minutes at the latest, because files and environments are rotated
+    too.
     """
 
     def __init__(self, fetch: Callable[[], Credentials], clock: Clock) -> None:
@@ -64,7 +65,7 @@ class RefreshingCredentials:
         self._problem = "no credentials were loaded yet"
 
     def load(self) -> Credentials:
-        """Fetch now, blocking; call it once at start.
+        """Fetch now, and block meanwhile; call this once at start.
 
         Raises `StoreUnavailable` when `fetch` fails and no valid credentials are held.
         """
@@ -112,8 +113,8 @@ class RefreshingCredentials:
 def botocore_chain(clock: Clock) -> RefreshingCredentials:
     """Return the AWS default chain: environment, files, SSO, web identity, container and instance roles.
 
-    Needs the extra `lapel[s3]` (botocore). Raises `StoreUnavailable` when it is not installed. Nothing is
-    fetched before `load`.
+    Needs the extra `lapel[s3]` (botocore). Raises `StoreUnavailable` when botocore is not installed. Nothing
+    is fetched before `load`.
     """
     try:
         session: Any = import_module("botocore.session")  # has no types, and only the extra brings it

@@ -6,4 +6,4 @@ class StoreUnavailable(Exception):
 
 
 class ObjectMissing(Exception):
-    """No object has this key. The key is the only argument."""
+    """No object has this name. The name is the only argument."""

@@ -1,8 +1,8 @@
 """The signed links of the API's answers: computed here, without a request to the store.
 
 A link is valid for the requested time, or until the credentials that signed it end, if that is sooner.
-`presign.py` decides which headers a client must send with a PUT, because they are signed. It also names the
-sources.
+`presign.py` determines the headers that a client must send with a PUT, because they are signed; `presign.py`
+also names the sources.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A link that GETs one object until `expires_at`; `expires_in` is that in whole seconds."""
+    """A link that GETs one object until `expires_at`; `expires_in` is the same time, in whole seconds from
+    now."""
 
     url: str
     expires_at: datetime
@@ -76,7 +77,7 @@ class Links:
         content_length: int | None = None,
         sha256: str | None = None,
     ) -> PutLink:
-        """A link to write `key`; type, and size (bytes) and SHA-256 (hexadecimal) when given, are signed.
+        """A link to write `key`. Signed are the type and, if given, size (bytes) and SHA-256 (hexadecimal).
 
         `expires_in` is 1–604800 s from `now`. Raises StoreUnavailable without valid credentials, ValueError
         for another `expires_in` and for a malformed `sha256`.

@@ -1,7 +1,8 @@
-"""Signed links to objects, computed without I/O: byte for byte botocore's links, in a fraction of its time.
+"""Signed links to objects, computed without I/O. They equal botocore's links, and take a fraction of the
+time.
 
-One link is two SHA-256 blocks and one HMAC, because the day's signing key and everything that depends only
-on endpoint and bucket is kept.
+A link costs one SHA-256 and one HMAC, because the day's signing key is kept, with everything else that
+depends only on credentials, endpoint and bucket.
 
 Source: "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", Amazon S3 API reference.
 """
@@ -33,7 +34,7 @@ _SPACES = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class PresignedPut:
-    """An upload link and the headers its user must send with it, exactly as given.
+    """An upload link, and the headers that its user must send with it unchanged.
 
     A signed Content-Length is not among the headers: every HTTP client sends it by itself.
     """
@@ -62,8 +63,8 @@ class Presigner:
     """Signs links for one bucket at one endpoint.
 
     `endpoint` is scheme, host, optional port and optional path prefix (`https://files.example.org/store`).
-    `addressing` says whether the bucket is the first path segment or the first label of the host.
-    Raises `ValueError` for any other endpoint.
+    `addressing` says where links name the bucket: in the path (after the prefix), or as the first label of
+    the host. Raises `ValueError` for any other endpoint.
     """
 
     def __init__(
@@ -131,8 +132,8 @@ class Presigner:
         """Return a link that PUTs `key`, once or more, for `expires_in` seconds from `now`.
 
         The content type is signed. The length in bytes and the SHA-256 (`sha256`, hexadecimal) are signed if
-        they are given. The store refuses a PUT with other values than the signed ones. Raises as `get_url`,
-        and `ValueError` for a malformed hash.
+        they are given. The store refuses a PUT whose values differ from the signed ones. Raises what
+        `get_url` raises, and `ValueError` for a malformed hash.
         """
         content_type = _SPACES.sub(" ", content_type.strip())
         headers = {"Content-Type": content_type}
@@ -152,7 +153,7 @@ class Presigner:
         """Return the end of a link signed at `now`: its own end, or the end of the credentials if that is
         sooner.
 
-        The time in a link has whole seconds, so its own end is counted from the last whole second.
+        The time in a link has whole seconds, so the link's own end is counted from the last whole second.
         Raises `StoreUnavailable` without valid credentials.
         """
         end = now.replace(microsecond=0) + timedelta(seconds=expires_in)
@@ -162,7 +163,7 @@ class Presigner:
     def _url(
         self, method: str, key: str, now: datetime, expires_in: int, query: str, lines: str, names: str
     ) -> str:
-        """Sign and assemble. `query` is encoded, in canonical order, and ends in & unless empty."""
+        """Sign and assemble. `query` is encoded and in canonical order; if not empty, it ends in &."""
         if not 1 <= expires_in <= MAX_EXPIRES:
             raise ValueError(f"a link is valid for 1 to {MAX_EXPIRES} seconds, not {expires_in}")
         if now.tzinfo is not UTC:

@@ -1,6 +1,7 @@
 """The system calls with which this process gives up rights, and which Python does not wrap. Linux only.
 
-All of them raise OSError when the kernel refuses. They change the calling thread and everything it starts.
+Every function raises OSError when the kernel refuses. Most change the calling thread and everything that it
+starts; `forbid_looking_in` and `refuse_calls` change the whole process.
 
 Sources: prctl(2), capset(2), unshare(2), landlock(7) and seccomp(2) of the Linux man-pages.
 """
@@ -23,15 +24,15 @@ _SET_DUMPABLE, _CAPBSET_READ, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _CAP_AMBIENT = 4
 _AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION = 0x2008_0522
 
-# linux/landlock.h. Rights on files, with the ABI that brought each; the first three only read.
+# Constants of linux/landlock.h. `_FS_RIGHTS`: rights on files, by the ABI version that introduced them.
 _READING = 0b1101  # execute, read_file, read_dir
 _FS_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _OF_FILES = 0b0111 | 1 << 14 | 1 << 15  # execute, write, read, truncate, ioctl: the others are of folders
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # bind and connect TCP; abstract sockets and signals of others
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
-# Calls that a process that only computes never needs: sockets and their substitutes, other processes, mounts,
-# the kernel.
+# Calls that a process never needs if it only computes: for sockets and their substitutes, other processes,
+# mounts, and the kernel itself.
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsmount": 432, "pidfd_getfd": 438, "mount_setattr": 442,
@@ -82,17 +83,18 @@ def _prctl(option: int, *arguments: int) -> int:
 
 
 def forbid_new_privileges() -> None:
-    """From here on no program that this process runs gets more rights than the process has."""
+    """From now on, no program that this process runs gets more rights than the process has."""
     _prctl(_SET_NO_NEW_PRIVS, 1)
 
 
 def forbid_looking_in() -> None:
-    """Other processes of this account may not read this one's memory, and a crash leaves no core."""
+    """From now on, other processes of this account cannot read our memory, and a crash leaves no core
+    file."""
     _prctl(_SET_DUMPABLE, 0)
 
 
 def shrink_bounding_set(kept: Collection[int] = ()) -> None:
-    """From here on only `kept` can be gained. Capabilities that are held stay until `drop_capabilities`."""
+    """From now on, only capabilities in `kept` can be gained. Held ones stay until `drop_capabilities`."""
     for number in range(64):
         try:
             held = _prctl(_CAPBSET_READ, number)
@@ -107,12 +109,12 @@ def drop_capabilities(kept: Collection[int] = ()) -> None:
     _prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     bits = sum(1 << number for number in kept)
-    # Effective, permitted, inheritable; then the same of the capabilities from 32 on.
+    # Effective, permitted, inheritable; then the same for the capabilities from 32 on.
     _checked(_libc().capset(header, struct.pack("=6I", bits, bits, 0, 0, 0, 0)))
 
 
 def unshare(flags: int) -> None:
-    """Leaves the namespaces that `flags` name, for empty ones. CLONE_NEWUSER: in a process of one thread."""
+    """Enters new, empty namespaces of the kinds in `flags`. CLONE_NEWUSER needs a process of one thread."""
     _checked(_libc().unshare(flags))
 
 
@@ -122,11 +124,12 @@ def landlock_abi() -> int:
 
 
 def landlock(reads: Sequence[Path], writes: Sequence[Path]) -> None:
-    """From here on only the paths in `reads` can be opened to read and run, and only `writes` for every use.
+    """From now on, only paths in `reads` can be opened to read and run, and only paths in `writes` for all
+    uses.
 
-    Open files stay usable. If the kernel supports it (ABI 4, 6), TCP and signals to other processes are
-    denied too. Paths that do not exist are left out. Raises OSError when `writes` has a folder and the
-    kernel's ABI is 1, because such a kernel denies every rename between folders.
+    Open files stay usable. From ABI 4 on, TCP is denied too; from ABI 6 on, also signals to other processes
+    and their abstract sockets. Paths that do not exist are left out. Raises OSError when `writes` has a
+    folder and the kernel's ABI is 1, because such a kernel denies every rename between folders.
     """
     abi = landlock_abi()
     if abi < 2 and any(path.is_dir() for path in writes):
@@ -164,7 +167,7 @@ def denied(*, but: Collection[str] = ()) -> set[int]:
 
 
 def refuse_calls(numbers: Collection[int]) -> None:
-    """From here on these calls fail with EPERM, in all threads.
+    """From now on, these calls fail with EPERM, in all threads.
 
     Raises OSError on machines other than x86_64 and aarch64.
     """

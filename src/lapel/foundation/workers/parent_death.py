@@ -1,4 +1,4 @@
-"""Requests of a process to the system: to end with the process that started it, and to keep one heap."""
+"""Settings of the calling process: it ends when its parent ends, and all its threads use one heap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _M_ARENA_MAX = -8
 
 
 def end_with(parent: int | None) -> None:
-    """Makes sure that this process ends at once when the process `parent` ends, in whatever way."""
+    """Makes this process end when the process `parent` ends for any reason (outside Linux, within 0.5 s)."""
     if parent is None:
         return
     if sys.platform == "linux":

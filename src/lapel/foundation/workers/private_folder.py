@@ -1,4 +1,4 @@
-"""A private folder of this process, removed at the process's end, or after a kill by the next process.
+"""A private folder of this process. The process removes it at its end; after a kill, the next process does.
 
 Source: flock(2) of the Linux man-pages.
 """
@@ -26,9 +26,9 @@ _NAME = re.compile(r"[0-9]+-[0-9a-f]{8,32}")
 class PrivateFolder:
     """A folder `path` in `root`, held by a lock (`flock`) that ends with this process.
 
-    A new one also empties the folders that killed processes left in `root`; `left` has the names of these
-    until `forget_left` removes them. Raises PermissionError when `root` belongs to another user, and other
-    OSErrors when a folder cannot be made.
+    A new PrivateFolder also empties the folders that killed processes left in `root`. `left` has the names of
+    these folders until `forget_left` removes the folders. Raises PermissionError when `root` belongs to
+    another user, and other OSErrors when a folder cannot be made.
     """
 
     def __init__(self, root: Path) -> None:
@@ -69,10 +69,10 @@ class PrivateFolder:
             _remove_unless_held(self.path.parent / self.left.pop())
 
     def close(self, *, leave: bool = False) -> None:
-        """Remove the folder, and `root` when it is empty then.
+        """Remove the folder; then remove `root` if that is empty.
 
-        `leave`: only empty it, so that the next process finds it like that of a killed process. Raises
-        OSError when its content cannot be removed.
+        `leave`: only empty the folder, so that the next process finds it like the folder of a killed process.
+        Raises OSError when the content cannot be removed.
         """
         for each in self.path.iterdir() if self.path.exists() else ():
             if each.name != _HELD:
@@ -91,8 +91,8 @@ class PrivateFolder:
     def _take(self) -> BinaryIO:
         root = self.path.parent
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A link to it must be ours, too: in a folder that all users may write, another user may make it
-        # first.
+        # If `root` is a link, the link must be ours too: in a folder where all users may write, another user
+        # may make the link first.
         if {root.lstat().st_uid, root.stat().st_uid} != {os.getuid()}:
             raise PermissionError(f"{root} belongs to another user")
         with _gate(root):  # otherwise a folder that is being made would look left behind
@@ -135,7 +135,7 @@ def _remove_unless_held(folder: Path) -> None:
 def _unheld(folder: Path) -> Generator[None]:
     """Hold the lock of a folder whose process has ended.
 
-    Raises BlockingIOError while the process lives, NotADirectoryError or FileNotFoundError for no folder.
+    Raises BlockingIOError while the process lives, and NotADirectoryError when `folder` is a file.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError):
@@ -154,7 +154,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def _gate(root: Path) -> Generator[None]:
-    """Lock `root` for one process at a time. Raises FileNotFoundError if it was removed during the wait."""
+    """Lock `root` for one process at a time. Raises FileNotFoundError if `root` was removed meanwhile."""
     gate = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(gate, fcntl.LOCK_EX)

@@ -22,8 +22,8 @@ import msgspec
 
 from lapel.foundation.workers import kernel_calls
 
-# Outside the ids that Debian, systemd and containers give out (61184 to 65519 are dynamic users, 65534 is
-# nobody), and inside the 65,536 ids of a rootless container.
+# This id is outside the ids that Debian, systemd and containers give out (61184 to 65519 are dynamic users,
+# 65534 is nobody), and inside the 65,536 ids of a rootless container.
 ACCOUNT = 65_531
 _SYSTEM = (
     *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo"),
@@ -57,7 +57,7 @@ def confine(
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
-    # Missing paths are left out: they must not keep the process from an account of its own.
+    # Missing paths are left out, because a missing path must not prevent the change of account.
     there = [each for each in reads if os.path.exists(each)]  # noqa: PTH110 - Path's raises for some folders
     needed = [*there, *_inside(there), *(code_folders() if needs_code else ())]
     root = os.geteuid() == 0
@@ -79,14 +79,15 @@ def confine(
         layers.append(_own_account(barred))
     layers.append(_layer("no capabilities", lambda: kernel_calls.drop_capabilities(kept)))
     layers.append(_layer("not readable by others", kernel_calls.forbid_looking_in))
-    # The event loop already has an io_uring, which the layers of network and Landlock bind as well.
+    # The event loop already has an io_uring; the layers of network and Landlock restrict it as well.
     refused = kernel_calls.denied(but={"listen", "io_uring_enter"} if serves else ())
     layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel_calls.refuse_calls(refused)))
     return layers
 
 
 def give_up_rights() -> list[Layer]:
-    """Gives up root's rights beyond files, in a process that still needs its network and all its files."""
+    """Gives up all of root's rights except those on files; the process keeps its network and all its
+    files."""
     if sys.platform != "linux":
         return [Layer("rights", holds=False, why=f"nothing is known of {sys.platform}")]
     kept = (kernel_calls.DAC_OVERRIDE,)
@@ -154,7 +155,7 @@ def _own_account(barred: str | None) -> Layer:
 
 
 def _barred(uid: int, needed: Sequence[Path]) -> str | None:
-    """Why this account is impossible, or which path it may not read; the process switches to it briefly."""
+    """Why this process cannot become `uid`, or None; it switches to this account briefly to find out."""
     groups, gid, own = os.getgroups(), os.getegid(), os.geteuid()
     with contextlib.ExitStack() as back:
         try:

@@ -1,6 +1,6 @@
-"""The child's side of a worker process (see worker_process.py), with what both sides know of the frames.
+"""The child's side of a worker process (see worker_process.py), and the format of the frames.
 
-It imports as little as it can, because every child that starts waits for that.
+This module imports as little as possible, because each child waits for these imports at its start.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROGRESS, ANSWER, REFUSAL = 0, 1, 2
 
 
 class Refusal(Exception):
-    """The child refuses the work, also when repeated: `code` for programs, the message for people."""
+    """The child refuses the work, also if repeated. `code` is for programs, the message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -68,8 +68,8 @@ def answer_requests(
 ) -> None:
     """The child's side: answers until the parent is gone. `told`: sys.argv[1], from the parent.
 
-    A child that is not trusted gives up its rights before it reads a request, see sandbox.py. `imported`: all
-    code that the child needs is imported; then it reads only `reads` and files that come with a request.
+    A child that is not trusted gives up its rights before it reads a request, see sandbox.py. `imported`: the
+    child has imported all code that it needs, so it may open only `reads` and files that come with a request.
     """
     bounds = msgspec.json.decode(told, type=Bounds)
     end_with(bounds.parent)
@@ -85,7 +85,7 @@ def answer_requests(
         decoder = msgspec.msgpack.Decoder(request)
         if bounds.reads is not None:
             confine([Path(each) for each in bounds.reads], needs_code=not imported)
-            end_with(bounds.parent)  # a change of account takes that back
+            end_with(bounds.parent)  # a change of account undoes the first call
         while head := incoming.read(HEAD.size):
             length, files = HEAD.unpack(head)
             with _taken(channel, files):
@@ -97,7 +97,7 @@ _handed_over: dict[str, int] = {}
 
 
 def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
-    """Open a file of the request or of this process (a new one is for this account alone). Raises OSError."""
+    """Open a file that came with the request, or any other; a new file is private. Raises OSError."""
     handed_over = _handed_over.get(path)
     if handed_over is not None:
         return FileIO(os.dup(handed_over), mode)

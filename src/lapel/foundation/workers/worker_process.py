@@ -1,14 +1,15 @@
 """A child process that answers one request at a time: for work that must not block or crash this process.
 
-`python -m MODULE` runs `answer_requests` of worker_child.py in the child. A `WorkerProcess` here starts the
-child at the first request and again after it died. Requests, progress and answers are frames on its pipes:
-length (4 bytes, big endian), kind (1 byte; of a request the number of its files), MessagePack
+`python -m MODULE` runs `answer_requests` of worker_child.py in the child. A `WorkerProcess` starts the child
+at the first request, and again after the child has died. Requests, progress and answers are frames on its
+pipes: length (4 bytes, big endian), kind (1 byte; in a request, the number of its files instead), MessagePack
 (https://msgpack.org). Files come as SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled,
 ends the child.
 
-Use it with asyncio's own event loop. uvloop forks, and Python runs in the new process before the program of
-the child does. A lock that another thread held at the fork is never released there: then the new process
-hangs for ever with copies of all our descriptors and their locks, and this process waits for it.
+Use it with asyncio's own event loop, not with uvloop. uvloop forks, and Python code runs in the new process
+before the child's program starts. If another thread held a lock at the fork, the lock is never released in
+the new process. The new process then hangs for ever, with copies of all our descriptors and their locks, and
+this process waits for it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _STDERR_PIECES = 20
 # The most bytes that a child under an attacker's control can make this process hold.
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _LAST_SECONDS = 2.0
-# For libraries: idle threads do not spin, and no telemetry is sent. Without its variable, onnxruntime reports
-# to its vendor, and leaves files in the home folder and in the temporary folder.
+# For libraries: idle threads do not spin, and no telemetry is sent. Without ORT_DISABLE_TELEMETRY,
+# onnxruntime reports to its vendor, and leaves files in the home folder and in the temporary folder.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -110,8 +111,9 @@ class WorkerProcess:
     ) -> T:
         """The child's answer, 64 MiB at most. `report` gets the progress, 0 to 1.
 
-        Raises Refusal, SubworkerTimeout after `seconds` (None: never), SubworkerDied also for an answer that
-        cannot be read; OSError when the disk is full and the request names a file to write.
+        Raises Refusal when the child refuses, SubworkerTimeout after `seconds` (None: no limit),
+        SubworkerDied when the child ends or its answer cannot be read, and OSError when the disk is full and
+        the request names a file to write.
         """
         async with self._turn:
             if self._idle is not None:
@@ -248,7 +250,7 @@ class WorkerProcess:
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, leave)
 
     async def renew(self, reads: Sequence[Path] | None = None) -> None:
-        """End the child when its call is done; the next one may read `reads` (None: the same as before)."""
+        """End the child after its present call; the next child may read `reads` (None: as before)."""
         async with self._turn:  # a call that comes now waits, and starts another child
             await self._end()
             if reads is not None:
@@ -258,8 +260,9 @@ class WorkerProcess:
 def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
     """Opens the files of a request and sends them, each with its path; returns their number.
 
-    A file that cannot be opened is left out: the child gets the error itself. Raises OSError when the disk
-    has no room for a new file, which the child cannot see; BrokenPipeError when it receives no files.
+    A file that cannot be opened is left out, so the child gets the error when it opens the file itself.
+    Raises OSError when the disk has no room for a new file, because the child could not detect that;
+    BrokenPipeError when the child receives no files.
     """
     sent = 0
     for path, flags in request.files() if isinstance(request, NamesFiles) else ():
@@ -285,10 +288,10 @@ def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
 async def _ended(child: asyncio.subprocess.Process) -> None:
     """Wait a little for a child that ends, and read the rest of its output.
 
-    `wait` alone may wait for ever. Some releases of Python wait until all pipes are closed; a pipe is closed
-    only when it has been read to its end; and reading pauses while the buffer is full.
+    `wait` alone may wait for ever, because some releases of Python wait until all pipes are closed. A pipe is
+    closed only after it was read to its end, and reading pauses while the buffer is full.
     """
-    # A process that the child started may hold the pipes open: do not wait for that one.
+    # A process that the child started may hold the pipes open: do not wait for that process.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_SECONDS):
             # The call that waited for an answer may be reading already.
