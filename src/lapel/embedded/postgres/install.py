@@ -1,8 +1,8 @@
 """The prerequisites of the embedded PostgreSQL: its programs, the account it runs as, its socket folder.
 
-PostgreSQL refuses to run as root. If root starts Lapel, PostgreSQL runs as a system account of its own. That
-account cannot enter a folder such as /root; then Lapel copies the programs to a folder that every account may
-read.
+PostgreSQL refuses to run as root. If root starts Lapel, PostgreSQL runs as a system account of its own. If
+that account cannot enter the folder of the programs (below /root, for example), Lapel copies the programs to
+a folder that every account may read.
 
 Source: "The PostgreSQL User Account", PostgreSQL's documentation.
 """
@@ -43,7 +43,7 @@ class SystemAccount:
 
 
 def package_folder() -> Path:
-    """Folder of the package that carries PostgreSQL. Raises PostgresError when it is not installed."""
+    """Folder of the package that carries PostgreSQL. Raises PostgresError if it is missing."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise PostgresError(
@@ -89,7 +89,7 @@ def _fingerprint(program: Path) -> str:
 
 
 def _copied(package: Path, target: Path) -> Path:
-    """`target` with the programs in it and their libraries at the same relative path; made in one step."""
+    """Make `target` in one step: the programs, and their libraries at the same relative path; returns it."""
     if target.is_dir():
         _own(target)
         return target
@@ -128,7 +128,7 @@ def _own(folder: Path) -> None:
 def account(say: Say) -> SystemAccount:
     """The account PostgreSQL runs as: the present user's, or for root a system account, made when missing.
 
-    `say` gets a sentence when an existing account is used instead. Raises PostgresError when there is none.
+    `say` gets a sentence when an existing account is used instead. Raises PostgresError without any account.
     """
     if os.geteuid() != 0:
         return _myself()
@@ -184,10 +184,10 @@ def _lookup(name: str) -> SystemAccount | None:
 
 
 def socket_folder(data_dir: Path, owner: SystemAccount) -> Path:
-    """A short folder (a socket's path may have 107 bytes, see unix(7)), 0700 and `owner`'s. The same for the
-    same data, unless a temporary one has to do.
+    """A private folder of `owner` with a short path (a socket's path may have 107 bytes, see unix(7)). It is
+    the same for the same data, unless only a temporary folder can be made.
 
-    Raises PermissionError when it could only be one of another user.
+    Raises OSError when not even a temporary folder can be made.
     """
     name = "lapel-" + hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:10]
     for base in SOCKET_FOLDERS:

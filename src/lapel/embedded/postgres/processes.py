@@ -24,9 +24,10 @@ POLL = 0.01
 
 
 def escalate(send: Callable[[signal.Signals], None], gone: Callable[[float], bool], grace: float) -> bool:
-    """Sends each stop signal and waits for `gone` (argument: most seconds to wait); True when it has ended.
+    """Sends the stop signals in turn, until `gone` (its argument: seconds to wait at most) returns True.
 
-    SIGINT has `grace` seconds to work, SIGQUIT as many but 0.3 to 2, SIGKILL five.
+    SIGINT has `grace` seconds to work, SIGQUIT the same but at least 0.3 and at most 2, SIGKILL 5 seconds.
+    Returns False if the process lives on.
     """
     for number, patience in zip(STOP_SIGNALS, (grace, max(0.3, min(2.0, grace)), 5.0), strict=True):
         with contextlib.suppress(ProcessLookupError):
@@ -37,7 +38,7 @@ def escalate(send: Callable[[signal.Signals], None], gone: Callable[[float], boo
 
 
 def postmaster_pid(data: Path) -> int | None:
-    """The pid in `data`/postmaster.pid, or None; the file holds the pid of a single-user server negated."""
+    """The pid in `data`/postmaster.pid, or None. The pid of a single-user server is negative in the file."""
     try:
         first = (data / "postmaster.pid").read_text().split("\n", 1)[0]
         return abs(int(first)) or None
@@ -57,13 +58,13 @@ def is_ready(data: Path, pid: int) -> bool:
 def stop_survivors(data: Path, grace: float) -> list[int]:
     """Stops every PostgreSQL process that works in `data` and returns the pids found.
 
-    The caller holds the lock of the data folder, so every process that runs there was left behind.
-    Raises RuntimeError when one outlives SIGKILL.
+    The caller holds the lock of the data folder, so every process that runs there was left behind. Raises
+    RuntimeError when a process outlives SIGKILL.
     """
     found = _working_in(data)
     if found:
         leader = postmaster_pid(data)
-        # The server's own children end with it; children without a server get the signals themselves.
+        # The server's own children end with the server; without a server, the children get the signals.
         for pid in [leader] if leader in found else found:
             if not _stop_stranger(pid, grace):
                 raise RuntimeError(f"PostgreSQL process {pid} of {data} does not end; stop it and try again.")
@@ -72,8 +73,8 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL processes of {data} do not end: {_working_in(data)}.")
             time.sleep(POLL)
-    # No server works here any more. PostgreSQL would refuse to start beside a stale pid file: one whose
-    # number now belongs to another process, or one that a dying server left half written.
+    # No server works here any more. PostgreSQL would refuse to start beside a stale pid file if the number in
+    # the file now belongs to another process, or if a dying server left the file half written.
     pid = postmaster_pid(data)
     if pid is None or _alive(pid):
         (data / "postmaster.pid").unlink(missing_ok=True)
@@ -81,7 +82,7 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
 
 
 def _stop_stranger(pid: int, grace: float) -> bool:
-    """Stops a process that is not our child; a pidfd protects a process that reuses the number."""
+    """Stops a process that is not our child. On Linux, no other process that gets its pid is signalled."""
     if sys.platform != "linux":
         return escalate(
             lambda number: os.kill(pid, number), lambda patience: _wait_dead(pid, patience), grace

@@ -1,9 +1,9 @@
-"""Becomes a PostgreSQL program: gives up root, asks the kernel to end it with its parent, execs.
+"""Becomes a PostgreSQL program: gives up root, asks the kernel to end it with its parent, and calls exec.
 
-Run as a script in a fresh interpreter: `python -I -S shim.py UID GID PARENT CWD PROGRAM ARG…`.
-The shim imports everything before it gives up root, because the standard library may lie in a folder that
-only root may enter. A change of uid clears PR_SET_PDEATHSIG, so the shim sets it after that. The signal comes
-when the starting thread ends, so the parent must start the shim from its main thread.
+Run as a script in a fresh interpreter: `python -I -S shim.py UID GID PARENT CWD PROGRAM ARG…`. The shim
+imports everything before it gives up root, because the standard library may lie in a folder that only root
+may enter. A change of uid clears PR_SET_PDEATHSIG, so the shim sets it after the change. The kernel sends the
+signal when the thread that started the shim ends, so the parent must start the shim from its main thread.
 
 Source: PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
 """

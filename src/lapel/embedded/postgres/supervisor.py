@@ -4,12 +4,12 @@ The programs come from a Python package (a wheel).
 
 `EmbeddedPostgres(folder)` keeps its data in `folder`/postgres. Everything here is synchronous. Supervisor and
 commands call it from their main thread, which must live as long as the server, because the kernel ends the
-server when the thread that started it ends. The caller holds the folder's lock.
+server when the thread that started it ends. The caller must hold the folder's lock.
 
 Sources: PostgreSQL's documentation, sections "Peer Authentication" and "Shutting Down the Server";
 PR_SET_PDEATHSIG in prctl(2) of the Linux man-pages.
 
-docs/decisions/0013 gives the reasons for our own code.
+docs/decisions/0013 gives the reasons.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _EXTENSIONS = "CREATE EXTENSION vector;\n"
 
 
 class EmbeddedPostgres:
-    """One server over the data in `folder`/postgres, which the first start makes.
+    """One server over the data in `folder`/postgres; the first start makes this data.
 
     `say` gets sentences for people; `package` is the folder of the installed Python package that has
     PostgreSQL's programs; `extra` are server settings that override ours.
@@ -110,16 +110,17 @@ class EmbeddedPostgres:
             self._make(who)
         self._give(self.data, who)
         self._sockets = install.socket_folder(self.folder, who)
-        # No server works here any more, and a stale lock file can block every start, as a stale pid file can.
+        # No server works here any more. Like a stale pid file, a stale lock file can block every start.
         (self._sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         self._write_access(self.data, who)
         self._process = self._spawn(who, self.data, self._server_arguments(who, self._sockets))
         self._await_ready(patience, interrupted)
 
     def stop(self, *, grace: float = 5.0) -> None:
-        """Stops the server (fast, then immediate, then SIGKILL) and reaps it. `grace`: seconds for the first.
+        """Stops the server (fast, then immediate, then SIGKILL) and reaps it. `grace`: seconds for the fast
+        stop.
 
-        Raises PostgresError, or RuntimeError for a process that it left behind, when one does not end.
+        Raises PostgresError when the server does not end, RuntimeError when a process that it left does not.
         """
         process, self._process = self._process, None
         if process is None:
@@ -161,7 +162,7 @@ class EmbeddedPostgres:
         return self._sockets
 
     def dsn(self, user: str = OWNER, database: str = OWNER) -> str:
-        """Connection URL over the socket; the peer's account decides which roles it may use.
+        """Connection URL over the socket; the account of the client process decides which roles it may use.
 
         Raises PostgresError when the server is not running.
         """
@@ -170,7 +171,7 @@ class EmbeddedPostgres:
     def program(self, name: str) -> Path:
         """Path of `pg_dump`, `pg_restore`, `psql`… of the same version as the server.
 
-        Raises PostgresError when the programs, or an account to run them, cannot be had.
+        Raises PostgresError when the programs, or an account that may run them, are missing.
         """
         if self._programs is None:
             who = install.account(self._say)
@@ -194,7 +195,7 @@ class EmbeddedPostgres:
         shutil.rmtree(self.folder / "postgres.new", ignore_errors=True)
 
     def _make(self, who: SystemAccount) -> None:
-        """initdb, roles, database and extension in a folder that is renamed to its final name at the end."""
+        """Run initdb; make roles, database and extension; give the folder its final name at the end."""
         building = self.folder / "postgres.new"
         building.mkdir(mode=0o700)
         self._give(building, who)
@@ -241,8 +242,8 @@ class EmbeddedPostgres:
         ]
 
     def _as_seen(self, data: Path, who: SystemAccount) -> str:
-        """The path of the data folder for the server. An account that cannot pass the parents has only the
-        working folder, which the shim entered as root; /proc has an absolute name for it."""
+        """The path of the data folder for the server. If the account cannot pass the folder's parents, it can
+        use only its working folder, which the shim entered as root; /proc/self/cwd names that."""
         hidden = os.geteuid() == 0 and who.uid != 0 and not install.may_enter(data.parent)
         if hidden and sys.platform != "linux":
             raise PostgresError(f"{who.name} cannot enter {data.parent}; choose another data folder.")
@@ -254,7 +255,7 @@ class EmbeddedPostgres:
         return ["-D", self._as_seen(self.data, who), *flags]
 
     def _give(self, data: Path, who: SystemAccount) -> None:
-        """Changes the owner of all of `data` to the account: it may come from a copy or another account."""
+        """Gives all of `data` to the account, because the data may come from a copy or another account."""
         if os.geteuid() != 0 or data.stat().st_uid == who.uid:
             return
         for root, _, files in os.walk(data):
@@ -263,7 +264,7 @@ class EmbeddedPostgres:
         os.chown(data, who.uid, who.gid)
 
     def _write_access(self, data: Path, who: SystemAccount) -> None:
-        """Lets only our own account use our roles; the kernel names the account of the socket's peer."""
+        """Lets only the server's account, and root if we are root, use our roles (peer authentication)."""
         names = {"root", who.name} if os.geteuid() == 0 else {who.name}
         lines = [f'own "{name}" {role}' for name in sorted(names) for role in (SUPERUSER, OWNER)]
         for file, content in (
@@ -294,7 +295,7 @@ def dsn(sockets: Path, user: str = OWNER, database: str = OWNER) -> str:
 
 
 def check_major(data: Path) -> None:
-    """Raises PostgresError unless `data` is empty or holds data of this PostgreSQL."""
+    """Raises PostgresError when `data` holds data of another major version, or cannot be read."""
     try:
         found = (data / "PG_VERSION").read_text().strip()
     except FileNotFoundError:

@@ -5,7 +5,7 @@ then the call's own parameters. A call that this store does not serve is refused
 
 Source: Amazon S3 API reference.
 
-docs/decisions/0012 gives the reasons for our own code.
+docs/decisions/0012 gives the reasons.
 """
 
 import logging
@@ -44,7 +44,7 @@ _OF_THE_SIGNATURE = frozenset(
 
 
 class _Operation(NamedTuple):
-    """A call this store serves, distinguished from others of its method by the parameters it must have."""
+    """A call that this store serves. Required parameters tell it apart from other calls of its method."""
 
     handle: Callable[[SignedCall], Awaitable[None]]
     required: frozenset[str] = frozenset()
@@ -77,7 +77,7 @@ _ON_BUCKET = {
     "POST": (_Operation(buckets.delete_many, frozenset({"delete"})),),
     "DELETE": (_Operation(buckets.delete_cors, frozenset({"cors"})),),
 }
-# Reading is the hot path: it checks the bucket only if it finds no object.
+# Reads are the most frequent calls: a read checks the bucket only if it finds no object.
 _READ = _Operation(read.read_object, optional=OVERRIDES, needs_bucket=False)
 _ON_OBJECT = {
     "GET": (
@@ -160,14 +160,14 @@ class StoreApp:
         await operation.handle(SignedCall(request, signed, self._folder, bucket, key, self._stall, largest))
 
     def _largest(self, request: Request, signed: Signed) -> int:
-        """The most bytes of a PUT: a link without a signed length allows up to its media type's limit."""
+        """The most bytes of a PUT; for a link that signs the Content-Type, the limit of this media type."""
         if "X-Amz-Signature" not in request.query or "content-type" not in signed.headers:
             return MAX_OBJECT
         kind = (request.header("content-type") or "").partition("/")[0]
         return min(self._ceilings.get(kind, MAX_OBJECT), MAX_OBJECT)
 
     async def _apply_cors(self, request: Request) -> None:
-        """Add what lets a web page read the answer; raises `S3Error` for a refused preflight."""
+        """Add the headers that let a web page read the answer; raises `S3Error` for a refused preflight."""
         preflight = request.method == "OPTIONS"
         method, asked = request.method, None
         if preflight:
@@ -217,13 +217,13 @@ def create_store_app(
     """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
 
     `credentials` maps access keys to secrets; every key may do everything. `path_prefix` (such as `/store`)
-    begins all paths if the application is mounted beside another one; clients sign it too. `buckets` are made
-    unless they exist. A PUT is refused (507) if it would leave less than `min_free_bytes`, or 5 % of the
-    disk, free. A client may pause for `stall_seconds`. `ceilings`: the most bytes of a pre-signed PUT, by the
-    first word of its Content-Type (`audio`); other types have S3's 5 GiB. Any number of processes may serve
-    the same folder.
+    begins all paths if the application is mounted beside another one; clients sign the prefix too. `buckets`
+    that do not exist are made. A PUT is refused (507) if it would leave less than `min_free_bytes`, or 5 % of
+    the disk, free. A client may pause for `stall_seconds`. `ceilings`: the most bytes of a pre-signed PUT, by
+    the part of its Content-Type before the slash (`audio`); other types have S3's 5 GiB. Any number of
+    processes may serve the same folder.
 
-    Raises `S3Error` for the name of a bucket that S3 does not allow.
+    Raises `S3Error` for a bucket name that S3 does not allow.
     """
     folder = Folder(root, clock, min_free_bytes, threads)
     for name in buckets:

@@ -60,4 +60,4 @@ class S3Error(Exception):
 
 
 class SenderGone(Exception):
-    """The connection ended before the request did; no client is there to answer."""
+    """The client hung up or stopped reading before the answer was complete, so no answer is sent."""

@@ -39,7 +39,7 @@ async def list_buckets(call: SignedCall) -> None:
 
 
 async def create_bucket(call: SignedCall) -> None:
-    """Answer CreateBucket; it is no error when the bucket exists, as in S3's us-east-1."""
+    """Answer CreateBucket; an existing bucket is not an error, as in S3's us-east-1."""
     await read_document(call)
     call.folder.require_space(0)
     await call.folder.in_thread(call.bucket.create)
@@ -152,11 +152,11 @@ async def put_cors(call: SignedCall) -> None:
 
 
 async def get_cors(call: SignedCall) -> None:
-    """Answer GetBucketCors with the rules in force, which may be the default ones."""
+    """Answer GetBucketCors with the rules that apply; these may be the default rules."""
     await call.request.answer(200, body=cors.show_rules(cors.rules_of(call.bucket)))
 
 
 async def delete_cors(call: SignedCall) -> None:
-    """Answer DeleteBucketCors: the default rules are in force again."""
+    """Answer DeleteBucketCors: the default rules apply again."""
     await call.folder.in_thread(cors.forget_rules, call.bucket)
     await call.request.answer(204)

@@ -1,4 +1,4 @@
-"""Which web pages may use the store: the bucket's own rules, or the default ones when it has none.
+"""Which web pages may use the store: the bucket's own rules, or the default rules if the bucket has none.
 
 A signed link is itself the permission, and the store reads no cookie, so by default any origin may use a
 link.
@@ -22,7 +22,7 @@ _MAX_RULES = 100
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule; `origins` and `headers` may hold one * each, `max_age` is in seconds."""
+    """One rule. Each origin and each header may contain one *; `max_age` is in seconds."""
 
     origins: list[str]
     methods: list[str]
@@ -56,8 +56,8 @@ def _file(bucket: Bucket) -> Path:
 
 
 def rules_of(bucket: Bucket) -> tuple[Rule, ...]:
-    """Return the rules in force. Another process may have written the file, so each call checks its state and
-    reads it if it changed.
+    """Return the rules in force. Another process may have written the file, so each call checks the file's
+    state, and reads the file if it changed.
     """
     path = _file(bucket)
     try:

@@ -43,9 +43,9 @@ def refuse_unserved(request: Request) -> None:
 def kept_headers(request: Request, signed: Signed) -> tuple[str, dict[str, str], dict[str, str]]:
     """Return content type, other headers and user metadata of a PUT.
 
-    Unsigned headers of a link, such as Cache-Control, are dropped: the holder of the link must not decide how
-    others get the object.
-    Raises `S3Error` for headers that are too long, and for a Content-Encoding that a link does not sign.
+    If a link is used, headers that it does not sign, such as Cache-Control, are dropped: the holder of the
+    link must not decide how others get the object. Raises `S3Error` for headers that are too long, and for a
+    Content-Encoding that a link does not sign.
     """
     by_link = b"authorization" not in request.headers
     headers: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Uploads in parts: each part is a file like an object's; completing joins them into the object.
+"""Uploads in parts: each part is a file like that of an object; completing joins the parts into the object.
 
 An upload is a folder below the bucket's `uploads`, named by its id, with `upload.json` and `<number>.part`.
 
@@ -30,7 +30,7 @@ from lapel.embedded.s3.s3_errors import S3Error
 MAX_PARTS = 10_000
 MIN_PART = 5 << 20
 KEEP_UPLOADS = 7 * 24 * 3600 * 1000
-"""Milliseconds since its last part came, after which an incomplete upload is removed at the next start."""
+"""An incomplete upload is removed at the next start if its last part is older than this (milliseconds)."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -87,7 +87,7 @@ async def create_upload(call: SignedCall) -> None:
 async def put_part(call: SignedCall) -> None:
     """Answer UploadPart: like a PUT, into the upload's folder. A part sent again replaces the earlier one.
 
-    Raises `S3Error` for an invalid part number, for an unknown upload, and as a PUT does.
+    Raises `S3Error` for an invalid part number, for an unknown upload, and for what a PUT refuses.
     """
     request, folder = call.request, call.folder
     text = request.query["partNumber"]
@@ -187,8 +187,8 @@ def _complete(call: SignedCall, place: Path, wanted: list[tuple[int, str]], must
 
 
 def _remove(place: Path) -> None:
-    """Remove an upload, its plan first. A part that arrives later finds no plan and its own request removes
-    it; an earlier part is removed here."""
+    """Remove an upload, its plan first. A part that arrives later finds no plan, and its own request removes
+    that part. Earlier parts are removed here."""
     (place / "upload.json").unlink(missing_ok=True)
     shutil.rmtree(place, ignore_errors=True)
 

@@ -73,7 +73,7 @@ async def read_object(call: SignedCall) -> None:
 
 
 async def _send_file(call: SignedCall, stored: StoredObject, first: int, length: int) -> None:
-    """Send a range in pieces, as fast as the client reads; stop when it has gone or has stopped reading."""
+    """Send a range in pieces, as fast as the client reads; stop when the client is gone or reads no more."""
     gone = asyncio.ensure_future(_until_gone(call.request))
     try:
         end = first + length
@@ -136,7 +136,7 @@ def byte_range(request: Request, facts: ObjectFacts) -> tuple[int, int] | None:
     """Return offset and length of the requested range, or None for the whole object.
 
     A header that is not a single byte range is ignored, as RFC 9110 allows. Raises `S3Error` InvalidRange for
-    a range that begins behind the end.
+    a range that begins after the object's end.
     """
     match = _RANGE.fullmatch(request.header("range") or "")
     condition = request.headers.get(b"if-range")

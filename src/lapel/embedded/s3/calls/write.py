@@ -75,7 +75,7 @@ def copy_source(request: Request) -> tuple[str, str]:
 
 
 async def copy_object(call: SignedCall) -> None:
-    """Copy the present version of an object, with its own metadata or with the request's.
+    """Copy the present version of an object, with the source's metadata or the request's.
 
     Raises `S3Error` when there is no such source, a condition is not met, or the disk is nearly full.
     """
@@ -117,7 +117,7 @@ def _copy(
 
 
 def check_copy_conditions(request: Request, facts: ObjectFacts) -> None:
-    """Raise `S3Error` PreconditionFailed unless the x-amz-copy-source-if-* headers hold for the source."""
+    """Raise `S3Error` PreconditionFailed if the source does not meet the x-amz-copy-source-if-* headers."""
     moved = {
         name.removeprefix(_COPY_SOURCE): value
         for name, value in request.headers.items()

@@ -23,7 +23,7 @@ _REMEMBERED = 10_000
 class _Synced:
     """Folders whose entry in the folder above is known to be on the disk, by path and inode.
 
-    The inode shows when another process has removed the folder and it was made again.
+    A changed inode shows that the folder was removed and made again.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ def _sync_entries(folder: Path) -> None:
 
 
 def _sync_way_to(folder: Path) -> None:
-    """Sync the folders above, up to one that is known."""
+    """Sync the folders above, up to a folder that is known to be synced."""
     while folder != folder.parent:
         inode = folder.stat().st_ino
         if _synced.knows(folder, inode):
@@ -91,7 +91,7 @@ def _sync_way_to(folder: Path) -> None:
 def make_folders(folder: Path) -> None:
     """Create a folder and the missing folders above it, durably.
 
-    Raises `FileNotFoundError` when an ancestor keeps being pruned by others meanwhile.
+    Raises `FileNotFoundError` when other threads or processes remove a folder above again and again.
     """
     missing = [folder]
     for _ in range(4 * len(folder.parts)):
@@ -110,7 +110,7 @@ def make_folders(folder: Path) -> None:
 
 
 def prune_folders(folder: Path, top: Path) -> None:
-    """Remove `folder` and the ones above it, below `top`, as long as they are empty; sync what remains."""
+    """Remove `folder` and the folders above it, as far as they are empty, up to `top`; sync what remains."""
     while folder != top:
         _synced.forget(folder)
         try:
@@ -118,7 +118,7 @@ def prune_folders(folder: Path, top: Path) -> None:
         except FileNotFoundError:
             pass
         except OSError:  # not empty: the usual end
-            # Pruned by another process, which then syncs the remaining folder.
+            # FileNotFoundError: another process removed the folder, and then syncs what remains.
             with suppress(FileNotFoundError):
                 sync_folder(folder)
                 return

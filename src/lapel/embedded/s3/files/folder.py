@@ -48,8 +48,8 @@ class Bucket:
 
 
 class Folder:
-    """The state that all requests of one application share. It is only a cache, because other processes may
-    serve and change the same folder at the same time.
+    """The state that all requests of one application share. This state is only a cache, because other
+    processes may serve and change the same folder at the same time.
     """
 
     def __init__(self, root: Path, clock: Clock, min_free_bytes: int, threads: int) -> None:
@@ -110,5 +110,5 @@ class Folder:
 
 
 def valid_bucket(name: str) -> bool:
-    """Whether a bucket may have this name, which is also its folder's ("Bucket naming rules" of S3)."""
+    """Whether a bucket and its folder may have this name ("Bucket naming rules" of S3)."""
     return 3 <= len(name) <= 63 and _BUCKET.fullmatch(name) is not None

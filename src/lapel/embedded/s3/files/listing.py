@@ -32,7 +32,7 @@ class ListingPage:
 class Walk:
     """Yields the keys of a bucket that start with `prefix` and come after `after`, in order, as bytes.
 
-    `skip`, when set between two keys, passes over everything that starts with it.
+    If `skip` is set between two keys, the walk passes over all keys that start with `skip`.
     """
 
     def __init__(self, tree: str, prefix: bytes, after: bytes) -> None:
@@ -43,7 +43,7 @@ class Walk:
 
     def __iter__(self) -> Iterator[tuple[bytes, str]]:
         """Yield key and path of each object."""
-        # A stack, not recursion: a key of slashes alone lies a thousand folders deep.
+        # A stack instead of recursion: the file of a key of slashes alone is a thousand folders deep.
         open_folders = [self._folder(self._tree, b"")]
         while open_folders:
             key, path = next(open_folders[-1], (None, ""))
@@ -57,7 +57,7 @@ class Walk:
                 open_folders.append(self._folder(path, key))
 
     def _folder(self, path: str, start: bytes) -> Iterator[tuple[bytes, str]]:
-        """Yield the entries directly in one folder, whose keys all begin with `start`, in order."""
+        """Yield the entries of one folder, in order; their keys all begin with `start`."""
         try:
             with os.scandir(path) as entries:
                 found = sorted(filter(self._wanted, (_entry(start, each.name) for each in entries)))
@@ -76,7 +76,7 @@ class Walk:
 
 
 def _entry(start: bytes, name: str) -> tuple[bytes, str]:
-    """Return the key of an object's file, or what all keys of a folder begin with, and the name."""
+    """Return the key of an object's file (for a folder: the beginning of all its keys), and the name."""
     kind = name[-2:]
     raw = start + decode_name(name[:-2])
     return (raw + b"/" if kind == ".d" else raw), name

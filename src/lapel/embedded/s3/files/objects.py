@@ -4,8 +4,8 @@
     then                     JSON: type, ETag, checksums, time, user metadata (`ObjectFacts`)
     last 16 bytes            magic, length of the JSON, CRC-32 of the JSON
 
-A file is written under a temporary name, synced, renamed to its final one, and never changed afterwards.
-So bytes and facts appear together or not at all, an open file is a consistent snapshot, and readers need no
+A file is written under a temporary name, synced, renamed to its final name, and never changed afterwards. So
+bytes and facts appear together or not at all, an open file is a consistent snapshot, and readers need no
 lock.
 
 Sources: rename(2), flock(2), preadv2(2) (RWF_NOWAIT) and copy_file_range(2) of the Linux man-pages.
@@ -34,7 +34,7 @@ SMALL = 256 * 1024
 _MAGIC = b"LAPELOB1"
 _END = struct.Struct("<8sII")
 _TAIL = 4096  # bytes read at once; they hold the facts of nearly all objects
-# The errors of copy_file_range where a file system, a sandbox or an old kernel does not have it.
+# The errors of copy_file_range if a file system, a sandbox or an old kernel does not support it.
 _NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM})
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
@@ -91,9 +91,9 @@ class StoredObject:
 def open_object(path: str, *, wait: bool = True) -> StoredObject | None:
     """Open the object in a file, or return None if there is none.
 
-    With `wait=False` the content comes from the page cache alone: raises `BlockingIOError` when the disk
-    would have to be read (and always on a system that cannot tell). Raises `DamagedObject` when the file has
-    no valid end mark.
+    With `wait=False` the content comes only from the page cache. Then it raises `BlockingIOError` when the
+    disk would have to be read, and always on a system that cannot tell. Raises `DamagedObject` when the file
+    has no valid end mark.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -138,7 +138,7 @@ def _read(fd: int, length: int, offset: int, *, wait: bool) -> bytes | bytearray
 
 
 def _facts(path: str, tail: bytes | bytearray) -> tuple[ObjectFacts | None, int]:
-    """Return the facts, or None if `tail` is too short for them, and how many bytes follow the object's."""
+    """Return the facts (None if `tail` is too short), and how many bytes follow the object's own bytes."""
     if len(tail) < _END.size:
         raise DamagedObject(path)
     magic, length, checksum = _END.unpack_from(tail, len(tail) - _END.size)
@@ -178,7 +178,7 @@ class FileWriter:
                     rest = rest[file.write(rest) :]
 
     def copy_from(self, source: StoredObject) -> None:
-        """Append all bytes of another object, inside the kernel where it can.
+        """Append all bytes of another object; the kernel copies them where it can.
 
         Raises `DamagedObject` when the source is shorter than its facts say.
         """
@@ -269,7 +269,7 @@ def _lock(fd: int) -> bool:
 
 
 def delete_object(path: Path, tree: Path) -> None:
-    """Remove an object durably, and the folders it leaves empty below `tree`. A missing one is no error."""
+    """Remove an object durably, and the folders below `tree` that are empty then. It may be missing."""
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
         prune_folders(path.parent, tree)

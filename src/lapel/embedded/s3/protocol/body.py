@@ -41,7 +41,8 @@ async def receive_pieces(call: SignedCall) -> AsyncIterator[bytes]:
 async def read_document(call: SignedCall) -> bytes:
     """Read a small body (an XML document) whole, and check its hashes.
 
-    Raises `S3Error` when it is too large, stops coming or has another hash; `SenderGone`.
+    Raises `S3Error` when the body is too large, stops coming or has another hash; `SenderGone` when the
+    client hangs up.
     """
     pieces: list[bytes] = []
     size = 0
@@ -143,7 +144,7 @@ class IncomingBody:
         self.digests.update(pieces)
 
     def verified_checksums(self) -> dict[str, str]:
-        """Compare all hashes with the client's; return those to keep. Raises `S3Error` if one differs."""
+        """Compare all hashes with the client's; return checksums to keep. Raises `S3Error` if one differs."""
         return self.digests.verify({} if self._decoder is None else self._decoder.trailers)
 
 

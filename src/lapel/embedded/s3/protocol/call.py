@@ -7,14 +7,14 @@ from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed
 
 MAX_OBJECT = 5 << 30
-"""Bytes of one PUT or one part at most, as in S3."""
+"""The most bytes of one PUT or one part, as in S3."""
 
 
 class SignedCall(NamedTuple):
     """A request with a verified signature, and its target.
 
     `key` is empty for calls on a bucket. `stall`: seconds for which a client may pause. `largest`: the most
-    bytes that it may PUT.
+    bytes that the request may PUT.
     """
 
     request: Request

@@ -101,7 +101,7 @@ class Digests:
         return {algorithm: b64encode(digest).decode() for algorithm, digest in expected.items()}
 
     def etag(self) -> str:
-        """Return the MD5 of the body, hexadecimal: S3 clients expect it of an object put in one piece."""
+        """Return the body's MD5 in hexadecimal, the usual ETag of an object that was put in one piece."""
         return self._hashes["md5"].digest().hex()
 
 
@@ -133,7 +133,7 @@ def _content_md5(request: Request) -> bytes | None:
 
 
 def verify_document(request: Request, signed: Signed, body: bytes) -> None:
-    """Check a small body that was read into memory, as `Digests` would. Raises `S3Error`."""
+    """Check the hashes of a small body in memory. Raises `S3Error` as `Digests` does."""
     digests = Digests(request, signed)
     digests.update([body])
     digests.verify({})

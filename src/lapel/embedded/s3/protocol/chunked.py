@@ -78,7 +78,7 @@ class ChunkedDecoder:
         return found
 
     def finish(self) -> None:
-        """Raise `S3Error` IncompleteBody unless the body ended with its last chunk and the trailers."""
+        """Raise `S3Error` IncompleteBody if the body ended before its last chunk or its last trailer."""
         if self._expect != "nothing":
             raise S3Error("IncompleteBody", "The body ended before its last chunk.")
 

@@ -14,7 +14,7 @@ from lapel.foundation.storage.sigv4 import encode, encode_path
 
 Headers = list[tuple[bytes, bytes]]
 
-# A browser that opens an answer as a page may show it, and may run or load nothing.
+# A browser that opens an answer as a page may show it, but runs no script and loads nothing from elsewhere.
 _ALWAYS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (
@@ -95,10 +95,11 @@ class Request:
         self.canonical_query = "&".join(canonical)
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the status and headers; the caller names Content-Length and sends the body."""
+        """Send the status and headers (Content-Length included); the caller then sends the body."""
         self.started = True
         if b"expect" in self.headers and not self.body_wanted:
-            # The client has not sent its body (RFC 9110, 10.1.1): its next request would be read as the body.
+            # The client has not sent its body (RFC 9110, 10.1.1). On an open connection, its next request
+            # would be read as the body.
             headers = [*headers, (b"connection", b"close")]
         request_id = (b"x-amz-request-id", self.id.encode())
         await self._send(
@@ -110,11 +111,11 @@ class Request:
         )
 
     async def send_body(self, body: bytes | memoryview, *, more: bool = False) -> None:
-        """Send a piece of the body, the last one unless `more`."""
+        """Send a piece of the body; with `more`, further pieces follow."""
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def answer(self, status: int, headers: Headers | None = None, body: bytes = b"") -> None:
-        """Send a whole answer. A body is an XML document unless the headers say otherwise."""
+        """Send a whole answer. A body that is not empty is an XML document."""
         all_headers = [*(headers or [])]
         if status not in {204, 304}:
             all_headers.append((b"content-length", b"%d" % len(body)))
@@ -124,7 +125,8 @@ class Request:
         await self.send_body(b"" if self.method == "HEAD" else body)
 
     def header(self, name: str) -> str | None:
-        """Return a header's value; raises `S3Error` if it is not text. Repeated ones are joined by commas."""
+        """Return a header's value (repeated headers joined by commas). Raises `S3Error` if it is not
+        UTF-8."""
         raw = self.headers.get(name.encode())
         if raw is None:
             return None

@@ -22,7 +22,7 @@ from lapel.foundation.storage.sigv4 import (
 )
 
 MAX_SKEW = 15 * 60
-"""Seconds that a request's time may differ from ours, as in S3."""
+"""Seconds by which a request's time may differ from ours, as in S3."""
 
 _HEADER = re.compile(
     rf"{ALGORITHM} Credential=(?P<credential>[^,\s]+),\s*SignedHeaders=(?P<signed>[^,\s]+),\s*"
@@ -41,11 +41,11 @@ _NEED_NOT_BE_SIGNED = frozenset({b"x-amz-cf-id"})
 
 
 class Signed(NamedTuple):
-    """A verified signature: what it covers, and the state that the signatures of signed chunks continue."""
+    """A verified signature: the parts that it covers, and the values on which signatures of chunks build."""
 
     headers: frozenset[str]
     payload: str
-    """The x-amz-content-sha256 that was signed, UNSIGNED-PAYLOAD for links."""
+    """The x-amz-content-sha256 that was signed; UNSIGNED-PAYLOAD for a link without it."""
     timestamp: str
     scope: str
     key: bytes
@@ -58,7 +58,7 @@ class _Claim(NamedTuple):
     signed: str
     signature: str
     malformed: str
-    """The code for a claim that cannot be read."""
+    """The error code for a claim that cannot be read."""
 
 
 class Verifier:
@@ -71,7 +71,7 @@ class Verifier:
         self._keys: dict[tuple[str, str], bytes] = {}
 
     def verify(self, request: Request) -> Signed:
-        """Return the signed parts; raises `S3Error` when unsigned, wrong, too old or too young."""
+        """Return the signed parts. Raises `S3Error` for a missing, wrong, expired or too early signature."""
         authorization = request.headers.get(b"authorization")
         in_query = "X-Amz-Algorithm" in request.query or "X-Amz-Signature" in request.query
         if authorization is not None and in_query:
@@ -124,7 +124,7 @@ class Verifier:
         return verified
 
     def _check(self, request: Request, claim: _Claim, payload: str) -> Signed:
-        """Compute the signature of the request as it arrived and compare."""
+        """Compute the signature of the request as it arrived, and compare it with the claim."""
         access_key, _, scope = claim.credential.partition("/")
         date = claim.timestamp[:8]
         if _seconds(claim.timestamp) < 0:
@@ -156,7 +156,7 @@ class Verifier:
 
 
 def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
-    """Return the canonical header lines; refuse a list without a header that must be signed."""
+    """Return the canonical header lines; refuse a list that lacks a header which must be signed."""
     if "host" not in names or names != sorted(set(names)):
         raise S3Error(malformed, "SignedHeaders must be a sorted list of different names that includes host.")
     lines: list[str] = []
@@ -182,7 +182,7 @@ def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _seconds(timestamp: str) -> float:
-    """Return seconds since 1970 of YYYYMMDDTHHMMSSZ, or -1 if it is none."""
+    """Return seconds since 1970 of YYYYMMDDTHHMMSSZ, or -1 for other text."""
     if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", timestamp, re.ASCII):
         return -1
     try:

@@ -38,7 +38,7 @@ class Element:
 
 
 def read(body: bytes, root: str) -> Element:
-    """Read a document whose root has this name. Raises `S3Error` MalformedXML; document types are refused."""
+    """Read a document whose root has this name. Raises `S3Error` MalformedXML, also for a DOCTYPE."""
     top = Element("")
     stack = [top]
 
