@@ -1,4 +1,4 @@
-"""The slices of the application; the only file that knows them all."""
+"""The list of all slices, and the hooks between them. Only this module of Lapel knows every slice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.foundation.slices import Slice
 
-# A slice stands after those whose services it uses. Documents list the slices in this order.
+# A slice comes after the slices whose services it uses. Documents list the slices in this order.
 SLICES: tuple[Slice, ...] = (
     PROJECTS,
     END_USERS,
@@ -62,7 +62,7 @@ def open_services(ports: Ports, slices: Sequence[Slice] = SLICES) -> Services:
 
 
 def _connect(services: Services) -> None:
-    """Lets slices act when another one binds, unbinds, stores or deletes, in its transaction."""
+    """Lets other slices act when one slice binds, unbinds, stores or deletes."""
     keys, end_users, devices = services[Keys], services[EndUsers], services[Devices]
     firmware, configuration = services[Firmware], services[Configuration]
     recordings, transcriptions = services[Recordings], services[Transcriptions]
@@ -79,8 +79,8 @@ def _connect(services: Services) -> None:
     )
     recordings.on_audio.append(transcriptions.announce_audio)
     recordings.on_delete.append(transcriptions.erase_of_recordings)
-    # Stored answers are erased last: a repeated request holds the rows that its answer names until that
-    # answer is stored.
+    # Stored answers are erased last. A running request locks the rows that its answer names, and stores its
+    # answer in the same transaction; the erasures before this one wait for these locks.
     recordings.of_end_user.extend(
         [
             erase_some_commands,

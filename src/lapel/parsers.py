@@ -1,6 +1,6 @@
 """Parsers from the text of an environment variable to its value: one for each kind of setting.
 
-Each raises ValueError when it cannot read the text. The message is the end of a sentence that begins with the
+A parser raises ValueError when it cannot read the text. Its message completes a sentence that begins with the
 variable's name and text.
 """
 

@@ -16,25 +16,25 @@ class FromParent:
 
     ready_fd: int | None  # where to write `ready`
     listen_fd: int | None  # a socket that is already listening
-    pid: int | None  # the parent; the child ends when this process ends
-    metrics_name: str | None  # names the process's metrics; no two live processes share one
+    pid: int | None  # process id of the parent; the child ends when the parent ends
+    metrics_name: str | None  # name of the process's metrics; no two live processes share a name
     crash: str | None  # a crash point that a test has armed
 
 
 def from_parent() -> FromParent:
-    """Reads this process's part of the environment that is not settings."""
+    """Reads the parameters from this process's environment."""
     told = {name.removeprefix(PREFIX): os.environ.get(name) for name in PROTOCOL_VARIABLES}
     ready, listener, pid = (int(told[name] or 0) or None for name in ("READY_FD", "LISTEN_FD", "PARENT_PID"))
     return FromParent(ready, listener, pid, told["METRICS_NAME"], told["CRASH"])
 
 
 def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """Environment of a child: our variables except LAPEL_* (LAPEL_CRASH stays), `settings`, and `own`."""
+    """Environment of a child: our variables without LAPEL_* (but with LAPEL_CRASH), `settings` and `own`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     armed = {name: value for name, value in os.environ.items() if name == f"{PREFIX}CRASH"}
     return {**kept, **armed, **settings.to_env(), **own}
 
 
 def environment_without_ours(**own: str) -> dict[str, str]:
-    """Environment of a child that needs no setting and must get no secret: ours except LAPEL_*, and `own`."""
+    """Our variables without LAPEL_*, plus `own`: for a child that needs no setting and must get no secret."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own

@@ -1,6 +1,6 @@
-"""The fields of the settings: each has a default, a text, a parser and an environment variable.
+"""The fields of the settings: each has a default, a description, a parser and an environment variable.
 
-docs/decisions/0017 gives the reasons for our own code.
+docs/decisions/0017 says why Lapel uses no library for settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Doc:
 def setting(
     default: T, text: str, parser: Callable[[str], object], *, secret: bool = False, internal: bool = False
 ) -> T:
-    """The default of a field, with its Doc."""
+    """A field of Settings with this default and a Doc made of the other arguments."""
     return dataclasses.field(default=default, metadata={"doc": Doc(text, parser, secret, internal)})
 
 
@@ -43,7 +43,7 @@ def variable(name: str) -> str:
 
 
 def as_text(value: object) -> str:
-    """A value as its variable holds it."""
+    """The text of a value, as its environment variable holds it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)

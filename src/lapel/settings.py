@@ -3,7 +3,7 @@
 This module is the only reader of the user's part of the environment. A setting `rate_per_second` is the
 variable `LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
 
-docs/decisions/0017 gives the reasons for our own code.
+docs/decisions/0017 says why Lapel uses no library for settings.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class Settings:
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
-        """Settings of this process: its environment, and over it `overrides` that are not None.
+        """Settings from this process's environment; `overrides` that are not None win.
 
         Raises SettingsError as `from_env` does.
         """
@@ -247,7 +247,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], **overrides: object) -> Settings:
-        """Reads LAPEL_* from `env`; `overrides` (field name to value or None) win.
+        """Reads LAPEL_* from `env`; `overrides` (field name to value) that are not None win.
 
         An empty variable counts as unset. Raises SettingsError when a value cannot be parsed or two settings
         contradict each other, and TypeError when an override names no setting.
@@ -309,12 +309,12 @@ class Settings:
 
     @property
     def media_ceilings(self) -> dict[str, int]:
-        """The most bytes of one upload, by media type: the first word of its Content-Type."""
+        """The most bytes of one upload, by the part of its Content-Type before the slash."""
         return {"audio": self.max_audio_bytes, "image": self.max_image_bytes, "video": self.max_video_bytes}
 
     @property
     def rate_limits_on(self) -> bool:
-        """Whether rate limits apply: as set; by default only when the database is not the embedded one."""
+        """Whether rate limits apply; if `rate_limits` is unset, only with a database that is not embedded."""
         return not self.uses_embedded_database if self.rate_limits is None else self.rate_limits
 
 
@@ -324,7 +324,7 @@ def docs() -> dict[str, Doc]:
 
 
 def unknown_variables(env: Mapping[str, str]) -> list[str]:
-    """Names of LAPEL_* variables that Lapel does not know, sorted: most likely misspelt ones."""
+    """Sorted names of the LAPEL_* variables that Lapel does not know; most likely they are misspelt."""
     of_clients = {"LAPEL_URL", "LAPEL_KEY"}
     known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | of_clients
     return sorted(name for name in env if name.startswith(PREFIX) and name not in known)
@@ -342,7 +342,7 @@ def default_data_dir(env: Mapping[str, str]) -> Path:
 
 
 def _contradiction(s: Settings) -> str | None:
-    """The first conflict between settings that are each valid, and its remedy; None when there is none."""
+    """The first conflict between settings that are valid alone, and its remedy; None without a conflict."""
     alone = s.role in {"api", "worker"}
     faults = (
         (

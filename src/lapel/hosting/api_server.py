@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from lapel.foundation.slices import Services, Slice
     from lapel.settings import Settings
 
-# One world gets half of them, eight. With five, the database's answers to one busy project arrive one at a
-# time, each in its own turn of the event loop, and a request costs a sixth more CPU.
+# One world gets half of these connections: eight. With five for a world, the database's answers to one busy
+# project arrive one at a time, each in its own turn of the event loop, and a request costs a sixth more CPU.
 _CONNECTIONS = 16
-# Connections are few, so a request that waits for a row lock gives its connection back before it times out.
+# Connections are few: a request gives up a row lock, and its connection, before the request times out.
 _LOCK_SECONDS = 4.0
 
 
@@ -142,7 +142,7 @@ class Server:
 
 
 class MountedStore:
-    """The embedded store beside the API: found by host name when it has its own, else by path."""
+    """The embedded store beside the API: found by its own host name if it has one, else by path."""
 
     def __init__(self, store: App, *, host: str | None, prefix: str) -> None:
         self.app = store

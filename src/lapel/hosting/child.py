@@ -53,7 +53,7 @@ def main() -> None:
     crash_points.arm(parent.crash)
     _raise_file_limit()
     runs = {"api": _api, "store": _store, "worker": _worker}[role]
-    # The worker starts child processes, which uvloop does by a fork that may hang: see worker_process.py.
+    # The worker starts child processes. uvloop starts them by a fork that may hang: see worker_process.py.
     loop_factory = None if role == "worker" else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
@@ -126,7 +126,7 @@ async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -
 async def _serve(
     app: App, settings: Settings, parent: FromParent, stop: asyncio.Event, *, public: bool
 ) -> None:
-    """Serves on the supervisor's socket. `public`: with TLS when there is a certificate."""
+    """Serves on the supervisor's socket, else on a new one. `public`: with TLS if there is a certificate."""
     if parent.listen_fd is not None:
         sockets = [socket.socket(fileno=parent.listen_fd)]
     else:

@@ -1,4 +1,4 @@
-"""One child process of the tree: start, readiness, exit, and when to restart it (tree.py does).
+"""One child process of the tree: start, readiness, exit, and the time of its restart (by tree.py).
 
 Restarts are delayed by exponential backoff: FIRST_DELAY, doubled by each further death, at most
 LONGEST_DELAY.
@@ -41,8 +41,8 @@ class Backoff:
 class Child:
     """One child process that runs Lapel's code.
 
-    `environment` gets the variables of this process and returns the child's whole environment. `listener`:
-    descriptor of a listening socket that the child inherits.
+    `environment` gets the variables that only this child has, and returns the child's whole environment.
+    `listener`: descriptor of a listening socket that the child inherits.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Child:
 
     @property
     def failures(self) -> int:
-        """Deaths in a row, without a life of STABLE seconds between them."""
+        """Number of deaths in a row; a life of STABLE seconds restarts the count."""
         return self._backoff.failures
 
     def start(self) -> None:
         """Starts the process, which writes to `ready_fd` once it serves.
 
-        When the operating system cannot start it, that counts as a death, and a restart is planned.
+        If the operating system cannot start the process, that counts as a death, and a restart is planned.
         """
         self._close_ready()
         self.restart_at, self.ready = None, False

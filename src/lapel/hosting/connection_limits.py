@@ -1,15 +1,15 @@
-"""Time and size limits for HTTP connections, which uvicorn and httptools leave out.
+"""Time and size limits for HTTP connections; uvicorn and httptools have none.
 
 A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to send
-its request line and headers, must move a body (in either direction) by `MINIMUM_RATE` in each `body_timeout`,
-and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as long as it moves. The
-limits cost a request only a few counters: one sweep checks the time of all connections together, every second
-or more often. Nothing limits how many connections one address opens.
+its request line and headers, must move a body (in either direction) at least at `MINIMUM_RATE` over each
+`body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as long as
+it moves. The limits cost a request only a few counters: one sweep checks the time of all connections
+together, every second or more often. Nothing limits how many connections one address opens.
 
 Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
 section 15.5.9 (408), and RFC 6585, section 5 (431).
 
-docs/decisions/0009 gives the reasons for our own code.
+docs/decisions/0009 gives the reasons.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class EarlyRefusal(Exception):  # it is an answer, not an error of ours
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection under `limits`; make a class of your own with `guarded`."""
+    """One connection under `limits`; `guarded` makes a class for one server."""
 
     limits: ClassVar[HttpLimits]
     sweeping: ClassVar[asyncio.TimerHandle | None] = None
@@ -252,7 +252,8 @@ def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
 
 
 def _send_unframed(cycle: RequestResponseCycle) -> None:
-    """Sends a body of unknown length over HTTP/1.0, which has no chunks: the connection's end is its end."""
+    """Sends a body of unknown length over HTTP/1.0, which has no chunks: the body ends with the
+    connection."""
     send = cycle.send
     unframed = False
 

@@ -4,9 +4,9 @@ VERSION     schema, PostgreSQL major and layout of the folder
 secret      key material of token hashes and sealed values, 0600
 secret_previous  the secret before the last change, 0600; only if the operator changed the secret,
                  or restored a backup that had this file
-first-key   the first API key, 0600; only when no terminal could show it; the owner deletes the file
+first-key   the first API key, 0600; only if no terminal could show it; the owner deletes it
 postgres/   the embedded database
-postgres.log  its log
+postgres.log  the log of the embedded database
 objects/    the embedded store
 restoring   exists while a restore into the folder runs
 lapel.lock  held by the one process that uses the folder
@@ -65,7 +65,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class DataFolder:
-    """One data folder. `prepare` makes it; hold the `lock` while using it."""
+    """One data folder. `prepare` makes the folder; hold its `lock` while you use it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ class DataFolder:
     def prepare(self) -> None:
         """Makes the folder (0700) when it is missing.
 
-        Raises DataFolderError when it is not a folder, cannot be made, or belongs to another user.
+        Raises DataFolderError when the path is not a folder, cannot be made, or belongs to another user.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ class DataFolder:
     def lock(self) -> None:
         """Takes the folder's lock for this process until `unlock` or the end of the process.
 
-        Raises DataFolderError when another process holds it.
+        Raises DataFolderError when another process holds the lock.
         """
         handle = os.open(self.path / "lapel.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -132,7 +132,7 @@ class DataFolder:
     def locked(self, patience: float = 0.0) -> Generator[None]:
         """Holds the lock during the block. Tries for `patience` seconds, so that short commands queue up.
 
-        Raises DataFolderError when another process still holds it then.
+        Raises DataFolderError when another process still holds the lock after that.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -149,7 +149,7 @@ class DataFolder:
             self.unlock()
 
     def is_taken(self) -> bool:
-        """Whether another process holds the folder now."""
+        """Whether another process holds the folder's lock now."""
         try:
             with self.locked():
                 return False
@@ -202,10 +202,10 @@ class DataFolder:
         write_durably(self._version, msgspec.json.encode(Version(newest_revision(), MAJOR, LAYOUT)) + b"\n")
 
     def secret(self, *, make: bool = True) -> str:
-        """The folder's secret; with `make` a new folder gets one on the first call.
+        """The folder's secret; with `make`, the first call makes a secret for a new folder.
 
-        Raises DataFolderError when it is missing from a folder with a database (or without `make`), or
-        damaged.
+        Raises DataFolderError when the secret is damaged, or when it is missing and the folder has a database
+        or `make` is false.
         """
         try:
             found = self._secret.read_text().strip()
@@ -222,7 +222,7 @@ class DataFolder:
     def secret_previous(self) -> str | None:
         """The secret before the last change; None when the folder has none.
 
-        Raises DataFolderError when it is damaged.
+        Raises DataFolderError when that secret is damaged.
         """
         try:
             found = self._secret_previous.read_text().strip()
@@ -276,7 +276,8 @@ def store_credentials(secret: str) -> tuple[str, str]:
 def write_durably(path: Path, content: bytes) -> None:
     """Replaces the file (0600) atomically: after a power cut it holds either the old or the new content.
 
-    `content` goes into a temporary file beside it, which is synced and renamed; then the folder is synced.
+    `content` goes into a temporary file beside `path`. This file is synced and renamed; then the folder is
+    synced.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -29,7 +29,7 @@ KEEP_ALIVE = 75  # seconds; longer than the idle time of usual load balancers
 
 
 class AddressInUse(OSError):
-    """The address cannot be listened on; the message says which and what to do."""
+    """Lapel cannot listen on an address; the message names the address and the remedy."""
 
 
 def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:

@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sockets:
-    """Listening sockets. They stay open here, so that clients wait while a process restarts."""
+    """Listening sockets. The supervisor keeps them open, so that clients wait while a process restarts."""
 
     public: Sequence[socket.socket]
     store: socket.socket | None
@@ -62,7 +62,7 @@ def needs_folder(settings: Settings) -> bool:
 
 
 def open_sockets(settings: Settings) -> Sockets:
-    """The public sockets (of the API, or of a store alone) and the store's internal one.
+    """The public sockets (of the API, or of a store alone), and the internal socket of the embedded store.
 
     Raises AddressInUse when an address cannot be listened on.
     """
@@ -148,7 +148,7 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
 
 
 def check_schema(database_url: str) -> None:
-    """Raises DataFolderError when the database cannot be reached or its schema is not the one needed."""
+    """Raises DataFolderError when the database cannot be reached, or has another schema than this code."""
     import asyncpg  # noqa: PLC0415  # not needed with the embedded database
 
     async def ask() -> str | None:

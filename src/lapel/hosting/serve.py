@@ -68,7 +68,7 @@ def serve(
         tree = Tree(postgres, children)
         stack.enter_context(tree.signals())
         stack.callback(tree.stop)
-        # Closed before the processes drain, so that new connections are refused instead of kept waiting.
+        # Close the sockets before the processes drain, so that new connections are refused and do not wait.
         stack.callback(sockets.close)
         if folder is not None and folder.needs_migration():
             # Not a daemon thread: a start that fails at once must not end the process in the middle of an
@@ -85,8 +85,8 @@ def serve(
         def up() -> None:
             first_key = None
             if folder is not None:
-                # The key is made only now that everything is up: after a failed start it would never be
-                # shown.
+                # The key is made only after everything is up, because after a failed start no one would see
+                # the key.
                 first_key = _first_key(settings) if folder.version() is None else None
                 folder.write_version()
                 folder.write_running(_running(settings))
@@ -182,7 +182,7 @@ def _import_early() -> None:
 
 
 def _first_key(settings: Settings) -> str | None:
-    """A secret key for the test world of a new installation; None when it already has keys."""
+    """A secret key for the test world of a new installation; None if the installation already has keys."""
     if settings.role != "all":
         return None
     from lapel.foundation.ports import open_ports  # noqa: PLC0415  # only a first start needs it

@@ -23,7 +23,8 @@ from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.hosting.children import Backoff, Child, stop_all
 
-# Seconds, together below five: requests drain for three; the rest usually takes milliseconds.
+# Seconds for the steps of a stop, together below five. Requests drain for three; the rest usually takes
+# milliseconds.
 DRAIN = 3.4
 STORE_STOP = 0.4
 POSTGRES_STOP = 0.6
@@ -144,7 +145,8 @@ class Tree:
                         os.read(self._wake_read, 4096)
 
     def _reap_orphans(self) -> None:
-        """Reaps the children of a killed PostgreSQL: in a container they become ours if we are process 1."""
+        """Reaps children of a killed PostgreSQL; Lapel becomes their parent if it is process 1 of a
+        container."""
         known = {child.process.pid for child in self._children if child.process is not None}
         if self._postgres is not None:
             with contextlib.suppress(PostgresError):  # it failed to start and waits for the next try

@@ -42,7 +42,7 @@ async def work(
     """Run jobs, and with `scheduled` the schedules, until `stop` is set; then stop the parts of the worker.
 
     `parts`: what `services.worker_parts()` made. Every part that was started is stopped, also when another
-    one does not start or a job's line fails. `grace`: seconds that running jobs get to end after `stop`.
+    part does not start or a QueueWorker fails. `grace`: seconds that running jobs get to end after `stop`.
     """
     ports = services.ports
     dsn = ports.settings.listen_database_url or ports.database.dsn

@@ -1,4 +1,4 @@
-"""One write for the head of an answer and the body behind it.
+"""One write for the head of an answer and the body that follows.
 
 uvicorn writes head and body one after the other: two system calls and two packets to the client.
 """
@@ -39,7 +39,7 @@ class JoinedTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         held, self._held = self._held, b""
-        # A client may disconnect within the iteration: then uvloop's transport raises; asyncio's does not.
+        # The client may have disconnected. Then uvloop's transport would raise, but not asyncio's.
         if held and not self._transport.is_closing():
             self._transport.write(held)
 
