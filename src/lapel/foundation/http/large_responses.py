@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.calls import Content
 
 PIECE = 256 * 1024
-"""Bytes that are written to the connection at once; a longer body counts as large."""
+"""Bytes that are written to the connection at once; a longer body is a large one."""
 
 IN_PIECES = 640 * 1024
 """The size to give for an answer that is made in pieces."""

@@ -14,7 +14,7 @@ AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-"""Errors after which work runs again: a new schema under a cached statement, a deadlock or the like."""
+"""Errors after which the work runs once more: a schema change under a cached statement, or a deadlock."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

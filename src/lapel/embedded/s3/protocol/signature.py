@@ -22,7 +22,7 @@ from lapel.foundation.storage.sigv4 import (
 )
 
 MAX_SKEW = 15 * 60
-"""Seconds by which a request's time may differ from ours, as in S3."""
+"""Seconds that a request's time may differ from ours, as in S3."""
 
 _HEADER = re.compile(
     rf"{ALGORITHM} Credential=(?P<credential>[^,\s]+),\s*SignedHeaders=(?P<signed>[^,\s]+),\s*"
@@ -45,7 +45,7 @@ class Signed(NamedTuple):
 
     headers: frozenset[str]
     payload: str
-    """The x-amz-content-sha256 that was signed; UNSIGNED-PAYLOAD for a link without it."""
+    """The x-amz-content-sha256 that was signed, UNSIGNED-PAYLOAD for links."""
     timestamp: str
     scope: str
     key: bytes
@@ -58,7 +58,7 @@ class _Claim(NamedTuple):
     signed: str
     signature: str
     malformed: str
-    """The error code for a claim that cannot be read."""
+    """The code for a claim that cannot be read."""
 
 
 class Verifier:

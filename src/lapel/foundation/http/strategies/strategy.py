@@ -67,7 +67,7 @@ class Strategy(Generic[Query, Body, Response]):
         self.operation = operation
         self.parameters = operation.parameters
         self.patience = _SLOW if operation.slow else 1
-        """The operation's answer timeout, as a multiple of the usual one."""
+        """How many times the usual answer timeout it has."""
         self._checks = checks
         self._public = operation.access.public
         # DELETE makes room. An operation with `none` stores nothing, or (the heartbeat) checks the disk
