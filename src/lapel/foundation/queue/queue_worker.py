@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import msgspec
@@ -29,7 +29,7 @@ from pgqueuer.queries import Queries
 
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule as QueuedSchedule
     from pgqueuer.models import TracebackRecord
-    from pgqueuer.types import JOB_STATUS
+    from pgqueuer.types import JOB_STATUS, QueueEntrypoint
 
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.pool import Database, Pool
@@ -68,6 +68,15 @@ PUT_BEHIND = "UPDATE jobs.pgqueuer SET priority = priority - 1, attempts = attem
 SEEN = """
 INSERT INTO workers (process_id, seen_at) VALUES ($1, now())
 ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
+"""
+# What PgQueuer asks after each look for jobs, in one statement: how many jobs could begin (counted to 1), and
+# when the next of the later ones can.
+DUE = """
+SELECT
+    (SELECT count(*) FROM (SELECT FROM jobs.pgqueuer
+        WHERE entrypoint = ANY($1) AND status = 'queued' AND execute_after <= now() LIMIT 1) one) AS ready,
+    (SELECT min(execute_after) - now() FROM jobs.pgqueuer
+        WHERE entrypoint = ANY($1) AND status = 'queued' AND execute_after > now()) AS later
 """
 GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < now() - interval '10 minutes'"
 
@@ -104,6 +113,24 @@ class _PatientQueries(Queries):
     async def table_has_index(self, table: str, index: str) -> bool:  # noqa: ARG002
         """Whether the index exists: yes."""
         return True
+
+    # After each look for jobs PgQueuer asks three questions, one by one, to know how long it may wait. Here
+    # one statement answers all of them, for one moment.
+    _later: timedelta | None = None
+
+    async def eligible_queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:
+        """Whether a job could begin now: 1 or 0."""
+        (row,) = await self.driver.fetch(DUE, entrypoints)
+        self._later = cast("timedelta | None", row["later"])
+        return cast("int", row["ready"])
+
+    async def next_deferred_eta(self, entrypoints: list[QueueEntrypoint]) -> timedelta | None:  # noqa: ARG002
+        """Time until the next of the later jobs may begin, None without one: as of the question before."""
+        return self._later
+
+    async def queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:  # noqa: ARG002
+        """Jobs that are neither: none."""
+        return 0
 
     async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
         """Remove ended jobs from the queue; cancelled jobs stay in it."""
@@ -189,7 +216,12 @@ class QueueWorker:
         # LISTEN occupies one connection, so there must be more; lanes with long jobs need few.
         most = 6 if self._lane == USUAL else 3
         pool: Pool = await asyncpg.create_pool(
-            self._dsn, min_size=2, max_size=most, timeout=3, command_timeout=15
+            self._dsn,
+            min_size=2,
+            max_size=most,
+            connection_class=PooledConnection,  # PgQueuer's statements leave no state either
+            timeout=3,
+            command_timeout=15,
         )
         try:
             driver = AsyncpgPoolDriver(pool)
