@@ -1,10 +1,11 @@
 """All SQL of heartbeats.
 
-A heartbeat is one statement, and a second one when something waits for the device. The first statement
-usually changes no column of an index, so PostgreSQL writes the row's new version beside the old one and
-touches no index (heap-only tuples: src/backend/access/heap/README.HOT in its source). Only once every ten
-minutes, and when the device was just bound or was offline, it changes `heartbeat_slot` or `offline_since`,
-which are in an index. The SET of the device's row is in `devices/reports/report_queries.py`.
+A heartbeat runs one statement, and a second statement when something waits for the device. The first
+statement usually changes no column of an index. So PostgreSQL writes the row's new version beside the old
+version, and touches no index (heap-only tuples: src/backend/access/heap/README.HOT in the source of
+PostgreSQL). The indexed columns `heartbeat_slot` and `offline_since` change only every ten minutes, and when
+the device was just bound or was offline. The SET of the device's row is in
+`devices/reports/report_queries.py`.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
 # Bytes of an event's row beside its text.
 _EVENT_ROW_BYTES = 128
 
-# `waiting`: commands or an offer wait for the device; then DELIVER reads them. They are not in this
-# statement, because PostgreSQL opens and locks all tables of a statement each time, and nearly all heartbeats
-# have nothing waiting.
+# `waiting`: commands or an offer wait for the device. DELIVER then reads them in a statement of its own,
+# because PostgreSQL opens and locks all tables of a statement each time, and for nearly all heartbeats
+# nothing waits.
 _RETURNING = f"""
 RETURNING {STORED}, {REVISION} AS config_revision, {WAITING} OR {OFFER_WAITING} AS waiting"""
 _RETURNING_TOO = f"{_RETURNING}, d.diagnostics_taken"
 
-# The daily limit of a device's diagnostics: $18 is the day (days since 1970), $19 the bytes that it may add
-# in one day, 0: any number. The new events of a heartbeat are stored all or none. A world that has too many
-# rows (foundation/database/row_quota.py) stores none.
+# The daily limit of a device's diagnostics. $18 is the day (days since 1970). $19 is the number of bytes that
+# the device may add in one day; 0: no limit. Of the new events of a heartbeat, either all are stored or none.
+# None are stored in a world that has too many rows (foundation/database/row_quota.py).
 _USED = "CASE WHEN d.diagnostics_day = $18::integer THEN coalesce(d.diagnostics_bytes, 0) ELSE 0 END"
 _NEW = f"""(SELECT coalesce(sum(octet_length(event.body) + {_EVENT_ROW_BYTES}), 0)
     FROM unnest($16::text[], $17::text[]) AS event (id, body)
@@ -54,7 +55,7 @@ _COUNTED = f""",
     diagnostics_day = $18, diagnostics_taken = {_TAKEN},
     diagnostics_bytes = {_USED} + CASE WHEN {_TAKEN} THEN {_NEW} ELSE 0 END"""
 
-# Events that are not taken now may be stored already; the answer names those each time.
+# If this heartbeat's events are not stored now, some may have been stored before. The answer names these.
 _KEPT = """, kept AS (
     INSERT INTO device_diagnostics
         (world_id, device_id, event_id, end_user_id, schema_version, body, received_at)
@@ -68,8 +69,9 @@ SELECT beat.*, CASE WHEN NOT beat.diagnostics_taken THEN (
     WHERE k.world_id = beat.world_id AND k.device_id = beat.id AND k.event_id = ANY($16)) END AS stored_before
 FROM beat"""
 
-# Two statements each, because every execution pays for all that a statement could do. The short one is for
-# nearly all heartbeats, the full one for a device that records or sends diagnostic events ($15 to $19).
+# A device and a key have two statements each, because every execution pays for all that a statement could do.
+# The short statement is for nearly all heartbeats. The full statement is for a device that records or sends
+# diagnostic events ($15 to $19).
 BEAT_OF_DEVICE = f"{store_idle()}{OF_TOKEN}{_RETURNING}"
 BEAT_OF_KEY = f"{store_idle()}{OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
@@ -81,9 +83,9 @@ WITH beat AS (
     {store_active(ACTIVE_RECORDING, COMMANDED_TO_RECORD)}{_COUNTED}{OF_KEY}{_RETURNING_TOO}
 ){_KEPT}"""
 
-# $1 to $3: the world, the device and the binding of the heartbeat; $4: the present time; $5 and $6: the state
-# and the number of waiting recordings that it reports, or NULL. When another request ends a command or an
-# offer at the same moment, its own row decides.
+# $1 to $3: the world, the device and the binding of the heartbeat. $4: the present time. $5 and $6: the state
+# and the number of waiting recordings that the heartbeat reports, or NULL. When another request ends a
+# command or an offer at the same moment, the row of the command or offer decides.
 DELIVER = f"""
 WITH {LOCKED_BEAT}, {DELIVERED_COMMANDS}, {OFFER_OF_BEAT}, {OFFERED}
 SELECT (SELECT jsonb_agg(to_jsonb(delivered) ORDER BY delivered.created_at, delivered.id) FROM delivered
@@ -110,10 +112,10 @@ SELECT count(*) FROM held
 
 
 class ReportedFacts(NamedTuple):
-    """Parameters $3 to $14 of a heartbeat's statement: the time, and what is reported or None.
+    """Parameters $3 to $14 of a heartbeat's statement: the time, and the reported values. None: unreported.
 
-    `recording_state` and `client_context` are JSON texts, and `minute` counts from 1970. A tuple, because the
-    statement takes them by position.
+    `recording_state` and `client_context` are JSON texts, and `minute` counts from 1970. This is a tuple,
+    because the statement takes its parameters by position.
     """
 
     now: datetime
@@ -132,7 +134,7 @@ class ReportedFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportedState:
-    """What a heartbeat reports: parameters $3 to $14, and $15 to $19 if it needs the full statement."""
+    """The reports of a heartbeat: parameters $3 to $14, and $15 to $19 (None: the short statement)."""
 
     facts: ReportedFacts
     diagnostics: tuple[int | None, list[str], list[str], int, int] | None
@@ -155,7 +157,11 @@ class BeatRow(msgspec.Struct, frozen=True):
 
 
 class FullBeatRow(BeatRow, frozen=True):
-    """Also whether its new diagnostic events were stored, and if not, which ids were stored before."""
+    """A device whose heartbeat was stored, with the result for its diagnostic events.
+
+    `diagnostics_taken`: the new events were stored. If they were not, `stored_before` has the ids of those
+    events that were stored before.
+    """
 
     diagnostics_taken: bool
     stored_before: list[str] | None
@@ -171,10 +177,10 @@ class DeliveryRow(msgspec.Struct, frozen=True):
 async def beat_of_device(
     connection: Connection, token_hash: bytes, device_id: str | None, reported: ReportedState
 ) -> BeatRow | None:
-    """Store the heartbeat of the device that has this token. None when no device has the token, or when its
-    device is not `device_id`.
+    """Store the heartbeat of the device that has this token.
 
-    The row is a FullBeatRow if the heartbeat needed the full statement.
+    None when no device has this token, or when another device than `device_id` has it. The row is a
+    FullBeatRow if the heartbeat needed the full statement.
     """
     at = (token_hash, device_id, *reported.facts)
     if reported.diagnostics is None:
@@ -185,7 +191,7 @@ async def beat_of_device(
 async def beat_of_key(
     connection: Connection, world_id: int, device_id: str, reported: ReportedState
 ) -> BeatRow | None:
-    """Store the heartbeat of a device of the world, as `beat_of_device`. None when there is none."""
+    """As `beat_of_device`, for a device of the world. None when there is no such device."""
     at = (world_id, device_id, *reported.facts)
     if reported.diagnostics is None:
         return await fetch_row(connection, BeatRow, BEAT_OF_KEY, *at)
@@ -197,7 +203,8 @@ async def deliver(
 ) -> DeliveryRow:
     """Deliver the commands and the offer that wait for the device.
 
-    `state` and `pending` are what the heartbeat reports; commands that they show to be done are executed.
+    `state` and `pending` are reported by the heartbeat. If they show that a command was done, the command is
+    marked as executed.
     """
     binding = (beat.world_id, beat.id, beat.binding_generation)
     return await fetch_only_row(connection, DeliveryRow, DELIVER, *binding, now, state, pending)
@@ -214,5 +221,5 @@ async def delete_of_devices(connection: Connection, world_id: int, device_ids: l
 
 
 async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Delete at most `limit` diagnostics of this end user's bindings. Returns their number, 0: none left."""
+    """Delete at most `limit` diagnostics of an end user's bindings. Returns their number; 0: none is left."""
     return await fetch_only_value(connection, int, DELETE_OF_END_USER, world_id, end_user_id, limit)

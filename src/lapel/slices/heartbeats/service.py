@@ -71,8 +71,8 @@ class Heartbeats:
     ) -> tuple[Actor, Heartbeat] | None:
         """A heartbeat from the device that has this token.
 
-        None when the token is not current, or `device_id` is neither its device nor `me`. Raises
-        InvalidRequest for a malformed event, or when the context or an event is too large.
+        None when the token is not current, or when `device_id` names another device. Raises InvalidRequest
+        for a malformed event, or when the context or an event is too large.
         """
         now = self._ports.clock.now()
         reported, sent = self._reported(body, _connection(body), now)
@@ -97,8 +97,8 @@ class Heartbeats:
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """A heartbeat from an authenticated caller: a device, or an app with a key.
 
-        Raises Forbidden when a device names another device, Unauthorized when its token was revoked or
-        replaced meanwhile, NotFound when a key names no device of its world, and InvalidRequest as
+        Raises Forbidden when a device names another device, Unauthorized when the device's token was revoked
+        or replaced meanwhile, NotFound when a key names no device of its world, and InvalidRequest as
         `of_device`.
         """
         if actor.kind == "device":
@@ -134,8 +134,11 @@ class Heartbeats:
         accepted: list[str],
         now: datetime,
     ) -> Heartbeat:
-        """The answer. Rare work is done here, each piece in its own transaction. If the process ends before
-        that, the device gets no answer, and its next heartbeat does the work."""
+        """Make the answer, and do the rare work, each piece in its own transaction.
+
+        If the process ends before the work is done, the device gets no answer, and the device's next
+        heartbeat does the work.
+        """
         if row.low_battery:
             await self._begin_low_battery(row, now)
         return Heartbeat(
@@ -186,11 +189,11 @@ class Heartbeats:
             return None
 
     async def sweep(self) -> int:
-        """Publish `device.offline` once for each bound device that has gone silent. Returns their number."""
+        """Publish `device.offline` once for each bound device that has become silent. Returns their number."""
         now = self._ports.clock.now()
         before, total = now - ONLINE_FOR, 0
-        # Between the silent devices there are devices that still send, so a batch begins where the last one
-        # ended.
+        # In the order of slots, devices that still send are between the silent devices. A batch begins where
+        # the previous batch ended, so that it does not read them again.
         slot = 0
         while True:
             async with self._ports.database.transaction() as connection:
@@ -221,7 +224,7 @@ class Heartbeats:
 async def erase_diagnostics_of_devices(
     connection: Connection, world_id: int, device_ids: list[str], _now: datetime
 ) -> None:
-    """Delete the diagnostics of devices, in the transaction that deletes them."""
+    """Delete the diagnostics of devices, in the transaction that deletes the devices."""
     await queries.delete_of_devices(connection, world_id, device_ids)
 
 
@@ -235,8 +238,8 @@ async def _deliver(
 ) -> queries.DeliveryRow:
     """The commands and the offer that wait for the device, if its heartbeat was stored.
 
-    A separate statement marks them as delivered: if the process ends before that, they wait for the device's
-    next heartbeat.
+    A separate statement marks them as delivered. If the process ends before that statement, they wait for the
+    device's next heartbeat.
     """
     crash_point("heartbeat:stored")
     if row is None or not row.waiting:
@@ -264,9 +267,10 @@ def _reported(
 ) -> tuple[queries.ReportedState, list[str]]:
     """The parameters of the statements, and the ids of the diagnostic events in them.
 
-    `connection`: the connection of the heartbeat, if known. `daily`: bytes of events that a device may add in
-    a day, 0: any number. When the disk is nearly full, the heartbeat is stored, because it only changes a
-    row, but its events are not: the device keeps them. Raises InvalidRequest as `of_device`.
+    `connection`: the connection of the heartbeat, if known. `daily`: the bytes of events that a device may
+    add in a day; 0: no limit. When the disk is nearly full, the heartbeat is still stored, because it changes
+    a row and adds none. Its events are not stored, so the device keeps them. Raises InvalidRequest as
+    `of_device`.
     """
     context = body.client_context
     facts = queries.ReportedFacts(
@@ -318,7 +322,7 @@ def _state(body: HeartbeatBody) -> str | None:
 
 
 def _events(diagnostics: Diagnostics) -> dict[str, str]:
-    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or too large an event."""
+    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or a too large event."""
     found: dict[str, str] = {}
     for number, event in enumerate(diagnostics.events):
         param = f"diagnostics.events[{number}]"

@@ -1,4 +1,4 @@
-"""Creating, replacing and showing keys, for callers with a key and for the operator."""
+"""Creates, replaces and shows keys, for callers with a key and for the operator."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def unknown() -> NotFound:
 
 
 def checked(grant: Grant, now: datetime) -> Grant:
-    """The grant with its scopes complete and in order.
+    """Check a grant. Returns it with all its scopes, in the order of `SCOPES`.
 
     Raises InvalidRequest when the grant has expired, or when kind, scopes and end user contradict each other.
     """
@@ -66,7 +66,7 @@ async def find_world(connection: Connection, project_id: str, mode: Mode) -> Wor
 
 
 async def issue(connection: Connection, ports: Ports, world: WorldRow, grant: Grant) -> CreatedApiKey:
-    """Create a key of a checked grant. Raises NotFound when its end user is not active."""
+    """Create a key with a checked grant. Raises NotFound when the grant's end user is not active."""
     if grant.end_user_id is not None:
         await hold_active(connection, world.id, grant.end_user_id)
     key = new_token(_PREFIXES[grant.kind, world.mode])
@@ -84,7 +84,7 @@ async def issue(connection: Connection, ports: Ports, world: WorldRow, grant: Gr
 
 
 async def hold_owner(connection: Connection, world: WorldRow, key_id: str) -> None:
-    """Lock the end user of a key, if it has one. Everywhere the end user is locked before the key.
+    """Lock the end user of a key, if the key has one. Everywhere the end user is locked before the key.
 
     Raises NotFound when that end user is not active.
     """
@@ -96,10 +96,10 @@ async def hold_owner(connection: Connection, world: WorldRow, key_id: str) -> No
 async def replace(
     connection: Connection, ports: Ports, world: WorldRow, old: KeyRow, overlap_seconds: int
 ) -> RotatedApiKey:
-    """Create a key with the rights of `old` (which is locked, after `hold_owner`), and set the end of `old`.
+    """Replace the key `old` by a new key with the same rights, and set the end of `old`.
 
-    `old` works for `overlap_seconds` more; 0 revokes it now. Raises Conflict when `old` has ended, or already
-    has a successor that works.
+    The caller has called `hold_owner` and has then locked `old`. `old` works for `overlap_seconds` more; 0
+    revokes it now. Raises Conflict when `old` has ended, or already has a successor that works.
     """
     now = ports.clock.now()
     if not works(old, now):

@@ -1,6 +1,7 @@
-"""The operator's functions for keys: of any project, and without a calling key.
+"""The operator's functions for keys: they work on any project, and need no calling key.
 
-The command line uses them, with the server running or stopped; the first start makes the first key.
+The command line uses them, while the server runs or is stopped. The first start makes the first key with
+them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _PAGE = PageQuery(limit=100)
 
 
 class OperatorKeys:
-    """Operations on every key of the installation. All raise Unavailable while the database fails."""
+    """Operations on every key of the installation. All of them raise Unavailable while the database fails."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -50,9 +51,9 @@ class OperatorKeys:
     ) -> CreatedApiKey:
         """Create a key: restricted when it has `scopes` or an end user, otherwise secret.
 
-        Without a `project_id` the only project is used (and created when there is none). Raises
+        Without a `project_id`, the key is for the only project, which is created when there is none. Raises
         InvalidRequest for an unknown scope and for every grant that the API refuses, NotFound when the
-        project or the end user does not exist, and Conflict when none is named and there are several
+        project or the end user does not exist, and Conflict when no project is named and there are several
         projects.
         """
         strange = [scope for scope in scopes or () if scope not in SCOPES]
@@ -74,7 +75,7 @@ class OperatorKeys:
             return await issuing.issue(connection, self._ports, world, grant)
 
     async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
-        """The keys of a project, or of all; world by world, newest first.
+        """The keys of one project, or of all projects: world by world, and newest first in each world.
 
         Raises NotFound when there is no such project.
         """
@@ -95,7 +96,7 @@ class OperatorKeys:
                 asked = replace(asked, before_time=last.created_at, before_id=last.id)
 
     async def revoke(self, key_id: str, *, issued: bool = False) -> None:
-        """Revoke a key in every process, and (`issued`) the tokens that it issued.
+        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.
 
         Raises NotFound when there is no such key.
         """
@@ -105,7 +106,7 @@ class OperatorKeys:
         await self._ports.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
-        """Replace a key by a new one; the old key works for `overlap_seconds` more.
+        """Replace a key by a new key. The old key works for `overlap_seconds` more.
 
         Raises InvalidRequest when the overlap is out of range, NotFound when there is no such key, and
         Conflict when the key has ended or has a successor that works.
@@ -137,11 +138,11 @@ class OperatorKeys:
 
 
 async def ensure_first_key(ports: Ports) -> CreatedApiKey | None:
-    """A secret key of the test world of the oldest project, when no key was ever created; else None.
+    """If no key was ever created, create a secret key for the test world of the oldest project. Else None.
 
     The caller must show the key, because only its hash is stored. If several processes start at once, one of
-    them gets the key. If that process is killed before it shows the key, `lapel keys create` creates another.
-    Raises Unavailable while the database is unavailable.
+    them gets the key. If that process is killed before it shows the key, `lapel keys create` creates another
+    key. Raises Unavailable while the database is unavailable.
     """
     async with ports.database.transaction() as connection:
         await queries.lock_tenancy(connection)

@@ -36,7 +36,7 @@ ORGANIZATION_EXISTS = "SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1)
 INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
 INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1, 'test')"
-# For statements of other slices: worlds, each with its project.
+# For statements of other slices: worlds `w`, each with its project `p`.
 WORLDS_IN_PROJECTS = "worlds w JOIN projects p ON p.id = w.project_id"
 LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
 HOLD_ORGANIZATION = "SELECT 1 FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
@@ -74,7 +74,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 
 READ_KEY = f"SELECT {_COLUMNS} FROM api_keys WHERE world_id = $1 AND id = $2"
 
-# The caller's key and the one it acts on, always locked in the same order.
+# Locks the caller's key and the key that it acts on, always in the same order.
 LOCK_KEYS = f"""
 SELECT {_COLUMNS} FROM api_keys WHERE world_id = $1 AND id = ANY($2::text[])
 ORDER BY id FOR NO KEY UPDATE
@@ -92,7 +92,8 @@ WHERE world_id = $1 AND id = $2
 RETURNING expires_at
 """
 
-# Also erases the end user's id, even from keys that were revoked before: a revoked key never works again.
+# Also erases the end user's id and the name, even of keys that were revoked before: no revoked key needs
+# them.
 REVOKE_KEYS_OF_END_USER = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3), end_user_id = NULL, name = NULL
 WHERE world_id = $1 AND end_user_id = $2
@@ -100,7 +101,7 @@ RETURNING id
 """
 
 
-# A locked row is skipped until the next use of the key, because waiting here could deadlock.
+# A locked row is skipped, because waiting for it could deadlock. The next use of the key updates the row.
 RECORD_USE = """
 WITH used AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS u (world_id, id, used_at)
@@ -159,12 +160,12 @@ async def find_world(connection: Connection, project_id: str, mode: Mode) -> int
 
 
 async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
-    """The number of a project's world, locked to the end of the transaction."""
+    """The number of a project's world. The world's row is locked until the transaction ends."""
     return await fetch_value(connection, int, HOLD_WORLD, project_id, mode)
 
 
 async def list_worlds(connection: Connection, project_id: str | None) -> list[WorldRow]:
-    """A project's worlds; None: those of all projects."""
+    """The worlds of a project; None: the worlds of all projects."""
     return await fetch_rows(connection, WorldRow, LIST_WORLDS, project_id)
 
 
@@ -223,14 +224,14 @@ async def read_key(connection: Connection, world_id: int, key_id: str) -> KeyRow
 
 
 async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -> dict[str, KeyRow]:
-    """The keys that exist, by id, locked until the transaction ends."""
+    """Lock the keys of `key_ids` that exist until the transaction ends. Returns them by id."""
     return {row.id: row for row in await fetch_rows(connection, KeyRow, LOCK_KEYS, world_id, key_ids)}
 
 
 async def revoke_key(
     connection: Connection, world_id: int, key_id: str, now: datetime, *, issued: bool
 ) -> None:
-    """Revoke a key, and (`issued`) the tokens that it issued; an earlier time of revocation stays."""
+    """Revoke a key and, with `issued`, its tokens. If the key was revoked before, the earlier time stays."""
     await connection.execute(REVOKE_KEY, world_id, key_id, now, issued)
 
 
@@ -242,7 +243,7 @@ async def retire_key(
     works_until: datetime,
     revoked_at: datetime | None,
 ) -> datetime:
-    """Set a key's successor, and its end at `works_until` or earlier. Returns the end."""
+    """Set a key's successor, and the key's end: `works_until` or earlier. Returns the end."""
     return await fetch_only_value(
         connection, datetime, RETIRE_KEY, world_id, key_id, successor_id, works_until, revoked_at
     )
@@ -256,7 +257,7 @@ async def revoke_keys_of_end_user(
 
 
 async def record_use(connection: Connection, used: Mapping[tuple[int, str], datetime]) -> None:
-    """Record when keys, by (world, id), were last used; a later time that is stored stays."""
+    """Record the last use of keys, by (world, id). If a later time is stored already, it stays."""
     await connection.execute(
         RECORD_USE,
         [world_id for world_id, _ in used],

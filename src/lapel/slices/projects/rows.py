@@ -29,7 +29,7 @@ class WorldRow(msgspec.Struct, frozen=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True):
-    """A key without its secret, whether it works or has ended."""
+    """A key without its secret. The key may work or may have ended."""
 
     id: str
     kind: Kind

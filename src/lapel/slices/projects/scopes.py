@@ -1,6 +1,6 @@
-"""What a key may be allowed to do: the contract's list, with scopes whose routes do not exist yet.
+"""The scopes of keys: the contract's list, which includes scopes whose routes do not exist yet.
 
-The slices declare the scopes that they ask for; `tests/slices/test_declared.py` compares both.
+The slices declare the scopes that they ask for. `tests/slices/test_declared.py` compares both lists.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# Clients made for the public API ask with `recordings:read`.
+# Clients of the public API use `ask` with keys that have only `recordings:read`.
 IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
 
 
 def granted(scopes: Collection[Scope]) -> frozenset[str]:
-    """The scopes and what they imply."""
+    """These scopes, and the scopes that they imply."""
     implied = [IMPLIED[scope] for scope in SCOPES if scope in scopes and scope in IMPLIED]
     return frozenset(scopes).union(*implied)

@@ -64,7 +64,7 @@ class Projects:
     async def create(self, name: str, organization_id: str | None = None) -> Project:
         """Create a project with a live and a test world, in the oldest organization unless one is named.
 
-        Raises InvalidRequest when the name does not have 1 to 200 characters, and NotFound for an unknown
+        Raises InvalidRequest for a name that does not have 1 to 200 characters, and NotFound for an unknown
         organization.
         """
         async with self._ports.database.transaction() as connection:
@@ -91,7 +91,7 @@ async def create_project(
 ) -> Project:
     """`Projects.create` for a caller that holds `queries.lock_tenancy`.
 
-    Raises InvalidRequest when the name does not have 1 to 200 characters, NotFound for an unknown
+    Raises InvalidRequest for a name that does not have 1 to 200 characters, and NotFound for an unknown
     organization.
     """
     if not 1 <= len(name) <= _NAME_CHARACTERS or "\0" in name:
@@ -110,11 +110,11 @@ async def create_project(
 
 
 class Keys(Issuer):
-    """The functions for keys of a caller whose key has `keys:write`.
+    """The operations on keys for callers whose own key has `keys:write`.
 
-    The caller reaches the keys of its own world; if it is scoped to an end user, only that end user's keys.
-    It manages only keys whose rights do not exceed its own, and creates only keys that end no later than its
-    own.
+    A caller reaches the keys of its world. If the caller is scoped to an end user, it reaches only that end
+    user's keys. A caller manages only keys whose rights do not exceed its own rights, and creates only keys
+    that do not outlive its own key.
 
     Every method with an `actor`, except `list`, raises Unauthorized when the caller's key was revoked or has
     expired meanwhile. Methods that open a connection raise Unavailable while the database is unavailable.
@@ -126,15 +126,15 @@ class Keys(Issuer):
     async def create(self, connection: Connection, actor: Actor, body: CreateApiKey) -> CreatedApiKey:
         """Create a key.
 
-        Raises InvalidRequest for a grant that contradicts itself or has expired, Forbidden when the key would
-        exceed the caller's rights or outlive it, and NotFound when the end user does not exist or the caller
-        may not see it.
+        Raises InvalidRequest for a grant that contradicts itself or has expired, Forbidden when the new key
+        would exceed the caller's rights or outlive the caller's key, and NotFound when the end user does not
+        exist or the caller may not see the end user.
         """
         if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
             raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
         now = self._ports.clock.now()
-        # The caller's row is locked, so its revocation waits for this transaction, and a list that is made
-        # after the revocation shows the new key.
+        # The row of the caller's key is locked, so a revocation of that key waits for this transaction. A
+        # list that is made after the revocation then shows the new key.
         caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
         caller = _still_working(caller, now)
         grant = issuing.checked(
@@ -152,7 +152,7 @@ class Keys(Issuer):
         return await issuing.issue(connection, self._ports, _world_of(actor), grant)
 
     async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
-        """One page, newest first, with ended keys. Raises InvalidRequest for a bad cursor."""
+        """One page, newest first, which includes ended keys. Raises InvalidRequest for a bad cursor."""
         asked, world = window(query, "api_keys"), _world_of(actor)
         async with self._ports.database.acquire() as connection:
             rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
@@ -160,27 +160,28 @@ class Keys(Issuer):
         return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
-        """Revoke a key in every process, and (`issued`) the tokens that it issued.
+        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.
 
-        Raises NotFound when the caller may not see the key, and Forbidden when its rights exceed the
-        caller's.
+        Raises NotFound when the caller may not see the key, and Forbidden when the key's rights exceed the
+        caller's rights.
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target.kind, target.scopes)
             await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
-        # Announce also a key that was revoked before, because that request may have died before its
+        # A key that was revoked before is announced too, because the earlier request may have died before its
         # announcement.
         await self._ports.revocations.announce([key_id])
 
     async def rotate(
         self, connection: Connection, actor: Actor, key_id: str, body: RotateApiKey
     ) -> Reply[RotatedApiKey]:
-        """Replace a key by a new one.
+        """Replace a key by a new key.
 
-        Raises NotFound when the caller may not see the key; Forbidden when its rights exceed the caller's or
-        the new key would outlive the caller's; Conflict when the key has ended or has a successor that works.
+        Raises NotFound when the caller may not see the key; Forbidden when the key's rights exceed the
+        caller's rights, or when the new key would outlive the caller's key; Conflict when the key has ended
+        or has a successor that works.
         """
         now = self._ports.clock.now()
         world = _world_of(actor)
@@ -197,8 +198,8 @@ class Keys(Issuer):
     async def replayed(self, actor: Actor, created: _Created, *, of_caller: bool = False) -> _Created:
         """The stored answer of `create` or `rotate`, for a repeat that may come with another key.
 
-        `of_caller`: the created key replaced the caller's own. Raises Forbidden when the repeating key could
-        not have created it.
+        `of_caller`: the created key replaced the caller's own key. Raises Forbidden when the key of the
+        repeat could not have created that key.
         """
         async with self._ports.database.acquire() as connection:
             row = await queries.read_key(connection, actor.world_id, actor.id)
@@ -211,9 +212,10 @@ class Keys(Issuer):
     async def end_of_issued(
         self, connection: Connection, actor: Actor, wanted: datetime | None
     ) -> datetime | None:
-        """The end of a token that the caller's key issues: `wanted`, else the key's end; None: never.
+        """The end of a token that the caller's key issues: `wanted`, or else the key's end; None: never.
 
-        Raises InvalidRequest when `wanted` is in the past, and Forbidden when it is after the key's own end.
+        Raises InvalidRequest when `wanted` is in the past, and Forbidden when `wanted` is after the key's
+        end.
         """
         now = self._ports.clock.now()
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
@@ -225,7 +227,7 @@ class Keys(Issuer):
         return ends
 
     async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
-        """Raises Forbidden when the caller's key could not have issued a token that expires then."""
+        """Raises Forbidden when the caller's key could not issue a token that expires at `expires_at`."""
         async with self._ports.database.acquire() as connection:
             row = await queries.read_key(connection, actor.world_id, actor.id)
         _may_outlive(_still_working(row, self._ports.clock.now()), _moment(expires_at))
@@ -241,7 +243,8 @@ class Keys(Issuer):
     ) -> tuple[KeyRow, KeyRow]:
         """The locked rows of the caller's key and of `key_id`.
 
-        Raises Unauthorized when the first has ended, and NotFound when the caller may not see the second.
+        Raises Unauthorized when the caller's key has ended, and NotFound when the caller may not see
+        `key_id`.
         """
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
         caller = _still_working(rows.get(actor.id), now)
@@ -256,7 +259,7 @@ def _world_of(actor: Actor) -> WorldRow:
 
 
 def _still_working(caller: KeyRow | None, now: datetime) -> KeyRow:
-    """The row of the caller's key. Raises Unauthorized when it has ended since it was authenticated."""
+    """The row of the caller's key. Raises Unauthorized when the key has ended after the authentication."""
     if caller is None or not issuing.works(caller, now):
         raise Unauthorized("This key is unknown, revoked or expired.")
     return caller

@@ -11,7 +11,8 @@ SLICE = Slice(
     name="projects",
     build=lambda services: (Projects(services.ports), Keys(services.ports)),
     operations=lambda services: routes.operations(services[Keys]),
-    # Routes of summaries, of asking and of webhooks do not exist yet; keys with their scopes do.
+    # The routes of summaries, `ask` and webhooks do not exist yet, but keys may have the scopes of these
+    # routes.
     scopes=(
         "keys:write",
         "summaries:read",

@@ -24,10 +24,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class KeyUse:
-    """Collects key uses, and writes them while it is open (`async with`); `record` never blocks.
+    """Collects the uses of keys, and writes them while it is open (`async with`). `record` never blocks.
 
-    It holds one entry for each key that was used since the last flush, however often. A process that is
-    killed loses the uses of the last few seconds.
+    It holds one entry for each key that was used since the last flush, and not one for each use. A process
+    that is killed loses the uses of the last few seconds.
     """
 
     def __init__(self, database: Database, *, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -41,7 +41,7 @@ class KeyUse:
         self._used[world_id, key_id] = now
 
     async def flush(self) -> None:
-        """Write the recorded uses; after an error they stay recorded.
+        """Write the recorded uses. After an error, they stay recorded.
 
         Raises Unavailable while the database is unavailable, and PostgresError when the statement fails.
         """
@@ -63,7 +63,7 @@ class KeyUse:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the rest."""
+        """Stop, and write the uses that are not written yet."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
